@@ -1,0 +1,46 @@
+# Two commands do everything: `make serve` and `make test`.
+# On Debian they need: apt-get install make python3 python3-venv
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := .ci/requirements.lock
+PYTEST_OPTIONS ?=
+
+.PHONY: serve test lint format messages lock clean
+
+serve: $(VENV)/installed  ## the site on http://localhost:6543, with the embedded issuer
+	$(BIN)/pserve development.ini --reload
+
+test: lint  ## everything that must be green
+	$(BIN)/pytest -n auto --cov --cov-report=term $(PYTEST_OPTIONS)
+
+lint: $(VENV)/installed  ## style, security rules and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/installed  ## write the code as ruff wants it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+messages: $(VENV)/installed  ## take new sentences into the catalogues, and compile them
+	$(BIN)/pybabel -q extract -F authapp/locale/babel.cfg -k gettext -k _ --no-location \
+	  --project authapp --omit-header -o authapp/locale/authapp.pot authapp
+	$(BIN)/pybabel -q update -D authapp -d authapp/locale -i authapp/locale/authapp.pot \
+	  --no-fuzzy-matching
+	$(BIN)/pybabel compile -D authapp -d authapp/locale
+
+lock: $(VENV)/installed  ## pin the newest dependencies; review the difference
+	$(BIN)/pip install -q uv
+	$(BIN)/uv pip compile -q --universal --python-version 3.10 --generate-hashes --upgrade \
+	  --no-annotate --no-header --all-extras setup.py -o $(LOCK)
+
+$(VENV)/installed: setup.py $(LOCK)
+	$(PYTHON) -m venv $(VENV) || { echo "Python cannot make a venv: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(LOCK)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	touch $@
+
+clean:  ## back to a fresh clone
+	rm -rf $(VENV) build dist *.egg-info .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis

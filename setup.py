@@ -1,0 +1,70 @@
+"""Packaging of authapp. Tool settings live in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+
+setup(
+    name="authapp",
+    version="0.1.0",
+    description="Signed-in sessions for Pyramid on top of a backend that issues its own JWTs",
+    long_description=(here / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    classifiers=[
+        "Framework :: Pyramid",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Internet :: WWW/HTTP :: Session",
+        "Typing :: Typed",
+    ],
+    keywords="pyramid authentication session jwt jwe refresh token",
+    packages=find_packages(include=["authapp", "authapp.*"]),
+    include_package_data=True,
+    zip_safe=False,
+    python_requires=">=3.10",
+    install_requires=[
+        "pyramid>=2.1",
+        "pyramid_jinja2>=2.10",
+        "waitress>=3.0",
+        "PyJWT>=2.10",
+        "requests>=2.32",
+        "urllib3>=2.2",
+        "joserfc>=1.6",
+        "cryptography>=43",
+        "limits>=4.0",
+        "plaster_pastedeploy>=1.0",
+    ],
+    extras_require={
+        "redis": ["redis>=5.0"],
+        "development": ["pyramid_debugtoolbar>=4.10"],
+        "testing": [
+            "WebTest>=3.0",
+            "pytest>=8.0",
+            "pytest-cov>=5.0",
+            "pytest-xdist>=3.5",
+            "hypothesis>=6.100",
+            "time-machine>=2.14",
+            "Babel>=2.14",
+            "Django>=5.0",
+            "djangorestframework>=3.15",
+            "djangorestframework-simplejwt>=5.4",
+            "build>=1.2",
+            "mypy>=1.11",
+            "ruff>=0.6",
+            "types-requests",
+        ],
+    },
+    entry_points={
+        "paste.app_factory": [
+            "main = authapp:main",
+            "issuer = authapp.issuer:main",
+        ],
+    },
+)
