@@ -1,0 +1,133 @@
+"""A sealed token as cookies, and back: names, prefixes, chunks.
+
+The ``Cookie`` header is scanned for our own name only: parsing all of it costs more than
+opening the session does.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from webob.cookies import make_cookie
+
+CHUNK_LENGTH = 3900
+"""Characters of a token in one cookie; browsers take 4,096 bytes with the name."""
+
+MAX_CHUNKS = 3
+"""Servers read some 8 to 16 KB of headers; more would be written and then lost."""
+
+_NAME = re.compile(r"\A[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
+
+
+class SessionTooLarge(ValueError):
+    """A sealed session that no browser would bring back."""
+
+
+class Presented(NamedTuple):
+    """What a request's ``Cookie`` header holds under our name.
+
+    ``candidates``: the texts that may be a whole token, the likeliest first; ``names``: the
+    cookie names that belong to us, whatever stands in them.
+    """
+
+    candidates: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SessionCookie:
+    """Where a session lives in the browser: name and attributes."""
+
+    name: str
+    secure: bool
+    domain: str | None = None
+    samesite: str = "Lax"
+
+    @staticmethod
+    def default_name(*, secure: bool, domain: str | None) -> str:
+        """The name with the prefix that makes browsers hold others off it (RFC 6265bis)."""
+        prefix = "" if not secure else "__Secure-" if domain else "__Host-"
+        return f"{prefix}authapp.session"
+
+    @staticmethod
+    def valid_name(name: str) -> bool:
+        """Whether ``name`` is a token in the sense of RFC 6265 section 4.1.1."""
+        return _NAME.match(name) is not None
+
+    def read(self, header: str) -> Presented:
+        """Find our cookie in a ``Cookie`` header.
+
+        A name can come more than once (another path, a sibling domain), a whole token
+        beside chunks, and chunks left over from a longer one. So candidates are offered,
+        a bounded number of them, and the seal decides: a mixture never opens.
+        """
+        if self.name not in header:
+            return Presented()
+        whole: list[str] = []
+        chunks: dict[int, list[str]] = {}
+        names: dict[str, None] = {}
+        for pair in header.split(";"):
+            name, _, value = pair.strip(" \t").partition("=")
+            if name == self.name:
+                whole.append(value)
+            elif (index := self._chunk_index(name)) is not None:
+                chunks.setdefault(index, []).append(value)
+            else:
+                continue
+            names[name] = None
+        candidates = dict.fromkeys((*whole[:1], *whole[-1:]))
+        for pick in (0, -1):
+            joined = ""
+            for index in range(MAX_CHUNKS):
+                if index not in chunks:
+                    break
+                joined += chunks[index][pick]
+                candidates[joined] = None
+        return Presented(tuple(candidates), tuple(names))
+
+    def _chunk_index(self, name: str) -> int | None:
+        """Which chunk a cookie name stands for, if any: ``<name>.0`` to ``<name>.99``."""
+        base, _, index = name.rpartition(".")
+        if base != self.name or not 1 <= len(index) <= 2 or not index.isdecimal():
+            return None
+        return int(index) if index.isascii() and str(int(index)) == index else None
+
+    def write(self, token: str, max_age: int, names: Iterable[str] = ()) -> list[str]:
+        """``Set-Cookie`` values that store a token.
+
+        :param max_age: seconds from now.
+        :param names: those the request brought; what is no longer used is cleared.
+        :raises SessionTooLarge: when it takes more than :data:`MAX_CHUNKS` cookies.
+        """
+        parts = [token[at : at + CHUNK_LENGTH] for at in range(0, len(token), CHUNK_LENGTH)]
+        if len(parts) > MAX_CHUNKS:
+            raise SessionTooLarge(f"a sealed session of {len(token)} bytes does not fit")
+        if len(parts) == 1:
+            values = {self.name: token}
+        else:
+            values = {f"{self.name}.{index}": part for index, part in enumerate(parts)}
+        written = [self._cookie(name, value, max_age) for name, value in values.items()]
+        return written + self.clear(name for name in names if name not in values)
+
+    def clear(self, names: Iterable[str]) -> list[str]:
+        """``Set-Cookie`` values that take cookies away."""
+        return [self._cookie(name, None, 0) for name in names]
+
+    def owns(self, set_cookie: str) -> bool:
+        """Whether a ``Set-Cookie`` value is one of ours."""
+        name = set_cookie.partition("=")[0]
+        return name == self.name or self._chunk_index(name) is not None
+
+    def _cookie(self, name: str, value: str | None, max_age: int) -> str:
+        cookie: str = make_cookie(
+            name,
+            value,
+            max_age=max_age,
+            path="/",
+            domain=self.domain,
+            secure=self.secure,
+            httponly=True,
+            samesite=self.samesite,
+        )
+        return cookie

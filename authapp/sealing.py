@@ -1,0 +1,184 @@
+"""Seal a session into a token and open it again: contract section 2.
+
+A sealed session is a compact JWE (RFC 7516 section 3.1) with ``dir`` key management, in one
+of two formats that Auth.js writes too. The protected header of each format is always the
+same bytes, so it is compared before anything is parsed: other algorithms, compression,
+foreign key ids and whatever else can stand in a header never reach a parser.
+"""
+
+import base64
+import hmac
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from joserfc import jwe, jwk
+from joserfc.jwk import OctKey
+
+from authapp.session import NotASession, Session
+
+CACHE_SIZE = 4096
+"""How many opened tokens are remembered; each takes some 10 KB."""
+
+MAX_TOKEN_LENGTH = 16_384
+"""Characters of the longest token worth opening: more than all chunks together hold."""
+
+_SEGMENTS = re.compile(r"\A[A-Za-z0-9_-]+\.\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+class CannotOpen(ValueError):
+    """A token that was not sealed with one of our keys, or does not hold a session."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """How one version of Auth.js derives its key and which encryption it uses."""
+
+    name: str
+    encryption: str
+    key_length: int
+    key_info: str
+    salted: bool
+    names_key: bool
+
+    def key(self, secret: bytes, cookie_name: str) -> OctKey:
+        """The key for a secret; of ``authjs-5`` the cookie's name is a part."""
+        salt = cookie_name if self.salted else ""
+        info = self.key_info.format(salt)
+        return OctKey.import_key(derive(secret, info, self.key_length, salt.encode()))
+
+    def header(self, key: OctKey) -> dict[str, str]:
+        """The protected header, in the order in which the peers write it."""
+        header = {"alg": "dir", "enc": self.encryption}
+        return {**header, "kid": _thumbprint(key)} if self.names_key else header
+
+
+FORMATS = {
+    each.name: each
+    for each in (
+        Format(
+            name="next-auth-4",
+            encryption="A256GCM",
+            key_length=32,
+            key_info="NextAuth.js Generated Encryption Key",
+            salted=False,
+            names_key=False,
+        ),
+        Format(
+            name="authjs-5",
+            encryption="A256CBC-HS512",
+            key_length=64,
+            key_info="Auth.js Generated Encryption Key ({})",
+            salted=True,
+            names_key=True,
+        ),
+    )
+}
+
+
+def derive(secret: bytes, info: str, length: int, salt: bytes = b"") -> bytes:
+    """A key for one purpose: HKDF-SHA256 of a secret (RFC 5869)."""
+    return HKDF(SHA256(), length, salt, info.encode()).derive(secret)
+
+
+def _thumbprint(key: OctKey) -> str:
+    """RFC 7638 thumbprint of a symmetric key, with SHA-512."""
+    encoded = base64.urlsafe_b64encode(key.raw_value).rstrip(b"=").decode()
+    return jwk.thumbprint({"k": encoded, "kty": "oct"}, "sha512")
+
+
+def _encoded(header: Mapping[str, str]) -> str:
+    text = json.dumps(header, separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
+
+
+class Sealer:
+    """Seals with the first secret, opens with every one.
+
+    :param secrets: at least one, the newest first.
+    :param format_name: a key of :data:`FORMATS`.
+    :param cookie_name: part of the key in the format ``authjs-5``.
+    """
+
+    def __init__(self, secrets: Sequence[bytes], format_name: str, cookie_name: str) -> None:
+        self._format = FORMATS[format_name]
+        self._algorithms = ["dir", self._format.encryption]
+        self._keys = [self._format.key(secret, cookie_name) for secret in secrets]
+        self._headers = [_encoded(self._format.header(key)) for key in self._keys]
+        self._sid_key = derive(secrets[-1], "authapp session id", 32)
+        #: A session is immutable, so what was opened once can be handed out again. The
+        #: cache is bounded, and keeps nothing of tokens that do not open.
+        self.open = lru_cache(maxsize=CACHE_SIZE)(self._open)
+
+    def seal(self, session: Session) -> str:
+        """The session as a compact JWE: base64url characters and dots."""
+        return jwe.encrypt_compact(
+            dict(self._format.header(self._keys[0])),
+            json.dumps(session.to_claims(), separators=(",", ":")),
+            self._keys[0],
+            algorithms=self._algorithms,
+        )
+
+    def _open(self, token: str) -> Session:
+        """The session in a token.
+
+        :raises CannotOpen: for anything but a token sealed with one of the secrets.
+        """
+        if len(token) > MAX_TOKEN_LENGTH or not _SEGMENTS.match(token):
+            raise CannotOpen("not a compact JWE with a direct key")
+        header = token.partition(".")[0]
+        for key, expected in zip(self._keys, self._headers, strict=True):
+            if header == expected and (claims := self._decrypt(token, key)) is not None:
+                try:
+                    return Session.from_claims(claims, self._fallback_sid(claims))
+                except NotASession as error:
+                    raise CannotOpen(str(error)) from None
+        raise CannotOpen("no secret opens it")
+
+    def _decrypt(self, token: str, key: OctKey) -> Any:
+        """The claims, or None where this key does not open the token.
+
+        What joserfc raises on hostile input is wider than its own errors.
+        """
+        if not all(map(_canonical, token.split(".")[2:])):
+            return None
+        try:
+            plaintext = jwe.decrypt_compact(token, key, algorithms=self._algorithms).plaintext
+            claims = json.loads(plaintext or b"", parse_constant=_refuse_constant)
+            if _SURROGATE.search(plaintext or b""):
+                json.dumps(claims, ensure_ascii=False).encode()
+        except Exception:
+            return None
+        return claims
+
+    def _fallback_sid(self, claims: Any) -> str:
+        """The id of a session made by an application that gives none.
+
+        It hangs on the refresh token: whoever brings a copy of that session has that too.
+        """
+        refresh = ""
+        if isinstance(claims, dict) and isinstance(claims.get("data"), dict):
+            tokens = claims["data"].get("tokens")
+            refresh = str(tokens.get("refresh", "")) if isinstance(tokens, dict) else ""
+        digest = hmac.digest(self._sid_key, refresh.encode(errors="replace"), "sha256")
+        return base64.urlsafe_b64encode(digest[:16]).rstrip(b"=").decode()
+
+
+def _canonical(segment: str) -> bool:
+    """Whether base64url text is spelled the one way an encoder writes it (RFC 4648 3.5).
+
+    Decoders ignore the spare bits of the last character; a second spelling of a token
+    would be a second key in every cache and log.
+    """
+    spare = {0: "", 2: "AQgw", 3: "AEIMQUYcgkosw048"}.get(len(segment) % 4)
+    return spare is not None and (not spare or segment[-1] in spare)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,297 @@
+"""The session as a value, and pure functions of (session, now).
+
+Nothing here knows of cookies, keys, the network or Pyramid. Times are seconds since the
+epoch; those that stand in the cookie are whole.
+"""
+
+import base64
+import binascii
+import json
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+_MAX_TIME = 253402300800  # the year 10000: what a datetime can still show
+
+Claims = Mapping[str, Any]
+"""A JSON object: the claims of a token."""
+
+
+class NotASession(ValueError):
+    """Claims that were sealed with our key and are not a session all the same."""
+
+
+class Phase(Enum):
+    """Where a session stands in its life; contract section 3."""
+
+    FRESH = "fresh"
+    DUE = "due"
+    EXPIRED = "expired"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True)
+class TokenPair:
+    """What a backend answers to a login or a refresh.
+
+    ``expires_in`` and ``refresh_expires_in`` are seconds from now, where the backend names
+    them beside the tokens (RFC 6749 section 5.1); a token that is a JWT says it itself.
+    """
+
+    access: str = field(repr=False)
+    refresh: str = field(repr=False)
+    expires_in: int | None = None
+    refresh_expires_in: int | None = None
+
+    def alone(self) -> "TokenPair":
+        """The tokens without their lifetimes, which a session keeps as its validity."""
+        return TokenPair(self.access, self.refresh)
+
+
+@dataclass(frozen=True)
+class Validity:
+    """Until when the access token and the refresh token hold: whole epoch seconds."""
+
+    valid_until: int
+    refresh_until: int
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who is signed in.
+
+    ``claims`` are all claims of the access token (empty when it is not a JWT).
+    """
+
+    id: int | str
+    email: str | None = None
+    name: str | None = None
+    roles: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    claims: Claims = field(default_factory=dict, repr=False, hash=False)
+
+
+@dataclass(frozen=True)
+class Session:
+    """One signed-in session: immutable, sealed into the cookie and kept nowhere else.
+
+    ``sid`` is made at sign-in and kept through every renewal. ``issued_at`` is when the
+    tokens arrived, ``authenticated_at`` when the user signed in. ``claims`` are those the
+    session was opened from: members that authapp does not know survive in it.
+    """
+
+    identity: Identity
+    tokens: TokenPair
+    validity: Validity
+    sid: str
+    issued_at: int
+    authenticated_at: float
+    error: str | None = None
+    claims: Claims = field(default_factory=dict, repr=False, hash=False)
+
+    @classmethod
+    def start(
+        cls,
+        identity: Identity,
+        tokens: TokenPair,
+        validity: Validity,
+        now: float,
+        authenticated_at: float | None = None,
+    ) -> "Session":
+        """A new session, with a new id, for somebody who has just signed in.
+
+        :param authenticated_at: when that was, if not ``now``.
+        """
+        began = now if authenticated_at is None else authenticated_at
+        sid = secrets.token_urlsafe(16)
+        return cls(identity, tokens.alone(), validity, sid, int(now), began)
+
+    def renewed(
+        self, identity: Identity, tokens: TokenPair, validity: Validity, now: float
+    ) -> "Session":
+        """The successor of this session: same id and owner, new tokens.
+
+        A name or an email that the new access token does not tell stays as it was: it came
+        from elsewhere (what was typed to sign in, or a Next.js application). Roles and
+        scopes are what the new token says, and nothing more.
+        """
+        before = self.identity
+        return replace(
+            self,
+            identity=replace(
+                identity, name=identity.name or before.name, email=identity.email or before.email
+            ),
+            tokens=tokens.alone(),
+            validity=validity,
+            issued_at=int(now),
+            error=None,
+        )
+
+    def phase(self, now: float, buffer: float) -> Phase:
+        """Where this session stands at ``now``.
+
+        :param buffer: how many seconds before its expiry the access token is renewed; cut
+            to a third of the token's own life, so that a short-lived one is not renewed on
+            every request.
+        """
+        valid_until = self.validity.valid_until
+        if self.validity.refresh_until <= now:
+            return Phase.ENDED
+        if valid_until <= now:
+            return Phase.EXPIRED
+        if valid_until - min(buffer, max(0, valid_until - self.issued_at) / 3) <= now:
+            return Phase.DUE
+        return Phase.FRESH
+
+    def to_claims(self) -> dict[str, Any]:
+        """The claims to seal, in the form of contract section 2, with a new ``jti``."""
+        who, before = self.identity, self.claims.get("data", {})
+        data = {
+            **before,
+            "tokens": {
+                **before.get("tokens", {}),
+                "access": self.tokens.access,
+                "refresh": self.tokens.refresh,
+            },
+            "user": {
+                **before.get("user", {}),
+                "id": who.id,
+                "email": who.email,
+                "roles": list(who.roles),
+                "scopes": list(who.scopes),
+            },
+            "validity": {
+                **before.get("validity", {}),
+                "valid_until": self.validity.valid_until,
+                "refresh_until": self.validity.refresh_until,
+            },
+            "sid": self.sid,
+            "auth_time": self.authenticated_at,
+        }
+        claims = {
+            **self.claims,
+            "sub": str(who.id),
+            "name": who.name,
+            "email": who.email,
+            "data": data,
+            "iat": self.issued_at,
+            "exp": self.validity.refresh_until,
+            "jti": secrets.token_urlsafe(12),
+        }
+        claims.pop("error", None)
+        return claims if self.error is None else {**claims, "error": self.error}
+
+    def largest_part(self) -> str:
+        """Which part of this session takes most room, for the log: names and bytes only."""
+        parts = {
+            "the access token": len(self.tokens.access),
+            "the refresh token": len(self.tokens.refresh),
+            "the members that authapp does not know": len(json.dumps(dict(self.claims))),
+        }
+        name = max(parts, key=lambda part: parts[part])
+        text = f"{name} has {parts[name]} bytes"
+        sizes = {claim: len(json.dumps(value)) for claim, value in self.identity.claims.items()}
+        if name == "the access token" and sizes:
+            largest = max(sizes, key=lambda claim: sizes[claim])
+            text += f", its claim {largest[:64]!r} {sizes[largest]}"
+        return text
+
+    @classmethod
+    def from_claims(cls, claims: object, fallback_sid: str = "") -> "Session":
+        """The session that opened claims describe.
+
+        :param claims: what was sealed: by us, or by a Next.js application that shares the
+            cookie and knows neither ``sid`` nor ``auth_time``.
+        :param fallback_sid: the id of a session that brings none.
+        :raises NotASession: when a member is missing or of another type.
+        """
+        top = _mapping(claims, "the claims")
+        data = _mapping(top.get("data"), "data")
+        tokens = _mapping(data.get("tokens"), "data.tokens")
+        user = _mapping(data.get("user"), "data.user")
+        validity = _mapping(data.get("validity"), "data.validity")
+        access = _text(tokens.get("access"), "data.tokens.access")
+        issued_at = _time(top.get("iat"), "iat")
+        return cls(
+            identity=Identity(
+                id=_id(user.get("id", top.get("sub"))),
+                email=_optional_text(user.get("email", top.get("email")), "email"),
+                name=_optional_text(top.get("name"), "name"),
+                roles=_texts(user.get("roles"), "data.user.roles"),
+                scopes=_texts(user.get("scopes"), "data.user.scopes"),
+                claims=jwt_claims(access),
+            ),
+            tokens=TokenPair(access, _text(tokens.get("refresh"), "data.tokens.refresh")),
+            validity=Validity(
+                _time(validity.get("valid_until"), "valid_until"),
+                min(
+                    _time(validity.get("refresh_until"), "refresh_until"),
+                    _time(top.get("exp"), "exp"),
+                ),
+            ),
+            sid=_text(data.get("sid", fallback_sid), "data.sid"),
+            issued_at=issued_at,
+            authenticated_at=_moment(data.get("auth_time", issued_at), "data.auth_time"),
+            error=_optional_text(top.get("error"), "error"),
+            claims=top,
+        )
+
+
+def jwt_claims(token: str) -> dict[str, Any]:
+    """The claims of a JWT, read without verifying it: only for one already trusted.
+
+    :returns: the claims; empty when ``token`` is not a JWT (RFC 7519 section 3).
+    """
+    try:
+        payload = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (IndexError, ValueError, binascii.Error, RecursionError):
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+def _mapping(value: object, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise NotASession(f"{name} is not an object")
+    return value
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise NotASession(f"{name} is not a text")
+    return value
+
+
+def _optional_text(value: object, name: str) -> str | None:
+    return None if value is None or value == "" else _text(value, name)
+
+
+def _texts(value: object, name: str) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, Iterable) or isinstance(value, str | dict):
+        raise NotASession(f"{name} is not a list")
+    return tuple(_text(each, name) for each in value)
+
+
+def _moment(value: object, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise NotASession(f"{name} is not a number")
+    if not 0 <= value < _MAX_TIME:
+        raise NotASession(f"{name} is not a time")
+    return value
+
+
+def _time(value: object, name: str) -> int:
+    moment = _moment(value, name)
+    if not isinstance(moment, int):
+        raise NotASession(f"{name} is not a time in whole seconds")
+    return moment
+
+
+def _id(value: object) -> int | str:
+    if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
+        raise NotASession("the user's id is neither a text nor a whole number")
+    return value
