@@ -1,0 +1,58 @@
+"""The backend: three verbs, and the two ways in which each can fail.
+
+A backend of your own is any object with these verbs, set by
+``config.set_auth_backend(obj)``. It is called by many threads at once.
+"""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from authapp.session import TokenPair
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a person types to sign in, exactly as typed."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+class BackendRejected(Exception):
+    """The backend answered, and the answer is no: wrong password, revoked token."""
+
+
+class BackendUnavailable(Exception):
+    """The backend gave no answer that means anything about the user.
+
+    :param reason: for the log: what was wrong, without anything secret.
+    :param retry_after: seconds after which to try again, where the backend named them.
+    """
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class BackendThrottled(BackendUnavailable):
+    """The backend is well, and wants fewer calls (429)."""
+
+
+class Backend(Protocol):
+    """The three verbs.
+
+    Each raises :class:`BackendRejected` or :class:`BackendUnavailable`.
+    """
+
+    def login(self, credentials: Credentials) -> TokenPair:
+        """Tokens for somebody who signs in."""
+
+    def refresh(self, tokens: TokenPair) -> TokenPair:
+        """New tokens for a refresh token, which may be spent by it.
+
+        A backend that does not rotate returns the refresh token it was given.
+        """
+
+    def logout(self, tokens: TokenPair) -> None:
+        """Make the refresh token worthless."""

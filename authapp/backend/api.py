@@ -1,0 +1,65 @@
+"""``request.backend``: the application's own calls to the backend, as the signed-in user."""
+
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from pyramid.request import Request
+
+from authapp.backend.transport import Session
+from authapp.parts import parts_of
+from authapp.state import State, write_on_the_way_out
+from authapp.tween import settle
+
+
+class BackendSession(Session):
+    """A session of requests that is bound to the backend's URL and to the user.
+
+    A path is taken below ``authapp.backend.url``; the access token goes along, and to no
+    other origin. A 401 renews the session once, and the call is tried again.
+    """
+
+    def __init__(self, request: Request) -> None:
+        parts = parts_of(request)
+        super().__init__(parts.settings.backend_timeout)
+        self.adapters = parts.http.adapters  # connections are pooled by the application
+        self._request = request
+        self._url = (parts.backend_url or "") + "/"
+
+    def request(  # type: ignore[override]
+        self, method: str, url: str, **options: Any
+    ) -> requests.Response:
+        """See requests.
+
+        :param url: a path below the backend's URL.
+        :raises ValueError: for a URL of another origin.
+        """
+        url = urljoin(self._url, url.lstrip("/") if url.startswith("/") else url)
+        if urlsplit(url)[:2] != urlsplit(self._url)[:2]:
+            raise ValueError("request.backend is for URLs of authapp.backend.url only")
+        state: State = self._request.authapp
+        response = self._send_as(state, method, url, options)
+        # A body that was read from a file or an iterator is gone and cannot be sent again.
+        body = response.request.body
+        again = body is None or isinstance(body, bytes | str)
+        if response.status_code == 401 and state.usable and state.session is not None and again:
+            spent = state.session
+            settle(self._request, state, parts_of(self._request).renewal.renew(state.session))
+            write_on_the_way_out(self._request, state)
+            if state.usable and state.session is not spent:
+                response.close()
+                response = self._send_as(state, method, url, options)
+        return response
+
+    def _send_as(
+        self, state: State, method: str, url: str, options: dict[str, Any]
+    ) -> requests.Response:
+        headers = dict(options.get("headers") or {})
+        if state.usable and state.session is not None:
+            headers["Authorization"] = f"Bearer {state.session.tokens.access}"
+        return super().request(method, url, **{**options, "headers": headers})
+
+
+def backend_session(request: Request) -> BackendSession:
+    """``request.backend``."""
+    return BackendSession(request)

@@ -1,0 +1,245 @@
+"""From the tokens of a backend to an identity and a validity.
+
+Tokens are read, and verified where that is set, when they arrive: at sign-in and at
+renewal. What the sealed cookie holds is ours already.
+"""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jwt
+import requests
+from jwt import PyJWKSet
+
+from authapp.backend import BackendUnavailable
+from authapp.backend.http import fetch_object
+from authapp.session import Claims, Identity, Session, TokenPair, Validity
+from authapp.settings import ClaimNames, Verify
+
+log = logging.getLogger(__name__)
+
+MAX_LIFETIME = 315_360_000
+"""Ten years in seconds: no token is believed to live longer."""
+
+ASYMMETRIC = ["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "EdDSA"]
+KEYS_FRESH, KEYS_RETRY, KEYS_LOST = 3600, 60, 86_400
+"""Seconds: when a key set is read again, how often at the most, and when it is given up."""
+
+
+class KeySet:
+    """The keys of a JWKS document (RFC 7517), read again when an unknown one is named.
+
+    While it cannot be read, the last good keys go on for a day.
+
+    :param clock: seconds that only grow.
+    """
+
+    def __init__(
+        self, session: requests.Session, url: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._session = session
+        self._url = url
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._tried_at = self._good_at = float("-inf")
+
+    def key(self, kid: str | None) -> jwt.PyJWK:
+        """The key with this id; of a token without one, the only key there is.
+
+        :raises BackendUnavailable: when the set does not have it, or cannot be read.
+        """
+        if not self._usable(kid):
+            with self._lock:
+                if not self._usable(kid) and self._clock() - self._tried_at >= KEYS_RETRY:
+                    self._tried_at = self._clock()
+                    if keys := self._read():
+                        self._keys, self._good_at = keys, self._clock()
+        keys = self._keys if self._clock() - self._good_at < KEYS_LOST else {}
+        if kid is None and len(keys) == 1:
+            return next(iter(keys.values()))
+        if kid not in keys:
+            raise BackendUnavailable("the key set has no key for an access token")
+        return keys[kid]
+
+    def _usable(self, kid: str | None) -> bool:
+        fresh = self._clock() - self._good_at < KEYS_FRESH
+        return fresh and (kid in self._keys or (kid is None and len(self._keys) == 1))
+
+    def _read(self) -> dict[str, jwt.PyJWK]:
+        """The public keys of the document by their ids; none when it cannot be read."""
+        try:
+            keys = PyJWKSet.from_dict(fetch_object(self._session, self._url)).keys
+        except (BackendUnavailable, jwt.PyJWTError, ValueError, TypeError) as error:
+            log.warning("KeySetUnavailable: %s", type(error).__name__)
+            return {}
+        public = [key for key in keys if key.key_type in ("RSA", "EC", "OKP")]
+        return {key.key_id or "": key for key in public if not hasattr(key.key, "private_bytes")}
+
+
+class TokenReader:
+    """Reads what the backend's tokens say of the user and of time.
+
+    :param refresh_lifetime: seconds for an opaque refresh token whose end nobody names.
+    """
+
+    def __init__(
+        self,
+        names: ClaimNames,
+        verify: Verify | None,
+        keys: KeySet | None,
+        refresh_lifetime: int,
+    ) -> None:
+        self._names = names
+        self._verify = verify
+        self._keys = keys
+        self._refresh_lifetime = refresh_lifetime
+
+    def read(
+        self, tokens: TokenPair, now: float, before: Session | None = None
+    ) -> tuple[Identity, Validity]:
+        """Who the access token speaks of, and how long the tokens hold.
+
+        :param before: the session that is renewed, whose refresh token may be kept.
+        :raises BackendUnavailable: when the token cannot be used, for whatever reason.
+        """
+        claims = self._claims(tokens.access, now)
+        identity = self._identity(claims)
+        valid_until = self._until(claims, tokens.expires_in, now)
+        if before is not None and before.tokens.refresh == tokens.refresh:
+            # It was not made just now, so its age says nothing of the backend's clock.
+            refresh_until = self._until({}, tokens.refresh_expires_in, now)
+            refresh_until = refresh_until or before.validity.refresh_until
+        else:
+            refresh_claims = _unverified(tokens.refresh) or {}
+            refresh_until = self._until(refresh_claims, tokens.refresh_expires_in, now)
+            refresh_until = refresh_until or int(now) + self._refresh_lifetime
+        if valid_until is None or min(valid_until, refresh_until) <= now:
+            raise BackendUnavailable("a token without an expiry, or expired when it came")
+        return identity, Validity(valid_until, refresh_until)
+
+    def _claims(self, access: str, now: float) -> dict[str, Any]:
+        """The claims of an access token, verified as the settings say."""
+        verify = self._verify
+        claims = _unverified(access)
+        if claims is None:
+            raise BackendUnavailable("the access token is not a JWT")
+        if verify is None:
+            return claims
+        try:
+            key: Any = verify.secret
+            algorithms = ["HS256"]
+            if self._keys is not None:
+                key = self._keys.key(jwt.get_unverified_header(access).get("kid"))
+                algorithms = [each for each in ASYMMETRIC if each == key.algorithm_name]
+            claims = jwt.decode(
+                access,
+                key,
+                algorithms=algorithms,
+                issuer=verify.issuer,
+                audience=verify.audience,
+                # Integer subjects and audiences that nobody configured are common; times
+                # are judged by _until, against the moment of receipt.
+                options={
+                    "verify_sub": False,
+                    "verify_aud": verify.audience is not None,
+                    "verify_exp": False,
+                    "verify_iat": False,
+                    "verify_nbf": False,
+                },
+            )
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
+            raise BackendUnavailable(f"the access token: {type(error).__name__}") from None
+        not_before = _whole(claims, "nbf")
+        if not_before is not None and not_before - self._skew(claims, now) > now + verify.leeway:
+            raise BackendUnavailable("an access token that does not hold yet")
+        return claims
+
+    def _until(self, claims: Claims, expires_in: int | None, now: float) -> int | None:
+        """When a token ends, by our clock; None where nobody says.
+
+        The backend's clock may differ from ours: where ``iat`` is further off than the
+        leeway, the token lives for ``exp - iat`` from now on.
+
+        :raises BackendUnavailable: for a time that is none (RFC 7519 section 2), or for one
+            that lies too far ahead.
+        """
+        expires = _whole(claims, "exp")
+        if expires is None:
+            return None if expires_in is None else int(now) + expires_in
+        expires -= self._skew(claims, now)
+        if expires > now + MAX_LIFETIME:
+            raise BackendUnavailable("a token that lives too long")
+        return expires
+
+    def _skew(self, claims: Claims, now: float) -> int:
+        """How far the backend's clock is ahead of ours, in seconds; within the leeway 0."""
+        issued = _whole(claims, "iat")
+        leeway = self._verify.leeway if self._verify else Verify.leeway
+        if issued is None or abs(issued - int(now)) <= leeway:
+            return 0
+        log.warning("ClockSkew: the backend's clock is %d s off", issued - int(now))
+        return issued - int(now)
+
+    def _identity(self, claims: Mapping[str, Any]) -> Identity:
+        names = self._names
+        user_id = _first(claims, names.id)
+        if isinstance(user_id, bool) or not isinstance(user_id, int | str) or user_id == "":
+            raise BackendUnavailable(f"the access token names no user in {' or '.join(names.id)}")
+        return Identity(
+            user_id,
+            _text(_first(claims, names.email)),
+            _text(_first(claims, names.name)),
+            _texts(_first(claims, names.roles)),
+            _texts(_first(claims, names.scopes)),
+            claims,
+        )
+
+
+def _unverified(token: str) -> dict[str, Any] | None:
+    """The claims of a JWT as they stand, or None for an opaque token."""
+    try:
+        claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+        json.dumps(claims, ensure_ascii=False, allow_nan=False).encode()
+    except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+        return None
+    return claims
+
+
+def _whole(claims: Claims, name: str) -> int | None:
+    """A NumericDate (RFC 7519 section 2) of whole seconds, or None where there is none.
+
+    :raises BackendUnavailable: for anything else.
+    """
+    value = claims.get(name)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise BackendUnavailable(f"{name} of a token is not a time in whole seconds")
+    return value
+
+
+def _first(claims: Mapping[str, Any], paths: Iterable[str]) -> Any:
+    """The value under the first of several dotted paths that is there."""
+    for path in paths:
+        value: Any = claims
+        for name in path.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if value is not None:
+            return value
+    return None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    """A list of texts, or the words of one (``scope``, RFC 6749 section 3.3)."""
+    if isinstance(value, str):
+        return tuple(value.split())
+    if not isinstance(value, list | tuple):
+        return ()
+    return tuple(each for each in value if isinstance(each, str) and each)

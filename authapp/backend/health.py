@@ -1,0 +1,130 @@
+"""Whether the backend answers, and who may try when it does not.
+
+While it is down, one request at a time tries it, after a pause that grows; all others are
+answered at once, so that no thread waits for what will not come.
+"""
+
+import logging
+import random
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from authapp.backend import (
+    Backend,
+    BackendRejected,
+    BackendThrottled,
+    BackendUnavailable,
+    Credentials,
+)
+from authapp.session import TokenPair
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE = 0.25
+LONGEST_PAUSE = 1.5
+
+
+class Health:
+    """The state of one backend, as this process sees it.
+
+    :param clock: seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._pause = 0.0
+        self._retry_at = 0.0
+        self._probing = False
+
+    @property
+    def up(self) -> bool:
+        """Whether the last answer was one."""
+        return self._pause == 0
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Around every call of the backend.
+
+        :raises BackendUnavailable: at once, when somebody else is trying already or it is
+            too early to try again.
+        """
+        with self._lock:
+            wait = self._retry_at - self._clock()
+            if not self.up and (self._probing or wait > 0):
+                raise BackendUnavailable("it did not answer a moment ago", max(wait, FIRST_PAUSE))
+            probe = self._probing = not self.up
+        try:
+            yield
+        except BackendUnavailable as error:
+            self._failed(error.retry_after)
+            raise
+        except BackendRejected:
+            self._answered()
+            raise
+        except Exception as error:
+            # A bug in somebody's backend signs nobody out. Its message may hold a token.
+            log.error("BackendFailed: %s\n%s", type(error).__name__, _where(error))
+            self._failed(None)
+            raise BackendUnavailable(type(error).__name__) from None
+        else:
+            self._answered()
+        finally:
+            if probe:
+                self._probing = False
+
+    def _answered(self) -> None:
+        with self._lock:
+            self._pause = self._retry_at = 0.0
+
+    def _failed(self, retry_after: float | None) -> None:
+        with self._lock:
+            self._pause = min(max(2 * self._pause, FIRST_PAUSE), LONGEST_PAUSE)
+            jittered = self._pause * random.uniform(0.75, 1.25)  # noqa: S311 - not a secret
+            self._retry_at = self._clock() + max(jittered, retry_after or 0)
+
+
+def _where(error: BaseException) -> str:
+    return "".join(traceback.format_tb(error.__traceback__)).rstrip()
+
+
+class GuardedBackend:
+    """A backend that is called through its :class:`Health`."""
+
+    def __init__(self, backend: Backend, health: Health) -> None:
+        self._backend = backend
+        self.health = health
+
+    def login(self, credentials: Credentials) -> TokenPair:
+        """See :class:`authapp.backend.Backend`."""
+        with self.health.attempt():
+            try:
+                return self._backend.login(credentials)
+            except BackendThrottled as error:
+                throttled = error  # this is about one sign-in, and stops nobody else's renewal
+        raise throttled
+
+    def refresh(self, tokens: TokenPair) -> TokenPair:
+        """See :class:`authapp.backend.Backend`."""
+        with self.health.attempt():
+            return self._backend.refresh(tokens)
+
+    def logout(self, tokens: TokenPair) -> None:
+        """See :class:`authapp.backend.Backend`."""
+        with self.health.attempt():
+            self._backend.logout(tokens)
+
+    def reach(self) -> bool:
+        """Whether the backend answers right now; one that cannot be asked is as last seen."""
+        reach = getattr(self._backend, "reach", None)
+        if reach is None:
+            return self.health.up
+        try:
+            with self.health.attempt():
+                reach()
+        except BackendUnavailable:
+            return False
+        return True

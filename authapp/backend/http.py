@@ -1,0 +1,181 @@
+"""A backend reached over HTTP: the three verbs in the words of a wire format."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import requests
+from urllib3.exceptions import HTTPError
+
+from authapp.backend import (
+    BackendRejected,
+    BackendThrottled,
+    BackendUnavailable,
+    Credentials,
+)
+from authapp.backend.wire import Wire
+from authapp.session import TokenPair
+
+MAX_ANSWER = 256 * 1024
+MAX_TOKEN = 8 * 1024
+MAX_RETRY_AFTER = 300
+
+_TOKEN = re.compile(rf"\A[!-~]{{1,{MAX_TOKEN}}}\Z")
+_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity"}
+
+
+class HTTPBackend:
+    """Speaks a :class:`~authapp.backend.wire.Wire` to the backend at ``url``.
+
+    :param session: a session of requests; its adapters bound the time of every exchange.
+    """
+
+    def __init__(self, session: requests.Session, url: str, wire: Wire) -> None:
+        self._session = session
+        self._url = url
+        self._wire = wire
+
+    def login(self, credentials: Credentials) -> TokenPair:
+        """See :class:`authapp.backend.Backend`."""
+        wire = self._wire
+        fields = {
+            wire.username_field: credentials.username,
+            wire.password_field: credentials.password,
+            **wire.login_extra,
+        }
+        if wire.scope is not None:
+            fields["scope"] = wire.scope
+        answer = self._ask(wire.login_path, fields)
+        return self._tokens(answer, self._text(answer, wire.refresh_field))
+
+    def refresh(self, tokens: TokenPair) -> TokenPair:
+        """See :class:`authapp.backend.Backend`."""
+        wire = self._wire
+        fields = {wire.refresh_request_field: tokens.refresh, **wire.refresh_extra}
+        answer = self._ask(wire.refresh_path, fields)
+        # A backend that does not rotate need not send the refresh token again.
+        kept = answer.get(wire.refresh_field) is None
+        return self._tokens(
+            answer, tokens.refresh if kept else self._text(answer, wire.refresh_field)
+        )
+
+    def logout(self, tokens: TokenPair) -> None:
+        """See :class:`authapp.backend.Backend`."""
+        wire = self._wire
+        self._ask(wire.logout_path, {wire.logout_field: tokens.refresh, **wire.logout_extra}, False)
+
+    def reach(self) -> None:
+        """Ask for anything at all: an answer of whatever status says that it lives.
+
+        :raises BackendUnavailable: when there is none.
+        """
+        _exchange(self._session, "GET", self._url + "/")
+
+    def _ask(self, path: str, fields: Mapping[str, str], answers: bool = True) -> dict[str, Any]:
+        """Post fields and return the object that comes back.
+
+        :param answers: whether the answer must be a JSON object to be a good one.
+        """
+        wire = self._wire
+        options: dict[str, Any] = {"data": dict(fields)} if wire.form else {"json": dict(fields)}
+        if wire.client_id is not None and wire.client_secret is not None:
+            # RFC 6749 section 2.3.1: form-encoded first, then Basic.
+            options["auth"] = (quote(wire.client_id, ""), quote(wire.client_secret, ""))
+        elif wire.client_id is not None:
+            options["data" if wire.form else "json"]["client_id"] = wire.client_id
+        response, answer = _exchange(self._session, "POST", self._url + path, **options)
+        if _good(response) and (answer is not None or not answers):
+            return answer or {}
+        about_the_token = (
+            response.status_code in (400, 401, 403)
+            and answer is not None
+            and "basic" not in response.headers.get("WWW-Authenticate", "").lower()
+            and answer.get("error") not in wire.not_about_the_token
+        )
+        if about_the_token:
+            raise BackendRejected(f"status {response.status_code}")
+        raise _unusable(response, answer)
+
+    def _tokens(self, answer: Mapping[str, Any], refresh: str) -> TokenPair:
+        return TokenPair(
+            self._text(answer, self._wire.access_field),
+            refresh,
+            _seconds(answer.get(self._wire.expires_field)),
+            _seconds(answer.get(self._wire.refresh_expires_field)),
+        )
+
+    @staticmethod
+    def _text(answer: Mapping[str, Any], name: str) -> str:
+        """A token out of an answer, fit to stand in a header."""
+        token = answer.get(name)
+        if not isinstance(token, str) or not _TOKEN.match(token):
+            raise BackendUnavailable(f"no usable {name} in the answer")
+        return token
+
+
+def fetch_object(session: requests.Session, url: str) -> dict[str, Any]:
+    """The JSON object at a URL, such as a key set.
+
+    :raises BackendUnavailable: when there is none.
+    """
+    response, answer = _exchange(session, "GET", url)
+    if not _good(response) or answer is None:
+        raise _unusable(response, answer)
+    return answer
+
+
+def _exchange(
+    session: requests.Session, method: str, url: str, **options: Any
+) -> tuple[requests.Response, dict[str, Any] | None]:
+    """One request, and the JSON object in its answer where there is one."""
+    try:
+        with session.request(
+            method, url, headers=_HEADERS, stream=True, allow_redirects=False, **options
+        ) as response:
+            if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+                raise BackendUnavailable("a compressed answer, which nobody asked for")
+            body = response.raw.read(MAX_ANSWER + 1, decode_content=False)
+    except (requests.RequestException, HTTPError, OSError, UnicodeError) as error:
+        # Its text can carry the URL or the body, so only the kind of error is told.
+        raise BackendUnavailable(type(error).__name__) from None
+    if len(body) > MAX_ANSWER:
+        raise BackendUnavailable(f"an answer of more than {MAX_ANSWER} bytes")
+    return response, _json_object(body)
+
+
+def _good(response: requests.Response) -> bool:
+    return 200 <= response.status_code < 300
+
+
+def _unusable(response: requests.Response, answer: object) -> BackendUnavailable:
+    kind = "not a JSON object" if answer is None else "JSON"
+    error = BackendThrottled if response.status_code == 429 else BackendUnavailable
+    return error(
+        f"status {response.status_code}, {kind}",
+        _retry_after(response.headers.get("Retry-After")),
+    )
+
+
+def _json_object(body: bytes) -> dict[str, Any] | None:
+    """A JSON object in UTF-8 (RFC 8259), or None for anything else."""
+    try:
+        value = json.loads(body.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _seconds(value: object) -> int | None:
+    """A lifetime in seconds, or None where it is not one."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 0 < value < 315_360_000 else None
+
+
+def _retry_after(value: str | None) -> float | None:
+    """The seconds form of Retry-After (RFC 9110 section 10.2.3), bounded."""
+    if value is None or not re.fullmatch("[0-9]{1,9}", value):
+        return None
+    return min(float(value), MAX_RETRY_AFTER)
