@@ -1,0 +1,252 @@
+"""Spend a refresh token once, and let everybody who brought it have what came of it.
+
+Whoever comes first spends it; the others wait for that one renewal, or go on with the token
+that still holds. Among the threads of a process a future tells them apart, among processes
+a lease of the shared memory. What came of it is remembered for a while under the spent
+token, so that a request with the old cookie finds the successor.
+"""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass, replace
+
+from authapp.backend import BackendRejected, BackendUnavailable
+from authapp.backend.claims import TokenReader
+from authapp.backend.health import GuardedBackend
+from authapp.errors import ErrorCode
+from authapp.revocation import Revocation
+from authapp.session import Phase, Session
+from authapp.shared import Key, Lease, Shared
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER = 1.0
+"""Seconds that somebody is told to wait who waited for a renewal in vain."""
+
+_LOOK_AGAIN = 0.02
+"""Seconds between two looks at a renewal that another process has under way."""
+
+_LONGEST_CHAIN = 100
+
+
+@dataclass(frozen=True)
+class Renewed:
+    """The session goes on as this one.
+
+    ``spent`` is true for the one request that spent a refresh token for it.
+    """
+
+    session: Session
+    spent: bool = False
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """The session has ended, and why. ``spent`` as in :class:`Renewed`."""
+
+    code: ErrorCode
+    reason: str
+    spent: bool = False
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """Nobody could say; the session is kept, nothing is lost. Try again in some seconds."""
+
+    session: Session
+    retry_after: float
+    reason: str
+    spent: bool = False
+
+
+Outcome = Renewed | Rejected | Unavailable
+
+
+class Renewal:
+    """Renews sessions with a backend.
+
+    :param buffer: seconds before its expiry from which an access token is due.
+    :param reuse: seconds for which the successor of a spent token is remembered.
+    :param patience: seconds for which somebody waits for another's renewal.
+    :param clock: epoch seconds.
+    """
+
+    def __init__(
+        self,
+        backend: GuardedBackend,
+        reader: TokenReader,
+        shared: Shared,
+        revocation: Revocation,
+        *,
+        buffer: float,
+        reuse: float,
+        patience: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._backend = backend
+        self._reader = reader
+        self._shared = shared
+        self._revocation = revocation
+        self._buffer = buffer
+        self._reuse = reuse
+        self._patience = patience
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._under_way: dict[str, Future[Outcome]] = {}
+
+    def renew(self, session: Session) -> Outcome:
+        """The successor of a session: the one that others have got, or a new one.
+
+        Where somebody else is renewing it right now: its outcome, when the access token has
+        expired; else the session as it is, without a wait.
+        """
+        known = self.newest(session)
+        if isinstance(known, Rejected):
+            return known
+        phase = known.phase(self._clock(), self._buffer)
+        if known is not session and phase is Phase.FRESH:
+            return Renewed(known)
+        (failed,) = self._shared.get(_failed_key(known))
+        if failed is not None:
+            return Unavailable(known, RETRY_AFTER, failed)
+        holds = phase in (Phase.FRESH, Phase.DUE)
+        with self._lock:
+            renewal = self._under_way.get(known.tokens.refresh)
+            if renewal is None:
+                mine = self._under_way[known.tokens.refresh] = Future()
+        if renewal is None:
+            return self._lead(known, holds, mine)
+        if holds:
+            return Renewed(known)
+        if not self._backend.health.up:
+            return Unavailable(known, RETRY_AFTER, "another request is trying the backend")
+        try:
+            return renewal.result(self._patience)
+        except FutureTimeout:
+            return Unavailable(known, RETRY_AFTER, "another request is still renewing")
+
+    def newest(self, session: Session) -> Session | Rejected:
+        """The end of the chain of successors that begins with a session.
+
+        The session itself, where none is remembered.
+        """
+        for _ in range(_LONGEST_CHAIN):
+            (text,) = self._shared.get(_key(session))
+            if text is None:
+                break
+            known = json.loads(text)
+            if "code" in known:
+                return Rejected(ErrorCode(known["code"]), known["reason"])
+            successor = Session.from_claims(known["session"])
+            if successor.tokens == session.tokens:
+                break  # the backend does not rotate, and this is its latest answer
+            session = successor
+        return session
+
+    def _lead(self, session: Session, holds: bool, renewal: "Future[Outcome]") -> Outcome:
+        """Renew for this process, then wake those who wait."""
+        outcome: Outcome = Unavailable(session, RETRY_AFTER, "the renewal broke off")
+        try:
+            outcome = self._once(session, holds)
+        finally:
+            with self._lock:
+                del self._under_way[session.tokens.refresh]
+            renewal.set_result(replace(outcome, spent=False))
+        return outcome
+
+    def _once(self, session: Session, holds: bool) -> Outcome:
+        """Spend the token, unless another process has done so or is at it."""
+        give_up = time.monotonic() + self._patience
+        while True:
+            with self._shared.lease(_key(session)) as lease:
+                # What others learned is remembered before their lease ends.
+                known = self.newest(session)
+                if isinstance(known, Rejected):
+                    return known
+                if known is not session:
+                    return self._found(known)
+                if lease is not Lease.THEIRS:
+                    outcome = self._spend(session, sure=lease is Lease.MINE)
+                    self._remember(session, outcome)
+                    return self._unless_revoked(session, outcome)
+            if holds:
+                return Renewed(session)
+            if time.monotonic() > give_up:
+                return Unavailable(session, RETRY_AFTER, "another process is still renewing")
+            time.sleep(_LOOK_AGAIN)
+
+    def _found(self, successor: Session) -> Outcome:
+        """A successor that somebody else got a moment ago."""
+        if successor.phase(self._clock(), self._buffer) in (Phase.FRESH, Phase.DUE):
+            return Renewed(successor)
+        return Unavailable(successor, RETRY_AFTER, "the successor's access token cannot be used")
+
+    def _spend(self, session: Session, sure: bool) -> Outcome:
+        """Ask the backend: contract section 3, the outcomes of a renewal.
+
+        :param sure: whether nobody else can have spent the token meanwhile.
+        """
+        try:
+            tokens = self._backend.refresh(session.tokens)
+        except BackendRejected as error:
+            if not sure:
+                return self._failed(session, "rejected, but another process may have renewed")
+            return Rejected(ErrorCode.REFRESH_TOKEN_REJECTED, str(error), spent=True)
+        except BackendUnavailable as error:
+            return Unavailable(session, error.retry_after or RETRY_AFTER, error.reason, spent=True)
+        now = self._clock()
+        try:
+            identity, validity = self._reader.read(tokens, now, session)
+        except BackendUnavailable as error:
+            # The old refresh token is spent all the same: go on from the new one.
+            kept = replace(session, tokens=replace(session.tokens, refresh=tokens.refresh))
+            return self._failed(kept, error.reason)
+        if str(identity.id) != str(session.identity.id):
+            log.error("RefreshTokenRejected: the backend answered with another user's token")
+            code = ErrorCode.REFRESH_TOKEN_REJECTED
+            return Rejected(code, "another user's token came back", spent=True)
+        return Renewed(session.renewed(identity, tokens, validity, now), spent=True)
+
+    def _failed(self, session: Session, reason: str) -> Unavailable:
+        """A failure of this session alone; a moment goes by before it is tried again."""
+        self._shared.put(_failed_key(session), reason, RETRY_AFTER)
+        return Unavailable(session, RETRY_AFTER, reason, spent=True)
+
+    def _remember(self, session: Session, outcome: Outcome) -> None:
+        """Keep an answer under the token it was given for; that there was none is not kept."""
+        match outcome:
+            case Rejected(code, reason):
+                text = json.dumps({"code": code, "reason": reason})
+            case Renewed(successor) | Unavailable(successor) if successor is not session:
+                text = json.dumps({"session": successor.to_claims()})
+            case _:
+                return
+        self._shared.put(_key(session), text, self._reuse)
+
+    def _unless_revoked(self, session: Session, outcome: Outcome) -> Outcome:
+        """Signed out while the backend was asked: its new token must not live on.
+
+        A sign-out revokes first and looks for the successor then; here it is the other way
+        round, so that one of the two sees the other whatever comes first.
+        """
+        if isinstance(outcome, Rejected) or not self._revocation.revoked(session):
+            return outcome
+        try:
+            self._backend.logout(outcome.session.tokens)
+        except (BackendRejected, BackendUnavailable) as error:
+            log.warning("SessionRevoked: the backend was not told: %s", type(error).__name__)
+        return Rejected(ErrorCode.SESSION_REVOKED, "signed out meanwhile", spent=True)
+
+
+def _key(session: Session) -> Key:
+    """Where the successor of a session is remembered: under the refresh token it spent."""
+    return Key("spent refresh token", session.tokens.refresh)
+
+
+def _failed_key(session: Session) -> Key:
+    return Key("failed renewal", session.tokens.refresh)

@@ -1,0 +1,62 @@
+"""Sessions that were ended before their time: by a sign-out here or anywhere.
+
+A revocation is remembered for as long as a copy of the session, or a renewal that was under
+way when it ended, could still come in.
+"""
+
+from authapp.session import Session
+from authapp.shared import Key, Shared
+
+_NEVER = float("-inf")
+
+
+class Revocation:
+    """The ended sessions, in shared memory.
+
+    :param lifetime: seconds for which a refresh token lives at the least.
+    """
+
+    def __init__(self, shared: Shared, lifetime: float) -> None:
+        self._shared = shared
+        self._lifetime = lifetime
+
+    def revoke(self, session: Session) -> None:
+        """End this session, and every copy and successor of it."""
+        self._shared.put(_session_key(session), "1", self._window(session))
+
+    def revoke_user(self, session: Session, now: float) -> None:
+        """End all sessions of this session's user that began until ``now``."""
+        self.revoke(session)
+        key = _user_key(session.identity.id)
+        ended = max(now, session.authenticated_at, _moment(*self._shared.get(key)))
+        self._shared.put(key, repr(ended), self._window(session))
+
+    def revoked(self, session: Session) -> bool:
+        """Whether this session was ended."""
+        ended, user_ended = self._shared.get(_session_key(session), _user_key(session.identity.id))
+        return ended is not None or session.authenticated_at <= _moment(user_ended)
+
+    def next_start(self, user_id: int | str, now: float) -> float:
+        """When a session that is made now has begun, for :meth:`revoke_user`.
+
+        Never at or before the user's last sign-out everywhere, even if that came from a
+        machine whose clock is ahead of ours.
+        """
+        ended = _moment(*self._shared.get(_user_key(user_id)))
+        return now if now > ended else ended + 0.001
+
+    def _window(self, session: Session) -> float:
+        """How long a renewal under way right now can make this session live, in seconds."""
+        return max(self._lifetime, session.validity.refresh_until - session.issued_at)
+
+
+def _session_key(session: Session) -> Key:
+    return Key("revoked session", session.sid)
+
+
+def _user_key(user_id: int | str) -> Key:
+    return Key("revoked user", str(user_id))
+
+
+def _moment(text: str | None) -> float:
+    return float(text) if text else _NEVER
