@@ -1,0 +1,234 @@
+"""The embedded issuer: a backend for development, in the wire format of Django SimpleJWT.
+
+It runs inside the site (``authapp.backend.url = embedded:``) or as a process of its own
+(``use = egg:authapp#issuer``), and authapp speaks to it over HTTP only. Its key is derived
+from a secret, so tokens outlive a restart; which of them were spent does not.
+"""
+
+import base64
+import json
+import secrets
+import threading
+import time
+from dataclasses import dataclass, field
+from hmac import compare_digest
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from pyramid.config import Configurator
+from pyramid.httpexceptions import HTTPBadRequest, HTTPException, HTTPUnauthorized
+from pyramid.request import Request
+from pyramid.view import view_config
+
+KEY_ID = "authapp-issuer"
+
+
+@dataclass(frozen=True)
+class User:
+    """One user of the issuer."""
+
+    id: int
+    name: str
+    email: str
+    password: str = field(repr=False)
+    roles: tuple[str, ...] = ()
+
+
+def read_users(text: str) -> list[User]:
+    """Users from the setting ``issuer.users``, one a line: ``name password email role …``.
+
+    :raises ValueError: for a line of fewer than three words.
+    """
+    users = []
+    for number, line in enumerate(text.strip().splitlines(), 1):
+        words = line.split()
+        if len(words) < 3:
+            raise ValueError("issuer.users: each line is: name password email role …")
+        users.append(User(number, words[0], words[2], words[1], tuple(words[3:])))
+    return users
+
+
+class Issuer:
+    """Issues, rotates and refuses tokens.
+
+    :param secret: what the signing key is derived from.
+    :param access: seconds an access token lives; ``refresh`` likewise.
+    """
+
+    def __init__(self, users: list[User], secret: str, access: int, refresh: int) -> None:
+        self.users = {user.name: user for user in users}
+        self._lifetimes = {"access": access, "refresh": refresh}
+        seed = HKDF(SHA256(), 32, b"", b"authapp issuer").derive(secret.encode())
+        self._key = Ed25519PrivateKey.from_private_bytes(seed)
+        self._lock = threading.Lock()
+        self._spent: dict[str, int] = {}
+        self._ended: dict[str, int] = {}
+
+    def key_set(self) -> dict[str, Any]:
+        """The public key, as a JWKS document (RFC 7517, RFC 8037)."""
+        public = base64.urlsafe_b64encode(self._key.public_key().public_bytes_raw())
+        key = {"kty": "OKP", "crv": "Ed25519", "x": public.rstrip(b"=").decode()}
+        return {"keys": [{**key, "kid": KEY_ID, "alg": "EdDSA", "use": "sig"}]}
+
+    def login(self, name: object, password: object) -> dict[str, str] | None:
+        """Tokens for a name and a password, or None."""
+        user = self.users.get(str(name))
+        expected = user.password if user else secrets.token_hex()
+        if not compare_digest(expected.encode(), str(password).encode(errors="replace")):
+            return None
+        return self._pair(user, secrets.token_hex(8)) if user else None
+
+    def refresh(self, token: object) -> dict[str, str] | None:
+        """New tokens for a refresh token that was not spent.
+
+        One that was ends the whole chain it belongs to: somebody has copied it (RFC 9700
+        section 4.14.2).
+        """
+        claims = self.read(token, "refresh")
+        if claims is None:
+            return None
+        with self._lock:
+            if claims["jti"] in self._spent:
+                self._ended[claims["chain"]] = claims["exp"]
+            if claims["chain"] in self._ended:
+                return None
+            self._spent[claims["jti"]] = claims["exp"]
+            self._drop_expired()
+        return self._pair(self.users[claims["username"]], claims["chain"])
+
+    def blacklist(self, token: object) -> bool:
+        """End the chain of a refresh token."""
+        claims = self.read(token, "refresh")
+        if claims is not None:
+            with self._lock:
+                self._ended[claims["chain"]] = claims["exp"]
+        return claims is not None
+
+    def read(self, token: object, kind: str) -> dict[str, Any] | None:
+        """The claims of one of our tokens that has not expired."""
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                str(token), self._key.public_key(), algorithms=["EdDSA"]
+            )
+        except jwt.PyJWTError:
+            return None
+        known = claims.get("username") in self.users
+        return claims if known and claims.get("token_type") == kind else None
+
+    def _pair(self, user: User, chain: str) -> dict[str, str]:
+        return {kind: self._token(user, kind, chain) for kind in ("access", "refresh")}
+
+    def _token(self, user: User, kind: str, chain: str) -> str:
+        now = int(time.time())
+        claims: dict[str, Any] = {
+            "token_type": kind,
+            "user_id": user.id,
+            "username": user.name,
+            "iat": now,
+            "exp": now + self._lifetimes[kind],
+            "jti": secrets.token_hex(8),
+            "chain": chain,
+        }
+        if kind == "access":
+            claims |= {"name": user.name, "email": user.email, "roles": list(user.roles)}
+        return jwt.encode(claims, self._key, "EdDSA", headers={"kid": KEY_ID})
+
+    def _drop_expired(self) -> None:
+        now = time.time()
+        for tokens in (self._spent, self._ended):
+            for gone in [each for each, until in tokens.items() if until <= now]:
+                del tokens[gone]
+
+
+def _fields(request: Request, *names: str) -> list[object]:
+    """Fields of a JSON or form body, as SimpleJWT wants them."""
+    try:
+        body = request.json_body if request.content_type == "application/json" else request.POST
+    except ValueError:
+        body = {}
+    found = [body.get(name) for name in names] if hasattr(body, "get") else [None]
+    if not all(found):
+        missing = {name: ["This field is required."] for name in names}
+        raise HTTPBadRequest(json_body=missing)
+    return found
+
+
+def _unauthorized(detail: str, code: str) -> HTTPException:
+    return HTTPUnauthorized(json_body={"detail": detail, "code": code})
+
+
+@view_config(route_name="token", request_method="POST", renderer="json", require_csrf=False)
+def token_view(request: Request) -> dict[str, str]:
+    """Sign in: username and password for a pair of tokens."""
+    pair: dict[str, str] | None = request.issuer.login(*_fields(request, "username", "password"))
+    if pair is None:
+        raise _unauthorized("No active account found with the given credentials", "no_active")
+    return pair
+
+
+@view_config(route_name="refresh", request_method="POST", renderer="json", require_csrf=False)
+def refresh_view(request: Request) -> dict[str, str]:
+    """Spend a refresh token for a new pair."""
+    pair: dict[str, str] | None = request.issuer.refresh(*_fields(request, "refresh"))
+    if pair is None:
+        raise _unauthorized("Token is blacklisted or expired", "token_not_valid")
+    return pair
+
+
+@view_config(route_name="blacklist", request_method="POST", renderer="json", require_csrf=False)
+def blacklist_view(request: Request) -> dict[str, str]:
+    """End the chain of a refresh token."""
+    if not request.issuer.blacklist(*_fields(request, "refresh")):
+        raise _unauthorized("Token is invalid", "token_not_valid")
+    return {}
+
+
+@view_config(route_name="jwks", request_method="GET", renderer="json")
+def jwks_view(request: Request) -> dict[str, Any]:
+    """The public key."""
+    keys: dict[str, Any] = request.issuer.key_set()
+    return keys
+
+
+@view_config(route_name="me", request_method="GET", renderer="json")
+def me_view(request: Request) -> dict[str, Any]:
+    """Who a bearer token belongs to (RFC 6750)."""
+    kind, _, token = request.headers.get("Authorization", "").partition(" ")
+    claims = request.issuer.read(token, "access") if kind.lower() == "bearer" else None
+    if claims is None:
+        raise _unauthorized("Given token not valid for any token type", "token_not_valid")
+    user = request.issuer.users[claims["username"]]
+    return {"id": user.id, "name": user.name, "email": user.email, "roles": list(user.roles)}
+
+
+@view_config(context=HTTPException)
+def error_view(error: HTTPException, request: Request) -> Any:
+    """Errors are JSON too."""
+    if error.content_type != "application/json":
+        error.content_type = "application/json"
+        error.body = json.dumps({"detail": error.title}).encode()
+    return error
+
+
+def main(global_config: dict[str, str], **settings: Any) -> Any:
+    """The WSGI application: ``issuer.users``, ``issuer.secret``, ``issuer.access_lifetime``
+    and ``issuer.refresh_lifetime`` (seconds) are its settings.
+    """
+    issuer = Issuer(
+        read_users(settings.get("issuer.users", "")),
+        settings.get("issuer.secret", "") or secrets.token_hex(),
+        int(settings.get("issuer.access_lifetime", 300)),
+        int(settings.get("issuer.refresh_lifetime", 604_800)),
+    )
+    config = Configurator()
+    config.add_request_method(lambda request: issuer, "issuer", reify=True)
+    config.add_route("token", "/api/token/")
+    config.add_route("refresh", "/api/token/refresh/")
+    config.add_route("blacklist", "/api/token/blacklist/")
+    config.add_route("jwks", "/.well-known/jwks.json")
+    config.add_route("me", "/me")
+    config.scan("authapp.issuer")
+    return config.make_wsgi_app()
