@@ -1,0 +1,68 @@
+"""authapp: signed-in sessions for Pyramid on top of a backend that issues its own JWTs."""
+
+from typing import Any
+
+from pyramid.config import PHASE0_CONFIG, PHASE1_CONFIG, Configurator
+
+from authapp.backend import Backend
+from authapp.backend.api import backend_session
+from authapp.csrf import SessionCSRF
+from authapp.parts import IBackend, IParts, assemble
+from authapp.settings import BACKEND_URL_MISSING, Settings, SettingsError
+
+__all__ = ["includeme", "main"]
+
+
+def main(global_config: dict[str, str], **settings: Any) -> Any:
+    """The site: authapp with a start page and an admin page of its own (``egg:authapp``)."""
+    with Configurator(settings=settings) as config:
+        config.include("authapp")
+        config.include("authapp.views.pages")
+        return config.make_wsgi_app()
+
+
+def includeme(config: Configurator) -> None:
+    """The add-on: ``config.include("authapp")``, with a ``route_prefix`` if you like.
+
+    :raises SettingsError: at once, with everything that is wrong in the ini file.
+    """
+    settings = Settings.from_ini(config.registry.settings)
+    prefix = f"/{config.route_prefix}" if config.route_prefix else ""
+    own_paths = (f"{prefix}/authapp-static", f"{prefix}/health")
+
+    def register_parts() -> None:
+        registry = config.registry
+        backend = registry.queryUtility(IBackend)
+        if backend is None and settings.backend_url is None:
+            raise SettingsError([BACKEND_URL_MISSING])
+        registry.registerUtility(assemble(settings, backend, own_paths, registry.settings), IParts)
+
+    shown = config.introspectable("authapp", "settings", "settings", "authapp settings")
+    shown.update(settings.shown)
+    config.action("authapp", register_parts, order=PHASE1_CONFIG, introspectables=(shown,))
+    config.add_directive("set_auth_backend", _set_auth_backend)
+    config.add_request_method(backend_session, "backend", reify=True)
+    config.set_csrf_storage_policy(SessionCSRF(settings.secrets, secure=settings.cookie.secure))
+    # Programs that send no Origin are no browsers, which alone can be made to forge requests.
+    config.set_default_csrf_options(require_csrf=True, allow_no_origin=True)
+    config.add_static_view("authapp-static", "authapp:static", cache_max_age=3600)
+    config.include("pyramid_jinja2")
+    config.include("authapp.security")
+    config.include("authapp.tween")
+    config.include("authapp.events")
+    config.include("authapp.i18n")
+    config.include("authapp.views")
+    if not settings.development:  # there, the debugger shall see failures
+        config.include("authapp.views.errors")
+
+
+def _set_auth_backend(config: Configurator, backend: Backend) -> None:
+    """``config.set_auth_backend(obj)``: use a backend of the application's own."""
+    shown = config.introspectable("authapp", "backend", repr(backend), "authapp backend")
+    shown["backend"] = backend
+    config.action(
+        "authapp backend",
+        lambda: config.registry.registerUtility(backend, IBackend),
+        order=PHASE0_CONFIG,
+        introspectables=(shown,),
+    )

@@ -1,0 +1,85 @@
+"""CSRF tokens: bound to the session, and before sign-in to a cookie of their own.
+
+Pyramid checks them (``require_csrf``); this says what they are. Beside the token, the
+``Origin`` that browsers send with every unsafe request is compared, over http too.
+"""
+
+import hmac
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from pyramid.csrf import CookieCSRFStoragePolicy
+from pyramid.interfaces import ICSRFStoragePolicy
+from pyramid.request import Request
+from zope.interface import implementer
+
+from authapp.sealing import derive
+from authapp.session import Session
+
+
+@implementer(ICSRFStoragePolicy)
+class SessionCSRF:
+    """CSRF storage policy.
+
+    :param secrets: the newest makes tokens, every one checks them.
+    """
+
+    def __init__(self, secrets: Sequence[bytes], *, secure: bool) -> None:
+        self._keys = [derive(secret, "authapp csrf", 32) for secret in secrets]
+        self._anonymous = CookieCSRFStoragePolicy(
+            cookie_name="__Host-authapp.csrf" if secure else "authapp.csrf",
+            secure=secure,
+            httponly=True,
+            samesite="Lax",
+        )
+
+    def new_csrf_token(self, request: Request) -> str:
+        """A new token; that of a session changes with the session only."""
+        session = _session(request)
+        return self._token(0, session) if session else self._anonymous.new_csrf_token(request)
+
+    def get_csrf_token(self, request: Request) -> str:
+        """The token to put into a form or a header."""
+        session = _session(request)
+        return self._token(0, session) if session else self._anonymous.get_csrf_token(request)
+
+    def check_csrf_token(self, request: Request, supplied_token: str) -> bool:
+        """Whether a token that came in is right, from a page of this site."""
+        if not _same_origin(request):
+            return False
+        session = _session(request)
+        if session is None:
+            right: bool = self._anonymous.check_csrf_token(request, supplied_token)
+            return right
+        supplied = supplied_token.encode(errors="replace")
+        return any(
+            hmac.compare_digest(self._token(number, session).encode(), supplied)
+            for number in range(len(self._keys))
+        )
+
+    def _token(self, number: int, session: Session) -> str:
+        return hmac.digest(self._keys[number], session.sid.encode(), "sha256").hex()
+
+
+def _session(request: Request) -> Session | None:
+    """The session a token is bound to.
+
+    The sign-in form is always bound to the cookie: it may have been opened before somebody
+    signed in in another tab.
+    """
+    route = request.matched_route
+    if route is not None and route.name == "login":
+        return None
+    session: Session | None = request.authapp.session
+    return session
+
+
+def _same_origin(request: Request) -> bool:
+    """Whether ``Origin``, where a browser sent one, is this site's."""
+    origin = request.headers.get("Origin")
+    if origin is None:
+        return True
+    try:
+        return bool(urlsplit(origin).netloc == request.host)
+    except ValueError:
+        return False

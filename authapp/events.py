@@ -1,0 +1,97 @@
+"""What subscribers can hear (``config.add_subscriber``), and the audit log that is one.
+
+No event holds a token, a password or a secret in anything that is printed.
+"""
+
+import hashlib
+import json
+import logging
+import time
+from dataclasses import dataclass, field
+
+from pyramid.config import Configurator
+from pyramid.request import Request
+
+from authapp.errors import ErrorCode
+from authapp.session import Identity, Session
+
+audit = logging.getLogger("authapp.audit")
+
+
+@dataclass(frozen=True)
+class SessionEvent:
+    """Something happened to a session."""
+
+    request: Request = field(repr=False)
+    session: Session = field(repr=False)
+
+    @property
+    def identity(self) -> Identity:
+        """Whose session it is."""
+        return self.session.identity
+
+
+@dataclass(frozen=True)
+class SignedIn(SessionEvent):
+    """Somebody signed in."""
+
+
+@dataclass(frozen=True)
+class SignInFailed:
+    """Somebody tried to sign in, and why that failed."""
+
+    request: Request = field(repr=False)
+    username: str
+    code: ErrorCode
+
+
+@dataclass(frozen=True)
+class SessionRenewed(SessionEvent):
+    """A refresh token was spent, and the session goes on with new tokens."""
+
+
+@dataclass(frozen=True)
+class RenewalFailed(SessionEvent):
+    """A refresh token could not be spent: rejected, or the backend gave no answer."""
+
+    code: ErrorCode
+    reason: str
+
+
+@dataclass(frozen=True)
+class SessionEnded(SessionEvent):
+    """A session that came in has ended otherwise than by a sign-out on this request."""
+
+    code: ErrorCode
+
+
+@dataclass(frozen=True)
+class SignedOut(SessionEvent):
+    """Somebody signed out, of this session or everywhere."""
+
+    everywhere: bool
+
+
+def write_audit_line(event: "SessionEvent | SignInFailed") -> None:
+    """One line of JSON on the logger ``authapp.audit``: ASCII only, so none can be forged."""
+    request = event.request
+    line = {
+        "time": round(time.time(), 3),
+        "event": type(event).__name__,
+        "address": request.remote_addr,
+    }
+    if isinstance(event, SessionEvent):
+        digest = hashlib.sha256(event.session.sid.encode()).hexdigest()[:16]
+        line |= {"user": str(event.identity.id), "session": digest}
+    else:
+        line["username"] = event.username[:256]
+    for name in ("code", "reason", "everywhere"):
+        if hasattr(event, name):
+            line[name] = getattr(event, name)
+    audit.info("%s", json.dumps(line))
+
+
+def includeme(config: Configurator) -> None:
+    """Subscribe the audit log."""
+    config.add_subscriber(write_audit_line, SessionEvent)
+    config.add_subscriber(write_audit_line, SignInFailed)

@@ -1,0 +1,32 @@
+"""The language a person reads: chosen by Accept-Language among the catalogues there are."""
+
+from pyramid.config import Configurator
+from pyramid.i18n import default_locale_negotiator
+from pyramid.request import Request
+from pyramid.response import Response
+
+_LOCALES = {"en": "en", "zh": "zh_Hans"}
+"""Language tags offered to the browser (RFC 4647 lookup) and the catalogues they stand for."""
+
+
+def negotiate_locale(request: Request) -> str:
+    """The locale of a request: asked for explicitly, or by Accept-Language."""
+    explicit: str | None = default_locale_negotiator(request)
+    if explicit:
+        return explicit
+    request.add_response_callback(_vary)
+    default: str = request.registry.settings["pyramid.default_locale_name"]
+    tag: str = request.accept_language.lookup(list(_LOCALES), default=default)
+    return _LOCALES.get(tag, tag)
+
+
+def _vary(request: Request, response: Response) -> None:
+    """Another reader of this address may get another language."""
+    if "Accept-Language" not in (response.vary or ()):
+        response.vary = (*(response.vary or ()), "Accept-Language")
+
+
+def includeme(config: Configurator) -> None:
+    """Register the catalogues and the negotiator, which an application can replace."""
+    config.add_translation_dirs("authapp:locale")
+    config.set_locale_negotiator(negotiate_locale)

@@ -1,0 +1,121 @@
+"""The parts of one application's authapp, assembled from its settings."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+from pyramid.request import Request
+from zope.interface import Interface
+
+from authapp.backend import Backend
+from authapp.backend.claims import KeySet, TokenReader
+from authapp.backend.health import GuardedBackend, Health
+from authapp.backend.http import HTTPBackend
+from authapp.backend.transport import Session
+from authapp.cookies import SessionCookie
+from authapp.renewal import Renewal
+from authapp.revocation import Revocation
+from authapp.sealing import Sealer
+from authapp.settings import EMBEDDED, Settings
+from authapp.shared import Shared
+from authapp.shared.memory import MemoryShared
+from authapp.throttle import Throttle
+
+EMBEDDED_URL = "http://embedded.invalid"
+"""Where ``embedded:`` is reached: a name that no resolver knows (RFC 6761 section 6.4)."""
+
+_KEY_SET_PATH = "/.well-known/jwks.json"
+
+
+class IBackend(Interface):
+    """Marker under which an application's own backend is registered."""
+
+
+class IParts(Interface):
+    """Marker under which the :class:`Parts` are registered."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the tween, the policy and the views work with."""
+
+    settings: Settings
+    cookie: SessionCookie
+    sealer: Sealer
+    shared: Shared
+    revocation: Revocation
+    http: requests.Session
+    backend: GuardedBackend
+    reader: TokenReader
+    renewal: Renewal
+    throttle: Throttle
+    excluded_prefixes: tuple[str, ...]
+
+    @property
+    def backend_url(self) -> str | None:
+        """The base URL of the backend; None where the application brings its own."""
+        return EMBEDDED_URL if self.settings.backend_url == EMBEDDED else self.settings.backend_url
+
+    def excluded(self, path: str) -> bool:
+        """Whether the session is neither renewed nor written on this path."""
+        return any(
+            path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/")
+            for prefix in self.excluded_prefixes
+        )
+
+
+def parts_of(request: Request) -> Parts:
+    """The parts of the application that answers a request."""
+    parts: Parts = request.registry.getUtility(IParts)
+    return parts
+
+
+def assemble(
+    settings: Settings,
+    backend: Backend | None,
+    own_paths: tuple[str, ...],
+    ini: dict[str, Any],
+) -> Parts:
+    """Make the parts.
+
+    :param backend: the application's own, or None for the one the settings name.
+    :param own_paths: path prefixes of authapp's static files and health check.
+    :param ini: all settings of the application, for the embedded issuer.
+    """
+    sealer = Sealer(settings.secrets, settings.session_format, settings.cookie.name)
+    shared = MemoryShared()
+    revocation = Revocation(shared, settings.refresh_lifetime)
+    http = Session(settings.backend_timeout)
+    if settings.backend_url == EMBEDDED:
+        from authapp.backend.embedded import WSGIAdapter
+        from authapp.issuer import main as issuer
+
+        http.mount(EMBEDDED_URL, WSGIAdapter(issuer({}, **ini)))
+    url = EMBEDDED_URL if settings.backend_url == EMBEDDED else settings.backend_url
+    guarded = GuardedBackend(backend or HTTPBackend(http, url or "", settings.wire), Health())
+    keys = None
+    if settings.verify is not None and settings.verify.jwks is not None:
+        jwks = settings.verify.jwks
+        keys = KeySet(http, EMBEDDED_URL + _KEY_SET_PATH if jwks == EMBEDDED else jwks)
+    reader = TokenReader(settings.claims, settings.verify, keys, settings.refresh_lifetime)
+    return Parts(
+        settings=settings,
+        cookie=settings.cookie,
+        sealer=sealer,
+        shared=shared,
+        revocation=revocation,
+        http=http,
+        backend=guarded,
+        reader=reader,
+        renewal=Renewal(
+            guarded,
+            reader,
+            shared,
+            revocation,
+            buffer=settings.refresh_buffer,
+            reuse=settings.refresh_reuse,
+            patience=settings.backend_timeout,
+        ),
+        throttle=Throttle(settings.login_rate),
+        excluded_prefixes=(*settings.refresh_exclude, *own_paths),
+    )

@@ -1,0 +1,83 @@
+"""The walk of a request: open the session, renew it if due, then the view.
+
+This tween stands outside the one for exception views, so that error pages are served with
+the renewed session too.
+"""
+
+import time
+from collections.abc import Callable
+
+from pyramid.config import Configurator
+from pyramid.registry import Registry
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.tweens import EXCVIEW
+
+from authapp.errors import ErrorCode
+from authapp.events import RenewalFailed, SessionEnded, SessionRenewed
+from authapp.parts import parts_of
+from authapp.renewal import Outcome, Rejected, Renewed, Unavailable
+from authapp.responses import sign_in_required
+from authapp.session import Phase, Session
+from authapp.state import State, write_on_the_way_out
+
+Handler = Callable[[Request], Response]
+
+_ANSWERS_ITSELF = ("login", "logout", "session")
+"""Routes that show an ended session in their own words, and never redirect."""
+
+
+def session_tween_factory(handler: Handler, registry: Registry) -> Handler:
+    """The tween around every request but those to excluded paths."""
+
+    def session_tween(request: Request) -> Response:
+        parts = parts_of(request)
+        if parts.excluded(request.environ.get("PATH_INFO", "")):
+            return handler(request)
+        state: State = request.authapp
+        write_on_the_way_out(request, state)
+        if state.session is not None:
+            phase = state.session.phase(time.time(), parts.settings.refresh_buffer)
+            if phase is not Phase.FRESH and not _is_at(request, ("logout",)):
+                settle(request, state, parts.renewal.renew(state.session))
+        elif state.opened is not None and state.error is not None:
+            request.registry.notify(SessionEnded(request, state.opened, state.error))
+        if state.opened is not None and state.session is None and not _is_at(request):
+            return sign_in_required(request, state.error)
+        return handler(request)
+
+    return session_tween
+
+
+def settle(request: Request, state: State, outcome: Outcome) -> None:
+    """What an outcome of a renewal means for this request, and who hears of it."""
+    notify = request.registry.notify
+    before: Session = state.session or outcome.session  # type: ignore[union-attr]
+    match outcome:
+        case Renewed(session, spent):
+            state.use(session)
+            if spent:
+                notify(SessionRenewed(request, session))
+        case Rejected(code, reason, spent):
+            state.end(code)
+            if spent:
+                notify(RenewalFailed(request, before, code, reason))
+            notify(SessionEnded(request, before, code))
+        case Unavailable(session, retry_after, reason, spent):
+            if session.validity.valid_until <= time.time():
+                state.keep(session, ErrorCode.BACKEND_UNAVAILABLE)
+                state.retry_after = retry_after
+            else:
+                state.use(session)
+            if spent:
+                notify(RenewalFailed(request, session, ErrorCode.BACKEND_UNAVAILABLE, reason))
+
+
+def _is_at(request: Request, names: tuple[str, ...] = _ANSWERS_ITSELF) -> bool:
+    """Whether the request goes to one of our own routes, wherever it was put."""
+    return request.path in [request.route_path(name) for name in names]
+
+
+def includeme(config: Configurator) -> None:
+    """Put the tween in its place."""
+    config.add_tween("authapp.tween.session_tween_factory", over=EXCVIEW)

@@ -1,0 +1,14 @@
+"""The views of authapp: sign-in and sign-out, the session, the account, errors."""
+
+from pyramid.config import Configurator
+
+
+def includeme(config: Configurator) -> None:
+    """Routes and views that every application gets; ``pages`` are those of the site."""
+    config.add_route("login", "/login")
+    config.add_route("logout", "/logout")
+    config.add_route("session", "/session")
+    config.add_route("account", "/account")
+    config.add_route("health", "/health")
+    for module in ("account", "errors", "health", "login", "logout", "session"):
+        config.scan(f"authapp.views.{module}")

@@ -1,0 +1,80 @@
+"""What is answered when a request may not, cannot or must not be."""
+
+import logging
+
+from pyramid.config import Configurator
+from pyramid.exceptions import BadCSRFOrigin, BadCSRFToken
+from pyramid.httpexceptions import (
+    HTTPBadRequest,
+    HTTPServiceUnavailable,
+    HTTPUnauthorized,
+)
+from pyramid.i18n import TranslationStringFactory
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.view import exception_view_config, forbidden_view_config, notfound_view_config
+
+from authapp.errors import ErrorCode
+from authapp.responses import failure, sign_in_required
+
+log = logging.getLogger(__name__)
+
+_ = TranslationStringFactory("authapp")
+
+_FORBIDDEN = _("You are signed in, but this is not for you. Ask whoever manages your access.")
+_NOT_FOUND = _("There is nothing here. Check the address, or go to the start page.")
+_UNAVAILABLE = _("This does not work right now. Try again in a moment.")
+_STALE_FORM = _("This form has been open for too long. Reload the page and send it again.")
+_BAD_REQUEST = _("The browser sent something that cannot be read. Go back and try again.")
+_BROKEN = _("Something went wrong on our side. It has been noted; try again in a moment.")
+
+
+@forbidden_view_config()
+@exception_view_config(HTTPUnauthorized)
+def forbidden(request: Request) -> Response:
+    """Not signed in: sign in. Nobody can say whether: come back. Signed in: not for you."""
+    if request.identity is not None:
+        return failure(request, 403, "Forbidden", _FORBIDDEN)
+    if request.session_error is ErrorCode.BACKEND_UNAVAILABLE:
+        code = ErrorCode.BACKEND_UNAVAILABLE
+        return failure(request, 503, code, code.sentence, request.authapp.retry_after)
+    return sign_in_required(request, request.session_error)
+
+
+@exception_view_config(BadCSRFToken)
+@exception_view_config(BadCSRFOrigin)
+def stale_form(request: Request) -> Response:
+    """A form from another session, or from another site."""
+    log.warning("BadCSRFToken: %s %s", request.method, request.path[:256])
+    return failure(request, 403, "BadCSRFToken", _STALE_FORM)
+
+
+@notfound_view_config()
+def not_found(request: Request) -> Response:
+    """No such page."""
+    return failure(request, 404, "NotFound", _NOT_FOUND)
+
+
+@exception_view_config(HTTPServiceUnavailable)
+def unavailable(error: HTTPServiceUnavailable, request: Request) -> Response:
+    """A view says that it cannot answer now."""
+    retry_after = error.headers.get("Retry-After", "1")
+    seconds = float(retry_after) if retry_after.isdecimal() else 1.0
+    return failure(request, 503, "Unavailable", _UNAVAILABLE, seconds)
+
+
+@exception_view_config(HTTPBadRequest)
+def bad_request(request: Request) -> Response:
+    """What came in cannot be read."""
+    return failure(request, 400, "BadRequest", _BAD_REQUEST)
+
+
+def broken(error: Exception, request: Request) -> Response:
+    """A view has failed: the log says how, the page does not."""
+    log.error("InternalError: %s %s", request.method, request.path[:256], exc_info=error)
+    return failure(request, 500, "InternalError", _BROKEN)
+
+
+def includeme(config: Configurator) -> None:
+    """Answer failures with a page: without one, a session just renewed would be lost."""
+    config.add_exception_view(broken, context=Exception)

@@ -1,0 +1,63 @@
+"""Sign out: here and now, whatever the backend says to it."""
+
+import logging
+import time
+from typing import Any
+
+from pyramid.csrf import check_csrf_origin, check_csrf_token
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.security import forget
+from pyramid.view import view_config
+
+from authapp.backend import BackendRejected, BackendUnavailable
+from authapp.errors import SIGNED_OUT
+from authapp.events import SignedOut
+from authapp.parts import Parts, parts_of
+from authapp.responses import see_other
+from authapp.session import Session
+from authapp.state import State
+
+log = logging.getLogger(__name__)
+
+
+@view_config(route_name="logout", request_method="GET", renderer="authapp:templates/logout.jinja2")
+def logout_form(request: Request) -> dict[str, Any]:
+    """Ask; a link alone signs nobody out."""
+    request.response.cache_control = "no-store"
+    return {}
+
+
+@view_config(route_name="logout", request_method="POST", require_csrf=False)
+def logout(request: Request) -> Response:
+    """End the session, or with ``everywhere=1`` all sessions of the user.
+
+    Without a session there is nothing to forge, and nothing to do.
+    """
+    state: State = request.authapp
+    if state.session is not None:
+        check_csrf_origin(request, allow_no_origin=True)
+        check_csrf_token(request)
+        parts, session = parts_of(request), state.session
+        everywhere = request.POST.get("everywhere") == "1"
+        if everywhere:
+            parts.revocation.revoke_user(session, time.time())
+        forget(request)
+        session = _newest(parts, session)  # only now: a renewal under way sees the revocation
+        _tell_backend(parts, session)
+        request.registry.notify(SignedOut(request, session, everywhere))
+    return see_other(request.route_path("login", _query={"reason": SIGNED_OUT}))
+
+
+def _newest(parts: Parts, session: Session) -> Session:
+    """The session with the refresh token that is alive at the backend."""
+    newest = parts.renewal.newest(session)
+    return newest if isinstance(newest, Session) else session
+
+
+def _tell_backend(parts: Parts, session: Session) -> None:
+    """Best effort, once: it is signed out here already."""
+    try:
+        parts.backend.logout(session.tokens)
+    except (BackendRejected, BackendUnavailable) as error:
+        log.warning("SignedOut: the backend was not told: %s", type(error).__name__)
