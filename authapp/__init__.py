@@ -58,7 +58,9 @@ def includeme(config: Configurator) -> None:
 
 def _set_auth_backend(config: Configurator, backend: Backend) -> None:
     """``config.set_auth_backend(obj)``: use a backend of the application's own."""
-    shown = config.introspectable("authapp", "backend", repr(backend), "authapp backend")
+    shown = config.introspectable(
+        "authapp", "backend", type(backend).__qualname__, "authapp backend"
+    )
     shown["backend"] = backend
     config.action(
         "authapp backend",

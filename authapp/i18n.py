@@ -11,7 +11,10 @@ _LOCALES = {"en": "en", "zh": "zh_Hans"}
 
 def negotiate_locale(request: Request) -> str:
     """The locale of a request: asked for explicitly, or by Accept-Language."""
-    explicit: str | None = default_locale_negotiator(request)
+    try:
+        explicit: str | None = default_locale_negotiator(request)
+    except UnicodeDecodeError:  # a query that is no text still gets a page that says so
+        explicit = None
     if explicit:
         return explicit
     request.add_response_callback(_vary)

@@ -15,11 +15,11 @@ from authapp.backend.transport import Session
 from authapp.cookies import SessionCookie
 from authapp.renewal import Renewal
 from authapp.revocation import Revocation
-from authapp.sealing import Sealer
-from authapp.settings import EMBEDDED, Settings
+from authapp.sealing import Sealer, derive
+from authapp.settings import EMBEDDED, MEMORY, Settings, SettingsError
 from authapp.shared import Shared
 from authapp.shared.memory import MemoryShared
-from authapp.throttle import Throttle
+from authapp.throttle import Counters, Throttle
 
 EMBEDDED_URL = "http://embedded.invalid"
 """Where ``embedded:`` is reached: a name that no resolver knows (RFC 6761 section 6.4)."""
@@ -83,7 +83,7 @@ def assemble(
     :param ini: all settings of the application, for the embedded issuer.
     """
     sealer = Sealer(settings.secrets, settings.session_format, settings.cookie.name)
-    shared = MemoryShared()
+    shared, counters = _share(settings)
     revocation = Revocation(shared, settings.refresh_lifetime)
     http = Session(settings.backend_timeout)
     if settings.backend_url == EMBEDDED:
@@ -116,6 +116,21 @@ def assemble(
             reuse=settings.refresh_reuse,
             patience=settings.backend_timeout,
         ),
-        throttle=Throttle(settings.login_rate),
+        throttle=Throttle(
+            settings.login_rate, derive(settings.secrets[-1], "authapp throttle", 32), counters
+        ),
         excluded_prefixes=(*settings.refresh_exclude, *own_paths),
     )
+
+
+def _share(settings: Settings) -> tuple[Shared, Counters | None]:
+    """The shared memory, and the counters of failed sign-ins in it."""
+    if settings.shared == MEMORY:
+        return MemoryShared(), None
+    try:
+        from authapp.shared.redis import RedisShared, connect
+    except ImportError:
+        problem = "authapp.shared: Redis needs an extra: pip install 'authapp[redis]'"
+        raise SettingsError([problem]) from None
+    server = connect(settings.shared)
+    return RedisShared(server, settings.secrets), (server.counters(), server.asking)

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, replace
 
-from authapp.backend import BackendRejected, BackendUnavailable
+from authapp.backend import BackendDown, BackendRejected, BackendUnavailable
 from authapp.backend.claims import TokenReader
 from authapp.backend.health import GuardedBackend
 from authapp.errors import ErrorCode
@@ -197,8 +197,10 @@ class Renewal:
             if not sure:
                 return self._failed(session, "rejected, but another process may have renewed")
             return Rejected(ErrorCode.REFRESH_TOKEN_REJECTED, str(error), spent=True)
-        except BackendUnavailable as error:
+        except BackendDown as error:
             return Unavailable(session, error.retry_after or RETRY_AFTER, error.reason, spent=True)
+        except BackendUnavailable as error:
+            return self._failed(session, error.reason, error.retry_after)
         now = self._clock()
         try:
             identity, validity = self._reader.read(tokens, now, session)
@@ -212,10 +214,13 @@ class Renewal:
             return Rejected(code, "another user's token came back", spent=True)
         return Renewed(session.renewed(identity, tokens, validity, now), spent=True)
 
-    def _failed(self, session: Session, reason: str) -> Unavailable:
+    def _failed(
+        self, session: Session, reason: str, retry_after: float | None = None
+    ) -> Unavailable:
         """A failure of this session alone; a moment goes by before it is tried again."""
-        self._shared.put(_failed_key(session), reason, RETRY_AFTER)
-        return Unavailable(session, RETRY_AFTER, reason, spent=True)
+        wait = retry_after or RETRY_AFTER
+        self._shared.put(_failed_key(session), reason, wait)
+        return Unavailable(session, wait, reason, spent=True)
 
     def _remember(self, session: Session, outcome: Outcome) -> None:
         """Keep an answer under the token it was given for; that there was none is not kept."""
@@ -234,10 +239,11 @@ class Renewal:
         A sign-out revokes first and looks for the successor then; here it is the other way
         round, so that one of the two sees the other whatever comes first.
         """
-        if isinstance(outcome, Rejected) or not self._revocation.revoked(session):
+        if not self._revocation.revoked(session):
             return outcome
         try:
-            self._backend.logout(outcome.session.tokens)
+            if not isinstance(outcome, Rejected):
+                self._backend.logout(outcome.session.tokens)
         except (BackendRejected, BackendUnavailable) as error:
             log.warning("SessionRevoked: the backend was not told: %s", type(error).__name__)
         return Rejected(ErrorCode.SESSION_REVOKED, "signed out meanwhile", spent=True)

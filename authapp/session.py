@@ -185,10 +185,11 @@ class Session:
 
     def largest_part(self) -> str:
         """Which part of this session takes most room, for the log: names and bytes only."""
+        tokens = len(self.tokens.access) + len(self.tokens.refresh)
         parts = {
             "the access token": len(self.tokens.access),
             "the refresh token": len(self.tokens.refresh),
-            "the members that authapp does not know": len(json.dumps(dict(self.claims))),
+            "all else": len(json.dumps(self.to_claims())) - tokens,
         }
         name = max(parts, key=lambda part: parts[part])
         text = f"{name} has {parts[name]} bytes"

@@ -23,6 +23,7 @@ from authapp.sealing import FORMATS
 
 PREFIX = "authapp."
 EMBEDDED = "embedded:"
+MEMORY = "memory:"
 SECRET_LENGTH = 32
 PLACEHOLDER = "development-only"
 """Secrets that begin like this are placeholders, and good for ``development`` only."""
@@ -150,7 +151,7 @@ class Settings:
             refresh_buffer=take("refresh.buffer", _whole(0, 86_400), 300),
             refresh_reuse=take("refresh.reuse", _whole(0, 3_600), 60),
             refresh_lifetime=take("refresh.lifetime", _whole(1, 315_360_000), 604_800),
-            shared=take("shared", _shared, "memory:", secret=True),
+            shared=take("shared", _shared, MEMORY, secret=True),
             login_rate=take("login.rate", _rate, limits.parse("10/minute")),
             api_prefixes=take("api_prefixes", _paths, ()),
             refresh_exclude=take("refresh.exclude", _paths, ("/static", "/health")),
@@ -325,7 +326,7 @@ def _domain(text: str) -> str:
 def _url(text: str, development: bool) -> str:
     try:
         parts = urlsplit(text)
-        good = bool(parts.hostname) and (parts.port or 1) > 0
+        good = bool(parts.hostname) and parts.port != 0
     except ValueError:
         good = False
     if not good or parts.scheme not in ("https", "http") or parts.username or parts.fragment:
@@ -359,7 +360,7 @@ def _verify(development: bool) -> Callable[[str], Verify]:
 
 
 def _shared(text: str) -> str:
-    if text != "memory:" and urlsplit(text).scheme not in ("redis", "rediss"):
+    if text != MEMORY and urlsplit(text).scheme not in ("redis", "rediss"):
         raise ValueError("memory:, redis://… or rediss://… is allowed")
     return text
 

@@ -32,7 +32,7 @@ def session_tween_factory(handler: Handler, registry: Registry) -> Handler:
 
     def session_tween(request: Request) -> Response:
         parts = parts_of(request)
-        if parts.excluded(request.environ.get("PATH_INFO", "")):
+        if parts.excluded(request.environ.get("PATH_INFO", "")) or not _readable(request):
             return handler(request)
         state: State = request.authapp
         write_on_the_way_out(request, state)
@@ -71,6 +71,14 @@ def settle(request: Request, state: State, outcome: Outcome) -> None:
                 state.use(session)
             if spent:
                 notify(RenewalFailed(request, session, ErrorCode.BACKEND_UNAVAILABLE, reason))
+
+
+def _readable(request: Request) -> bool:
+    """Whether the address is text; if not, the router says so."""
+    try:
+        return bool(request.path)
+    except UnicodeDecodeError:
+        return False
 
 
 def _is_at(request: Request, names: tuple[str, ...] = _ANSWERS_ITSELF) -> bool:

@@ -35,6 +35,10 @@ class BackendUnavailable(Exception):
         self.retry_after = retry_after
 
 
+class BackendDown(BackendUnavailable):
+    """The same, and nobody else would get an answer: refused, hanging, in maintenance."""
+
+
 class BackendThrottled(BackendUnavailable):
     """The backend is well, and wants fewer calls (429)."""
 
@@ -42,7 +46,8 @@ class BackendThrottled(BackendUnavailable):
 class Backend(Protocol):
     """The three verbs.
 
-    Each raises :class:`BackendRejected` or :class:`BackendUnavailable`.
+    Each raises :class:`BackendRejected`, :class:`BackendUnavailable` or, of the latter,
+    :class:`BackendDown` where asking again, for anybody, would only hold another thread.
     """
 
     def login(self, credentials: Credentials) -> TokenPair:

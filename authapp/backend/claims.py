@@ -163,7 +163,7 @@ class TokenReader:
         """When a token ends, by our clock; None where nobody says.
 
         The backend's clock may differ from ours: where ``iat`` is further off than the
-        leeway, the token lives for ``exp - iat`` from now on.
+        leeway, or the token has ended before it came, it lives for ``exp - iat`` from now on.
 
         :raises BackendUnavailable: for a time that is none (RFC 7519 section 2), or for one
             that lies too far ahead.
@@ -178,9 +178,10 @@ class TokenReader:
 
     def _skew(self, claims: Claims, now: float) -> int:
         """How far the backend's clock is ahead of ours, in seconds; within the leeway 0."""
-        issued = _whole(claims, "iat")
+        issued, expires = _whole(claims, "iat"), _whole(claims, "exp")
         leeway = self._verify.leeway if self._verify else Verify.leeway
-        if issued is None or abs(issued - int(now)) <= leeway:
+        ended = expires is not None and expires <= now
+        if issued is None or (abs(issued - int(now)) <= leeway and not ended):
             return 0
         log.warning("ClockSkew: the backend's clock is %d s off", issued - int(now))
         return issued - int(now)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from authapp.backend import (
     Backend,
+    BackendDown,
     BackendRejected,
     BackendThrottled,
     BackendUnavailable,
@@ -24,11 +25,19 @@ from authapp.session import TokenPair
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE = 0.25
-LONGEST_PAUSE = 1.5
+LONGEST_PAUSE = 1.2
+"""Seconds before a backend that is down is tried again, at first and in the end."""
+
+UNLUCKY = 3
+"""How many sessions in a row must get a bad answer until nobody else is tried."""
 
 
 class Health:
     """The state of one backend, as this process sees it.
+
+    A backend that cannot be reached is down. One that answers some session with nonsense may
+    be well (Django SimpleJWT answers a deleted user with 500): it is down when several
+    sessions in a row get no good answer.
 
     :param clock: seconds that only grow.
     """
@@ -39,28 +48,33 @@ class Health:
         self._pause = 0.0
         self._retry_at = 0.0
         self._probing = False
+        self._unlucky: set[str] = set()
 
     @property
     def up(self) -> bool:
-        """Whether the last answer was one."""
+        """Whether it may be asked by everybody at once."""
         return self._pause == 0
 
     @contextmanager
-    def attempt(self) -> Iterator[None]:
+    def attempt(self, session: str | None = None) -> Iterator[None]:
         """Around every call of the backend.
 
+        :param session: what tells the session of a renewal from others.
         :raises BackendUnavailable: at once, when somebody else is trying already or it is
             too early to try again.
         """
         with self._lock:
             wait = self._retry_at - self._clock()
             if not self.up and (self._probing or wait > 0):
-                raise BackendUnavailable("it did not answer a moment ago", max(wait, FIRST_PAUSE))
+                raise BackendDown("it did not answer a moment ago", max(wait, FIRST_PAUSE))
             probe = self._probing = not self.up
         try:
             yield
-        except BackendUnavailable as error:
+        except (BackendDown, BackendThrottled) as error:
             self._failed(error.retry_after)
+            raise
+        except BackendUnavailable as error:
+            self._answered_badly(session, error.retry_after)
             raise
         except BackendRejected:
             self._answered()
@@ -68,7 +82,7 @@ class Health:
         except Exception as error:
             # A bug in somebody's backend signs nobody out. Its message may hold a token.
             log.error("BackendFailed: %s\n%s", type(error).__name__, _where(error))
-            self._failed(None)
+            self._answered_badly(session, None)
             raise BackendUnavailable(type(error).__name__) from None
         else:
             self._answered()
@@ -79,6 +93,15 @@ class Health:
     def _answered(self) -> None:
         with self._lock:
             self._pause = self._retry_at = 0.0
+            self._unlucky.clear()
+
+    def _answered_badly(self, session: str | None, retry_after: float | None) -> None:
+        with self._lock:
+            if session is not None and len(self._unlucky) < UNLUCKY:
+                self._unlucky.add(session)
+            down = not self.up or len(self._unlucky) >= UNLUCKY
+        if down:
+            self._failed(retry_after)
 
     def _failed(self, retry_after: float | None) -> None:
         with self._lock:
@@ -109,7 +132,7 @@ class GuardedBackend:
 
     def refresh(self, tokens: TokenPair) -> TokenPair:
         """See :class:`authapp.backend.Backend`."""
-        with self.health.attempt():
+        with self.health.attempt(tokens.refresh):
             return self._backend.refresh(tokens)
 
     def logout(self, tokens: TokenPair) -> None:

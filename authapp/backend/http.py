@@ -10,6 +10,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from authapp.backend import (
+    BackendDown,
     BackendRejected,
     BackendThrottled,
     BackendUnavailable,
@@ -139,7 +140,7 @@ def _exchange(
             body = response.raw.read(MAX_ANSWER + 1, decode_content=False)
     except (requests.RequestException, HTTPError, OSError, UnicodeError) as error:
         # Its text can carry the URL or the body, so only the kind of error is told.
-        raise BackendUnavailable(type(error).__name__) from None
+        raise BackendDown(type(error).__name__) from None
     if len(body) > MAX_ANSWER:
         raise BackendUnavailable(f"an answer of more than {MAX_ANSWER} bytes")
     return response, _json_object(body)
@@ -151,8 +152,8 @@ def _good(response: requests.Response) -> bool:
 
 def _unusable(response: requests.Response, answer: object) -> BackendUnavailable:
     kind = "not a JSON object" if answer is None else "JSON"
-    error = BackendThrottled if response.status_code == 429 else BackendUnavailable
-    return error(
+    kinds = {429: BackendThrottled, 502: BackendDown, 503: BackendDown, 504: BackendDown}
+    return kinds.get(response.status_code, BackendUnavailable)(
         f"status {response.status_code}, {kind}",
         _retry_after(response.headers.get("Retry-After")),
     )

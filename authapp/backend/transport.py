@@ -7,6 +7,7 @@ for ever. Here the read timeout bounds the whole answer, headers and body.
 import io
 import socket
 import time
+from collections.abc import Iterator
 from http.client import HTTPResponse
 from http.cookiejar import DefaultCookiePolicy
 from typing import IO, Any
@@ -114,9 +115,6 @@ class Session(requests.Session):
         self.mount("https://", BoundedAdapter(timeout))
         self.mount("http://", BoundedAdapter(timeout))
 
-    def request(  # type: ignore[override]
-        self, method: str, url: str, **options: Any
-    ) -> requests.Response:
-        """See requests. Redirects are followed only when that is asked for."""
-        options.setdefault("allow_redirects", False)
-        return super().request(method, url, **options)
+    def resolve_redirects(self, *args: Any, **options: Any) -> Iterator[requests.Response]:
+        """See requests, whose ``get()`` would ask to follow them. None is followed."""
+        return iter(())

@@ -9,6 +9,10 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 
+class Away(Exception):
+    """What others share cannot be reached, or could not a moment ago."""
+
+
 class Key(NamedTuple):
     """Where a text is kept: a purpose, and a secret of that purpose (a refresh token, say)."""
 

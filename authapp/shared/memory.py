@@ -33,7 +33,7 @@ class MemoryShared:
         with self._lock:
             self._texts[key] = (now + seconds, text)
             heapq.heappush(self._ends, (now + seconds, key))
-            while self._ends[0][0] <= now:
+            while self._ends and self._ends[0][0] <= now:
                 _, ended = heapq.heappop(self._ends)
                 # A key that was put again meanwhile has a later end of its own.
                 if self._texts.get(ended, (now + 1,))[0] <= now:
@@ -42,6 +42,13 @@ class MemoryShared:
     def lease(self, key: Key) -> AbstractContextManager[Lease]:
         """See :class:`authapp.shared.Shared`. There is no other process."""
         return nullcontext(Lease.MINE)
+
+    def living(self) -> list[tuple[Key, str, float]]:
+        """All there is: keys, texts, and the seconds that each has left."""
+        now = self._clock()
+        with self._lock:
+            texts = list(self._texts.items())
+        return [(key, text, ends - now) for key, (ends, text) in texts if ends > now]
 
     def healthy(self) -> bool:
         """Always: the process reaches itself."""

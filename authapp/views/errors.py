@@ -64,8 +64,10 @@ def unavailable(error: HTTPServiceUnavailable, request: Request) -> Response:
 
 
 @exception_view_config(HTTPBadRequest)
-def bad_request(request: Request) -> Response:
-    """What came in cannot be read."""
+@exception_view_config(UnicodeDecodeError)
+def bad_request(error: Exception, request: Request) -> Response:
+    """What came in cannot be read: an address or a form that is no UTF-8, for one."""
+    log.warning("BadRequest: %s", type(error).__name__, exc_info=error)
     return failure(request, 400, "BadRequest", _BAD_REQUEST)
 
 

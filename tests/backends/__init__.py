@@ -1,0 +1,65 @@
+"""Backends for tests: real HTTP servers whose calls are counted and whose faults are set."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from waitress import create_server
+from webob import Request, Response
+
+ISSUER_SETTINGS = {
+    "issuer.secret": "secret-of-the-issuer-in-tests",
+    "issuer.access_lifetime": "900",
+    "issuer.refresh_lifetime": "604800",
+    "issuer.users": """
+        alice alice-password alice@example.com admin
+        bob bob-password bob@example.com editor
+        carol carol-password carol@example.com
+    """,
+}
+
+LOGIN, REFRESH, BLACKLIST = "/api/token/", "/api/token/refresh/", "/api/token/blacklist/"
+
+
+class Served:
+    """A WSGI application on a free port of this machine.
+
+    ``calls`` counts requests by path. ``instead`` holds, by path, what answers in place of
+    the application: a response, or a function from the request to one (None: go on).
+    """
+
+    def __init__(self, application: Callable[..., Any]) -> None:
+        self.application = application
+        self.calls: Counter[str] = Counter()
+        self.requests: list[Request] = []
+        self.instead: dict[str, Response | Callable[[Request], Response | None]] = {}
+        self._server = create_server(
+            self._answer,
+            host="127.0.0.1",
+            port=0,
+            threads=64,
+            channel_timeout=10**9,  # tests move the clock
+        )
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self.url = f"http://127.0.0.1:{self._server.effective_port}"
+
+    def _answer(self, environ: dict[str, Any], start_response: Any) -> Any:
+        request = Request(environ)
+        self.calls[request.path] += 1
+        self.requests.append(request)
+        instead = self.instead.get(request.path)
+        if callable(instead) and not isinstance(instead, Response):
+            instead = instead(request)
+        return (instead or self.application)(environ, start_response)
+
+    def __enter__(self) -> "Served":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        server = self._server
+        server.task_dispatcher.shutdown()
+        # Closed by the loop's own thread, which ends when it has nothing left.
+        server.trigger.pull_trigger(lambda: server.asyncore.close_all(server._map))
+        self._thread.join(5)

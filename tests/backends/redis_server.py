@@ -1,0 +1,61 @@
+"""A real Redis for tests, to be stopped, paused and started again."""
+
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import redis
+
+PROGRAM = shutil.which("redis-server")
+
+
+class RedisServer:
+    """A Redis on a free port, without persistence."""
+
+    def __init__(self, folder: Path) -> None:
+        if PROGRAM is None:
+            pytest.skip("redis-server is not installed; see .ci/packages")
+        self._folder = folder
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = free.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+        self.client = redis.Redis.from_url(self.url)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        assert PROGRAM
+        self._process = subprocess.Popen(
+            [PROGRAM, "--port", str(self._port), "--save", "", "--dir", str(self._folder)],
+            stdout=subprocess.DEVNULL,
+        )
+        give_up = time.monotonic() + 10
+        while True:
+            try:
+                self.client.ping()
+                return
+            except redis.ConnectionError:
+                assert time.monotonic() < give_up
+
+    def stop(self) -> None:
+        assert self._process
+        self._process.send_signal(signal.SIGCONT)
+        self._process.kill()
+        self._process.wait()
+
+    def pause(self) -> None:
+        """It accepts connections and answers nothing."""
+        assert self._process
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        assert self._process
+        self._process.send_signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        self.client.close()
+        self.stop()

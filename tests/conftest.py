@@ -1,0 +1,45 @@
+"""Fixtures of all tests: real HTTP backends, and authapp in front of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from authapp.issuer import main as issuer
+from backends import ISSUER_SETTINGS, Served
+from backends.redis_server import RedisServer
+from site_under_test import Site
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-skips", action="store_true", help="a skipped test has failed (CI)")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: object) -> Iterator[None]:
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and item.config.getoption("--no-skips"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which --no-skips does not allow: {report.longrepr}"
+    return report
+
+
+@pytest.fixture
+def backend() -> Iterator[Served]:
+    """The issuer behind a real HTTP server of its own."""
+    with Served(issuer({}, **ISSUER_SETTINGS)) as served:
+        yield served
+
+
+@pytest.fixture
+def site(backend: Served) -> Site:
+    """The site in front of that backend."""
+    return Site(backend.url)
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of this test's own."""
+    server = RedisServer(tmp_path)
+    yield server
+    server.close()

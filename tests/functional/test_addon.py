@@ -1,0 +1,412 @@
+"""authapp included by somebody else's application: contract section 5."""
+
+import json
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+import time_machine
+from pyramid.authorization import Allow, Authenticated
+from pyramid.config import Configurator
+from pyramid.events import BeforeRender
+from pyramid.exceptions import ConfigurationConflictError, ConfigurationError
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.security import remember
+
+from authapp.backend import BackendRejected, Credentials
+from authapp.events import (
+    RenewalFailed,
+    SessionEnded,
+    SessionRenewed,
+    SignedIn,
+    SignedOut,
+    SignInFailed,
+)
+from authapp.session import TokenPair
+from backends import REFRESH, Served
+from site_under_test import COOKIE, Site, settings
+
+
+def application(
+    url: str, more: Callable[[Configurator], None] = lambda config: None, **keys: str
+) -> Site:
+    """An application of a stranger's, with whatever ``more`` adds to it."""
+    with Configurator(settings=settings(url, **keys)) as config:
+        config.include("authapp")
+        more(config)
+        return Site(wsgi=config.make_wsgi_app())
+
+
+def add_view(config: Configurator, view: Callable[[Request], Any], **options: Any) -> None:
+    config.add_route("view", "/view")
+    config.add_view(view, route_name="view", renderer="json", **options)
+
+
+class Root:
+    __acl__ = (
+        (Allow, Authenticated, "see"),
+        (Allow, "user:2", "own"),
+        (Allow, "role:editor", "edit"),
+        (Allow, "scope:write", "write"),
+    )
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+
+
+def test_principals_serve_acls(backend: Served) -> None:
+    def may(request: Request) -> list[str]:
+        return [name for name in ("see", "own", "edit", "write") if request.has_permission(name)]
+
+    def more(config: Configurator) -> None:
+        config.set_root_factory(Root)
+        add_view(config, may)
+
+    site = application(backend.url, more, claims__scopes="roles")
+    assert site.get("/view").json == []
+    site.sign_in("bob")
+    assert site.get("/view").json == ["see", "own", "edit"]
+    carol = Site(wsgi=site.app)
+    carol.sign_in("carol")
+    assert carol.get("/view").json == ["see"]
+
+
+def test_what_the_request_tells(backend: Served) -> None:
+    def tell(request: Request) -> dict[str, Any]:
+        identity = request.identity
+        return {
+            "identity": identity and [identity.id, identity.name, identity.claims["username"]],
+            "userid": request.authenticated_userid,
+            "authenticated": request.is_authenticated,
+            "valid": request.validity is not None,
+            "error": request.session_error,
+        }
+
+    site = application(backend.url, lambda config: add_view(config, tell))
+    assert site.get("/view").json == {
+        "identity": None,
+        "userid": None,
+        "authenticated": False,
+        "valid": False,
+        "error": None,
+    }
+    site.sign_in("bob")
+    assert site.get("/view").json == {
+        "identity": [2, "bob", "bob"],
+        "userid": "2",
+        "authenticated": True,
+        "valid": True,
+        "error": None,
+    }
+
+
+def test_templates_see_the_session_whatever_renders_them(backend: Served) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def more(config: Configurator) -> None:
+        add_view(config, lambda request: {"identity": "its own"})
+        config.add_subscriber(lambda event: seen.append(dict(event)), BeforeRender)
+
+    site = application(backend.url, more)
+    site.get("/view")
+    assert seen[-1]["session_error"] is None
+    from pyramid.renderers import render
+    from pyramid.testing import testConfig
+
+    with testConfig(registry=site.app.registry):
+        render("json", {})
+    assert seen[-1]["identity"] is None
+
+
+def test_request_backend_calls_as_the_user_and_renews_on_401(site: Site, backend: Served) -> None:
+    def me(request: Request) -> dict[str, Any]:
+        answer = request.backend.get("/me")
+        return {"status": answer.status_code, **answer.json()}
+
+    site = application(backend.url, lambda config: add_view(config, me))
+    assert site.get("/view").json["status"] == 401
+    site.sign_in()
+    assert site.get("/view").json["email"] == "alice@example.com"
+    assert backend.calls[REFRESH] == 0
+
+    # The backend has ended the access token before its time.
+    token = site.opened().tokens.access
+
+    def refuse(request: Any) -> Response | None:
+        old = request.authorization and request.authorization[1] == token
+        return Response(status=401, json_body={}) if old else None
+
+    backend.instead["/me"] = refuse
+    before = site.token()
+    answer = site.get("/view")
+    assert answer.json["email"] == "alice@example.com"
+    assert backend.calls[REFRESH] == 1
+    assert site.token() != before
+
+    # And one that is refused again is not tried for ever.
+    backend.instead["/me"] = Response(status=401, json_body={})
+    calls = backend.calls["/me"]
+    assert site.get("/view").json["status"] == 401
+    assert backend.calls["/me"] == calls + 2
+    backend.instead[REFRESH] = Response(status=401, json_body={})
+    calls = backend.calls["/me"]
+    assert site.get("/view").json["status"] == 401
+    assert backend.calls["/me"] == calls + 1
+    assert COOKIE not in site.cookies
+
+
+def test_request_backend_sends_nothing_twice_that_cannot_be(backend: Served) -> None:
+    def post(request: Request) -> int:
+        return int(request.backend.post("me", data=iter([b"a", b"b"])).status_code)
+
+    site = application(backend.url, lambda config: add_view(config, post))
+    site.sign_in()
+    backend.instead["/me"] = Response(status=401, json_body={})
+    assert site.get("/view").json == 401
+    assert backend.calls["/me"] == 1
+
+
+@pytest.mark.parametrize("url", ["https://elsewhere.example/", "http://127.0.0.1:1/me"])
+def test_request_backend_takes_the_token_nowhere_else(backend: Served, url: str) -> None:
+    def call(request: Request) -> str:
+        try:
+            request.backend.get(url)
+        except ValueError as error:
+            return str(error)
+        return "called"
+
+    site = application(backend.url, lambda config: add_view(config, call))
+    site.sign_in()
+    assert "authapp.backend.url only" in site.get("/view").json
+
+
+def test_the_connections_of_the_backend_keep_no_cookie_and_follow_no_redirect(
+    backend: Served,
+) -> None:
+    backend.instead["/set"] = Response(headers={"Set-Cookie": "of=alice"})
+    backend.instead["/away"] = Response(status=307, headers={"Location": backend.url + "/me"})
+
+    def call(request: Request) -> list[Any]:
+        request.backend.get("/set")
+        return [request.backend.get("/away").status_code, dict(request.backend.cookies)]
+
+    site = application(backend.url, lambda config: add_view(config, call))
+    assert site.get("/view").json == [307, {}]
+    assert all("Cookie" not in request.headers for request in backend.requests)
+
+
+class OwnBackend:
+    """A backend of another kind: a file, LDAP, whatever has three verbs."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+        self.fails: Exception | None = None
+
+    def login(self, credentials: Credentials) -> TokenPair:
+        if credentials.password != "sesame":
+            raise BackendRejected("no")
+        return self._pair(credentials.username, 1)
+
+    def refresh(self, tokens: TokenPair) -> TokenPair:
+        if self.fails:
+            raise self.fails
+        name, _, number = tokens.refresh.partition(":")
+        return self._pair(name, int(number) + 1)
+
+    def logout(self, tokens: TokenPair) -> None:
+        self.ended.append(tokens.refresh)
+
+    def _pair(self, name: str, number: int) -> TokenPair:
+        access = jwt.encode({"sub": name, "n": number}, "k" * 32)
+        return TokenPair(access, f"{name}:{number}", expires_in=60)
+
+
+def own_backend_site(backend: OwnBackend, **keys: str) -> Site:
+    ini = settings("", **keys)
+    del ini["authapp.backend.url"]
+    with Configurator(settings=ini) as config:
+        config.include("authapp")
+        config.set_auth_backend(backend)
+        return Site(wsgi=config.make_wsgi_app())
+
+
+def test_a_backend_of_another_kind(caplog: pytest.LogCaptureFixture) -> None:
+    backend = OwnBackend()
+    site = own_backend_site(backend)
+    site.sign_in("dora", "wrong", status=401)
+    site.sign_in("dora", "sesame", status=303)
+    assert site.get("/account").status_int == 200
+    assert site.opened().identity.name == "dora", "what was typed, where the token tells no name"
+    with time_machine.travel(time.time() + 61):
+        site.get("/account")
+        assert site.opened().tokens.refresh == "dora:2"
+    backend.fails = RuntimeError("with a token in it: dora:2")
+    with time_machine.travel(time.time() + 150):
+        site.get("/account", status=503)
+        assert site.get("/health?deep=1").json["backend"] == "ok", "one session's trouble"
+    assert "BackendFailed: RuntimeError" in caplog.text
+    assert "dora:2" not in caplog.text
+    site.sign_out()
+    assert backend.ended == ["dora:2"]
+
+
+def test_without_any_backend_the_application_does_not_start() -> None:
+    ini = settings("")
+    del ini["authapp.backend.url"]
+    config = Configurator(settings=ini)
+    config.include("authapp")
+    with pytest.raises(ConfigurationError, match=r"authapp\.backend\.url is missing"):
+        config.commit()
+
+
+def test_two_backends_conflict() -> None:
+    config = Configurator(settings=settings("http://127.0.0.1:1"))
+    config.include("authapp")
+    config.set_auth_backend(OwnBackend())
+    config.set_auth_backend(OwnBackend())
+    with pytest.raises(ConfigurationConflictError):
+        config.commit()
+
+
+def test_remember_signs_nobody_in_without_a_session(backend: Served) -> None:
+    def view(request: Request) -> str:
+        try:
+            remember(request, "1")
+        except ValueError as error:
+            return str(error)
+        return "remembered"
+
+    site = application(backend.url, lambda config: add_view(config, view))
+    assert "needs session=" in site.get("/view").json
+
+
+def test_events_and_the_audit_log(backend: Served, caplog: pytest.LogCaptureFixture) -> None:
+    heard: list[Any] = []
+    kinds = (SignedIn, SignInFailed, SessionRenewed, RenewalFailed, SessionEnded, SignedOut)
+
+    def more(config: Configurator) -> None:
+        for kind in kinds:
+            config.add_subscriber(heard.append, kind)
+
+    caplog.set_level(logging.INFO, "authapp.audit")
+    site = application(backend.url, more)
+    site.sign_in("bob\r\nforged", "wrong", status=401)
+    site.sign_in("bob")
+    copy = site.twin()
+    with time_machine.travel(time.time() + 901):
+        site.get("/account")
+        backend.instead[REFRESH] = Response(status=500)
+        site.post("/session", headers={"X-CSRF-Token": site.csrf()}, expect_errors=True)
+        site.sign_out(everywhere=True)
+        copy.get("/account")
+    names = [type(event).__name__ for event in heard]
+    assert names == [
+        "SignInFailed",
+        "SignedIn",
+        "SessionRenewed",
+        "RenewalFailed",
+        "SignedOut",
+        "SessionEnded",
+    ]
+    lines = [json.loads(r.message) for r in caplog.records if r.name == "authapp.audit"]
+    assert [line["event"] for line in lines] == names
+    assert lines[0]["username"] == "bob\r\nforged"
+    assert "\n" not in caplog.records[0].message
+    assert lines[1]["user"] == "2"
+    assert lines[3] | {"time": 0} == {
+        "time": 0,
+        "event": "RenewalFailed",
+        "address": None,
+        "user": "2",
+        "session": lines[1]["session"],
+        "code": "BackendUnavailable",
+        "reason": "status 500, not a JSON object",
+    }
+    assert lines[4]["everywhere"] is True
+    assert lines[5]["code"] == "SessionRevoked"
+    session = copy.app and heard[1].session
+    for secret in (session.tokens.access, session.tokens.refresh, session.sid, "bob-password"):
+        assert secret not in caplog.text
+        assert secret not in repr(heard)
+
+
+def test_under_a_route_prefix(backend: Served) -> None:
+    with Configurator(settings=settings(backend.url)) as config:
+        config.include("authapp", route_prefix="auth")
+        add_view(config, lambda request: request.identity.id, permission="see")
+        config.set_root_factory(Root)
+        site = Site(wsgi=config.make_wsgi_app())
+    answer = site.get("/view", status=303)
+    assert answer.location.endswith("/auth/login?next=%2Fview")
+    form = answer.follow().form
+    assert form.action == "/auth/login"
+    form["username"], form["password"] = "alice", "alice-password"
+    assert form.submit(status=303).follow().json == 1
+    for path in ("/auth/account", "/auth/session", "/auth/health", "/auth/authapp-static/icon.svg"):
+        site.get(path, status=200)
+    site.get("/account", status=404)
+    with time_machine.travel(time.time() + 901):
+        assert "Set-Cookie" not in site.get("/auth/authapp-static/authapp.css").headers
+    site.post("/auth/logout", {"csrf_token": site.get("/auth/session").json["csrf_token"]})
+    assert COOKIE not in site.cookies
+
+
+def test_below_a_mount_point(backend: Served) -> None:
+    site = application(backend.url)
+    site.extra_environ["SCRIPT_NAME"] = "/app"
+    answer = site.get("/app/account", status=303)
+    assert answer.location.endswith("/app/login?next=%2Fapp%2Faccount")
+    form = site.get("/app/login?next=/app/logout").form
+    assert (form.action, form["next"].value) == ("/app/login", "/app/")
+
+
+def test_the_layout_can_be_overridden(backend: Served, tmp_path: Path) -> None:
+    (tmp_path / "layout.jinja2").write_text("<p>Acme</p>{% block content %}{% endblock %}")
+
+    def more(config: Configurator) -> None:
+        config.override_asset("authapp:templates/layout.jinja2", str(tmp_path / "layout.jinja2"))
+
+    page = application(backend.url, more).get("/login")
+    assert "<p>Acme</p>" in page.text
+    assert 'name="password"' in page.text
+
+
+def test_views_policy_and_negotiator_can_be_overridden(backend: Served) -> None:
+    def more(config: Configurator) -> None:
+        config.add_view(
+            lambda request: Response("mine"), route_name="account", request_method="GET"
+        )
+        config.set_locale_negotiator(lambda request: "zh_Hans")
+
+    site = application(backend.url, more)
+    assert site.get("/account").text == "mine"
+    assert "登录" in site.get("/login").text
+
+
+def test_it_shows_in_introspection_proutes_and_ptweens() -> None:
+    config = Configurator(settings=settings("http://127.0.0.1:1", shared="memory:"))
+    config.include("authapp")
+    config.set_auth_backend(OwnBackend())
+    config.commit()
+    shown = config.introspector
+    assert shown.get("authapp", "settings")["authapp.secret"] == "***"
+    titles = {each["introspectable"].title for each in shown.get_category("authapp")}
+    assert len(titles) == 2
+
+    scripts = Path(sys.executable).parent
+    routes = subprocess.run(
+        [scripts / "proutes", "development.ini"], capture_output=True, text=True, check=True
+    ).stdout
+    for name in ("login", "logout", "session", "account", "health", "home", "admin"):
+        assert f"{name} " in routes
+    tweens = subprocess.run(
+        [scripts / "ptweens", "development.ini"], capture_output=True, text=True, check=True
+    ).stdout
+    assert "authapp.tween.session_tween_factory" in tweens

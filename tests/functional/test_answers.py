@@ -1,0 +1,225 @@
+"""Who gets which answer: pages, problems, JSON, languages; contract section 4."""
+
+import threading
+from typing import Any
+
+import pytest
+from pyramid.config import Configurator
+from pyramid.httpexceptions import (
+    HTTPBadRequest,
+    HTTPForbidden,
+    HTTPServiceUnavailable,
+    HTTPUnauthorized,
+)
+from pyramid.request import Request
+from pyramid.response import Response
+from webob import Response as Answer
+
+from backends import REFRESH, Served
+from site_under_test import COOKIE, Site, settings
+
+PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8", "Sec-Fetch-Mode": "navigate"}
+PROBLEM = "application/problem+json"
+
+
+@pytest.mark.parametrize("headers", [PAGE, {}, {"Accept": "*/*"}, {"Accept": "text/html, x/json"}])
+def test_a_page_sends_strangers_to_sign_in(site: Site, headers: dict[str, str]) -> None:
+    answer = site.get("/account?a=1&b=2", headers=headers, status=303)
+    assert answer.location.endswith("/login?next=%2Faccount%3Fa%3D1%26b%3D2")
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Accept": "application/json"},
+        {"Accept": "application/problem+json"},
+        {"Sec-Fetch-Mode": "cors", "Accept": "*/*"},
+        {"X-Requested-With": "XMLHttpRequest"},
+    ],
+)
+def test_a_program_gets_a_problem(site: Site, headers: dict[str, str]) -> None:
+    answer = site.get("/account", headers=headers, status=401)
+    assert answer.content_type == PROBLEM
+    assert answer.json["code"] == "SignInRequired"
+    assert answer.json["status"] == 401
+    assert answer.json["title"] == "Unauthorized"
+    assert answer.json["login_url"] == "/login?next=%2Faccount"
+    assert answer.json["detail"]
+    assert "Location" not in answer.headers
+
+
+def test_api_prefixes_are_for_programs(backend: Served) -> None:
+    site = Site(backend.url, api_prefixes="/acc /account/")
+    site.get("/account", headers=PAGE, status=401)
+    assert Site(backend.url, api_prefixes="/acc").get("/account", status=303)
+
+
+def test_signed_in_but_not_allowed(site: Site) -> None:
+    site.sign_in("bob")
+    page = site.get("/admin", headers=PAGE, status=403)
+    assert "You are signed in, but this is not for you" in page.text
+    problem = site.get("/admin", headers={"Accept": "application/json"}, status=403)
+    assert (problem.content_type, problem.json["code"]) == (PROBLEM, "Forbidden")
+
+
+def test_allowed(site: Site) -> None:
+    site.sign_in("alice")
+    assert "Only people with the role admin" in site.get("/admin").text
+    assert "Administration" in site.get("/").text
+
+
+def test_not_found(site: Site) -> None:
+    assert "There is nothing here" in site.get("/nowhere", status=404).text
+    problem = site.get("/nowhere", headers={"Accept": "application/json"}, status=404)
+    assert (problem.content_type, problem.json["code"]) == (PROBLEM, "NotFound")
+
+
+def test_a_form_sent_by_a_stranger_leads_back_to_its_page(site: Site) -> None:
+    for referrer, target in [
+        ("http://localhost/account?tab=1", "%2Faccount%3Ftab%3D1"),
+        ("https://elsewhere.example/account", "%2F"),
+        ("", "%2F"),
+    ]:
+        answer = site.get("/account", headers={"Referer": referrer}, status=303)
+        assert answer.location.endswith("next=%2Faccount")
+        with Configurator(settings=settings("http://127.0.0.1:1")) as config:
+            config.include("authapp")
+            config.add_route("form", "/form")
+            config.add_view(_forbidden, route_name="form", require_csrf=False)
+            form = Site(wsgi=config.make_wsgi_app())
+        answer = form.post("/form", headers={"Referer": referrer}, status=303)
+        assert answer.location.endswith(f"/login?next={target}")
+
+
+def _forbidden(request: Request) -> Response:
+    raise HTTPForbidden()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (HTTPUnauthorized(), 401, "SignInRequired"),
+        (HTTPServiceUnavailable(), 503, "Unavailable"),
+        (HTTPServiceUnavailable(headers={"Retry-After": "9"}), 503, "Unavailable"),
+        (HTTPBadRequest(), 400, "BadRequest"),
+    ],
+)
+def test_a_views_own_errors_have_both_shapes(
+    backend: Served, error: Exception, status: int, code: str
+) -> None:
+    def view(request: Request) -> Response:
+        raise error
+
+    with Configurator(settings=settings(backend.url)) as config:
+        config.include("authapp")
+        config.add_route("view", "/view")
+        config.add_view(view, route_name="view")
+        site = Site(wsgi=config.make_wsgi_app())
+    problem = site.get("/view", headers={"Accept": "application/json"}, status=status)
+    assert (problem.content_type, problem.json["code"]) == (PROBLEM, code)
+    page = site.get("/view", headers=PAGE, status=status if status != 401 else 303)
+    assert page.headers["Cache-Control"] == "no-store"
+    if status == 503:
+        assert page.headers["Retry-After"] in ("1", "9")
+
+
+def test_the_session_as_json(site: Site) -> None:
+    anonymous = site.get("/session")
+    assert anonymous.headers["Cache-Control"] == "no-store"
+    assert set(anonymous.json) == {"user", "validity", "error", "now", "csrf_token"}
+    assert anonymous.json["user"] is anonymous.json["validity"] is anonymous.json["error"] is None
+    site.sign_in()
+    answer = site.get("/session")
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.json["user"] == {"id": 1, "email": "alice@example.com", "roles": ["admin"]}
+    validity = site.opened().validity
+    assert answer.json["validity"] == {
+        "valid_until": validity.valid_until,
+        "refresh_until": validity.refresh_until,
+    }
+    assert "eyJ" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/", "/account", "/session", "/login?next=/account"])
+def test_responses_to_the_signed_in_are_private(site: Site, path: str) -> None:
+    assert "Cookie" in site.get("/").headers["Vary"]
+    site.sign_in()
+    answer = site.get(path)
+    assert "no-store" in answer.headers["Cache-Control"]
+    assert "Cookie" in answer.headers["Vary"]
+
+
+def test_health(site: Site, backend: Served) -> None:
+    assert site.get("/health").json == {"status": "ok"}
+    deep = site.get("/health?deep=1")
+    assert deep.json == {"status": "ok", "backend": "ok", "shared": "ok"}
+    backend.instead["/"] = lambda request: Answer(status=200, body=b"x" * 300_000)
+    deep = site.get("/health?deep=1", status=503)
+    assert deep.json == {"status": "down", "backend": "down", "shared": "ok"}
+    assert site.get("/health").json == {"status": "ok"}
+
+
+def test_languages(site: Site) -> None:
+    chinese = site.get("/login", headers={"Accept-Language": "fr, zh-CN;q=0.9, en;q=0.8"})
+    assert 'lang="zh-Hans"' in chinese.text
+    assert "登录" in chinese.text
+    assert "Accept-Language" in chinese.headers["Vary"]
+    for asked in ("fr", "en-GB, zh;q=0.5", "nonsense;;;=", ""):
+        assert "Sign in" in site.get("/login", headers={"Accept-Language": asked}).text
+    assert "登录" in site.get("/login?_LOCALE_=zh_Hans").text
+    problem = site.get(
+        "/account", headers={"Accept-Language": "zh", "Accept": "application/json"}, status=401
+    )
+    assert problem.json["detail"].startswith("此操作需要登录")
+    form = site.get("/login", headers={"Accept-Language": "zh"}).form
+    form["username"], form["password"] = "alice", "wrong"
+    assert "不匹配" in form.submit(headers={"Accept-Language": "zh"}, status=401).text
+
+
+@pytest.mark.parametrize("path", ["/login?next=%ff", "/health?deep=%ff", "/login?%ff"])
+def test_a_query_that_is_no_text(site: Site, path: str) -> None:
+    assert "BadRequest" in site.get(path, status=400).text
+
+
+def test_the_names_of_users_are_escaped(site: Site) -> None:
+    refused = site.sign_in("<script>alert(1)</script>", "x", status=401)
+    assert "<script>" not in refused.text
+    assert "<script>" not in site.get("/login?next=/%22><script>&reason=<script>").text
+
+
+def test_the_passwords_of_the_embedded_issuer_are_shown() -> None:
+    import authapp
+    from backends import ISSUER_SETTINGS
+
+    ini = settings("embedded:", backend__verify="jwks:embedded:") | ISSUER_SETTINGS
+    site = Site(wsgi=authapp.main({}, **ini))
+    assert "carol-password" in site.get("/login").text
+    site.sign_in("carol")
+    assert site.get("/session").json["user"]["roles"] == []
+    assert site.get("/health?deep=1").json["backend"] == "ok"
+    restarted = Site(wsgi=authapp.main({}, **ini))
+    restarted.cookiejar = site.cookiejar
+    assert restarted.get("/session").json["user"]["id"] == 3
+
+
+def test_a_hanging_backend_does_not_keep_the_public_pages(site: Site, backend: Served) -> None:
+    site.sign_in()
+    come, go = threading.Event(), threading.Event()
+
+    def hang(request: Any) -> None:
+        come.set()
+        go.wait(10)
+
+    backend.instead[REFRESH] = hang
+    csrf = {"X-CSRF-Token": site.csrf()}
+    other = Site(wsgi=site.app)
+    thread = threading.Thread(
+        target=lambda: site.post("/session", headers=csrf, expect_errors=True)
+    )
+    thread.start()
+    assert come.wait(5)
+    other.get("/", status=200)
+    go.set()
+    thread.join()
+    assert COOKIE in site.cookies

@@ -1,0 +1,199 @@
+"""A refresh token is spent once by all who share a Redis: two applications in one process."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from typing import Any
+
+import pytest
+import time_machine
+from webob import Response as Answer
+
+from authapp.issuer import main as issuer
+from backends import ISSUER_SETTINGS, LOGIN, REFRESH, Served
+from backends.redis_server import RedisServer
+from site_under_test import COOKIE, Site
+
+DUE, EXPIRED = 601, 901
+
+
+def later(seconds: float) -> Any:
+    return time_machine.travel(time.time() + seconds)
+
+
+@pytest.fixture
+def sites(backend: Served, redis_server: RedisServer) -> Any:
+    """Two applications, and a browser signed in at the first with a copy for the second."""
+    made = [Site(backend.url, shared=redis_server.url) for _ in range(2)]
+    made[0].sign_in()
+    for cookie in made[0].cookiejar:
+        made[1].cookiejar.set_cookie(cookie)
+    yield made
+    for site in made:
+        site.parts.shared._server.client.connection_pool.disconnect()
+
+
+def page(site: Site, **options: Any) -> Any:
+    return site.get("/account", headers={"Accept": "text/html"}, **options)
+
+
+def blocked(backend: Served, path: str = REFRESH) -> tuple[Event, Event]:
+    come, go = Event(), Event()
+
+    def wait(request: Any) -> Answer:
+        answer = request.get_response(backend.application)
+        come.set()
+        assert go.wait(10)
+        return answer
+
+    backend.instead[path] = wait
+    return come, go
+
+
+def test_one_renewal_for_both(sites: list[Site], backend: Served) -> None:
+    come, go = blocked(backend)
+    with later(EXPIRED), ThreadPoolExecutor(2) as pool:
+        first = pool.submit(page, sites[0], status=200)
+        assert come.wait(5)
+        second = pool.submit(page, sites[1], status=200)
+        go.set()
+        first.result(5)
+        second.result(5)
+    assert backend.calls[REFRESH] == 1
+    assert sites[0].opened().tokens == sites[1].opened().tokens
+
+
+def test_while_it_is_due_the_other_goes_on_at_once(sites: list[Site], backend: Served) -> None:
+    come, go = blocked(backend)
+    with later(DUE), ThreadPoolExecutor(1) as pool:
+        first = pool.submit(page, sites[0], status=200)
+        assert come.wait(5)
+        assert "Set-Cookie" not in page(sites[1], status=200).headers
+        go.set()
+        first.result(5)
+    assert backend.calls[REFRESH] == 1
+
+
+def test_the_other_waits_no_longer_than_the_backend_may_take(
+    backend: Served, redis_server: RedisServer
+) -> None:
+    one = Site(backend.url, shared=redis_server.url, backend__timeout="5")
+    two = Site(backend.url, shared=redis_server.url, backend__timeout="0.2")
+    one.sign_in()
+    for cookie in one.cookiejar:
+        two.cookiejar.set_cookie(cookie)
+    come, go = blocked(backend)
+    with later(EXPIRED), ThreadPoolExecutor(1) as pool:
+        first = pool.submit(page, one, status=200)
+        assert come.wait(5)
+        page(two, status=503)
+        go.set()
+        first.result(5)
+    for site in (one, two):
+        site.parts.shared._server.client.connection_pool.disconnect()
+
+
+def test_a_rejection_is_known_to_the_other(sites: list[Site], backend: Served) -> None:
+    backend.instead[REFRESH] = Answer(status=401, json_body={})
+    with later(EXPIRED):
+        for site in sites:
+            assert "RefreshTokenRejected" in page(site, status=303).location
+    assert backend.calls[REFRESH] == 1
+
+
+def test_a_rejection_comes_while_the_other_waits(sites: list[Site], backend: Served) -> None:
+    come, go = Event(), Event()
+
+    def reject(request: Any) -> Answer:
+        come.set()
+        assert go.wait(5)
+        return Answer(status=401, json_body={})
+
+    backend.instead[REFRESH] = reject
+    with later(EXPIRED), ThreadPoolExecutor(2) as pool:
+        first = pool.submit(page, sites[0], status=303)
+        assert come.wait(5)
+        second = pool.submit(page, sites[1], status=303)
+        go.set()
+        first.result(5)
+        assert "RefreshTokenRejected" in second.result(5).location
+    assert backend.calls[REFRESH] == 1
+
+
+def test_a_token_that_cannot_be_read_comes_while_the_other_waits(
+    sites: list[Site], backend: Served
+) -> None:
+    come, go = Event(), Event()
+
+    def spoil(request: Any) -> Answer:
+        answer = request.get_response(backend.application)
+        come.set()
+        assert go.wait(5)
+        return Answer(json_body={**answer.json_body, "access": "not.a.jwt"})
+
+    backend.instead[REFRESH] = spoil
+    with later(EXPIRED), ThreadPoolExecutor(2) as pool:
+        first = pool.submit(page, sites[0], status=503)
+        assert come.wait(5)
+        second = pool.submit(page, sites[1], status=503)
+        go.set()
+        first.result(5)
+        second.result(5)
+    assert backend.calls[REFRESH] == 1
+    assert sites[0].opened().tokens.refresh == sites[1].opened().tokens.refresh
+
+
+def test_sign_out_is_known_to_the_other(sites: list[Site]) -> None:
+    sites[0].sign_out()
+    assert sites[1].get("/session").json["error"] == "SessionRevoked"
+    assert COOKIE not in sites[1].cookies
+
+
+def test_sign_out_everywhere_is_known_to_the_other(sites: list[Site]) -> None:
+    third = Site(wsgi=sites[1].app)
+    third.sign_in("alice")
+    sites[0].sign_out(everywhere=True)
+    for site in (sites[1], third):
+        assert site.get("/session").json["error"] == "SessionRevoked"
+
+
+def test_without_redis_a_rejection_ends_no_session(
+    sites: list[Site], backend: Served, redis_server: RedisServer
+) -> None:
+    """The other process may have spent the token, and cannot say so now."""
+    redis_server.stop()
+    with later(EXPIRED):
+        page(sites[0], status=200)
+        page(sites[1], status=503)
+        assert COOKIE in sites[1].cookies
+        # A browser has one jar: its next request carries what the first answer brought.
+        sites[1].cookiejar = sites[0].cookiejar
+        page(sites[1], status=200)
+    redis_server.start()
+
+
+def test_redis_away_shows_in_the_health_check(sites: list[Site], redis_server: RedisServer) -> None:
+    assert sites[0].get("/health?deep=1").json["shared"] == "ok"
+    redis_server.stop()
+    answer = sites[0].get("/health?deep=1", status=503)
+    assert answer.json == {"status": "down", "backend": "ok", "shared": "down"}
+    page(sites[0], status=200)
+
+
+def test_failed_sign_ins_are_counted_together(redis_server: RedisServer) -> None:
+    with Served(issuer({}, **ISSUER_SETTINGS)) as backend:
+        sites = [
+            Site(backend.url, shared=redis_server.url, login__rate="4/minute") for _ in range(2)
+        ]
+        for site in (*sites, *sites):
+            site.sign_in("bob", "wrong", status=401)
+        for site in sites:
+            site.sign_in("bob", status=429)
+        assert backend.calls[LOGIN] == 4
+        assert all(b"bob" not in key for key in redis_server.client.keys())
+        redis_server.stop()
+        sites[0].sign_in("carol", "wrong", status=401)
+        sites[0].sign_in("bob", status=303)
+        redis_server.start()
+        for site in sites:
+            site.parts.shared._server.client.connection_pool.disconnect()

@@ -1,0 +1,253 @@
+"""The shared memory on a real Redis, and whatever can happen to it: threats R11 to R13."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from authapp.shared import Key, Lease
+from authapp.shared import redis as shared_redis
+from authapp.shared.redis import RedisShared, connect
+from backends.redis_server import RedisServer
+
+OLD, NEW = b"an old secret of more than 32 bytes ..", b"a new secret of more than 32 bytes ..."
+A, B = Key("purpose", "secret a"), Key("purpose", "secret b")
+
+
+@pytest.fixture
+def process(redis_server: RedisServer) -> Iterator[Callable[..., RedisShared]]:
+    """Makes the shared memory of one more process."""
+    servers = []
+
+    def start(*secrets: bytes) -> RedisShared:
+        server = connect(redis_server.url)
+        servers.append(server)
+        return RedisShared(server, secrets or (OLD,))
+
+    yield start
+    for server in servers:
+        server.client.connection_pool.disconnect()
+
+
+def eventually(check: Callable[[], bool], seconds: float = 5) -> None:
+    give_up = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < give_up, "it did not come true"
+
+
+def test_what_one_puts_the_others_get(process: Any, redis_server: RedisServer) -> None:
+    one, two = process(), process()
+    assert one.get(A, B) == [None, None]
+    one.put(A, "text", 60)
+    assert two.get(B, A) == [None, "text"]
+    (name,) = redis_server.client.keys()
+    assert 0 < redis_server.client.pttl(name) <= 60_000
+    assert one.healthy()
+
+
+def test_r13_redis_shows_neither_keys_nor_values(process: Any, redis_server: RedisServer) -> None:
+    process().put(A, "text", 60)
+    (name,) = redis_server.client.keys()
+    assert b"secret" not in name
+    assert b"text" not in redis_server.client.get(name)
+
+
+def test_r13_a_value_under_another_key_does_not_open(
+    process: Any, redis_server: RedisServer
+) -> None:
+    one, two = process(), process()
+    one.put(A, "text", 60)
+    (name,) = redis_server.client.keys()
+    value = redis_server.client.get(name)
+    one.put(B, "other", 60)
+    (other,) = set(redis_server.client.keys()) - {name}
+    redis_server.client.set(other, value)
+    assert two.get(A, B) == ["text", None]
+
+
+@pytest.mark.parametrize("garbage", [b"", b"x", b"x" * 12, b"x" * 28, b"x" * 1_000_000])
+def test_r11_garbage_under_our_key(process: Any, redis_server: RedisServer, garbage: bytes) -> None:
+    one = process()
+    one.put(A, "text", 60)
+    (name,) = redis_server.client.keys()
+    redis_server.client.set(name, garbage)
+    assert process().get(A) == [None]
+    assert one.get(A) == ["text"], "it knows it itself"
+
+
+def test_r11_another_type_under_our_key(process: Any, redis_server: RedisServer) -> None:
+    one = process()
+    one.put(A, "text", 60)
+    (name,) = redis_server.client.keys()
+    redis_server.client.delete(name)
+    redis_server.client.lpush(name, "x")
+    assert process().get(A) == [None]
+    one.put(A, "again", 60)
+    assert process().get(A) == ["again"]
+    assert one.healthy()
+
+
+def test_while_secrets_change_all_understand_each_other(process: Any) -> None:
+    before, during, after = process(OLD), process(NEW, OLD), process(NEW)
+    before.put(A, "from before", 60)
+    during.put(B, "from during", 60)
+    assert during.get(A) == ["from before"]
+    assert before.get(B) == ["from during"]
+    assert after.get(A, B) == [None, "from during"]
+    with before.lease(A) as first, during.lease(A) as second:
+        assert (first, second) == (Lease.MINE, Lease.THEIRS)
+    with after.lease(A) as first, during.lease(A) as second:
+        assert (first, second) == (Lease.MINE, Lease.THEIRS)
+    with during.lease(A) as first, after.lease(A) as second, before.lease(A) as third:
+        assert (first, second, third) == (Lease.MINE, Lease.THEIRS, Lease.THEIRS)
+
+
+def test_a_lease_is_held_by_one(process: Any, redis_server: RedisServer) -> None:
+    one, two = process(), process()
+    with one.lease(A) as mine, two.lease(A) as theirs, two.lease(B) as other:
+        assert (mine, theirs, other) == (Lease.MINE, Lease.THEIRS, Lease.MINE)
+    with two.lease(A) as free:
+        assert free is Lease.MINE
+    assert redis_server.client.keys() == []
+
+
+def test_r5_a_lease_does_not_expire_under_a_slow_holder(
+    process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_redis, "LEASE", 0.2)
+    one, two = process(), process()
+    with one.lease(A) as mine:
+        assert mine is Lease.MINE
+        over = time.monotonic() + 0.6
+        while time.monotonic() < over:
+            with two.lease(A) as theirs:
+                assert theirs is Lease.THEIRS
+    before = threading.active_count()
+    with two.lease(A) as free:
+        assert free is Lease.MINE
+    assert threading.active_count() <= before, "no thread is left over"
+
+
+def test_r4_a_lease_ends_after_its_holder_has_died(
+    process: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_redis, "LEASE", 0.2)
+    monkeypatch.setattr(RedisShared, "_keep", lambda *args: None)  # as if it had been killed
+    one, two = process(), process()
+
+    def free() -> bool:
+        with two.lease(A) as lease:
+            return lease is Lease.MINE
+
+    with one.lease(A):
+        assert not free()
+        eventually(free)
+
+
+def test_a_lease_that_was_lost_is_no_failure(process: Any, redis_server: RedisServer) -> None:
+    one = process()
+    with one.lease(A) as mine:
+        assert mine is Lease.MINE
+        redis_server.client.flushall()
+    assert one.healthy()
+
+
+@pytest.mark.parametrize("how", ["stop", "pause"])
+def test_r11_redis_goes_and_comes_back(
+    process: Any, redis_server: RedisServer, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = process(), process()
+    one.put(A, "before", 60)
+    getattr(redis_server, how)()
+    began = time.monotonic()
+    for _ in range(100):
+        assert one.get(A, B) == ["before", None]
+    one.put(B, "meanwhile", 60)
+    one.put(A, "changed", 60)
+    with one.lease(A) as lease:
+        assert lease is Lease.UNSURE
+    assert not one.healthy()
+    assert time.monotonic() - began < 2, "a hanging Redis is asked only now and then"
+    away = [r for r in caplog.records if "SharedMemoryAway" in r.message]
+    assert len(away) == 1
+
+    redis_server.start() if how == "stop" else redis_server.go_on()
+    eventually(one.healthy)
+    eventually(lambda: two.get(A, B) == ["changed", "meanwhile"])
+    assert len([r for r in caplog.records if "SharedMemoryBack" in r.message]) == 1
+
+
+def test_r11_an_empty_redis_is_told_what_was_known(process: Any, redis_server: RedisServer) -> None:
+    one, two = process(), process()
+    for number in range(1200):
+        one.put(Key("many", str(number)), "x", 60)
+    redis_server.stop()
+    one.get(A)
+    redis_server.start()
+    eventually(one.healthy)
+    assert two.get(Key("many", "0"), Key("many", "1199")) == ["x", "x"]
+
+
+def test_r11_what_another_has_said_later_is_not_overwritten(
+    process: Any, redis_server: RedisServer
+) -> None:
+    one, two = process(), process()
+    one.put(A, "old", 60)
+    two.put(A, "new", 60)
+    redis_server.pause()
+    assert one.get(A) == ["old"]
+    redis_server.go_on()
+    eventually(one.healthy)
+    assert one.get(A) == ["new"]
+
+
+def test_r11_read_only_and_full(
+    process: Any, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = process()
+    redis_server.client.config_set("maxmemory", "1")
+    one.put(A, "text", 60)
+    assert one.get(A) == ["text"]
+    assert "SharedMemoryAway: OutOfMemoryError" in caplog.text
+    redis_server.client.config_set("maxmemory", "0")
+    eventually(one.healthy)
+    redis_server.client.replicaof("127.0.0.1", "1")
+    one.put(B, "text", 60)
+    assert one.get(B) == ["text"]
+    assert "SharedMemoryAway: ReadOnlyError" in caplog.text
+    redis_server.client.replicaof("NO", "ONE")
+    eventually(one.healthy)
+    assert process().get(A, B) == ["text", "text"]
+
+
+def test_one_request_at_a_time_tries_a_redis_that_hangs(
+    process: Any, redis_server: RedisServer
+) -> None:
+    one = process()
+    redis_server.pause()
+    one.get(A)
+
+    def timed(_: int) -> float:
+        began = time.monotonic()
+        one.get(A)
+        return time.monotonic() - began
+
+    give_up = time.monotonic() + shared_redis.PAUSE + 0.1
+    waits: list[float] = []
+    with ThreadPoolExecutor(8) as pool:
+        while time.monotonic() < give_up:
+            waits += pool.map(timed, range(8))
+    assert sum(wait > shared_redis.TIMEOUT / 2 for wait in waits) <= 2
+    redis_server.go_on()
+
+
+def test_a_redis_that_is_refused_from_the_start(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR)
+    shared = RedisShared(connect("redis://:pass-word@127.0.0.1:1/0"), [OLD])
+    assert shared.get(A) == [None]
+    assert "SharedMemoryAway: ConnectionError" in caplog.text
+    assert "pass-word" not in caplog.text

@@ -1,0 +1,257 @@
+"""The session as a value."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from authapp.session import (
+    Identity,
+    NotASession,
+    Phase,
+    Session,
+    TokenPair,
+    Validity,
+    jwt_claims,
+)
+
+NOW = 1_790_000_000
+
+
+def make(valid_until: int = NOW + 900, refresh_until: int = NOW + 604_800, **more: Any) -> Session:
+    return Session(
+        Identity(1, "alice@example.com", "alice", ("admin",), ("read",)),
+        TokenPair("access", "refresh"),
+        Validity(valid_until, refresh_until),
+        "sid",
+        NOW,
+        NOW + 0.5,
+        **more,
+    )
+
+
+@pytest.mark.parametrize(
+    ("after", "phase"),
+    [
+        (0, Phase.FRESH),
+        (599.9, Phase.FRESH),
+        (600, Phase.DUE),
+        (899.9, Phase.DUE),
+        (900, Phase.EXPIRED),
+        (604_799, Phase.EXPIRED),
+        (604_800, Phase.ENDED),
+    ],
+)
+def test_phases(after: float, phase: Phase) -> None:
+    assert make().phase(NOW + after, 300) is phase
+
+
+def test_the_buffer_is_at_most_a_third_of_the_tokens_life() -> None:
+    assert make(NOW + 30).phase(NOW + 19, 300) is Phase.FRESH
+    assert make(NOW + 30).phase(NOW + 20, 300) is Phase.DUE
+
+
+@given(
+    life=st.integers(1, 10_000),
+    window=st.integers(1, 100_000),
+    buffer=st.integers(0, 10_000),
+    after=st.floats(-10, 200_000),
+)
+def test_phases_follow_each_other(life: int, window: int, buffer: int, after: float) -> None:
+    session = make(NOW + life, NOW + window)
+    order = list(Phase)
+    earlier, later = (session.phase(NOW + t, buffer) for t in (after, after + 1))
+    assert order.index(earlier) <= order.index(later)
+    assert (session.phase(NOW + after, buffer) is Phase.ENDED) == (window <= after)
+    if 0 <= after < min(life / 2, window):
+        assert session.phase(NOW + after, buffer) is Phase.FRESH
+
+
+def test_what_is_sealed_is_what_the_contract_says() -> None:
+    claims = make().to_claims()
+    assert claims.pop("jti") != make().to_claims()["jti"]
+    assert claims == {
+        "sub": "1",
+        "name": "alice",
+        "email": "alice@example.com",
+        "data": {
+            "tokens": {"access": "access", "refresh": "refresh"},
+            "user": {
+                "id": 1,
+                "email": "alice@example.com",
+                "roles": ["admin"],
+                "scopes": ["read"],
+            },
+            "validity": {"valid_until": NOW + 900, "refresh_until": NOW + 604_800},
+            "sid": "sid",
+            "auth_time": NOW + 0.5,
+        },
+        "iat": NOW,
+        "exp": NOW + 604_800,
+    }
+    assert make(error="x").to_claims()["error"] == "x"
+
+
+def test_there_and_back_and_unknown_members_survive_a_renewal() -> None:
+    claims = make(error="Failed").to_claims()
+    claims["picture"] = "p"
+    claims["data"]["more"] = [1]
+    for part in ("tokens", "user", "validity"):
+        claims["data"][part]["more"] = part
+    opened = Session.from_claims(json.loads(json.dumps(claims)))
+    assert opened.error == "Failed"
+    renewed = opened.renewed(
+        Identity(1, roles=("editor",)), TokenPair("a2", "r2", 60, 60), Validity(NOW, NOW), NOW + 1
+    )
+    assert renewed.tokens == TokenPair("a2", "r2")
+    assert renewed.identity == Identity(1, "alice@example.com", "alice", ("editor",))
+    again = renewed.to_claims()
+    assert again["picture"] == "p"
+    assert again["data"]["more"] == [1]
+    for part in ("tokens", "user", "validity"):
+        assert again["data"][part]["more"] == part
+    assert "error" not in again
+    assert again["data"]["sid"] == "sid"
+    assert again["iat"] == NOW + 1
+
+
+def test_a_session_of_a_next_js_application() -> None:
+    opened = Session.from_claims(
+        {
+            "sub": "7",
+            "name": "Alice",
+            "data": {
+                "tokens": {"access": "a", "refresh": "r"},
+                "user": {"email": "a@example.com"},
+                "validity": {"valid_until": NOW, "refresh_until": NOW + 9},
+            },
+            "iat": NOW,
+            "exp": NOW + 5,
+        },
+        fallback_sid="made from the token",
+    )
+    assert opened.identity == Identity("7", "a@example.com", "Alice")
+    assert opened.validity.refresh_until == NOW + 5, "exp, where that is sooner"
+    assert opened.sid == "made from the token"
+    assert opened.authenticated_at == NOW
+
+
+def test_a_new_session_has_an_id_of_its_own() -> None:
+    one, two = (
+        Session.start(Identity(1), TokenPair("a", "r", 9, 9), Validity(NOW, NOW), NOW + 0.7)
+        for _ in range(2)
+    )
+    assert one.sid != two.sid
+    assert one.tokens == TokenPair("a", "r")
+    assert (one.issued_at, one.authenticated_at) == (NOW, NOW + 0.7)
+
+
+def spoilt(path: str, value: Any) -> dict[str, Any]:
+    claims = make().to_claims()
+    *parents, name = path.split(".")
+    place = claims
+    for parent in parents:
+        place = place[parent]
+    if value is ...:
+        del place[name]
+    else:
+        place[name] = value
+    return claims
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("data", ...),
+        ("data", []),
+        ("data.tokens", None),
+        ("data.tokens.access", ""),
+        ("data.tokens.refresh", 1),
+        ("data.user", "x"),
+        ("data.user.id", True),
+        ("data.user.id", 1.5),
+        ("data.user.id", ""),
+        ("data.user.email", 1),
+        ("data.user.roles", "admin"),
+        ("data.user.roles", {"admin": 1}),
+        ("data.user.roles", [1]),
+        ("data.user.roles", 1),
+        ("data.user.scopes", [None]),
+        ("data.validity.valid_until", ...),
+        ("data.validity.valid_until", 1.5),
+        ("data.validity.valid_until", -1),
+        ("data.validity.valid_until", 10**400),
+        ("data.validity.refresh_until", True),
+        ("data.validity.refresh_until", "1790000000"),
+        ("data.sid", ""),
+        ("data.sid", None),
+        ("data.auth_time", "now"),
+        ("data.auth_time", True),
+        ("data.auth_time", 10**400),
+        ("data.auth_time", float("inf")),
+        ("data.auth_time", float("nan")),
+        ("exp", ...),
+        ("exp", 10**12),
+        ("iat", ...),
+        ("iat", None),
+        ("name", ["x"]),
+        ("error", 1),
+    ],
+)
+def test_c9_what_is_no_session(path: str, value: Any) -> None:
+    with pytest.raises(NotASession):
+        Session.from_claims(spoilt(path, value))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+PATHS = [
+    "sub", "name", "email", "data", "data.tokens", "data.tokens.access", "data.user",
+    "data.user.id", "data.user.roles", "data.validity", "data.validity.valid_until", "data.sid",
+    "data.auth_time", "iat", "exp", "error",
+]  # fmt: skip
+
+
+@given(path=st.sampled_from(PATHS), value=JSON, now=st.floats(0, 1e12))
+def test_c9_whatever_was_sealed_is_a_session_or_is_not(path: str, value: Any, now: float) -> None:
+    try:
+        session = Session.from_claims(spoilt(path, value), "sid")
+    except NotASession:
+        return
+    session.phase(now, 300)
+    assert Session.from_claims(session.to_claims()).identity == session.identity
+
+
+@given(JSON)
+def test_c9_any_json(value: Any) -> None:
+    assume(not isinstance(value, dict))
+    with pytest.raises(NotASession):
+        Session.from_claims(value)
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["", "opaque", "a.b", "a.!!!.c", "a.W10.c", "a.bnVsbA.c", "ä.ä.ä", "a." + "W" * 99_999 + ".c"],
+)
+def test_a_token_that_is_no_jwt_has_no_claims(token: str) -> None:
+    assert jwt_claims(token) == {}
+
+
+def test_secrets_are_in_no_repr() -> None:
+    text = repr(make())
+    for secret in ("'access'", "'refresh'"):
+        assert secret not in text
+
+
+def test_the_largest_part_is_named() -> None:
+    assert make().largest_part().startswith("all else has 3")
+    tokens = TokenPair("a", "r" * 999)
+    big = Session.start(Identity(1), tokens, Validity(NOW, NOW), NOW)
+    assert big.largest_part() == "the refresh token has 999 bytes"
+    opaque = Session.start(Identity(1), TokenPair("a" * 999, "r"), Validity(NOW, NOW), NOW)
+    assert opaque.largest_part() == "the access token has 999 bytes"

@@ -1,0 +1,187 @@
+"""The ini file as one value: contract section 6."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyramid.paster import get_appsettings
+
+from authapp.settings import Settings, SettingsError
+
+SECRET = "a secret for tests that is long enough"
+GOOD = {"authapp.secret": SECRET, "authapp.backend.url": "https://auth.example.com/"}
+LOCAL = {**GOOD, "authapp.development": "true"}
+HERE = Path(__file__).parents[2]
+
+
+def read(ini: dict[str, Any] = GOOD, **more: str) -> Settings:
+    return Settings.from_ini(
+        ini | {f"authapp.{key.replace('__', '.')}": value for key, value in more.items()}
+    )
+
+
+def problems(ini: dict[str, Any] = GOOD, **more: str) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        read(ini, **more)
+    return caught.value.problems
+
+
+def test_defaults() -> None:
+    settings = read()
+    assert settings.secrets == (SECRET.encode(),)
+    assert settings.cookie.name == "__Host-authapp.session"
+    assert (settings.cookie.secure, settings.cookie.samesite) == (True, "Lax")
+    assert settings.session_format == "next-auth-4"
+    assert settings.backend_url == "https://auth.example.com"
+    assert settings.wire.login_path == "/api/token/"
+    assert settings.backend_timeout == 5
+    assert settings.verify is None
+    assert settings.claims.id == ("sub", "user_id", "id")
+    assert settings.refresh_buffer == 300
+    assert settings.refresh_reuse == 60
+    assert settings.refresh_lifetime == 604_800
+    assert settings.shared == "memory:"
+    assert str(settings.login_rate) == "10 per 1 minute"
+    assert settings.refresh_exclude == ("/static", "/health")
+    assert settings.api_prefixes == settings.cors_origins == ()
+
+
+def test_everything_set() -> None:
+    settings = read(
+        session__cookie="next-auth.session-token",
+        session__format="authjs-5",
+        session__domain="example.com",
+        session__samesite="strict",
+        backend__preset="oauth2",
+        backend__login_path="/realms/x/token",
+        backend__client_id="web",
+        backend__client_secret="s3cret",
+        backend__timeout="0.5",
+        backend__verify="secret:shared-by-both",
+        backend__issuer="me",
+        backend__audience="you",
+        backend__leeway="5",
+        claims__roles="realm_access.roles, groups",
+        refresh__buffer="60",
+        api_prefixes="/api/ /v2",
+        cors__origins="https://app.example.com http://localhost:3000",
+        login__rate="5/hour",
+    )
+    assert settings.cookie.name == "next-auth.session-token"
+    assert settings.cookie.samesite == "Strict"
+    assert settings.wire.form
+    assert settings.wire.login_path == "/realms/x/token"
+    assert settings.wire.refresh_path == "/token"
+    assert settings.wire.client_secret == "s3cret"
+    assert settings.backend_timeout == 0.5
+    assert settings.verify
+    assert (settings.verify.secret, settings.verify.issuer) == ("shared-by-both", "me")
+    assert (settings.verify.audience, settings.verify.leeway) == ("you", 5)
+    assert settings.claims.roles == ("realm_access.roles", "groups")
+    assert settings.api_prefixes == ("/api", "/v2")
+    assert settings.shown["authapp.backend.client_secret"] == "***"
+    assert settings.shown["authapp.backend.verify"] == "***"
+    assert settings.shown["authapp.secret"] == "***"
+    for secret in (SECRET, "s3cret", "shared-by-both"):
+        assert secret not in repr(settings)
+
+
+def test_secrets_come_from_lines_the_environment_and_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("A_SECRET", "from the environment, of enough length")
+    file = tmp_path / "secret"
+    file.write_text("from a file, of more than enough length\n")
+    settings = read(secret=f"\n  env:A_SECRET\n file:{file}\n{SECRET}")
+    assert settings.secrets == (
+        b"from the environment, of enough length",
+        b"from a file, of more than enough length",
+        SECRET.encode(),
+    )
+    assert read(backend__verify="secret:env:A_SECRET").verify
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("secret", "", "authapp.secret is missing: 32 bytes are needed; make a good one with"),
+        ("secret", "short", "authapp.secret: it has fewer than 32 bytes; make a good one with"),
+        ("secret", f"{SECRET}\nshort", "authapp.secret: line 2 has fewer than 32 bytes"),
+        ("secret", "ab" * 30, "authapp.secret: it repeats a few characters"),
+        ("secret", f"{SECRET}\n{SECRET}", "authapp.secret: the same secret stands in it twice"),
+        ("secret", "development-only" + "x" * 9 + SECRET, "authapp.secret: it is the placeholder"),
+        ("secret", "env:NOT_THERE", "authapp.secret: the environment has no NOT_THERE"),
+        ("secret", "file:/not/there", "authapp.secret: the file /not/there cannot be read"),
+        ("development", "maybe", "authapp.development = 'maybe': true or false is allowed"),
+        ("backend.url", "http://x", "https is needed; http is allowed with authapp.development"),
+        ("backend.url", "embedded:", "the embedded issuer is allowed with authapp.development"),
+        ("backend.url", "ftp://x", "a URL such as https://auth.example.com is allowed"),
+        ("backend.url", "https://", "a URL such as"),
+        ("backend.url", "https://x:0/", "a URL such as"),
+        ("backend.url", "https://[", "a URL such as"),
+        ("backend.url", "https://u@x/", "a URL such as"),
+        ("backend.preset", "ldap", "one of simplejwt, oauth2 is allowed"),
+        ("backend.timeout", "0", "seconds from 0.05 to 60 are allowed"),
+        ("backend.timeout", "1e1", "seconds from 0.05 to 60 are allowed"),
+        ("backend.verify", "none", "authapp.backend.verify: secret:… or jwks:URL is allowed"),
+        ("backend.verify", "secret:", "secret:… or jwks:URL is allowed"),
+        ("backend.verify", "jwks:http://x", "https is needed"),
+        ("backend.leeway", "601", "whole seconds from 0 to 600 are allowed"),
+        ("refresh.buffer", "-1", "authapp.refresh.buffer = '-1': whole seconds from 0 to 86400"),
+        ("refresh.lifetime", "0", "whole seconds from 1 to 315360000 are allowed"),
+        ("session.cookie", "a b", "letters, digits and"),
+        ("session.format", "jwt", "one of next-auth-4, authjs-5 is allowed"),
+        ("session.domain", "a b", "a domain such as example.com is allowed"),
+        ("session.samesite", "no", "one of Lax, Strict, None is allowed"),
+        ("shared", "memcached://x", "authapp.shared: memory:, redis://… or rediss://… is allowed"),
+        ("login.rate", "often", "a rate such as 10/minute or 100/hour is allowed"),
+        ("api_prefixes", "api", "path prefixes that begin with / are allowed"),
+        ("cors.origins", "https://a/b", "origins such as https://app.example.com are allowed"),
+        ("cors.origins", "*", "origins such as"),
+        ("refresh.bufer", "1", "authapp.refresh.bufer is not a setting; the nearest is authapp.re"),
+    ],
+)
+def test_what_is_wrong_is_said_with_what_is_allowed(key: str, value: str, says: str) -> None:
+    (problem,) = problems(GOOD | {f"authapp.{key}": value})
+    assert says in problem
+
+
+def test_https_only_names_are_refused_in_development() -> None:
+    assert "needs https" in problems(LOCAL, session__cookie="__Host-x")[0]
+    assert "needs https" in problems(LOCAL, session__samesite="none")[0]
+    assert read(session__samesite="none").cookie.samesite == "None"
+    assert (
+        "without session.domain" in problems(session__cookie="__Host-x", session__domain="x.y")[0]
+    )
+
+
+def test_development_allows_what_production_does_not() -> None:
+    settings = read(
+        LOCAL,
+        secret="development-only-secret-for-nothing",
+        backend__url="embedded:",
+        backend__verify="jwks:embedded:",
+    )
+    assert settings.development
+    assert settings.cookie.name == "authapp.session"
+    assert not settings.cookie.secure
+    assert settings.verify
+    assert settings.verify.jwks == "embedded:"
+
+
+def test_all_problems_are_said_at_once_and_no_secret_is() -> None:
+    said = problems(
+        {"other.key": "left alone"}, secret="short-secret", refresh__reuse="x", nonsense="1"
+    )
+    assert len(said) == 4
+    assert "short-secret" not in "".join(said)
+    assert any("authapp.backend.url is missing" in each for each in said)
+
+
+def test_the_ini_files_are_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTHAPP_SECRET", "x1y2z3w4" * 6)
+    assert not Settings.from_ini(get_appsettings(str(HERE / "production.ini"))).development
+    assert Settings.from_ini(get_appsettings(str(HERE / "development.ini"))).development
+    monkeypatch.delenv("AUTHAPP_SECRET")
+    with pytest.raises(SettingsError, match="the environment has no AUTHAPP_SECRET"):
+        Settings.from_ini(get_appsettings(str(HERE / "production.ini")))

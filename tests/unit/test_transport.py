@@ -1,0 +1,131 @@
+"""Bounded exchanges with servers that misbehave on the wire: threats B1 to B5."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+import requests
+
+from authapp.backend import BackendUnavailable
+from authapp.backend.http import MAX_ANSWER, fetch_object
+from authapp.backend.transport import Session
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+@contextmanager
+def server(speak: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A TCP server that reads a request and then says what it likes."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65536)
+                with suppress(OSError):  # the client hangs up, which is what is tested
+                    speak(connection)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        thread.join(10)
+
+
+def fetch(url: str, timeout: float = 0.3) -> str:
+    with pytest.raises(BackendUnavailable) as caught:
+        fetch_object(Session(timeout), url)
+    return caught.value.reason
+
+
+def drip(connection: socket.socket, head: bytes) -> None:
+    connection.sendall(head)
+    for _ in range(1000):
+        connection.sendall(b" ")
+        threading.Event().wait(0.02)
+
+
+@pytest.mark.parametrize(
+    "head", [b"", b"HTTP/1.1 200 OK\r\nX: ", OK + b"Content-Length: 9999\r\n\r\n"]
+)
+def test_b4_one_byte_at_a_time_has_one_deadline(head: bytes) -> None:
+    with server(lambda connection: drip(connection, head)) as url:
+        began = time.monotonic()
+        fetch(url)
+        assert time.monotonic() - began < 5
+
+
+def test_b4_no_answer_at_all() -> None:
+    gone = threading.Event()
+    with server(lambda connection: print(gone.wait(5))) as url:
+        assert fetch(url) in ("ReadTimeout", "ConnectionError")
+        gone.set()
+
+
+def test_b5_half_a_body() -> None:
+    half = OK + b'Content-Length: 100\r\n\r\n{"a":'
+    with server(lambda connection: connection.sendall(half)) as url:
+        assert fetch(url) in ("ProtocolError", "status 200, not a JSON object")
+    chunked = OK + b'Transfer-Encoding: chunked\r\n\r\n5\r\n{"a":'
+    with server(lambda connection: connection.sendall(chunked)) as url:
+        assert fetch(url) == "ProtocolError"
+
+
+def test_b5_a_hundred_megabytes_are_not_read() -> None:
+    sent = 0
+
+    def speak(connection: socket.socket) -> None:
+        nonlocal sent
+        connection.sendall(OK + b"Content-Length: 100000000\r\n\r\n")
+        for _ in range(100):
+            connection.sendall(b" " * 1_000_000)
+            sent += 1
+
+    with server(speak) as url:
+        assert fetch(url, 5) == f"an answer of more than {MAX_ANSWER} bytes"
+    assert sent < 100
+
+
+def test_b5_what_is_no_http() -> None:
+    with server(lambda connection: connection.sendall(b"hello\r\n")) as url:
+        assert fetch(url) == "ConnectionError"
+
+
+def test_b2_nothing_is_taken_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with server(lambda connection: connection.sendall(OK + b"Content-Length: 2\r\n\r\n{}")) as url:
+        assert fetch_object(Session(2), url) == {}
+
+
+def test_a_timeout_of_none_is_no_timeout_of_the_whole() -> None:
+    with server(lambda connection: connection.sendall(OK + b"Content-Length: 2\r\n\r\n{}")) as url:
+        assert Session(2).get(url, timeout=(1, None)).json() == {}
+
+
+def test_refused() -> None:
+    assert fetch("http://127.0.0.1:1/") == "ConnectionError"
+
+
+def test_a_good_answer_keeps_the_connection() -> None:
+    answers = 0
+
+    def speak(connection: socket.socket) -> None:
+        nonlocal answers
+        while True:
+            connection.sendall(OK + b"Content-Length: 2\r\n\r\n{}")
+            answers += 1
+            if not connection.recv(65536):
+                break
+
+    session = Session(2)
+    with server(speak) as url:
+        for _ in range(3):
+            assert fetch_object(session, url) == {}
+        session.close()
+    assert answers == 3
+    assert isinstance(session, requests.Session)
