@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from webob.cookies import make_cookie
+from webob.cookies import RequestCookies, make_cookie
 
 CHUNK_LENGTH = 3900
 """Characters of a token in one cookie; browsers take 4,096 bytes with the name."""
@@ -33,6 +33,22 @@ class Presented(NamedTuple):
 
     candidates: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+
+
+def legible(header: str) -> str:
+    """A ``Cookie`` header without what nobody can read.
+
+    WebOb fails on all cookies when one of them is no UTF-8 (``x="\\377"``, say), and so
+    would every view that reads any cookie, for as long as the browser keeps that one.
+    """
+    if "\\" not in header and header.isascii():
+        return header
+    try:
+        dict(RequestCookies({"HTTP_COOKIE": header}))
+    except UnicodeDecodeError:
+        pairs = header.split(";")
+        return ";".join(pair for pair in pairs if "\\" not in pair and pair.isascii())
+    return header
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,6 @@ RETRY_AFTER = 1.0
 _LOOK_AGAIN = 0.02
 """Seconds between two looks at a renewal that another process has under way."""
 
-_LONGEST_CHAIN = 100
-
 
 @dataclass(frozen=True)
 class Renewed:
@@ -135,18 +133,18 @@ class Renewal:
 
         The session itself, where none is remembered.
         """
-        for _ in range(_LONGEST_CHAIN):
-            (text,) = self._shared.get(_key(session))
+        newest, seen = session, set[str]()
+        # A backend that does not rotate, or takes turns, gives a token that was seen already.
+        while newest.tokens.refresh not in seen:
+            seen.add(newest.tokens.refresh)
+            (text,) = self._shared.get(_key(newest))
             if text is None:
                 break
             known = json.loads(text)
             if "code" in known:
                 return Rejected(ErrorCode(known["code"]), known["reason"])
-            successor = Session.from_claims(known["session"])
-            if successor.tokens == session.tokens:
-                break  # the backend does not rotate, and this is its latest answer
-            session = successor
-        return session
+            newest = Session.from_claims(known["session"])
+        return session if newest.tokens == session.tokens else newest
 
     def _lead(self, session: Session, holds: bool, renewal: "Future[Outcome]") -> Outcome:
         """Renew for this process, then wake those who wait."""

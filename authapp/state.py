@@ -85,7 +85,7 @@ def open_state(request: Request) -> State:
             state.end(ErrorCode.REFRESH_TOKEN_EXPIRED)
         case Phase.EXPIRED:
             state.session = session
-        case Phase.FRESH | Phase.DUE:
+        case _:
             state.use(session)
     return state
 

@@ -13,10 +13,11 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.tweens import EXCVIEW
 
+from authapp.cookies import legible
 from authapp.errors import ErrorCode
 from authapp.events import RenewalFailed, SessionEnded, SessionRenewed
 from authapp.parts import parts_of
-from authapp.renewal import Outcome, Rejected, Renewed, Unavailable
+from authapp.renewal import Outcome, Rejected, Renewed
 from authapp.responses import sign_in_required
 from authapp.session import Phase, Session
 from authapp.state import State, write_on_the_way_out
@@ -31,8 +32,10 @@ def session_tween_factory(handler: Handler, registry: Registry) -> Handler:
     """The tween around every request but those to excluded paths."""
 
     def session_tween(request: Request) -> Response:
-        parts = parts_of(request)
-        if parts.excluded(request.environ.get("PATH_INFO", "")) or not _readable(request):
+        parts, environ = parts_of(request), request.environ
+        if "HTTP_COOKIE" in environ:
+            environ["HTTP_COOKIE"] = legible(environ["HTTP_COOKIE"])
+        if parts.excluded(environ.get("PATH_INFO", "")) or not _readable(request):
             return handler(request)
         state: State = request.authapp
         write_on_the_way_out(request, state)
@@ -63,14 +66,15 @@ def settle(request: Request, state: State, outcome: Outcome) -> None:
             if spent:
                 notify(RenewalFailed(request, before, code, reason))
             notify(SessionEnded(request, before, code))
-        case Unavailable(session, retry_after, reason, spent):
+        case _:
+            code, session = ErrorCode.BACKEND_UNAVAILABLE, outcome.session
             if session.validity.valid_until <= time.time():
-                state.keep(session, ErrorCode.BACKEND_UNAVAILABLE)
-                state.retry_after = retry_after
+                state.keep(session, code)
+                state.retry_after = outcome.retry_after
             else:
                 state.use(session)
-            if spent:
-                notify(RenewalFailed(request, session, ErrorCode.BACKEND_UNAVAILABLE, reason))
+            if outcome.spent:
+                notify(RenewalFailed(request, session, code, outcome.reason))
 
 
 def _readable(request: Request) -> bool:

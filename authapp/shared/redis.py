@@ -64,11 +64,6 @@ class Server:
         self._away = False
         self._ask_at = 0.0
 
-    @property
-    def away(self) -> bool:
-        """Whether the last command failed."""
-        return self._away
-
     def counters(self) -> RedisStorage:
         """Counters for rate limits, through the same connections."""
         pool = self.client.connection_pool

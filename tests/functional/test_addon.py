@@ -4,8 +4,10 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,12 @@ import pytest
 import time_machine
 from pyramid.authorization import Allow, Authenticated
 from pyramid.config import Configurator
+from pyramid.csrf import new_csrf_token
 from pyramid.events import BeforeRender
 from pyramid.exceptions import ConfigurationConflictError, ConfigurationError
 from pyramid.request import Request
 from pyramid.response import Response
-from pyramid.security import remember
+from pyramid.security import forget, remember
 
 from authapp.backend import BackendRejected, Credentials
 from authapp.events import (
@@ -31,7 +34,7 @@ from authapp.events import (
 )
 from authapp.session import TokenPair
 from backends import REFRESH, Served
-from site_under_test import COOKIE, Site, settings
+from site_under_test import COOKIE, SECRET, Site, settings
 
 
 def application(
@@ -410,3 +413,160 @@ def test_it_shows_in_introspection_proutes_and_ptweens() -> None:
         [scripts / "ptweens", "development.ini"], capture_output=True, text=True, check=True
     ).stdout
     assert "authapp.tween.session_tween_factory" in tweens
+
+
+def test_redis_needs_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "authapp.shared.redis", None)
+    config = Configurator(settings=settings("http://127.0.0.1:1", shared="redis://127.0.0.1:1"))
+    config.include("authapp")
+    with pytest.raises(ConfigurationError, match=r"pip install 'authapp\[redis\]'"):
+        config.commit()
+
+
+def test_a_new_csrf_token(backend: Served) -> None:
+    """That of a session changes with the session only; that before sign-in when asked to."""
+    site = application(
+        backend.url, lambda config: add_view(config, lambda request: new_csrf_token(request))
+    )
+    assert site.get("/view").json != site.get("/view").json
+    site.sign_in()
+    assert site.get("/view").json == site.csrf()
+
+
+def test_a_csrf_token_of_an_older_secret_is_good(backend: Served) -> None:
+    site = application(backend.url)
+    site.sign_in()
+    csrf = site.csrf()
+    rotated = application(backend.url, secret=f"a new secret, of more than 32 bytes\n{SECRET}")
+    rotated.cookiejar = site.cookiejar
+    rotated.post("/logout", {"csrf_token": "é"}, status=403)
+    assert rotated.post("/session", headers={"X-CSRF-Token": csrf}).json["user"]["id"] == 1
+
+
+def test_a_cached_page_in_several_languages(backend: Served) -> None:
+    def view(request: Request) -> Response:
+        request.response.vary = ("Accept-Language", "Cookie")
+        return Response(request.locale_name, vary=("Accept-Language", "Cookie"))
+
+    site = application(backend.url, lambda config: add_view(config, view))
+    assert site.get("/view").headers["Vary"] == "Accept-Language, Cookie"
+
+
+class OldTokenBackend(OwnBackend):
+    """Takes turns between two refresh tokens, which is odd but legal."""
+
+    def refresh(self, tokens: TokenPair) -> TokenPair:
+        return self._pair("dora", 3 - int(tokens.refresh.partition(":")[2]))
+
+
+class KeepingBackend(OwnBackend):
+    """Does not rotate refresh tokens."""
+
+    def refresh(self, tokens: TokenPair) -> TokenPair:
+        access = jwt.encode({"sub": "dora", "n": time.time()}, "k" * 32)
+        return TokenPair(access, tokens.refresh, expires_in=60)
+
+
+@pytest.mark.parametrize("kind", [OldTokenBackend, KeepingBackend])
+def test_backends_that_rotate_otherwise(kind: type[OwnBackend]) -> None:
+    site = own_backend_site(kind())
+    site.sign_in("dora", "sesame")
+    copy = site.twin()
+    accesses = set()
+    for seconds in (61, 122, 183):
+        with time_machine.travel(time.time() + seconds):
+            site.get("/account", status=200)
+            copy.get("/account", status=200)
+            accesses.add(site.opened().tokens.access)
+    assert len(accesses) >= 2
+
+
+def test_whoever_waits_does_so_no_longer_than_the_backend_may_take() -> None:
+    come, go = threading.Event(), threading.Event()
+
+    class Slow(OwnBackend):
+        def refresh(self, tokens: TokenPair) -> TokenPair:
+            come.set()
+            assert go.wait(10)
+            return super().refresh(tokens)
+
+    site = own_backend_site(Slow(), backend__timeout="0.1")
+    site.sign_in("dora", "sesame")
+    slow = site.twin()
+    with time_machine.travel(time.time() + 61), ThreadPoolExecutor(1) as pool:
+        renewing = pool.submit(slow.get, "/account", status=200)
+        assert come.wait(5)
+        assert site.get("/account", status=503).headers["Retry-After"] == "1"
+        go.set()
+        renewing.result(5)
+        site.get("/account", status=200)
+
+
+@pytest.mark.parametrize("rejects", [False, True])
+def test_a_sign_out_during_a_renewal_with_a_backend_that_fails_then(
+    rejects: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(OwnBackend):
+        def refresh(self, tokens: TokenPair) -> TokenPair:
+            parts.revocation.revoke(session)
+            if rejects:
+                raise BackendRejected("the sign-out has told it already")
+            return super().refresh(tokens)
+
+        def logout(self, tokens: TokenPair) -> None:
+            raise BackendRejected("no")
+
+    site = own_backend_site(Failing())
+    site.sign_in("dora", "sesame")
+    parts, session = site.parts, site.opened()
+    with time_machine.travel(time.time() + 61):
+        assert "SessionRevoked" in site.get("/account", status=303).location
+    line = "SessionRevoked: the backend was not told: BackendRejected"
+    assert (line in caplog.text) is not rejects
+
+
+def test_forget_without_a_session_is_nothing_special(backend: Served) -> None:
+    site = application(backend.url, lambda config: add_view(config, forget))
+    assert site.get("/view").json == []
+
+
+def test_a_session_that_no_browser_would_bring_back_is_refused_at_sign_in(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Talkative(OwnBackend):
+        def _pair(self, name: str, number: int) -> TokenPair:
+            access = jwt.encode({"sub": name, "permissions": "p" * 9000}, "k" * 32)
+            return TokenPair(access, "r", expires_in=60)
+
+    site = own_backend_site(Talkative())
+    assert "BackendUnavailable" in site.sign_in("dora", "sesame", status=503).text
+    assert COOKIE not in site.cookies
+    assert "SessionTooLarge: sign-in: a sealed session of" in caplog.text
+    assert "its claim 'permissions' 9002" in caplog.text
+
+
+def test_a_large_session_is_chunked(backend: Served) -> None:
+    class Chatty(OwnBackend):
+        def _pair(self, name: str, number: int) -> TokenPair:
+            claims = {"sub": name, "more": "p" * (4000 if number == 1 else 1)}
+            return TokenPair(jwt.encode(claims, "k" * 32), f"{name}:{number}", expires_in=60)
+
+    site = own_backend_site(Chatty())
+    site.sign_in("dora", "sesame")
+    assert set(site.cookies) >= {f"{COOKIE}.0", f"{COOKIE}.1"}
+    site.get("/account", status=200)
+    with time_machine.travel(time.time() + 61):
+        site.get("/account", status=200)
+    assert {name for name in site.cookies if name.startswith(COOKIE)} == {COOKIE}
+
+
+def test_a_client_without_a_secret_names_itself(backend: Served) -> None:
+    site = Site(backend.url, backend__client_id="web")
+    site.sign_in()
+    assert backend.requests[-1].json_body["client_id"] == "web"
+    assert "Authorization" not in backend.requests[-1].headers
+
+
+def test_a_scope_that_is_asked_for(backend: Served) -> None:
+    Site(backend.url, backend__scope="openid").sign_in()
+    assert backend.requests[-1].json_body["scope"] == "openid"

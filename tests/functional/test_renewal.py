@@ -296,19 +296,6 @@ def test_while_it_is_due_nobody_waits_but_who_renews(site: Site, backend: Served
     assert backend.calls[REFRESH] == 1
 
 
-def test_whoever_waits_does_so_no_longer_than_the_backend_may_take(backend: Served) -> None:
-    site = Site(backend.url, backend__timeout="0.3")
-    site.sign_in()
-    slow = site.twin()
-    come, go = blocked(backend)
-    with later(EXPIRED), ThreadPoolExecutor(1) as pool:
-        renewing = pool.submit(page, slow, status=503)
-        assert come.wait(5)
-        page(site, status=503)
-        renewing.result(5)
-        go.set()
-
-
 def test_one_at_a_time_tries_a_backend_that_hangs(backend: Served) -> None:
     """The others are answered at once, those with the same session too."""
     site = Site(backend.url, backend__timeout="5")

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 import pytest
 import requests
 
-from authapp.backend import BackendUnavailable
+from authapp.backend import BackendUnavailable, transport
 from authapp.backend.http import MAX_ANSWER, fetch_object
 from authapp.backend.transport import Session
 
@@ -55,6 +55,19 @@ def test_b4_one_byte_at_a_time_has_one_deadline(head: bytes) -> None:
         began = time.monotonic()
         fetch(url)
         assert time.monotonic() - began < 5
+
+
+def test_b4_a_deadline_that_passes_between_two_reads() -> None:
+    here, there = socket.socketpair()
+    with here, there, here.makefile("rb") as file:
+        there.sendall(b"x")
+        here.settimeout(0.001)
+        reader = transport._DeadlineReader(here, file)
+        over = time.monotonic() + 0.001
+        while time.monotonic() <= over:
+            pass
+        with pytest.raises(TimeoutError):
+            reader.readinto(bytearray(1))
 
 
 def test_b4_no_answer_at_all() -> None:

@@ -1,0 +1,127 @@
+"""Whatever comes in as our cookie: threats C, seen from the outside."""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from webob import Request
+
+from backends import Served
+from site_under_test import COOKIE, SECRET, Site
+
+
+def ask(site: Site, cookie: str, path: str = "/session") -> Any:
+    """A request with a raw ``Cookie`` header."""
+    return Request.blank(path, environ={"HTTP_COOKIE": cookie}).get_response(site.app)
+
+
+def user(answer: Any) -> Any:
+    assert answer.status_int == 200
+    return answer.json_body["user"] and answer.json_body["user"]["id"]
+
+
+def cleared(answer: Any) -> set[str]:
+    """Names of our cookies that a response takes away."""
+    return {
+        each.partition("=")[0]
+        for each in answer.headers.getall("Set-Cookie")
+        if "Max-Age=0" in each and "csrf" not in each
+    }
+
+
+@pytest.fixture
+def alice(site: Site) -> str:
+    site.sign_in("alice")
+    return site.token()
+
+
+@pytest.fixture
+def bob(site: Site) -> str:
+    other = Site(wsgi=site.app)
+    other.sign_in("bob")
+    return other.token()
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "\0", "é\xff", "x" * 1_000_000, '"quoted"', "a=b=c", "eyJ.eyJ.x", "....", "a..b.c.d", " "],
+)
+def test_c1_any_bytes_are_anonymity_and_a_cleared_cookie(site: Site, value: str) -> None:
+    answer = ask(site, f"{COOKIE}={value}")
+    assert user(answer) is None
+    assert answer.json_body["error"] == "SessionInvalid"
+    assert cleared(answer) == {COOKIE}
+    assert ask(site, f"{COOKIE}={value}", "/").status_int == 200
+    assert ask(site, f"{COOKIE}={value}", "/account").status_int == 303
+
+
+@hypothesis_settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200
+)
+@given(text=st.text(st.characters(max_codepoint=255), max_size=200))
+def test_c1_any_cookie_header(site: Site, text: str) -> None:
+    for header in (text, f"{COOKIE}={text}", f"{COOKIE}.0={text}; {text}"):
+        assert user(ask(site, header)) is None
+
+
+@pytest.mark.parametrize("bad", [r'x="\200"', r'x="a;b\377"', 'x="é"', r'authapp.session="\377"'])
+def test_c1_a_cookie_that_is_no_text_hides_no_other(site: Site, alice: str, bad: str) -> None:
+    assert user(ask(site, f"{bad}; {COOKIE}={alice}")) == 1
+    form = ask(site, f"{bad}; authapp.csrf=0123; kept=1", "/login")
+    assert 'value="0123"' in form.text
+    assert ask(site, r'x="\"quoted\""; ' + f"{COOKIE}={alice}", "/").status_int == 200
+
+
+def test_c1_a_cookie_that_is_not_ours_is_nothing_special(site: Site) -> None:
+    answer = ask(site, "other=1")
+    assert answer.json_body["error"] is None
+    assert cleared(answer) == set()
+
+
+@pytest.mark.parametrize("index", [0, 40, 90, 500, -1])
+def test_c2_tampered(site: Site, alice: str, index: int) -> None:
+    flipped = "A" if alice[index] != "A" else "Q"
+    tampered = alice[:index] + flipped + alice[index:][1:]
+    answer = ask(site, f"{COOKIE}={tampered}")
+    assert user(answer) is None
+    assert cleared(answer) == {COOKIE}
+
+
+def test_c5_c6_secrets_that_change(site: Site, backend: Served, alice: str) -> None:
+    new = "a new secret, of more than 32 bytes"
+    assert user(ask(Site(backend.url, secret=new), f"{COOKIE}={alice}")) is None
+    rotated = Site(backend.url, secret=f"{new}\n{SECRET}")
+    assert user(ask(rotated, f"{COOKIE}={alice}")) == 1
+
+
+def test_c8_chunks(site: Site, alice: str, bob: str) -> None:
+    half = len(alice) // 2
+    one, two = alice[:half], alice[half:]
+    other = bob[len(bob) // 2 :]
+    assert user(ask(site, f"{COOKIE}.0={one}; {COOKIE}.1={two}")) == 1
+    assert user(ask(site, f"{COOKIE}.1={two}; {COOKIE}.0={one}; {COOKIE}.2=stale")) == 1
+    for header in (
+        f"{COOKIE}.0={one}",
+        f"{COOKIE}.1={two}",
+        f"{COOKIE}.0={two}; {COOKIE}.1={one}",
+        f"{COOKIE}.0={one}; {COOKIE}.1={other}",
+        f"{COOKIE}.0={one}; {COOKIE}.01={two}",
+        "; ".join(f"{COOKIE}.{n}={alice[n * 10 : n * 10 + 10]}" for n in range(60)),
+    ):
+        answer = ask(site, header)
+        assert user(answer) is None
+        assert cleared(answer), "what cannot be opened is taken away"
+
+
+def test_c13_two_values(site: Site, alice: str, bob: str) -> None:
+    for header in (
+        f"{COOKIE}=x; {COOKIE}={alice}",
+        f"{COOKIE}={alice}; {COOKIE}=x",
+        f"{COOKIE}={alice}; {COOKIE}={alice}",
+        f"{COOKIE}={alice}; {COOKIE}.0=x; {COOKIE}.1=y",
+    ):
+        assert user(ask(site, header)) == 1
+    assert user(ask(site, f"{COOKIE}={bob}; {COOKIE}={alice}")) is None, "one of them was planted"
+    assert user(ask(site, f"{COOKIE}={alice}; {COOKIE}.0={bob}")) is None
