@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 LOCK := .ci/requirements.lock
 PYTEST_OPTIONS ?=
 
-.PHONY: serve test lint format messages lock clean
+.PHONY: serve test lint format messages screenshots lock clean
 
 serve: $(VENV)/installed  ## the site on http://localhost:6543, with the embedded issuer
 	$(BIN)/pserve development.ini --reload
@@ -30,6 +30,9 @@ messages: $(VENV)/installed  ## take new sentences into the catalogues, and comp
 	$(BIN)/pybabel -q update -D authapp -d authapp/locale -i authapp/locale/authapp.pot \
 	  --no-fuzzy-matching
 	$(BIN)/pybabel compile -D authapp -d authapp/locale
+
+screenshots: $(VENV)/installed  ## every page, at two widths, light and dark, in build/screenshots
+	PYTHONPATH=tests $(BIN)/python -m browser.screenshots build/screenshots
 
 lock: $(VENV)/installed  ## pin the newest dependencies; review the difference
 	$(BIN)/pip install -q uv

@@ -43,7 +43,10 @@ setup(
     ],
     extras_require={
         "redis": ["redis>=5.0"],
-        "development": ["pyramid_debugtoolbar>=4.10"],
+        "development": [
+            "pyramid_debugtoolbar>=4.10",
+            "setuptools<80.9",  # later ones warn at every start that Pyramid uses pkg_resources
+        ],
         "testing": [
             "WebTest>=3.0",
             "pytest>=8.0",
@@ -58,6 +61,7 @@ setup(
             "build>=1.2",
             "mypy>=1.11",
             "ruff>=0.6",
+            "playwright>=1.49",
             "types-requests",
         ],
     },

@@ -1,0 +1,13 @@
+"""Debian's Chromium, and how to start it on a machine without a screen or a network."""
+
+import shutil
+
+PROGRAM = shutil.which("chromium")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]

@@ -1,0 +1,21 @@
+"""Real headless Chromium, Debian's."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from browser.chromium import FLAGS, PROGRAM
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """The browser; each test opens windows of its own in it."""
+    if PROGRAM is None:
+        pytest.skip("chromium is not installed; see .ci/packages")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=PROGRAM, args=FLAGS)
+        yield browser
+        browser.close()

@@ -1,0 +1,75 @@
+"""The whole path as a person walks it: Chromium, ``pserve``, the embedded issuer."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from served_site import ServedSite
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[ServedSite]:
+    site = ServedSite(tmp_path, {"issuer.access_lifetime": "3"})
+    yield site
+    site.stop()
+
+
+@pytest.fixture(params=[True, False], ids=["scripts", "no scripts"])
+def page(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
+    window = chromium.new_context(
+        java_script_enabled=request.param,
+        viewport={"width": 360, "height": 740} if request.param else None,
+        locale="en",
+    )
+    page = window.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text))
+    yield page
+    window.close()
+    assert problems == []
+
+
+def until(page: Any) -> int:
+    """Until when access is valid, as the page tells."""
+    return int(page.locator("#valid-until time").get_attribute("data-seconds"))
+
+
+def test_sign_in_renew_restart_sign_out(site: ServedSite, page: Any) -> None:
+    page.goto(site.url + "/account")
+    assert page.url.endswith("/login?next=%2Faccount")
+    assert "alice-password" in page.locator("table").inner_text()
+    # By keyboard alone: the name has the focus.
+    page.keyboard.type("alice")
+    page.keyboard.press("Tab")
+    page.keyboard.type("alice-password")
+    page.keyboard.press("Enter")
+    page.wait_for_url(site.url + "/account")
+    assert page.locator("#email").inner_text() == "alice@example.com"
+    assert page.locator("#roles").inner_text().strip() == "admin"
+    width = page.viewport_size["width"]
+    if width == 360:
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+    before = until(page)
+    while time.time() <= before:
+        page.wait_for_timeout(100)
+    page.reload()
+    assert until(page) > before, "access moves on by itself on reload"
+
+    (cookie,) = [c for c in page.context.cookies() if c["name"] == "authapp.session"]
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Lax")
+
+    site.stop()
+    site.start()
+    page.reload()
+    assert page.locator("#name").inner_text() == "alice", "a restart signs nobody out"
+
+    page.locator("main").get_by_role("button", name="Sign out", exact=True).click()
+    page.wait_for_url("**/login?reason=SignedOut")
+    assert "You are signed out." in page.locator("main").inner_text()
+    page.goto(site.url + "/account")
+    assert page.url.endswith("/login?next=%2Faccount")
