@@ -92,7 +92,7 @@ def assemble(
 
         http.mount(EMBEDDED_URL, WSGIAdapter(issuer({}, **ini)))
     url = EMBEDDED_URL if settings.backend_url == EMBEDDED else settings.backend_url
-    guarded = GuardedBackend(backend or HTTPBackend(http, url or "", settings.wire), Health())
+    guarded = GuardedBackend(backend or HTTPBackend(http, url or "", settings.wire), Health(shared))
     keys = None
     if settings.verify is not None and settings.verify.jwks is not None:
         jwks = settings.verify.jwks

@@ -2,7 +2,7 @@
 
 import os
 import re
-import select
+import signal
 import subprocess
 import sys
 import time
@@ -18,51 +18,58 @@ class ServedSite:
     """``pserve`` of an ini file made from ``development.ini``, on a free port.
 
     :param changes: ini keys of ``[app:main]`` and what to set them to.
+    :param name: what tells its files from those of others in the folder.
+    :param threads: of waitress.
     """
 
-    def __init__(self, folder: Path, changes: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        changes: dict[str, str] | None = None,
+        name: str = "site",
+        threads: int = 4,
+    ) -> None:
         text = (HERE / "development.ini").read_text()
         text = text.replace("pyramid.includes = pyramid_debugtoolbar\n", "")
-        text = text.replace("listen = localhost:6543", "listen = 127.0.0.1:0")
+        text = text.replace("listen = localhost:6543", f"listen = 127.0.0.1:0\nthreads = {threads}")
         for key, value in (changes or {}).items():
             line = re.compile(rf"^{re.escape(key)} =.*$", re.MULTILINE)
-            set_line = f"{key} = {value}"
-            text = (
-                line.sub(set_line, text, 1)
-                if line.search(text)
-                else text.replace(
-                    "use = egg:authapp#main\n", f"use = egg:authapp#main\n{set_line}\n"
-                )
+            text = line.sub("", text, count=1)
+            text = text.replace(
+                "use = egg:authapp#main\n", f"use = egg:authapp#main\n{key} = {value}\n"
             )
-        self._ini = folder / "site.ini"
+        self._ini, self._log = folder / f"{name}.ini", folder / f"{name}.log"
         self._ini.write_text(text)
-        self.log = ""
         self.start()
+
+    @property
+    def log(self) -> str:
+        """All that it has said."""
+        return self._log.read_text()
 
     def start(self) -> None:
         """Serve, on a free port the first time and on the same one after that."""
-        self.process = subprocess.Popen(
-            [PSERVE, self._ini], stderr=subprocess.PIPE, text=True, cwd=HERE, bufsize=1
-        )
-        assert self.process.stderr
-        begun, give_up = len(self.log), time.monotonic() + 30
+        with self._log.open("ab") as log:
+            begun = log.tell()
+            self.process = subprocess.Popen(
+                [PSERVE, self._ini],
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                cwd=HERE,
+                env={**os.environ, "PYTHONPATH": str(HERE / "tests"), "PYTHONUNBUFFERED": "1"},
+            )
+        give_up = time.monotonic() + 30
         while "Serving on" not in self.log[begun:]:
             assert time.monotonic() < give_up, self.log
-            if select.select([self.process.stderr], [], [], 0.1)[0]:
-                line = os.read(self.process.stderr.fileno(), 65536).decode()
-                assert line or self.process.poll() is None, self.log
-                self.log += line
-        port = re.findall(r"Serving on http://127\.0\.0\.1:(\d+)", self.log)[-1]
-        self.url = f"http://127.0.0.1:{port}"
-        self._ini.write_text(
-            self._ini.read_text().replace("listen = 127.0.0.1:0", f"listen = 127.0.0.1:{port}")
-        )
+            assert self.process.poll() is None, self.log
+            time.sleep(0.02)
+        self.port = int(re.findall(r"Serving on http://127\.0\.0\.1:(\d+)", self.log)[-1])
+        self.url = f"http://127.0.0.1:{self.port}"
+        text = self._ini.read_text()
+        self._ini.write_text(text.replace("127.0.0.1:0\n", f"127.0.0.1:{self.port}\n"))
         assert requests.get(self.url + "/health", timeout=5).json() == {"status": "ok"}
 
-    def stop(self) -> None:
-        """As an operator does: SIGTERM."""
-        self.process.terminate()
-        assert self.process.stderr
-        self.log += self.process.stderr.read()
+    def stop(self, how: int = signal.SIGTERM) -> None:
+        """As an operator does: SIGTERM; or as fate does: SIGKILL."""
+        self.process.send_signal(how)
         self.process.wait(10)
-        self.process.stderr.close()

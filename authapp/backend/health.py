@@ -21,12 +21,15 @@ from authapp.backend import (
     Credentials,
 )
 from authapp.session import TokenPair
+from authapp.shared import Key, Shared
 
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 1.2
 """Seconds before a backend that is down is tried again, at first and in the end."""
+
+_STATE, _DOWN, _UP = Key("backend", "state"), "down", "up"
 
 UNLUCKY = 3
 """How many sessions in a row must get a bad answer until nobody else is tried."""
@@ -39,10 +42,14 @@ class Health:
     be well (Django SimpleJWT answers a deleted user with 500): it is down when several
     sessions in a row get no good answer.
 
+    What one process finds out is told to the others through the shared memory, so that not
+    each of them has to wait for a backend that hangs.
+
     :param clock: seconds that only grow.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, shared: Shared, clock: Callable[[], float] = time.monotonic) -> None:
+        self._shared = shared
         self._clock = clock
         self._lock = threading.Lock()
         self._pause = 0.0
@@ -63,6 +70,8 @@ class Health:
         :raises BackendUnavailable: at once, when somebody else is trying already or it is
             too early to try again.
         """
+        if self.up and self._shared.get(_STATE) == [_DOWN]:
+            self._pause_for(None)
         with self._lock:
             wait = self._retry_at - self._clock()
             if not self.up and (self._probing or wait > 0):
@@ -92,8 +101,10 @@ class Health:
 
     def _answered(self) -> None:
         with self._lock:
-            self._pause = self._retry_at = 0.0
+            was_up, self._pause = self.up, 0.0
             self._unlucky.clear()
+        if not was_up:
+            self._shared.put(_STATE, _UP, LONGEST_PAUSE)
 
     def _answered_badly(self, session: str | None, retry_after: float | None) -> None:
         with self._lock:
@@ -104,10 +115,16 @@ class Health:
             self._failed(retry_after)
 
     def _failed(self, retry_after: float | None) -> None:
+        self._shared.put(_STATE, _DOWN, self._pause_for(retry_after))
+
+    def _pause_for(self, retry_after: float | None) -> float:
+        """Ask nobody for a while, and return for how many seconds."""
         with self._lock:
             self._pause = min(max(2 * self._pause, FIRST_PAUSE), LONGEST_PAUSE)
             jittered = self._pause * random.uniform(0.75, 1.25)  # noqa: S311 - not a secret
-            self._retry_at = self._clock() + max(jittered, retry_after or 0)
+            wait = max(jittered, retry_after or 0)
+            self._retry_at = self._clock() + wait
+        return wait
 
 
 def _where(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from authapp.backend import (
     BackendUnavailable,
 )
 from authapp.backend.health import FIRST_PAUSE, LONGEST_PAUSE, UNLUCKY, Health
+from authapp.shared.memory import MemoryShared
 
 
 class Clock:
@@ -27,7 +28,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def health(clock: Clock) -> Health:
-    return Health(clock)
+    return Health(MemoryShared(clock), clock)
 
 
 def attempt(health: Health, error: Exception | None = None, session: str | None = None) -> str:
@@ -125,3 +126,14 @@ def test_several_sessions_in_a_row_with_bad_answers_are_the_backends(
     clock.now += LONGEST_PAUSE * 1.25
     assert attempt(health, None, "well") == "ok"
     assert health.up
+
+
+def test_what_one_process_finds_out_the_others_need_not(clock: Clock) -> None:
+    shared = MemoryShared(clock)
+    one, two = Health(shared, clock), Health(shared, clock)
+    attempt(one, BackendDown("dead"))
+    assert attempt(two) == EARLY
+    clock.now += FIRST_PAUSE * 1.25
+    assert attempt(one) == "ok"
+    assert attempt(two) == "ok"
+    assert attempt(one) == "ok", "and that it is back is known too"
