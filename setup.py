@@ -42,7 +42,7 @@ setup(
         "plaster_pastedeploy>=1.0",
     ],
     extras_require={
-        "redis": ["redis>=5.0"],
+        "redis": ["redis[hiredis]>=5.0"],
         "development": [
             "pyramid_debugtoolbar>=4.10",
             "setuptools<80.9",  # later ones warn at every start that Pyramid uses pkg_resources

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from authapp.backend import BackendDown, BackendRejected, BackendUnavailable
 from authapp.backend.claims import TokenReader
@@ -140,10 +141,10 @@ class Renewal:
             (text,) = self._shared.get(_key(newest))
             if text is None:
                 break
-            known = json.loads(text)
-            if "code" in known:
-                return Rejected(ErrorCode(known["code"]), known["reason"])
-            newest = Session.from_claims(known["session"])
+            known = _recall(text)
+            if isinstance(known, Rejected):
+                return known
+            newest = known
         return session if newest.tokens == session.tokens else newest
 
     def _lead(self, session: Session, holds: bool, renewal: "Future[Outcome]") -> Outcome:
@@ -245,6 +246,15 @@ class Renewal:
         except (BackendRejected, BackendUnavailable) as error:
             log.warning("SessionRevoked: the backend was not told: %s", type(error).__name__)
         return Rejected(ErrorCode.SESSION_REVOKED, "signed out meanwhile", spent=True)
+
+
+@lru_cache(maxsize=1024)
+def _recall(text: str) -> Session | Rejected:
+    """What :meth:`Renewal._remember` has put; the same value for all who ask in a burst."""
+    known = json.loads(text)
+    if "code" in known:
+        return Rejected(ErrorCode(known["code"]), known["reason"])
+    return Session.from_claims(known["session"])
 
 
 def _key(session: Session) -> Key:

@@ -115,8 +115,10 @@ class Sealer:
         #: A session is immutable, so what was opened once can be handed out again. The
         #: cache is bounded, and keeps nothing of tokens that do not open.
         self.open = lru_cache(maxsize=CACHE_SIZE)(self._open)
+        #: After a renewal many requests at once write the same session.
+        self.seal = lru_cache(maxsize=CACHE_SIZE // 4)(self._seal)
 
-    def seal(self, session: Session) -> str:
+    def _seal(self, session: Session) -> str:
         """The session as a compact JWE: base64url characters and dots."""
         return jwe.encrypt_compact(
             dict(self._format.header(self._keys[0])),

@@ -1,0 +1,73 @@
+"""Many requests at once, each timed: a client that costs little itself."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back, and after how many seconds."""
+
+    status: int
+    seconds: float
+    head: str
+    body: str
+
+    def cookie(self, name: str) -> str | None:
+        """The value of a cookie that was set."""
+        start = f"Set-Cookie: {name}="
+        for line in self.head.split("\r\n"):
+            if line.startswith(start):
+                return line[len(start) :].partition(";")[0]
+        return None
+
+
+def burst(url: str, cookies: Sequence[str], headers: str = "") -> list[Answer]:
+    """A GET for each cookie header, all at once; connections are opened before.
+
+    An answer that never comes has status 0.
+    """
+    return asyncio.run(_burst(url, cookies, headers))
+
+
+async def _burst(url: str, cookies: Sequence[str], headers: str) -> list[Answer]:
+    parts = urlsplit(url)
+    go = asyncio.Event()
+    opened = asyncio.Semaphore(0)
+
+    async def one(cookie: str) -> Answer:
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        opened.release()
+        await go.wait()
+        began = time.perf_counter()
+        writer.write(
+            (
+                f"GET {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+                f"Accept: text/html\r\nConnection: close\r\nCookie: {cookie}\r\n{headers}\r\n"
+            ).encode()
+        )
+        try:
+            raw = await asyncio.wait_for(reader.read(), 60)
+        except (OSError, asyncio.TimeoutError):
+            raw = b""
+        seconds = time.perf_counter() - began
+        writer.close()
+        if not raw.startswith(b"HTTP/"):
+            return Answer(0, seconds, "", "")
+        head, _, body = raw.decode("latin-1").partition("\r\n\r\n")
+        return Answer(int(head.split(" ", 2)[1]), seconds, head, body)
+
+    tasks = [asyncio.create_task(one(cookie)) for cookie in cookies]
+    for _ in cookies:
+        await opened.acquire()
+    go.set()
+    return await asyncio.gather(*tasks)
+
+
+def percentile(answers: Sequence[Answer], share: float) -> float:
+    """The seconds within which a share of the answers came."""
+    ordered = sorted(answer.seconds for answer in answers)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
