@@ -69,9 +69,7 @@ class Fleet:
             f"server 127.0.0.1:{site.port} max_fails=1 fail_timeout=1s;" for site in self.sites
         )
         configuration = folder / "nginx.conf"
-        configuration.write_text(
-            CONFIGURATION.format(folder=folder, port=port, servers=servers)
-        )
+        configuration.write_text(CONFIGURATION.format(folder=folder, port=port, servers=servers))
         self._nginx = subprocess.Popen([NGINX, "-p", folder, "-c", configuration])
         self.url = f"http://127.0.0.1:{port}"
         give_up = time.monotonic() + 10

@@ -45,7 +45,7 @@ async def _burst(url: str, cookies: Sequence[str], headers: str) -> list[Answer]
         began = time.perf_counter()
         writer.write(
             (
-                f"GET {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+                f"GET {parts.path or '/'}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
                 f"Accept: text/html\r\nConnection: close\r\nCookie: {cookie}\r\n{headers}\r\n"
             ).encode()
         )

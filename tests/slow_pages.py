@@ -1,0 +1,25 @@
+"""A page that tests can hold up, for processes of their own (``pyramid.includes``)."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from pyramid.config import Configurator
+from pyramid.request import Request
+
+
+def hold(request: Request) -> dict[str, Any]:
+    """Says that it has begun by making a file, and ends when that file is gone."""
+    file = Path(request.registry.settings["tests.hold"])
+    if file.parent.exists() and request.GET.get("once") and not file.exists():
+        file.touch()
+        give_up = time.monotonic() + 30
+        while file.exists() and time.monotonic() < give_up:
+            time.sleep(0.01)
+    return {"user": request.authenticated_userid}
+
+
+def includeme(config: Configurator) -> None:
+    """Add the page ``/hold``."""
+    config.add_route("hold", "/hold")
+    config.add_view(hold, route_name="hold", renderer="json")
