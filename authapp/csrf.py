@@ -8,13 +8,22 @@ import hmac
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from pyramid.csrf import CookieCSRFStoragePolicy
+from pyramid.csrf import CookieCSRFStoragePolicy, check_csrf_origin, check_csrf_token
 from pyramid.interfaces import ICSRFStoragePolicy
 from pyramid.request import Request
 from zope.interface import implementer
 
 from authapp.sealing import derive
 from authapp.session import Session
+
+
+def check_csrf(request: Request) -> None:
+    """What Pyramid checks before a view, for views that check it themselves.
+
+    :raises pyramid.exceptions.BadCSRFToken: or ``BadCSRFOrigin``.
+    """
+    check_csrf_origin(request, allow_no_origin=True)
+    check_csrf_token(request)
 
 
 @implementer(ICSRFStoragePolicy)
@@ -45,8 +54,8 @@ class SessionCSRF:
 
     def check_csrf_token(self, request: Request, supplied_token: str) -> bool:
         """Whether a token that came in is right, from a page of this site."""
-        if not _same_origin(request):
-            return False
+        if not isinstance(supplied_token, str) or not _same_origin(request):
+            return False  # a file in its place, or a page of another site
         session = _session(request)
         if session is None:
             right: bool = self._anonymous.check_csrf_token(request, supplied_token)

@@ -10,15 +10,18 @@ _LOCALES = {"en": "en", "zh": "zh_Hans"}
 
 
 def negotiate_locale(request: Request) -> str:
-    """The locale of a request: asked for explicitly, or by Accept-Language."""
-    try:
-        explicit: str | None = default_locale_negotiator(request)
-    except UnicodeDecodeError:  # a query that is no text still gets a page that says so
-        explicit = None
-    if explicit:
-        return explicit
-    request.add_response_callback(_vary)
+    """The locale of a request: asked for explicitly (``_LOCALE_``), or by Accept-Language.
+
+    Only locales that there are: Pyramid looks for any other on disk, and remembers it.
+    """
     default: str = request.registry.settings["pyramid.default_locale_name"]
+    try:
+        explicit = default_locale_negotiator(request)
+    except Exception:  # a request that cannot be read still gets a page that says so
+        explicit = None
+    if explicit == default or explicit in _LOCALES.values():
+        return str(explicit)
+    request.add_response_callback(_vary)
     tag: str = request.accept_language.lookup(list(_LOCALES), default=default)
     return _LOCALES.get(tag, tag)
 

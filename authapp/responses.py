@@ -13,6 +13,8 @@ from authapp.errors import SIGN_IN_REQUIRED, SIGN_IN_REQUIRED_SENTENCE, ErrorCod
 from authapp.parts import parts_of
 from authapp.redirects import current_page
 
+_PROBLEM = "application/problem+json"
+
 
 def wants_page(request: Request) -> bool:
     """Whether a person navigates here; otherwise a program asks for data."""
@@ -20,13 +22,12 @@ def wants_page(request: Request) -> bool:
     prefixes = parts_of(request).settings.api_prefixes
     if any(path == prefix or path.startswith(prefix + "/") for prefix in prefixes):
         return False
-    if request.headers.get("X-Requested-With") == "XMLHttpRequest":
+    if request.headers.get("X-Requested-With", "").lower() == "xmlhttprequest":
         return False
-    mode = request.headers.get("Sec-Fetch-Mode")
-    if mode is not None and mode != "navigate":
+    if request.headers.get("Sec-Fetch-Mode", "navigate") != "navigate":
         return False
-    accept = request.headers.get("Accept", "")
-    return "json" not in accept or "text/html" in accept
+    offers = request.accept.acceptable_offers(["text/html", "application/json", _PROBLEM])
+    return bool(offers) and offers[0][0] == "text/html"
 
 
 def see_other(location: str) -> Response:
@@ -39,21 +40,29 @@ def sign_in_required(request: Request, code: ErrorCode | None) -> Response:
 
     :param code: why the session ended, where there was one.
     """
-    query = {"next": current_page(request)}
-    if code is not None:
-        query["reason"] = code.value
-    login_url = request.route_path("login", _query=query)
     if wants_page(request):
-        return see_other(login_url)
+        return see_other(_login_url(request, code))
+    return sign_in_problem(request, code)
+
+
+def sign_in_problem(request: Request, code: ErrorCode | None) -> Response:
+    """401 for a program, with where a person could sign in."""
     detail = code.sentence if code else SIGN_IN_REQUIRED_SENTENCE
-    return problem(request, 401, code or SIGN_IN_REQUIRED, detail, login_url=login_url)
+    return problem(
+        request, 401, code or SIGN_IN_REQUIRED, detail, login_url=_login_url(request, code)
+    )
+
+
+def _login_url(request: Request, code: ErrorCode | None) -> str:
+    query = {"next": current_page(request)} | ({"reason": code.value} if code else {})
+    return str(request.route_path("login", _query=query))
 
 
 def problem(
     request: Request, status: int, code: str, detail: TranslationString, **members: Any
 ) -> Response:
     """``application/problem+json`` (RFC 9457) with ``code`` and ``detail``."""
-    response = Response(status=status, content_type="application/problem+json", charset="utf-8")
+    response = Response(status=status, content_type=_PROBLEM, charset="utf-8")
     response.json_body = {
         "type": "about:blank",
         "title": response.status[4:],
@@ -71,9 +80,12 @@ def failure(
     status: int,
     code: str,
     sentence: TranslationString,
-    retry_after: float | None = None,
+    wait: float | None = None,
 ) -> Response:
-    """An error as a page or as a problem, whichever is wanted."""
+    """An error as a page or as a problem, whichever is wanted.
+
+    :param wait: seconds after which to try again.
+    """
     if wants_page(request):
         values = {"status": status, "code": str(code), "sentence": sentence}
         response = render_to_response("authapp:templates/error.jinja2", values, request)
@@ -81,6 +93,11 @@ def failure(
         response.cache_control = "no-store"
     else:
         response = problem(request, status, code, sentence)
-    if retry_after is not None:
-        response.headers["Retry-After"] = str(max(1, math.ceil(retry_after)))
+    if wait is not None:
+        response.headers["Retry-After"] = retry_after(wait)
     return response
+
+
+def retry_after(seconds: float) -> str:
+    """The value of a ``Retry-After`` header (RFC 9110 section 10.2.3)."""
+    return str(max(1, math.ceil(seconds)))

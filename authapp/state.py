@@ -69,6 +69,7 @@ def open_state(request: Request) -> State:
     happens: an expired access token signs nobody in, and no cookie is touched.
     """
     parts = parts_of(request)
+    request.add_response_callback(_keep_private)
     state = State(parts.cookie.read(request.environ.get("HTTP_COOKIE", "")))
     if not state.presented.names:
         return state
@@ -151,7 +152,13 @@ def _write(request: Request, response: Response) -> None:
         headers.pop("Set-Cookie", None)
         for cookie in earlier + cookies:
             headers.add("Set-Cookie", cookie)
-    if cookies or (state.identity is not None and "Cache-Control" not in headers):
+        # Whatever the view has said: a cache must not hand this cookie to others.
         headers["Cache-Control"] = "private, no-store"
+
+
+def _keep_private(request: Request, response: Response) -> None:
+    """Somebody looked who is signed in: for others the answer may be another."""
+    if request.authapp.identity is not None and "Cache-Control" not in response.headers:
+        response.headers["Cache-Control"] = "private, no-store"
     if "Cookie" not in (response.vary or ()):
         response.vary = (*(response.vary or ()), "Cookie")

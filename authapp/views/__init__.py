@@ -2,6 +2,8 @@
 
 from pyramid.config import Configurator
 
+from authapp.views.errors import Readable
+
 
 def includeme(config: Configurator) -> None:
     """Routes and views that every application gets; ``pages`` are those of the site."""
@@ -10,5 +12,6 @@ def includeme(config: Configurator) -> None:
     config.add_route("session", "/session")
     config.add_route("account", "/account")
     config.add_route("health", "/health")
+    config.add_view_predicate("readable", Readable)
     for module in ("account", "errors", "health", "login", "logout", "session"):
         config.scan(f"authapp.views.{module}")

@@ -4,11 +4,7 @@ import logging
 
 from pyramid.config import Configurator
 from pyramid.exceptions import BadCSRFOrigin, BadCSRFToken
-from pyramid.httpexceptions import (
-    HTTPBadRequest,
-    HTTPServiceUnavailable,
-    HTTPUnauthorized,
-)
+from pyramid.httpexceptions import HTTPServiceUnavailable, HTTPUnauthorized
 from pyramid.i18n import TranslationStringFactory
 from pyramid.request import Request
 from pyramid.response import Response
@@ -31,14 +27,21 @@ _BROKEN = _("Something went wrong on our side. It has been noted; try again in a
 
 @forbidden_view_config()
 @exception_view_config(HTTPUnauthorized)
-def forbidden(request: Request) -> Response:
+def forbidden(error: Response, request: Request) -> Response:
     """Not signed in: sign in. Nobody can say whether: come back. Signed in: not for you."""
+    if _is_complete(error):
+        return error
     if request.identity is not None:
         return failure(request, 403, "Forbidden", _FORBIDDEN)
     if request.session_error is ErrorCode.BACKEND_UNAVAILABLE:
         code = ErrorCode.BACKEND_UNAVAILABLE
         return failure(request, 503, code, code.sentence, request.authapp.retry_after)
     return sign_in_required(request, request.session_error)
+
+
+def _is_complete(error: Response) -> bool:
+    """Whether a view has raised an answer with a body or a challenge of its own."""
+    return bool(error.body) or "WWW-Authenticate" in error.headers
 
 
 @exception_view_config(BadCSRFToken)
@@ -50,25 +53,50 @@ def stale_form(request: Request) -> Response:
 
 
 @notfound_view_config()
-def not_found(request: Request) -> Response:
+def not_found(error: Response, request: Request) -> Response:
     """No such page."""
-    return failure(request, 404, "NotFound", _NOT_FOUND)
+    return error if _is_complete(error) else failure(request, 404, "NotFound", _NOT_FOUND)
 
 
 @exception_view_config(HTTPServiceUnavailable)
-def unavailable(error: HTTPServiceUnavailable, request: Request) -> Response:
+def unavailable(error: Response, request: Request) -> Response:
     """A view says that it cannot answer now."""
-    retry_after = error.headers.get("Retry-After", "1")
-    seconds = float(retry_after) if retry_after.isdecimal() else 1.0
+    if _is_complete(error):
+        return error
+    wait = error.headers.get("Retry-After", "1")
+    seconds = float(wait) if wait.isdecimal() else 1.0
     return failure(request, 503, "Unavailable", _UNAVAILABLE, seconds)
 
 
-@exception_view_config(HTTPBadRequest)
-@exception_view_config(UnicodeDecodeError)
+@exception_view_config(Exception, readable=False)
 def bad_request(error: Exception, request: Request) -> Response:
-    """What came in cannot be read: an address or a form that is no UTF-8, for one."""
-    log.warning("BadRequest: %s", type(error).__name__, exc_info=error)
+    """What came in cannot be read: an address that is no UTF-8, a form without boundaries."""
+    log.warning("BadRequest: %s", type(error).__name__)
     return failure(request, 400, "BadRequest", _BAD_REQUEST)
+
+
+class Readable:
+    """View predicate: whether address, query and form can be read, or fail whoever tries.
+
+    WebOb raises many kinds of errors, and does so late, wherever a view first looks.
+    """
+
+    def __init__(self, wanted: bool, config: Configurator) -> None:
+        self._wanted = wanted
+
+    def text(self) -> str:
+        """See Pyramid: how introspection shows it."""
+        return f"readable = {self._wanted}"
+
+    phash = text
+
+    def __call__(self, context: object, request: Request) -> bool:
+        """Whether that is as wanted."""
+        try:
+            readable = (request.path, request.GET, request.POST) is not None
+        except Exception:
+            readable = False
+        return readable is self._wanted
 
 
 def broken(error: Exception, request: Request) -> Response:

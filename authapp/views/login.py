@@ -1,7 +1,6 @@
 """Sign in."""
 
 import logging
-import math
 import time
 from dataclasses import replace
 from typing import Any
@@ -16,7 +15,7 @@ from authapp.errors import ErrorCode, reason_sentence
 from authapp.events import SignedIn, SignInFailed
 from authapp.parts import parts_of
 from authapp.redirects import safe_next
-from authapp.responses import see_other
+from authapp.responses import retry_after, see_other
 from authapp.session import Session
 from authapp.settings import EMBEDDED
 
@@ -54,7 +53,7 @@ def login_form(request: Request) -> Any:
 @view_config(route_name="login", request_method="POST", renderer="authapp:templates/login.jinja2")
 def login(request: Request) -> Any:
     """Sign in and go on to ``next``; or the form again, with what was wrong."""
-    target = safe_next(request, request.POST.get("next"))
+    target = safe_next(request, _field(request, "next"))
     credentials = Credentials(_field(request, "username"), _field(request, "password"))
     try:
         session = _sign_in(request, credentials)
@@ -62,7 +61,7 @@ def login(request: Request) -> Any:
         request.registry.notify(SignInFailed(request, credentials.username, refused.code))
         request.response.status = _STATUS[refused.code]
         if refused.retry_after is not None:
-            request.response.headers["Retry-After"] = str(math.ceil(refused.retry_after))
+            request.response.headers["Retry-After"] = retry_after(refused.retry_after)
         return _form(request, target, refused.code, credentials.username)
     request.registry.notify(SignedIn(request, session))
     return see_other(target)

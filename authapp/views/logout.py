@@ -4,13 +4,13 @@ import logging
 import time
 from typing import Any
 
-from pyramid.csrf import check_csrf_origin, check_csrf_token
 from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.security import forget
 from pyramid.view import view_config
 
 from authapp.backend import BackendRejected, BackendUnavailable
+from authapp.csrf import check_csrf
 from authapp.errors import SIGNED_OUT
 from authapp.events import SignedOut
 from authapp.parts import Parts, parts_of
@@ -36,8 +36,7 @@ def logout(request: Request) -> Response:
     """
     state: State = request.authapp
     if state.session is not None:
-        check_csrf_origin(request, allow_no_origin=True)
-        check_csrf_token(request)
+        check_csrf(request)
         parts, session = parts_of(request), state.session
         everywhere = request.POST.get("everywhere") == "1"
         if everywhere:

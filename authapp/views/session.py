@@ -8,9 +8,10 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.view import view_config
 
+from authapp.csrf import check_csrf
 from authapp.errors import ErrorCode
 from authapp.parts import parts_of
-from authapp.responses import problem, sign_in_required
+from authapp.responses import problem, retry_after, sign_in_problem
 from authapp.state import State
 from authapp.tween import settle
 
@@ -31,25 +32,31 @@ def session(request: Request) -> dict[str, Any]:
     }
 
 
-@view_config(route_name="session", request_method="POST", renderer="json")
+@view_config(route_name="session", request_method="POST", renderer="json", require_csrf=False)
 def renew(request: Request) -> dict[str, Any] | Response:
-    """Renew now, unless this very request has just done so."""
+    """Renew now, unless this very request has just done so.
+
+    Without a session there is nothing to forge, and the answer says why there is none: the
+    token that a script has is that of a session which may have ended a moment ago.
+    """
     state: State = request.authapp
-    if state.session is not None and state.usable and state.session is state.opened:
-        before = state.session
-        settle(request, state, parts_of(request).renewal.renew(before))
-        if state.session is before:
-            code = ErrorCode.BACKEND_UNAVAILABLE
-            return _unavailable(request, code)
+    before = state.session
+    if before is not None:
+        check_csrf(request)
+        if state.usable and before is state.opened:
+            settle(request, state, parts_of(request).renewal.renew(before))
+            if state.session is before:  # it still holds, but that is not what was asked for
+                return _unavailable(request)
     if state.error is ErrorCode.BACKEND_UNAVAILABLE:
-        return _unavailable(request, state.error)
+        return _unavailable(request)
     if state.identity is None:
-        return sign_in_required(request, state.error)
+        return sign_in_problem(request, state.error)
     answer: dict[str, Any] = session(request)
     return answer
 
 
-def _unavailable(request: Request, code: ErrorCode) -> Response:
+def _unavailable(request: Request) -> Response:
+    code = ErrorCode.BACKEND_UNAVAILABLE
     response = problem(request, 503, code, code.sentence)
-    response.headers["Retry-After"] = "1"
+    response.headers["Retry-After"] = retry_after(request.authapp.retry_after)
     return response

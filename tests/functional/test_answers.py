@@ -1,5 +1,6 @@
 """Who gets which answer: pages, problems, JSON, languages; contract section 4."""
 
+import gc
 import threading
 from typing import Any
 
@@ -8,6 +9,7 @@ from pyramid.config import Configurator
 from pyramid.httpexceptions import (
     HTTPBadRequest,
     HTTPForbidden,
+    HTTPNotFound,
     HTTPServiceUnavailable,
     HTTPUnauthorized,
 )
@@ -33,6 +35,11 @@ def test_a_page_sends_strangers_to_sign_in(site: Site, headers: dict[str, str]) 
     "headers",
     [
         {"Accept": "application/json"},
+        {"Accept": "Application/JSON"},
+        {"Accept": "application/json, text/html;q=0.1"},
+        {"Accept": "text/html;q=0, application/json"},
+        {"Accept": "application/vnd.api+json"},
+        {"X-Requested-With": "xmlhttprequest"},
         {"Accept": "application/problem+json"},
         {"Sec-Fetch-Mode": "cors", "Accept": "*/*"},
         {"X-Requested-With": "XMLHttpRequest"},
@@ -102,7 +109,6 @@ def _forbidden(request: Request) -> Response:
         (HTTPUnauthorized(), 401, "SignInRequired"),
         (HTTPServiceUnavailable(), 503, "Unavailable"),
         (HTTPServiceUnavailable(headers={"Retry-After": "9"}), 503, "Unavailable"),
-        (HTTPBadRequest(), 400, "BadRequest"),
     ],
 )
 def test_a_views_own_errors_have_both_shapes(
@@ -122,6 +128,43 @@ def test_a_views_own_errors_have_both_shapes(
     assert page.headers["Cache-Control"] == "no-store"
     if status == 503:
         assert page.headers["Retry-After"] in ("1", "9")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        HTTPBadRequest(json_body={"errors": {"name": "required"}}),
+        HTTPNotFound(json_body={"detail": "no such order"}),
+        HTTPServiceUnavailable(json_body={"detail": "closed on Sundays"}),
+        HTTPForbidden(json_body={"detail": "ask Bob"}),
+        HTTPUnauthorized(headers={"WWW-Authenticate": 'Basic realm="x"'}),
+    ],
+)
+def test_what_a_view_answers_in_its_own_words_stays(backend: Served, error: Any) -> None:
+    def view(request: Request) -> Response:
+        raise error
+
+    with Configurator(settings=settings(backend.url)) as config:
+        config.include("authapp")
+        config.add_route("view", "/view")
+        config.add_view(view, route_name="view")
+        site = Site(wsgi=config.make_wsgi_app())
+    for headers in (PAGE, {"Accept": "application/json"}):
+        answer = site.get("/view", headers=headers, status=error.status_int)
+        if error.headers.get("WWW-Authenticate"):
+            assert answer.headers["WWW-Authenticate"] == 'Basic realm="x"'
+        else:
+            assert answer.body == error.body
+
+
+def test_a_bug_in_a_view_is_no_bad_request(backend: Served) -> None:
+    with Configurator(settings=settings(backend.url)) as config:
+        config.include("authapp")
+        config.add_route("view", "/view")
+        config.add_view(lambda request: b"\xff".decode(), route_name="view")
+        site = Site(wsgi=config.make_wsgi_app())
+    with pytest.raises(UnicodeDecodeError):
+        site.get("/view")
 
 
 def test_the_session_as_json(site: Site) -> None:
@@ -175,6 +218,57 @@ def test_languages(site: Site) -> None:
     form = site.get("/login", headers={"Accept-Language": "zh"}).form
     form["username"], form["password"] = "alice", "wrong"
     assert "不匹配" in form.submit(headers={"Accept-Language": "zh"}, status=401).text
+
+
+@pytest.mark.parametrize("locale", ["%00", "xx", "../../etc", "%ff", "z" * 9000])
+def test_languages_that_there_are_not(site: Site, locale: str) -> None:
+    answer = site.get(f"/nowhere?_LOCALE_={locale}", status="*")
+    assert answer.status_int in (400, 404)
+    assert 'lang="en"' in answer.text
+    cookie = {"Cookie": f'_LOCALE_="{locale}"; x="\\000"'}
+    assert 'lang="en"' in site.get("/", headers=cookie).text
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "multipart/form-data",
+        "multipart/form-data; boundary=",
+        "multipart/form-data; boundary=\xff",
+        "application/x-www-form-urlencoded; charset=utf-7",
+        "application/x-www-form-urlencoded; charset=nope",
+        "multipart/form-data; charset=base64; boundary=x",
+    ],
+)
+@pytest.mark.parametrize("path", ["/login", "/logout", "/session", "/nowhere"])
+def test_a_form_that_cannot_be_read(site: Site, content_type: str, path: str) -> None:
+    site.sign_in()
+    answer = site.post(path, b"x=1", content_type=content_type, status="*")
+    assert answer.status_int in (400, 403, 404)
+
+
+def test_a_form_that_is_no_text(site: Site) -> None:
+    for body in (b"username=%ff", b"csrf_token=\xff", b"csrf_token=%00"):
+        assert site.post("/login", body, status="*").status_int in (400, 403)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_s7_forms_of_other_kinds(site: Site) -> None:
+    token = site.get("/login").form["csrf_token"].value
+    good = {"csrf_token": token, "username": "alice", "password": "alice-password"}
+    for name in good:
+        fields = {key: value for key, value in good.items() if key != name}
+        files = [(name, "file.txt", b"x")]
+        site.post("/login", fields, upload_files=files, status="*", expect_errors=True)
+    files = [("next", "file.txt", b"/account")]
+    assert site.post("/login", good, upload_files=files, status=303).location.endswith("/")
+    site.reset()
+    assert site.post_json("/login", good, status=403)
+    many = "&".join(f"f{number}=1" for number in range(10_000))
+    site.post("/login", many, status=403)
+    twice = "&".join(f"{key}={value}" for key, value in good.items()) + "&username=bob"
+    assert site.post("/login", twice, status=403)
+    gc.collect()  # the files that WebOb has made of the uploads
 
 
 @pytest.mark.parametrize("path", ["/login?next=%ff", "/health?deep=%ff", "/login?%ff"])

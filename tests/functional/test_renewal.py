@@ -453,6 +453,15 @@ def test_excluded_paths_neither_renew_nor_write(backend: Served) -> None:
     assert backend.calls[REFRESH] == 0
 
 
+def test_excluded_paths_are_private_where_somebody_looks(backend: Served) -> None:
+    site, _ = _app(
+        backend, lambda request: Response(str(request.identity)), refresh__exclude="/view"
+    )
+    answer = site.get("/view")
+    assert answer.headers["Cache-Control"] == "private, no-store"
+    assert answer.headers["Vary"] == "Cookie"
+
+
 def test_a_signed_in_response_keeps_the_caching_its_view_has_set(backend: Served) -> None:
     site, _ = _app(backend, lambda request: Response("x", cache_control="private, max-age=9"))
     assert site.get("/view").headers["Cache-Control"] == "private, max-age=9"
@@ -499,6 +508,20 @@ def test_renew_now_while_the_backend_is_down(site: Site, backend: Served) -> Non
 def test_renew_now_without_a_session(site: Site) -> None:
     csrf = {"X-CSRF-Token": site.csrf(), "Accept": "application/json"}
     assert site.post("/session", headers=csrf, status=401).json["code"] == "SignInRequired"
+
+
+@pytest.mark.parametrize("accept", ["application/json", "*/*"])
+def test_renew_now_with_a_session_that_has_ended(site: Site, accept: str) -> None:
+    """The CSRF token is that of the session, which is gone: that is not what is wrong."""
+    site.sign_in()
+    headers = {"X-CSRF-Token": site.csrf(), "Accept": accept, **site.cookie_header()}
+    copy = site.twin()
+    with later(ENDED):
+        answer = site.post("/session", headers=headers, status=401)
+        assert answer.json["code"] == "RefreshTokenExpired"
+        assert answer.json["login_url"].startswith("/login?next=")
+    copy.sign_out()
+    assert site.post("/session", headers=headers, status=401).json["code"] == "SessionRevoked"
 
 
 def test_renew_now_rejected(site: Site, backend: Served) -> None:
