@@ -3,6 +3,7 @@
 from typing import Any
 
 from pyramid.config import PHASE0_CONFIG, PHASE1_CONFIG, Configurator
+from pyramid.settings import asbool
 
 from authapp.backend import Backend
 from authapp.backend.api import backend_session
@@ -27,6 +28,8 @@ def includeme(config: Configurator) -> None:
     :raises SettingsError: at once, with everything that is wrong in the ini file.
     """
     settings = Settings.from_ini(config.registry.settings)
+    if not asbool(config.registry.settings.get("jinja2.autoescape", True)):
+        raise SettingsError(["jinja2.autoescape = false: authapp's pages need true"])
     prefix = f"/{config.route_prefix}" if config.route_prefix else ""
     own_paths = (f"{prefix}/authapp-static", f"{prefix}/health")
 
@@ -43,8 +46,7 @@ def includeme(config: Configurator) -> None:
     config.add_directive("set_auth_backend", _set_auth_backend)
     config.add_request_method(backend_session, "backend", reify=True)
     config.set_csrf_storage_policy(SessionCSRF(settings.secrets, secure=settings.cookie.secure))
-    # Programs that send no Origin are no browsers, which alone can be made to forge requests.
-    config.set_default_csrf_options(require_csrf=True, allow_no_origin=True)
+    config.set_default_csrf_options(require_csrf=True, check_origin=False)  # see authapp.csrf
     config.add_static_view("authapp-static", "authapp:static", cache_max_age=3600)
     config.include("pyramid_jinja2")
     config.include("authapp.security")

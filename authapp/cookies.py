@@ -6,7 +6,7 @@ opening the session does.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from webob.cookies import RequestCookies, make_cookie
@@ -17,7 +17,16 @@ CHUNK_LENGTH = 3900
 MAX_CHUNKS = 3
 """Servers read some 8 to 16 KB of headers; more would be written and then lost."""
 
-_NAME = re.compile(r"\A[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
+_NAME = re.compile(r"\A(?!\$)[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}\Z")
+
+_LONGEST_NAME = 256
+_LEGAL_VALUE = "A-Za-z0-9~!@#$%^&*()_+=`.?|:/{}<>'-"  # WebOb's
+_PAIR = re.compile(
+    rf"([!#$%&'*+\-.^_`|~0-9A-Za-z]{{1,{_LONGEST_NAME}}})[ \t]*=[ \t]*"
+    rf"""("(?:[^\\"]|\\.)*"|[{_LEGAL_VALUE}]*)"""
+)
+_LEGAL = b";" + bytes(each for each in range(128) if re.match(f"[{_LEGAL_VALUE}]", chr(each)))
+"""What stands in a ``Cookie`` header without anything odd in it, but for blanks."""
 
 
 class SessionTooLarge(ValueError):
@@ -36,19 +45,27 @@ class Presented(NamedTuple):
 
 
 def legible(header: str) -> str:
-    """A ``Cookie`` header without what nobody can read.
+    """A ``Cookie`` header in which WebOb finds what it finds, without coming to harm.
 
-    WebOb fails on all cookies when one of them is no UTF-8 (``x="\\377"``, say), and so
-    would every view that reads any cookie, for as long as the browser keeps that one.
+    WebOb's parser takes quadratic time over what is no ``name=value`` (half a minute for
+    60 KB, with the interpreter's lock held), and fails on all cookies when one of them is
+    no UTF-8 (``x="\\377"``), for as long as the browser keeps that one. So pairs that are
+    none are left out, and a value ends where WebOb would stop reading it.
     """
-    if "\\" not in header and header.isascii():
+    plain = header.encode("latin-1", "replace").translate(None, _LEGAL) == b" " * header.count("; ")
+    if plain and all(0 < pair.find("=") <= _LONGEST_NAME for pair in header.split(";")):
         return header
-    try:
-        dict(RequestCookies({"HTTP_COOKIE": header}))
-    except UnicodeDecodeError:
-        pairs = header.split(";")
-        return ";".join(pair for pair in pairs if "\\" not in pair and pair.isascii())
-    return header
+    pairs = (_PAIR.match(pair.strip(" \t")) for pair in header.split(";"))
+    return "; ".join(f"{pair[1]}={pair[2]}" for pair in pairs if pair and _is_text(pair[2]))
+
+
+def _is_text(value: str) -> bool:
+    if "\\" in value or not value.isascii():
+        try:
+            dict(RequestCookies({"HTTP_COOKIE": f"x={value}"}))
+        except UnicodeDecodeError:
+            return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -124,11 +141,18 @@ class SessionCookie:
         else:
             values = {f"{self.name}.{index}": part for index, part in enumerate(parts)}
         written = [self._cookie(name, value, max_age) for name, value in values.items()]
-        return written + self.clear(name for name in names if name not in values)
+        namesakes = [name for name in names if name in values]
+        gone = self.clear(name for name in names if name not in values)
+        return self._clear_for_this_host(namesakes) + written + gone
 
     def clear(self, names: Iterable[str]) -> list[str]:
         """``Set-Cookie`` values that take cookies away."""
-        return [self._cookie(name, None, 0) for name in names]
+        names = tuple(names)
+        return self._clear_for_this_host(names) + [self._cookie(name, None, 0) for name in names]
+
+    def _clear_for_this_host(self, names: Iterable[str]) -> list[str]:
+        """Namesakes without a domain, from before one was set: they would be sent as well."""
+        return replace(self, domain=None).clear(names) if self.domain else []
 
     def owns(self, set_cookie: str) -> bool:
         """Whether a ``Set-Cookie`` value is one of ours."""

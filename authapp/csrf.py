@@ -1,16 +1,19 @@
 """CSRF tokens: bound to the session, and before sign-in to a cookie of their own.
 
 Pyramid checks them (``require_csrf``); this says what they are. Beside the token, the
-``Origin`` that browsers send with every unsafe request is compared, over http too.
+``Origin`` that browsers send with every unsafe request is compared, over http too: here,
+as Pyramid's own check fails on an ``Origin`` that is no URL, and is for https only.
 """
 
 import hmac
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from pyramid.csrf import CookieCSRFStoragePolicy, check_csrf_origin, check_csrf_token
+from pyramid.csrf import CookieCSRFStoragePolicy, check_csrf_token
 from pyramid.interfaces import ICSRFStoragePolicy
 from pyramid.request import Request
+from pyramid.settings import aslist
+from pyramid.util import is_same_domain
 from zope.interface import implementer
 
 from authapp.sealing import derive
@@ -20,9 +23,8 @@ from authapp.session import Session
 def check_csrf(request: Request) -> None:
     """What Pyramid checks before a view, for views that check it themselves.
 
-    :raises pyramid.exceptions.BadCSRFToken: or ``BadCSRFOrigin``.
+    :raises pyramid.exceptions.BadCSRFToken: for a wrong token, or a right one from elsewhere.
     """
-    check_csrf_origin(request, allow_no_origin=True)
     check_csrf_token(request)
 
 
@@ -84,11 +86,27 @@ def _session(request: Request) -> Session | None:
 
 
 def _same_origin(request: Request) -> bool:
-    """Whether ``Origin``, where a browser sent one, is this site's."""
-    origin = request.headers.get("Origin")
+    """Whether ``Origin``, or else ``Referer``, is this site's or one that it trusts.
+
+    Whoever sends neither is no browser that could be made to forge something. The scheme is
+    not compared: behind a proxy it may be known to the proxy only.
+    """
+    headers = request.headers
+    origin = headers.get("Origin", headers.get("Referer"))
     if origin is None:
-        return True
+        return bool(headers.get("Sec-Fetch-Site") != "cross-site")
+    theirs, ours = _host(origin), _host(f"//{request.host}")
+    trusted = aslist(request.registry.settings.get("pyramid.csrf_trusted_origins", []))
+    return theirs is not None and (
+        theirs == ours or any(is_same_domain(theirs, each) for each in trusted)
+    )
+
+
+def _host(url: str) -> str | None:
+    """Host and port of a URL, without a port that goes without saying."""
     try:
-        return bool(urlsplit(origin).netloc == request.host)
+        parts = urlsplit(url)
+        port = "" if parts.port in (None, 80, 443) else f":{parts.port}"
     except ValueError:
-        return False
+        return None
+    return parts.hostname and parts.hostname + port

@@ -12,7 +12,8 @@ _LOCALES = {"en": "en", "zh": "zh_Hans"}
 def negotiate_locale(request: Request) -> str:
     """The locale of a request: asked for explicitly (``_LOCALE_``), or by Accept-Language.
 
-    Only locales that there are: Pyramid looks for any other on disk, and remembers it.
+    Only authapp's and the application's default: Pyramid looks for any other on disk, and
+    remembers it. An application with more languages sets a negotiator of its own.
     """
     default: str = request.registry.settings["pyramid.default_locale_name"]
     try:
@@ -22,8 +23,9 @@ def negotiate_locale(request: Request) -> str:
     if explicit == default or explicit in _LOCALES.values():
         return str(explicit)
     request.add_response_callback(_vary)
-    tag: str = request.accept_language.lookup(list(_LOCALES), default=default)
-    return _LOCALES.get(tag, tag)
+    locales = {default.replace("_", "-"): default, **_LOCALES}
+    tag = request.accept_language.lookup(list(locales), default=default)
+    return locales.get(tag, default)
 
 
 def _vary(request: Request, response: Response) -> None:

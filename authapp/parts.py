@@ -132,5 +132,9 @@ def _share(settings: Settings) -> tuple[Shared, Counters | None]:
     except ImportError:
         problem = "authapp.shared: Redis needs an extra: pip install 'authapp[redis]'"
         raise SettingsError([problem]) from None
-    server = connect(settings.shared)
+    try:
+        server = connect(settings.shared)
+    except ValueError:
+        problem = "authapp.shared: redis://host:port/db is allowed, with options of redis-py"
+        raise SettingsError([problem]) from None
     return RedisShared(server, settings.secrets), (server.counters(), server.asking)

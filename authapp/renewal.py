@@ -98,11 +98,13 @@ class Renewal:
         self._lock = threading.Lock()
         self._under_way: dict[str, Future[Outcome]] = {}
 
-    def renew(self, session: Session) -> Outcome:
+    def renew(self, session: Session, *, wait: bool = False) -> Outcome:
         """The successor of a session: the one that others have got, or a new one.
 
         Where somebody else is renewing it right now: its outcome, when the access token has
         expired; else the session as it is, without a wait.
+
+        :param wait: wait in any case; an access token that holds is not what is wanted.
         """
         known = self.newest(session)
         if isinstance(known, Rejected):
@@ -113,7 +115,7 @@ class Renewal:
         (failed,) = self._shared.get(_failed_key(known))
         if failed is not None:
             return Unavailable(known, RETRY_AFTER, failed)
-        holds = phase in (Phase.FRESH, Phase.DUE)
+        holds = phase in (Phase.FRESH, Phase.DUE) and not wait
         with self._lock:
             renewal = self._under_way.get(known.tokens.refresh)
             if renewal is None:

@@ -123,7 +123,8 @@ class Settings:
         url = take("backend.url", _backend_url(development), None)
         wire = take("backend.preset", _one_of(PRESETS), PRESETS["simplejwt"])
         overrides = {
-            key: take(f"backend.{key}", _literal if key == "client_secret" else _text, None,
+            key: take(f"backend.{key}", _literal if key == "client_secret"
+                      else _path if key.endswith("_path") else _text, None,
                       secret=key == "client_secret")
             for key in Wire.OVERRIDABLE
         }  # fmt: skip
@@ -131,6 +132,14 @@ class Settings:
         issuer = take("backend.issuer", _text, None)
         audience = take("backend.audience", _text, None)
         leeway = take("backend.leeway", _whole(0, 600), 30)
+        ini_reader.needs("backend.client_secret", "backend.client_id")
+        for key in ("issuer", "audience", "leeway"):
+            ini_reader.needs(f"backend.{key}", "backend.verify")
+        if verify and verify.jwks == EMBEDDED and url != EMBEDDED:
+            ini_reader.problem(
+                f"authapp.backend.verify: jwks:{EMBEDDED} goes with"
+                f" authapp.backend.url = {EMBEDDED} only"
+            )
         settings = cls(
             secrets=secrets,
             development=development,
@@ -199,6 +208,15 @@ class _Ini:
             self._problems.append(f"{key}{value}: {error}")
             return default
 
+    def needs(self, key: str, other: str) -> None:
+        """Note where a key was set that has no effect without another."""
+        if self.has(key) and not self.has(other):
+            self.problem(f"{PREFIX}{key} has no effect without {PREFIX}{other}")
+
+    def problem(self, line: str) -> None:
+        """Note something that is wrong."""
+        self._problems.append(line)
+
     def has(self, key: str) -> bool:
         """Whether a key was set."""
         return PREFIX + key in self.shown
@@ -255,11 +273,15 @@ def _decimal(least: float, most: float) -> Callable[[str], float]:
 
 
 def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.replace(",", " ").split())
+    words = tuple(text.replace(",", " ").split())
+    if not words:
+        raise ValueError("one word or more is allowed")
+    return words
 
 
 def _literal(text: str) -> str:
     """A secret as it stands, or ``env:NAME``, or ``file:PATH`` (its text, stripped)."""
+    text = text.strip()
     kind, _, where = text.partition(":")
     if kind == "env":
         if not os.environ.get(where):
@@ -275,7 +297,7 @@ def _literal(text: str) -> str:
 
 def _secrets(development: bool) -> Callable[[str], tuple[bytes, ...]]:
     def read(text: str) -> tuple[bytes, ...]:
-        secrets = tuple(_literal(line.strip()).encode() for line in text.splitlines())
+        secrets = tuple(_literal(line).encode() for line in text.split("\n") if line.strip())
         for number, secret in enumerate(secrets, 1):
             line = f"line {number}" if len(secrets) > 1 else "it"
             if len(secret) < SECRET_LENGTH:
@@ -294,7 +316,9 @@ def _secrets(development: bool) -> Callable[[str], tuple[bytes, ...]]:
 def _cookie_name(development: bool, domain: str | None) -> Callable[[str], str]:
     def read(text: str) -> str:
         if not SessionCookie.valid_name(text):
-            raise ValueError("letters, digits and !#$%&'*+-.^_`|~ are allowed")
+            raise ValueError("up to 128 letters, digits and !#%&'*+-.^_`|~ are allowed")
+        if text.removeprefix("__Host-") in ("authapp.csrf", "_LOCALE_"):
+            raise ValueError("a name that is not taken is allowed")
         if text.startswith(("__Host-", "__Secure-")) and development:
             raise ValueError(
                 "a prefix __Host- or __Secure- needs https, so it is allowed without"
@@ -318,7 +342,8 @@ def _samesite(development: bool) -> Callable[[str], str]:
 
 
 def _domain(text: str) -> str:
-    if not re.fullmatch(r"\.?([a-z0-9-]+\.)*[a-z0-9-]+", text, re.IGNORECASE):
+    label = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+    if not re.fullmatch(rf"\.?({label}\.)*[a-z]([a-z0-9-]*[a-z0-9])?", text, re.IGNORECASE):
         raise ValueError("a domain such as example.com is allowed")
     return text
 
@@ -329,7 +354,8 @@ def _url(text: str, development: bool) -> str:
         good = bool(parts.hostname) and parts.port != 0
     except ValueError:
         good = False
-    if not good or parts.scheme not in ("https", "http") or parts.username or parts.fragment:
+    plain = re.fullmatch(r"[!-~]+", text) and not set(text) & set("\\?#@")
+    if not good or not plain or parts.scheme not in ("https", "http"):
         raise ValueError("a URL such as https://auth.example.com is allowed")
     if parts.scheme == "http" and not development:
         raise ValueError("https is needed; http is allowed with authapp.development = true only")
@@ -367,9 +393,18 @@ def _shared(text: str) -> str:
 
 def _rate(text: str) -> limits.RateLimitItem:
     try:
-        return limits.parse(text)
+        (rate,) = limits.parse_many(text)
     except ValueError:
-        raise ValueError("a rate such as 10/minute or 100/hour is allowed") from None
+        rate = None
+    if rate is None or rate.amount < 1:
+        raise ValueError("one rate such as 10/minute or 100/hour is allowed")
+    return rate
+
+
+def _path(text: str) -> str:
+    if not re.fullmatch(r"/(?!/)[!-~]*", text):
+        raise ValueError("a path that begins with / is allowed")
+    return text
 
 
 def _paths(text: str) -> tuple[str, ...]:

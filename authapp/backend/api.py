@@ -44,7 +44,8 @@ class BackendSession(Session):
         again = body is None or isinstance(body, bytes | str)
         if response.status_code == 401 and state.usable and state.session is not None and again:
             spent = state.session
-            settle(self._request, state, parts_of(self._request).renewal.renew(state.session))
+            outcome = parts_of(self._request).renewal.renew(spent, wait=True)
+            settle(self._request, state, outcome)
             write_on_the_way_out(self._request, state)
             if state.usable and state.session is not spent:
                 response.close()

@@ -68,11 +68,13 @@ class HTTPBackend:
         self._ask(wire.logout_path, {wire.logout_field: tokens.refresh, **wire.logout_extra}, False)
 
     def reach(self) -> None:
-        """Ask for anything at all: an answer of whatever status says that it lives.
+        """Ask for anything at all: an answer says that it lives, unless it is an excuse (5xx).
 
         :raises BackendUnavailable: when there is none.
         """
-        _exchange(self._session, "GET", self._url + "/")
+        response, _ = _exchange(self._session, "GET", self._url + "/")
+        if response.status_code >= 500:
+            raise BackendDown(f"status {response.status_code}")
 
     def _ask(self, path: str, fields: Mapping[str, str], answers: bool = True) -> dict[str, Any]:
         """Post fields and return the object that comes back.

@@ -98,7 +98,10 @@ class Server:
 
 
 def connect(url: str) -> Server:
-    """A Redis by its URL, with bounded connections and waits. Nothing is sent yet."""
+    """A Redis by its URL, with bounded connections and waits. Nothing is sent yet.
+
+    :raises ValueError: for a URL that redis-py does not understand.
+    """
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=CONNECTIONS,
@@ -107,6 +110,10 @@ def connect(url: str) -> Server:
         socket_connect_timeout=TIMEOUT,
         retry=Retry(NoBackoff(), 0),
     )
+    try:
+        pool.connection_class(**pool.connection_kwargs)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
     return Server(Redis(connection_pool=pool))
 
 

@@ -5,11 +5,15 @@ from typing import Any
 
 from pyramid.httpexceptions import HTTPForbidden
 from pyramid.request import Request
+from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.view import view_config
 
 
 @view_config(
-    route_name="account", request_method="GET", renderer="authapp:templates/account.jinja2"
+    permission=NO_PERMISSION_REQUIRED,
+    route_name="account",
+    request_method="GET",
+    renderer="authapp:templates/account.jinja2",
 )
 def account(request: Request) -> dict[str, Any]:
     """Who is signed in, with which roles and how long."""

@@ -3,12 +3,15 @@
 from typing import Any
 
 from pyramid.request import Request
+from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.view import view_config
 
 from authapp.parts import parts_of
 
 
-@view_config(route_name="health", request_method="GET", renderer="json")
+@view_config(
+    permission=NO_PERMISSION_REQUIRED, route_name="health", request_method="GET", renderer="json"
+)
 def health(request: Request) -> dict[str, Any]:
     """This process answers; with ``?deep=1`` also the backend and the shared memory."""
     request.response.cache_control = "no-store"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from pyramid.request import Request
-from pyramid.security import remember
+from pyramid.security import NO_PERMISSION_REQUIRED, remember
 from pyramid.view import view_config
 
 from authapp.backend import BackendRejected, BackendUnavailable, Credentials
@@ -40,7 +40,12 @@ class SignInRefused(Exception):
         self.retry_after = retry_after
 
 
-@view_config(route_name="login", request_method="GET", renderer="authapp:templates/login.jinja2")
+@view_config(
+    permission=NO_PERMISSION_REQUIRED,
+    route_name="login",
+    request_method="GET",
+    renderer="authapp:templates/login.jinja2",
+)
 def login_form(request: Request) -> Any:
     """The form; somebody who is signed in is sent on."""
     target = safe_next(request, request.GET.get("next"))
@@ -50,7 +55,12 @@ def login_form(request: Request) -> Any:
     return _form(request, target, notice=reason_sentence(str(reason)))
 
 
-@view_config(route_name="login", request_method="POST", renderer="authapp:templates/login.jinja2")
+@view_config(
+    permission=NO_PERMISSION_REQUIRED,
+    route_name="login",
+    request_method="POST",
+    renderer="authapp:templates/login.jinja2",
+)
 def login(request: Request) -> Any:
     """Sign in and go on to ``next``; or the form again, with what was wrong."""
     target = safe_next(request, _field(request, "next"))

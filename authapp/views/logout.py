@@ -6,7 +6,7 @@ from typing import Any
 
 from pyramid.request import Request
 from pyramid.response import Response
-from pyramid.security import forget
+from pyramid.security import NO_PERMISSION_REQUIRED, forget
 from pyramid.view import view_config
 
 from authapp.backend import BackendRejected, BackendUnavailable
@@ -21,14 +21,24 @@ from authapp.state import State
 log = logging.getLogger(__name__)
 
 
-@view_config(route_name="logout", request_method="GET", renderer="authapp:templates/logout.jinja2")
+@view_config(
+    permission=NO_PERMISSION_REQUIRED,
+    route_name="logout",
+    request_method="GET",
+    renderer="authapp:templates/logout.jinja2",
+)
 def logout_form(request: Request) -> dict[str, Any]:
     """Ask; a link alone signs nobody out."""
     request.response.cache_control = "no-store"
     return {}
 
 
-@view_config(route_name="logout", request_method="POST", require_csrf=False)
+@view_config(
+    permission=NO_PERMISSION_REQUIRED,
+    route_name="logout",
+    request_method="POST",
+    require_csrf=False,
+)
 def logout(request: Request) -> Response:
     """End the session, or with ``everywhere=1`` all sessions of the user.
 

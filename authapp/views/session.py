@@ -6,6 +6,7 @@ from typing import Any
 from pyramid.csrf import get_csrf_token
 from pyramid.request import Request
 from pyramid.response import Response
+from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.view import view_config
 
 from authapp.csrf import check_csrf
@@ -16,7 +17,9 @@ from authapp.state import State
 from authapp.tween import settle
 
 
-@view_config(route_name="session", request_method="GET", renderer="json")
+@view_config(
+    permission=NO_PERMISSION_REQUIRED, route_name="session", request_method="GET", renderer="json"
+)
 def session(request: Request) -> dict[str, Any]:
     """Who is signed in and how long that is valid."""
     request.response.cache_control = "no-store"
@@ -32,7 +35,13 @@ def session(request: Request) -> dict[str, Any]:
     }
 
 
-@view_config(route_name="session", request_method="POST", renderer="json", require_csrf=False)
+@view_config(
+    permission=NO_PERMISSION_REQUIRED,
+    route_name="session",
+    request_method="POST",
+    renderer="json",
+    require_csrf=False,
+)
 def renew(request: Request) -> dict[str, Any] | Response:
     """Renew now, unless this very request has just done so.
 
@@ -44,7 +53,7 @@ def renew(request: Request) -> dict[str, Any] | Response:
     if before is not None:
         check_csrf(request)
         if state.usable and before is state.opened:
-            settle(request, state, parts_of(request).renewal.renew(before))
+            settle(request, state, parts_of(request).renewal.renew(before, wait=True))
             if state.session is before:  # it still holds, but that is not what was asked for
                 return _unavailable(request)
     if state.error is ErrorCode.BACKEND_UNAVAILABLE:

@@ -481,6 +481,135 @@ def test_backends_that_rotate_otherwise(kind: type[OwnBackend]) -> None:
     assert len(accesses) >= 2
 
 
+def at_once(site: Site, count: int, visit: Callable[[Site], Any]) -> list[Any]:
+    """Several copies of a browser, all at the same moment."""
+    barrier = threading.Barrier(count)
+
+    def one(browser: Site) -> Any:
+        barrier.wait()
+        return visit(browser)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(one, [site.twin() for _ in range(count)]))
+
+
+def slow_refresh(backend: Served) -> None:
+    """A refresh that the others have time to run into."""
+
+    def refresh(request: Any) -> None:
+        threading.Event().wait(0.3)
+
+    backend.instead[REFRESH] = refresh
+
+
+def test_renew_now_in_several_tabs_at_once(backend: Served) -> None:
+    """Whoever asks for a renewal wants its outcome, though the token still holds."""
+    site = application(backend.url)
+    site.sign_in()
+    slow_refresh(backend)
+    csrf = {"X-CSRF-Token": site.csrf()}
+    answers = at_once(site, 4, lambda tab: tab.post("/session", headers=csrf).json["validity"])
+    assert len(answers) == 4
+    assert backend.calls[REFRESH] == 1
+
+
+def test_request_backend_waits_for_a_renewal_that_is_under_way(backend: Served) -> None:
+    site = application(
+        backend.url,
+        lambda config: add_view(config, lambda request: request.backend.get("/me").status_code),
+    )
+    site.sign_in()
+    token = site.opened().tokens.access
+    backend.instead["/me"] = lambda request: (
+        Response(status=401, json_body={}) if request.authorization[1] == token else None
+    )
+    slow_refresh(backend)
+    assert at_once(site, 4, lambda tab: tab.get("/view").json) == [200] * 4
+    assert backend.calls[REFRESH] == 1
+
+
+def test_an_application_in_another_language_stays_in_it(backend: Served) -> None:
+    ini = settings(backend.url) | {"pyramid.default_locale_name": "de"}
+    with Configurator(settings=ini) as config:
+        config.include("authapp")
+        add_view(config, lambda request: request.locale_name)
+        site = Site(wsgi=config.make_wsgi_app())
+
+    def locale(accept: str) -> str:
+        return str(site.get("/view", headers={"Accept-Language": accept}).json)
+
+    assert locale("de-DE,de;q=0.9,en;q=0.8") == "de"
+    assert locale("fr") == "de"
+    assert locale("en") == "en"
+    assert site.get("/view?_LOCALE_=de", headers={"Accept-Language": "en"}).json == "de"
+
+
+def test_a_default_permission_does_not_lock_the_sign_in_page(backend: Served) -> None:
+    def more(config: Configurator) -> None:
+        config.set_root_factory(Root)
+        config.set_default_permission("see")
+        add_view(config, lambda request: "seen")
+
+    site = application(backend.url, more)
+    for path in ("/login", "/session", "/health", "/logout"):
+        site.get(path, status=200)
+    site.get("/view", status=303)
+    site.sign_in()
+    assert site.get("/view").json == "seen"
+    site.sign_out()
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "trusted", "good"),
+    [
+        ("example.com", "http://[", "", False),
+        ("example.com", "https://example.com", "", True),
+        ("example.com:443", "https://example.com", "", True),
+        ("example.com:80", "http://example.com", "", True),
+        ("Example.com", "https://example.com", "", True),
+        ("example.com:8080", "http://example.com:8080", "", True),
+        ("example.com:8080", "http://example.com", "", False),
+        ("example.com", "https://example.com.evil", "", False),
+        ("example.com", "https://www.example.com", "", False),
+        ("example.com", "null", "", False),
+        ("example.com", "", "", False),
+        ("internal:8080", "https://example.com", "example.com", True),
+        ("internal:8080", "https://www.example.com", ".example.com", True),
+        ("internal:8080", "https://evil.com", "example.com", False),
+        ("example.com", "https://example.com:x", "", False),
+    ],
+)
+def test_s1_origins(backend: Served, host: str, origin: str, trusted: str, good: bool) -> None:
+    ini = settings(backend.url) | {"pyramid.csrf_trusted_origins": trusted}
+    with Configurator(settings=ini) as config:
+        config.include("authapp")
+        site = Site(wsgi=config.make_wsgi_app())
+    site.extra_environ["HTTP_HOST"] = host
+    token = {"Cookie": "authapp.csrf=0123456789abcdef"}
+    fields = {"csrf_token": "0123456789abcdef", "username": "alice", "password": "wrong"}
+    for header in ("Origin", "Referer"):
+        for scheme in ("http", "https"):
+            site.extra_environ["wsgi.url_scheme"] = scheme
+            headers = {header: origin, **token}
+            site.post("/login", fields, headers=headers, status=401 if good else 403)
+    for fetch_site, status in (("cross-site", 403), ("none", 401), ("same-origin", 401)):
+        site.post("/login", fields, headers={"Sec-Fetch-Site": fetch_site, **token}, status=status)
+
+
+def test_without_escaping_it_does_not_start(backend: Served) -> None:
+    config = Configurator(settings=settings(backend.url) | {"jinja2.autoescape": "false"})
+    with pytest.raises(ConfigurationError, match="authapp's pages need true"):
+        config.include("authapp")
+
+
+@pytest.mark.parametrize("url", ["redis://h:abc", "redis://127.0.0.1:1?foo=bar"])
+def test_a_redis_url_that_is_none(url: str) -> None:
+    config = Configurator(settings=settings("http://127.0.0.1:1", shared=url))
+    config.include("authapp")
+    with pytest.raises(ConfigurationError, match=r"authapp\.shared: redis://host:port/db"):
+        config.commit()
+
+
 def test_whoever_waits_does_so_no_longer_than_the_backend_may_take() -> None:
     come, go = threading.Event(), threading.Event()
 

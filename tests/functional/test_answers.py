@@ -200,6 +200,8 @@ def test_health(site: Site, backend: Served) -> None:
     backend.instead["/"] = lambda request: Answer(status=200, body=b"x" * 300_000)
     deep = site.get("/health?deep=1", status=503)
     assert deep.json == {"status": "down", "backend": "down", "shared": "ok"}
+    backend.instead["/"] = Answer(status=503, json_body={})
+    assert site.get("/health?deep=1", status=503).json["backend"] == "down"
     assert site.get("/health").json == {"status": "ok"}
 
 

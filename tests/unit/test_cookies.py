@@ -1,10 +1,20 @@
 """Sealed token and cookies: names, prefixes, chunks; threats C8, C13, C14."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from webob.cookies import RequestCookies
 
-from authapp.cookies import CHUNK_LENGTH, MAX_CHUNKS, Presented, SessionCookie, SessionTooLarge
+from authapp.cookies import (
+    CHUNK_LENGTH,
+    MAX_CHUNKS,
+    Presented,
+    SessionCookie,
+    SessionTooLarge,
+    legible,
+)
 
 COOKIE = SessionCookie("n", secure=False)
 TOKEN = st.text("abcXYZ019-_.", min_size=1, max_size=CHUNK_LENGTH * MAX_CHUNKS)
@@ -79,6 +89,62 @@ def test_c8_sixty_chunks_are_no_more_work_than_three() -> None:
     assert len(presented.names) == 60
 
 
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("", ""),
+        ("a=1; b=2", "a=1; b=2"),
+        ("a=1;b=2", "a=1;b=2"),
+        ("a=", "a="),
+        ("a=b=c", "a=b=c"),
+        ("a", ""),
+        ("=a", ""),
+        ("a=1; b; c=3", "a=1; c=3"),
+        (f"{'n' * 257}=1; c=3", "c=3"),
+        ("a b=1; c=3", "c=3"),
+        ("a=1  ;  b=2", "a=1; b=2"),
+        ('a="x y"; b=2', 'a="x y"; b=2'),
+        (r'a="\""; b=2', r'a="\""; b=2'),
+        (r'a="\377"; b=2', "b=2"),
+        (r'a="\303\251"', r'a="\303\251"'),
+        ('a="\xe9"; b=2', "b=2"),
+        ('a="\xc3\xa9"; b=2', 'a="\xc3\xa9"; b=2'),
+        ('a="unclosed; b=2', "a=; b=2"),
+        ("a=x y z; b=2", "a=x; b=2"),
+        ("a=\xe9; b=\u20ac", "a=; b="),
+        ("a=1,b=2", "a=1,b=2"),
+        ("a=1; a=2", "a=1; a=2"),
+    ],
+)
+def test_what_is_left_of_a_header(text: str, left: str) -> None:
+    assert legible(text) == left
+    assert legible(left) == left
+
+
+@given(st.text(st.characters(max_codepoint=255)) | st.text('ab=;" \\37,-\xe9'))
+def test_what_is_left_is_what_webob_reads(text: str) -> None:
+    def read(header: str) -> dict[str, str]:
+        return dict(RequestCookies({"HTTP_COOKIE": header}))
+
+    left = legible(text)
+    cookies = read(left)
+    names = [pair.partition("=")[0] for pair in left.split("; ")] if left else []
+    if legible(text) != text:
+        assert set(cookies) <= set(names)
+    assert COOKIE.read(left).names == tuple(dict.fromkeys(n for n in names if n == "n"))
+
+
+@pytest.mark.parametrize(
+    "run", ["-", "a b", '"', '"\\', "=", "=;", ";", "x=\xe9", 'x="', ",", "a=b c"]
+)
+def test_c8_a_long_header_takes_no_longer_than_its_length(run: str) -> None:
+    """WebOb alone takes minutes for some of these."""
+    text = run * (200_000 // len(run))
+    began = time.process_time()
+    dict(RequestCookies({"HTTP_COOKIE": legible(text)}))
+    assert time.process_time() - began < 5
+
+
 def test_names_and_attributes() -> None:
     name = SessionCookie.default_name
     assert name(secure=False, domain=None) == "authapp.session"
@@ -87,6 +153,17 @@ def test_names_and_attributes() -> None:
     (written,) = SessionCookie("n", True, "example.com", "Strict").write("x", 60)
     for part in ("Domain=example.com", "SameSite=Strict", "secure", "HttpOnly", "Max-Age=60"):
         assert part in written
+
+
+def test_namesakes_of_this_host_are_cleared_where_a_domain_is_set() -> None:
+    """They are from before it was set, and would be sent along for as long as they live."""
+    cookie = SessionCookie("n", True, "example.com")
+    for written in (cookie.write("x", 60, ["n"]), cookie.clear(["n"])):
+        host, domain = written
+        assert host.startswith("n=; Max-Age=0")
+        assert "Domain" not in host
+        assert "Domain=example.com" in domain
+    assert len(cookie.write("x", 60)) == 1
 
 
 def test_which_set_cookie_is_ours() -> None:

@@ -126,15 +126,33 @@ def test_secrets_come_from_lines_the_environment_and_files(
         ("backend.verify", "none", "authapp.backend.verify: secret:… or jwks:URL is allowed"),
         ("backend.verify", "secret:", "secret:… or jwks:URL is allowed"),
         ("backend.verify", "jwks:http://x", "https is needed"),
-        ("backend.leeway", "601", "whole seconds from 0 to 600 are allowed"),
+        ("backend.url", "https://exa mple.com", "a URL such as"),
+        ("backend.url", "https://x/?a=1", "a URL such as"),
+        ("backend.url", "https://:pw@x/", "a URL such as"),
+        ("backend.url", "https://x/\\y", "a URL such as"),
+        ("backend.login_path", "login", "a path that begins with / is allowed"),
+        ("backend.refresh_path", ".evil.com/x", "a path that begins with / is allowed"),
+        ("backend.logout_path", "//evil.com/x", "a path that begins with / is allowed"),
+        ("backend.verify", "jwks:embedded:", "goes with authapp.backend.url = embedded: only"),
+        ("backend.leeway", "5", "has no effect without authapp.backend.verify"),
+        ("backend.issuer", "me", "has no effect without authapp.backend.verify"),
+        ("backend.client_secret", "x", "has no effect without authapp.backend.client_id"),
+        ("claims.id", ",", "one word or more is allowed"),
+        ("login.rate", "0/minute", "one rate such as"),
+        ("login.rate", "10/minute;100/hour", "one rate such as"),
+        ("session.cookie", "x" * 129, "up to 128 letters"),
+        ("session.cookie", "$Version", "up to 128 letters"),
+        ("session.cookie", "__Host-authapp.csrf", "a name that is not taken is allowed"),
+        ("session.domain", "1.2.3.4", "a domain such as"),
+        ("session.domain", "-", "a domain such as"),
         ("refresh.buffer", "-1", "authapp.refresh.buffer = '-1': whole seconds from 0 to 86400"),
         ("refresh.lifetime", "0", "whole seconds from 1 to 315360000 are allowed"),
-        ("session.cookie", "a b", "letters, digits and"),
+        ("session.cookie", "a b", "up to 128 letters, digits and"),
         ("session.format", "jwt", "one of next-auth-4, authjs-5 is allowed"),
         ("session.domain", "a b", "a domain such as example.com is allowed"),
         ("session.samesite", "no", "one of Lax, Strict, None is allowed"),
         ("shared", "memcached://x", "authapp.shared: memory:, redis://… or rediss://… is allowed"),
-        ("login.rate", "often", "a rate such as 10/minute or 100/hour is allowed"),
+        ("login.rate", "often", "one rate such as 10/minute or 100/hour is allowed"),
         ("api_prefixes", "api", "path prefixes that begin with / are allowed"),
         ("cors.origins", "https://a/b", "origins such as https://app.example.com are allowed"),
         ("cors.origins", "*", "origins such as"),
@@ -144,6 +162,15 @@ def test_secrets_come_from_lines_the_environment_and_files(
 def test_what_is_wrong_is_said_with_what_is_allowed(key: str, value: str, says: str) -> None:
     (problem,) = problems(GOOD | {f"authapp.{key}": value})
     assert says in problem
+
+
+def test_a_leeway_out_of_bounds() -> None:
+    (problem,) = problems(backend__verify="secret:x", backend__leeway="601")
+    assert "whole seconds from 0 to 600 are allowed" in problem
+
+
+def test_blank_lines_between_secrets() -> None:
+    assert len(read(secret=f"\n{SECRET}\n\n   \n{SECRET[::-1]}\n").secrets) == 2
 
 
 def test_https_only_names_are_refused_in_development() -> None:
