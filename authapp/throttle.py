@@ -2,6 +2,7 @@
 
 import hmac
 import time
+import unicodedata
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TypeVar
@@ -65,6 +66,8 @@ class Throttle:
         return answers
 
     def _keyed(self, name: str, address: str) -> list[tuple[RateLimitItem, str]]:
+        # Backends that take "Alice" for "alice" give nobody more tries than others.
+        name = unicodedata.normalize("NFKC", name).casefold().strip()
         keys = (f"{address} {name}", address, name)
         return list(zip(self._limits, map(self._digest, keys), strict=True))
 

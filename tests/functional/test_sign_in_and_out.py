@@ -130,6 +130,8 @@ def test_too_many_failures(backend: Served) -> None:
     assert "TooManyAttempts" in refused.text
     assert 0 < int(refused.headers["Retry-After"]) <= 61
     assert backend.calls[LOGIN] == 2
+    for spelled in ("ALICE", "Alice ", "\uff41lice"):
+        site.sign_in(spelled, status=429)
     Site(wsgi=site.app).sign_in("bob", status=303)
     # Her owner comes from elsewhere, and is not locked out.
     site.extra_environ["REMOTE_ADDR"] = "192.0.2.1"

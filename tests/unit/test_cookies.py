@@ -112,7 +112,7 @@ def test_c8_sixty_chunks_are_no_more_work_than_three() -> None:
         ('a="unclosed; b=2', "a=; b=2"),
         ("a=x y z; b=2", "a=x; b=2"),
         ("a=\xe9; b=\u20ac", "a=; b="),
-        ("a=1,b=2", "a=1,b=2"),
+        ("a=1,b=2", "a=1"),
         ("a=1; a=2", "a=1; a=2"),
     ],
 )
@@ -134,12 +134,13 @@ def test_what_is_left_is_what_webob_reads(text: str) -> None:
     assert COOKIE.read(left).names == tuple(dict.fromkeys(n for n in names if n == "n"))
 
 
+@pytest.mark.parametrize("head", ["", "a=1,", 'a="', "a=\\", "a=1; b=\xe9", 'a="x"'])
 @pytest.mark.parametrize(
     "run", ["-", "a b", '"', '"\\', "=", "=;", ";", "x=\xe9", 'x="', ",", "a=b c"]
 )
-def test_c8_a_long_header_takes_no_longer_than_its_length(run: str) -> None:
+def test_c8_a_long_header_takes_no_longer_than_its_length(head: str, run: str) -> None:
     """WebOb alone takes minutes for some of these."""
-    text = run * (200_000 // len(run))
+    text = head + run * (200_000 // len(run))
     began = time.process_time()
     dict(RequestCookies({"HTTP_COOKIE": legible(text)}))
     assert time.process_time() - began < 5
