@@ -21,11 +21,13 @@ from authapp.session import Session
 
 
 def check_csrf(request: Request) -> None:
-    """What Pyramid checks before a view, for views that check it themselves.
+    """What Pyramid checks before a view, for our own views, which check it themselves.
+
+    An application may have other defaults for its views, and other names for the token.
 
     :raises pyramid.exceptions.BadCSRFToken: for a wrong token, or a right one from elsewhere.
     """
-    check_csrf_token(request)
+    check_csrf_token(request, "csrf_token", "X-CSRF-Token")
 
 
 @implementer(ICSRFStoragePolicy)

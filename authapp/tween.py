@@ -41,7 +41,8 @@ def session_tween_factory(handler: Handler, registry: Registry) -> Handler:
         write_on_the_way_out(request, state)
         if state.session is not None:
             phase = state.session.phase(time.time(), parts.settings.refresh_buffer)
-            if phase is not Phase.FRESH and not _is_at(request, ("logout",)):
+            signs_out = request.method == "POST" and _is_at(request, ("logout",))
+            if phase is not Phase.FRESH and not signs_out:
                 settle(request, state, parts.renewal.renew(state.session))
         elif state.opened is not None and state.error is not None:
             request.registry.notify(SessionEnded(request, state.opened, state.error))
@@ -80,7 +81,7 @@ def settle(request: Request, state: State, outcome: Outcome) -> None:
 def _readable(request: Request) -> bool:
     """Whether the address is text; if not, the router says so."""
     try:
-        return bool(request.path)
+        return isinstance(request.path, str)
     except UnicodeDecodeError:
         return False
 

@@ -32,8 +32,10 @@ class BackendSession(Session):
         """See requests.
 
         :param url: a path below the backend's URL.
-        :raises ValueError: for a URL of another origin.
+        :raises ValueError: for a URL of another origin, and without ``authapp.backend.url``.
         """
+        if self._url == "/":
+            raise ValueError("request.backend needs authapp.backend.url in the ini file")
         url = urljoin(self._url, url.lstrip("/") if url.startswith("/") else url)
         if urlsplit(url)[:2] != urlsplit(self._url)[:2]:
             raise ValueError("request.backend is for URLs of authapp.backend.url only")

@@ -46,7 +46,8 @@ class KeySet:
         self._clock = clock
         self._lock = threading.Lock()
         self._keys: dict[str, jwt.PyJWK] = {}
-        self._tried_at = self._good_at = float("-inf")
+        self._good_at = float("-inf")
+        self._tried_at = {"stale": self._good_at, "unknown": self._good_at}
 
     def key(self, kid: str | None) -> jwt.PyJWK:
         """The key with this id; of a token without one, the only key there is.
@@ -55,10 +56,13 @@ class KeySet:
         """
         if not self._usable(kid):
             with self._lock:
-                if not self._usable(kid) and self._clock() - self._tried_at >= KEYS_RETRY:
-                    self._tried_at = self._clock()
+                # A key that is unknown is looked for at once, but not again and again.
+                why = "unknown" if self._fresh else "stale"
+                now = self._clock()
+                if not self._usable(kid) and now - self._tried_at[why] >= KEYS_RETRY:
+                    self._tried_at[why] = now
                     if keys := self._read():
-                        self._keys, self._good_at = keys, self._clock()
+                        self._keys, self._good_at = keys, now
         keys = self._keys if self._clock() - self._good_at < KEYS_LOST else {}
         if kid is None and len(keys) == 1:
             return next(iter(keys.values()))
@@ -66,9 +70,12 @@ class KeySet:
             raise BackendUnavailable("the key set has no key for an access token")
         return keys[kid]
 
+    @property
+    def _fresh(self) -> bool:
+        return self._clock() - self._good_at < KEYS_FRESH
+
     def _usable(self, kid: str | None) -> bool:
-        fresh = self._clock() - self._good_at < KEYS_FRESH
-        return fresh and (kid in self._keys or (kid is None and len(self._keys) == 1))
+        return self._fresh and (kid in self._keys or (kid is None and len(self._keys) == 1))
 
     def _read(self) -> dict[str, jwt.PyJWK]:
         """The public keys of the document by their ids; none when it cannot be read."""
@@ -223,8 +230,13 @@ def _whole(claims: Claims, name: str) -> int | None:
 
 
 def _first(claims: Mapping[str, Any], paths: Iterable[str]) -> Any:
-    """The value under the first of several dotted paths that is there."""
+    """The value under the first of several dotted paths that is there.
+
+    A name may have dots of its own (``https://example.com/roles``).
+    """
     for path in paths:
+        if claims.get(path) is not None:
+            return claims[path]
         value: Any = claims
         for name in path.split("."):
             value = value.get(name) if isinstance(value, Mapping) else None

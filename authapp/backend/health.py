@@ -131,6 +131,22 @@ def _where(error: BaseException) -> str:
     return "".join(traceback.format_tb(error.__traceback__)).rstrip()
 
 
+def _pair(answer: object) -> TokenPair:
+    """What a backend has returned, if it is what it should be.
+
+    :raises TypeError: a bug in somebody's backend.
+    """
+    if not isinstance(answer, TokenPair):
+        raise TypeError("no TokenPair")
+    texts = (answer.access, answer.refresh)
+    seconds = (answer.expires_in, answer.refresh_expires_in)
+    if not all(isinstance(each, str) and each for each in texts):
+        raise TypeError("a token that is no text")
+    if not all(each is None or type(each) is int for each in seconds):
+        raise TypeError("a lifetime that is no whole number")
+    return answer
+
+
 class GuardedBackend:
     """A backend that is called through its :class:`Health`."""
 
@@ -142,7 +158,7 @@ class GuardedBackend:
         """See :class:`authapp.backend.Backend`."""
         with self.health.attempt():
             try:
-                return self._backend.login(credentials)
+                return _pair(self._backend.login(credentials))
             except BackendThrottled as error:
                 throttled = error  # this is about one sign-in, and stops nobody else's renewal
         raise throttled
@@ -150,7 +166,7 @@ class GuardedBackend:
     def refresh(self, tokens: TokenPair) -> TokenPair:
         """See :class:`authapp.backend.Backend`."""
         with self.health.attempt(tokens.refresh):
-            return self._backend.refresh(tokens)
+            return _pair(self._backend.refresh(tokens))
 
     def logout(self, tokens: TokenPair) -> None:
         """See :class:`authapp.backend.Backend`."""

@@ -113,7 +113,7 @@ class Issuer:
             claims: dict[str, Any] = jwt.decode(
                 str(token), self._key.public_key(), algorithms=["EdDSA"]
             )
-        except jwt.PyJWTError:
+        except (jwt.PyJWTError, UnicodeError):
             return None
         known = claims.get("username") in self.users
         return claims if known and claims.get("token_type") == kind else None
@@ -147,7 +147,7 @@ def _fields(request: Request, *names: str) -> list[object]:
     """Fields of a JSON or form body, as SimpleJWT wants them."""
     try:
         body = request.json_body if request.content_type == "application/json" else request.POST
-    except ValueError:
+    except (ValueError, RecursionError):
         body = {}
     found = [body.get(name) for name in names] if hasattr(body, "get") else [None]
     if not all(found):

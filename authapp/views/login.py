@@ -11,6 +11,7 @@ from pyramid.view import view_config
 
 from authapp.backend import BackendRejected, BackendUnavailable, Credentials
 from authapp.cookies import SessionTooLarge
+from authapp.csrf import check_csrf
 from authapp.errors import ErrorCode, reason_sentence
 from authapp.events import SignedIn, SignInFailed
 from authapp.parts import parts_of
@@ -60,9 +61,11 @@ def login_form(request: Request) -> Any:
     route_name="login",
     request_method="POST",
     renderer="authapp:templates/login.jinja2",
+    require_csrf=False,
 )
 def login(request: Request) -> Any:
     """Sign in and go on to ``next``; or the form again, with what was wrong."""
+    check_csrf(request)
     target = safe_next(request, _field(request, "next"))
     credentials = Credentials(_field(request, "username"), _field(request, "password"))
     try:

@@ -602,6 +602,57 @@ def test_without_escaping_it_does_not_start(backend: Served) -> None:
         config.include("authapp")
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        ("access", "refresh"),
+        TokenPair("", "r"),
+        TokenPair("a", None),  # type: ignore[arg-type]
+        TokenPair("a", "r", "60"),  # type: ignore[arg-type]
+        TokenPair("a", "r", None, 1.5),  # type: ignore[arg-type]
+    ],
+)
+def test_a_backend_that_returns_something_else(answer: Any) -> None:
+    class Odd(OwnBackend):
+        def refresh(self, tokens: TokenPair) -> TokenPair:
+            return answer  # type: ignore[no-any-return]
+
+    site = own_backend_site(Odd())
+    site.sign_in("dora", "sesame")
+    with time_machine.travel(time.time() + 61):
+        site.get("/account", status=503)
+        site.get("/login", status=200)
+    assert COOKIE in site.cookies
+
+
+def test_request_backend_needs_a_url() -> None:
+    ini = settings("")
+    del ini["authapp.backend.url"]
+    with Configurator(settings=ini) as config:
+        config.include("authapp")
+        config.set_auth_backend(OwnBackend())
+        add_view(config, lambda request: request.backend.get("/me"))
+        site = Site(wsgi=config.make_wsgi_app())
+    with pytest.raises(ValueError, match=r"request\.backend needs authapp\.backend\.url"):
+        site.get("/view")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"require_csrf": False}, {"token": "_csrf", "header": "X-XSRF", "require_csrf": True}],
+)
+def test_our_own_forms_have_csrf_rules_of_their_own(
+    backend: Served, options: dict[str, Any]
+) -> None:
+    site = application(backend.url, lambda config: config.set_default_csrf_options(**options))
+    site.post("/login", {"username": "alice", "password": "alice-password"}, status=403)
+    site.sign_in()
+    site.post("/session", status=403)
+    site.post("/session", headers={"X-CSRF-Token": site.csrf()}, status=200)
+    site.sign_out()
+
+
 @pytest.mark.parametrize("url", ["redis://h:abc", "redis://127.0.0.1:1?foo=bar"])
 def test_a_redis_url_that_is_none(url: str) -> None:
     config = Configurator(settings=settings("http://127.0.0.1:1", shared=url))

@@ -37,7 +37,7 @@ def test_wrong_credentials(issuer: TestApp, name: str) -> None:
     assert answer.json["code"] == "no_active"
 
 
-@pytest.mark.parametrize("body", ["", "{", "[]", "1", '{"username": "alice"}'])
+@pytest.mark.parametrize("body", ["", "{", "[]", "1", '{"username": "alice"}', "[" * 100_000])
 def test_fields_that_are_missing(issuer: TestApp, body: str) -> None:
     answer = issuer.post(LOGIN, body, content_type="application/json", status=400)
     assert answer.json["password"] == ["This field is required."]
@@ -56,7 +56,8 @@ def test_blacklist(issuer: TestApp) -> None:
     refresh = issuer.post_json(LOGIN, ALICE).json["refresh"]
     issuer.post_json(BLACKLIST, {"refresh": refresh})
     issuer.post_json(REFRESH, {"refresh": refresh}, status=401)
-    issuer.post_json(BLACKLIST, {"refresh": "nonsense"}, status=401)
+    for nonsense in ("nonsense", "\ud800", 1, ["x"]):
+        issuer.post_json(BLACKLIST, {"refresh": nonsense}, status=401)
 
 
 def test_what_has_expired_is_forgotten(issuer: TestApp) -> None:

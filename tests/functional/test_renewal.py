@@ -481,6 +481,20 @@ def test_the_view_wins_over_the_renewal(backend: Served) -> None:
         assert copy.get("/session").json["error"] == "SessionRevoked"
 
 
+def test_asking_whether_to_sign_out_renews_and_signing_out_does_not(
+    site: Site, backend: Served
+) -> None:
+    site.sign_in()
+    csrf = site.csrf()
+    with later(EXPIRED):
+        page(site, "/logout")
+        assert backend.calls[REFRESH] == 1
+        assert site.opened()
+    with later(2 * EXPIRED + 900):
+        site.post("/logout", {"csrf_token": csrf}, status=303)
+    assert backend.calls[REFRESH] == 1
+
+
 def test_renew_now(site: Site, backend: Served) -> None:
     site.sign_in()
     before = site.opened()
@@ -572,6 +586,15 @@ def test_a_session_that_grows_too_large_ends_with_a_line_that_says_what_grew(
     assert COOKIE not in site.cookies
     assert "SessionTooLarge: renewal" in caplog.text
     assert "its claim 'groups' 4502" in caplog.text
+
+
+def test_a_request_without_a_path_is_as_private_as_others(site: Site) -> None:
+    site.sign_in()
+    environ = Request.blank("/", environ={"HTTP_COOKIE": site.cookie_header()["Cookie"]}).environ
+    environ["PATH_INFO"] = ""
+    answer = Request(environ).get_response(site.app)
+    assert "You are signed in as alice" in answer.text
+    assert answer.headers["Cache-Control"] == "private, no-store"
 
 
 def test_an_ended_session_at_an_address_that_is_no_text(site: Site) -> None:

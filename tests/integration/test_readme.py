@@ -35,9 +35,8 @@ def test_the_application_of_the_readme(
 
     application.SETTINGS["authapp.backend.url"] = backend.url
     site = Site(wsgi=application.main())
-    assert site.get("/hello", status=303).location.endswith("/login?next=%2Fhello")
-    site.sign_in("bob")
-    assert site.get("/hello").text.startswith("Hello bob, until 1")
+    assert site.get("/", status=303).location.endswith("/login?next=%2F")
+    assert site.sign_in("bob").follow().text.startswith("Hello bob, until 1")
     site.get("/orders", status=403)
     admin = Site(wsgi=site.app)
     admin.sign_in("alice")
