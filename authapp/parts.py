@@ -12,6 +12,7 @@ from authapp.backend.claims import KeySet, TokenReader
 from authapp.backend.health import GuardedBackend, Health
 from authapp.backend.http import HTTPBackend
 from authapp.backend.transport import Session
+from authapp.backend.waiting import Waiting
 from authapp.cookies import SessionCookie
 from authapp.renewal import Renewal
 from authapp.revocation import Revocation
@@ -92,7 +93,8 @@ def assemble(
 
         http.mount(EMBEDDED_URL, WSGIAdapter(issuer({}, **ini)))
     url = EMBEDDED_URL if settings.backend_url == EMBEDDED else settings.backend_url
-    guarded = GuardedBackend(backend or HTTPBackend(http, url or "", settings.wire), Health(shared))
+    health = Health(shared, Waiting(settings.backend_waiting))
+    guarded = GuardedBackend(backend or HTTPBackend(http, url or "", settings.wire), health)
     keys = None
     if settings.verify is not None and settings.verify.jwks is not None:
         jwks = settings.verify.jwks

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -126,10 +125,8 @@ class Renewal:
             return Renewed(known)
         if not self._backend.health.up:
             return Unavailable(known, RETRY_AFTER, "another request is trying the backend")
-        try:
-            return renewal.result(self._patience)
-        except FutureTimeout:
-            return Unavailable(known, RETRY_AFTER, "another request is still renewing")
+        outcome = self._backend.health.waiting.result(renewal, self._patience)
+        return outcome or Unavailable(known, RETRY_AFTER, "another request is still renewing")
 
     def newest(self, session: Session) -> Session | Rejected:
         """The end of the chain of successors that begins with a session.
@@ -162,7 +159,6 @@ class Renewal:
 
     def _once(self, session: Session, holds: bool) -> Outcome:
         """Spend the token, unless another process has done so or is at it."""
-        give_up = time.monotonic() + self._patience
         while True:
             with self._shared.lease(_key(session)) as lease:
                 # What others learned is remembered before their lease ends.
@@ -177,9 +173,24 @@ class Renewal:
                     return self._unless_revoked(session, outcome)
             if holds:
                 return Renewed(session)
-            if time.monotonic() > give_up:
-                return Unavailable(session, RETRY_AFTER, "another process is still renewing")
+            try:
+                with self._backend.health.waiting.call():
+                    self._watch(session)
+            except BackendDown as error:
+                return Unavailable(session, RETRY_AFTER, error.reason)
+
+    def _watch(self, session: Session) -> None:
+        """Wait until another process has a successor for a session, or its lease has ended.
+
+        :raises BackendDown: when that takes longer than the backend may.
+        """
+        give_up = time.monotonic() + self._patience
+        while time.monotonic() < give_up:
             time.sleep(_LOOK_AGAIN)
+            with self._shared.lease(_key(session)) as lease:
+                if lease is not Lease.THEIRS or self.newest(session) is not session:
+                    return
+        raise BackendDown("another process is still renewing")
 
     def _found(self, successor: Session) -> Outcome:
         """A successor that somebody else got a moment ago."""

@@ -85,6 +85,7 @@ class Settings:
     backend_url: str | None
     wire: Wire
     backend_timeout: float
+    backend_waiting: int
     verify: Verify | None
     claims: ClaimNames
     refresh_buffer: int
@@ -149,6 +150,7 @@ class Settings:
             backend_url=url,
             wire=wire.override(overrides),
             backend_timeout=take("backend.timeout", _decimal(0.05, 60), 5.0),
+            backend_waiting=take("backend.waiting", _count, 3),
             verify=verify and Verify(verify.secret, verify.jwks, issuer, audience, leeway),
             claims=ClaimNames(
                 take("claims.id", _words, ("sub", "user_id", "id")),
@@ -261,6 +263,12 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,4}", text) or int(text) < 1:
+        raise ValueError("a whole number from 1 to 9999 is allowed")
+    return int(text)
 
 
 def _decimal(least: float, most: float) -> Callable[[str], float]:

@@ -25,20 +25,20 @@ class Answer:
         return None
 
 
-def burst(url: str, cookies: Sequence[str], headers: str = "") -> list[Answer]:
-    """A GET for each cookie header, all at once; connections are opened before.
+def burst(requests: Sequence[tuple[str, str]]) -> list[Answer]:
+    """A GET for each pair of a URL and a ``Cookie`` header, all at once.
 
-    An answer that never comes has status 0.
+    Connections are opened before. An answer that never comes has status 0.
     """
-    return asyncio.run(_burst(url, cookies, headers))
+    return asyncio.run(_burst(requests))
 
 
-async def _burst(url: str, cookies: Sequence[str], headers: str) -> list[Answer]:
-    parts = urlsplit(url)
+async def _burst(requests: Sequence[tuple[str, str]]) -> list[Answer]:
     go = asyncio.Event()
     opened = asyncio.Semaphore(0)
 
-    async def one(cookie: str) -> Answer:
+    async def one(url: str, cookie: str) -> Answer:
+        parts = urlsplit(url)
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
         opened.release()
         await go.wait()
@@ -46,7 +46,7 @@ async def _burst(url: str, cookies: Sequence[str], headers: str) -> list[Answer]
         writer.write(
             (
                 f"GET {parts.path or '/'}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
-                f"Accept: text/html\r\nConnection: close\r\nCookie: {cookie}\r\n{headers}\r\n"
+                f"Accept: text/html\r\nConnection: close\r\nCookie: {cookie}\r\n\r\n"
             ).encode()
         )
         try:
@@ -60,8 +60,8 @@ async def _burst(url: str, cookies: Sequence[str], headers: str) -> list[Answer]
         head, _, body = raw.decode("latin-1").partition("\r\n\r\n")
         return Answer(int(head.split(" ", 2)[1]), seconds, head, body)
 
-    tasks = [asyncio.create_task(one(cookie)) for cookie in cookies]
-    for _ in cookies:
+    tasks = [asyncio.create_task(one(url, cookie)) for url, cookie in requests]
+    for _ in requests:
         await opened.acquire()
     go.set()
     return await asyncio.gather(*tasks)

@@ -20,6 +20,7 @@ from authapp.backend import (
     BackendUnavailable,
     Credentials,
 )
+from authapp.backend.waiting import Waiting
 from authapp.session import TokenPair
 from authapp.shared import Key, Shared
 
@@ -48,7 +49,10 @@ class Health:
     :param clock: seconds that only grow.
     """
 
-    def __init__(self, shared: Shared, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, shared: Shared, waiting: Waiting, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.waiting = waiting
         self._shared = shared
         self._clock = clock
         self._lock = threading.Lock()
@@ -78,6 +82,17 @@ class Health:
                 raise BackendDown("it did not answer a moment ago", max(wait, FIRST_PAUSE))
             probe = self._probing = not self.up
         try:
+            with self.waiting.call(), self._judged(session):
+                yield
+        finally:
+            if probe:
+                self._probing = False
+
+    @contextmanager
+    def _judged(self, session: str | None) -> Iterator[None]:
+        """Learn from what comes of a call."""
+        began = self._clock()
+        try:
             yield
         except (BackendDown, BackendThrottled) as error:
             self._failed(error.retry_after)
@@ -86,7 +101,7 @@ class Health:
             self._answered_badly(session, error.retry_after)
             raise
         except BackendRejected:
-            self._answered()
+            self._answered(began)
             raise
         except Exception as error:
             # A bug in somebody's backend signs nobody out. Its message may hold a token.
@@ -94,12 +109,10 @@ class Health:
             self._answered_badly(session, None)
             raise BackendUnavailable(type(error).__name__) from None
         else:
-            self._answered()
-        finally:
-            if probe:
-                self._probing = False
+            self._answered(began)
 
-    def _answered(self) -> None:
+    def _answered(self, began: float) -> None:
+        self.waiting.answered(self._clock() - began)
         with self._lock:
             was_up, self._pause = self.up, 0.0
             self._unlucky.clear()
@@ -107,6 +120,7 @@ class Health:
             self._shared.put(_STATE, _UP, LONGEST_PAUSE)
 
     def _answered_badly(self, session: str | None, retry_after: float | None) -> None:
+        self.waiting.answered(0.0)
         with self._lock:
             if session is not None and len(self._unlucky) < UNLUCKY:
                 self._unlucky.add(session)

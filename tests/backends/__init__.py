@@ -29,7 +29,7 @@ class Served:
     the application: a response, or a function from the request to one (None: go on).
     """
 
-    def __init__(self, application: Callable[..., Any]) -> None:
+    def __init__(self, application: Callable[..., Any], port: int = 0) -> None:
         self.application = application
         self.calls: Counter[str] = Counter()
         self.requests: list[Request] = []
@@ -37,7 +37,7 @@ class Served:
         self._server = create_server(
             self._answer,
             host="127.0.0.1",
-            port=0,
+            port=port,
             threads=64,
             channel_timeout=10**9,  # tests move the clock
         )

@@ -73,7 +73,7 @@ class Place:
         return self.backend.calls[REFRESH]
 
     def get(self, cookie: str, path: str = "/account") -> Answer:
-        (answer,) = burst(self.url + path, [cookie])
+        (answer,) = burst([(self.url + path, cookie)])
         return answer
 
 
@@ -120,7 +120,7 @@ def test_400_requests_with_one_expired_session_spend_one_token(place: Place) -> 
     place.backend.instead[REFRESH] = slowly(0.1)
     (cookie,) = place.expired()
     before = place.refreshes()
-    answers = burst(place.url + "/account", [cookie] * 400)
+    answers = burst([(place.url + "/account", cookie)] * 400)
     assert place.refreshes() == before + 1
     assert all(signed_in(answer) for answer in answers)
     successors = {answer.cookie(NAME) for answer in answers}
@@ -134,7 +134,7 @@ def test_400_requests_with_one_expired_session_spend_one_token(place: Place) -> 
 def test_50_sessions_at_once_spend_50_tokens(place: Place) -> None:
     cookies = place.expired(50)
     before = place.refreshes()
-    answers = burst(place.url + "/account", cookies * 4)
+    answers = burst([(place.url + "/account", cookie) for cookie in cookies * 4])
     assert place.refreshes() == before + 50
     assert all(signed_in(answer) for answer in answers)
 
@@ -148,7 +148,7 @@ def test_while_it_is_due_nobody_waits(place: Place) -> None:
         time.sleep(0.01)
     place.backend.instead[REFRESH] = slowly(0.5)
     before = place.refreshes()
-    answers = burst(place.url + "/account", [cookie] * 20)
+    answers = burst([(place.url + "/account", cookie)] * 20)
     assert place.refreshes() == before + 1
     assert all(signed_in(answer) for answer in answers)
     waited = [answer for answer in answers if answer.seconds > 0.4]
@@ -175,7 +175,7 @@ def test_killed_before_the_call(place: Place) -> None:
     (cookie,) = place.expired()
     renewing, site = Renewing(place, rotate=False), place.fleet.sites[0]
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(burst, site.url + "/account", [cookie])
+        pool.submit(burst, [(site.url + "/account", cookie)])
         assert renewing.come.wait(5)
         site.stop(signal.SIGKILL)
         place.backend.instead.clear()
@@ -189,7 +189,7 @@ def test_killed_after_the_backend_has_rotated(place: Place) -> None:
     (cookie,) = place.expired()
     renewing, site = Renewing(place, rotate=True), place.fleet.sites[1]
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(burst, site.url + "/account", [cookie])
+        pool.submit(burst, [(site.url + "/account", cookie)])
         assert renewing.come.wait(5)
         site.stop(signal.SIGKILL)
         place.backend.instead.clear()
@@ -212,7 +212,7 @@ def test_killed_after_the_successor_is_shared(place: Place) -> None:
     site = place.fleet.sites[2]
     before = place.refreshes()
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(burst, site.url + "/hold?once=1", [cookie])
+        pool.submit(burst, [(site.url + "/hold?once=1", cookie)])
         eventually(place.hold.exists)
         site.stop(signal.SIGKILL)
         assert signed_in(place.get(cookie))
@@ -247,7 +247,7 @@ class Load:
 
     def _run(self) -> None:
         while not self._done:
-            answers = burst(self._place.url + "/account", self._cookies)
+            answers = burst([(self._place.url + "/account", each) for each in self._cookies])
             self.statuses += [answer.status for answer in answers]
 
     def __enter__(self) -> "Load":
@@ -284,6 +284,6 @@ def test_redis_goes_in_the_middle_of_a_load(place: Place, how: str) -> None:
         )
     (cookie,) = place.expired()
     before = place.refreshes()
-    answers = burst(place.url + "/account", [cookie] * 40)
+    answers = burst([(place.url + "/account", cookie)] * 40)
     assert all(signed_in(answer) for answer in answers)
     assert place.refreshes() == before + 1

@@ -11,6 +11,7 @@ from authapp.backend import (
     BackendUnavailable,
 )
 from authapp.backend.health import FIRST_PAUSE, LONGEST_PAUSE, UNLUCKY, Health
+from authapp.backend.waiting import Waiting
 from authapp.shared.memory import MemoryShared
 
 
@@ -28,7 +29,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def health(clock: Clock) -> Health:
-    return Health(MemoryShared(clock), clock)
+    return Health(MemoryShared(clock), Waiting(3, clock), clock)
 
 
 def attempt(health: Health, error: Exception | None = None, session: str | None = None) -> str:
@@ -130,7 +131,7 @@ def test_several_sessions_in_a_row_with_bad_answers_are_the_backends(
 
 def test_what_one_process_finds_out_the_others_need_not(clock: Clock) -> None:
     shared = MemoryShared(clock)
-    one, two = Health(shared, clock), Health(shared, clock)
+    one, two = (Health(shared, Waiting(3, clock), clock) for _ in range(2))
     attempt(one, BackendDown("dead"))
     assert attempt(two) == EARLY
     clock.now += FIRST_PAUSE * 1.25

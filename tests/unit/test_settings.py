@@ -123,6 +123,7 @@ def test_secrets_come_from_lines_the_environment_and_files(
         ("backend.preset", "ldap", "one of simplejwt, oauth2 is allowed"),
         ("backend.timeout", "0", "seconds from 0.05 to 60 are allowed"),
         ("backend.timeout", "1e1", "seconds from 0.05 to 60 are allowed"),
+        ("backend.waiting", "0", "a whole number from 1 to 9999 is allowed"),
         ("backend.verify", "none", "authapp.backend.verify: secret:… or jwks:URL is allowed"),
         ("backend.verify", "secret:", "secret:… or jwks:URL is allowed"),
         ("backend.verify", "jwks:http://x", "https is needed"),

@@ -1,0 +1,148 @@
+"""A backend that fails in many ways, behind a served site with four threads: promise 2."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from webob import Response
+
+from authapp.issuer import main as issuer
+from backends import ISSUER_SETTINGS, REFRESH, Served
+from load import burst, percentile
+from served_site import ServedSite
+
+NAME = "authapp.session"
+ACCESS = 2
+
+
+class Place:
+    """A site of one process, and twenty people whose access tokens have expired."""
+
+    def __init__(self, folder: Path, backend: Served) -> None:
+        self.backend = backend
+        self.site = ServedSite(
+            folder,
+            {
+                "authapp.backend.url": backend.url,
+                "authapp.backend.verify": f"jwks:{backend.url}/.well-known/jwks.json",
+                "authapp.backend.timeout": "2",
+            },
+        )
+        self.url = self.site.url
+        self.cookies = [self.sign_in() for _ in range(20)]
+        self.over = time.time() + ACCESS + 1
+
+    def sign_in(self) -> str:
+        with requests.Session() as browser:
+            page = browser.get(self.url + "/login", timeout=10).text
+            csrf = re.search('name="csrf_token" value="([^"]+)', page)
+            assert csrf
+            form = {"username": "alice", "password": "alice-password", "csrf_token": csrf[1]}
+            browser.post(self.url + "/login", form, timeout=10)
+            return f"{NAME}={browser.cookies[NAME]}"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    settings = {**ISSUER_SETTINGS, "issuer.access_lifetime": str(ACCESS)}
+    with Served(issuer({}, **settings)) as backend:
+        place = Place(tmp_path_factory.mktemp("faults"), backend)
+        yield place
+        place.site.stop()
+
+
+def pieces(piece: bytes, count: int, pause: float) -> Callable[[Any], Response]:
+    """An answer in pieces."""
+
+    def body() -> Iterator[bytes]:
+        for _ in range(count):
+            yield piece
+            time.sleep(pause)
+
+    return lambda request: Response(app_iter=body(), content_length=len(piece) * count)
+
+
+def hang(request: Any) -> Response:
+    time.sleep(4)
+    return Response(status=500)
+
+
+FAULTS: dict[str, Any] = {
+    "hangs": hang,
+    "500": Response(status=500),
+    "503": Response(status=503),
+    "429 with Retry-After": Response(status=429, headers={"Retry-After": "1"}, json_body={}),
+    "HTML": Response("<h1>Welcome</h1>"),
+    "half a body": Response(b'{"access": "', content_type="application/json"),
+    "100 MB": pieces(b" " * 1_000_000, 100, 0),
+    "one byte a second": pieces(b" ", 100, 1),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_public_pages_are_served_and_nobody_is_signed_out(place: Place, fault: str) -> None:
+    while time.time() < place.over:
+        time.sleep(0.02)
+    before = place.backend.calls[REFRESH]
+    place.backend.instead[REFRESH] = FAULTS[fault]
+    waiting = [(place.url + "/account", cookie) for cookie in place.cookies * 2]
+    public = [(place.url + "/", "") for _ in range(10)]
+    began = time.monotonic()
+    # The forty are sent first; then somebody comes who only wants to read.
+    answers = burst([*waiting, *public])
+    accounts, pages = answers[:40], answers[40:]
+    assert {answer.status for answer in pages} == {200}
+    assert {answer.status for answer in accounts} == {503}
+    assert all("Set-Cookie: authapp.session" not in answer.head for answer in accounts)
+    assert all("Retry-After: " in answer.head for answer in accounts)
+    # Once it is known, those who need the backend are answered at once, and so is everybody.
+    answers = burst([*waiting, *public])
+    assert {answer.status for answer in answers[40:]} == {200}
+    print(
+        f"{fault}: public pages {percentile(pages, 1):.2f} s, {percentile(answers[40:], 1):.2f} s"
+    )
+    calls = place.backend.calls[REFRESH] - before
+    # At most one for each session, and one a moment once it is known to be down.
+    assert calls <= 20 + 4 * (time.monotonic() - began)
+
+    place.backend.instead.clear()
+    gone = time.monotonic()
+    while burst([(place.url + "/account", place.cookies[0])])[0].status != 200:
+        assert time.monotonic() - gone < 10
+        time.sleep(0.02)
+    print(f"{fault}: back after {time.monotonic() - gone:.2f} s")
+    # The others find it well too; each spends its token once.
+    place.cookies = [
+        f"{NAME}={answer.cookie(NAME)}" if answer.cookie(NAME) else cookie
+        for answer, cookie in zip(
+            burst([(place.url + "/account", cookie) for cookie in place.cookies]),
+            place.cookies,
+            strict=True,
+        )
+    ]
+    place.over = time.time() + ACCESS + 1
+
+
+def test_refused_and_back(tmp_path: Path) -> None:
+    """The backend's port is closed, and opened again."""
+    application = issuer({}, **{**ISSUER_SETTINGS, "issuer.access_lifetime": str(ACCESS)})
+    with Served(application) as backend:
+        place = Place(tmp_path, backend)
+    while time.time() < place.over:
+        time.sleep(0.02)
+    everybody = [(place.url + "/account", cookie) for cookie in place.cookies]
+    for _ in range(2):
+        answers = burst([*everybody, (place.url + "/", "")])
+        assert [answer.status for answer in answers] == [503] * 20 + [200]
+    with Served(application, int(backend.url.rpartition(":")[2])) as again:
+        gone = time.monotonic()
+        while burst(everybody[:1])[0].status != 200:
+            assert time.monotonic() - gone < 10
+            time.sleep(0.02)
+        assert {answer.status for answer in burst(everybody)} == {200}
+        assert again.calls[REFRESH] == 20, "each token once"
+    place.site.stop()
