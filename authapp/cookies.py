@@ -19,6 +19,12 @@ MAX_CHUNKS = 3
 
 _NAME = re.compile(r"\A(?!\$)[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}\Z")
 
+_NAMESAKES = 5
+"""How many values of one name are looked at: a sibling domain can set some of them."""
+
+_NAMES = 10
+"""How many cookies are cleared by one response: proxies take some 4 KB of headers."""
+
 _LONGEST_NAME = 256
 _LEGAL_VALUE = "A-Za-z0-9~!@#$%^&*()_+=`.?|:/{}<>'-"  # WebOb's
 _PAIR = re.compile(
@@ -42,6 +48,9 @@ class Presented(NamedTuple):
 
     candidates: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Presented({', '.join(self.names)})"
 
 
 def legible(header: str) -> str:
@@ -109,7 +118,7 @@ class SessionCookie:
             else:
                 continue
             names[name] = None
-        candidates = dict.fromkeys((*whole[:1], *whole[-1:]))
+        candidates = dict.fromkeys((*whole[: _NAMESAKES - 1], *whole[-1:]))
         for pick in (0, -1):
             joined = ""
             for index in range(MAX_CHUNKS):
@@ -117,7 +126,7 @@ class SessionCookie:
                     break
                 joined += chunks[index][pick]
                 candidates[joined] = None
-        return Presented(tuple(candidates), tuple(names))
+        return Presented(tuple(candidates), tuple(names)[:_NAMES])
 
     def _chunk_index(self, name: str) -> int | None:
         """Which chunk a cookie name stands for, if any: ``<name>.0`` to ``<name>.99``."""

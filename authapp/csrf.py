@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pyramid.csrf import CookieCSRFStoragePolicy, check_csrf_token
 from pyramid.interfaces import ICSRFStoragePolicy
 from pyramid.request import Request
+from pyramid.response import Response
 from pyramid.settings import aslist
 from pyramid.util import is_same_domain
 from zope.interface import implementer
@@ -49,12 +50,18 @@ class SessionCSRF:
     def new_csrf_token(self, request: Request) -> str:
         """A new token; that of a session changes with the session only."""
         session = _session(request)
-        return self._token(0, session) if session else self._anonymous.new_csrf_token(request)
+        if session:
+            return self._token(0, session)
+        request.add_response_callback(_keep_private)
+        return str(self._anonymous.new_csrf_token(request))
 
     def get_csrf_token(self, request: Request) -> str:
         """The token to put into a form or a header."""
         session = _session(request)
-        return self._token(0, session) if session else self._anonymous.get_csrf_token(request)
+        if session:
+            return self._token(0, session)
+        request.add_response_callback(_keep_private)
+        return str(self._anonymous.get_csrf_token(request))
 
     def check_csrf_token(self, request: Request, supplied_token: str) -> bool:
         """Whether a token that came in is right, from a page of this site."""
@@ -72,6 +79,12 @@ class SessionCSRF:
 
     def _token(self, number: int, session: Session) -> str:
         return hmac.digest(self._keys[number], session.sid.encode(), "sha256").hex()
+
+
+def _keep_private(request: Request, response: Response) -> None:
+    """A page with a token is for one visitor, whatever its view says of caches."""
+    if not response.cache_control.no_store:
+        response.headers["Cache-Control"] = "private, no-store"
 
 
 def _session(request: Request) -> Session | None:

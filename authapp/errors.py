@@ -69,5 +69,7 @@ def reason_sentence(reason: str) -> TranslationString | None:
         return None
 
 
+TOO_LARGE_SENTENCE = _("That is more than can be sent here. Shorten it and send it again.")
+
 SIGN_IN_REQUIRED = "SignInRequired"
 SIGN_IN_REQUIRED_SENTENCE = _("You have to be signed in for this. Sign in, then go on.")

@@ -23,7 +23,7 @@ def safe_next(request: Request, target: str | None) -> str:
     path = urlsplit(target).path
     if any(unquote(segment) in (".", "..") for segment in path.split("/")):
         return home
-    if path.rstrip("/") in (request.route_path("login"), request.route_path("logout")):
+    if unquote(path).rstrip("/") in (request.route_path("login"), request.route_path("logout")):
         return home
     return target
 

@@ -28,7 +28,10 @@ log = logging.getLogger(__name__)
 RETRY_AFTER = 1.0
 """Seconds that somebody is told to wait who waited for a renewal in vain."""
 
-_LOOK_AGAIN = 0.02
+_LATELY = 0.02
+"""Seconds for which the end of a chain of successors is taken for granted."""
+
+_LOOK_AGAIN = 0.01
 """Seconds between two looks at a renewal that another process has under way."""
 
 
@@ -94,6 +97,7 @@ class Renewal:
         self._reuse = reuse
         self._patience = patience
         self._clock = clock
+        self._newest_lately = lru_cache(maxsize=1024)(self._newest_at)
         self._lock = threading.Lock()
         self._under_way: dict[str, Future[Outcome]] = {}
 
@@ -105,7 +109,7 @@ class Renewal:
 
         :param wait: wait in any case; an access token that holds is not what is wanted.
         """
-        known = self.newest(session)
+        known = self._newest_lately(session, int(time.monotonic() / _LATELY))
         if isinstance(known, Rejected):
             return known
         phase = known.phase(self._clock(), self._buffer)
@@ -145,6 +149,13 @@ class Renewal:
                 return known
             newest = known
         return session if newest.tokens == session.tokens else newest
+
+    def _newest_at(self, session: Session, moment: int) -> Session | Rejected:
+        """The same, asked once a moment by a burst of requests with one old cookie.
+
+        Whoever is to spend a token looks again.
+        """
+        return self.newest(session)
 
     def _lead(self, session: Session, holds: bool, renewal: "Future[Outcome]") -> Outcome:
         """Renew for this process, then wake those who wait."""
@@ -216,10 +227,10 @@ class Renewal:
         now = self._clock()
         try:
             identity, validity = self._reader.read(tokens, now, session)
-        except BackendUnavailable as error:
-            # The old refresh token is spent all the same: go on from the new one.
+        except Exception as error:
+            # Whatever it is: the old refresh token is spent, so go on from the new one.
             kept = replace(session, tokens=replace(session.tokens, refresh=tokens.refresh))
-            return self._failed(kept, error.reason)
+            return self._failed(kept, getattr(error, "reason", type(error).__name__))
         if str(identity.id) != str(session.identity.id):
             log.error("RefreshTokenRejected: the backend answered with another user's token")
             code = ErrorCode.REFRESH_TOKEN_REJECTED

@@ -9,6 +9,9 @@ from authapp.shared import Key, Shared
 
 _NEVER = float("-inf")
 
+CLOCKS_DIFFER = 60.0
+"""Seconds by which the clocks of machines that share sessions may differ."""
+
 
 class Revocation:
     """The ended sessions, in shared memory.
@@ -25,10 +28,10 @@ class Revocation:
         self._shared.put(_session_key(session), "1", self._window(session))
 
     def revoke_user(self, session: Session, now: float) -> None:
-        """End all sessions of this session's user that began until ``now``."""
+        """End all sessions of this session's user that began until ``now``, by any clock."""
         self.revoke(session)
         key = _user_key(session.identity.id)
-        ended = max(now, session.authenticated_at, _moment(*self._shared.get(key)))
+        ended = max(now + CLOCKS_DIFFER, session.authenticated_at, _moment(*self._shared.get(key)))
         self._shared.put(key, repr(ended), self._window(session))
 
     def revoked(self, session: Session) -> bool:

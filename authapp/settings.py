@@ -202,6 +202,7 @@ class _Ini:
             if missing:
                 self._problems.append(missing)
             return default
+        secret = secret or "@" in text  # a URL with a password in it
         self.shown[key] = "***" if secret else text
         try:
             return read(text)

@@ -14,13 +14,16 @@ from pyramid.response import Response
 from pyramid.tweens import EXCVIEW
 
 from authapp.cookies import legible
-from authapp.errors import ErrorCode
+from authapp.errors import TOO_LARGE_SENTENCE, ErrorCode
 from authapp.events import RenewalFailed, SessionEnded, SessionRenewed
 from authapp.parts import parts_of
 from authapp.renewal import Outcome, Rejected, Renewed
-from authapp.responses import sign_in_required
+from authapp.responses import failure, sign_in_required
 from authapp.session import Phase, Session
 from authapp.state import State, write_on_the_way_out
+
+MAX_FORM = 65_536
+"""Bytes of the largest form that our own pages read."""
 
 Handler = Callable[[Request], Response]
 
@@ -37,6 +40,8 @@ def session_tween_factory(handler: Handler, registry: Registry) -> Handler:
             environ["HTTP_COOKIE"] = legible(environ["HTTP_COOKIE"])
         if parts.excluded(environ.get("PATH_INFO", "")) or not _readable(request):
             return handler(request)
+        if (request.content_length or 0) > MAX_FORM and _is_at(request):
+            return failure(request, 413, "TooLarge", TOO_LARGE_SENTENCE)
         state: State = request.authapp
         write_on_the_way_out(request, state)
         if state.session is not None:

@@ -6,6 +6,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from pyramid.request import Request
 
+from authapp.backend import BackendDown
 from authapp.backend.transport import Session
 from authapp.parts import parts_of
 from authapp.state import State, write_on_the_way_out
@@ -32,6 +33,7 @@ class BackendSession(Session):
         """See requests.
 
         :param url: a path below the backend's URL.
+        :raises requests.ConnectionError: at once, while the backend is known to be down.
         :raises ValueError: for a URL of another origin, and without ``authapp.backend.url``.
         """
         if self._url == "/":
@@ -60,7 +62,16 @@ class BackendSession(Session):
         headers = dict(options.get("headers") or {})
         if state.usable and state.session is not None:
             headers["Authorization"] = f"Bearer {state.session.tokens.access}"
-        return super().request(method, url, **{**options, "headers": headers})
+        options = {**options, "headers": headers}
+        try:
+            with parts_of(self._request).backend.health.attempt():
+                try:
+                    return super().request(method, url, **options)
+                except (requests.ConnectionError, requests.Timeout) as error:
+                    raise BackendDown(type(error).__name__) from error
+        except BackendDown as down:
+            # Others are not to wait for what will not come: contract section 3.
+            raise down.__cause__ or requests.ConnectionError(down.reason) from None
 
 
 def backend_session(request: Request) -> BackendSession:

@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 MAX_LIFETIME = 315_360_000
 """Ten years in seconds: no token is believed to live longer."""
 
+MAX_SKEW = 7_200
+"""Seconds by which a backend's clock is believed to differ from ours at the most."""
+
 ASYMMETRIC = ["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "EdDSA"]
 KEYS_FRESH, KEYS_RETRY, KEYS_LOST = 3600, 60, 86_400
 """Seconds: when a key set is read again, how often at the most, and when it is given up."""
@@ -81,11 +84,12 @@ class KeySet:
         """The public keys of the document by their ids; none when it cannot be read."""
         try:
             keys = PyJWKSet.from_dict(fetch_object(self._session, self._url)).keys
+            public = [key for key in keys if key.key_type in ("RSA", "EC", "OKP")]
+            named = [key for key in public if isinstance(key.key_id or "", str)]
+            return {key.key_id or "": key for key in named if not hasattr(key.key, "private_bytes")}
         except (BackendUnavailable, jwt.PyJWTError, ValueError, TypeError) as error:
             log.warning("KeySetUnavailable: %s", type(error).__name__)
             return {}
-        public = [key for key in keys if key.key_type in ("RSA", "EC", "OKP")]
-        return {key.key_id or "": key for key in public if not hasattr(key.key, "private_bytes")}
 
 
 class TokenReader:
@@ -153,6 +157,7 @@ class TokenReader:
                 # are judged by _until, against the moment of receipt.
                 options={
                     "verify_sub": False,
+                    "verify_jti": False,
                     "verify_aud": verify.audience is not None,
                     "verify_exp": False,
                     "verify_iat": False,
@@ -184,14 +189,19 @@ class TokenReader:
         return expires
 
     def _skew(self, claims: Claims, now: float) -> int:
-        """How far the backend's clock is ahead of ours, in seconds; within the leeway 0."""
+        """How far the backend's clock is ahead of ours, in seconds; 0 where that is in doubt."""
         issued, expires = _whole(claims, "iat"), _whole(claims, "exp")
         leeway = self._verify.leeway if self._verify else Verify.leeway
         ended = expires is not None and expires <= now
         if issued is None or (abs(issued - int(now)) <= leeway and not ended):
             return 0
-        log.warning("ClockSkew: the backend's clock is %d s off", issued - int(now))
-        return issued - int(now)
+        skew = issued - int(now)
+        if skew > MAX_SKEW:
+            raise BackendUnavailable("a token from the future")
+        if skew < -MAX_SKEW:  # no clock: the token was not made just now
+            return 0
+        log.warning("ClockSkew: the backend's clock is %d s off", skew)
+        return skew
 
     def _identity(self, claims: Mapping[str, Any]) -> Identity:
         names = self._names

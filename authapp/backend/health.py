@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from authapp.backend import (
     Backend,
@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 1.2
 """Seconds before a backend that is down is tried again, at first and in the end."""
+
+REACH_EVERY = 1.0
+"""Seconds for which the answer to a health check is good."""
 
 _STATE, _DOWN, _UP = Key("backend", "state"), "down", "up"
 
@@ -167,6 +170,9 @@ class GuardedBackend:
     def __init__(self, backend: Backend, health: Health) -> None:
         self._backend = backend
         self.health = health
+        self._reaching = threading.Lock()
+        self._reach_again = 0.0
+        self._reached = True
 
     def login(self, credentials: Credentials) -> TokenPair:
         """See :class:`authapp.backend.Backend`."""
@@ -188,13 +194,22 @@ class GuardedBackend:
             self._backend.logout(tokens)
 
     def reach(self) -> bool:
-        """Whether the backend answers right now; one that cannot be asked is as last seen."""
+        """Whether the backend answered a moment ago; one that cannot be asked is as last seen.
+
+        It changes nothing about who may try: anybody can ask for a health check, and a
+        backend that answers it may hang all the same when it is to renew something.
+        """
         reach = getattr(self._backend, "reach", None)
         if reach is None:
             return self.health.up
-        try:
-            with self.health.attempt():
-                reach()
-        except BackendUnavailable:
-            return False
-        return True
+        if self._reaching.acquire(blocking=False):
+            try:
+                if time.monotonic() >= self._reach_again:
+                    self._reached = False
+                    with suppress(BackendUnavailable):
+                        reach()
+                        self._reached = True
+                    self._reach_again = time.monotonic() + REACH_EVERY
+            finally:
+                self._reaching.release()
+        return self._reached

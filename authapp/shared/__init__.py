@@ -19,6 +19,9 @@ class Key(NamedTuple):
     purpose: str
     secret: str
 
+    def __repr__(self) -> str:
+        return f"Key({self.purpose!r})"
+
 
 class Lease(Enum):
     """What came of trying to be the only one at something."""

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from limits.storage import RedisStorage
 from redis import BlockingConnectionPool, Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import LockError, RedisError
+from redis.exceptions import LockError, RedisError, ResponseError
 from redis.lock import Lock
 from redis.retry import Retry
 
@@ -40,6 +40,9 @@ TIMEOUT = 0.25
 PAUSE = 0.5
 """Seconds for which a Redis that failed is left alone; then one request tries it again."""
 
+COMPLAIN = 60.0
+"""Seconds between two log lines about a Redis that takes nothing."""
+
 LEASE = 4.0
 """Seconds after which the lease of a process that has died ends."""
 
@@ -52,6 +55,9 @@ _NONCE = 12
 class Server:
     """One Redis, and whether it is worth asking.
 
+    What it refuses (full, read-only, not permitted) says nothing of what it can be asked:
+    only a Redis that does not answer is left alone for a while.
+
     :param client: whose timeouts are short and which does not retry; see :func:`connect`.
     :param clock: seconds that only grow.
     """
@@ -63,6 +69,7 @@ class Server:
         self._lock = threading.Lock()
         self._away = False
         self._ask_at = 0.0
+        self._complain_at = float("-inf")
 
     def counters(self) -> RedisStorage:
         """Counters for rate limits, through the same connections."""
@@ -83,11 +90,17 @@ class Server:
         try:
             yield
             if self._away:
-                self.on_return()
+                with suppress(ResponseError):
+                    self.on_return()
                 self._away = False
                 log.warning("SharedMemoryBack: Redis answers again")
         except LockError:
             raise  # an answer, if not the one that was hoped for
+        except ResponseError as error:  # full, read-only, not permitted: it can still be read
+            if self._clock() >= self._complain_at:
+                self._complain_at = self._clock() + COMPLAIN
+                log.error("SharedMemoryRefuses: %s", type(error).__name__)
+            raise Away from None
         except (RedisError, OSError) as error:
             with self._lock:
                 self._ask_at = self._clock() + PAUSE
@@ -183,6 +196,8 @@ class RedisShared:
         try:
             with self._server.asking():
                 self._write([(key, text, seconds)], only_new=False)
+                if self._untold:
+                    self._tell()
         except Away:
             self._untold.add(key)
 
@@ -198,12 +213,16 @@ class RedisShared:
                     lock.release()
 
     def healthy(self) -> bool:
-        """Whether Redis answers right now."""
+        """Whether Redis answers right now, and knows what this process has to tell."""
         try:
             with self._server.asking():
-                return bool(self._redis.ping())
+                self._redis.ping()
+            with self._server.asking():
+                if self._untold:
+                    self._tell()
         except Away:
             return False
+        return True
 
     def _leased(self, key: Key, held: list[Lock]) -> Iterator[Lease]:
         try:

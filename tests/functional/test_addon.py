@@ -13,10 +13,11 @@ from typing import Any
 
 import jwt
 import pytest
+import requests
 import time_machine
 from pyramid.authorization import Allow, Authenticated
 from pyramid.config import Configurator
-from pyramid.csrf import new_csrf_token
+from pyramid.csrf import get_csrf_token, new_csrf_token
 from pyramid.events import BeforeRender
 from pyramid.exceptions import ConfigurationConflictError, ConfigurationError
 from pyramid.request import Request
@@ -651,6 +652,48 @@ def test_our_own_forms_have_csrf_rules_of_their_own(
     site.post("/session", status=403)
     site.post("/session", headers={"X-CSRF-Token": site.csrf()}, status=200)
     site.sign_out()
+
+
+def test_o2_request_backend_does_not_wait_for_a_backend_that_is_down(backend: Served) -> None:
+    def call(request: Request) -> str:
+        began = time.monotonic()
+        try:
+            request.backend.get("/hangs", timeout=0.3)
+        except requests.ConnectionError as error:
+            return f"{type(error).__name__} {time.monotonic() - began < 0.2}"
+        except requests.Timeout as error:
+            return type(error).__name__
+        return "called"
+
+    def hang(request: Any) -> None:
+        threading.Event().wait(0.6)
+
+    site = application(backend.url, lambda config: add_view(config, call))
+    backend.instead["/hangs"] = hang
+    assert site.get("/view").json == "ReadTimeout"
+    assert site.get("/view").json == "ConnectionError True"
+
+
+def test_c15_a_page_with_a_token_is_kept_by_no_cache(backend: Served) -> None:
+    def view(request: Request) -> Response:
+        return Response(get_csrf_token(request), cache_control="public, max-age=60")
+
+    site = application(backend.url, lambda config: add_view(config, view))
+    assert site.get("/view").headers["Cache-Control"] == "private, no-store"
+
+
+def test_a_token_that_makes_the_reader_fail_loses_no_session(backend: Served) -> None:
+    site = own_backend_site(OwnBackend())
+    site.sign_in("dora", "sesame")
+
+    class Failing:
+        def read(self, *args: Any) -> Any:
+            raise LookupError("a bug")
+
+    site.parts.renewal._reader = Failing()
+    with time_machine.travel(time.time() + 61):
+        site.get("/account", status=503)
+        assert site.opened().tokens.refresh == "dora:2"
 
 
 @pytest.mark.parametrize("url", ["redis://h:abc", "redis://127.0.0.1:1?foo=bar"])

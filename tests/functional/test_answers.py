@@ -197,10 +197,17 @@ def test_health(site: Site, backend: Served) -> None:
     deep = site.get("/health?deep=1")
     assert deep.json == {"status": "ok", "backend": "ok", "shared": "ok"}
     backend.instead["/"] = lambda request: Answer(status=200, body=b"x" * 300_000)
-    deep = site.get("/health?deep=1", status=503)
-    assert deep.json == {"status": "down", "backend": "down", "shared": "ok"}
-    backend.instead["/"] = Answer(status=503, json_body={})
-    assert site.get("/health?deep=1", status=503).json["backend"] == "down"
+    deep = site.get("/health?deep=1")
+    assert deep.json == {"status": "ok", "backend": "ok", "shared": "ok"}, "as of a moment ago"
+    assert backend.calls["/"] == 1
+    for answer in (backend.instead["/"], Answer(status=503, json_body={})):
+        backend.instead["/"] = answer
+        site.parts.backend._reach_again = 0
+        deep = site.get("/health?deep=1", status=503)
+        assert deep.json == {"status": "down", "backend": "down", "shared": "ok"}
+    assert site.parts.backend.health.up, "a health check decides nothing"
+    with site.parts.backend._reaching:
+        assert site.get("/health?deep=1", status=503), "one at a time asks"
     assert site.get("/health").json == {"status": "ok"}
 
 
@@ -253,6 +260,13 @@ def test_a_form_that_is_no_text(site: Site) -> None:
         assert site.post("/login", body, status="*").status_int in (400, 403)
 
 
+def test_s7_a_form_that_is_too_large(site: Site) -> None:
+    for path in ("/login", "/logout", "/session"):
+        answer = site.post(path, b"username=" + b"x" * 1_000_000, status=413)
+        assert "TooLarge" in answer.text
+    site.post("/nowhere", b"x=" + b"x" * 1_000_000, status=404)
+
+
 def test_s7_forms_of_other_kinds(site: Site) -> None:
     token = site.get("/login").form["csrf_token"].value
     good = {"csrf_token": token, "username": "alice", "password": "alice-password"}
@@ -263,7 +277,8 @@ def test_s7_forms_of_other_kinds(site: Site) -> None:
     assert site.post("/login", good, upload_files=files, status=303).location.endswith("/")
     site.reset()
     site.post_json("/login", good, status=403)
-    site.post("/login", "&".join(f"f{number}=1" for number in range(10_000)), status=403)
+    many = "&".join(f"f{number}=" for number in range(10_000))
+    assert site.post("/login", many, status="*").status_int in (403, 413)
     twice = "&".join(f"{key}={value}" for key, value in good.items()) + "&username=bob"
     site.post("/login", twice, status=403)
 

@@ -205,23 +205,49 @@ def test_r11_what_another_has_said_later_is_not_overwritten(
     assert one.get(A) == ["new"]
 
 
-def test_r11_read_only_and_full(
+def test_r11_full(
     process: Any, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one = process()
+    """It takes nothing, and can be asked all the same: what others know still counts."""
+    one, two = process(), process()
+    two.put(B, "of another", 60)
     redis_server.client.config_set("maxmemory", "1")
+    for _ in range(3):
+        one.put(A, "text", 60)
+        with one.lease(A) as lease:
+            assert lease is Lease.UNSURE
+        assert one.get(A, B) == ["text", "of another"]
+    assert caplog.text.count("SharedMemoryRefuses: OutOfMemoryError") == 1
+    assert "SharedMemoryAway" not in caplog.text
+    assert not one.healthy()
+    redis_server.client.config_set("maxmemory", "0")
+    assert one.healthy()
+    assert two.get(A) == ["text"]
+
+
+def test_r11_read_only(process: Any, redis_server: RedisServer) -> None:
+    one = process()
+    redis_server.client.replicaof("127.0.0.1", "1")
     one.put(A, "text", 60)
     assert one.get(A) == ["text"]
-    assert "SharedMemoryAway: OutOfMemoryError" in caplog.text
-    redis_server.client.config_set("maxmemory", "0")
-    eventually(one.healthy)
-    redis_server.client.replicaof("127.0.0.1", "1")
-    one.put(B, "text", 60)
-    assert one.get(B) == ["text"]
-    assert "SharedMemoryAway: ReadOnlyError" in caplog.text
     redis_server.client.replicaof("NO", "ONE")
-    eventually(one.healthy)
-    assert process().get(A, B) == ["text", "text"]
+    one.put(B, "more", 60)
+    assert process().get(A, B) == ["text", "more"], "the next good write tells the rest"
+
+
+def test_r11_away_and_then_full(process: Any, redis_server: RedisServer) -> None:
+    one, two = process(), process()
+    one.put(A, "before", 60)
+    redis_server.pause()
+    one.put(B, "meanwhile", 60)
+    redis_server.go_on()
+    redis_server.client.config_set("maxmemory", "1")
+    give_up = time.monotonic() + 5
+    two.get(A)
+    while one._server._away:
+        assert time.monotonic() < give_up
+        one.get(A)
+    assert one.get(A, B) == ["before", "meanwhile"]
 
 
 def test_one_request_at_a_time_tries_a_redis_that_hangs(

@@ -60,7 +60,8 @@ def test_c14_what_no_browser_would_bring_back_is_not_written() -> None:
         ("n=a", ("a",), ("n",)),
         ("n", ("",), ("n",)),
         (" n=a ;\tn=b", ("a", "b"), ("n",)),
-        ("n=a;n=b;n=c", ("a", "c"), ("n",)),
+        ("n=a;n=b;n=c", ("a", "b", "c"), ("n",)),
+        ("n=a;n=b;n=c;n=d;n=e;n=f;n=g", ("a", "b", "c", "d", "g"), ("n",)),
         ("n.0=a; n.1=b", ("a", "ab"), ("n.0", "n.1")),
         ("n.1=b; n.0=a", ("a", "ab"), ("n.1", "n.0")),
         ("n.1=b", (), ("n.1",)),
@@ -79,14 +80,15 @@ def test_c8_c13_what_may_be_a_token(
 @given(st.text())
 def test_c1_any_header(text: str) -> None:
     presented = COOKIE.read(text + "; n=" + text)
-    assert len(presented.candidates) <= 2 + 2 * MAX_CHUNKS
+    assert len(presented.candidates) <= 5 + 2 * MAX_CHUNKS
 
 
 def test_c8_sixty_chunks_are_no_more_work_than_three() -> None:
     many = "; ".join(f"n.{index}=x" for index in range(60))
     presented = COOKIE.read(many)
     assert presented.candidates == ("x", "xx", "xxx")
-    assert len(presented.names) == 60
+    assert len(presented.names) == 10, "what is cleared must fit into a proxy's buffer"
+    assert "x" not in repr(presented)
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,10 @@ def test_for_no_time_at_all() -> None:
     assert len(memory) == 0
 
 
+def test_secrets_are_in_no_repr() -> None:
+    assert repr(Key("purpose", "secret")) == "Key('purpose')"
+
+
 def test_a_process_alone_is_the_only_one() -> None:
     memory = MemoryShared()
     with memory.lease(A) as lease:

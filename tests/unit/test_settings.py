@@ -197,6 +197,12 @@ def test_development_allows_what_production_does_not() -> None:
     assert settings.verify.jwks == "embedded:"
 
 
+def test_a_password_in_a_url_is_not_shown() -> None:
+    (problem,) = problems(backend__url="https://user:hunter2@auth.example.com")
+    assert "hunter2" not in problem
+    assert "a URL such as" in problem
+
+
 def test_all_problems_are_said_at_once_and_no_secret_is() -> None:
     said = problems(
         {"other.key": "left alone"}, secret="short-secret", refresh__reuse="x", nonsense="1"

@@ -1,0 +1,50 @@
+"""Sessions that were ended before their time."""
+
+from dataclasses import replace
+
+import pytest
+
+from authapp.revocation import CLOCKS_DIFFER, Revocation
+from authapp.session import Session
+from authapp.shared.memory import MemoryShared
+from unit.test_session import NOW, make
+
+
+@pytest.fixture
+def revocation() -> Revocation:
+    return Revocation(MemoryShared(), 100)
+
+
+def began(at: float, sid: str = "another") -> Session:
+    return replace(make(), sid=sid, authenticated_at=at)
+
+
+def test_one_session(revocation: Revocation) -> None:
+    assert not revocation.revoked(make())
+    revocation.revoke(make())
+    assert revocation.revoked(make())
+    assert not revocation.revoked(began(NOW))
+
+
+def test_all_sessions_of_a_user_by_any_clock(revocation: Revocation) -> None:
+    """A session may have begun a moment ago on a machine whose clock is ahead."""
+    revocation.revoke_user(make(), NOW + 10)
+    assert revocation.revoked(began(NOW - 1000))
+    assert revocation.revoked(began(NOW + 10))
+    assert revocation.revoked(began(NOW + 10 + CLOCKS_DIFFER))
+    assert not revocation.revoked(began(NOW + 11 + CLOCKS_DIFFER))
+
+
+def test_whoever_signs_in_after_that_is_signed_in(revocation: Revocation) -> None:
+    revocation.revoke_user(make(), NOW)
+    for now in (NOW - 30, NOW, NOW + 30, NOW + 100):
+        start = revocation.next_start(1, now)
+        assert start >= now
+        assert not revocation.revoked(began(start))
+    assert revocation.next_start(2, NOW) == NOW
+
+
+def test_a_clock_that_goes_back_revokes_no_less(revocation: Revocation) -> None:
+    revocation.revoke_user(make(), NOW + 500)
+    revocation.revoke_user(make(), NOW)
+    assert revocation.revoked(began(NOW + 400))
