@@ -1,7 +1,6 @@
 """The language a person reads: chosen by Accept-Language among the catalogues there are."""
 
 from pyramid.config import Configurator
-from pyramid.i18n import default_locale_negotiator
 from pyramid.request import Request
 from pyramid.response import Response
 
@@ -17,7 +16,8 @@ def negotiate_locale(request: Request) -> str:
     """
     default: str = request.registry.settings["pyramid.default_locale_name"]
     try:
-        explicit = default_locale_negotiator(request)
+        # Not in a form: reading one that nobody asked for takes memory.
+        explicit = request.GET.get("_LOCALE_") or request.cookies.get("_LOCALE_")
     except Exception:  # a request that cannot be read still gets a page that says so
         explicit = None
     if explicit == default or explicit in _LOCALES.values():
