@@ -6,7 +6,9 @@ No event holds a token, a password or a secret in anything that is printed.
 import hashlib
 import json
 import logging
+import re
 import time
+import uuid
 from dataclasses import dataclass, field
 
 from pyramid.config import Configurator
@@ -79,6 +81,7 @@ def write_audit_line(event: "SessionEvent | SignInFailed") -> None:
         "time": round(time.time(), 3),
         "event": type(event).__name__,
         "address": request.remote_addr,
+        "request": request.request_id,
     }
     if isinstance(event, SessionEvent):
         digest = hashlib.sha256(event.session.sid.encode()).hexdigest()[:16]
@@ -91,7 +94,14 @@ def write_audit_line(event: "SessionEvent | SignInFailed") -> None:
     audit.info("%s", json.dumps(line))
 
 
+def request_id(request: Request) -> str:
+    """``request.request_id``: what the proxy calls this request (``X-Request-ID``), or a name."""
+    given: str = request.headers.get("X-Request-ID", "")
+    return given if re.fullmatch("[A-Za-z0-9._-]{1,64}", given) else uuid.uuid4().hex
+
+
 def includeme(config: Configurator) -> None:
     """Subscribe the audit log."""
+    config.add_request_method(request_id, reify=True)
     config.add_subscriber(write_audit_line, SessionEvent)
     config.add_subscriber(write_audit_line, SignInFailed)
