@@ -16,6 +16,7 @@ __all__ = ["includeme", "main"]
 
 def main(global_config: dict[str, str], **settings: Any) -> Any:
     """The site: authapp with a start page and an admin page of its own (``egg:authapp``)."""
+    settings.setdefault("authapp.headers", "all")
     with Configurator(settings=settings) as config:
         config.include("authapp")
         config.include("authapp.views.pages")
@@ -51,6 +52,8 @@ def includeme(config: Configurator) -> None:
     config.include("pyramid_jinja2")
     config.include("authapp.security")
     config.include("authapp.tween")
+    config.include("authapp.cors")
+    config.include("authapp.headers")
     config.include("authapp.events")
     config.include("authapp.i18n")
     config.include("authapp.views")

@@ -59,10 +59,15 @@ class Parts:
 
     def excluded(self, path: str) -> bool:
         """Whether the session is neither renewed nor written on this path."""
-        return any(
-            path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/")
-            for prefix in self.excluded_prefixes
-        )
+        return _below(path, self.excluded_prefixes)
+
+    def for_programs(self, path: str) -> bool:
+        """Whether nobody navigates to this path (``authapp.api_prefixes``)."""
+        return _below(path, self.settings.api_prefixes)
+
+
+def _below(path: str, prefixes: tuple[str, ...]) -> bool:
+    return any(path == prefix or path.startswith(prefix + "/") for prefix in prefixes)
 
 
 def parts_of(request: Request) -> Parts:

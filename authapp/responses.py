@@ -18,9 +18,7 @@ _PROBLEM = "application/problem+json"
 
 def wants_page(request: Request) -> bool:
     """Whether a person navigates here; otherwise a program asks for data."""
-    path = request.environ.get("PATH_INFO", "")
-    prefixes = parts_of(request).settings.api_prefixes
-    if any(path == prefix or path.startswith(prefix + "/") for prefix in prefixes):
+    if parts_of(request).for_programs(request.environ.get("PATH_INFO", "")):
         return False
     if request.headers.get("X-Requested-With", "").lower() == "xmlhttprequest":
         return False
@@ -30,9 +28,20 @@ def wants_page(request: Request) -> bool:
     return bool(offers) and offers[0][0] == "text/html"
 
 
+class _SeeOtherPath(HTTPSeeOther):  # type: ignore[misc]
+    """303 whose ``Location`` stays a path (RFC 9110 section 10.2.2).
+
+    WebOb would put the ``Host`` header in front of it, which is what a visitor has sent.
+    """
+
+    def _abs_headerlist(self, environ: dict[str, Any]) -> list[tuple[str, str]]:
+        headers: list[tuple[str, str]] = self.headerlist
+        return headers
+
+
 def see_other(location: str) -> Response:
     """303 to a path on this site, kept by no cache."""
-    return HTTPSeeOther(location, headers={"Cache-Control": "no-store"})
+    return _SeeOtherPath(location, headers={"Cache-Control": "no-store"})
 
 
 def sign_in_required(request: Request, code: ErrorCode | None) -> Response:

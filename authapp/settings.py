@@ -96,6 +96,7 @@ class Settings:
     api_prefixes: tuple[str, ...]
     refresh_exclude: tuple[str, ...]
     cors_origins: tuple[str, ...]
+    headers: str
     shown: Mapping[str, str] = field(repr=False)
     """Each key that was set, with its text; secrets as ``***``. For introspection."""
 
@@ -167,6 +168,7 @@ class Settings:
             api_prefixes=take("api_prefixes", _paths, ()),
             refresh_exclude=take("refresh.exclude", _paths, ("/static", "/health")),
             cors_origins=take("cors.origins", _origins, ()),
+            headers=take("headers", _one_of({each: each for each in ("own", "all", "off")}), "own"),
             shown=ini_reader.shown,
         )  # fmt: skip
         ini_reader.finish([] if ini_reader.has("backend.url") else [BACKEND_URL_MISSING])

@@ -55,7 +55,9 @@ def logout(request: Request) -> Response:
         session = _newest(parts, session)  # only now: a renewal under way sees the revocation
         _tell_backend(parts, session)
         request.registry.notify(SignedOut(request, session, everywhere))
-    return see_other(request.route_path("login", _query={"reason": SIGNED_OUT}))
+    response = see_other(request.route_path("login", _query={"reason": SIGNED_OUT}))
+    response.headers["Clear-Site-Data"] = '"cache"'  # the back button shows no private page
+    return response
 
 
 def _newest(parts: Parts, session: Session) -> Session:

@@ -307,7 +307,8 @@ def test_events_and_the_audit_log(backend: Served, caplog: pytest.LogCaptureFixt
     with time_machine.travel(time.time() + 901):
         site.get("/account")
         backend.instead[REFRESH] = Response(status=500)
-        site.post("/session", headers={"X-CSRF-Token": site.csrf()}, expect_errors=True)
+        headers = {"X-CSRF-Token": site.csrf(), "X-Request-ID": "of-the-proxy"}
+        site.post("/session", headers=headers, expect_errors=True)
         site.sign_out(everywhere=True)
         copy.get("/account")
     names = [type(event).__name__ for event in heard]
@@ -324,10 +325,12 @@ def test_events_and_the_audit_log(backend: Served, caplog: pytest.LogCaptureFixt
     assert lines[0]["username"] == "bob\r\nforged"
     assert "\n" not in caplog.records[0].message
     assert lines[1]["user"] == "2"
+    assert len({line["request"] for line in lines}) >= 5
     assert lines[3] | {"time": 0} == {
         "time": 0,
         "event": "RenewalFailed",
         "address": None,
+        "request": "of-the-proxy",
         "user": "2",
         "session": lines[1]["session"],
         "code": "BackendUnavailable",
