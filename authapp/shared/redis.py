@@ -48,6 +48,12 @@ LEASE = 4.0
 
 CONNECTIONS = 32
 
+MARK = b"authapp:mark"
+"""A key with a random value: when that is gone or another, Redis has forgotten everything."""
+
+MARK_LIFE = 86_400
+"""Seconds after which the mark is made again, and what is known told once more."""
+
 _BATCH = 500
 _NONCE = 12
 
@@ -168,6 +174,7 @@ class RedisShared:
         self._rings = [_Ring(secret) for secret in secrets]
         self._own = MemoryShared()
         self._untold: set[Key] = set()
+        self._mark: object = None
         server.on_return = self._tell
 
     def get(self, *keys: Key) -> list[str | None]:
@@ -176,9 +183,11 @@ class RedisShared:
         names = [ring.name(key) for key in keys for ring in self._rings]
         try:
             with self._server.asking():
-                sealed = self._redis.mget(names)
+                mark, *sealed = self._redis.mget([MARK, *names])
         except Away:
             return own
+        if mark is None or mark != self._mark:
+            self._meet(mark)
         opened = [
             ring.open(name, value)
             for name, value, ring in zip(names, sealed, self._rings * len(keys), strict=True)
@@ -222,6 +231,7 @@ class RedisShared:
                     self._tell()
         except Away:
             return False
+        self.get()
         return True
 
     def _leased(self, key: Key, held: list[Lock]) -> Iterator[Lease]:
@@ -266,6 +276,19 @@ class RedisShared:
                         milliseconds = max(1, int(seconds * 1000))
                         pipeline.set(name, ring.seal(name, text), px=milliseconds, nx=only_new)
                 pipeline.execute()
+
+    def _meet(self, mark: object) -> None:
+        """Redis is another than before, or empty: emptied or restarted, which nobody is told.
+
+        :param mark: what it has under :data:`MARK`, if anything.
+        """
+        with suppress(Away), self._server.asking():
+            if mark is None:
+                mark = os.urandom(16).hex().encode()
+                if not self._redis.set(MARK, mark, ex=MARK_LIFE, nx=True):
+                    return  # somebody was faster; theirs is met next time
+            self._tell()
+            self._mark = mark
 
     def _tell(self) -> None:
         """Redis is back, perhaps empty: tell it what this process knows."""

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import redis
 
+from authapp.shared.redis import MARK
+
 PROGRAM = shutil.which("redis-server")
 
 
@@ -40,6 +42,10 @@ class RedisServer:
                 return
             except redis.ConnectionError:
                 assert time.monotonic() < give_up
+
+    def keys(self) -> list[bytes]:
+        """What is kept in it, without the mark that tells whether it has forgotten all."""
+        return [key for key in self.client.scan_iter(count=1000) if key != MARK]
 
     def stop(self) -> None:
         assert self._process

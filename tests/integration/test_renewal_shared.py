@@ -175,6 +175,25 @@ def test_sign_out_everywhere_is_known_to_the_other(sites: list[Site]) -> None:
         assert site.get("/session").json["error"] == "SessionRevoked"
 
 
+@pytest.mark.parametrize("how", ["flush", "restart"])
+def test_sign_out_is_known_to_the_other_after_redis_has_forgotten_it(
+    sites: list[Site], redis_server: RedisServer, how: str
+) -> None:
+    held = sites[0].cookie_header()
+    sites[0].sign_out()
+    if how == "flush":
+        redis_server.client.flushall()
+    else:
+        redis_server.stop()
+        redis_server.start()
+    # Whoever has signed it out tells it again with the next request, whatever that is for.
+    give_up = time.monotonic() + 5
+    while sites[0].get("/health?deep=1", expect_errors=True).status_int != 200:
+        assert time.monotonic() < give_up
+    answer = Site(wsgi=sites[1].app).get("/session", headers=held)
+    assert answer.json["error"] == "SessionRevoked"
+
+
 def test_without_redis_a_rejection_ends_no_session(
     sites: list[Site], backend: Served, redis_server: RedisServer
 ) -> None:

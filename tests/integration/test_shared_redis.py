@@ -11,7 +11,7 @@ import pytest
 
 from authapp.shared import Key, Lease
 from authapp.shared import redis as shared_redis
-from authapp.shared.redis import RedisShared, connect
+from authapp.shared.redis import MARK, MARK_LIFE, RedisShared, connect
 from backends.redis_server import RedisServer
 
 OLD, NEW = b"an old secret of more than 32 bytes ..", b"a new secret of more than 32 bytes ..."
@@ -44,14 +44,14 @@ def test_what_one_puts_the_others_get(process: Any, redis_server: RedisServer) -
     assert one.get(A, B) == [None, None]
     one.put(A, "text", 60)
     assert two.get(B, A) == [None, "text"]
-    (name,) = redis_server.client.keys()
+    (name,) = redis_server.keys()
     assert 0 < redis_server.client.pttl(name) <= 60_000
     assert one.healthy()
 
 
 def test_r13_redis_shows_neither_keys_nor_values(process: Any, redis_server: RedisServer) -> None:
     process().put(A, "text", 60)
-    (name,) = redis_server.client.keys()
+    (name,) = redis_server.keys()
     assert b"secret" not in name
     assert b"text" not in redis_server.client.get(name)
 
@@ -61,10 +61,10 @@ def test_r13_a_value_under_another_key_does_not_open(
 ) -> None:
     one, two = process(), process()
     one.put(A, "text", 60)
-    (name,) = redis_server.client.keys()
+    (name,) = redis_server.keys()
     value = redis_server.client.get(name)
     one.put(B, "other", 60)
-    (other,) = set(redis_server.client.keys()) - {name}
+    (other,) = set(redis_server.keys()) - {name}
     redis_server.client.set(other, value)
     assert two.get(A, B) == ["text", None]
 
@@ -73,7 +73,7 @@ def test_r13_a_value_under_another_key_does_not_open(
 def test_r11_garbage_under_our_key(process: Any, redis_server: RedisServer, garbage: bytes) -> None:
     one = process()
     one.put(A, "text", 60)
-    (name,) = redis_server.client.keys()
+    (name,) = redis_server.keys()
     redis_server.client.set(name, garbage)
     assert process().get(A) == [None]
     assert one.get(A) == ["text"], "it knows it itself"
@@ -82,7 +82,7 @@ def test_r11_garbage_under_our_key(process: Any, redis_server: RedisServer, garb
 def test_r11_another_type_under_our_key(process: Any, redis_server: RedisServer) -> None:
     one = process()
     one.put(A, "text", 60)
-    (name,) = redis_server.client.keys()
+    (name,) = redis_server.keys()
     redis_server.client.delete(name)
     redis_server.client.lpush(name, "x")
     assert process().get(A) == [None]
@@ -112,7 +112,7 @@ def test_a_lease_is_held_by_one(process: Any, redis_server: RedisServer) -> None
         assert (mine, theirs, other) == (Lease.MINE, Lease.THEIRS, Lease.MINE)
     with two.lease(A) as free:
         assert free is Lease.MINE
-    assert redis_server.client.keys() == []
+    assert redis_server.keys() == []
 
 
 def test_r5_a_lease_does_not_expire_under_a_slow_holder(
@@ -190,6 +190,48 @@ def test_r11_an_empty_redis_is_told_what_was_known(process: Any, redis_server: R
     redis_server.start()
     eventually(one.healthy)
     assert two.get(Key("many", "0"), Key("many", "1199")) == ["x", "x"]
+
+
+@pytest.mark.parametrize("how", ["flush", "restart"])
+def test_r11_a_redis_that_comes_back_empty_is_noticed(
+    process: Any, redis_server: RedisServer, how: str
+) -> None:
+    """Nobody was refused meanwhile: the connections were made again in silence."""
+    one, two = process(), process()
+    one.put(A, "text", 60)
+    assert two.get(A) == ["text"]
+    if how == "flush":
+        redis_server.client.flushall()
+    else:
+        redis_server.stop()
+        redis_server.start()
+    assert two.get(A) == [None], "two has nothing to tell, and one was not asked yet"
+    eventually(lambda: one.get(A) == ["text"] and two.get(A) == ["text"])
+
+
+def test_r11_a_mark_that_cannot_be_set_hides_nothing(
+    process: Any, redis_server: RedisServer
+) -> None:
+    one, two = process(), process()
+    one.put(A, "text", 60)
+    redis_server.client.delete(MARK)
+    redis_server.client.config_set("maxmemory", "1")
+    assert two.get(A) == ["text"]
+    redis_server.client.config_set("maxmemory", "0")
+    assert two.get(A) == ["text"]
+    assert 0 < redis_server.client.ttl(MARK) <= MARK_LIFE
+
+
+def test_r11_two_that_make_a_mark_at_once_agree_on_one(
+    process: Any, redis_server: RedisServer
+) -> None:
+    one, two = process(), process()
+    one._meet(None)
+    made = redis_server.client.get(MARK)
+    two._meet(None)
+    assert redis_server.client.get(MARK) == made
+    two.get(A)
+    assert two._mark == one._mark == made
 
 
 def test_r11_what_another_has_said_later_is_not_overwritten(
