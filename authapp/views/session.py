@@ -12,6 +12,7 @@ from pyramid.view import view_config
 from authapp.csrf import check_csrf
 from authapp.errors import ErrorCode
 from authapp.parts import parts_of
+from authapp.renewal import Unavailable
 from authapp.responses import problem, retry_after, sign_in_problem
 from authapp.state import State
 from authapp.tween import settle
@@ -53,8 +54,9 @@ def renew(request: Request) -> dict[str, Any] | Response:
     if before is not None:
         check_csrf(request)
         if state.usable and before is state.opened:
-            settle(request, state, parts_of(request).renewal.renew(before, wait=True))
-            if state.session is before:  # it still holds, but that is not what was asked for
+            outcome = parts_of(request).renewal.renew(before, wait=True)
+            settle(request, state, outcome)
+            if isinstance(outcome, Unavailable):  # it may still hold; that was not the question
                 return _unavailable(request)
     if state.error is ErrorCode.BACKEND_UNAVAILABLE:
         return _unavailable(request)
