@@ -13,6 +13,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from authapp.parts import Parts, parts_of
+from authapp.responses import vary_by
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 REQUEST_HEADERS = "Accept, Content-Type, X-CSRF-Token, X-Requested-With"
@@ -45,7 +46,7 @@ def cors_tween_factory(
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Allow-Credentials"] = "true"
             response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
-        response.vary = (*(response.vary or ()), "Origin")
+        vary_by(response, "Origin")
         return response
 
     return cors_tween

@@ -4,6 +4,8 @@ from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response
 
+from authapp.responses import vary_by
+
 _LOCALES = {"en": "en", "zh": "zh_Hans"}
 """Language tags offered to the browser (RFC 4647 lookup) and the catalogues they stand for."""
 
@@ -30,8 +32,7 @@ def negotiate_locale(request: Request) -> str:
 
 def _vary(request: Request, response: Response) -> None:
     """Another reader of this address may get another language."""
-    if "Accept-Language" not in (response.vary or ()):
-        response.vary = (*(response.vary or ()), "Accept-Language")
+    vary_by(response, "Accept-Language")
 
 
 def includeme(config: Configurator) -> None:

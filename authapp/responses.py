@@ -107,6 +107,12 @@ def failure(
     return response
 
 
+def vary_by(response: Response, header: str) -> None:
+    """Tell caches that another value of a request header may get another answer."""
+    if header not in (response.vary or ()):
+        response.vary = (*(response.vary or ()), header)
+
+
 def retry_after(seconds: float) -> str:
     """The value of a ``Retry-After`` header (RFC 9110 section 10.2.3)."""
     return str(max(1, math.ceil(seconds)))

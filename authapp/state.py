@@ -17,6 +17,7 @@ from pyramid.response import Response
 from authapp.cookies import Presented, SessionTooLarge
 from authapp.errors import ErrorCode
 from authapp.parts import Parts, parts_of
+from authapp.responses import vary_by
 from authapp.sealing import CannotOpen
 from authapp.session import Identity, Phase, Session, Validity
 
@@ -160,5 +161,4 @@ def _keep_private(request: Request, response: Response) -> None:
     """Somebody looked who is signed in: for others the answer may be another."""
     if request.authapp.identity is not None and "Cache-Control" not in response.headers:
         response.headers["Cache-Control"] = "private, no-store"
-    if "Cookie" not in (response.vary or ()):
-        response.vary = (*(response.vary or ()), "Cookie")
+    vary_by(response, "Cookie")
