@@ -1,7 +1,10 @@
 """The site as tests use it: WebTest around the real application."""
 
+from collections.abc import Callable
 from typing import Any
 
+from pyramid.config import Configurator
+from pyramid.request import Request
 from webtest import TestApp, TestResponse
 
 import authapp
@@ -20,6 +23,22 @@ def settings(backend_url: str, **more: str) -> dict[str, str]:
         "authapp.backend.timeout": "2",
     }
     return ini | {f"authapp.{key.replace('__', '.')}": value for key, value in more.items()}
+
+
+def add_view(config: Configurator, view: Callable[[Request], Any], **options: Any) -> None:
+    """The one page of a stranger's application, at ``/view``."""
+    config.add_route("view", "/view")
+    config.add_view(view, route_name="view", renderer="json", **options)
+
+
+def application(
+    url: str, more: Callable[[Configurator], None] = lambda config: None, **keys: str
+) -> "Site":
+    """An application of a stranger's that includes authapp, with whatever ``more`` adds."""
+    with Configurator(settings=settings(url, **keys)) as config:
+        config.include("authapp")
+        more(config)
+        return Site(wsgi=config.make_wsgi_app())
 
 
 class Site(TestApp):

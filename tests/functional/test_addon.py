@@ -35,22 +35,7 @@ from authapp.events import (
 )
 from authapp.session import TokenPair
 from backends import REFRESH, Served
-from site_under_test import COOKIE, SECRET, Site, settings
-
-
-def application(
-    url: str, more: Callable[[Configurator], None] = lambda config: None, **keys: str
-) -> Site:
-    """An application of a stranger's, with whatever ``more`` adds to it."""
-    with Configurator(settings=settings(url, **keys)) as config:
-        config.include("authapp")
-        more(config)
-        return Site(wsgi=config.make_wsgi_app())
-
-
-def add_view(config: Configurator, view: Callable[[Request], Any], **options: Any) -> None:
-    config.add_route("view", "/view")
-    config.add_view(view, route_name="view", renderer="json", **options)
+from site_under_test import COOKIE, SECRET, Site, add_view, application, settings
 
 
 class Root:

@@ -4,7 +4,6 @@ import threading
 from typing import Any
 
 import pytest
-from pyramid.config import Configurator
 from pyramid.httpexceptions import (
     HTTPBadRequest,
     HTTPForbidden,
@@ -17,7 +16,7 @@ from pyramid.response import Response
 from webob import Response as Answer
 
 from backends import REFRESH, Served
-from site_under_test import COOKIE, Site, settings
+from site_under_test import COOKIE, Site, add_view, application, settings
 
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8", "Sec-Fetch-Mode": "navigate"}
 PROBLEM = "application/problem+json"
@@ -89,12 +88,10 @@ def test_a_form_sent_by_a_stranger_leads_back_to_its_page(site: Site) -> None:
     ]:
         answer = site.get("/account", headers={"Referer": referrer}, status=303)
         assert answer.location.endswith("next=%2Faccount")
-        with Configurator(settings=settings("http://127.0.0.1:1")) as config:
-            config.include("authapp")
-            config.add_route("form", "/form")
-            config.add_view(_forbidden, route_name="form", require_csrf=False)
-            form = Site(wsgi=config.make_wsgi_app())
-        answer = form.post("/form", headers={"Referer": referrer}, status=303)
+        form = application(
+            "http://127.0.0.1:1", lambda config: add_view(config, _forbidden, require_csrf=False)
+        )
+        answer = form.post("/view", headers={"Referer": referrer}, status=303)
         assert answer.location.endswith(f"/login?next={target}")
 
 
@@ -116,11 +113,7 @@ def test_a_views_own_errors_have_both_shapes(
     def view(request: Request) -> Response:
         raise error
 
-    with Configurator(settings=settings(backend.url)) as config:
-        config.include("authapp")
-        config.add_route("view", "/view")
-        config.add_view(view, route_name="view")
-        site = Site(wsgi=config.make_wsgi_app())
+    site = application(backend.url, lambda config: add_view(config, view))
     problem = site.get("/view", headers={"Accept": "application/json"}, status=status)
     assert (problem.content_type, problem.json["code"]) == (PROBLEM, code)
     page = site.get("/view", headers=PAGE, status=status if status != 401 else 303)
@@ -143,11 +136,7 @@ def test_what_a_view_answers_in_its_own_words_stays(backend: Served, error: Any)
     def view(request: Request) -> Response:
         raise error
 
-    with Configurator(settings=settings(backend.url)) as config:
-        config.include("authapp")
-        config.add_route("view", "/view")
-        config.add_view(view, route_name="view")
-        site = Site(wsgi=config.make_wsgi_app())
+    site = application(backend.url, lambda config: add_view(config, view))
     for headers in (PAGE, {"Accept": "application/json"}):
         answer = site.get("/view", headers=headers, status=error.status_int)
         if error.headers.get("WWW-Authenticate"):
@@ -157,11 +146,9 @@ def test_what_a_view_answers_in_its_own_words_stays(backend: Served, error: Any)
 
 
 def test_a_bug_in_a_view_is_no_bad_request(backend: Served) -> None:
-    with Configurator(settings=settings(backend.url)) as config:
-        config.include("authapp")
-        config.add_route("view", "/view")
-        config.add_view(lambda request: b"\xff".decode(), route_name="view")
-        site = Site(wsgi=config.make_wsgi_app())
+    site = application(
+        backend.url, lambda config: add_view(config, lambda request: b"\xff".decode())
+    )
     with pytest.raises(UnicodeDecodeError):
         site.get("/view")
 

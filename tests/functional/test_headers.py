@@ -8,20 +8,20 @@ from pyramid.response import Response
 
 from authapp.headers import HEADERS
 from backends import Served
-from site_under_test import Site, settings
+from site_under_test import Site, add_view, application
 
 APP = "https://app.example.com"
 
 
-def included(backend: Served, **more: str) -> Site:
-    with Configurator(settings=settings(backend.url, **more)) as config:
-        config.include("authapp")
-        config.add_route("view", "/view")
+def included(backend: Served, **keys: str) -> Site:
+    own = {"X-Frame-Options": "SAMEORIGIN"}
+
+    def more(config: Configurator) -> None:
+        add_view(config, lambda request: Response("x", headers=own))
         config.add_route("api", "/api/{rest}")
-        own = {"X-Frame-Options": "SAMEORIGIN"}
-        config.add_view(lambda request: Response("x", headers=own), route_name="view")
         config.add_view(lambda request: Response("x"), route_name="api", require_csrf=False)
-        return Site(wsgi=config.make_wsgi_app())
+
+    return application(backend.url, more, **keys)
 
 
 def has_headers(answer: Any) -> bool:

@@ -16,7 +16,7 @@ from pyramid.response import Response
 from webob import Response as Answer
 
 from backends import BLACKLIST, REFRESH, Served
-from site_under_test import COOKIE, Site, settings
+from site_under_test import COOKIE, Site, add_view, application
 
 ACCESS, WINDOW, BUFFER = 900, 604_800, 300
 
@@ -368,11 +368,7 @@ def test_sign_out_wins_over_a_request_under_way(backend: Served) -> None:
 
 def _app(backend: Served, view: Callable[..., Any], **more: str) -> tuple[Site, Site]:
     """A signed-in session in two browsers, in front of an application with one view."""
-    with Configurator(settings=settings(backend.url, **more)) as config:
-        config.include("authapp")
-        config.add_route("view", "/view")
-        config.add_view(view, route_name="view")
-        site = Site(wsgi=config.make_wsgi_app())
+    site = application(backend.url, lambda config: add_view(config, view), **more)
     site.sign_in()
     return site, site.twin()
 
@@ -416,12 +412,11 @@ def test_the_new_cookie_is_on_whatever_response_there_is(
 
 
 def test_a_view_that_fails_loses_no_session(backend: Served) -> None:
-    with Configurator(settings=settings(backend.url)) as config:
-        config.include("authapp")
+    def more(config: Configurator) -> None:
         config.include("authapp.views.errors")
-        config.add_route("view", "/view")
-        config.add_view(_raises, route_name="view")
-        site = Site(wsgi=config.make_wsgi_app())
+        add_view(config, _raises)
+
+    site = application(backend.url, more)
     site.sign_in()
     before = site.token()
     with later(EXPIRED):
@@ -517,6 +512,23 @@ def test_renew_now_while_the_backend_is_down(site: Site, backend: Served) -> Non
             answer = site.post("/session", headers=csrf, status=503)
         assert answer.json["code"] == "BackendUnavailable"
         assert answer.headers["Retry-After"] == "1"
+
+
+def test_renew_now_with_an_access_token_that_cannot_be_read(site: Site, backend: Served) -> None:
+    """The session has another refresh token then, and is not renewed for it."""
+
+    def spoil(request: Any) -> Answer:
+        answer = request.get_response(backend.application)
+        return Answer(json_body={**answer.json_body, "access": "not.a.jwt"})
+
+    site.sign_in()
+    before = site.opened()
+    csrf = {"X-CSRF-Token": site.csrf(), "Accept": "application/json"}
+    backend.instead[REFRESH] = spoil
+    answer = site.post("/session", headers=csrf, status=503)
+    assert answer.json["code"] == "BackendUnavailable"
+    assert site.opened().tokens.refresh != before.tokens.refresh
+    page(site, status=200)
 
 
 def test_renew_now_without_a_session(site: Site) -> None:
