@@ -56,11 +56,15 @@ class Issuer:
 
     :param secret: what the signing key is derived from.
     :param access: seconds an access token lives; ``refresh`` likewise.
+    :param session: seconds after a sign-in at which the last refresh token ends.
     """
 
-    def __init__(self, users: list[User], secret: str, access: int, refresh: int) -> None:
+    def __init__(
+        self, users: list[User], secret: str, access: int, refresh: int, session: int
+    ) -> None:
         self.users = {user.name: user for user in users}
         self._lifetimes = {"access": access, "refresh": refresh}
+        self._session = session
         seed = HKDF(SHA256(), 32, b"", b"authapp issuer").derive(secret.encode())
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
         self._lock = threading.Lock()
@@ -79,7 +83,7 @@ class Issuer:
         expected = user.password if user else secrets.token_hex()
         if not compare_digest(expected.encode(), str(password).encode(errors="replace")):
             return None
-        return self._pair(user, secrets.token_hex(8)) if user else None
+        return self._pair(user, secrets.token_hex(8), int(time.time())) if user else None
 
     def refresh(self, token: object) -> dict[str, str] | None:
         """New tokens for a refresh token that was not spent.
@@ -97,7 +101,8 @@ class Issuer:
                 return None
             self._spent[claims["jti"]] = claims["exp"]
             self._drop_expired()
-        return self._pair(self.users[claims["username"]], claims["chain"])
+        began = claims.get("auth_time", claims["iat"])
+        return self._pair(self.users[claims["username"]], claims["chain"], began)
 
     def blacklist(self, token: object) -> bool:
         """End the chain of a refresh token."""
@@ -118,17 +123,18 @@ class Issuer:
         known = claims.get("username") in self.users
         return claims if known and claims.get("token_type") == kind else None
 
-    def _pair(self, user: User, chain: str) -> dict[str, str]:
-        return {kind: self._token(user, kind, chain) for kind in ("access", "refresh")}
+    def _pair(self, user: User, chain: str, began: int) -> dict[str, str]:
+        return {kind: self._token(user, kind, chain, began) for kind in ("access", "refresh")}
 
-    def _token(self, user: User, kind: str, chain: str) -> str:
+    def _token(self, user: User, kind: str, chain: str, began: int) -> str:
         now = int(time.time())
         claims: dict[str, Any] = {
             "token_type": kind,
             "user_id": user.id,
             "username": user.name,
             "iat": now,
-            "exp": now + self._lifetimes[kind],
+            "exp": min(now + self._lifetimes[kind], began + self._session),
+            "auth_time": began,
             "jti": secrets.token_hex(8),
             "chain": chain,
         }
@@ -214,14 +220,15 @@ def error_view(error: HTTPException, request: Request) -> Any:
 
 
 def main(global_config: dict[str, str], **settings: Any) -> Any:
-    """The WSGI application: ``issuer.users``, ``issuer.secret``, ``issuer.access_lifetime``
-    and ``issuer.refresh_lifetime`` (seconds) are its settings.
+    """The WSGI application: ``issuer.users``, ``issuer.secret``, ``issuer.access_lifetime``,
+    ``issuer.refresh_lifetime`` and ``issuer.session_lifetime`` (seconds) are its settings.
     """
     issuer = Issuer(
         read_users(settings.get("issuer.users", "")),
         settings.get("issuer.secret", "") or secrets.token_hex(),
         int(settings.get("issuer.access_lifetime", 300)),
         int(settings.get("issuer.refresh_lifetime", 604_800)),
+        int(settings.get("issuer.session_lifetime", 10**9)),
     )
     config = Configurator()
     config.add_request_method(lambda request: issuer, "issuer", reify=True)

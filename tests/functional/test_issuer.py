@@ -43,6 +43,17 @@ def test_fields_that_are_missing(issuer: TestApp, body: str) -> None:
     assert answer.json["password"] == ["This field is required."]
 
 
+def test_the_last_refresh_token_ends_with_the_session() -> None:
+    issuer = TestApp(main({}, **ISSUER_SETTINGS, **{"issuer.session_lifetime": "1000"}))
+    with time_machine.travel(0, tick=False) as clock:
+        pair = issuer.post_json(LOGIN, ALICE).json
+        clock.shift(500)
+        pair = issuer.post_json(REFRESH, {"refresh": pair["refresh"]}).json
+        for token in pair.values():
+            claims = jwt.decode(token, options={"verify_signature": False})
+            assert (claims["auth_time"], claims["exp"]) == (0, 1000)
+
+
 def test_rotation_and_reuse(issuer: TestApp) -> None:
     first = issuer.post_json(LOGIN, ALICE).json["refresh"]
     second = issuer.post_json(REFRESH, {"refresh": first}).json["refresh"]
