@@ -52,6 +52,7 @@ def includeme(config: Configurator) -> None:
     config.include("pyramid_jinja2")
     config.include("authapp.security")
     config.include("authapp.tween")
+    config.include("authapp.live")
     config.include("authapp.cors")
     config.include("authapp.headers")
     config.include("authapp.events")

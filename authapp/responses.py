@@ -96,7 +96,8 @@ def failure(
     :param wait: seconds after which to try again.
     """
     if wants_page(request):
-        values = {"status": status, "code": str(code), "sentence": sentence}
+        again = current_page(request) if wait is not None or request.method == "POST" else None
+        values = {"status": status, "code": str(code), "sentence": sentence, "again": again}
         response = render_to_response("authapp:templates/error.jinja2", values, request)
         response.status = status
         response.cache_control = "no-store"

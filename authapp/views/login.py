@@ -136,6 +136,7 @@ def _form(
         "username": username[:MAX_FIELD],
         "notice": notice,
         "known_users": _known_users(request),
+        "waiting": True,
     }
 
 

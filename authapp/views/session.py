@@ -1,6 +1,5 @@
 """The session as JSON, for scripts. Never a token."""
 
-import time
 from typing import Any
 
 from pyramid.csrf import get_csrf_token
@@ -11,6 +10,7 @@ from pyramid.view import view_config
 
 from authapp.csrf import check_csrf
 from authapp.errors import ErrorCode
+from authapp.live import describe
 from authapp.parts import parts_of
 from authapp.renewal import Unavailable
 from authapp.responses import problem, retry_after, sign_in_problem
@@ -24,16 +24,7 @@ from authapp.tween import settle
 def session(request: Request) -> dict[str, Any]:
     """Who is signed in and how long that is valid."""
     request.response.cache_control = "no-store"
-    identity, validity, error = request.identity, request.validity, request.session_error
-    return {
-        "user": identity
-        and {"id": identity.id, "email": identity.email, "roles": list(identity.roles)},
-        "validity": validity
-        and {"valid_until": validity.valid_until, "refresh_until": validity.refresh_until},
-        "error": error and error.value,
-        "now": int(time.time()),
-        "csrf_token": get_csrf_token(request),
-    }
+    return {**describe(request), "csrf_token": get_csrf_token(request)}
 
 
 @view_config(
@@ -44,10 +35,26 @@ def session(request: Request) -> dict[str, Any]:
     require_csrf=False,
 )
 def renew(request: Request) -> dict[str, Any] | Response:
-    """Renew now, unless this very request has just done so.
+    """Renew now."""
+    code = renew_now(request)
+    if code is ErrorCode.BACKEND_UNAVAILABLE:
+        response = problem(request, 503, code, code.sentence)
+        response.headers["Retry-After"] = retry_after(request.authapp.retry_after)
+        return response
+    if request.identity is None:
+        return sign_in_problem(request, code)
+    answer: dict[str, Any] = session(request)
+    return answer
+
+
+def renew_now(request: Request) -> ErrorCode | None:
+    """Renew the session of a request, unless this very request has just done so.
 
     Without a session there is nothing to forge, and the answer says why there is none: the
     token that a script has is that of a session which may have ended a moment ago.
+
+    :returns: why there is no session, or none that was renewed.
+    :raises pyramid.exceptions.BadCSRFToken: as :func:`authapp.csrf.check_csrf`.
     """
     state: State = request.authapp
     before = state.session
@@ -57,17 +64,5 @@ def renew(request: Request) -> dict[str, Any] | Response:
             outcome = parts_of(request).renewal.renew(before, wait=True)
             settle(request, state, outcome)
             if isinstance(outcome, Unavailable):  # it may still hold; that was not the question
-                return _unavailable(request)
-    if state.error is ErrorCode.BACKEND_UNAVAILABLE:
-        return _unavailable(request)
-    if state.identity is None:
-        return sign_in_problem(request, state.error)
-    answer: dict[str, Any] = session(request)
-    return answer
-
-
-def _unavailable(request: Request) -> Response:
-    code = ErrorCode.BACKEND_UNAVAILABLE
-    response = problem(request, 503, code, code.sentence)
-    response.headers["Retry-After"] = retry_after(request.authapp.retry_after)
-    return response
+                return ErrorCode.BACKEND_UNAVAILABLE
+    return state.error

@@ -1,9 +1,13 @@
 """Who gets which answer: pages, problems, JSON, languages; contract section 4."""
 
+import json
 import threading
+import time
 from typing import Any
 
+import jwt
 import pytest
+import time_machine
 from pyramid.httpexceptions import (
     HTTPBadRequest,
     HTTPForbidden,
@@ -15,7 +19,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from webob import Response as Answer
 
-from backends import REFRESH, Served
+from backends import LOGIN, REFRESH, Served
 from site_under_test import COOKIE, Site, add_view, application, settings
 
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8", "Sec-Fetch-Mode": "navigate"}
@@ -153,10 +157,59 @@ def test_a_bug_in_a_view_is_no_bad_request(backend: Served) -> None:
         site.get("/view")
 
 
+def told_to_the_script(answer: Any) -> Any:
+    """What a page tells session.js."""
+    return json.loads(answer.html.find("meta", {"name": "authapp"})["content"])
+
+
+def test_a_page_tells_its_script_what_the_session_is(site: Site) -> None:
+    told = told_to_the_script(site.get("/"))
+    assert (told["url"], told["login"], told["waiting"]) == ("/session", "/login", False)
+    assert told["session"]["user"] is told["session"]["signed_in_at"] is None
+    assert "csrf_token" not in told["session"], "a page for everybody sets no cookie"
+    assert not site.cookies
+    assert told_to_the_script(site.get("/login"))["waiting"]
+    chinese = site.get("/", headers={"Accept-Language": "zh"})
+    assert told_to_the_script(chinese)["texts"]["signIn"] == "登录"
+    site.sign_in()
+    told = told_to_the_script(site.get("/"))
+    assert told["session"] == {**site.get("/session").json, "now": told["session"]["now"]}
+    assert told["session"]["signed_in_at"] == site.opened().authenticated_at
+
+
+def test_a_page_that_waits_for_the_backend_goes_on_by_itself(site: Site, backend: Served) -> None:
+    site.sign_in()
+    backend.instead[REFRESH] = Answer(status=500)
+    with time_machine.travel(time.time() + 901):
+        answer = site.get("/account", status=503)
+        told = told_to_the_script(answer)
+    assert told["waiting"]
+    assert told["session"]["error"] == "BackendUnavailable"
+    assert told["session"]["signed_in_at"] is None
+
+
+def test_claims_are_shown_as_text(backend: Served) -> None:
+    """A5."""
+
+    def hostile(request: Request) -> Answer:
+        answer = request.get_response(backend.application)
+        claims = {"user_id": 1, "exp": int(time.time()) + 900, "<b>": {"ü": ["</script>", None]}}
+        token = jwt.encode(claims, "k" * 32, "HS256")
+        return Answer(json_body={**answer.json_body, "access": token})
+
+    backend.instead[LOGIN] = hostile
+    site = Site(backend.url)
+    site.sign_in()
+    page = site.get("/account")
+    assert "<b>" not in page.text
+    row = page.html.find("code", string="<b>").find_parent("tr")
+    assert row.td.text == '{"ü": ["</script>", null]}'
+
+
 def test_the_session_as_json(site: Site) -> None:
     anonymous = site.get("/session")
     assert anonymous.headers["Cache-Control"] == "no-store"
-    assert set(anonymous.json) == {"user", "validity", "error", "now", "csrf_token"}
+    assert set(anonymous.json) == {"user", "validity", "error", "now", "signed_in_at", "csrf_token"}
     assert anonymous.json["user"] is anonymous.json["validity"] is anonymous.json["error"] is None
     site.sign_in()
     answer = site.get("/session")

@@ -531,6 +531,38 @@ def test_renew_now_with_an_access_token_that_cannot_be_read(site: Site, backend:
     page(site, status=200)
 
 
+def test_renew_now_from_the_account_page(site: Site, backend: Served) -> None:
+    """Where no script does it, the button is a form."""
+    site.sign_in()
+    form = page(site).forms["renew"]
+    before = site.opened()
+    with later(FRESH):
+        answer = form.submit(status=303)
+        assert answer.location == "/account"
+        assert site.opened().validity.valid_until > before.validity.valid_until
+        backend.instead[REFRESH] = Answer(status=500)
+        answer = form.submit(status=503, headers={"Referer": "http://localhost/account"})
+        assert "BackendUnavailable" in answer.text
+        assert '<a class="button" href="/account">Try again</a>' in answer.text
+        page(site, status=200)
+        right, form["csrf_token"] = form["csrf_token"].value, "another"
+        answer = form.submit(status=403, headers={"Referer": "http://localhost/account"})
+        assert '<a class="button" href="/account">Try again</a>' in answer.text
+        form["csrf_token"] = right
+    with later(ENDED + FRESH):
+        assert form.submit(status=303).location == "/login?next=%2F"
+
+
+def test_renew_now_from_the_account_page_when_that_is_rejected(site: Site, backend: Served) -> None:
+    site.sign_in()
+    form = page(site).forms["renew"]
+    backend.instead[REFRESH] = Answer(status=401, json_body={})
+    headers = {"Referer": "http://localhost/account"}
+    answer = form.submit(status=303, headers=headers)
+    assert answer.location == "/login?next=%2Faccount&reason=RefreshTokenRejected"
+    assert cleared(answer)
+
+
 def test_renew_now_without_a_session(site: Site) -> None:
     csrf = {"X-CSRF-Token": site.csrf(), "Accept": "application/json"}
     assert site.post("/session", headers=csrf, status=401).json["code"] == "SignInRequired"

@@ -23,7 +23,8 @@ def test_the_whole_path(site: Site, backend: Served) -> None:
         assert text in account.text
     assert site.opened().tokens.access not in account.text
 
-    signed_out = account.forms[1].submit(status=303)
+    sign_out = [form for form in account.forms.values() if form.action == "/logout"][-1]
+    signed_out = sign_out.submit(status=303)
     assert signed_out.location.endswith("/login?reason=SignedOut")
     assert COOKIE not in site.cookies
     assert "You are signed out." in signed_out.follow().text

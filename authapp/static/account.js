@@ -1,0 +1,65 @@
+/** The account page, alive: what is left counts down, and the bar moves with each renewal. */
+import { session } from "./session.js";
+
+const life = document.getElementById("life");
+const began = Number(life.dataset.began);
+let issued = Number(life.dataset.issued);
+
+const share = (part, whole) => `${Math.max(0, Math.min(100, (100 * part) / whole))}%`;
+
+function set(part, attributes) {
+	for (const [name, value] of Object.entries(attributes)) part.setAttribute(name, value);
+}
+
+function clock(seconds) {
+	const [days, rest] = [Math.floor(seconds / 86400), Math.max(0, Math.floor(seconds)) % 86400];
+	const time = new Date(rest * 1000).toISOString().slice(11, 19);
+	return days > 0 ? `${days} d ${time}` : time;
+}
+
+function draw() {
+	const { validity } = session.session;
+	if (!validity) return;
+	const [now, end] = [session.now(), validity.refresh_until];
+	const at = (seconds) => share(seconds - began, end - began);
+	set(life.querySelector(".access"), {
+		x: at(issued),
+		width: share(validity.valid_until - issued, end - began),
+	});
+	set(life.querySelector(".renewed"), { width: at(issued) });
+	set(life.querySelector(".now"), { x1: at(now), x2: at(now) });
+	set(document.querySelector("#access rect"), {
+		width: share(validity.valid_until - now, validity.valid_until - issued),
+	});
+	for (const mark of life.querySelectorAll(".mark")) {
+		const place = at(Number(mark.dataset.at));
+		set(mark, { x1: place, x2: place });
+	}
+	for (const [id, until] of [["valid-until", validity.valid_until], ["refresh-until", end]]) {
+		const place = document.getElementById(id);
+		const time = place.querySelector("time");
+		time.dataset.seconds = until;
+		time.dateTime = new Date(until * 1000).toISOString();
+		place.querySelector(".left").textContent = clock(until - now);
+	}
+	for (const time of document.querySelectorAll("time")) {
+		const moment = new Date(time.dateTime);
+		const language = document.documentElement.lang;
+		time.textContent = moment.toLocaleString(language, { dateStyle: "medium", timeStyle: "medium" });
+	}
+}
+
+document.addEventListener("authapp:renewed", () => {
+	const mark = document.createElementNS(life.namespaceURI, "line");
+	mark.dataset.at = issued;
+	set(mark, { class: "mark", y2: "100%" });
+	life.append(mark);
+	issued = session.now();
+	draw();
+});
+document.getElementById("renew").addEventListener("submit", (event) => {
+	event.preventDefault();
+	session.renew();
+});
+setInterval(draw, 1000);
+draw();

@@ -1,0 +1,212 @@
+/**
+ * A session that is alive in every tab: renewed in time, ended everywhere at once. Only the
+ * server decides who is signed in. For options, events and an example see docs/pages.md.
+ */
+const TEXTS = {
+	ending: "Your session ends soon. Finish what you are doing, then sign in again.",
+	ended: "Your session has ended. What you typed in this tab is kept: sign in to go on.",
+	signIn: "Sign in",
+	unavailable: "There is no answer right now. Nothing is lost.",
+	other: "Somebody else has signed in in another tab. This page is loaded anew.",
+};
+const DOWN = "BackendUnavailable";
+const memory = sessionStorage; // of this tab only
+const clock = () => Date.now() / 1000;
+
+export function watchSession({ url = "/session", login = "/login", waiting, ...options } = {}) {
+	const texts = { ...TEXTS, ...options.texts };
+	const here = location.pathname + location.search;
+	let session = {};
+	let ahead = 0; // seconds of the server's clock before ours
+	let due; // when to have it renewed
+	let heard = 0; // when the server or another tab was heard
+	let pause = 0; // until when nobody asks
+	let failures = 0;
+	let ended, notice;
+	const now = () => clock() + ahead;
+
+	function say(text) {
+		if ((notice?.textContent ?? "") === text) return;
+		notice?.remove();
+		const properties = { className: "authapp-notice", role: "status", textContent: text };
+		notice = text && show("div", properties);
+	}
+
+	/** What the server says, or a tab that has asked it. */
+	function learn(news) {
+		const { user, validity, signed_in_at } = session;
+		ahead = news.now - clock();
+		heard = clock();
+		if (user && !news.user) return end(news.error);
+		if (!news.user) return (session = { ...session, ...news });
+		const id = String(news.user.id);
+		const same = id === (memory.authappUser ?? id);
+		if ((user || waiting) && !same) return change();
+		if (ended || (waiting && !user)) return location.replace(here);
+		if (!same) delete memory.authappDraft;
+		memory.authappUser = id;
+		session = { ...session, ...news, user: { ...user, ...news.user } };
+		if (!user) restoreForms(here);
+		for (const field of document.getElementsByName("csrf_token")) field.value = session.csrf_token;
+		const { valid_until } = session.validity;
+		if (validity?.valid_until === valid_until) due = now() < due ? due : valid_until;
+		else {
+			due = valid_until - Math.min(30, (valid_until - now()) / 4);
+			if (user) emit("renewed", session);
+		}
+		// Signed in again elsewhere: our forms need the token of that session.
+		if (user && signed_in_at !== session.signed_in_at && !news.csrf_token) ask();
+	}
+
+	/** Ask the server, and tell the other tabs. */
+	async function ask(method = "GET") {
+		pause = clock() + 1;
+		const headers = { Accept: "application/json", "X-CSRF-Token": session.csrf_token };
+		let answer, news;
+		try {
+			answer = await fetch(url, { method, headers, signal: AbortSignal.timeout(15e3) });
+			news = await answer.json();
+		} catch {
+			return down();
+		}
+		if (answer.status === 403 && method === "POST") return ask(); // an earlier session's token
+		if (answer.status === 401) news = { error: news.code, now: now() };
+		else if (!answer.ok || news.error === DOWN) return down(answer);
+		failures = 0;
+		learn(news);
+		tell(news);
+	}
+
+	/** One tab asks, the others hear of it. */
+	function askOnce() {
+		const work = (lock) => lock && ask();
+		navigator.locks ? navigator.locks.request(url, { ifAvailable: true }, work) : ask();
+	}
+
+	function down(answer) {
+		const wait = Math.max(answer?.headers.get("Retry-After") ?? 0, Math.min(60, 2 ** ++failures));
+		pause = clock() + wait * (1 + Math.random() / 4);
+		if (emit("unavailable", { wait })) say(texts.unavailable);
+	}
+
+	function end(code) {
+		if (ended) return;
+		ended = true;
+		code ??= now() < session.validity.refresh_until - 1 ? "SignedOut" : "RefreshTokenExpired";
+		keepForms(here);
+		if (!emit("ended", { code })) return;
+		const href = `${login}?${new URLSearchParams({ next: here, reason: code })}`;
+		if (code === "SignedOut") return location.assign(href);
+		const cover = show("dialog", { className: "authapp-cover", textContent: texts.ended });
+		show("a", { href, textContent: texts.signIn }, cover);
+		cover.onclose = () => cover.showModal(); // Escape does not uncover the page
+		cover.showModal();
+	}
+
+	/** Another user has signed in: what this page shows is not theirs. */
+	function change() {
+		ended = true;
+		delete memory.authappUser;
+		delete memory.authappDraft;
+		say(texts.other);
+		setTimeout(() => location.replace(here), 2e3);
+	}
+
+	function tick() {
+		if (ended || clock() < pause) return;
+		if (!session.user) return failures && !document.hidden && askOnce();
+		const end = session.validity.refresh_until;
+		const asks = (failures || now() >= due) && !document.hidden;
+		const margin = Math.min(120, (end - session.signed_in_at) / 3);
+		if (asks || now() >= end) askOnce();
+		else say(now() >= end - margin ? texts.ending : "");
+	}
+
+	/** Awake, looked at or connected again: ask, but not at every glance. */
+	function wake(event) {
+		if (ended || document.hidden || !(session.user || waiting)) return;
+		if (Math.abs(clock() - heard) < 10 && !event.persisted) return;
+		heard = clock();
+		askOnce();
+	}
+
+	const tell = channel(`authapp:${url}`, learn, ({ user, validity, error, signed_in_at }) => {
+		return { user: user && { id: user.id }, validity, error, signed_in_at, now: now() };
+	});
+	const told = options.session ?? { error: DOWN };
+	if (told.error === DOWN) failures = 1;
+	else {
+		learn(told);
+		const error = new URLSearchParams(location.search).get("reason");
+		if (session.user || (waiting && error && error !== DOWN)) tell({ ...session, error });
+	}
+	tick();
+	setInterval(tick, 1e3);
+	for (const name of ["focus", "online", "pageshow", "visibilitychange"])
+		addEventListener(name, wake);
+
+	return {
+		now,
+		renew: () => ask("POST"),
+		get session() {
+			return session;
+		},
+		/** fetch() with the CSRF token; after a 401 or 503 the server is asked what it means. */
+		async fetch(input, init) {
+			const request = new Request(input, init);
+			const ours = request.url.startsWith(location.origin + "/");
+			if (!session.csrf_token) await ask();
+			if (ours) request.headers.set("X-CSRF-Token", session.csrf_token);
+			const answer = await fetch(request);
+			if (ours && [401, 503].includes(answer.status)) await ask();
+			return answer;
+		},
+	};
+}
+
+const emit = (name, detail) =>
+	document.dispatchEvent(new CustomEvent("authapp:" + name, { detail, cancelable: true }));
+
+const show = (tag, properties, on = document.body) =>
+	on.appendChild(Object.assign(document.createElement(tag), properties));
+
+/** All tabs of this browser: what one tells, the others hear. */
+function channel(name, hear, compose) {
+	if (globalThis.BroadcastChannel) {
+		const tabs = new BroadcastChannel(name);
+		tabs.onmessage = (event) => hear(event.data);
+		return (news) => tabs.postMessage(compose(news));
+	}
+	addEventListener("storage", ({ key, newValue }) => {
+		if (key === name && newValue) hear(JSON.parse(newValue));
+	});
+	return (news) => {
+		localStorage[name] = JSON.stringify(compose(news));
+		delete localStorage[name];
+	};
+}
+
+const fields = () => [...document.querySelectorAll("form :is(input, textarea, select)")];
+const value = ({ type }) => (/checkbox|radio/.test(type) ? "checked" : "value");
+const secret = (field) => /password|hidden|file|code|cc-/.test(field.type + field.autocomplete);
+
+/** Keep what was typed, but no secrets, until the same user is back on this page. */
+function keepForms(page) {
+	const kept = fields().map((field) => (secret(field) ? null : field[value(field)]));
+	memory.authappDraft = JSON.stringify({ page, kept });
+}
+
+function restoreForms(page) {
+	const draft = JSON.parse(memory.authappDraft ?? "{}");
+	if (draft.page !== page) return;
+	delete memory.authappDraft;
+	fields().forEach((field, index) => {
+		if (secret(field) || !(index in draft.kept)) return;
+		field[value(field)] = draft.kept[index];
+		field.dispatchEvent(new Event("input", { bubbles: true }));
+	});
+}
+
+const page = document.querySelector("meta[name=authapp]");
+/** The session of a page made from authapp's layout. */
+export const session = page && watchSession(JSON.parse(page.content));
