@@ -1,0 +1,119 @@
+"""Every page: accessible (axe-core), narrow and wide, light and dark, light in weight."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from served_site import ServedSite
+
+AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()  # npm: axe-core 4, MPL-2.0
+AXE_RUN = """async () => (await axe.run()).violations.flatMap(
+  (each) => each.nodes.map((node) => `${each.id}: ${node.html}`))"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedSite]:
+    changes = {"authapp.login.rate": "2/minute", "pyramid.includes": "letter_pages"}
+    site = ServedSite(tmp_path_factory.mktemp("pages"), changes)
+    yield site
+    site.stop()
+
+
+@pytest.fixture(params=["light", "dark"])
+def page(chromium: Any, site: ServedSite, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A page, which asks no other host and complains of nothing."""
+    window = chromium.new_context(
+        locale="en", color_scheme=request.param, viewport={"width": 320, "height": 640}
+    )
+    page = window.new_page()
+    faults: list[str] = []
+    page.on("console", lambda each: faults.append(each.text) if each.type == "warning" else None)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on(
+        "request",
+        lambda each: None if each.url.startswith(site.url + "/") else faults.append(each.url),
+    )
+    yield page
+    window.close()
+    assert faults == []
+
+
+def look(page: Any) -> None:
+    """Nothing to scroll sideways, at 320 px or wide; and nothing that axe finds."""
+    for width in (320, 1280):
+        page.set_viewport_size({"width": width, "height": 640})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.evaluate(AXE)
+        assert page.evaluate(AXE_RUN) == []
+    page.set_viewport_size({"width": 320, "height": 640})
+
+
+def sign_in(page: Any, name: str, password: str) -> None:
+    page.fill("#username", name)
+    page.fill("#password", password)
+    page.keyboard.press("Enter")
+
+
+def test_pages_for_strangers(site: ServedSite, page: Any) -> None:
+    for path, heading in {
+        "/": "Signed-in sessions for Pyramid",
+        "/login": "Sign in",
+        "/login?reason=RefreshTokenExpired": "Sign in",
+        "/logout": "Sign out",
+        "/nowhere": "There is nothing here. Check the address, or go to the start page.",
+    }.items():
+        page.goto(site.url + path)
+        assert page.locator("h1").inner_text() == heading
+        look(page)
+
+
+def test_pages_for_those_who_are_signed_in(site: ServedSite, page: Any) -> None:
+    page.goto(site.url + "/account")
+    sign_in(page, "alice", "alice-password")
+    page.wait_for_url("**/account")
+    for path, heading in {
+        "/account": "Your account",
+        "/": "Signed-in sessions for Pyramid",
+        "/admin": "Administration",
+        "/form": "A letter",
+        "/logout": "Sign out",
+    }.items():
+        page.goto(site.url + path)
+        assert page.locator("h1").inner_text() == heading
+        look(page)
+
+
+def test_pages_of_failures(site: ServedSite, page: Any) -> None:
+    dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    page.goto(site.url + "/login?next=/admin")
+    sign_in(page, "bob", "bob-password")
+    page.locator("h1", has_text="this is not for you").wait_for()
+    assert "403 Forbidden" in page.locator("main small").inner_text()
+    look(page)
+    page.context.clear_cookies()
+    for status in ("InvalidCredentials", "InvalidCredentials", "TooManyAttempts"):
+        page.goto(site.url + "/login")
+        sign_in(page, f"nobody-{dark}", "wrong")
+        page.locator("#problem", has_text=status).wait_for()
+        look(page)
+
+
+def test_a_page_while_the_backend_is_away(site: ServedSite, page: Any) -> None:
+    page.goto(site.url + "/unavailable")
+    assert page.locator("main small").inner_text() == "503 Unavailable"
+    look(page)
+    assert page.get_by_role("link", name="Try again").get_attribute("href") == "/unavailable"
+
+
+def test_the_sign_in_page_weighs_little(site: ServedSite, chromium: Any) -> None:
+    window = chromium.new_context()
+    page = window.new_page()
+    bodies: list[int] = []
+    page.on("response", lambda each: bodies.append(len(each.body()) if each.ok else 0))
+    page.goto(site.url + "/login", wait_until="networkidle")
+    assert len(bodies) >= 3
+    assert sum(bodies) < 30_000
+    window.close()
+    assert (Path(__file__).parents[2] / "authapp/static/session.js").stat().st_size < 8192

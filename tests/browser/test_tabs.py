@@ -1,0 +1,313 @@
+"""Sessions in several tabs, asleep, offline and at their end: Chromium, ``pserve``, seconds."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from served_site import ServedSite
+
+
+def keep_faults(page: Any, faults: list[str]) -> None:
+    """Note what a page complains of, but for what Chromium says of a server that is away."""
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on(
+        "console",
+        lambda message: (
+            faults.append(message.text)
+            if message.type in ("error", "warning")
+            and "Failed to load resource" not in message.text
+            else None
+        ),
+    )
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., ServedSite]]:
+    sites = []
+
+    def start(access: int, **more: str) -> ServedSite:
+        lives = {"issuer.access_lifetime": str(access)}
+        settings = {f"issuer.{key}": value for key, value in more.items()}
+        settings["pyramid.includes"] = "letter_pages"
+        sites.append(ServedSite(tmp_path, lives | settings))
+        return sites[-1]
+
+    yield start
+    for site in sites:
+        site.stop()
+
+
+@pytest.fixture
+def window(chromium: Any) -> Iterator[Any]:
+    """One browser with many tabs."""
+    window = chromium.new_context(locale="en", viewport={"width": 1000, "height": 700})
+    faults: list[str] = []
+    window.on("page", lambda page: keep_faults(page, faults))
+    yield window
+    window.close()
+    assert faults == []
+
+
+def until(page: Any, expression: str, seconds: float = 15) -> None:
+    """Wait for something to be true in a page, whose policy forbids Playwright's own way."""
+    give_up = time.monotonic() + seconds
+    while not page.evaluate(expression):
+        assert time.monotonic() < give_up, expression
+        page.wait_for_timeout(50)
+
+
+def sign_in(page: Any, site: ServedSite, name: str = "alice", path: str = "/account") -> None:
+    page.goto(f"{site.url}{path}")
+    page.fill("#username", name)
+    page.fill("#password", f"{name}-password")
+    page.keyboard.press("Enter")
+    page.wait_for_url(site.url + path)
+
+
+def tabs(window: Any, site: ServedSite, number: int, path: str = "/account") -> list[Any]:
+    """Tabs of one signed-in user."""
+    pages = [window.new_page() for _ in range(number)]
+    sign_in(pages[0], site, path=path)
+    for page in pages[1:]:
+        page.goto(site.url + path)
+    return pages
+
+
+def valid_until(page: Any) -> int:
+    """Until when access is valid, as the page tells."""
+    return int(page.locator("#valid-until time").get_attribute("data-seconds"))
+
+
+def renew(page: Any) -> None:
+    """Press the button, in a second in which a new token ends later than the old one."""
+    page.wait_for_timeout(1000)
+    page.get_by_role("button", name="Renew now").click()
+
+
+def sign_out(page: Any, how: str = "Sign out") -> None:
+    page.locator("main").get_by_role("button", name=how, exact=True).click()
+    page.wait_for_url("**/login?reason=SignedOut")
+
+
+@pytest.mark.parametrize("how", ["Sign out", "Sign out everywhere"])
+def test_sign_out_takes_all_tabs_along_and_sign_in_brings_them_back(
+    serve: Any, window: Any, how: str
+) -> None:
+    site = serve(300)
+    pages = tabs(window, site, 5)
+    pages[3].goto(site.url + "/?of=tab3")
+    sign_out(pages[0], how)
+    for page in pages[1:]:
+        page.wait_for_url("**/login?next=*reason=SignedOut", timeout=1000)
+        assert "You are signed out." in page.locator("main").inner_text()
+    sign_in(pages[0], site)
+    for page in pages[1:]:
+        page.wait_for_url(site.url + ("/?of=tab3" if page is pages[3] else "/account"))
+
+
+def test_another_user_is_announced_and_the_pages_are_loaded_anew(serve: Any, window: Any) -> None:
+    site = serve(300)
+    first, second, waits = tabs(window, site, 3)
+    window.clear_cookies()  # as if the session had ended
+    sign_in(first, site, "bob")
+    for page in (second, waits):
+        page.locator(".authapp-notice", has_text="Somebody else").wait_for(timeout=1000)
+    for page in (second, waits):
+        page.locator("#name", has_text="bob").wait_for()
+
+
+def test_one_of_five_tabs_renews_and_all_know(serve: Any, window: Any) -> None:
+    site = serve(8)
+    pages = tabs(window, site, 5)
+    asked: list[str] = []
+    window.on("request", lambda request: asked.extend([request.url] * ("/session" in request.url)))
+    before = valid_until(pages[0])
+    for page in pages:
+        page.evaluate("document.addEventListener('authapp:renewed', () => window.heard = true)")
+    for page in pages:
+        until(page, "window.heard")
+        assert valid_until(page) > before
+        assert page.locator("#life .mark").count() == 1
+    assert site.log.count('"SessionRenewed"') == 1
+    assert len(asked) == 1
+
+
+def test_renew_now_stays_on_the_page(serve: Any, window: Any) -> None:
+    site = serve(300)
+    (page,) = tabs(window, site, 1)
+    page.evaluate("window.here = true")
+    renew(page)
+    page.locator("#life .mark").wait_for(state="attached")
+    assert page.evaluate("window.here")
+
+
+def test_the_end_is_announced_and_covers_the_page(serve: Any, window: Any) -> None:
+    site = serve(300, session_lifetime="9")
+    page, other = tabs(window, site, 2)
+    page.evaluate("document.addEventListener('authapp:ended', (e) => window.code = e.detail.code)")
+    notice = page.locator(".authapp-notice[role=status]")
+    notice.wait_for()
+    assert "ends soon" in notice.inner_text()
+    for each in (page, other):
+        each.locator("dialog.authapp-cover[open]").wait_for()
+        each.keyboard.press("Escape")
+        each.keyboard.press("Escape")
+        each.locator("dialog.authapp-cover[open]").wait_for()
+    assert page.evaluate("window.code") == "RefreshTokenExpired"
+    page.get_by_role("link", name="Sign in").last.click()
+    page.wait_for_url("**/login?next=%2Faccount&reason=RefreshTokenExpired")
+    assert "Your session has ended." in page.locator("main").inner_text()
+    sign_in(page, site)
+    other.locator("dialog.authapp-cover").wait_for(state="detached")
+    assert other.locator("#name").inner_text() == "alice"
+
+
+def test_a_half_written_form_is_there_again(serve: Any, window: Any) -> None:
+    site = serve(300, session_lifetime="8")
+    (page,) = tabs(window, site, 1, "/form")
+    form = page.locator("#letter")
+    form.locator("[name=title]").fill('half "written"')
+    form.locator("textarea").fill("two\nlines")
+    form.locator("[type=checkbox]").check()
+    form.locator("select").select_option("b")
+    for secret in ("pin", "card"):
+        form.locator(f"[name={secret}]").fill("4242 4242")
+    page.locator("dialog.authapp-cover[open]").wait_for()
+    assert "4242" not in page.evaluate("JSON.stringify({...sessionStorage})")
+    page.get_by_role("link", name="Sign in").last.click()
+    page.fill("#username", "alice")
+    page.fill("#password", "alice-password")
+    page.keyboard.press("Enter")
+    page.wait_for_url(site.url + "/form")
+    assert form.locator("[name=title]").input_value() == 'half "written"'
+    assert form.locator("textarea").input_value() == "two\nlines"
+    assert form.locator("[type=checkbox]").is_checked()
+    assert form.locator("select").input_value() == "b"
+    assert form.locator("[name=pin]").input_value() == form.locator("[name=card]").input_value()
+    assert form.locator("[name=pin]").input_value() == ""
+    assert page.evaluate("sessionStorage.authappDraft") is None
+
+
+def test_what_one_user_typed_is_not_shown_to_the_next(serve: Any, window: Any) -> None:
+    site = serve(300, session_lifetime="8")
+    (page,) = tabs(window, site, 1, "/form")
+    page.locator("[name=title]").fill("alice's own")
+    page.locator("dialog.authapp-cover[open]").wait_for()
+    sign_in(page, site, "bob", "/form")
+    assert page.locator("[name=title]").input_value() == ""
+    assert "own" not in page.evaluate("JSON.stringify({...sessionStorage})")
+
+
+def test_offline_signs_nobody_out_and_it_goes_on_by_itself(serve: Any, window: Any) -> None:
+    site = serve(6)
+    pages = tabs(window, site, 2)
+    asked: list[str] = []
+    window.on("request", lambda request: asked.extend([request.url] * ("/session" in request.url)))
+    pages[0].evaluate("document.addEventListener('authapp:unavailable', () => window.away = true)")
+    window.set_offline(True)
+    # Whichever tab asks is the one that tells.
+    deadline = time.monotonic() + 15
+    notices = [page.locator(".authapp-notice") for page in pages]
+    while not any(notice.count() for notice in notices):
+        assert time.monotonic() < deadline
+        pages[0].wait_for_timeout(50)
+    assert len(asked) <= 4
+    window.set_offline(False)
+    for page, notice in zip(pages, notices, strict=True):
+        notice.wait_for(state="detached", timeout=15_000)
+        assert page.locator("#name").inner_text() == "alice"
+        assert page.url == site.url + "/account"
+    assert site.log.count('"SessionEnded"') == 0
+
+
+def test_a_server_that_is_away_signs_nobody_out(serve: Any, window: Any) -> None:
+    site = serve(5)
+    (page,) = tabs(window, site, 1)
+    site.stop()
+    page.locator(".authapp-notice", has_text="Nothing is lost").wait_for()
+    site.start()
+    page.locator(".authapp-notice").wait_for(state="detached", timeout=20_000)
+    assert page.url == site.url + "/account"
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_a_wrong_clock_signs_nobody_out(serve: Any, chromium: Any, hours: int) -> None:
+    site = serve(6)
+    window = chromium.new_context(locale="en")
+    window.clock.install(time=time.time() + hours * 3600)
+    (page,) = tabs(window, site, 1)
+    before = valid_until(page)
+    page.clock.run_for(4000)
+    until(page, f"document.querySelector('#valid-until time').dataset.seconds > {before}")
+    assert page.locator("dialog.authapp-cover").count() == 0
+    window.close()
+
+
+def test_after_sleep_one_question_tells(serve: Any, chromium: Any) -> None:
+    site = serve(300)
+    window = chromium.new_context(locale="en")
+    window.clock.install()
+    pages = tabs(window, site, 3)
+    asked: list[str] = []
+    window.on("request", lambda request: asked.extend([request.url] * ("/session" in request.url)))
+    window.clock.fast_forward(8 * 3600 * 1000)  # a night, of which timers saw nothing
+    for _ in range(5):
+        for page in pages:
+            page.evaluate("window.dispatchEvent(new Event('focus'))")
+        pages[0].wait_for_timeout(100)
+    assert len(asked) == 1
+    assert all(page.url == site.url + "/account" for page in pages)
+    window.close()
+
+
+def test_without_broadcast_and_locks_tabs_still_know(serve: Any, window: Any) -> None:
+    site = serve(300)
+    window.add_init_script(
+        "delete globalThis.BroadcastChannel;"
+        "Object.defineProperty(Navigator.prototype, 'locks', { value: undefined })"
+    )
+    first, second = tabs(window, site, 2)
+    renew(first)
+    second.locator("#life .mark").wait_for(state="attached")
+    sign_out(first)
+    second.wait_for_url("**/login?next=*reason=SignedOut", timeout=1000)
+    assert first.evaluate("localStorage.length") == 0
+
+
+def test_an_application_uses_the_module_alone(serve: Any, window: Any) -> None:
+    site = serve(300)
+    (page,) = tabs(window, site, 1)
+    page.goto(site.url + "/alone")
+    until(page, "window.authapp?.session.user")
+    status = "async ([path, method]) => (await authapp.fetch(path, { method })).status"
+    assert page.evaluate(status, ["/form", "POST"]) == 200, "the CSRF token goes along"
+    assert page.evaluate("fetch('/form', { method: 'POST' }).then(a => a.status)") == 403
+    page.evaluate("document.addEventListener('authapp:ended', (e) => e.preventDefault())")
+    page.evaluate("document.addEventListener('authapp:ended', (e) => window.code = e.detail.code)")
+    window.clear_cookies()
+    assert page.evaluate(status, ["/api/me", "GET"]) == 401
+    assert page.evaluate("window.code") == "SignedOut"
+    assert page.url == site.url + "/alone", "the application shows it itself"
+
+
+def test_back_after_sign_out_shows_no_private_page(serve: Any, window: Any) -> None:
+    site = serve(300)
+    (page,) = tabs(window, site, 1)
+    sign_out(page)
+    page.go_back()
+    page.wait_for_url("**/login?*")
+    assert "alice@example.com" not in page.content()
+
+
+def test_a_form_from_before_a_new_sign_in_still_works(serve: Any, window: Any) -> None:
+    site = serve(300)
+    first, second = tabs(window, site, 2, "/form")
+    second.evaluate("window.here = true")
+    first.context.clear_cookies()
+    sign_in(first, site, path="/form")
+    token = first.locator("#letter [name=csrf_token]").get_attribute("value")
+    until(second, f"document.querySelector('#letter [name=csrf_token]').value === '{token}'")
+    assert second.evaluate("window.here"), "without being loaded anew"

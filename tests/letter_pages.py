@@ -1,0 +1,48 @@
+"""Pages of an application, for browser tests (``pyramid.includes``)."""
+
+from typing import Any
+
+from pyramid.config import Configurator
+from pyramid.httpexceptions import HTTPForbidden, HTTPServiceUnavailable
+from pyramid.request import Request
+from pyramid.response import Response
+
+ALONE = """<!doctype html><html lang="en"><title>Alone</title>
+<link rel="icon" href="/authapp-static/icon.svg">
+<script type="module" src="/alone.js"></script>"""
+SCRIPT = """import { watchSession } from "/authapp-static/session.js";
+window.authapp = watchSession();"""
+
+
+def private(request: Request) -> dict[str, Any]:
+    """For those who are signed in."""
+    if request.identity is None:
+        raise HTTPForbidden()
+    return {}
+
+
+def unavailable(request: Request) -> Response:
+    """A page that cannot be made now."""
+    raise HTTPServiceUnavailable()
+
+
+def alone(request: Request) -> Response:
+    """A page that has nothing of authapp's but the module."""
+    return Response(ALONE)
+
+
+def script(request: Request) -> Response:
+    """Its script."""
+    return Response(SCRIPT, content_type="text/javascript")
+
+
+def includeme(config: Configurator) -> None:
+    """Add them."""
+    for name in ("form", "api/me", "unavailable", "alone", "alone.js"):
+        config.add_route(name, f"/{name}")
+    config.include("pyramid_jinja2")
+    config.add_view(private, route_name="form", renderer="letter_pages:letter_pages.jinja2")
+    config.add_view(private, route_name="api/me", renderer="json")
+    config.add_view(unavailable, route_name="unavailable")
+    config.add_view(alone, route_name="alone")
+    config.add_view(script, route_name="alone.js")
