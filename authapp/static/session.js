@@ -22,7 +22,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 	let heard = 0; // when the server or another tab was heard
 	let pause = 0; // until when nobody asks
 	let failures = 0;
-	let ended, notice;
+	let ended, leaving, notice;
 	const now = () => clock() + ahead;
 
 	function say(text) {
@@ -34,6 +34,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 
 	/** What the server says, or a tab that has asked it. */
 	function learn(news) {
+		if (leaving) return;
 		const { user, validity, signed_in_at } = session;
 		ahead = news.now - clock();
 		heard = clock();
@@ -42,7 +43,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		const id = String(news.user.id);
 		const same = id === (memory.authappUser ?? id);
 		if ((user || waiting) && !same) return change();
-		if (ended || (waiting && !user)) return location.replace(here);
+		if (ended || (waiting && !user)) return leave();
 		if (!same) delete memory.authappDraft;
 		memory.authappUser = id;
 		session = { ...session, ...news, user: { ...user, ...news.user } };
@@ -54,7 +55,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 			due = valid_until - Math.min(30, (valid_until - now()) / 4);
 			if (user) emit("renewed", session);
 		}
-		// Signed in again elsewhere: our forms need the token of that session.
+		// Signed in again elsewhere: our forms need that token.
 		if (user && signed_in_at !== session.signed_in_at && !news.csrf_token) ask();
 	}
 
@@ -103,13 +104,18 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		cover.showModal();
 	}
 
-	/** Another user has signed in: what this page shows is not theirs. */
+	function leave() {
+		leaving = true;
+		location.replace(here);
+	}
+
+	/** Another user has signed in. */
 	function change() {
-		ended = true;
+		ended = leaving = true;
 		delete memory.authappUser;
 		delete memory.authappDraft;
 		say(texts.other);
-		setTimeout(() => location.replace(here), 2e3);
+		setTimeout(leave, 2e3);
 	}
 
 	function tick() {
@@ -151,7 +157,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		get session() {
 			return session;
 		},
-		/** fetch() with the CSRF token; after a 401 or 503 the server is asked what it means. */
+		/** fetch() with the CSRF token; after a 401 or 503 the server is asked. */
 		async fetch(input, init) {
 			const request = new Request(input, init);
 			const ours = request.url.startsWith(location.origin + "/");

@@ -145,7 +145,7 @@ def test_renew_now_stays_on_the_page(serve: Any, window: Any) -> None:
 
 
 def test_the_end_is_announced_and_covers_the_page(serve: Any, window: Any) -> None:
-    site = serve(300, session_lifetime="9")
+    site = serve(300, session_lifetime="6")
     page, other = tabs(window, site, 2)
     page.evaluate("document.addEventListener('authapp:ended', (e) => window.code = e.detail.code)")
     notice = page.locator(".authapp-notice[role=status]")
@@ -166,7 +166,7 @@ def test_the_end_is_announced_and_covers_the_page(serve: Any, window: Any) -> No
 
 
 def test_a_half_written_form_is_there_again(serve: Any, window: Any) -> None:
-    site = serve(300, session_lifetime="8")
+    site = serve(300, session_lifetime="6")
     (page,) = tabs(window, site, 1, "/form")
     form = page.locator("#letter")
     form.locator("[name=title]").fill('half "written"')
@@ -192,7 +192,7 @@ def test_a_half_written_form_is_there_again(serve: Any, window: Any) -> None:
 
 
 def test_what_one_user_typed_is_not_shown_to_the_next(serve: Any, window: Any) -> None:
-    site = serve(300, session_lifetime="8")
+    site = serve(300, session_lifetime="6")
     (page,) = tabs(window, site, 1, "/form")
     page.locator("[name=title]").fill("alice's own")
     page.locator("dialog.authapp-cover[open]").wait_for()

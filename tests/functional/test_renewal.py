@@ -550,7 +550,7 @@ def test_renew_now_from_the_account_page(site: Site, backend: Served) -> None:
         assert '<a class="button" href="/account">Try again</a>' in answer.text
         form["csrf_token"] = right
     with later(ENDED + FRESH):
-        assert form.submit(status=303).location == "/login?next=%2F"
+        assert form.submit(status=303).location == "/login?next=%2Faccount"
 
 
 def test_renew_now_from_the_account_page_when_that_is_rejected(site: Site, backend: Served) -> None:
