@@ -70,5 +70,6 @@ setup(
             "main = authapp:main",
             "issuer = authapp.issuer:main",
         ],
+        "paste.server_runner": ["server = authapp.server:serve"],
     },
 )

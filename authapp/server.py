@@ -1,0 +1,63 @@
+"""waitress, which answers what has begun when it is told to stop: ``use = egg:authapp#server``.
+
+waitress itself ends at SIGTERM with whatever it is answering. For an answer to a renewal that
+means a refresh token spent for nothing, and for a person a page that is not there.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from waitress import wasyncore
+from waitress.channel import HTTPChannel
+from waitress.server import BaseWSGIServer, create_server
+
+_TURN = 0.2
+"""Seconds after which the loop looks whether it is to stop."""
+
+
+def serve(
+    app: Callable[..., Any], global_config: dict[str, str], *, drain: str = "30", **options: str
+) -> int:
+    """Serve until SIGTERM or an interrupt, then finish what has begun.
+
+    A server runner of PasteDeploy (``[server:main]``).
+
+    :param drain: the longest that this may take, in seconds.
+    :param options: as waitress takes them.
+    """
+    sockets: dict[int, wasyncore.dispatcher] = {}
+    server = create_server(app, map=sockets, **options)
+    stop = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        server.print_listen("Serving on http://{}:{}")
+        while not stop.is_set():
+            _turn(sockets)
+        _turn(sockets)  # who has knocked is let in
+        for each in list(sockets.values()):
+            if isinstance(each, BaseWSGIServer):
+                wasyncore.dispatcher.close(each)
+        give_up = time.monotonic() + float(drain)
+        while any(map(_busy, list(sockets.values()))) and time.monotonic() < give_up:
+            _turn(sockets)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.task_dispatcher.shutdown()
+        wasyncore.close_all(sockets)
+        signal.signal(signal.SIGTERM, before)
+    return 0
+
+
+def _turn(sockets: dict[int, wasyncore.dispatcher]) -> None:
+    wasyncore.loop(timeout=_TURN, map=sockets, use_poll=True, count=1)
+
+
+def _busy(connection: wasyncore.dispatcher) -> bool:
+    """Whether a request is being read, answered or sent on a connection."""
+    return isinstance(connection, HTTPChannel) and bool(
+        connection.requests or connection.request or connection.total_outbufs_len
+    )

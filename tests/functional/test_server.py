@@ -1,0 +1,119 @@
+"""O3. The server that finishes what has begun."""
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from authapp.server import serve
+
+
+@pytest.fixture(autouse=True)
+def survives() -> Iterator[None]:
+    """A signal that comes when the server has ended is nobody's."""
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def until_stopped(client: Callable[[str], Any], app: Callable[..., Any]) -> Any:
+    """Serve in this thread, which signals go to, while another one is the client."""
+    url, results = f"127.0.0.1:{free_port()}", []
+
+    def run() -> None:
+        try:
+            results.append(client(f"http://{url}/"))
+        finally:
+            terminate()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert serve(app, {}, listen=url) == 0
+    thread.join(10)
+    return results
+
+
+def get(url: str, **options: Any) -> requests.Response:
+    """As soon as it is there."""
+    while True:
+        try:
+            return requests.get(url, timeout=10, **options)
+        except requests.ConnectionError:
+            continue
+
+
+def test_o3_what_has_begun_is_answered_and_nothing_else_is_taken() -> None:
+    refused = threading.Event()
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        """Is told to stop in the middle, and ends when nobody is let in any more."""
+        terminate()
+        host, port = environ["SERVER_NAME"], int(environ["SERVER_PORT"])
+        while True:
+            try:
+                socket.create_connection((host, port), timeout=1).close()
+            except OSError:
+                break
+        refused.set()
+        start_response("200 OK", [])
+        return [b"x" * 1_000_000]
+
+    (answer,) = until_stopped(get, app)
+    assert refused.is_set()
+    assert len(answer.content) == 1_000_000
+
+
+def test_o3_it_waits_no_longer_than_it_is_told() -> None:
+    """For somebody who does not take the answer, say."""
+    ended = threading.Event()
+    size = 8_000_000
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        terminate()
+        start_response("200 OK", [])
+        return [b"x" * size]
+
+    def client(url: str) -> int:
+        answer = get(url, stream=True)
+        ended.wait(10)
+        try:
+            return sum(len(piece) for piece in answer.iter_content(65_536))
+        except requests.RequestException:
+            return 0
+
+    thread = threading.Thread(target=lambda: results.append(client(url)))
+    port, results = free_port(), []
+    url = f"http://127.0.0.1:{port}/"
+    thread.start()
+    serve(app, {}, listen=f"127.0.0.1:{port}", drain="0.1")
+    ended.set()
+    thread.join(10)
+    assert sum(results) < size
+
+
+def test_an_interrupt_ends_it_at_once() -> None:
+    def client(url: str) -> int:
+        status = get(url).status_code
+        os.kill(os.getpid(), signal.SIGINT)
+        return status
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("204 No Content", [])
+        return []
+
+    assert until_stopped(client, app) == [204]
