@@ -1,0 +1,470 @@
+"""One cookie for Pyramid and Next.js: the real next-auth 4 and @auth/core on the other side."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import time_machine
+from pyramid.config import Configurator
+from webob import Response as Answer
+from webtest import TestApp
+
+from authapp.backend.http import HTTPBackend
+from authapp.backend.transport import Session as Transport
+from authapp.backend.wire import PRESETS
+from authapp.cookies import SessionCookie
+from authapp.sealing import Sealer
+from authapp.session import Session, jwt_claims
+from backends import BLACKLIST, LOGIN, REFRESH, Served
+from nextjs_side import NextSide, install, write_scripts
+from site_under_test import Site, settings
+from unit.test_sealing import PEERS
+
+NEW, OLD = "the-new-secret-of-both-sides-0123456789", "the-old-secret-of-both-sides-0123456789"
+FORMATS = {4: "next-auth-4", 5: "authjs-5"}
+NAMES = {
+    (4, False): "next-auth.session-token",
+    (4, True): "__Secure-next-auth.session-token",
+    (5, False): "authjs.session-token",
+    (5, True): "__Secure-authjs.session-token",
+}
+EXPIRED, WEEK = 901, 604_800
+
+later: Callable[[float], Any] = lambda seconds: time_machine.travel(time.time() + seconds)  # noqa: E731
+
+
+@pytest.fixture(scope="session")
+def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_scripts(tmp_path_factory.mktemp("nextjs"), install())
+
+
+@pytest.fixture(scope="module", params=[4, 5], ids=["next-auth-4", "authjs-5"])
+def packages(request: Any, scripts: Path) -> Iterator[NextSide]:
+    """The packages alone, for what is sealed and opened."""
+    side = NextSide(
+        scripts, request.param, SESSION_SECRETS=f"{NEW} {OLD}", AUTH_URL="http://localhost"
+    )
+    yield side
+    side.close()
+
+
+class Both:
+    """A browser, and the two applications that share its cookie."""
+
+    def __init__(self, scripts: Path, version: int, backend: Served, secure: bool, **more: str):
+        self.version, self.backend = version, backend
+        self.name = more.pop("name", NAMES[version, secure])
+        ini = settings(backend.url, secret=NEW, session__format=FORMATS[version],
+                       session__cookie=self.name)  # fmt: skip
+        if secure:
+            ini |= {"authapp.development": "false", "authapp.backend.url": "https://x.example"}
+        with Configurator(settings=ini) as config:
+            config.include("authapp")
+            # Production wants https of its backend; this one is real, and on http.
+            config.set_auth_backend(HTTPBackend(Transport(2), backend.url, PRESETS["simplejwt"]))
+            self.pyramid = Site(wsgi=config.make_wsgi_app())
+        scheme, port = ("https", 443) if secure else ("http", 80)
+        environ = {"HTTP_HOST": f"localhost:{port}", "wsgi.url_scheme": scheme}
+        self.pyramid.extra_environ = environ
+        url = f"{scheme}://localhost"
+        self.side = NextSide(
+            scripts,
+            version,
+            SESSION_SECRETS=NEW,
+            SESSION_COOKIE=self.name,
+            BACKEND_URL=backend.url,
+            NEXTAUTH_URL=url,
+            AUTH_URL=url,
+            **more,
+        )
+        self.nextjs = TestApp(self.side, cookiejar=self.pyramid.cookiejar, extra_environ=environ)
+
+    def cookies(self) -> dict[str, str]:
+        """The session's cookie in the browser, or its chunks."""
+        found = {cookie.name: cookie.value or "" for cookie in self.pyramid.cookiejar}
+        return {name: found[name] for name in sorted(found) if name.startswith(self.name)}
+
+    def header(self) -> str:
+        return "; ".join(f"{name}={value}" for name, value in self.cookies().items())
+
+    def claims(self) -> Any:
+        """What the browser holds, as the real package opens it."""
+        return self.side.ask("getToken", cookie=self.header(), cookieName=self.name, secret=NEW)
+
+    def seal(self, claims: dict[str, Any]) -> None:
+        """Put a session into the browser that the real package has sealed."""
+        token = self.side.ask("encode", token=claims, secret=NEW, maxAge=WEEK, **self.salt())
+        answer = Answer("", headers={"Set-Cookie": f"{self.name}={token}; Path=/"})
+        jar, environ = self.pyramid.cookiejar, self.pyramid.extra_environ
+        TestApp(answer, cookiejar=jar, extra_environ=environ).get("/")
+
+    def salt(self) -> dict[str, str]:
+        return {"salt": self.name} if self.version == 5 else {}
+
+    def next_session(self) -> Any:
+        """What a page of the Next.js side sees; this runs its ``jwt`` callback."""
+        return self.nextjs.get("/api/auth/session").json
+
+    def next_sign_in(self, name: str = "alice") -> None:
+        token = self.nextjs.get("/api/auth/csrf").json["csrfToken"]
+        fields = {"csrfToken": token, "username": name, "password": f"{name}-password"}
+        self.nextjs.post("/api/auth/callback/credentials", fields, status=302)
+
+    def next_sign_out(self) -> None:
+        token = self.nextjs.get("/api/auth/csrf").json["csrfToken"]
+        self.nextjs.post("/api/auth/signout", {"csrfToken": token}, status=302)
+
+    def account(self, **options: Any) -> Any:
+        headers = {"Accept": "text/html", **options.pop("headers", {})}
+        return self.pyramid.get("/account", headers=headers, **options)
+
+    def session(self, held: str = "") -> Any:
+        """What Pyramid says of the browser's session, or of a copy of a cookie."""
+        if not held:
+            return self.pyramid.get("/session").json
+        other = TestApp(self.pyramid.app, extra_environ=self.pyramid.extra_environ)
+        return other.get("/session", headers={"Cookie": held}).json
+
+
+@pytest.fixture(params=[4, 5], ids=["next-auth-4", "authjs-5"])
+def both_with(request: Any, scripts: Path, backend: Served) -> Iterator[Callable[..., Both]]:
+    made: list[Both] = []
+
+    def make(secure: bool = False, **more: str) -> Both:
+        made.append(Both(scripts, request.param, backend, secure, **more))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.side.close()
+
+
+@pytest.fixture
+def both(both_with: Callable[..., Both]) -> Both:
+    return both_with()
+
+
+def tokens_of(backend: Served, name: str = "alice") -> dict[str, str]:
+    fields = {"username": name, "password": f"{name}-password"}
+    return requests.post(backend.url + LOGIN, json=fields, timeout=5).json()
+
+
+def made_elsewhere(backend: Served, **more: Any) -> dict[str, Any]:
+    """Claims of a session that another callback than the document's has made."""
+    tokens = tokens_of(backend)
+    until = {
+        "valid_until": jwt_claims(tokens["access"])["exp"],
+        "refresh_until": jwt_claims(tokens["refresh"])["exp"],
+    }
+    data = {"tokens": tokens, "user": {"id": 1, "theme": "dark"}, "validity": until, "cart": [7]}
+    return {"sub": "1", "picture": "p.png", "data": data, **more}
+
+
+# What is sealed on one side is opened on the other.
+
+
+def session_of(extra: int = 0) -> Session:
+    now = int(time.time())
+    return Session.from_claims(
+        {
+            "sub": "1",
+            "iat": now,
+            "exp": now + WEEK,
+            "picture": "kept",
+            "data": {
+                "tokens": {"access": "access", "refresh": "refresh"},
+                "user": {"id": 1},
+                "validity": {"valid_until": now + 900, "refresh_until": now + WEEK},
+                "sid": "sid",
+                "more": "é" + "x" * extra,
+            },
+        }
+    )
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("extra", [0, 6000], ids=["single", "chunked"])
+def test_sealed_here_and_opened_there(packages: NextSide, secure: bool, extra: int) -> None:
+    name = NAMES[packages.version, secure]
+    sealer = Sealer([NEW.encode(), OLD.encode()], FORMATS[packages.version], name)
+    session = session_of(extra)
+    token = sealer.seal(session)
+    salt = {"salt": name} if packages.version == 5 else {}
+    claims = packages.ask("decode", token=token, secret=NEW, **salt)
+    assert {**claims, "jti": ""} == {**session.to_claims(), "jti": ""}
+    written = SessionCookie(name, secure).write(token, WEEK)
+    assert len(written) == (3 if extra else 1)
+    cookie = "; ".join(["theme=dark", *(each.partition(";")[0] for each in reversed(written))])
+    # The names are the packages' own: none is given.
+    assert packages.ask("getToken", cookie=cookie, secureCookie=secure, secret=NEW) == claims
+    assert packages.ask("getToken", cookie=cookie, secureCookie=not secure, secret=NEW) is None
+    assert packages.ask("getToken", cookie=cookie, secureCookie=secure, secret=OLD) is None
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_sealed_there_and_opened_here(packages: NextSide, secure: bool) -> None:
+    name = NAMES[packages.version, secure]
+    sealer = Sealer([NEW.encode(), OLD.encode()], FORMATS[packages.version], name)
+    claims = {**session_of().to_claims(), "a claim of theirs": {"deep": [1, None, "é"]}}
+    salt = {"salt": name} if packages.version == 5 else {}
+    for secret in (NEW, OLD):
+        token = packages.ask("encode", token=claims, secret=secret, maxAge=WEEK, **salt)
+        opened = sealer.open(token)
+        assert opened.sid == "sid"
+        again = packages.ask("decode", token=sealer.seal(opened), secret=NEW, **salt)
+        assert again["a claim of theirs"] == {"deep": [1, None, "é"]}
+        assert again["data"] == claims["data"]
+
+
+def test_several_secrets_there(packages: NextSide) -> None:
+    """@auth/core takes a list; next-auth 4 is told how by the document."""
+    name = NAMES[packages.version, False]
+    secrets = {"secret": [NEW, OLD]} if packages.version == 5 else {}
+    for secret in (NEW, OLD, "another secret, which neither side knows"):
+        token = Sealer([secret.encode()], FORMATS[packages.version], name).seal(session_of())
+        claims = packages.ask("getToken", cookie=f"{name}={token}", **secrets)
+        assert (claims is not None) == (secret in (NEW, OLD))
+
+
+def test_the_known_answers_of_unit_tests_are_the_packages(packages: NextSide) -> None:
+    for each in json.loads(PEERS.read_text()):
+        if each["format"] == FORMATS[packages.version]:
+            salt = {"salt": each["cookie"]} if packages.version == 5 else {}
+            claims = packages.ask("decode", token=each["token"], secret=each["secret"], **salt)
+            assert claims["picture"] == "kept"
+
+
+# A session that was made on the other side is a full session here.
+
+
+def test_made_there_shown_renewed_and_revoked_here(both: Both) -> None:
+    both.seal(made_elsewhere(both.backend, error="RefreshAccessTokenError"))
+    assert "Set-Cookie" not in both.account(status=200).headers
+    assert both.session()["user"]["id"] == 1
+    with later(EXPIRED):
+        assert "alice@example.com" in both.account(status=200)
+        assert both.backend.calls[REFRESH] == 1
+        claims = both.claims()
+        assert "error" not in claims
+        assert claims["picture"] == "p.png"
+        assert claims["data"]["cart"] == [7]
+        assert claims["data"]["user"]["theme"] == "dark"
+        assert claims["data"]["sid"]
+        held = both.header()
+        both.pyramid.sign_out()
+        assert both.cookies() == {}
+        assert both.session(held)["error"] == "SessionRevoked"
+        assert both.backend.calls[BLACKLIST] == 1
+
+
+def test_made_there_and_signed_out_here_before_any_renewal(both: Both) -> None:
+    both.seal(made_elsewhere(both.backend))
+    held = both.header()
+    both.pyramid.sign_out()
+    assert both.session(held)["error"] == "SessionRevoked"
+
+
+def test_made_there_and_ended_by_the_backend(both: Both) -> None:
+    both.seal(made_elsewhere(both.backend))
+    both.backend.instead[REFRESH] = Answer(status=401, json_body={"detail": "no"})
+    with later(EXPIRED):
+        assert "reason=RefreshTokenRejected" in both.account(status=303).location
+    assert both.cookies() == {}
+
+
+# The applications of the document, side by side.
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"secure": True}, {"secure": True, "name": "__Host-authapp.session"}],
+    ids=["http", "https", "authapp's own name"],
+)
+def test_signed_in_on_one_side_is_signed_in_on_both(
+    both_with: Callable[..., Both], options: Any
+) -> None:
+    both = both_with(**options)
+    both.next_sign_in("bob")
+    assert list(both.cookies()) == [both.name]
+    assert "bob@example.com" in both.account(status=200)
+    assert both.session()["user"]["roles"] == ["editor"]
+    both.pyramid.sign_out()
+    assert both.next_session() in ({}, None)
+
+    both.pyramid.sign_in("alice")
+    seen = both.next_session()
+    assert seen["user"]["email"] == "alice@example.com"
+    assert seen["user"]["roles"] == ["admin"]
+    assert "error" not in seen
+    assert "alice@example.com" in both.account(status=200)
+    both.next_sign_out()
+    assert both.cookies() == {}
+    assert both.session()["user"] is None
+    assert both.backend.calls[REFRESH] == 0
+
+
+def test_signed_out_there_its_copies_end_with_the_access_token(both: Both) -> None:
+    both.pyramid.sign_in()
+    held = both.header()
+    both.next_sign_out()
+    assert both.backend.calls[BLACKLIST] == 1
+    assert both.session(held)["user"]["id"] == 1
+    with later(EXPIRED):
+        assert both.session(held)["error"] == "RefreshTokenRejected"
+
+
+def test_signed_out_here_everywhere_reaches_what_began_there(both: Both) -> None:
+    both.next_sign_in()
+    with later(3600):
+        seen = both.next_session()
+        held = both.header()
+        assert seen["user"]["id"] == 1
+        both.pyramid.sign_out(everywhere=True)
+        both.pyramid.reset()
+    with later(3700):
+        # Somebody brings a copy to Next.js, which writes it anew with a new ``iat``.
+        answer = both.nextjs.get("/api/auth/session", headers={"Cookie": held})
+        assert answer.headers["Set-Cookie"].startswith(both.name)
+        assert both.session()["error"] == "SessionRevoked"
+
+
+@pytest.mark.parametrize("extra", [0, 5000], ids=["single", "chunked"])
+def test_a_renewal_by_either_is_accepted_by_the_other(both: Both, extra: int) -> None:
+    both.next_sign_in()
+    claims = both.claims()
+    both.seal({**claims, "more": "x" * extra})
+    if extra:
+        both.next_session()  # writes it in chunks
+        assert list(both.cookies()) == [f"{both.name}.0", f"{both.name}.1"]
+    spent = [claims["data"]["tokens"]["refresh"]]
+    for number, visit in enumerate((both.next_session, both.account, both.next_session), 1):
+        with later(number * EXPIRED):
+            visit()
+            assert both.session()["user"]["id"] == 1
+            assert "error" not in both.next_session()
+            assert both.backend.calls[REFRESH] == number
+            claims = both.claims()
+            spent.append(claims["data"]["tokens"]["refresh"])
+            assert claims["more"] == "x" * extra
+            assert len(both.cookies()) == (2 if extra else 1)
+    assert len(set(spent)) == 4
+    assert claims["data"]["sid"] == both.claims()["data"]["sid"]
+
+
+def test_renewed_here_a_session_that_shrinks_leaves_no_chunk(both: Both) -> None:
+    both.pyramid.sign_in()
+    both.seal({**both.claims(), "more": "x" * 5000})
+    both.next_session()
+    assert len(both.cookies()) == 2
+    both.seal({key: value for key, value in both.claims().items() if key != "more"})
+    for name in list(both.cookies()):
+        if name != both.name:
+            both.pyramid.cookiejar.clear("localhost.local", "/", name)
+    with later(EXPIRED):
+        both.account(status=200)
+        assert list(both.cookies()) == [both.name]
+
+
+def test_the_backend_is_away_for_both(both: Both) -> None:
+    both.next_sign_in()
+    both.backend.instead[REFRESH] = Answer(status=503)
+    with later(EXPIRED):
+        assert both.next_session()["error"] == "BackendUnavailable"
+        both.account(status=503)
+        assert both.cookies()
+    del both.backend.instead[REFRESH]
+    with later(EXPIRED + 5):
+        assert "alice@example.com" in both.account(status=200)
+        assert "error" not in both.next_session()
+
+
+# Who renews: the document's table.
+
+
+def test_pyramid_renews_and_what_nextjs_writes_late_does_no_harm(
+    both_with: Callable[..., Both],
+) -> None:
+    both = both_with(PYRAMID_RENEWS="1")
+    both.next_sign_in()
+    held = both.header()
+    with later(EXPIRED):
+        assert both.next_session()["user"]["id"] == 1
+        assert both.backend.calls[REFRESH] == 0
+        assert both.session()["user"]["id"] == 1
+        new = both.claims()["data"]["tokens"]
+        # It was under way meanwhile.
+        both.nextjs.get("/api/auth/session", headers={"Cookie": held})
+        assert both.claims()["data"]["tokens"] != new
+    with later(EXPIRED + 50):
+        both.account(status=200)
+        assert both.claims()["data"]["tokens"] == new
+        assert both.backend.calls[REFRESH] == 1
+
+
+def spend_once(backend: Served) -> None:
+    """As SimpleJWT: a spent token is refused, and the others of its family live on."""
+    spent: set[str] = set()
+
+    def answer(request: Any) -> Answer | None:
+        token = request.json_body["refresh"]
+        if token in spent:
+            return Answer(status=401, json_body={"code": "token_not_valid"})
+        spent.add(token)
+        return None
+
+    backend.instead[REFRESH] = answer
+
+
+def test_both_spend_one_token_and_nextjs_comes_second(both: Both) -> None:
+    spend_once(both.backend)
+    both.next_sign_in()
+    held = both.header()
+    with later(EXPIRED):
+        both.account(status=200)
+        new = both.claims()["data"]["tokens"]
+        seen = both.nextjs.get("/api/auth/session", headers={"Cookie": held}).json
+        assert seen["error"] == "RefreshTokenRejected"
+        late = both.header()
+    with later(EXPIRED + 50):
+        both.account(status=200)
+        assert both.claims()["data"]["tokens"] == new, "Pyramid has put it right"
+        assert "error" not in both.next_session()
+    with later(EXPIRED + 70):
+        assert both.session(late)["error"] == "RefreshTokenRejected"
+
+
+def test_both_spend_one_token_and_pyramid_comes_second(both: Both) -> None:
+    spend_once(both.backend)
+    both.next_sign_in()
+    held = both.header()
+    with later(EXPIRED):
+        assert "error" not in both.next_session()
+        new = both.header()
+        answer = both.account(headers={"Cookie": held}, status=303)
+        assert "reason=RefreshTokenRejected" in answer.location
+        assert both.cookies() == {}
+        assert both.session(new)["user"]["id"] == 1, "it holds, if its answer comes last"
+
+
+def test_a_backend_that_ends_the_family(both: Both) -> None:
+    """RFC 9700 section 4.14.2, as the embedded issuer."""
+    both.next_sign_in()
+    held = both.header()
+    with later(EXPIRED):
+        both.next_session()
+        new = both.header()
+        both.account(headers={"Cookie": held}, status=303)
+        assert both.session(new)["user"]["id"] == 1
+    with later(2 * EXPIRED):
+        assert both.session(new)["error"] == "RefreshTokenRejected"
+
+
+def test_moved_from_a_callback_that_kept_its_tokens_elsewhere(both: Both) -> None:
+    """What Pyramid does not know is not a session for it, until the callback has moved it."""
+    tokens = tokens_of(both.backend)
+    both.seal({"sub": "1", "accessToken": tokens["access"], "refreshToken": tokens["refresh"]})
+    assert both.session()["error"] == "SessionInvalid"

@@ -1,0 +1,104 @@
+"""The Next.js side of tests: the real packages in a Node.js process, behind a WSGI interface.
+
+The packages come from the npm registry, pinned by ``nextjs/package-lock.json``; what runs on
+them is the JavaScript of ``docs/nextjs.md``.
+"""
+
+import fcntl
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from webob import Request, Response
+
+HERE = Path(__file__).parent / "nextjs"
+DOCUMENT = Path(__file__).parents[1] / "docs" / "nextjs.md"
+NODE, NPM = shutil.which("node"), shutil.which("npm")
+
+
+def install() -> Path:
+    """The packages of the lock file, installed once for all workers of pytest-xdist."""
+    if NODE is None or NPM is None:
+        pytest.skip("Node.js or npm is not installed; see .ci/packages")
+    modules, lock = HERE / "node_modules", HERE / "package-lock.json"
+    mark = modules / ".complete"
+    with lock.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not mark.exists() or mark.read_text() != lock.read_text():
+            subprocess.run([NPM, "ci"], cwd=HERE, check=True)
+            mark.write_text(lock.read_text())
+    return modules
+
+
+def write_scripts(folder: Path, modules: Path) -> Path:
+    """A folder with the code blocks of the document and the script that plays the side."""
+    (folder / "node_modules").symlink_to(modules)
+    shutil.copy(HERE / "side.mjs", folder)
+    (folder / "package.json").write_text('{"type": "module"}')
+    for path, code in re.findall(r"```js\n// (\S+)\n(.*?)```", DOCUMENT.read_text(), re.DOTALL):
+        # Next.js's bundler unwraps the default of a CommonJS module, Node.js does not.
+        code = re.sub(
+            r"import (\w+) from (.*);",
+            r"import { default as c } from \2;\nconst \1 = c.default;",
+            code,
+        )
+        (folder / Path(path).name).write_text(code)
+    return folder
+
+
+class NextSide:
+    """A Next.js application as a WSGI application, and the packages' functions.
+
+    :param version: 4 is next-auth 4, 5 is ``@auth/core``.
+    """
+
+    def __init__(self, folder: Path, version: int, **environ: str) -> None:
+        assert NODE
+        self.version = version
+        self._process = subprocess.Popen(
+            [NODE, "side.mjs"],
+            cwd=folder,
+            env=environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, action: str, **params: Any) -> Any:
+        """What a function of the packages answers, by the clock of this process."""
+        assert self._process.stdin
+        assert self._process.stdout
+        command = {"do": action, "version": self.version, "now": time.time(), **params}
+        print(json.dumps(command), file=self._process.stdin, flush=True)
+        line = self._process.stdout.readline()
+        assert line, "it has ended, and says why above"
+        answer = json.loads(line)
+        assert "error" not in answer, answer["error"]
+        return answer.get("value")
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        request = Request(environ)
+        answer = self.ask(
+            "visit",
+            method=request.method,
+            url=request.url,
+            headers={name.lower(): value for name, value in request.headers.items()},
+            body=request.text,
+        )
+        response = Response(status=answer["status"], text=answer["body"])
+        for name, value in answer["headers"].items():
+            for each in value if isinstance(value, list) else [value]:
+                response.headers.add(name, each)
+        return response(environ, start_response)
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.communicate()
