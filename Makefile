@@ -46,4 +46,5 @@ $(VENV)/installed: setup.py $(LOCK)
 	touch $@
 
 clean:  ## back to a fresh clone
-	rm -rf $(VENV) build dist *.egg-info .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+	  tests/nextjs/node_modules

@@ -25,7 +25,7 @@ NODE, NPM = shutil.which("node"), shutil.which("npm")
 def install() -> Path:
     """The packages of the lock file, installed once for all workers of pytest-xdist."""
     if NODE is None or NPM is None:
-        pytest.skip("Node.js or npm is not installed; see .ci/packages")
+        pytest.skip("Node.js or npm is not installed")
     modules, lock = HERE / "node_modules", HERE / "package-lock.json"
     mark = modules / ".complete"
     with lock.open() as file:
@@ -41,13 +41,13 @@ def write_scripts(folder: Path, modules: Path) -> Path:
     (folder / "node_modules").symlink_to(modules)
     shutil.copy(HERE / "side.mjs", folder)
     (folder / "package.json").write_text('{"type": "module"}')
-    for path, code in re.findall(r"```js\n// (\S+)\n(.*?)```", DOCUMENT.read_text(), re.DOTALL):
+    text = DOCUMENT.read_text()
+    (move,) = re.findall(r"```js\n(if \(token.*?)```", text, re.DOTALL)
+    for path, code in re.findall(r"```js\n// (\S+)\n(.*?)```", text, re.DOTALL):
         # Next.js's bundler unwraps the default of a CommonJS module, Node.js does not.
-        code = re.sub(
-            r"import (\w+) from (.*);",
-            r"import { default as c } from \2;\nconst \1 = c.default;",
-            code,
-        )
+        code = re.sub(r"import (\w+) from (.*);", r"import c from \2;\nconst \1 = c.default;", code)
+        begin = "async function jwt({ token, user }) {\n"
+        code = code.replace(begin, begin + move)
         (folder / Path(path).name).write_text(code)
     return folder
 
