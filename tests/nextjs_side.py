@@ -55,12 +55,15 @@ def write_scripts(folder: Path, modules: Path) -> Path:
 class NextSide:
     """A Next.js application as a WSGI application, and the packages' functions.
 
+    ``environ`` is what its environment has besides what it was started with.
+
     :param version: 4 is next-auth 4, 5 is ``@auth/core``.
     """
 
     def __init__(self, folder: Path, version: int, **environ: str) -> None:
         assert NODE
         self.version = version
+        self.environ: dict[str, str] = {}
         self._process = subprocess.Popen(
             [NODE, "side.mjs"],
             cwd=folder,
@@ -74,7 +77,8 @@ class NextSide:
         """What a function of the packages answers, by the clock of this process."""
         assert self._process.stdin
         assert self._process.stdout
-        command = {"do": action, "version": self.version, "now": time.time(), **params}
+        here = {"version": self.version, "now": time.time(), "environ": self.environ}
+        command = {"do": action, **here, **params}
         print(json.dumps(command), file=self._process.stdin, flush=True)
         line = self._process.stdout.readline()
         assert line, "it has ended, and says why above"

@@ -37,38 +37,52 @@ EXPIRED, WEEK = 901, 604_800
 later: Callable[[float], Any] = lambda seconds: time_machine.travel(time.time() + seconds)  # noqa: E731
 
 
+class Sides(dict[tuple[int, bool, str], NextSide]):
+    """Next.js applications by version, https or not, and cookie name; made when asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __missing__(self, key: tuple[int, bool, str]) -> NextSide:
+        version, secure, name = key
+        url = "https://localhost" if secure else "http://localhost"
+        self[key] = NextSide(
+            self.folder,
+            version,
+            SESSION_SECRETS=f"{NEW} {OLD}",
+            SESSION_COOKIE=name,
+            NEXTAUTH_URL=url,
+            AUTH_URL=url,
+        )
+        return self[key]
+
+
 @pytest.fixture(scope="session")
-def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_scripts(tmp_path_factory.mktemp("nextjs"), install())
+def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sides]:
+    made = Sides(write_scripts(tmp_path_factory.mktemp("nextjs"), install()))
+    yield made
+    for side in made.values():
+        side.close()
 
 
-@pytest.fixture(scope="module", params=[4, 5], ids=["next-auth-4", "authjs-5"])
-def packages(request: Any, scripts: Path) -> Iterator[NextSide]:
+@pytest.fixture(params=FORMATS, ids=FORMATS.values())
+def version(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture
+def packages(sides: Sides, version: int) -> NextSide:
     """The packages alone, for what is sealed and opened."""
-    side = NextSide(
-        scripts, request.param, SESSION_SECRETS=f"{NEW} {OLD}", AUTH_URL="http://localhost"
-    )
-    yield side
-    side.close()
+    return sides[version, False, NAMES[version, False]]
 
 
 class Both:
     """A browser, and the two applications that share its cookie."""
 
-    def __init__(
-        self,
-        scripts: Path,
-        version: int,
-        backend: Served,
-        secure: bool,
-        name: str,
-        environ: dict[str, str],
-        **more: str,
-    ):
-        self.version, self.backend = version, backend
-        self.name = name or NAMES[version, secure]
-        ini = settings(backend.url, secret=NEW, session__format=FORMATS[version],
-                       session__cookie=self.name, **more)  # fmt: skip
+    def __init__(self, side: NextSide, backend: Served, secure: bool, name: str, **more: str):
+        self.side, self.backend, self.name = side, backend, name
+        ini = settings(backend.url, secret=NEW, session__format=FORMATS[side.version],
+                       session__cookie=name, **more)  # fmt: skip
         if secure:
             ini |= {"authapp.development": "false", "authapp.backend.url": "https://x.example"}
         with Configurator(settings=ini) as config:
@@ -79,18 +93,7 @@ class Both:
         scheme, port = ("https", 443) if secure else ("http", 80)
         here = {"HTTP_HOST": f"localhost:{port}", "wsgi.url_scheme": scheme}
         self.pyramid.extra_environ = here
-        url = f"{scheme}://localhost"
-        self.side = NextSide(
-            scripts,
-            version,
-            SESSION_SECRETS=NEW,
-            SESSION_COOKIE=self.name,
-            BACKEND_URL=backend.url,
-            NEXTAUTH_URL=url,
-            AUTH_URL=url,
-            **environ,
-        )
-        self.nextjs = TestApp(self.side, cookiejar=self.pyramid.cookiejar, extra_environ=here)
+        self.nextjs = TestApp(side, cookiejar=self.pyramid.cookiejar, extra_environ=here)
 
     def cookies(self) -> dict[str, str]:
         """The session's cookie in the browser, or its chunks."""
@@ -112,7 +115,7 @@ class Both:
         TestApp(answer, cookiejar=jar, extra_environ=environ).get("/")
 
     def salt(self) -> dict[str, str]:
-        return {"salt": self.name} if self.version == 5 else {}
+        return {"salt": self.name} if self.side.version == 5 else {}
 
     def next_session(self) -> Any:
         """What a page of the Next.js side sees; this runs its ``jwt`` callback."""
@@ -139,18 +142,15 @@ class Both:
         return other.get("/session", headers={"Cookie": held}).json
 
 
-@pytest.fixture(params=[4, 5], ids=["next-auth-4", "authjs-5"])
-def both_with(request: Any, scripts: Path, backend: Served) -> Iterator[Callable[..., Both]]:
-    made: list[Both] = []
-
+@pytest.fixture
+def both_with(sides: Sides, version: int, backend: Served) -> Callable[..., Both]:
     def make(secure: bool = False, name: str = "", renews: str = "", **more: str) -> Both:
-        environ = {"PYRAMID_RENEWS": renews}
-        made.append(Both(scripts, request.param, backend, secure, name, environ, **more))
-        return made[-1]
+        name = name or NAMES[version, secure]
+        side = sides[version, secure, name]
+        side.environ = {"BACKEND_URL": backend.url, "PYRAMID_RENEWS": renews}
+        return Both(side, backend, secure, name, **more)
 
-    yield make
-    for each in made:
-        each.side.close()
+    return make
 
 
 @pytest.fixture

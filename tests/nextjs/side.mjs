@@ -60,7 +60,8 @@ const actions = {
 };
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const { do: action, now, ...params } = JSON.parse(line);
+  const { do: action, now, environ, ...params } = JSON.parse(line);
+  Object.assign(process.env, environ);
   offset = now * 1000 - RealDate.now();
   const answer = await actions[action](params).then(
     (value) => ({ value }),
