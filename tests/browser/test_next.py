@@ -13,7 +13,7 @@ from served_site import ServedSite
 from unit.test_redirects import PAYLOADS
 
 FOLLOW = """(targets) =>
-  Promise.all(targets.map((target) => fetch(`/login?next=${target}`).then((answer) => answer.url)))"""
+  Promise.all(targets.map(async (target) => (await fetch(`/login?next=${target}`)).url))"""
 
 
 def test_s9_the_address_bar_stays_on_the_site(chromium: Any, tmp_path: Path) -> None:

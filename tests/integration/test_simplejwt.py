@@ -4,72 +4,30 @@ Its clock is the real one, so what expires here is waited for: tokens live for t
 where a test needs them to expire, and for minutes elsewhere.
 """
 
-import os
-import secrets
-import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from subprocess import PIPE, Popen
 from typing import Any
 
 import jwt
 import pytest
-import requests
 import time_machine
 from pyramid.config import Configurator
 from pyramid.request import Request
 
 from backends import BLACKLIST, LOGIN, REFRESH
+from backends.simplejwt_server import Django, serve_django
 from site_under_test import COOKIE, Site, settings
 
-SCRIPT = Path(__file__).parent.parent / "backends" / "django_simplejwt.py"
-ME, CONTROL = "/api/me/", "/control/"
+ME = "/api/me/"
 ACCESS, WINDOW, SHORT = 300, 3600, 2
-
-
-class Django:
-    """The process as tests see it."""
-
-    def __init__(self, url: str, key: str) -> None:
-        self.url = url
-        self.key = key
-        self._http = requests.Session()
-        self._http.trust_env = False
-
-    def post(self, path: str, **fields: Any) -> requests.Response:
-        return self._http.post(self.url + path, json=fields, timeout=10)
-
-    def set(self, **orders: Any) -> None:
-        """``access`` and ``refresh`` are lifetimes in seconds, ``active`` says who is."""
-        self.post(CONTROL, **orders).raise_for_status()
-
-    def count(self) -> dict[str, Any]:
-        """Requests by path as ``calls``; ``outstanding`` and ``blacklisted`` refresh tokens."""
-        answer = self._http.get(self.url + CONTROL, timeout=10).json()
-        return answer | {"calls": Counter(answer["calls"])}
-
-    def refuses(self, refresh: str) -> bool:
-        """Whether it refuses a refresh token; if not, that has spent it."""
-        answer = self.post(REFRESH, refresh=refresh)
-        return answer.status_code == 401 and answer.json()["code"] == "token_not_valid"
 
 
 @pytest.fixture(scope="session")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Django]:
-    key = secrets.token_urlsafe(48)
-    environ = {"SIGNING_KEY": key, "ACCESS_LIFETIME": str(ACCESS), "REFRESH_LIFETIME": str(WINDOW)}
-    command = [sys.executable, str(SCRIPT), str(tmp_path_factory.mktemp("django"))]
-    with Popen(command, env=os.environ | environ, stdout=PIPE, text=True) as running:
-        try:
-            line = running.stdout.readline() if running.stdout else ""
-            assert line.startswith("PORT "), "it did not start, and says why above"
-            yield Django(f"http://127.0.0.1:{int(line.split()[1])}", key)
-        finally:
-            running.terminate()
+    with serve_django(tmp_path_factory.mktemp("django"), ACCESS, WINDOW) as django:
+        yield django
 
 
 @pytest.fixture
