@@ -1,0 +1,150 @@
+"""A coverage-guided fuzzer (atheris, libFuzzer) over what comes in from outside.
+
+``PYTHONPATH=tests python -m fuzz TARGET -atheris_runs=100000`` runs one of :data:`TARGETS`;
+what it finds is written to a file ``crash-…``, which can be given as an argument later.
+tests/integration/test_fuzz.py runs each for a fixed number of inputs.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+import atheris
+
+with atheris.instrument_imports(include=["authapp"]):
+    import requests
+    from webob import Request, Response
+
+    from authapp.backend import BackendRejected, BackendUnavailable, Credentials
+    from authapp.backend.claims import TokenReader
+    from authapp.backend.embedded import WSGIAdapter
+    from authapp.backend.http import HTTPBackend
+    from authapp.backend.wire import PRESETS
+    from authapp.cookies import SessionCookie, legible
+    from authapp.sealing import CannotOpen, Sealer
+    from authapp.session import Identity, Session, TokenPair, Validity, jwt_claims
+    from authapp.settings import ClaimNames
+    from authapp.shared.redis import _Ring
+
+NAME = "authapp.session"
+SECRET = b"a secret for the fuzzer that is long enough"
+NOW = 1_790_000_000
+COOKIE = SessionCookie(NAME, secure=False)
+SEALERS = [Sealer([SECRET], name, NAME) for name in ("next-auth-4", "authjs-5")]
+NAMES = ClaimNames(("sub", "id"), ("email",), ("name",), ("roles",), ("scope",))
+RING, KEY = _Ring(SECRET), b"authapp:a key"
+
+
+def _session(access: str = "access") -> Session:
+    tokens, until = TokenPair(access, "refresh"), Validity(4_790_000_900, 4_790_604_800)
+    return Session.start(Identity(1, roles=("admin",)), tokens, until, NOW)
+
+
+SMALL = [sealer.seal(_session()) for sealer in SEALERS]
+LARGE = [sealer.seal(_session("a" * 6000)) for sealer in SEALERS]
+SEALED = RING.seal(KEY, "what is remembered")
+
+
+def _identity(header: str) -> None:
+    """What a cookie header makes of a visitor: nobody, or whom we have sealed."""
+    for number, sealer in enumerate(SEALERS):
+        for candidate in COOKIE.read(legible(header)).candidates:
+            try:
+                sealer.open(candidate)
+            except CannotOpen:
+                continue
+            assert candidate in (SMALL[number], LARGE[number]), "identity from another seal"
+
+
+def cookie_header(data: bytes) -> None:
+    """Any bytes, as WSGI has them (PEP 3333)."""
+    _identity(data.decode("latin-1"))
+
+
+def sealed_token(data: bytes) -> None:
+    """A token of ours with some bytes changed, put in or left out."""
+    provider = atheris.FuzzedDataProvider(data)
+    token = bytearray(SMALL[provider.ConsumeIntInRange(0, 1)].encode())
+    while provider.remaining_bytes() > 3:
+        at = provider.ConsumeIntInRange(0, len(token))
+        token[at : at + provider.ConsumeIntInRange(0, 3)] = provider.ConsumeBytes(2)
+    _identity(f"{NAME}={token.decode('latin-1')}")
+
+
+def chunks(data: bytes) -> None:
+    """Chunks of ours: in any order, of several tokens, cut and numbered anyhow."""
+    provider = atheris.FuzzedDataProvider(data)
+    cookies = []
+    while provider.remaining_bytes() and len(cookies) < 60:
+        token = LARGE[provider.ConsumeIntInRange(0, 1)]
+        cut = provider.ConsumeIntInRange(0, len(token))
+        piece = token[cut : cut + provider.ConsumeIntInRange(0, 4000)]
+        index = provider.PickValueInList(["", ".0", ".1", ".2", ".3", ".01", ".-1", ".9" * 9])
+        cookies.append(f"{NAME}{index}={piece}")
+    _identity("; ".join(cookies))
+
+
+def backend_answer(data: bytes) -> None:
+    """Any status, type and body, and a token made of any claims."""
+    provider = atheris.FuzzedDataProvider(data)
+    status = provider.PickValueInList([200, 200, 200, 201, 204, 301, 400, 401, 403, 429, 500, 503])
+    kind = provider.PickValueInList(["application/json", "text/html", "application/problem+json"])
+    after = provider.PickValueInList(["1", "-1", "9" * 400, "1e9", "nan", "Wed, 21 Oct 2015", ""])
+    body = provider.ConsumeBytes(provider.remaining_bytes())
+
+    def answer(request: Request) -> Response:
+        response = Response(body, status, content_type=kind, charset=None)
+        response.headers["Retry-After"] = after
+        return response
+
+    http = requests.Session()
+    http.mount("http://", WSGIAdapter(_wsgi(answer)))
+    backends = [HTTPBackend(http, "http://backend.invalid", preset) for preset in PRESETS.values()]
+    logins = [partial(backend.login, Credentials("alice", "password")) for backend in backends]
+    refreshes = [partial(backend.refresh, TokenPair("access", "refresh")) for backend in backends]
+    for verb in logins + refreshes:
+        with suppress(BackendRejected, BackendUnavailable):
+            TokenReader(NAMES, None, None, 1000).read(verb(), NOW)
+    jwt_claims(f"a.{body.decode('latin-1')}.c")
+    with suppress(ValueError, RecursionError):  # NotASession is a ValueError
+        Session.from_claims(json.loads(body))
+
+
+def _wsgi(answer: Callable[[Request], Response]) -> Callable[..., object]:
+    return lambda environ, start_response: answer(Request(environ))(environ, start_response)
+
+
+def redis_value(data: bytes) -> None:
+    """Any bytes under our key, or ours with some changed."""
+    assert RING.open(KEY, data) is None or data == SEALED
+    changed = bytes(a ^ b for a, b in zip(SEALED, data.ljust(len(SEALED), b"\0"), strict=False))
+    assert RING.open(KEY, changed) is None or changed == SEALED
+    assert RING.open(b"authapp:another", SEALED) is None
+
+
+TARGETS = {
+    each.__name__: each
+    for each in (cookie_header, sealed_token, chunks, backend_answer, redis_value)
+}
+LIMIT = 1.0
+"""Seconds that no input may take."""
+
+
+def main(arguments: list[str]) -> None:
+    """Fuzz one target; what it finds ends the process."""
+    target = TARGETS[arguments.pop(1)]
+
+    def timed(data: bytes) -> None:
+        began = time.perf_counter()
+        target(data)
+        assert time.perf_counter() - began < LIMIT, "it hangs"
+
+    atheris.Setup(arguments, timed)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main(sys.argv)
