@@ -33,6 +33,8 @@ messages: $(VENV)/installed  ## take new sentences into the catalogues, and comp
 
 screenshots: $(VENV)/installed  ## every page, at two widths, light and dark, in build/screenshots
 	PYTHONPATH=tests $(BIN)/python -m browser.screenshots build/screenshots
+	cp build/screenshots/account-desktop-light.png docs/account.png
+	cp build/screenshots/login-refused-phone-dark.png docs/sign-in.png
 
 lock: $(VENV)/installed  ## pin the newest dependencies; review the difference
 	$(BIN)/pip install -q uv

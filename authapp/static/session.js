@@ -1,6 +1,6 @@
 /**
  * A session that is alive in every tab: renewed in time, ended everywhere at once. Only the
- * server decides who is signed in. For options, events and an example see docs/pages.md.
+ * server decides who is signed in. See docs/pages.md.
  */
 const TEXTS = {
 	ending: "Your session ends soon. Finish what you are doing, then sign in again.",
@@ -71,7 +71,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 			return down();
 		}
 		if (answer.status === 403 && method === "POST") return ask(); // an earlier session's token
-		if (answer.status === 401) news = { error: news.code, now: now() };
+		if (answer.status === 401) news = { error: news.code.replace("SignInRequired", ""), now: now() };
 		else if (!answer.ok || news.error === DOWN) return down(answer);
 		failures = 0;
 		learn(news);
@@ -93,7 +93,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 	function end(code) {
 		if (ended) return;
 		ended = true;
-		code ??= now() < session.validity.refresh_until - 1 ? "SignedOut" : "RefreshTokenExpired";
+		code ||= now() < session.validity.refresh_until - 1 ? "SignedOut" : "RefreshTokenExpired";
 		keepForms(here);
 		if (!emit("ended", { code })) return;
 		const href = `${login}?${new URLSearchParams({ next: here, reason: code })}`;

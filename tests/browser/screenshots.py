@@ -30,15 +30,31 @@ def shoot(page: Page, site: ServedSite, folder: Path, suffix: str) -> None:
     page.fill("#password", "bob-password")
     page.keyboard.press("Enter")
     page.wait_for_url("**/account")
+    page.wait_for_timeout(12_000)  # so that the bar has something to show
+    page.get_by_role("button", name="Renew now").click()
+    page.locator("#life .mark").wait_for(state="attached")
+    page.wait_for_timeout(8_000)
     keep("account")
     for name, path in {
         "home": "/",
         "forbidden": "/admin",
+        "unavailable": "/unavailable",
         "not-found": "/nowhere",
         "logout": "/logout",
     }.items():
         page.goto(site.url + path)
         keep(name)
+    page.goto(site.url + "/form")
+    page.fill("[name=title]", "To whom it may concern")
+    page.context.clear_cookies()
+    page.evaluate("import('/authapp-static/session.js').then((it) => it.session.renew())")
+    page.wait_for_url("**/login?next=%2Fform&reason=SignedOut")
+    page.fill("#username", "bob")
+    page.fill("#password", "bob-password")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/form")
+    keep("form-restored")
+    page.goto(site.url + "/logout")
     page.locator("main").get_by_role("button", name="Sign out", exact=True).click()
     page.wait_for_url("**/login?reason=SignedOut")
     keep("signed-out")
@@ -48,7 +64,8 @@ def main(folder: Path) -> None:
     """Serve the site and take the pictures."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
-        site = ServedSite(Path(temporary))
+        lives = {"issuer.access_lifetime": "40", "issuer.refresh_lifetime": "120"}
+        site = ServedSite(Path(temporary), {**lives, "pyramid.includes": "letter_pages"})
         browser = playwright.chromium.launch(executable_path=PROGRAM, args=FLAGS)
         for width, (across, down) in WIDTHS.items():
             for scheme in ("light", "dark"):

@@ -294,6 +294,16 @@ def test_an_application_uses_the_module_alone(serve: Any, window: Any) -> None:
     assert page.url == site.url + "/alone", "the application shows it itself"
 
 
+def test_a_session_that_is_gone_when_it_is_to_be_renewed_was_signed_out(
+    serve: Any, window: Any
+) -> None:
+    site = serve(300)
+    (page,) = tabs(window, site, 1)
+    window.clear_cookies()
+    page.get_by_role("button", name="Renew now").click()
+    page.wait_for_url("**/login?next=%2Faccount&reason=SignedOut")
+
+
 def test_back_after_sign_out_shows_no_private_page(serve: Any, window: Any) -> None:
     site = serve(300)
     (page,) = tabs(window, site, 1)
