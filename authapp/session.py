@@ -85,7 +85,7 @@ class Session:
     identity: Identity
     tokens: TokenPair
     validity: Validity
-    sid: str
+    sid: str = field(repr=False)
     issued_at: int
     authenticated_at: float
     error: str | None = None

@@ -35,10 +35,10 @@ def session_tween_factory(handler: Handler, registry: Registry) -> Handler:
     """The tween around every request but those to excluded paths."""
 
     def session_tween(request: Request) -> Response:
-        parts, environ = parts_of(request), request.environ
-        if "HTTP_COOKIE" in environ:
-            environ["HTTP_COOKIE"] = legible(environ["HTTP_COOKIE"])
-        if parts.excluded(environ.get("PATH_INFO", "")) or not _readable(request):
+        parts = parts_of(request)
+        if "HTTP_COOKIE" in request.environ:
+            request.environ["HTTP_COOKIE"] = legible(request.environ["HTTP_COOKIE"])
+        if parts.excluded(request.environ.get("PATH_INFO", "")) or not _readable(request):
             return handler(request)
         if (request.content_length or 0) > MAX_FORM and _is_at(request):
             return failure(request, 413, "TooLarge", TOO_LARGE_SENTENCE)
