@@ -33,7 +33,7 @@ from authapp.parts import IParts
 from backends import BLACKLIST, ISSUER_SETTINGS, LOGIN, REFRESH, Served
 from backends.oauth2 import CLIENT_ID, OAuth2
 from backends.redis_server import RedisServer
-from site_under_test import COOKIE, Site, add_view, application
+from site_under_test import COOKIE, Site, add_view, application, settings
 
 PART = 9
 """Characters of a secret that are too many."""
@@ -408,3 +408,22 @@ def test_an_oauth2_server(walk: Walk) -> None:
             walk.get("/account", status=None)
         walk.post("/logout", {"csrf_token": walk.csrf()}, status=303)
         walk.sign_in(503, password="alice-password")
+
+
+def test_the_debug_toolbar(walk: Walk, backend: Served) -> None:
+    """L1. In development it shows the request and the ini file as they are: cookies, the CSRF
+    token, the form with its password, ``authapp.secret``. Of our objects it shows no token.
+    """
+    keys = {"pyramid.includes": "pyramid_debugtoolbar", "debugtoolbar.hosts": "127.0.0.1"}
+    browser = Site(wsgi=authapp.main({}, **(settings(backend.url) | keys)))
+    browser.extra_environ["REMOTE_ADDR"] = "127.0.0.1"
+    browser.sign_in("alice", walk.password)
+    shown = browser.get("/_debug_toolbar/").text
+    for seconds in (0, DUE, 2 * DUE):
+        with later(seconds):
+            browser.get("/account")
+        shown += browser.get("/_debug_toolbar/").text
+    assert "SessionSecurityPolicy" in shown
+    walk.secrets = {text: name for text, name in walk.secrets.items() if "token" in name}
+    assert len(walk.secrets) == 6
+    walk.tell("the toolbar", shown)
