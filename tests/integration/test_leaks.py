@@ -41,7 +41,8 @@ PART = 9
 DUE, EXPIRED, ENDED = 601, 901, 604_801
 PAGE, DATA = {"Accept": "text/html"}, {"Accept": "application/json"}
 
-_CSRF = re.compile(r"""(name="csrf_token" value="|"csrf_token": ")([^"]+)""")
+_QUOTE = '(?:"|&#34;)'  # in a page, JSON stands in an attribute
+_CSRF = re.compile(f"""(name="csrf_token" value="|{_QUOTE}csrf_token{_QUOTE}: {_QUOTE})([^"&]+)""")
 _THEIRS = tuple(f"/site-packages/{each}/" for each in ("requests", "urllib3", "redis", "joserfc"))
 _OURS = str(Path(authapp.__file__).parent)
 
