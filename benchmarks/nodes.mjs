@@ -1,0 +1,24 @@
+// The peers on Node, in a process of their own that times itself.
+// A line of JSON in: {peer, action, number, value}; a line of JSON out:
+// {seconds: of each call, value: what came of the last one}.
+
+import { createInterface } from "node:readline"
+import * as core from "@auth/core/jwt"
+import nextAuth from "next-auth/jwt"
+
+const options = {
+  "next-auth 4": { secret: process.argv[2] },
+  "@auth/core": { secret: process.argv[2], salt: process.argv[3] },
+}
+const jwt = { "next-auth 4": nextAuth, "@auth/core": core }
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { peer, action, number, ...given } = JSON.parse(line)
+  const work = action === "seal" ? jwt[peer].encode : jwt[peer].decode
+  const params = { ...options[peer], token: given.value }
+  let value
+  const began = process.hrtime.bigint()
+  for (let at = 0; at < number; at++) value = await work(params)
+  const seconds = Number(process.hrtime.bigint() - began) / 1e9 / number
+  console.log(JSON.stringify({ seconds, value }))
+}

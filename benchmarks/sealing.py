@@ -1,0 +1,152 @@
+"""Open and seal a session: ours and the peers' codecs, without a request around them."""
+
+import base64
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from fastapi_nextauth_jwt import NextAuthJWTv4
+from itsdangerous import URLSafeTimedSerializer
+from pyramid.session import JSONSerializer, SignedSerializer
+
+from authapp.sealing import Sealer
+from benchmarks.rounds import Target, Turn, measure, microseconds, ratio, spread, table, turn
+from benchmarks.samples import SECRET, claims_of, large, small
+
+TITLE = "Open and seal"
+NAME = "authapp.session"
+ROUNDS = 101
+BARE = "AES-GCM + base64 + JSON"
+OURS = "authapp"
+
+
+class Node:
+    """Node with its peers, as long as a block runs."""
+
+    def __enter__(self) -> "Node":
+        self._process = subprocess.Popen(
+            ["node", Path(__file__).parent / "nodes.mjs", SECRET, NAME],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.communicate()
+
+    def ask(self, peer: str, action: str, value: object, number: int = 1) -> Any:
+        """What came of a peer's work, and how long that took."""
+        question = {"peer": peer, "action": action, "number": number, "value": value}
+        print(json.dumps(question), file=self._process.stdin, flush=True)
+        return json.loads(self._process.stdout.readline())
+
+    def turn(self, peer: str, action: str, value: object) -> Turn:
+        """A turn that times itself over there."""
+        return lambda number: self.ask(peer, action, value, number)["seconds"]
+
+
+class Bare:
+    """The limit: one AEAD call, base64 and JSON, with a key that is ready."""
+
+    def __init__(self) -> None:
+        self._cipher = AESGCM(AESGCM.generate_key(256))
+
+    def seal(self, claims: object) -> bytes:
+        nonce = os.urandom(12)
+        sealed = self._cipher.encrypt(nonce, json.dumps(claims).encode(), None)
+        return base64.urlsafe_b64encode(nonce + sealed)
+
+    def open(self, token: bytes) -> Any:
+        raw = base64.urlsafe_b64decode(token)
+        return json.loads(self._cipher.decrypt(raw[:12], raw[12:], None))
+
+
+def python_peers() -> dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]]:
+    """Name -> (seal, open) of claims that are JSON."""
+    bare, fernet = Bare(), Fernet(Fernet.generate_key())
+    signed = SignedSerializer(SECRET, "pyramid.session.", "sha512", serializer=JSONSerializer())
+    dangerous = URLSafeTimedSerializer(SECRET)
+    return {
+        BARE: (bare.seal, bare.open),
+        "Fernet (encrypted)": (
+            lambda claims: fernet.encrypt(json.dumps(claims).encode()),
+            lambda token: json.loads(fernet.decrypt(token)),
+        ),
+        "itsdangerous (signed)": (dangerous.dumps, dangerous.loads),
+        "SignedCookieSession (signed)": (signed.dumps, signed.loads),
+    }
+
+
+def run(size: str, node: Node) -> tuple[dict[str, Turn], dict[str, Turn]]:
+    """All contenders of one size: those who seal, those who open."""
+    session = {"small": small, "large": large}[size]()
+    claims = claims_of(session)
+    seals: dict[str, Turn] = {}
+    opens: dict[str, Turn] = {}
+    for format_name in ("next-auth-4", "authjs-5"):
+        ours = Sealer([SECRET.encode()], format_name, NAME)
+        token = ours.seal(session)
+        assert ours.open(token).tokens == session.tokens
+        seal, open_ = ours.seal.__wrapped__, ours.open.__wrapped__
+        seals[f"{OURS}, {format_name}"] = turn(lambda seal=seal: seal(session))
+        opens[f"{OURS}, {format_name}, cold"] = turn(lambda o=open_, token=token: o(token))
+        if format_name == "next-auth-4":
+            opens[f"{OURS}, warm"] = turn(lambda o=ours.open, token=token: o(token))
+            fastapi = NextAuthJWTv4(secret=SECRET, cookie_name=NAME)
+            request = SimpleNamespace(method="GET", cookies={NAME: token})
+            assert fastapi(request)["data"] == claims["data"]
+            opens["fastapi-nextauth-jwt"] = turn(lambda: fastapi(request))
+    for name, (seal, open_) in python_peers().items():
+        token = seal(claims)
+        assert open_(token) == claims
+        seals[name] = turn(lambda seal=seal: seal(claims))
+        opens[name] = turn(lambda open_=open_, token=token: open_(token))
+    for name in ("next-auth 4", "@auth/core"):
+        token = node.ask(name, "seal", claims)["value"]
+        assert node.ask(name, "open", token)["value"]["data"] == claims["data"]
+        seals[f"{name} (Node)"] = node.turn(name, "seal", claims)
+        opens[f"{name} (Node)"] = node.turn(name, "open", token)
+    return seals, opens
+
+
+def report() -> tuple[str, list[Target]]:
+    """The tables, and the targets."""
+    text, targets = "", []
+    with Node() as node:
+        for size in ("small", "large"):
+            seals, opens = run(size, node)
+            for action, turns in (("Open", opens), ("Seal", seals)):
+                seconds = measure(turns, ROUNDS)
+                rows = [
+                    [name, microseconds_of(each), spread(each), f"{ratio(each, seconds[BARE]):.2f}"]
+                    for name, each in sorted(seconds.items(), key=lambda item: min(item[1]))
+                ]
+                text += f"\n{action} a {size} session\n\n"
+                text += table(["", "median", "spread", f"over {BARE}"], rows)
+                if action == "Open":
+                    targets += judged(size, seconds)
+    return text, targets
+
+
+def microseconds_of(seconds: list[float]) -> str:
+    return microseconds(sorted(seconds)[len(seconds) // 2])
+
+
+def judged(size: str, seconds: dict[str, list[float]]) -> list[Target]:
+    """What opening must reach."""
+    cold, cbc = (f"{OURS}, {each}, cold" for each in ("next-auth-4", "authjs-5"))
+    rivals = {4: "next-auth 4 (Node)", 5: "@auth/core (Node)"}
+    of = lambda name, other: ratio(seconds[name], seconds[other])  # noqa: E731
+    return [
+        Target(f"open {size}, warm / bare limit", 0.15, of(f"{OURS}, warm", BARE)),
+        Target(f"open {size}, cold / next-auth 4", 1, of(cold, rivals[4])),
+        Target(f"open {size}, cold / @auth/core", 0.1, of(cold, rivals[5])),
+        Target(f"open {size}, cold, both authjs-5 / @auth/core", 0.1, of(cbc, rivals[5])),
+    ]
