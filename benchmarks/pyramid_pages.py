@@ -1,0 +1,86 @@
+"""The page of the benchmarks in Pyramid: without sign-in, with authapp, with its peers."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pyramid.authentication import AuthTktCookieHelper, SessionAuthenticationHelper
+from pyramid.authorization import (
+    ACLAuthorizationPolicy,
+    ACLHelper,
+    Allow,
+    Authenticated,
+    Everyone,
+)
+from pyramid.config import Configurator
+from pyramid.interfaces import ISecurityPolicy
+from pyramid.request import Request, RequestLocalCache
+from pyramid.session import SignedCookieSessionFactory
+from zope.interface import implementer
+
+from benchmarks.samples import SECRET
+
+TEMPLATES = Path(__file__).parent / "templates"
+VALUES = {"title": "Orders", "items": ["bread", "butter", "milk", "tea", "salt"]}
+
+Include = Callable[[Configurator], None]
+
+
+class Root:
+    """Whose page it is: that of those who are signed in."""
+
+    __acl__ = [(Allow, Authenticated, "read")]
+
+    def __init__(self, request: Request) -> None:
+        pass
+
+
+def page(request: Request) -> dict[str, Any]:
+    return {**VALUES, "name": request.authenticated_userid or "nobody"}
+
+
+def pyramid_page(include: Include = lambda config: None, **settings: str) -> Any:
+    """An application with this one page, and whatever ``include`` adds to it."""
+    with Configurator(settings=settings, root_factory=Root) as config:
+        config.include("pyramid_jinja2")
+        config.add_jinja2_search_path(str(TEMPLATES))
+        include(config)
+        config.add_route("page", "/page")
+        config.add_view(page, route_name="page", permission="read", renderer="page.jinja2")
+        return config.make_wsgi_app()
+
+
+@implementer(ISecurityPolicy)
+class Policy:
+    """A policy around one of Pyramid's helpers, as in its tutorial."""
+
+    def __init__(self, userid: Callable[[Request], str | None]) -> None:
+        self._cache = RequestLocalCache(userid)
+        self._acl = ACLHelper()
+
+    def authenticated_userid(self, request: Request) -> str | None:
+        userid: str | None = self._cache.get_or_create(request)
+        return userid
+
+    identity = authenticated_userid
+
+    def permits(self, request: Request, context: Any, permission: str) -> Any:
+        userid = self.authenticated_userid(request)
+        principals = [Everyone] if userid is None else [Everyone, Authenticated, userid]
+        return self._acl.permits(context, principals, permission)
+
+
+def auth_tkt(config: Configurator) -> None:
+    helper = AuthTktCookieHelper(SECRET, hashalg="sha512")
+    config.set_security_policy(Policy(lambda request: (helper.identify(request) or {})["userid"]))
+
+
+def signed_cookie_session(config: Configurator) -> None:
+    config.set_session_factory(SignedCookieSessionFactory(SECRET))
+    config.set_security_policy(Policy(SessionAuthenticationHelper().authenticated_userid))
+
+
+def pyramid_jwt(config: Configurator) -> None:
+    config.set_authorization_policy(ACLAuthorizationPolicy())
+    config.include("pyramid_jwt")
+    config.set_jwt_authentication_policy(SECRET, algorithm="HS256", auth_type="Bearer")

@@ -1,0 +1,183 @@
+"""A signed-in request, in one process: each framework's page with sign-in over without."""
+
+import asyncio
+import base64
+import io
+import json
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import itsdangerous
+from pyramid.authentication import AuthTktCookieHelper
+from pyramid.session import JSONSerializer, SignedSerializer
+from webob import Request
+
+from authapp.parts import IParts
+from authapp.session import Session
+from benchmarks.other_pages import django_app, flask_app, starlette_app
+from benchmarks.pyramid_pages import auth_tkt, pyramid_jwt, pyramid_page, signed_cookie_session
+from benchmarks.rounds import (
+    Target,
+    Turn,
+    difference,
+    measure,
+    microseconds,
+    ratio,
+    spread,
+    table,
+    turn,
+)
+from benchmarks.samples import SECRET, claims_of, small
+from site_under_test import COOKIE, settings
+
+TITLE = "A request"
+ROUNDS = 301
+PYRAMID = "Pyramid"
+WARM, COLD = "authapp, warm", "authapp, cold"
+
+
+def wsgi(app: Any, path: str = "/page", cookie: str = "", authorization: str = "") -> Any:
+    """A visit of a page: a call that returns its body."""
+    environ = Request.blank(path, base_url="http://localhost").environ
+    if cookie:
+        environ["HTTP_COOKIE"] = cookie
+    if authorization:
+        environ["HTTP_AUTHORIZATION"] = authorization
+    statuses = []
+
+    def start_response(status: str, headers: Any, error: Any = None) -> Any:
+        statuses[:] = [status]
+
+    def visit() -> bytes:
+        answer = app({**environ, "wsgi.input": io.BytesIO()}, start_response)
+        body = b"".join(answer)
+        if hasattr(answer, "close"):
+            answer.close()
+        return body
+
+    body = visit()
+    expected = b"Hello 1" if cookie or authorization else b"Hello nobody"
+    assert statuses == ["200 OK"], (statuses, body)
+    assert expected in body, body
+    return visit
+
+
+def asgi(app: Any, cookie: str = "") -> Turn:
+    """A turn of visits of ``/page``, in a loop that already runs."""
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": "/page",
+        "raw_path": b"/page",
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"host", b"localhost"), (b"cookie", cookie.encode())],
+        "client": ("127.0.0.1", 1),
+        "server": ("localhost", 80),
+    }
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: Any) -> None:
+        sent[:] = [*sent[-1:], message]
+
+    async def visits(number: int) -> float:
+        began = time.perf_counter()
+        for _ in range(number):
+            await app(dict(scope), receive, send)
+        return (time.perf_counter() - began) / number
+
+    asyncio.run(visits(1))
+    expected = b"Hello 1" if cookie else b"Hello nobody"
+    assert expected in sent[-1]["body"], sent
+    return lambda number: asyncio.run(visits(number))
+
+
+def authapp_page(session: Session) -> tuple[Any, str, Callable[[], None]]:
+    """The page with authapp, the cookie of a session, and what makes it cold."""
+    app = pyramid_page(lambda config: config.include("authapp"), **settings("http://localhost:9"))
+    sealer = app.registry.getUtility(IParts).sealer
+    return app, f"{COOKIE}={sealer.seal(session)}", sealer.open.cache_clear
+
+
+def cookies(session: Session) -> dict[str, str]:
+    """The ``Cookie`` headers of the peers that have one, each with what it can hold."""
+    now, claims = int(time.time()), claims_of(session)
+    ticket = AuthTktCookieHelper(SECRET, hashalg="sha512").remember(Request.blank("/"), "1")
+    signed = SignedSerializer(SECRET, "pyramid.session.", "sha512", serializer=JSONSerializer())
+    starlette = base64.b64encode(json.dumps(claims).encode())
+    return {
+        "AuthTkt": ticket[0][1].partition(";")[0],
+        "SignedCookieSession": "session="
+        + signed.dumps((now, now, {**claims, "auth.userid": "1"})).decode(),
+        "Starlette": "session=" + itsdangerous.TimestampSigner(SECRET).sign(starlette).decode(),
+    }
+
+
+def contenders() -> dict[str, tuple[str, Turn]]:
+    """Name -> (the page without sign-in that it is compared with, its turn)."""
+    session = small()
+    cookie, bearer = cookies(session), f"Bearer {session.tokens.access}"
+    app, ours, forget = authapp_page(session)
+    warm = wsgi(app, cookie=ours)
+
+    def cold() -> None:
+        forget()
+        warm()
+
+    flask, django = flask_app(), django_app()
+    auth_tkt_page, signed_page = pyramid_page(auth_tkt), pyramid_page(signed_cookie_session)
+    return {
+        PYRAMID: (PYRAMID, turn(wsgi(pyramid_page()))),
+        WARM: (PYRAMID, turn(warm)),
+        COLD: (PYRAMID, turn(cold)),
+        "AuthTkt policy": (PYRAMID, turn(wsgi(auth_tkt_page, cookie=cookie["AuthTkt"]))),
+        "SignedCookieSession policy": (
+            PYRAMID,
+            turn(wsgi(signed_page, cookie=cookie["SignedCookieSession"])),
+        ),
+        "pyramid_jwt": (PYRAMID, turn(wsgi(pyramid_page(pyramid_jwt), authorization=bearer))),
+        "Flask": ("Flask", turn(wsgi(flask))),
+        "Flask-JWT-Extended": ("Flask", turn(wsgi(flask, "/signed-in", authorization=bearer))),
+        "Django REST framework": ("Django REST framework", turn(wsgi(django))),
+        "SimpleJWT": (
+            "Django REST framework",
+            turn(wsgi(django, "/signed-in", authorization=bearer)),
+        ),
+        "Starlette": ("Starlette", asgi(starlette_app(sessions=False))),
+        "Starlette's session": (
+            "Starlette",
+            asgi(starlette_app(sessions=True), cookie["Starlette"]),
+        ),
+    }
+
+
+def report() -> tuple[str, list[Target]]:
+    """The table, and the targets."""
+    pages = contenders()
+    seconds = measure({name: visits for name, (_, visits) in pages.items()}, ROUNDS)
+    added = {name: difference(seconds[name], seconds[base]) for name, (base, _) in pages.items()}
+    over = {name: ratio(seconds[name], seconds[base]) for name, (base, _) in pages.items()}
+    rows = []
+    for name, (base, _) in pages.items():
+        figures = [microseconds(median(seconds[name])), spread(seconds[name])]
+        compared = (
+            ["", "", ""] if name == base else [base, microseconds(added[name]), f"{over[name]:.2f}"]
+        )
+        rows.append([name, *figures, *compared])
+    head = ["", "median", "spread", "compared with", "added", "ratio"]
+    peers = {name for name, (base, _) in pages.items() if name not in (base, WARM, COLD)}
+    nearest = min(peers, key=added.__getitem__)
+    targets = [
+        Target("request, warm / the page without authapp", 1.20, over[WARM]),
+        Target("request, cold / the page without authapp", 1.75, over[COLD]),
+        Target(f"request, added, warm / {nearest}", 1, added[WARM] / added[nearest]),
+    ]
+    return table(head, rows), targets
