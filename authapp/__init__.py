@@ -6,7 +6,6 @@ from pyramid.config import PHASE0_CONFIG, PHASE1_CONFIG, Configurator
 from pyramid.settings import asbool
 
 from authapp.backend import Backend
-from authapp.backend.api import backend_session
 from authapp.csrf import SessionCSRF
 from authapp.parts import IBackend, IParts, assemble
 from authapp.settings import BACKEND_URL_MISSING, Settings, SettingsError
@@ -45,11 +44,11 @@ def includeme(config: Configurator) -> None:
     shown.update(settings.shown)
     config.action("authapp", register_parts, order=PHASE1_CONFIG, introspectables=(shown,))
     config.add_directive("set_auth_backend", _set_auth_backend)
-    config.add_request_method(backend_session, "backend", reify=True)
     config.set_csrf_storage_policy(SessionCSRF(settings.secrets, secure=settings.cookie.secure))
     config.set_default_csrf_options(require_csrf=True, check_origin=False)  # see authapp.csrf
     config.add_static_view("authapp-static", "authapp:static", cache_max_age=3600)
     config.include("pyramid_jinja2")
+    config.include("authapp.attributes")
     config.include("authapp.security")
     config.include("authapp.tween")
     config.include("authapp.live")

@@ -102,6 +102,5 @@ def request_id(request: Request) -> str:
 
 def includeme(config: Configurator) -> None:
     """Subscribe the audit log."""
-    config.add_request_method(request_id, reify=True)
     config.add_subscriber(write_audit_line, SessionEvent)
     config.add_subscriber(write_audit_line, SignInFailed)

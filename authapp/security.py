@@ -1,4 +1,4 @@
-"""The security policy, and what the application's code sees of a session."""
+"""The security policy, and what templates see of a session."""
 
 from typing import Any
 
@@ -9,10 +9,9 @@ from pyramid.interfaces import ISecurityPolicy
 from pyramid.request import Request
 from zope.interface import implementer
 
-from authapp.errors import ErrorCode
 from authapp.parts import parts_of
-from authapp.session import Identity, Session, Validity
-from authapp.state import State, cookies_for, open_state, write_on_the_way_out
+from authapp.session import Identity, Session
+from authapp.state import State, cookies_for, write_on_the_way_out
 
 
 @implementer(ISecurityPolicy)
@@ -80,18 +79,6 @@ def principals(identity: Identity | None) -> list[str]:
     ]
 
 
-def _validity(request: Request) -> Validity | None:
-    """``request.validity``: until when the tokens hold, or None."""
-    state: State = request.authapp
-    return state.validity
-
-
-def _session_error(request: Request) -> ErrorCode | None:
-    """``request.session_error``: why nobody is signed in, where there is a reason."""
-    state: State = request.authapp
-    return state.error
-
-
 def _add_template_variables(event: BeforeRender) -> None:
     """``identity``, ``validity``, ``session_error`` are there in every template."""
     request = event.get("request")
@@ -102,9 +89,6 @@ def _add_template_variables(event: BeforeRender) -> None:
 
 
 def includeme(config: Configurator) -> None:
-    """Register the policy, the request's attributes and the template variables."""
+    """Register the policy and the template variables."""
     config.set_security_policy(SessionSecurityPolicy())
-    config.add_request_method(open_state, "authapp", reify=True)
-    config.add_request_method(_validity, "validity", property=True)
-    config.add_request_method(_session_error, "session_error", property=True)
     config.add_subscriber(_add_template_variables, BeforeRender)

@@ -21,7 +21,7 @@ from zope.interface import implementer
 from benchmarks.samples import SECRET
 
 TEMPLATES = Path(__file__).parent / "templates"
-VALUES = {"title": "Orders", "items": ["bread", "butter", "milk", "tea", "salt"]}
+VALUES = {"title": "Orders", "orders": [("bread", 1), ("butter", 2), ("milk", 3), ("tea", 4)]}
 
 Include = Callable[[Configurator], None]
 
@@ -29,7 +29,7 @@ Include = Callable[[Configurator], None]
 class Root:
     """Whose page it is: that of those who are signed in."""
 
-    __acl__ = [(Allow, Authenticated, "read")]
+    __acl__ = ((Allow, Authenticated, "read"),)
 
     def __init__(self, request: Request) -> None:
         pass

@@ -88,8 +88,3 @@ class BackendSession(Session):
         except BackendDown as down:
             # Others are not to wait for what will not come: contract section 3.
             raise down.__cause__ or requests.ConnectionError(down.reason) from None
-
-
-def backend_session(request: Request) -> BackendSession:
-    """``request.backend``."""
-    return BackendSession(request)
