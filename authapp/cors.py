@@ -12,7 +12,7 @@ from pyramid.registry import Registry
 from pyramid.request import Request
 from pyramid.response import Response
 
-from authapp.parts import Parts, parts_of
+from authapp.parts import IParts, Parts
 from authapp.responses import vary_by
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -25,11 +25,11 @@ def cors_tween_factory(
     handler: Callable[[Request], Response], registry: Registry
 ) -> Callable[[Request], Response]:
     """The tween that answers preflights, and says on answers who may read them."""
+    parts: Parts = registry.getUtility(IParts)
+    origins = parts.settings.cors_origins
 
     def cors_tween(request: Request) -> Response:
-        parts = parts_of(request)
-        origins = parts.settings.cors_origins
-        if not origins or not _is_shared(request, parts):
+        if not _is_shared(request, parts):
             return handler(request)
         origin = request.headers.get("Origin")
         asked = request.headers.get("Access-Control-Request-Method")
@@ -49,7 +49,7 @@ def cors_tween_factory(
         vary_by(response, "Origin")
         return response
 
-    return cors_tween
+    return cors_tween if origins else handler
 
 
 def _is_shared(request: Request, parts: Parts) -> bool:

@@ -13,7 +13,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.tweens import INGRESS
 
-from authapp.parts import parts_of
+from authapp.parts import IParts
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -42,18 +42,18 @@ def headers_tween_factory(
     handler: Callable[[Request], Response], registry: Registry
 ) -> Callable[[Request], Response]:
     """The tween that sets them."""
+    where = registry.getUtility(IParts).settings.headers
 
     def headers_tween(request: Request) -> Response:
         response = handler(request)
-        where = parts_of(request).settings.headers
-        if where == "all" or (where == "own" and _is_own(request)):
+        if where == "all" or _is_own(request):
             for name, value in HEADERS.items():
                 response.headers.setdefault(name, value)
             if request.scheme == "https":
                 response.headers.setdefault("Strict-Transport-Security", STRICT_TRANSPORT_SECURITY)
         return response
 
-    return headers_tween
+    return handler if where == "off" else headers_tween
 
 
 def _is_own(request: Request) -> bool:

@@ -110,8 +110,10 @@ def failure(
 
 def vary_by(response: Response, header: str) -> None:
     """Tell caches that another value of a request header may get another answer."""
-    if header not in (response.vary or ()):
-        response.vary = (*(response.vary or ()), header)
+    if "Vary" not in response.headers:
+        response.headers["Vary"] = header
+    elif header not in response.vary:
+        response.vary = (*response.vary, header)
 
 
 def retry_after(seconds: float) -> str:

@@ -146,8 +146,8 @@ def _write(request: Request, response: Response) -> None:
             cookies = parts.cookie.clear(names)
     else:
         cookies = []
-    headers = response.headers
     if cookies:
+        headers = response.headers
         # A subrequest's response may carry ours already; the outer one decides.
         earlier = [each for each in headers.getall("Set-Cookie") if not parts.cookie.owns(each)]
         headers.pop("Set-Cookie", None)

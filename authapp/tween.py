@@ -6,6 +6,7 @@ the renewed session too.
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from pyramid.config import Configurator
 from pyramid.registry import Registry
@@ -16,7 +17,7 @@ from pyramid.tweens import EXCVIEW
 from authapp.cookies import legible
 from authapp.errors import TOO_LARGE_SENTENCE, ErrorCode
 from authapp.events import RenewalFailed, SessionEnded, SessionRenewed
-from authapp.parts import parts_of
+from authapp.parts import IParts, Parts
 from authapp.renewal import Outcome, Rejected, Renewed
 from authapp.responses import failure, sign_in_required
 from authapp.session import Phase, Session
@@ -33,12 +34,13 @@ _ANSWERS_ITSELF = ("login", "logout", "session")
 
 def session_tween_factory(handler: Handler, registry: Registry) -> Handler:
     """The tween around every request but those to excluded paths."""
+    parts: Parts = registry.getUtility(IParts)
 
     def session_tween(request: Request) -> Response:
-        parts = parts_of(request)
         if "HTTP_COOKIE" in request.environ:
             request.environ["HTTP_COOKIE"] = legible(request.environ["HTTP_COOKIE"])
-        if parts.excluded(request.environ.get("PATH_INFO", "")) or not _readable(request):
+        path = request.environ.get("PATH_INFO", "")
+        if parts.excluded(path) or not _readable(request.environ):
             return handler(request)
         if (request.content_length or 0) > MAX_FORM and _is_at(request):
             return failure(request, 413, "TooLarge", TOO_LARGE_SENTENCE)
@@ -46,8 +48,7 @@ def session_tween_factory(handler: Handler, registry: Registry) -> Handler:
         write_on_the_way_out(request, state)
         if state.session is not None:
             phase = state.session.phase(time.time(), parts.settings.refresh_buffer)
-            signs_out = request.method == "POST" and _is_at(request, ("logout",))
-            if phase is not Phase.FRESH and not signs_out:
+            if phase is not Phase.FRESH and not _signs_out(request):
                 settle(request, state, parts.renewal.renew(state.session))
         elif state.opened is not None and state.error is not None:
             request.registry.notify(SessionEnded(request, state.opened, state.error))
@@ -83,12 +84,18 @@ def settle(request: Request, state: State, outcome: Outcome) -> None:
                 notify(RenewalFailed(request, session, code, outcome.reason))
 
 
-def _readable(request: Request) -> bool:
+def _readable(environ: dict[str, Any]) -> bool:
     """Whether the address is text; if not, the router says so."""
+    path: str = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
     try:
-        return isinstance(request.path, str)
+        path.encode("latin-1").decode()  # as PEP 3333 has it
     except UnicodeDecodeError:
         return False
+    return True
+
+
+def _signs_out(request: Request) -> bool:
+    return request.method == "POST" and _is_at(request, ("logout",))
 
 
 def _is_at(request: Request, names: tuple[str, ...] = _ANSWERS_ITSELF) -> bool:
