@@ -6,8 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := .ci/requirements.lock
 PYTEST_OPTIONS ?=
+BENCHMARKS := benchmarks/.venv
 
-.PHONY: serve test lint format messages screenshots lock clean
+.PHONY: serve test lint format messages screenshots bench lock clean
 
 serve: $(VENV)/installed  ## the site on http://localhost:6543, with the embedded issuer
 	$(BIN)/pserve development.ini --reload
@@ -36,6 +37,9 @@ screenshots: $(VENV)/installed  ## every page, at two widths, light and dark, in
 	cp build/screenshots/account-desktop-light.png docs/account.png
 	cp build/screenshots/login-refused-phone-dark.png docs/sign-in.png
 
+bench: $(BENCHMARKS)/installed  ## measure beside the peers; writes benchmarks/RESULTS.md
+	PYTHONPATH=tests $(BENCHMARKS)/bin/python -m benchmarks
+
 lock: $(VENV)/installed  ## pin the newest dependencies; review the difference
 	$(BIN)/pip install -q uv
 	$(BIN)/uv pip compile -q --universal --python-version 3.10 --generate-hashes --upgrade \
@@ -47,6 +51,14 @@ $(VENV)/installed: setup.py $(LOCK)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	touch $@
 
+# The peers need node, npm, wrk, redis-server and an environment of their own.
+$(BENCHMARKS)/installed: setup.py $(LOCK) benchmarks/peers.txt benchmarks/package-lock.json
+	$(PYTHON) -m venv $(BENCHMARKS)
+	$(BENCHMARKS)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r $(LOCK)
+	$(BENCHMARKS)/bin/python -m pip install -q --disable-pip-version-check --no-deps -r benchmarks/peers.txt -e .
+	npm ci --prefix benchmarks --legacy-peer-deps --ignore-scripts --no-audit --no-fund
+	touch $@
+
 clean:  ## back to a fresh clone
-	rm -rf $(VENV) build dist *.egg-info .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis \
-	  tests/nextjs/node_modules
+	rm -rf $(VENV) $(BENCHMARKS) build dist *.egg-info .coverage* .pytest_cache .mypy_cache \
+	  .ruff_cache .hypothesis benchmarks/node_modules tests/nextjs/node_modules

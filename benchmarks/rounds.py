@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median, quantiles
 
 TURN = 0.005
@@ -52,16 +53,21 @@ def turn(work: Callable[[], object]) -> Turn:
     return run
 
 
-def measure(turns: dict[str, Turn], rounds: int) -> dict[str, list[float]]:
-    """The seconds that each contender took, round by round."""
-    numbers = {name: _number(run) for name, run in turns.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in turns}
+def in_turns(turns: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """The figure of each contender, round by round."""
+    figures: dict[str, list[float]] = {name: [] for name in turns}
     names = list(turns)
     for _ in range(rounds):
         random.shuffle(names)
         for name in names:
-            seconds[name].append(turns[name](numbers[name]))
-    return seconds
+            figures[name].append(turns[name]())
+    return figures
+
+
+def measure(turns: dict[str, Turn], rounds: int) -> dict[str, list[float]]:
+    """The seconds that each contender takes for one piece of work, round by round."""
+    numbers = {name: _number(run) for name, run in turns.items()}
+    return in_turns({name: partial(run, numbers[name]) for name, run in turns.items()}, rounds)
 
 
 def _number(run: Turn) -> int:

@@ -1,0 +1,92 @@
+"""``python -m benchmarks [table ...]``: measure, and write RESULTS.md when it is all of them."""
+
+import platform
+import subprocess
+import sys
+import time
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.rounds import Target, table
+
+TABLES = ("request", "sealing", "served", "storm", "growth")
+PACKAGES = (
+    "pyramid",
+    "pyramid_jinja2",
+    "waitress",
+    "cryptography",
+    "joserfc",
+    "redis",
+    "pyramid_jwt",
+    "fastapi-nextauth-jwt",
+    "itsdangerous",
+    "Flask",
+    "Flask-JWT-Extended",
+    "Django",
+    "djangorestframework",
+    "djangorestframework-simplejwt",
+    "starlette",
+)
+RESULTS = Path(__file__).parent / "RESULTS.md"
+
+
+def processor() -> str:
+    """What /proc/cpuinfo calls it, how many there are, and the memory."""
+    cpus = [line.partition(": ")[2] for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")]  # fmt: skip
+    memory = Path("/proc/meminfo").read_text().split()[1]
+    return f"{len(cpus)} x {cpus[0]}, {int(memory) // 2**20} GB, {platform.platform()}"
+
+
+def first_line(*command: str) -> str:
+    """What a program says of its version."""
+    said = subprocess.run(command, capture_output=True, text=True).stdout
+    return said.splitlines()[0].strip()
+
+
+def versions() -> str:
+    """Of everything that is measured."""
+    node = subprocess.run(
+        ["npm", "ls", "--parseable", "--long"], cwd=RESULTS.parent, capture_output=True, text=True
+    ).stdout
+    peers = [line.split(":")[1].rpartition("@") for line in node.splitlines()[1:]]
+    wanted = [
+        f"{name} {number}" for name, _, number in peers if name in ("next-auth", "@auth/core")
+    ]
+    programs = [
+        f"Python {platform.python_version()}",
+        f"Node {first_line('node', '--version')}",
+        first_line("redis-server", "--version").partition(" sha")[0],
+        first_line("wrk", "--version").partition(" [")[0],
+    ]
+    return ", ".join([*programs, *(f"{name} {version(name)}" for name in PACKAGES), *wanted])
+
+
+def main(names: list[str]) -> None:
+    """Measure some tables, or all."""
+    texts: list[str] = []
+    targets: list[Target] = []
+    began = time.monotonic()
+    for name in names or TABLES:
+        module = import_module(f"benchmarks.{name}")
+        text, more = module.report()
+        texts.append(f"## {module.TITLE}\n\n{module.__doc__.strip()}\n\n{text.strip()}\n")
+        targets += more
+        print(texts[-1], flush=True)
+    judged = table(["target", "limit", "measured", ""], [target.row() for target in targets])
+    print(judged)
+    if not names:
+        seconds = time.monotonic() - began
+        head = (
+            "# Results\n\n"
+            f"Written by `make bench` on {time.strftime('%Y-%m-%d')} in {seconds:.0f} s.\n\n"
+            f"- Machine: {processor()}\n- Versions: {versions()}\n\n"
+            "Only ratios can be compared between machines. Each is the median of the ratios of\n"
+            "all rounds; a round gives each contender one turn, in an order drawn by lot. The\n"
+            "spread is half the distance between the quartiles.\n"
+        )
+        RESULTS.write_text("\n".join([head, f"## Targets\n\n{judged}", *texts]))
+
+
+main(sys.argv[1:])

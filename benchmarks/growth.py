@@ -1,0 +1,124 @@
+"""The cost of a request, and the memory, when so many different sessions have been seen.
+
+Each number of sessions has a process and a Redis of its own, and they are measured in turns.
+A session counts as seen when it was opened and Redis was asked whether it was revoked.
+"""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from authapp.parts import IParts
+from authapp.sealing import FORMATS, _encoded
+from backends.redis_server import RedisServer
+from benchmarks.pyramid_pages import pyramid_page
+from benchmarks.request import wsgi
+from benchmarks.rounds import Target, Turn, measure, microseconds, ratio, spread, table, turn
+from benchmarks.samples import SECRET, small
+from site_under_test import COOKIE, settings
+
+TITLE = "Growth"
+SEEN = (1, 100_000, 1_000_000)
+ROUNDS = 101
+TOLERANCE = 1.10
+
+
+def cookies() -> Iterator[str]:
+    """The ``Cookie`` headers of ever more sessions, sealed by hand: that is faster."""
+    form = FORMATS["next-auth-4"]
+    key = form.key(SECRET.encode(), COOKIE)
+    header = _encoded(form.header(key))
+    cipher, session = AESGCM(key.raw_value), small()
+    before, after = json.dumps(session.to_claims()).encode().split(session.sid.encode())
+    for number in count():
+        nonce = os.urandom(12)
+        sealed = cipher.encrypt(nonce, before + b"%022d" % number + after, header.encode())
+        encoded = map(base64.urlsafe_b64encode, (nonce, sealed[:-16], sealed[-16:]))
+        rest = ".".join(each.rstrip(b"=").decode() for each in encoded)
+        yield f"{COOKIE}={header}..{rest}"
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def site(redis: str, seen: int) -> None:
+    """The process that is measured: sees its sessions, then takes a turn for every line."""
+    ini = settings("http://localhost:9", shared=redis) | {"authapp.secret": SECRET}
+    app = pyramid_page(lambda config: config.include("authapp"), **ini)
+    headers = cookies()
+    visit = wsgi(app, cookie=next(headers))
+    parts = app.registry.getUtility(IParts)
+    for _ in range(seen - 1):
+        (token,) = parts.cookie.read(next(headers)).candidates
+        assert not parts.revocation.revoked(parts.sealer.open(token))
+    print(json.dumps(resident()), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(turn(visit)(int(line))), flush=True)
+
+
+class Site:
+    """Such a process and its Redis, as long as a block runs."""
+
+    def __init__(self, folder: Path, seen: int) -> None:
+        self._redis, self._seen = RedisServer(folder), seen
+
+    def __enter__(self) -> "Site":
+        command = [sys.executable, "-m", "benchmarks.growth", self._redis.url, str(self._seen)]
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._process = subprocess.Popen(command, **pipes)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.communicate()
+        self._redis.close()
+
+    def memory(self) -> tuple[int, int]:
+        """Bytes of the process and of its Redis, once all sessions have been seen."""
+        own = json.loads(self._process.stdout.readline())
+        return own, self._redis.client.info("memory")["used_memory"]
+
+    def turn(self, number: int) -> float:
+        """So many visits of the page over there."""
+        print(number, file=self._process.stdin, flush=True)
+        return float(self._process.stdout.readline())
+
+
+def report() -> tuple[str, list[Target]]:
+    """The table, and the targets."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        sites = {seen: stack.enter_context(Site(folder, seen)) for seen in SEEN}
+        memory = {seen: site.memory() for seen, site in sites.items()}
+        turns: dict[str, Turn] = {f"{seen:,}": site.turn for seen, site in sites.items()}
+        seconds = measure(turns, ROUNDS)
+    rows = []
+    for (name, each), (own, redis) in zip(seconds.items(), memory.values(), strict=True):
+        cost = [microseconds(median(each)), spread(each), f"{ratio(each, seconds['100,000']):.2f}"]
+        rows.append([name, *cost, f"{own / 1e6:.1f} MB", f"{redis / 1e6:.2f} MB"])
+    head = ["sessions seen", "a request", "spread", "over 100,000", "process", "Redis"]
+    (own, redis), (own_later, redis_later) = memory[SEEN[1]], memory[SEEN[2]]
+    what = "1,000,000 sessions / 100,000"
+    return table(head, rows), [
+        Target(
+            f"growth, {what}: a request", TOLERANCE, ratio(seconds["1,000,000"], seconds["100,000"])
+        ),
+        Target(f"growth, {what}: memory of the process", TOLERANCE, own_later / own),
+        Target(f"growth, {what}: memory of Redis", TOLERANCE, redis_later / redis),
+    ]
+
+
+if __name__ == "__main__":
+    site(sys.argv[1], int(sys.argv[2]))

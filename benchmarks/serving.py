@@ -1,0 +1,114 @@
+"""The page of the benchmarks under pserve and waitress, each kind of it a process of its own."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import requests
+from pyramid.config import Configurator
+from pyramid.request import Request
+
+from authapp.sealing import Sealer
+from authapp.session import Session
+from backends import REFRESH
+from benchmarks.pyramid_pages import Policy, pyramid_page
+from benchmarks.samples import SECRET
+from site_under_test import COOKIE, settings
+
+HERE = Path(__file__).parents[1]
+
+INI = """
+[app:main]
+use = call:benchmarks.serving:main
+benchmarks.kind = {kind}
+{settings}
+[server:main]
+use = egg:waitress#main
+listen = 127.0.0.1:0
+threads = 4
+backlog = 1024
+
+[loggers]
+keys = root
+[handlers]
+keys = stderr
+[formatters]
+keys =
+[logger_root]
+level = INFO
+handlers = stderr
+[handler_stderr]
+class = StreamHandler
+args = (sys.stderr,)
+"""
+
+
+def sealer() -> Sealer:
+    """Seals as the pages here do."""
+    return Sealer([SECRET.encode()], "next-auth-4", COOKIE)
+
+
+def cookie_of(session: Session) -> str:
+    """The ``Cookie`` header with which a browser brings a session."""
+    return f"{COOKIE}={sealer().seal(session)}"
+
+
+def renews_by_hand(config: Configurator) -> None:
+    """A plain policy: whoever comes with an access token that is over spends the refresh token."""
+    url, opener = config.registry.settings["authapp.backend.url"], sealer()
+
+    def userid(request: Request) -> str | None:
+        session = opener.open(request.cookies[COOKIE])
+        if session.validity.valid_until <= time.time():
+            answer = requests.post(url + REFRESH, json={"refresh": session.tokens.refresh})
+            if not answer.ok:
+                return None
+        return str(session.identity.id)
+
+    config.set_security_policy(Policy(userid))
+
+
+KINDS = {
+    "plain": lambda config: None,
+    "authapp": lambda config: config.include("authapp"),
+    "by hand": renews_by_hand,
+}
+
+
+def main(global_config: dict[str, str], **ini: str) -> Any:
+    """What ``pserve`` calls."""
+    return pyramid_page(KINDS[ini["benchmarks.kind"]], **ini)
+
+
+class ServedPage:
+    """A process that serves the page, as long as a block runs."""
+
+    def __init__(self, folder: Path, kind: str, backend: str = "http://localhost:9", **keys: str):
+        text = "\n".join(f"{key} = {value}" for key, value in settings(backend, **keys).items())
+        text = text.replace(settings("")["authapp.secret"], SECRET)
+        self._ini = folder / f"{kind}-{time.monotonic_ns()}.ini"
+        self._ini.write_text(INI.format(kind=kind, settings=text))
+
+    def __enter__(self) -> "ServedPage":
+        log = self._ini.with_suffix(".log")
+        with log.open("w") as said:
+            self._process = subprocess.Popen(
+                [Path(sys.executable).parent / "pserve", self._ini],
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                cwd=HERE,
+                env={**os.environ, "PYTHONPATH": f"{HERE}:{HERE / 'tests'}"},
+            )
+        while not (serving := re.search(r"Serving on (http://127\.0\.0\.1:\d+)", log.read_text())):
+            assert self._process.poll() is None, log.read_text()
+            time.sleep(0.02)
+        self.url = serving[1] + "/page"
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.terminate()
+        self._process.wait(10)

@@ -1,0 +1,106 @@
+"""400 requests at once with one expired session, for which the backend takes 100 ms."""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+import requests
+
+from authapp.issuer import main as issuer
+from authapp.session import Session, Validity
+from backends import ISSUER_SETTINGS, LOGIN, REFRESH, Served
+from backends.redis_server import RedisServer
+from benchmarks.rounds import Target, table
+from benchmarks.samples import session
+from benchmarks.serving import ServedPage, cookie_of
+from load import Answer, burst, percentile
+
+TITLE = "Storm"
+ROUNDS = 5
+REQUESTS = 400
+REFRESH_TIME = 0.1
+TOLERANCE = 0.1
+
+
+class Storm:
+    """One kind of site, in one process or more, and what became of its bursts."""
+
+    def __init__(self, backend: Served, sites: Sequence[ServedPage]) -> None:
+        self._backend, self._sites = backend, sites
+        self.calls: list[int] = []
+        self.lost: list[int] = []
+        self.fresh: list[list[Answer]] = []
+        self.expired: list[list[Answer]] = []
+
+    def _burst(self, session: Session) -> list[Answer]:
+        cookie = cookie_of(session)
+        urls = [site.url for site in self._sites] * (REQUESTS // len(self._sites))
+        return burst([(url, cookie) for url in urls])
+
+    def round(self) -> None:
+        """One burst with a fresh session, one with the same session expired."""
+        self._backend.instead.clear()
+        form = {"username": "alice", "password": "alice-password"}
+        tokens = requests.post(self._backend.url + LOGIN, json=form, timeout=5).json()
+        fresh = session(tokens["access"], tokens["refresh"])
+        over = Validity(int(time.time()) - 1, fresh.validity.refresh_until)
+        self._backend.instead[REFRESH] = lambda request: time.sleep(REFRESH_TIME)
+        self.fresh.append(self._burst(fresh))
+        before = self._backend.calls[REFRESH]
+        self.expired.append(self._burst(replace(fresh, validity=over)))
+        self.calls.append(self._backend.calls[REFRESH] - before)
+        self.lost.append(sum(answer.status != 200 for answer in self.expired[-1]))
+
+    def row(self, name: str) -> list[str]:
+        """What is shown of it: medians of all rounds."""
+        return [
+            name,
+            f"{median(self.calls):.0f}",
+            f"{median(self.lost):.0f}",
+            *(f"{self.at(self.expired, share) * 1000:.0f} ms" for share in (0.5, 0.99)),
+            f"{self.at(self.fresh, 0.99) * 1000:.0f} ms",
+        ]
+
+    def at(self, bursts: list[list[Answer]], share: float) -> float:
+        """A percentile, in the median round."""
+        return median(percentile(answers, share) for answers in bursts)
+
+    def targets(self, name: str) -> list[Target]:
+        """What must be reached."""
+        limit = REFRESH_TIME + self.at(self.fresh, 0.99) + TOLERANCE
+        return [
+            Target(f"storm, {name}: backend calls", 1, max(self.calls), ""),
+            Target(f"storm, {name}: p99", limit * 1000, self.at(self.expired, 0.99) * 1000, " ms"),
+        ]
+
+
+def report() -> tuple[str, list[Target]]:
+    """The table, and the targets."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        backend = stack.enter_context(Served(issuer({}, **ISSUER_SETTINGS)))
+        redis = RedisServer(folder)
+        stack.callback(redis.close)
+
+        def storm(kind: str, processes: int = 1, **keys: str) -> Storm:
+            pages = [ServedPage(folder, kind, backend.url, **keys) for _ in range(processes)]
+            return Storm(backend, [stack.enter_context(page) for page in pages])
+
+        ours = {
+            "authapp, memory": storm("authapp"),
+            "authapp, Redis, 4 processes": storm("authapp", 4, shared=redis.url),
+        }
+        by_hand = storm("by hand")
+        for _ in range(ROUNDS):
+            for each in ours.values():
+                each.round()
+        by_hand.round()
+    rows = [each.row(name) for name, each in [*ours.items(), ("renewed per request", by_hand)]]
+    head = ["", "backend calls", "requests lost", "p50", "p99", "p99 with a fresh session"]
+    return table(head, rows), [
+        target for name, each in ours.items() for target in each.targets(name)
+    ]
