@@ -8,7 +8,7 @@ import base64
 import binascii
 import json
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
@@ -200,12 +200,12 @@ class Session:
         return text
 
     @classmethod
-    def from_claims(cls, claims: object, fallback_sid: str = "") -> "Session":
+    def from_claims(cls, claims: object, fallback_sid: Callable[[], str] = str) -> "Session":
         """The session that opened claims describe.
 
         :param claims: what was sealed: by us, or by a Next.js application that shares the
             cookie and knows neither ``sid`` nor ``auth_time``.
-        :param fallback_sid: the id of a session that brings none.
+        :param fallback_sid: makes the id of a session that brings none.
         :raises NotASession: when a member is missing or of another type.
         """
         top = _mapping(claims, "the claims")
@@ -232,7 +232,7 @@ class Session:
                     _time(top.get("exp"), "exp"),
                 ),
             ),
-            sid=_text(data.get("sid", fallback_sid), "data.sid"),
+            sid=_text(data["sid"] if "sid" in data else fallback_sid(), "data.sid"),
             issued_at=issued_at,
             authenticated_at=_moment(data.get("auth_time", issued_at), "data.auth_time"),
             error=_optional_text(top.get("error"), "error"),
