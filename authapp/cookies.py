@@ -119,7 +119,7 @@ class SessionCookie:
                 continue
             names[name] = None
         candidates = dict.fromkeys((*whole[: _NAMESAKES - 1], *whole[-1:]))
-        for pick in (0, -1):
+        for pick in (0, -1) if chunks else ():
             joined = ""
             for index in range(MAX_CHUNKS):
                 if index not in chunks:

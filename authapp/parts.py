@@ -67,7 +67,9 @@ class Parts:
 
 
 def _below(path: str, prefixes: tuple[str, ...]) -> bool:
-    return any(path == prefix or path.startswith(prefix + "/") for prefix in prefixes)
+    return path.startswith(prefixes) and any(
+        path == prefix or path.startswith(prefix + "/") for prefix in prefixes
+    )
 
 
 def parts_of(request: Request) -> Parts:

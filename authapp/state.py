@@ -27,14 +27,16 @@ log = logging.getLogger(__name__)
 class State:
     """The session of one request.
 
-    ``opened`` is what its cookie held, ``session`` what holds now: on the way out, the
-    difference is the cookie to write. ``error`` says why nobody is signed in, if anything.
+    ``opened`` is what its cookie held, in which ``phase``; ``session`` what holds now: on the
+    way out, the difference is the cookie to write. ``error`` says why nobody is signed in, if
+    anything.
     """
 
     def __init__(self, presented: Presented) -> None:
         self.presented = presented
         self.opened: Session | None = None
         self.session: Session | None = None
+        self.phase: Phase | None = None
         self.error: ErrorCode | None = None
         self.retry_after = 1.0
         self.usable = False
@@ -82,7 +84,8 @@ def open_state(request: Request) -> State:
     if parts.revocation.revoked(session):
         state.end(ErrorCode.SESSION_REVOKED)
         return state
-    match session.phase(time.time(), parts.settings.refresh_buffer):
+    state.phase = session.phase(time.time(), parts.settings.refresh_buffer)
+    match state.phase:
         case Phase.ENDED:
             state.end(ErrorCode.REFRESH_TOKEN_EXPIRED)
         case Phase.EXPIRED:

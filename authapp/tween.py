@@ -47,8 +47,7 @@ def session_tween_factory(handler: Handler, registry: Registry) -> Handler:
         state: State = request.authapp
         write_on_the_way_out(request, state)
         if state.session is not None:
-            phase = state.session.phase(time.time(), parts.settings.refresh_buffer)
-            if phase is not Phase.FRESH and not _signs_out(request):
+            if state.phase is not Phase.FRESH and not _signs_out(request):
                 settle(request, state, parts.renewal.renew(state.session))
         elif state.opened is not None and state.error is not None:
             request.registry.notify(SessionEnded(request, state.opened, state.error))
