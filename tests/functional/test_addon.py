@@ -255,6 +255,19 @@ def test_without_any_backend_the_application_does_not_start() -> None:
         config.commit()
 
 
+def test_a_request_that_is_answered_twice(backend: Served) -> None:
+    """As pyramid_retry and others do with theirs."""
+
+    def again(request: Request) -> dict[str, Any]:
+        inner = Request.blank("/session", headers={"Cookie": request.headers["Cookie"]})
+        answers = [request.invoke_subrequest(inner) for _ in range(2)]
+        return {"users": [answer.json["user"]["id"] for answer in answers]}
+
+    site = application(backend.url, lambda config: add_view(config, again))
+    site.sign_in()
+    assert site.get("/view").json == {"users": [1, 1]}
+
+
 def test_two_backends_conflict() -> None:
     config = Configurator(settings=settings("http://127.0.0.1:1"))
     config.include("authapp")
