@@ -1,10 +1,14 @@
 """Sign in, see the account, sign out: contract section 4."""
 
+import sys
+from types import FrameType
+
 import pytest
 from webob import Response
 
-from backends import BLACKLIST, LOGIN, Served
-from site_under_test import COOKIE, Site
+import authapp
+from backends import BLACKLIST, ISSUER_SETTINGS, LOGIN, Served
+from site_under_test import COOKIE, Site, settings
 
 
 def test_the_whole_path(site: Site, backend: Served) -> None:
@@ -59,6 +63,38 @@ def test_wrong_password(site: Site, backend: Served) -> None:
     assert refused.form["password"].value == ""
     assert COOKIE not in site.cookies
     assert backend.calls[LOGIN] == 1
+
+
+def test_s5_a_name_that_nobody_has_is_refused_like_a_wrong_password() -> None:
+    """S5. The same answer, after the very same calls: here and in the embedded issuer."""
+    site = Site(wsgi=authapp.main({}, **settings("embedded:"), **ISSUER_SETTINGS))
+
+    def refused(name: str) -> tuple[list[str], str, list[tuple[str, str]]]:
+        form = site.get("/login").form
+        form["username"], form["password"] = name, "wrong"
+        called: list[str] = []
+
+        def note(frame: FrameType, event: str, argument: object) -> None:
+            module = frame.f_globals.get("__name__", "")
+            if event == "call" and module.startswith("authapp"):
+                called.append(f"{module}.{frame.f_code.co_name}")
+
+        sys.setprofile(note)
+        try:
+            answer = form.submit(status=401)
+        finally:
+            sys.setprofile(None)
+        csrf = answer.form["csrf_token"].value
+        return (
+            called,
+            answer.text.replace(csrf, "").replace(f'value="{name}"', ""),
+            answer.headerlist,
+        )
+
+    refused("carol")  # whatever is done once only
+    known, unknown = refused("alice"), refused("nobod")
+    assert "authapp.issuer.login" in known[0]
+    assert known == unknown
 
 
 @pytest.mark.parametrize(
