@@ -341,6 +341,15 @@ def test_j4_private_and_symmetric_keys_in_the_set_are_ignored(keys: Any) -> None
     assert accepts(keys, token(keys.rsa, "RS256", "r"))
 
 
+def test_j4_only_public_keys_are_kept(keys: Any) -> None:
+    """J4. A secret that somebody has published is nobody's key, whatever is done with it."""
+    secret = {"kty": "oct", "kid": "s", "k": "eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHg"}
+    keys.document = {"keys": [secret, *keys.public()]}
+    assert keys.set.key("r").key_type == "RSA"
+    with pytest.raises(BackendUnavailable):
+        keys.set.key("s")
+
+
 def test_j4_a_key_without_a_usable_name_spoils_no_other(keys: Any) -> None:
     odd = {**keys.public()[2], "kid": ["a"]}
     keys.document = {"keys": [odd, *keys.public()]}

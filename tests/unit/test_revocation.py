@@ -35,6 +35,12 @@ def test_all_sessions_of_a_user_by_any_clock(revocation: Revocation) -> None:
     assert not revocation.revoked(began(NOW + 11 + CLOCKS_DIFFER))
 
 
+def test_r10_half_a_minute_is_no_time_between_two_clocks(revocation: Revocation) -> None:
+    """R10. Signed in on a machine whose clock is ahead, signed out everywhere on another."""
+    revocation.revoke_user(make(), NOW)
+    assert revocation.revoked(began(NOW + 30))
+
+
 def test_whoever_signs_in_after_that_is_signed_in(revocation: Revocation) -> None:
     revocation.revoke_user(make(), NOW)
     for now in (NOW - 30, NOW, NOW + 30, NOW + 100):

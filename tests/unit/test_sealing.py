@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jwe
 
-from authapp.sealing import FORMATS, MAX_TOKEN_LENGTH, CannotOpen, Sealer, derive
+from authapp.sealing import FORMATS, MAX_TOKEN_LENGTH, CannotOpen, Sealer, _canonical, derive
 from unit.test_session import make
 
 NEW, OLD = b"a new secret of at least 32 bytes ...", b"an old secret of at least 32 bytes .."
 NAME = "authapp.session"
 PEERS = Path(__file__).parent / "peers.json"
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 BOTH = pytest.mark.parametrize("name", FORMATS)
 
 
@@ -133,11 +134,22 @@ def test_c3_truncated_extended_or_spelled_otherwise(name: str, data: st.DataObje
 
 def test_c3_no_second_spelling_of_the_last_character() -> None:
     """Decoders ignore its spare bits."""
-    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     token = sealer().seal(make())
-    spellings = [token[:-1] + last for last in alphabet]
+    spellings = [token[:-1] + last for last in ALPHABET]
     assert token in spellings
     assert [each for each in spellings if opens(each)] == [token]
+
+
+@given(raw=st.binary(min_size=1))
+def test_c3_text_of_spare_bits_is_not_canonical(raw: bytes) -> None:
+    """C3. Whether or not the decoder of the day minds them."""
+    text = base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+    same = [text[:-1] + last for last in ALPHABET if decoded(text[:-1] + last) == raw]
+    assert [each for each in same if _canonical(each)] == [text]
+
+
+def decoded(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def opens(token: str) -> bool:
@@ -177,6 +189,20 @@ def test_c4_compressed_with_our_own_key() -> None:
         sealer().open(
             sealed(make().to_claims(), header={"alg": "dir", "enc": "A256GCM", "zip": "DEF"})
         )
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"enc": "A256GCM", "alg": "dir"},
+        {"alg": "dir", "enc": "A256GCM", "typ": "JWT"},
+        {"alg": "dir", "enc": "A256GCM", "kid": "another"},
+    ],
+)
+def test_c4_another_header_with_our_own_key(header: Any) -> None:
+    """C4. It is compared byte for byte: nothing in it is there to be parsed."""
+    assert opens(sealed(make().to_claims()))
+    assert not opens(sealed(make().to_claims(), header=header))
 
 
 @pytest.mark.parametrize(

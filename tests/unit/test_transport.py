@@ -9,9 +9,10 @@ from contextlib import contextmanager, suppress
 import pytest
 import requests
 
-from authapp.backend import BackendUnavailable, transport
-from authapp.backend.http import MAX_ANSWER, fetch_object
+from authapp.backend import BackendUnavailable, Credentials, transport
+from authapp.backend.http import MAX_ANSWER, HTTPBackend, fetch_object
 from authapp.backend.transport import Session
+from authapp.backend.wire import PRESETS
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
@@ -45,6 +46,15 @@ def drip(connection: socket.socket, head: bytes) -> None:
     for _ in range(1000):
         connection.sendall(b" ")
         threading.Event().wait(0.02)
+
+
+def test_b1_a_redirect_is_asked_of_nobody() -> None:
+    """B1. Not even by a session of requests that would follow it, with the password."""
+    moved = b"HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
+    with server(lambda connection: connection.sendall(moved)) as url:
+        backend = HTTPBackend(requests.Session(), url.rstrip("/"), PRESETS["simplejwt"])
+        with pytest.raises(BackendUnavailable, match="status 307"):
+            backend.login(Credentials("alice", "password"))
 
 
 @pytest.mark.parametrize(
