@@ -74,7 +74,10 @@ def main(names: list[str]) -> None:
         texts.append(f"## {module.TITLE}\n\n{module.__doc__.strip()}\n\n{text.strip()}\n")
         targets += more
         print(texts[-1], flush=True)
-    judged = table(["target", "limit", "measured", ""], [target.row() for target in targets])
+    judged = table(
+        ["target", "limit", "median", "half of all rounds", ""],
+        [target.row() for target in targets],
+    )
     print(judged)
     if not names:
         seconds = time.monotonic() - began

@@ -21,24 +21,32 @@ Turn = Callable[[int], float]
 
 @dataclass(frozen=True)
 class Target:
-    """What must be reached, what was measured, and whether that is enough."""
+    """What must be reached, and what was measured: of every round, or one figure."""
 
     what: str
     limit: float
-    measured: float
+    rounds: Sequence[float]
     unit: str = " x"
     at_least: bool = False
 
-    @property
-    def met(self) -> bool:
-        """Whether the figure is on the right side of its limit."""
-        return self.measured >= self.limit if self.at_least else self.measured <= self.limit
+    def verdict(self) -> str:
+        """Met or missed by the median; and whether the limit lies in the middle half of all."""
+        measured, (low, high) = median(self.rounds), middle_half(self.rounds)
+        met = measured >= self.limit if self.at_least else measured <= self.limit
+        noisy = low < self.limit < high
+        return ("met" if met else "**missed**") + (", within the noise" if noisy else "")
 
     def row(self) -> list[str]:
-        """What, limit, measured, met or missed."""
+        """What, limit, median, the middle half of all rounds, verdict."""
         bound = "at least" if self.at_least else "at most"
-        limit, measured = f"{self.limit:.4g}{self.unit}", f"{self.measured:.3g}{self.unit}"
-        return [self.what, f"{bound} {limit}", measured, "met" if self.met else "**missed**"]
+        half = " to ".join(f"{each:.3g}" for each in middle_half(self.rounds))
+        return [
+            self.what,
+            f"{bound} {self.limit:.4g}{self.unit}",
+            f"{median(self.rounds):.3g}{self.unit}",
+            half if len(self.rounds) > 1 else "",
+            self.verdict(),
+        ]
 
 
 def turn(work: Callable[[], object]) -> Turn:
@@ -78,19 +86,32 @@ def _number(run: Turn) -> int:
     return max(1, round(TURN / each))
 
 
+def ratios(these: Sequence[float], those: Sequence[float]) -> list[float]:
+    """One contender's figure over another's, round by round."""
+    return [this / that for this, that in zip(these, those, strict=True)]
+
+
 def ratio(these: Sequence[float], those: Sequence[float]) -> float:
     """The median over all rounds of one contender's figure over another's."""
-    return median(this / that for this, that in zip(these, those, strict=True))
+    return median(ratios(these, those))
 
 
-def difference(these: Sequence[float], those: Sequence[float]) -> float:
-    """The median over all rounds of what one contender takes more than another."""
-    return median(this - that for this, that in zip(these, those, strict=True))
+def differences(these: Sequence[float], those: Sequence[float]) -> list[float]:
+    """What one contender takes more than another, round by round."""
+    return [this - that for this, that in zip(these, those, strict=True)]
+
+
+def middle_half(values: Sequence[float]) -> tuple[float, float]:
+    """The quartiles: between them lies half of all rounds."""
+    if len(values) == 1:
+        return values[0], values[0]
+    low, _, high = quantiles(values, n=4)
+    return low, high
 
 
 def spread(values: Sequence[float]) -> str:
-    """The middle half of the rounds, as a share of the median."""
-    low, _, high = quantiles(values, n=4)
+    """Half the width of the middle half, as a share of the median."""
+    low, high = middle_half(values)
     return f"± {(high - low) / 2 / median(values):.0%}"
 
 

@@ -18,7 +18,17 @@ from itsdangerous import URLSafeTimedSerializer
 from pyramid.session import JSONSerializer, SignedSerializer
 
 from authapp.sealing import Sealer
-from benchmarks.rounds import Target, Turn, measure, microseconds, ratio, spread, table, turn
+from benchmarks.rounds import (
+    Target,
+    Turn,
+    measure,
+    microseconds,
+    ratio,
+    ratios,
+    spread,
+    table,
+    turn,
+)
 from benchmarks.samples import SECRET, claims_of, large, small
 
 TITLE = "Open and seal"
@@ -149,8 +159,8 @@ def judged(size: str, seconds: dict[str, list[float]]) -> list[Target]:
     four, five = seconds["next-auth 4 (Node)"], seconds["@auth/core (Node)"]
     warm, bare = seconds[f"{OURS}, warm"], seconds[BARE]
     return [
-        Target(f"open {size}, warm / bare limit", 0.15, ratio(warm, bare)),
-        Target(f"open {size}, cold / next-auth 4", 1, ratio(cold, four)),
-        Target(f"open {size}, cold / @auth/core", 0.1, ratio(cold, five)),
-        Target(f"open {size}, cold, in its own format / @auth/core", 0.1, ratio(authjs, five)),
+        Target(f"open {size}, warm / bare limit", 0.15, ratios(warm, bare)),
+        Target(f"open {size}, cold / next-auth 4", 1, ratios(cold, four)),
+        Target(f"open {size}, cold / @auth/core", 0.1, ratios(cold, five)),
+        Target(f"open {size}, cold, in its own format / @auth/core", 0.1, ratios(authjs, five)),
     ]

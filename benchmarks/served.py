@@ -1,4 +1,8 @@
-"""The page under pserve, waitress and wrk: without authapp, and with it, signed in."""
+"""The page under pserve, waitress and wrk: without authapp, and with it, signed in.
+
+Requests a second hang on what else this machine does. Requests for a second of the server's
+own processor time hardly do; they are shown beside, and are no target.
+"""
 
 import re
 import subprocess
@@ -6,24 +10,35 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from benchmarks.rounds import Target, in_turns, ratio, spread, table
+from benchmarks.rounds import Target, in_turns, ratio, ratios, spread, table
 from benchmarks.samples import small
 from benchmarks.serving import ServedPage, cookie_of
 
 TITLE = "Served"
-ROUNDS = 9
+ROUNDS = 15
 SECONDS = 1
 WITHOUT, SIGNED_IN = "page without authapp", "authapp, signed in"
 
 
-def requests_a_second(url: str, cookie: str) -> float:
-    """What wrk counts with eight connections."""
-    command = ["wrk", "-t1", "-c8", f"-d{SECONDS}s", "-H", f"Cookie: {cookie}", url]
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert "Non-2xx" not in said, said
-    found = re.search(r"Requests/sec:\s+([\d.]+)", said)
-    assert found, said
-    return float(found[1])
+class Load:
+    """wrk against one page, with eight connections."""
+
+    def __init__(self, page: ServedPage, cookie: str) -> None:
+        self._page = page
+        self._command = ["wrk", "-t1", "-c8", f"-d{SECONDS}s", "-H", f"Cookie: {cookie}", page.url]
+        self.by_cpu: list[float] = []
+
+    def turn(self) -> float:
+        """Requests a second; those for a second of the processor are noted too."""
+        before = self._page.cpu_seconds()
+        said = subprocess.run(self._command, check=True, capture_output=True, text=True).stdout
+        assert "Non-2xx" not in said, said
+        number = re.search(r"(\d+) requests in", said)
+        rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
+        assert number, said
+        assert rate, said
+        self.by_cpu.append(int(number[1]) / (self._page.cpu_seconds() - before))
+        return float(rate[1])
 
 
 def report() -> tuple[str, list[Target]]:
@@ -32,18 +47,15 @@ def report() -> tuple[str, list[Target]]:
     with tempfile.TemporaryDirectory() as folder:
         plain, ours = ServedPage(Path(folder), "plain"), ServedPage(Path(folder), "authapp")
         with plain, ours:
-            figures = in_turns(
-                {
-                    WITHOUT: lambda: requests_a_second(plain.url, cookie),
-                    SIGNED_IN: lambda: requests_a_second(ours.url, cookie),
-                },
-                ROUNDS,
-            )
-    rows = [
-        [name, f"{median(each):,.0f}", spread(each), f"{ratio(each, figures[WITHOUT]):.2f}"]
-        for name, each in figures.items()
-    ]
-    reached = ratio(figures[SIGNED_IN], figures[WITHOUT])
-    head = ["", "requests a second", "spread", f"over {WITHOUT}"]
+            loads = {WITHOUT: Load(plain, cookie), SIGNED_IN: Load(ours, cookie)}
+            rates = in_turns({name: load.turn for name, load in loads.items()}, ROUNDS)
+    rows = []
+    for name, load in loads.items():
+        row = [name]
+        for each, base in ((rates[name], rates[WITHOUT]), (load.by_cpu, loads[WITHOUT].by_cpu)):
+            row += [f"{median(each):,.0f}", spread(each), f"{ratio(each, base):.2f}"]
+        rows.append(row)
+    head = ["", "requests a second", "spread", "ratio", "for a CPU second", "spread", "ratio"]
+    reached = ratios(rates[SIGNED_IN], rates[WITHOUT])
     target = Target("served, signed in / the page without authapp", 0.90, reached, at_least=True)
     return table(head, rows), [target]

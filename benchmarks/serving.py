@@ -109,6 +109,11 @@ class ServedPage:
         self.url = serving[1] + "/page"
         return self
 
+    def cpu_seconds(self) -> float:
+        """What the process has used of the processor: fields 14 and 15 of proc(5) stat."""
+        stat = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(") ")[2].split()
+        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
     def __exit__(self, *error: object) -> None:
         self._process.terminate()
         self._process.wait(10)
