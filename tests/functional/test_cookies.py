@@ -96,6 +96,22 @@ def test_c5_c6_secrets_that_change(site: Site, backend: Served, alice: str) -> N
     assert user(ask(rotated, f"{COOKIE}={alice}")) == 1
 
 
+def test_c6_a_secret_is_changed_without_signing_anybody_out(site: Site, backend: Served) -> None:
+    """docs/operations.md, "Changing the secret": new first, old second, then old gone."""
+    new = "a new secret, of more than 32 bytes"
+    site.sign_in()
+    form = site.get("/account", headers={"Accept": "text/html"}).forms["renew"]
+    both = Site(backend.url, secret=f"{new}\n{SECRET}")
+    both.cookiejar = site.cookiejar
+    # A page that was open meanwhile still works, and from then on the new secret seals.
+    answer = both.post("/account", dict(form.submit_fields()), status=303)
+    assert answer.location == "/account"
+    alone = Site(backend.url, secret=new)
+    alone.cookiejar = both.cookiejar
+    assert "alice@example.com" in alone.get("/account", headers={"Accept": "text/html"})
+    assert user(ask(site, f"{COOKIE}={both.token()}")) is None, "the old one opens it no more"
+
+
 def test_c8_chunks(site: Site, alice: str, bob: str) -> None:
     half = len(alice) // 2
     one, two = alice[:half], alice[half:]

@@ -9,6 +9,7 @@ docs/operations.md): two that cannot talk to each other would spend one token tw
 sign-in at one would fall to a sign-out everywhere at the other a moment before.
 """
 
+import os
 import random
 import threading
 import time
@@ -29,7 +30,10 @@ from backends import ISSUER_SETTINGS, LOGIN, REFRESH, Served
 from backends.redis_server import RedisServer
 from site_under_test import COOKIE, Site
 
-PEOPLE, TABS, STEPS, STEP = 40, 3, 30, 61
+PEOPLE = int(os.environ.get("PEOPLE", "40"))
+"""How many; PEOPLE=200 takes some minutes."""
+
+TABS, STEPS, STEP = 3, 30, 61
 ACCESS = 300
 TIMEOUT = 3
 """Seconds that the backend may take: a busy machine is no backend that hangs."""
@@ -118,7 +122,7 @@ class Town:
             "backend__waiting": str(AT_ONCE),
         }
         self.apps = [Site(backend.url, **options) for _ in range(2)]
-        self.people = [Person(f"user{n:02}", n % 2) for n in range(PEOPLE)]
+        self.people = [Person(f"user{n:03}", n % 2) for n in range(PEOPLE)]
         self.copies: list[Copy] = []
         self.seen: Counter[str] = Counter()
         self.spent: list[str] = []
@@ -344,7 +348,7 @@ class Town:
 
 @pytest.fixture
 def backend() -> Iterator[Served]:
-    names = ["scout", *(f"user{n:02}" for n in range(PEOPLE))]
+    names = ["scout", *(f"user{n:03}" for n in range(PEOPLE))]
     users = "\n".join(f"{name} password {name}@example.com" for name in names)
     changed = {"issuer.users": users, "issuer.access_lifetime": str(ACCESS)}
     with Served(issuer({}, **{**ISSUER_SETTINGS, **changed})) as served:
