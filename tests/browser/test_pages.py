@@ -6,11 +6,8 @@ from typing import Any
 
 import pytest
 
+from browser.axe import violations
 from served_site import ServedSite
-
-AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()  # npm: axe-core 4, MPL-2.0
-AXE_RUN = """async () => (await axe.run()).violations.flatMap(
-  (each) => each.nodes.map((node) => `${each.id}: ${node.html}`))"""
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +42,7 @@ def look(page: Any) -> None:
     for width in (320, 1280):
         page.set_viewport_size({"width": width, "height": 640})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        page.evaluate(AXE)
-        assert page.evaluate(AXE_RUN) == []
+        assert violations(page) == []
     page.set_viewport_size({"width": 320, "height": 640})
 
 

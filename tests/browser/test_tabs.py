@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from browser.axe import violations
 from served_site import ServedSite
 
 
@@ -151,12 +152,14 @@ def test_the_end_is_announced_and_covers_the_page(serve: Any, window: Any) -> No
     notice = page.locator(".authapp-notice[role=status]")
     notice.wait_for()
     assert "ends soon" in notice.inner_text()
+    assert violations(page) == []
     for each in (page, other):
         each.locator("dialog.authapp-cover[open]").wait_for()
         each.keyboard.press("Escape")
         each.keyboard.press("Escape")
         each.locator("dialog.authapp-cover[open]").wait_for()
     assert page.evaluate("window.code") == "RefreshTokenExpired"
+    assert violations(page) == []
     page.get_by_role("link", name="Sign in").last.click()
     page.wait_for_url("**/login?next=%2Faccount&reason=RefreshTokenExpired")
     assert "Your session has ended." in page.locator("main").inner_text()
