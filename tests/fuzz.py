@@ -129,8 +129,8 @@ TARGETS = {
     each.__name__: each
     for each in (cookie_header, sealed_token, chunks, backend_answer, redis_value)
 }
-LIMIT = 1.0
-"""Seconds that no input may take."""
+LIMIT = 10.0
+"""Seconds that no input may take, on a busy machine."""
 
 
 def main(arguments: list[str]) -> None:
