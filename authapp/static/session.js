@@ -65,14 +65,14 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		const headers = { Accept: "application/json", "X-CSRF-Token": session.csrf_token };
 		let answer, news;
 		try {
-			answer = await fetch(url, { method, headers, signal: AbortSignal.timeout(15e3) });
+			answer = await fetch(url, { method, headers, signal: AbortSignal.timeout?.(15e3) });
 			news = await answer.json();
 		} catch {
 			return down();
 		}
-		if (answer.status === 403 && method === "POST") return ask(); // an earlier session's token
-		if (answer.status === 401) news = { error: news.code.replace("SignInRequired", ""), now: now() };
-		else if (!answer.ok || news.error === DOWN) return down(answer);
+		if (answer.status === 403 && method === "POST") return ask(); // another session's token
+		if (answer.status === 401 && news.code) news = { error: news.code.replace("SignInRequired", ""), now: now() };
+		else if (!answer.ok || !news.now || news.error === DOWN) return down(answer);
 		failures = 0;
 		learn(news);
 		tell(news);

@@ -236,6 +236,34 @@ def test_a_server_that_is_away_signs_nobody_out(serve: Any, window: Any) -> None
     assert page.url == site.url + "/account"
 
 
+@pytest.mark.parametrize(
+    ("status", "kind", "body"),
+    [
+        (200, "text/html", "<h1>Welcome to the hotel's network</h1>"),
+        (200, "application/json", "{}"),
+        (401, "application/json", "{}"),
+        (401, "text/html", "who are you?"),
+        (403, "application/json", "{}"),
+        (500, "text/html", "oh"),
+    ],
+)
+def test_what_others_answer_signs_nobody_out(
+    serve: Any, window: Any, status: int, kind: str, body: str
+) -> None:
+    """B8. A gateway, or a network that wants to be paid first."""
+    site = serve(300)
+    (page,) = tabs(window, site, 1)
+    page.route(
+        "**/session", lambda route: route.fulfill(status=status, body=body, content_type=kind)
+    )
+    page.get_by_role("button", name="Renew now").click()
+    page.locator(".authapp-notice", has_text="Nothing is lost").wait_for()
+    assert page.url == site.url + "/account"
+    page.unroute("**/session")
+    page.locator(".authapp-notice").wait_for(state="detached", timeout=20_000)
+    assert page.locator("#name").inner_text() == "alice"
+
+
 @pytest.mark.parametrize("hours", [-5, 5])
 def test_a_wrong_clock_signs_nobody_out(serve: Any, chromium: Any, hours: int) -> None:
     site = serve(6)
