@@ -25,7 +25,8 @@ def serve(
 
     A server runner of PasteDeploy (``[server:main]``).
 
-    :param drain: the longest that this may take, in seconds.
+    :param drain: the longest that this may take, in seconds; what still runs a second later
+        is left behind.
     :param options: as waitress takes them.
     """
     sockets: dict[int, wasyncore.dispatcher] = {}
@@ -36,24 +37,28 @@ def serve(
         server.print_listen("Serving on http://{}:{}")
         while not stop.is_set():
             _turn(sockets)
-        _turn(sockets)  # who has knocked is let in
+        known = 0
+        while len(sockets) > known:  # who has knocked is let in: one connection a turn
+            known = len(sockets)
+            _turn(sockets, 0)
         for each in list(sockets.values()):
             if isinstance(each, BaseWSGIServer):
                 wasyncore.dispatcher.close(each)
+        _turn(sockets, 0)  # and is heard
         give_up = time.monotonic() + float(drain)
         while any(map(_busy, list(sockets.values()))) and time.monotonic() < give_up:
             _turn(sockets)
     except KeyboardInterrupt:
         pass
     finally:
-        server.task_dispatcher.shutdown()
+        server.task_dispatcher.shutdown(timeout=1)
         wasyncore.close_all(sockets)
         signal.signal(signal.SIGTERM, before)
     return 0
 
 
-def _turn(sockets: dict[int, wasyncore.dispatcher]) -> None:
-    wasyncore.loop(timeout=_TURN, map=sockets, use_poll=True, count=1)
+def _turn(sockets: dict[int, wasyncore.dispatcher], timeout: float = _TURN) -> None:
+    wasyncore.loop(timeout=timeout, map=sockets, use_poll=True, count=1)
 
 
 def _busy(connection: wasyncore.dispatcher) -> bool:

@@ -78,6 +78,42 @@ def test_o3_what_has_begun_is_answered_and_nothing_else_is_taken() -> None:
     assert len(answer.content) == 1_000_000
 
 
+def test_o3_who_has_knocked_already_is_answered() -> None:
+    """Five at once, while the server's thread is kept busy by a handler of a signal."""
+    knocking: list[socket.socket] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    def client(url: str) -> list[bytes]:
+        get(url)
+        host, port = url[7:-1].split(":")
+
+        def knock(*signal: Any) -> None:
+            for _ in range(5):
+                connection = socket.create_connection((host, int(port)), timeout=10)
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                knocking.append(connection)
+            terminate()
+
+        handlers.append(knock)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        while len(knocking) < 5:
+            pass
+        return [connection.recv(1000) for connection in knocking]
+
+    handlers: list[Callable[..., None]] = []
+    before = signal.signal(signal.SIGUSR1, lambda *told: handlers[0](*told))
+    try:
+        (answers,) = until_stopped(client, app)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        for connection in knocking:
+            connection.close()
+    assert [answer.endswith(b"ok") for answer in answers] == [True] * 5
+
+
 def test_o3_it_waits_no_longer_than_it_is_told() -> None:
     """For somebody who does not take the answer, say."""
     ended = threading.Event()
