@@ -37,9 +37,9 @@ def serve(
         server.print_listen("Serving on http://{}:{}")
         while not stop.is_set():
             _turn(sockets)
-        known = 0
-        while len(sockets) > known:  # who has knocked is let in: one connection a turn
-            known = len(sockets)
+        known: set[wasyncore.dispatcher] = set()
+        while not known.issuperset(sockets.values()):  # one connection is let in a turn
+            known.update(sockets.values())
             _turn(sockets, 0)
         for each in list(sockets.values()):
             if isinstance(each, BaseWSGIServer):
