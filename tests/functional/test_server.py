@@ -93,7 +93,7 @@ def test_o3_who_has_knocked_already_is_answered() -> None:
         def knock(*signal: Any) -> None:
             for _ in range(5):
                 connection = socket.create_connection((host, int(port)), timeout=10)
-                connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
                 knocking.append(connection)
             terminate()
 
@@ -101,7 +101,7 @@ def test_o3_who_has_knocked_already_is_answered() -> None:
         os.kill(os.getpid(), signal.SIGUSR1)
         while len(knocking) < 5:
             pass
-        return [connection.recv(1000) for connection in knocking]
+        return [connection.makefile("rb").read() for connection in knocking]
 
     handlers: list[Callable[..., None]] = []
     before = signal.signal(signal.SIGUSR1, lambda *told: handlers[0](*told))
