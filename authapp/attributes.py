@@ -9,6 +9,7 @@ from typing import Any
 
 from pyramid.config import Configurator
 from pyramid.decorator import reify
+from pyramid.util import SettableProperty
 
 from authapp.backend.api import BackendSession
 from authapp.errors import ErrorCode
@@ -35,12 +36,12 @@ class Attributes:
         """What the proxy calls this request, or a name."""
         return request_id(self)
 
-    @property
+    @SettableProperty
     def session_error(self) -> ErrorCode | None:
         """Why nobody is signed in, where there is a reason."""
         return self.authapp.error
 
-    @property
+    @SettableProperty
     def validity(self) -> Validity | None:
         """Until when the tokens hold, or None."""
         return self.authapp.validity

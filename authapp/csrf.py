@@ -49,28 +49,26 @@ class SessionCSRF:
 
     def new_csrf_token(self, request: Request) -> str:
         """A new token; that of a session changes with the session only."""
-        session = _session(request)
-        if session:
-            return self._token(0, session)
         request.add_response_callback(_keep_private)
-        return str(self._anonymous.new_csrf_token(request))
+        session = _session(request)
+        return self._token(0, session) if session else str(self._anonymous.new_csrf_token(request))
 
     def get_csrf_token(self, request: Request) -> str:
         """The token to put into a form or a header."""
-        session = _session(request)
-        if session:
-            return self._token(0, session)
         request.add_response_callback(_keep_private)
-        return str(self._anonymous.get_csrf_token(request))
+        session = _session(request)
+        return self._token(0, session) if session else str(self._anonymous.get_csrf_token(request))
 
     def check_csrf_token(self, request: Request, supplied_token: str) -> bool:
         """Whether a token that came in is right, from a page of this site."""
         if not isinstance(supplied_token, str) or not _same_origin(request):
             return False  # a file in its place, or a page of another site
         session = _session(request)
-        if session is None:
+        # The sign-in form may have been opened before somebody signed in in another tab.
+        if session is None or _is_at_login(request):
             right: bool = self._anonymous.check_csrf_token(request, supplied_token)
-            return right
+            if right or session is None:
+                return right
         supplied = supplied_token.encode(errors="replace")
         return any(
             hmac.compare_digest(self._token(number, session).encode(), supplied)
@@ -82,22 +80,26 @@ class SessionCSRF:
 
 
 def _keep_private(request: Request, response: Response) -> None:
-    """A page with a token is for one visitor, whatever its view says of caches."""
-    if not response.cache_control.no_store:
+    """A page with a token is for one visitor, whatever its view says of shared caches."""
+    said = response.headers.get("Cache-Control", "")
+    if "no-store" not in said and "private" not in said:
         response.headers["Cache-Control"] = "private, no-store"
 
 
 def _session(request: Request) -> Session | None:
     """The session a token is bound to.
 
-    The sign-in form is always bound to the cookie: it may have been opened before somebody
-    signed in in another tab.
+    The form to sign in again, where a session is kept that signs nobody in, is bound to the
+    cookie: that session may be over when it is sent.
     """
+    state = request.authapp
+    session: Session | None = state.session
+    return None if _is_at_login(request) and not state.usable else session
+
+
+def _is_at_login(request: Request) -> bool:
     route = request.matched_route
-    if route is not None and route.name == "login":
-        return None
-    session: Session | None = request.authapp.session
-    return session
+    return route is not None and route.name == "login"
 
 
 def _same_origin(request: Request) -> bool:

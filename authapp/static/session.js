@@ -3,11 +3,11 @@
  * server decides who is signed in. See docs/pages.md.
  */
 const TEXTS = {
-	ending: "Your session ends soon. Finish what you are doing, then sign in again.",
+	ending: "Your session ends soon.",
 	ended: "Your session has ended. What you typed in this tab is kept: sign in to go on.",
 	signIn: "Sign in",
 	unavailable: "There is no answer right now. Nothing is lost.",
-	other: "Somebody else has signed in in another tab. This page is loaded anew.",
+	other: "Somebody else has signed in.",
 };
 const DOWN = "BackendUnavailable";
 const memory = sessionStorage; // of this tab only
@@ -16,6 +16,7 @@ const clock = () => Date.now() / 1000;
 export function watchSession({ url = "/session", login = "/login", waiting, ...options } = {}) {
 	const texts = { ...TEXTS, ...options.texts };
 	const here = location.pathname + location.search;
+	const reason = waiting && new URLSearchParams(location.search).get("reason");
 	let session = {};
 	let ahead = 0; // seconds of the server's clock before ours
 	let due; // when to have it renewed
@@ -48,7 +49,8 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		memory.authappUser = id;
 		session = { ...session, ...news, user: { ...user, ...news.user } };
 		if (!user) restoreForms(here);
-		for (const field of document.getElementsByName("csrf_token")) field.value = session.csrf_token;
+		for (const field of document.getElementsByName("csrf_token"))
+			field.value = news.csrf_token ?? field.value;
 		const { valid_until } = session.validity;
 		if (validity?.valid_until === valid_until) due = now() < due ? due : valid_until;
 		else {
@@ -56,7 +58,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 			if (user) emit("renewed", session);
 		}
 		// Signed in again elsewhere: our forms need that token.
-		if (user && signed_in_at !== session.signed_in_at && !news.csrf_token) ask();
+		if (signed_in_at !== session.signed_in_at && !news.csrf_token) ask();
 	}
 
 	/** Ask the server, and tell the other tabs. */
@@ -85,7 +87,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 	}
 
 	function down(answer) {
-		const wait = Math.max(answer?.headers.get("Retry-After") ?? 0, Math.min(60, 2 ** ++failures));
+		const wait = Math.min(60, Math.max(answer?.headers.get("Retry-After") | 0, 2 ** ++failures));
 		pause = clock() + wait * (1 + Math.random() / 4);
 		if (emit("unavailable", { wait })) say(texts.unavailable);
 	}
@@ -94,19 +96,21 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		if (ended) return;
 		ended = true;
 		code ||= now() < session.validity.refresh_until - 1 ? "SignedOut" : "RefreshTokenExpired";
-		keepForms(here);
+		try {
+			keepForms(here);
+		} catch {} // more than the browser keeps
 		if (!emit("ended", { code })) return;
 		const href = `${login}?${new URLSearchParams({ next: here, reason: code })}`;
-		if (code === "SignedOut") return location.assign(href);
 		const cover = show("dialog", { className: "authapp-cover", textContent: texts.ended });
 		show("a", { href, textContent: texts.signIn }, cover);
 		cover.onclose = () => cover.showModal(); // Escape does not uncover the page
 		cover.showModal();
+		if (code === "SignedOut") location.assign(href);
 	}
 
 	function leave() {
 		leaving = true;
-		location.replace(here);
+		location.replace(location.origin + here);
 	}
 
 	/** Another user has signed in. */
@@ -137,14 +141,15 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 	}
 
 	const tell = channel(`authapp:${url}`, learn, ({ user, validity, error, signed_in_at }) => {
+		error ??= reason;
 		return { user: user && { id: user.id }, validity, error, signed_in_at, now: now() };
 	});
 	const told = options.session ?? { error: DOWN };
 	if (told.error === DOWN) failures = 1;
 	else {
 		learn(told);
-		const error = new URLSearchParams(location.search).get("reason");
-		if (session.user || (waiting && error && error !== DOWN)) tell({ ...session, error });
+		if (session.user) tell(session);
+		else if (reason) ask();
 	}
 	tick();
 	setInterval(tick, 1e3);

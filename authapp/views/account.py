@@ -55,4 +55,5 @@ def renew(request: Request) -> Response:
 
 def _shown(value: object) -> str:
     """A claim as text: JSON, but for a text, which is itself."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text.encode(errors="replace").decode()

@@ -353,3 +353,81 @@ def test_a_form_from_before_a_new_sign_in_still_works(serve: Any, window: Any) -
     token = first.locator("#letter [name=csrf_token]").get_attribute("value")
     until(second, f"document.querySelector('#letter [name=csrf_token]').value === '{token}'")
     assert second.evaluate("window.here"), "without being loaded anew"
+
+
+def test_a_reason_in_the_address_is_not_believed(serve: Any, window: Any) -> None:
+    """The page to sign in was made before somebody did so in another tab."""
+    site = serve(300)
+    late, other = window.new_page(), window.new_page()
+    held: list[Any] = []
+    late.route("**/session.js", lambda route: held.append(route))
+    late.goto(site.url + "/login?reason=RefreshTokenExpired", wait_until="commit")
+    sign_in(other, site)
+    while not held:
+        late.wait_for_timeout(50)
+    late.unroute("**/session.js")
+    held[0].continue_()
+    late.wait_for_url(site.url + "/")
+    assert other.locator("dialog.authapp-cover").count() == 0
+    assert other.url == site.url + "/account"
+
+
+def test_a_page_that_asks_before_it_is_left_is_covered(serve: Any, window: Any) -> None:
+    site = serve(300)
+    page, other = tabs(window, site, 2)
+    page.evaluate("addEventListener('beforeunload', (event) => event.preventDefault())")
+    page.locator("h1").click()  # only then may a page ask
+    page.on("dialog", lambda dialog: dialog.dismiss())
+    sign_out(other)
+    page.locator("dialog.authapp-cover[open]").wait_for()
+    assert page.url == site.url + "/account"
+
+
+def test_more_typed_than_the_browser_keeps_still_ends(serve: Any, window: Any) -> None:
+    site = serve(300)
+    (page,) = tabs(window, site, 1, "/form")
+    page.evaluate("document.querySelector('textarea').value = 'x'.repeat(6_000_000)")
+    window.clear_cookies()
+    page.evaluate("import('/authapp-static/session.js').then((it) => it.session.renew())")
+    page.wait_for_url("**/login?next=%2Fform&reason=SignedOut")
+
+
+def test_a_page_whose_path_looks_like_a_host_stays_on_the_site(serve: Any, window: Any) -> None:
+    """S9."""
+    site = serve(300)
+    page, other = tabs(window, site, 2)
+    page.goto(site.url + "//evil.example/x")
+    window.clear_cookies()
+    sign_in(other, site, "bob")
+    page.locator(".authapp-notice", has_text="Somebody else").wait_for()
+    page.get_by_role("link", name="bob").wait_for()
+    assert page.url == site.url + "//evil.example/x"
+
+
+def test_a_retry_after_that_is_a_date_makes_no_storm(serve: Any, window: Any) -> None:
+    """RFC 9110 section 10.2.3 allows it."""
+    site = serve(300)
+    (page,) = tabs(window, site, 1)
+    asked: list[str] = []
+
+    def refuse(route: Any) -> None:
+        asked.append(route.request.url)
+        date = "Fri, 31 Dec 1999 23:59:59 GMT"
+        route.fulfill(status=503, headers={"Retry-After": date}, body="{}")
+
+    page.route("**/session", refuse)
+    renew(page)
+    page.wait_for_timeout(5000)
+    assert len(asked) <= 3
+
+
+def test_a_page_for_everybody_hears_of_a_sign_in(serve: Any, window: Any) -> None:
+    site = serve(300)
+    public, other = window.new_page(), window.new_page()
+    public.goto(site.url + "/")
+    public.evaluate(
+        "document.body.append(Object.assign(document.createElement('input'),"
+        " { name: 'csrf_token', value: 'of before' }))"
+    )
+    sign_in(other, site)
+    until(public, "document.querySelector('[name=csrf_token]').value.length === 64")

@@ -681,6 +681,19 @@ def test_c15_a_page_with_a_token_is_kept_by_no_cache(backend: Served) -> None:
 
     site = application(backend.url, lambda config: add_view(config, view))
     assert site.get("/view").headers["Cache-Control"] == "private, no-store"
+    site.sign_in()
+    assert site.get("/view").headers["Cache-Control"] == "private, no-store"
+
+
+def test_an_application_may_set_what_it_sees(backend: Served) -> None:
+    """As it may with every attribute that add_request_method makes."""
+
+    def view(request: Request) -> Any:
+        request.validity = "what the application makes of it"
+        return request.validity
+
+    site = application(backend.url, lambda config: add_view(config, view))
+    assert site.get("/view").json == "what the application makes of it"
 
 
 def test_a_token_that_makes_the_reader_fail_loses_no_session(backend: Served) -> None:

@@ -1,8 +1,10 @@
 """Who gets which answer: pages, problems, JSON, languages; contract section 4."""
 
+import base64
 import json
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import jwt
@@ -19,6 +21,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from webob import Response as Answer
 
+from authapp.session import TokenPair
 from backends import LOGIN, REFRESH, Served
 from site_under_test import COOKIE, Site, add_view, application, settings
 
@@ -193,7 +196,11 @@ def test_claims_are_shown_as_text(backend: Served) -> None:
 
     def hostile(request: Request) -> Answer:
         answer = request.get_response(backend.application)
-        claims = {"user_id": 1, "exp": int(time.time()) + 900, "<b>": {"ü": ["</script>", None]}}
+        claims = {
+            "user_id": 1,
+            "exp": int(time.time()) + 900,
+            "<b>": {"ü": ["</script>", None]},
+        }
         token = jwt.encode(claims, "k" * 32, "HS256")
         return Answer(json_body={**answer.json_body, "access": token})
 
@@ -204,6 +211,17 @@ def test_claims_are_shown_as_text(backend: Served) -> None:
     assert "<b>" not in page.text
     row = page.html.find("code", string="<b>").find_parent("tr")
     assert row.td.text == '{"ü": ["</script>", null]}'
+
+
+def test_a_claim_that_is_half_a_character_is_shown(site: Site) -> None:
+    """From another application that shares the cookie: our own reader refuses such a token."""
+    site.sign_in()
+    half = base64.urlsafe_b64encode(b'{"half": "\\ud800"}').decode().rstrip("=")
+    session = site.opened()
+    tokens = TokenPair(f"e30.{half}.x", session.tokens.refresh)
+    token = site.parts.sealer.seal(replace(session, tokens=tokens))
+    page = site.get("/account", headers={"Cookie": f"{COOKIE}={token}"})
+    assert page.html.find("code", string="half").find_parent("tr").td.text == "?"
 
 
 def test_the_session_as_json(site: Site) -> None:

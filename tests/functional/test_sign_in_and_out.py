@@ -231,6 +231,22 @@ def test_sign_out_with_a_dead_backend(site: Site, backend: Served) -> None:
     assert copy.get("/session").json["error"] == "SessionRevoked"
 
 
+def test_a_failed_sign_in_of_somebody_signed_in_leaves_all_forms_good(site: Site) -> None:
+    """The page then has the form to sign in and, above it, the one to sign out."""
+    form = site.get("/login").form
+    site.sign_in()
+    form["username"], form["password"] = "bob", "wrong"
+    page = form.submit(status=401)
+    again = page.forms[1]
+    again["username"], again["password"] = "bob", "bob-password"
+    assert again.submit(status=303).location == "/"
+    assert site.get("/session").json["user"]["id"] == 2
+    page = form.submit(status=401)
+    assert page.forms[0].action == "/logout"
+    page.forms[0].submit(status=303)
+    assert COOKIE not in site.cookies
+
+
 def test_csrf_is_required_of_every_unsafe_request(site: Site) -> None:
     site.post("/login", {"username": "alice", "password": "alice-password"}, status=403)
     site.sign_in()
