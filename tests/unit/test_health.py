@@ -10,7 +10,7 @@ from authapp.backend import (
     BackendThrottled,
     BackendUnavailable,
 )
-from authapp.backend.health import FIRST_PAUSE, LONGEST_PAUSE, UNLUCKY, Health
+from authapp.backend.health import FIRST_PAUSE, LONGEST_PAUSE, Health
 from authapp.backend.waiting import Waiting
 from authapp.shared.memory import MemoryShared
 
@@ -114,10 +114,10 @@ def test_one_session_with_bad_answers_is_nobody_elses_trouble(health: Health) ->
 def test_several_sessions_in_a_row_with_bad_answers_are_the_backends(
     health: Health, clock: Clock
 ) -> None:
-    for number in range(UNLUCKY - 1):
+    for number in range(2):
         attempt(health, BAD, str(number))
     attempt(health, None, "well")
-    for number in range(UNLUCKY):
+    for number in range(3):
         assert health.up
         attempt(health, BAD, str(number))
     assert attempt(health, None, "well") == EARLY

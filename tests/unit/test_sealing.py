@@ -254,6 +254,13 @@ def test_c1_a_megabyte() -> None:
         sealer().open(token + "A" * MAX_TOKEN_LENGTH)
 
 
+def test_c1_not_even_our_own_seal_on_what_no_browser_brings_back() -> None:
+    """C1, C14. What is too long is not decrypted."""
+    claims = make().to_claims()
+    assert opens(sealed(claims))
+    assert not opens(sealed({**claims, "padding": "x" * MAX_TOKEN_LENGTH}))
+
+
 def test_o6_what_does_not_open_leaves_nothing_behind() -> None:
     opener = sealer()
     for number in range(100):

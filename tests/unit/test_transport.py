@@ -1,5 +1,6 @@
 """Bounded exchanges with servers that misbehave on the wire: threats B1 to B5."""
 
+import gzip
 import socket
 import threading
 import time
@@ -94,6 +95,14 @@ def test_b5_half_a_body() -> None:
     chunked = OK + b'Transfer-Encoding: chunked\r\n\r\n5\r\n{"a":'
     with server(lambda connection: connection.sendall(chunked)) as url:
         assert fetch(url) == "ProtocolError"
+
+
+def test_b5_what_is_compressed_is_not_unpacked() -> None:
+    """B5. Whoever sends 20 KB of gzip means 20 MB."""
+    bomb = gzip.compress(b" " * 20_000_000)
+    head = OK + f"Content-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n".encode()
+    with server(lambda connection: connection.sendall(head + bomb)) as url:
+        assert fetch(url, 5) == "a compressed answer, which nobody asked for"
 
 
 def test_b5_a_hundred_megabytes_are_not_read() -> None:
