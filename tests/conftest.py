@@ -3,12 +3,17 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from authapp.issuer import main as issuer
 from backends import ISSUER_SETTINGS, Served
 from backends.redis_server import RedisServer
 from site_under_test import Site
+
+# An example that takes long has met a busy machine.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
