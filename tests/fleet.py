@@ -34,6 +34,8 @@ http {{
   server {{
     listen 127.0.0.1:{port} backlog=4096;
     large_client_header_buffers 4 16k;
+    proxy_buffer_size 16k;
+    proxy_buffers 8 16k;
     location / {{
       proxy_pass http://site;
       proxy_http_version 1.1;

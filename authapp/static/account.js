@@ -17,6 +17,14 @@ function clock(seconds) {
 	return days > 0 ? `${days} d ${time}` : time;
 }
 
+/** The table of claims, of the token that there is now. */
+async function readClaims() {
+	const answer = await fetch(location.href);
+	const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+	const claims = page.getElementById("claims");
+	if (claims) document.getElementById("claims")?.replaceWith(claims);
+}
+
 function draw() {
 	const { validity } = session.session;
 	if (!validity) return;
@@ -24,7 +32,7 @@ function draw() {
 	const at = (seconds) => share(seconds - began, end - began);
 	set(life.querySelector(".access"), {
 		x: at(issued),
-		width: share(validity.valid_until - issued, end - began),
+		width: share(Math.max(validity.valid_until - issued, (end - began) / 100), end - began),
 	});
 	set(life.querySelector(".renewed"), { width: at(issued) });
 	set(life.querySelector(".now"), { x1: at(now), x2: at(now) });
@@ -56,6 +64,7 @@ document.addEventListener("authapp:renewed", () => {
 	life.append(mark);
 	issued = session.now();
 	draw();
+	readClaims();
 });
 document.getElementById("renew").addEventListener("submit", (event) => {
 	event.preventDefault();

@@ -18,10 +18,10 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 	const here = location.pathname + location.search;
 	const reason = waiting && new URLSearchParams(location.search).get("reason");
 	let session = {};
-	let ahead = 0; // seconds of the server's clock before ours
+	let ahead = 0; // by which the server's clock is
 	let due; // when to have it renewed
-	let heard = 0; // when the server or another tab was heard
-	let pause = 0; // until when nobody asks
+	let heard = 0; // when somebody was heard
+	let pause = 0; // nobody asks before
 	let failures = 0;
 	let ended, leaving, notice;
 	const now = () => clock() + ahead;
@@ -37,7 +37,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 	function learn(news) {
 		if (leaving) return;
 		const { user, validity, signed_in_at } = session;
-		ahead = news.now - clock();
+		ahead = news.ahead ?? news.now - clock();
 		heard = clock();
 		if (user && !news.user) return end(news.error);
 		if (!news.user) return (session = { ...session, ...news });
@@ -64,7 +64,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 	/** Ask the server, and tell the other tabs. */
 	async function ask(method = "GET") {
 		pause = clock() + 1;
-		const headers = { Accept: "application/json", "X-CSRF-Token": session.csrf_token };
+		const headers = { "X-CSRF-Token": session.csrf_token };
 		let answer, news;
 		try {
 			answer = await fetch(url, { method, headers, signal: AbortSignal.timeout?.(15e3) });
@@ -73,14 +73,15 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 			return down();
 		}
 		if (answer.status === 403 && method === "POST") return ask(); // another session's token
-		if (answer.status === 401 && news.code) news = { error: news.code.replace("SignInRequired", ""), now: now() };
-		else if (!answer.ok || !news.now || news.error === DOWN) return down(answer);
+		if (answer.status === 401 && news?.login_url)
+			news = { error: news.code.replace("SignInRequired", ""), now: now() };
+		else if (!answer.ok || !news?.now || news.error === DOWN) return down(answer);
 		failures = 0;
 		learn(news);
 		tell(news);
 	}
 
-	/** One tab asks, the others hear of it. */
+	/** One tab asks for all. */
 	function askOnce() {
 		const work = (lock) => lock && ask();
 		navigator.locks ? navigator.locks.request(url, { ifAvailable: true }, work) : ask();
@@ -98,7 +99,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		code ||= now() < session.validity.refresh_until - 1 ? "SignedOut" : "RefreshTokenExpired";
 		try {
 			keepForms(here);
-		} catch {} // more than the browser keeps
+		} catch {} // it is full
 		if (!emit("ended", { code })) return;
 		const href = `${login}?${new URLSearchParams({ next: here, reason: code })}`;
 		const cover = show("dialog", { className: "authapp-cover", textContent: texts.ended });
@@ -123,6 +124,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 	}
 
 	function tick() {
+		if (clock() < heard) pause = due = 0; // it was set back
 		if (ended || clock() < pause) return;
 		if (!session.user) return failures && !document.hidden && askOnce();
 		const end = session.validity.refresh_until;
@@ -132,7 +134,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		else say(now() >= end - margin ? texts.ending : "");
 	}
 
-	/** Awake, looked at or connected again: ask, but not at every glance. */
+	/** Awake, seen or connected again: ask, but not at every glance. */
 	function wake(event) {
 		if (ended || document.hidden || !(session.user || waiting)) return;
 		if (Math.abs(clock() - heard) < 10 && !event.persisted) return;
@@ -142,7 +144,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 
 	const tell = channel(`authapp:${url}`, learn, ({ user, validity, error, signed_in_at }) => {
 		error ??= reason;
-		return { user: user && { id: user.id }, validity, error, signed_in_at, now: now() };
+		return { user: user && { id: user.id }, validity, error, signed_in_at, ahead };
 	});
 	const told = options.session ?? { error: DOWN };
 	if (told.error === DOWN) failures = 1;
@@ -181,7 +183,7 @@ const emit = (name, detail) =>
 const show = (tag, properties, on = document.body) =>
 	on.appendChild(Object.assign(document.createElement(tag), properties));
 
-/** All tabs of this browser: what one tells, the others hear. */
+/** What one tab tells, the others hear. */
 function channel(name, hear, compose) {
 	if (globalThis.BroadcastChannel) {
 		const tabs = new BroadcastChannel(name);
@@ -197,13 +199,14 @@ function channel(name, hear, compose) {
 	};
 }
 
-const fields = () => [...document.querySelectorAll("form :is(input, textarea, select)")];
-const value = ({ type }) => (/checkbox|radio/.test(type) ? "checked" : "value");
 const secret = (field) => /password|hidden|file|code|cc-/.test(field.type + field.autocomplete);
+const fields = () =>
+	[...document.querySelectorAll("form :is(input, textarea, select)")].filter((it) => !secret(it));
+const value = ({ type }) => (/checkbox|radio/.test(type) ? "checked" : "value");
 
 /** Keep what was typed, but no secrets, until the same user is back on this page. */
 function keepForms(page) {
-	const kept = fields().map((field) => (secret(field) ? null : field[value(field)]));
+	const kept = fields().map((field) => [field.name, field[value(field)]]);
 	memory.authappDraft = JSON.stringify({ page, kept });
 }
 
@@ -211,13 +214,14 @@ function restoreForms(page) {
 	const draft = JSON.parse(memory.authappDraft ?? "{}");
 	if (draft.page !== page) return;
 	delete memory.authappDraft;
-	fields().forEach((field, index) => {
-		if (secret(field) || !(index in draft.kept)) return;
-		field[value(field)] = draft.kept[index];
+	for (const field of fields()) {
+		const at = draft.kept.findIndex(([name]) => name === field.name);
+		if (at < 0) continue;
+		field[value(field)] = draft.kept.splice(at, 1)[0][1];
 		field.dispatchEvent(new Event("input", { bubbles: true }));
-	});
+	}
 }
 
 const page = document.querySelector("meta[name=authapp]");
-/** The session of a page made from authapp's layout. */
+/** That of a page with authapp's layout. */
 export const session = page && watchSession(JSON.parse(page.content));

@@ -21,6 +21,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from webob import Response as Answer
 
+from authapp.responses import sign_in_required
 from authapp.session import TokenPair
 from backends import LOGIN, REFRESH, Served
 from site_under_test import COOKIE, Site, add_view, application, settings
@@ -79,6 +80,20 @@ def test_allowed(site: Site) -> None:
     site.sign_in("alice")
     assert "Only people with the role admin" in site.get("/admin").text
     assert "Administration" in site.get("/").text
+
+
+def test_a2_a_missing_page_can_look_like_a_forbidden_one(backend: Served) -> None:
+    """As docs/security.md says."""
+
+    def missing(request: Request) -> Response:
+        return sign_in_required(request, None)
+
+    site = application(
+        backend.url, lambda config: config.add_notfound_view(missing, append_slash=False)
+    )
+    for path in ("/account", "/nowhere"):
+        answer = site.get(path, headers=PAGE, status=303)
+        assert answer.location == f"/login?next=%2F{path[1:]}"
 
 
 def test_not_found(site: Site) -> None:
