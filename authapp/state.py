@@ -78,6 +78,7 @@ def open_state(request: Request) -> State:
         return state
     session = _open(state.presented.candidates, parts.sealer.open)
     if session is None:
+        log.info("SessionInvalid: a session's cookie that no secret of ours opens")
         state.end(ErrorCode.SESSION_INVALID)
         return state
     state.opened = session

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -30,7 +31,8 @@ def burst(requests: Sequence[tuple[str, str]]) -> list[Answer]:
 
     Connections are opened before. An answer that never comes has status 0.
     """
-    return asyncio.run(_burst(requests))
+    with ThreadPoolExecutor(1) as pool:  # Playwright keeps a loop in the thread of tests
+        return pool.submit(asyncio.run, _burst(requests)).result()
 
 
 async def _burst(requests: Sequence[tuple[str, str]]) -> list[Answer]:

@@ -46,6 +46,7 @@ def write_scripts(folder: Path, modules: Path) -> Path:
     for path, code in re.findall(r"```js\n// (\S+)\n(.*?)```", text, re.DOTALL):
         # Next.js's bundler unwraps the default of a CommonJS module, Node.js does not.
         code = re.sub(r"import (\w+) from (.*);", r"import c from \2;\nconst \1 = c.default;", code)
+        code = code.replace("../../../lib/", "./")
         begin = "async function jwt({ token, user }) {\n"
         code = code.replace(begin, begin + move)
         (folder / Path(path).name).write_text(code)

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import requests
 from urllib3.exceptions import HTTPError
@@ -142,10 +142,16 @@ def _exchange(
             body = response.raw.read(MAX_ANSWER + 1, decode_content=False)
     except (requests.RequestException, HTTPError, OSError, UnicodeError) as error:
         # Its text can carry the URL or the body, so only the kind of error is told.
-        raise BackendDown(type(error).__name__) from None
+        raise BackendDown(f"{type(error).__name__} at {_address(url)}") from None
     if len(body) > MAX_ANSWER:
         raise BackendUnavailable(f"an answer of more than {MAX_ANSWER} bytes")
     return response, _json_object(body)
+
+
+def _address(url: str) -> str:
+    """Where an operator has to look: host and path."""
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2] + parts.path
 
 
 def _good(response: requests.Response) -> bool:
@@ -156,7 +162,7 @@ def _unusable(response: requests.Response, answer: object) -> BackendUnavailable
     kind = "not a JSON object" if answer is None else "JSON"
     kinds = {429: BackendThrottled, 502: BackendDown, 503: BackendDown, 504: BackendDown}
     return kinds.get(response.status_code, BackendUnavailable)(
-        f"status {response.status_code}, {kind}",
+        f"status {response.status_code}, {kind}, from {_address(response.url)}",
         _retry_after(response.headers.get("Retry-After")),
     )
 

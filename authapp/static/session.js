@@ -57,7 +57,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 			due = valid_until - Math.min(30, (valid_until - now()) / 4);
 			if (user) emit("renewed", session);
 		}
-		// Signed in again elsewhere: our forms need that token.
+		// Our forms need its token.
 		if (signed_in_at !== session.signed_in_at && !news.csrf_token) ask();
 	}
 
@@ -99,10 +99,11 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		code ||= now() < session.validity.refresh_until - 1 ? "SignedOut" : "RefreshTokenExpired";
 		try {
 			keepForms(here);
-		} catch {} // it is full
+		} catch {}
 		if (!emit("ended", { code })) return;
 		const href = `${login}?${new URLSearchParams({ next: here, reason: code })}`;
-		const cover = show("dialog", { className: "authapp-cover", textContent: texts.ended });
+		const cover = show("dialog", { className: "authapp-cover", textContent: texts.ended + " " });
+		cover.style.cssText = "box-sizing:border-box;width:100%;height:100%;max-width:none;max-height:none;border:0";
 		show("a", { href, textContent: texts.signIn }, cover);
 		cover.onclose = () => cover.showModal(); // Escape does not uncover the page
 		cover.showModal();
@@ -114,7 +115,6 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		location.replace(location.origin + here);
 	}
 
-	/** Another user has signed in. */
 	function change() {
 		ended = leaving = true;
 		delete memory.authappUser;
@@ -204,7 +204,7 @@ const fields = () =>
 	[...document.querySelectorAll("form :is(input, textarea, select)")].filter((it) => !secret(it));
 const value = ({ type }) => (/checkbox|radio/.test(type) ? "checked" : "value");
 
-/** Keep what was typed, but no secrets, until the same user is back on this page. */
+/** Keep what was typed, but no secrets. */
 function keepForms(page) {
 	const kept = fields().map((field) => [field.name, field[value(field)]]);
 	memory.authappDraft = JSON.stringify({ page, kept });

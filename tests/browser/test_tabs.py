@@ -443,3 +443,13 @@ def test_a_page_for_everybody_hears_of_a_sign_in(serve: Any, window: Any) -> Non
     )
     sign_in(other, site)
     until(public, "document.querySelector('[name=csrf_token]').value.length === 64")
+
+
+def test_the_cover_hides_the_page_without_a_stylesheet(serve: Any, window: Any) -> None:
+    site = serve(300, session_lifetime="6")
+    (page,) = tabs(window, site, 1)
+    page.goto(site.url + "/alone")
+    page.locator("dialog.authapp-cover[open]").wait_for()
+    box = page.locator("dialog.authapp-cover").bounding_box()
+    assert (box["x"], box["y"]) == (0, 0)
+    assert (box["width"], box["height"]) == (1000, 700)

@@ -332,7 +332,7 @@ def test_events_and_the_audit_log(backend: Served, caplog: pytest.LogCaptureFixt
         "user": "2",
         "session": lines[1]["session"],
         "code": "BackendUnavailable",
-        "reason": "status 500, not a JSON object",
+        "reason": f"status 500, not a JSON object, from {backend.url[7:]}{REFRESH}",
     }
     assert lines[4]["everywhere"] is True
     assert lines[5]["code"] == "SessionRevoked"
