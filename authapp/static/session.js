@@ -168,7 +168,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		async fetch(input, init) {
 			const request = new Request(input, init);
 			const ours = request.url.startsWith(location.origin + "/");
-			if (!session.csrf_token) await ask();
+			if (ours && !session.csrf_token) await ask();
 			if (ours) request.headers.set("X-CSRF-Token", session.csrf_token);
 			const answer = await fetch(request);
 			if (ours && [401, 503].includes(answer.status)) await ask();
