@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.padding import PKCS7
 from joserfc import jwe, jwk
 from joserfc.jwk import OctKey
 
-from authapp.session import Session
+from authapp.session import Session, base64url
 
 CACHE_SIZE = 4096
 """How many opened tokens are remembered; each takes some 10 KB."""
@@ -183,7 +183,7 @@ class Sealer:
             raise CannotOpen("not a compact JWE with a direct key")
         header, _, *segments = token.split(".")
         if all(map(_canonical, segments)):
-            iv, ciphertext, tag = map(_decoded, segments)
+            iv, ciphertext, tag = map(base64url, segments)
             for expected, decrypt in self._openers:
                 if header != expected:
                     continue
@@ -222,10 +222,6 @@ def _canonical(segment: str) -> bool:
     """
     spare = {0: "", 2: "AQgw", 3: "AEIMQUYcgkosw048"}.get(len(segment) % 4)
     return spare is not None and (not spare or segment[-1] in spare)
-
-
-def _decoded(segment: str) -> bytes:
-    return base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
 
 
 def _refuse_constant(name: str) -> Any:

@@ -240,14 +240,21 @@ class Session:
         )
 
 
+def base64url(text: str) -> bytes:
+    """What base64url without padding stands for (RFC 7515 section 2).
+
+    :raises ValueError: for what it cannot be.
+    """
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
 def jwt_claims(token: str) -> dict[str, Any]:
     """The claims of a JWT, read without verifying it: only for one already trusted.
 
     :returns: the claims; empty when ``token`` is not a JWT (RFC 7519 section 3).
     """
     try:
-        payload = token.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        claims = json.loads(base64url(token.split(".")[1]))
     except (IndexError, ValueError, binascii.Error, RecursionError):
         return {}
     return claims if isinstance(claims, dict) else {}
