@@ -19,7 +19,10 @@ def negotiate_locale(request: Request) -> str:
     default: str = request.registry.settings["pyramid.default_locale_name"]
     try:
         # Not in a form: reading one that nobody asked for takes memory.
-        explicit = request.GET.get("_LOCALE_") or request.cookies.get("_LOCALE_")
+        explicit = request.GET.get("_LOCALE_")
+        # To parse all cookies costs more than to open the session among them.
+        if not explicit and "_LOCALE_" in request.environ.get("HTTP_COOKIE", ""):
+            explicit = request.cookies.get("_LOCALE_")
     except Exception:  # a request that cannot be read still gets a page that says so
         explicit = None
     if explicit == default or explicit in _LOCALES.values():
