@@ -51,7 +51,6 @@ def includeme(config: Configurator) -> None:
     config.include("authapp.attributes")
     config.include("authapp.security")
     config.include("authapp.tween")
-    config.include("authapp.live")
     config.include("authapp.cors")
     config.include("authapp.headers")
     config.include("authapp.events")

@@ -10,10 +10,13 @@ from typing import Any
 from pyramid.config import Configurator
 from pyramid.decorator import reify
 from pyramid.util import SettableProperty
+from webob.request import BaseRequest
 
 from authapp.backend.api import BackendSession
+from authapp.cookies import legible
 from authapp.errors import ErrorCode
 from authapp.events import request_id
+from authapp.live import session_options
 from authapp.session import Validity
 from authapp.state import State, open_state
 
@@ -31,10 +34,24 @@ class Attributes:
         """The backend, as the signed-in user."""
         return BackendSession(self)
 
+    @property
+    def cookies(self) -> Any:
+        """All cookies, as WebOb reads them once its parser cannot come to harm."""
+        environ: dict[str, Any] = self.environ  # type: ignore[attr-defined]
+        if "HTTP_COOKIE" in environ:
+            environ["HTTP_COOKIE"] = legible(environ["HTTP_COOKIE"])
+        return super().cookies  # type: ignore[misc]
+
+    @cookies.setter
+    def cookies(self, cookies: Any) -> None:
+        BaseRequest.cookies.fset(self, cookies)
+
     @reify
     def request_id(self) -> str:
         """What the proxy calls this request, or a name."""
         return request_id(self)
+
+    session_options = session_options
 
     @SettableProperty
     def session_error(self) -> ErrorCode | None:
@@ -64,5 +81,6 @@ class _Adopt:
 def includeme(config: Configurator) -> None:
     """Give every request the attributes, subrequests and those of scripts too."""
     config.add_request_method(_Adopt(), "authapp_attributes")
-    for name in ("authapp", "backend", "request_id", "session_error", "validity"):
+    names = ("authapp", "backend", "request_id", "session_error", "session_options", "validity")
+    for name in names:
         config.add_request_method(None, name)  # tells others that the name is taken

@@ -4,7 +4,6 @@ import json
 import time
 from typing import Any
 
-from pyramid.config import Configurator
 from pyramid.csrf import get_csrf_token
 from pyramid.i18n import TranslationStringFactory
 from pyramid.request import Request
@@ -56,8 +55,3 @@ def session_options(request: Request, *, waiting: bool = False) -> str:
         "texts": {name: request.localizer.translate(text) for name, text in _TEXTS.items()},
     }
     return json.dumps(options)
-
-
-def includeme(config: Configurator) -> None:
-    """Register the request method."""
-    config.add_request_method(session_options)
