@@ -94,7 +94,7 @@ def _session(request: Request) -> Session | None:
     """
     state = request.authapp
     session: Session | None = state.session
-    return None if _is_at_login(request) and not state.usable else session
+    return None if _is_at_login(request) and not state.identity else session
 
 
 def _is_at_login(request: Request) -> bool:

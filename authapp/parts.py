@@ -13,6 +13,7 @@ from authapp.backend.health import GuardedBackend, Health
 from authapp.backend.http import HTTPBackend
 from authapp.backend.transport import Session
 from authapp.backend.waiting import Waiting
+from authapp.carried import Carrier
 from authapp.cookies import SessionCookie
 from authapp.renewal import Renewal
 from authapp.revocation import Revocation
@@ -43,6 +44,7 @@ class Parts:
     settings: Settings
     cookie: SessionCookie
     sealer: Sealer
+    carrier: Carrier
     shared: Shared
     revocation: Revocation
     http: requests.Session
@@ -111,6 +113,7 @@ def assemble(
         settings=settings,
         cookie=settings.cookie,
         sealer=sealer,
+        carrier=Carrier(settings.cookie, sealer),
         shared=shared,
         revocation=revocation,
         http=http,

@@ -111,7 +111,7 @@ def failure(
 def vary_by(response: Response, header: str) -> None:
     """Tell caches that another value of a request header may get another answer."""
     if "Vary" not in response.headers:
-        response.headers["Vary"] = header
+        response.headers.add("Vary", header)
     elif header not in response.vary:
         response.vary = (*response.vary, header)
 

@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from authapp.parts import parts_of
 from authapp.session import Identity, Session
-from authapp.state import State, cookies_for, write_on_the_way_out
+from authapp.state import State, cookies_for
 
 
 @implementer(ISecurityPolicy)
@@ -49,8 +49,9 @@ class SessionSecurityPolicy:
         if session is None or str(session.identity.id) != userid:
             raise ValueError("remember() needs session=, a session of this very user")
         cookies_for(session, parts_of(request))
-        request.authapp.use(session)
-        write_on_the_way_out(request, request.authapp)
+        state: State = request.authapp
+        state.use(session)
+        state.writes = True
         return []
 
     def forget(self, request: Request, **options: Any) -> list[tuple[str, str]]:
@@ -62,7 +63,7 @@ class SessionSecurityPolicy:
         if state.session is not None:
             parts_of(request).revocation.revoke(state.session)
         state.end(None)
-        write_on_the_way_out(request, state)
+        state.writes = True
         return []
 
 
@@ -70,13 +71,7 @@ def principals(identity: Identity | None) -> list[str]:
     """The principals of contract section 5, for ACLs."""
     if identity is None:
         return [Everyone]
-    return [
-        Everyone,
-        Authenticated,
-        f"user:{identity.id}",
-        *(f"role:{role}" for role in identity.roles),
-        *(f"scope:{scope}" for scope in identity.scopes),
-    ]
+    return [Everyone, Authenticated, *identity.principals]
 
 
 def _add_template_variables(event: BeforeRender) -> None:

@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import cached_property
 from typing import Any
 
 _MAX_TIME = 253402300800  # the year 10000: what a datetime can still show
@@ -71,6 +72,12 @@ class Identity:
     roles: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
     claims: Claims = field(default_factory=dict, repr=False, hash=False)
+
+    @cached_property
+    def principals(self) -> tuple[str, ...]:
+        """What ACLs call this user, beside everybody and all who are signed in."""
+        roles = (f"role:{role}" for role in self.roles)
+        return (f"user:{self.id}", *roles, *(f"scope:{scope}" for scope in self.scopes))
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,13 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.tweens import EXCVIEW
 
-from authapp.cookies import legible
 from authapp.errors import TOO_LARGE_SENTENCE, ErrorCode
 from authapp.events import RenewalFailed, SessionEnded, SessionRenewed
 from authapp.parts import IParts, Parts
 from authapp.renewal import Outcome, Rejected, Renewed
 from authapp.responses import failure, sign_in_required
 from authapp.session import Phase, Session
-from authapp.state import State, write_on_the_way_out
+from authapp.state import State
 
 MAX_FORM = 65_536
 """Bytes of the largest form that our own pages read."""
@@ -37,15 +36,13 @@ def session_tween_factory(handler: Handler, registry: Registry) -> Handler:
     parts: Parts = registry.getUtility(IParts)
 
     def session_tween(request: Request) -> Response:
-        if "HTTP_COOKIE" in request.environ:
-            request.environ["HTTP_COOKIE"] = legible(request.environ["HTTP_COOKIE"])
         path = request.environ.get("PATH_INFO", "")
         if parts.excluded(path) or not _readable(request.environ):
             return handler(request)
-        if (request.content_length or 0) > MAX_FORM and _is_at(request):
+        if "CONTENT_LENGTH" in request.environ and _is_too_large(request):
             return failure(request, 413, "TooLarge", TOO_LARGE_SENTENCE)
         state: State = request.authapp
-        write_on_the_way_out(request, state)
+        state.writes = True
         if state.session is not None:
             if state.phase is not Phase.FRESH and not _signs_out(request):
                 settle(request, state, parts.renewal.renew(state.session))
@@ -86,11 +83,18 @@ def settle(request: Request, state: State, outcome: Outcome) -> None:
 def _readable(environ: dict[str, Any]) -> bool:
     """Whether the address is text; if not, the router says so."""
     path: str = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    if path.isascii():
+        return True
     try:
         path.encode("latin-1").decode()  # as PEP 3333 has it
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _is_too_large(request: Request) -> bool:
+    """Whether a form is larger than any of ours."""
+    return (request.content_length or 0) > MAX_FORM and _is_at(request)
 
 
 def _signs_out(request: Request) -> bool:

@@ -104,8 +104,13 @@ def asgi(app: Any, cookie: str = "") -> Turn:
 def authapp_page(session: Session) -> tuple[Any, str, Callable[[], None]]:
     """The page with authapp, the cookie of a session, and what makes it cold."""
     app = pyramid_page(lambda config: config.include("authapp"), **settings("http://localhost:9"))
-    sealer = app.registry.getUtility(IParts).sealer
-    return app, f"{COOKIE}={sealer.seal(session)}", sealer.open.cache_clear
+    parts = app.registry.getUtility(IParts)
+
+    def forget() -> None:
+        parts.carrier.lately.cache_clear()
+        parts.sealer.open.cache_clear()
+
+    return app, f"{COOKIE}={parts.sealer.seal(session)}", forget
 
 
 def cookies(session: Session) -> dict[str, str]:

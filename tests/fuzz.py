@@ -51,12 +51,13 @@ SEALED = RING.seal(KEY, "what is remembered")
 def _identity(header: str) -> None:
     """What a cookie header makes of a visitor: nobody, or whom we have sealed."""
     for number, sealer in enumerate(SEALERS):
-        for candidate in COOKIE.read(legible(header)).candidates:
-            try:
-                sealer.open(candidate)
-            except CannotOpen:
-                continue
-            assert candidate in (SMALL[number], LARGE[number]), "identity from another seal"
+        for text in (header, legible(header)):
+            for candidate in COOKIE.read(text).candidates:
+                try:
+                    sealer.open(candidate)
+                except CannotOpen:
+                    continue
+                assert candidate in (SMALL[number], LARGE[number]), "identity from another seal"
 
 
 def cookie_header(data: bytes) -> None:

@@ -12,7 +12,7 @@ from authapp.backend import BackendDown
 from authapp.backend.transport import Session
 from authapp.parts import parts_of
 from authapp.session import Session as UserSession
-from authapp.state import State, write_on_the_way_out
+from authapp.state import State
 from authapp.tween import settle
 
 
@@ -64,12 +64,12 @@ class BackendSession(Session):
         # A body that was read from a file or an iterator is gone and cannot be sent again.
         body = response.request.body
         again = body is None or isinstance(body, bytes | str)
-        if response.status_code == 401 and state.usable and state.session is not None and again:
+        if response.status_code == 401 and state.identity and state.session and again:
             spent = state.session
             outcome = parts_of(self._request).renewal.renew(spent, wait=True)
             settle(self._request, state, outcome)
-            write_on_the_way_out(self._request, state)
-            if state.usable and state.session is not spent:
+            state.writes = True
+            if state.identity and state.session is not spent:
                 response.close()
                 response = self._send_as(state, method, url, options)
         return response
@@ -77,7 +77,7 @@ class BackendSession(Session):
     def _send_as(
         self, state: State, method: str, url: str, options: dict[str, Any]
     ) -> requests.Response:
-        if state.usable and state.session is not None and options.get("auth") is None:
+        if state.identity and state.session and options.get("auth") is None:
             options = {**options, "auth": _Bearer(state.session)}
         try:
             with parts_of(self._request).backend.health.attempt():

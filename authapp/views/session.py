@@ -60,7 +60,7 @@ def renew_now(request: Request) -> ErrorCode | None:
     before = state.session
     if before is not None:
         check_csrf(request)
-        if state.usable and before is state.opened:
+        if state.identity and before is state.opened:
             outcome = parts_of(request).renewal.renew(before, wait=True)
             settle(request, state, outcome)
             if isinstance(outcome, Unavailable):  # it may still hold; that was not the question

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from webob import Request
 
 from backends import Served
-from site_under_test import COOKIE, SECRET, Site
+from site_under_test import COOKIE, SECRET, Site, add_view, application
 
 
 def ask(site: Site, cookie: str, path: str = "/session") -> Any:
@@ -141,3 +141,34 @@ def test_c13_two_values(site: Site, alice: str, bob: str) -> None:
         assert user(ask(site, header)) == 1
     assert user(ask(site, f"{COOKIE}={bob}; {COOKIE}={alice}")) is None, "one of them was planted"
     assert user(ask(site, f"{COOKIE}={alice}; {COOKIE}.0={bob}")) is None
+
+
+def test_c8_a_long_header_is_read_and_not_kept(site: Site, alice: str) -> None:
+    """What is remembered of headers is bounded in number and in length."""
+    for number in range(3):
+        assert user(ask(site, f"other={str(number) * 9000}; {COOKIE}={alice}")) == 1
+    assert site.parts.carrier.lately.cache_info().currsize == 0
+    for _ in range(3):
+        assert user(ask(site, f"{COOKIE}={alice}; other=1")) == 1
+    assert site.parts.carrier.lately.cache_info().currsize == 1
+
+
+def test_c1_no_request_of_an_application_comes_to_harm(backend: Served) -> None:
+    """Whoever reads all cookies of a request: a view that is left alone, a subrequest."""
+
+    def view(request: Any) -> Any:
+        inner = request.copy()
+        inner.path_info = "/inner"
+        if request.path == "/inner":
+            request.cookies = {"b": "2"}
+            return dict(request.cookies)
+        return [dict(request.cookies), request.invoke_subrequest(inner).json]
+
+    def more(config: Any) -> None:
+        add_view(config, view)
+        config.add_route("inner", "/inner")
+        config.add_view(view, route_name="inner", renderer="json")
+
+    site = application(backend.url, more, refresh__exclude="/view")
+    answer = ask(site, r'x="\377"; a=1; ' + "(" * 60_000, "/view")
+    assert answer.json_body == [{"a": "1"}, {"b": "2"}]

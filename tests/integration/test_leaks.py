@@ -206,9 +206,11 @@ def test_pages_and_reprs(walk: Walk, backend: Served) -> None:
 
     def view(request: Request) -> dict[str, Any]:
         session, state = request.authapp.session, request.authapp
-        outcome = request.registry.getUtility(IParts).renewal.renew(session, wait=True)
+        parts = request.registry.getUtility(IParts)
+        outcome = parts.renewal.renew(session, wait=True)
+        carried = parts.carrier.open(request.environ["HTTP_COOKIE"])
         things = [request, request.identity, request.validity, request.backend, state]
-        things += [session, session.tokens, outcome, state.presented, vars(state)]
+        things += [session, session.tokens, outcome, carried, vars(state)]
         for thing in things:
             walk.tell("a repr", thing)
         return {}
