@@ -4,6 +4,8 @@ A revocation is remembered for as long as a copy of the session, or a renewal th
 way when it ended, could still come in.
 """
 
+from functools import lru_cache
+
 from authapp.session import Session
 from authapp.shared import Key, Shared
 
@@ -25,7 +27,7 @@ class Revocation:
 
     def revoke(self, session: Session) -> None:
         """End this session, and every copy and successor of it."""
-        self._shared.put(_session_key(session), "1", self._window(session))
+        self._shared.put(_session_key(session.sid), "1", self._window(session))
 
     def revoke_user(self, session: Session, now: float) -> None:
         """End all sessions of this session's user that began until ``now``, by any clock."""
@@ -36,7 +38,9 @@ class Revocation:
 
     def revoked(self, session: Session) -> bool:
         """Whether this session was ended."""
-        ended, user_ended = self._shared.get(_session_key(session), _user_key(session.identity.id))
+        ended, user_ended = self._shared.get(
+            _session_key(session.sid), _user_key(session.identity.id)
+        )
         return ended is not None or session.authenticated_at <= _moment(user_ended)
 
     def next_start(self, user_id: int | str, now: float) -> float:
@@ -53,10 +57,12 @@ class Revocation:
         return max(self._lifetime, session.validity.refresh_until - session.issued_at)
 
 
-def _session_key(session: Session) -> Key:
-    return Key("revoked session", session.sid)
+@lru_cache(maxsize=4096)
+def _session_key(sid: str) -> Key:
+    return Key("revoked session", sid)
 
 
+@lru_cache(maxsize=4096)
 def _user_key(user_id: int | str) -> Key:
     return Key("revoked user", str(user_id))
 

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 from authapp.shared import Key, Lease
 
+_NOTHING = (float("-inf"), "")
+
 
 class MemoryShared:
     """``authapp.shared = memory:``, for all threads of one process.
@@ -23,9 +25,11 @@ class MemoryShared:
 
     def get(self, *keys: Key) -> list[str | None]:
         """See :class:`authapp.shared.Shared`."""
-        now = self._clock()
-        found = [self._texts.get(key, (0.0, "")) for key in keys]
-        return [text if ends > now else None for ends, text in found]
+        now, texts = self._clock(), []
+        for key in keys:
+            ends, text = self._texts.get(key, _NOTHING)
+            texts.append(text if ends > now else None)
+        return texts
 
     def put(self, key: Key, text: str, seconds: float) -> None:
         """See :class:`authapp.shared.Shared`. Whatever has ended meanwhile is dropped."""
