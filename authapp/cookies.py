@@ -7,6 +7,7 @@ opening the session does.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 from webob.cookies import RequestCookies, make_cookie
@@ -33,6 +34,10 @@ _PAIR = re.compile(
 )
 _LEGAL = b";" + bytes(each for each in range(128) if re.match(f"[{_LEGAL_VALUE}]", chr(each)))
 """What stands in a ``Cookie`` header without anything odd in it, but for blanks."""
+
+
+_set_cookie = lru_cache(maxsize=256)(make_cookie)
+"""After a renewal, many requests at once write the same cookie."""
 
 
 class SessionTooLarge(ValueError):
@@ -169,7 +174,7 @@ class SessionCookie:
         return name == self.name or self._chunk_index(name) is not None
 
     def _cookie(self, name: str, value: str | None, max_age: int) -> str:
-        cookie: str = make_cookie(
+        cookie: str = _set_cookie(
             name,
             value,
             max_age=max_age,

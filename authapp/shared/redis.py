@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -53,6 +54,9 @@ MARK = b"authapp:mark"
 
 MARK_LIFE = 86_400
 """Seconds after which the mark is made again, and what is known told once more."""
+
+NAMES = 4096
+"""How many names are remembered: those of a session are asked for with every request."""
 
 _BATCH = 500
 _NONCE = 12
@@ -142,8 +146,9 @@ class _Ring:
     def __init__(self, secret: bytes) -> None:
         self._names = derive(secret, "authapp shared names", 32)
         self._seal = AESGCM(derive(secret, "authapp shared values", 32))
+        self.name = lru_cache(maxsize=NAMES)(self._name)
 
-    def name(self, key: Key) -> bytes:
+    def _name(self, key: Key) -> bytes:
         text = "\0".join(key).encode(errors="surrogatepass")
         return b"authapp:" + base64.urlsafe_b64encode(hmac.digest(self._names, text, "sha256"))
 
