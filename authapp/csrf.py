@@ -76,7 +76,9 @@ class SessionCSRF:
         )
 
     def _token(self, number: int, session: Session) -> str:
-        return hmac.digest(self._keys[number], session.sid.encode(), "sha256").hex()
+        # hmac.digest gives the interpreter's lock away, and a busy server does not get it back
+        # for a while: every form of a page would wait that long.
+        return hmac.new(self._keys[number], session.sid.encode(), "sha256").hexdigest()
 
 
 def _keep_private(request: Request, response: Response) -> None:
