@@ -28,9 +28,6 @@ log = logging.getLogger(__name__)
 RETRY_AFTER = 1.0
 """Seconds that somebody is told to wait who waited for a renewal in vain."""
 
-_LATELY = 0.02
-"""Seconds for which the end of a chain of successors is taken for granted."""
-
 _LOOK_AGAIN = 0.01
 """Seconds between two looks at a renewal that another process has under way."""
 
@@ -68,6 +65,19 @@ class Unavailable:
 Outcome = Renewed | Rejected | Unavailable
 
 
+@dataclass(frozen=True)
+class Remembered:
+    """What shared memory has of a session, asked in one go.
+
+    ``ended``: it was signed out. ``followed``: what came of the renewal that spent its refresh
+    token. ``failed``: why a renewal came to nothing a moment ago.
+    """
+
+    ended: bool
+    followed: Session | Rejected | None
+    failed: str | None
+
+
 class Renewal:
     """Renews sessions with a backend.
 
@@ -97,28 +107,45 @@ class Renewal:
         self._reuse = reuse
         self._patience = patience
         self._clock = clock
-        self._newest_lately = lru_cache(maxsize=1024)(self._newest_at)
         self._lock = threading.Lock()
         self._under_way: dict[str, Future[Outcome]] = {}
 
-    def renew(self, session: Session, *, wait: bool = False) -> Outcome:
+    def remembered(self, session: Session) -> Remembered:
+        """What those who share memory know of a session right now."""
+        *ended, followed, failed = self._shared.get(
+            *self._revocation.keys(session), _key(session), _failed_key(session)
+        )
+        return Remembered(
+            ended=self._revocation.ended(session, *ended),
+            followed=None if followed is None else _recall(followed),
+            failed=failed,
+        )
+
+    def renew(
+        self, session: Session, remembered: Remembered | None = None, *, wait: bool = False
+    ) -> Outcome:
         """The successor of a session: the one that others have got, or a new one.
 
         Where somebody else is renewing it right now: its outcome, when the access token has
         expired; else the session as it is, without a wait.
 
+        :param remembered: where that has just been asked.
         :param wait: wait in any case; an access token that holds is not what is wanted.
         """
-        known = self._newest_lately(session, int(time.monotonic() / _LATELY))
+        remembered = remembered or self.remembered(session)
+        known = session if remembered.followed is None else remembered.followed
+        if isinstance(known, Session) and known is not session and not self._is_fresh(known):
+            known = self.newest(session)  # the cookie is several renewals old
+            remembered = remembered if isinstance(known, Rejected) else self.remembered(known)
         if isinstance(known, Rejected):
             return known
-        phase = known.phase(self._clock(), self._buffer)
-        if known is not session and phase is Phase.FRESH:
+        if known.tokens == session.tokens:
+            known = session
+        elif self._is_fresh(known):
             return Renewed(known)
-        (failed,) = self._shared.get(_failed_key(known))
-        if failed is not None:
-            return Unavailable(known, RETRY_AFTER, failed)
-        holds = phase in (Phase.FRESH, Phase.DUE) and not wait
+        if remembered.failed is not None:
+            return Unavailable(known, RETRY_AFTER, remembered.failed)
+        holds = self._holds(known) and not wait
         with self._lock:
             renewal = self._under_way.get(known.tokens.refresh)
             if renewal is None:
@@ -150,12 +177,12 @@ class Renewal:
             newest = known
         return session if newest.tokens == session.tokens else newest
 
-    def _newest_at(self, session: Session, moment: int) -> Session | Rejected:
-        """The same, asked once a moment by a burst of requests with one old cookie.
+    def _is_fresh(self, session: Session) -> bool:
+        return session.phase(self._clock(), self._buffer) is Phase.FRESH
 
-        Whoever is to spend a token looks again.
-        """
-        return self.newest(session)
+    def _holds(self, session: Session) -> bool:
+        """Whether its access token can be used."""
+        return session.phase(self._clock(), self._buffer) in (Phase.FRESH, Phase.DUE)
 
     def _lead(self, session: Session, holds: bool, renewal: "Future[Outcome]") -> Outcome:
         """Renew for this process, then wake those who wait."""
@@ -205,7 +232,7 @@ class Renewal:
 
     def _found(self, successor: Session) -> Outcome:
         """A successor that somebody else got a moment ago."""
-        if successor.phase(self._clock(), self._buffer) in (Phase.FRESH, Phase.DUE):
+        if self._holds(successor):
             return Renewed(successor)
         return Unavailable(successor, RETRY_AFTER, "the successor's access token cannot be used")
 

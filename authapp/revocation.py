@@ -38,10 +38,15 @@ class Revocation:
 
     def revoked(self, session: Session) -> bool:
         """Whether this session was ended."""
-        ended, user_ended = self._shared.get(
-            _session_key(session.sid), _user_key(session.identity.id)
-        )
-        return ended is not None or session.authenticated_at <= _moment(user_ended)
+        return self.ended(session, *self._shared.get(*self.keys(session)))
+
+    def keys(self, session: Session) -> tuple[Key, Key]:
+        """What to ask shared memory for, to know whether a session was ended."""
+        return _session_key(session.sid), _user_key(session.identity.id)
+
+    def ended(self, session: Session, alone: str | None, all_of_user: str | None) -> bool:
+        """Whether it was ended, by the texts under its :meth:`keys`."""
+        return alone is not None or session.authenticated_at <= _moment(all_of_user)
 
     def next_start(self, user_id: int | str, now: float) -> float:
         """When a session that is made now has begun, for :meth:`revoke_user`.

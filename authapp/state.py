@@ -17,6 +17,7 @@ from authapp.carried import Carried
 from authapp.cookies import SessionTooLarge
 from authapp.errors import ErrorCode
 from authapp.parts import Parts, parts_of
+from authapp.renewal import Rejected, Remembered
 from authapp.responses import vary_by
 from authapp.session import Identity, Phase, Session, Validity
 
@@ -34,6 +35,7 @@ class State:
     session: Session | None = None
     identity: Identity | None = None
     phase: Phase | None = None
+    remembered: Remembered | None = None
     error: ErrorCode | None = None
     retry_after = 1.0
     writes = False
@@ -74,11 +76,15 @@ def open_state(request: Request) -> State:
             log.info("SessionInvalid: a session's cookie that no secret of ours opens")
             state.end(ErrorCode.SESSION_INVALID)
         return state
-    if parts.revocation.revoked(session):
-        state.end(ErrorCode.SESSION_REVOKED)
-        return state
     state.phase = phase = session.phase(time.time(), parts.settings.refresh_buffer)
-    if phase is Phase.FRESH or phase is Phase.DUE:
+    if phase is Phase.FRESH:
+        ended = parts.revocation.revoked(session)
+    else:
+        state.remembered = parts.renewal.remembered(session)
+        ended = state.remembered.ended
+    if ended:
+        state.end(ErrorCode.SESSION_REVOKED)
+    elif phase is Phase.FRESH or phase is Phase.DUE:
         state.use(session)
     elif phase is Phase.EXPIRED:
         state.session = session
@@ -113,12 +119,12 @@ def _on_the_way_out(request: Request, response: Response) -> None:
 def _write(request: Request, response: Response) -> None:
     """Write, or clear, the cookie."""
     parts, state = parts_of(request), request.authapp
-    session, cookies = state.session, parts.cookie.clear(state.names)
-    if session is not None and parts.revocation.revoked(session):
-        state.end(ErrorCode.SESSION_REVOKED)  # signed out while this request was under way
-    elif session is not None:
+    cookies = parts.cookie.clear(state.names)
+    if state.session is not None:
+        _look_again(state, state.session, parts)
+    if state.session is not None:
         try:
-            cookies = cookies_for(session, parts, state.names)
+            cookies = cookies_for(state.session, parts, state.names)
         except SessionTooLarge as error:
             log.error("SessionTooLarge: renewal: %s", error)
     if cookies:
@@ -130,3 +136,15 @@ def _write(request: Request, response: Response) -> None:
             headers.add("Set-Cookie", cookie)
         # Whatever the view has said: a cache must not hand this cookie to others.
         headers["Cache-Control"] = "private, no-store"
+
+
+def _look_again(state: State, session: Session, parts: Parts) -> None:
+    """While this request was under way, others may have signed out, or have renewed again."""
+    remembered = parts.renewal.remembered(session)
+    newest = session if remembered.followed is None else parts.renewal.newest(session)
+    if remembered.ended:
+        state.end(ErrorCode.SESSION_REVOKED)
+    elif isinstance(newest, Rejected):
+        state.end(newest.code)
+    else:
+        state.session = newest

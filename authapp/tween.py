@@ -45,7 +45,7 @@ def session_tween_factory(handler: Handler, registry: Registry) -> Handler:
         state.writes = True
         if state.session is not None:
             if state.phase is not Phase.FRESH and not _signs_out(request):
-                settle(request, state, parts.renewal.renew(state.session))
+                settle(request, state, parts.renewal.renew(state.session, state.remembered))
         elif state.opened is not None and state.error is not None:
             request.registry.notify(SessionEnded(request, state.opened, state.error))
         if state.opened is not None and state.session is None and not _is_at(request):

@@ -366,6 +366,33 @@ def test_sign_out_wins_over_a_request_under_way(backend: Served) -> None:
     assert COOKIE not in slow.cookies
 
 
+@pytest.mark.parametrize("rejected", [False, True])
+def test_a_slow_request_does_not_write_what_is_old_by_then(backend: Served, rejected: bool) -> None:
+    """The session was renewed before the view ran, and once more while the view runs."""
+    come, go = threading.Event(), threading.Event()
+
+    def slow_view(request: Request) -> Response:
+        come.set()
+        assert go.wait(5)
+        return Response("done")
+
+    slow, site = _app(backend, slow_view)
+    with later(EXPIRED), ThreadPoolExecutor(1) as pool:
+        visiting = pool.submit(slow.get, "/view", status=200)
+        assert come.wait(5)
+        page(site, status=200)
+        if rejected:
+            backend.instead[REFRESH] = Answer(status=401, json_body={})
+        site.post("/session", headers={"X-CSRF-Token": site.csrf()}, status="*")
+        go.set()
+        visiting.result(5)
+    assert backend.calls[REFRESH] == 2
+    if rejected:
+        assert COOKIE not in slow.cookies
+    else:
+        assert slow.opened().tokens == site.opened().tokens
+
+
 def _app(backend: Served, view: Callable[..., Any], **more: str) -> tuple[Site, Site]:
     """A signed-in session in two browsers, in front of an application with one view."""
     site = application(backend.url, lambda config: add_view(config, view), **more)
