@@ -63,7 +63,13 @@ class Fleet:
         if NGINX is None:
             pytest.skip("nginx is not installed; see .ci/packages")
         self.sites = [
-            ServedSite(folder, changes, f"site-{number}", threads) for number in range(processes)
+            ServedSite(
+                folder,
+                {"pyramid.reload_templates": "false", **changes},
+                f"site-{number}",
+                threads,
+            )
+            for number in range(processes)
         ]
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import requests
-from webob import Response
+from webob import Request, Response
 
 from authapp.shared.redis import LEASE
 from backends import REFRESH, Served
@@ -120,8 +120,18 @@ def signed_in(answer: Answer) -> bool:
 
 
 def test_400_requests_with_one_expired_session_spend_one_token(place: Place) -> None:
-    place.backend.instead[REFRESH] = slowly(0.1)
+    took: list[float] = []
+
+    def slow(request: Request) -> Response:
+        began = time.perf_counter()
+        time.sleep(0.1)
+        answer = request.get_response(place.backend.application)
+        took.append(time.perf_counter() - began)
+        return answer
+
+    place.backend.instead[REFRESH] = slow
     (cookie,) = place.expired()
+    fresh = burst([(place.url + "/account", place.sign_in())] * 400)
     before = place.refreshes()
     answers = burst([(place.url + "/account", cookie)] * 400)
     assert place.refreshes() == before + 1
@@ -131,7 +141,9 @@ def test_400_requests_with_one_expired_session_spend_one_token(place: Place) -> 
     # All of them are the same session, with the same tokens.
     assert all(signed_in(place.get(f"{NAME}={each}")) for each in successors)
     assert place.refreshes() == before + 1
-    print(f"p99 {percentile(answers, 0.99):.3f} s")
+    # What it must reach is measured, and not asserted: a machine can be busy with other things.
+    limit = took[0] + percentile(fresh, 0.99) + 0.1
+    print(f"p99 {percentile(answers, 0.99):.3f} s, at most {limit:.3f} s")
 
 
 def test_50_sessions_at_once_spend_50_tokens(place: Place) -> None:
