@@ -42,6 +42,13 @@ def test_fresh_nothing_happens(site: Site, backend: Served) -> None:
     assert backend.calls[REFRESH] == 0
 
 
+def test_an_address_in_another_script_renews(site: Site, backend: Served) -> None:
+    site.sign_in()
+    with later(EXPIRED):
+        page(site, "/r%C3%A9sum%C3%A9", status=404)
+    assert backend.calls[REFRESH] == 1
+
+
 @pytest.mark.parametrize("seconds", [DUE, EXPIRED])
 def test_due_and_expired_renew(site: Site, backend: Served, seconds: float) -> None:
     site.sign_in()
