@@ -140,11 +140,14 @@ def _write(request: Request, response: Response) -> None:
 
 def _look_again(state: State, session: Session, parts: Parts) -> None:
     """While this request was under way, others may have signed out, or have renewed again."""
-    remembered = parts.renewal.remembered(session)
-    newest = session if remembered.followed is None else parts.renewal.newest(session)
+    remembered, newest = parts.renewal.remembered(session), None
+    # Of somebody who signs in nothing is old, even if the backend gives the same token again.
+    goes_on = state.opened is not None and state.opened.sid == session.sid
+    if goes_on and remembered.followed is not None:
+        newest = parts.renewal.newest(session)
     if remembered.ended:
         state.end(ErrorCode.SESSION_REVOKED)
     elif isinstance(newest, Rejected):
         state.end(newest.code)
-    else:
+    elif newest is not None:
         state.session = newest

@@ -246,6 +246,18 @@ def test_a_backend_of_another_kind(caplog: pytest.LogCaptureFixture) -> None:
     assert backend.ended == ["dora:2"]
 
 
+def test_a_backend_that_gives_the_same_refresh_token_to_the_next_sign_in() -> None:
+    """What became of it in the session before is nothing to the new one."""
+    site = own_backend_site(OwnBackend())
+    site.sign_in("dora", "sesame", status=303)
+    with time_machine.travel(time.time() + 61):
+        site.get("/account", status=200)
+        site.sign_out()
+        site.sign_in("dora", "sesame", status=303)
+        assert site.opened().tokens.refresh == "dora:1"
+        assert site.get("/account").status_int == 200
+
+
 def test_without_any_backend_the_application_does_not_start() -> None:
     ini = settings("")
     del ini["authapp.backend.url"]
