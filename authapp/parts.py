@@ -1,5 +1,7 @@
 """The parts of one application's authapp, assembled from its settings."""
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,26 +54,20 @@ class Parts:
     reader: TokenReader
     renewal: Renewal
     throttle: Throttle
-    excluded_prefixes: tuple[str, ...]
+    excluded: Callable[[str], object]
+    """Whether the session is neither renewed nor written on a path."""
+    for_programs: Callable[[str], object]
+    """Whether nobody navigates to a path (``authapp.api_prefixes``)."""
 
     @property
     def backend_url(self) -> str | None:
         """The base URL of the backend; None where the application brings its own."""
         return EMBEDDED_URL if self.settings.backend_url == EMBEDDED else self.settings.backend_url
 
-    def excluded(self, path: str) -> bool:
-        """Whether the session is neither renewed nor written on this path."""
-        return _below(path, self.excluded_prefixes)
 
-    def for_programs(self, path: str) -> bool:
-        """Whether nobody navigates to this path (``authapp.api_prefixes``)."""
-        return _below(path, self.settings.api_prefixes)
-
-
-def _below(path: str, prefixes: tuple[str, ...]) -> bool:
-    return path.startswith(prefixes) and any(
-        path == prefix or path.startswith(prefix + "/") for prefix in prefixes
-    )
+def _below(*prefixes: str) -> Callable[[str], object]:
+    """Whether a path is one of these, or below one of them."""
+    return re.compile("|".join(rf"{re.escape(each)}(?:/|\Z)" for each in prefixes) or "(?!)").match
 
 
 def parts_of(request: Request) -> Parts:
@@ -131,7 +127,8 @@ def assemble(
         throttle=Throttle(
             settings.login_rate, derive(settings.secrets[-1], "authapp throttle", 32), counters
         ),
-        excluded_prefixes=(*settings.refresh_exclude, *own_paths),
+        excluded=_below(*settings.refresh_exclude, *own_paths),
+        for_programs=_below(*settings.api_prefixes),
     )
 
 

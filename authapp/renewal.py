@@ -19,7 +19,7 @@ from authapp.backend import BackendDown, BackendRejected, BackendUnavailable
 from authapp.backend.claims import TokenReader
 from authapp.backend.health import GuardedBackend
 from authapp.errors import ErrorCode
-from authapp.revocation import Revocation
+from authapp.revocation import Revocation, keys
 from authapp.session import Phase, Session
 from authapp.shared import Key, Lease, Shared
 
@@ -113,7 +113,7 @@ class Renewal:
     def remembered(self, session: Session) -> Remembered:
         """What those who share memory know of a session right now."""
         *ended, followed, failed = self._shared.get(
-            *self._revocation.keys(session), _key(session), _failed_key(session)
+            *keys(session.sid, session.identity.id), _key(session), _failed_key(session)
         )
         return Remembered(
             ended=self._revocation.ended(session, *ended),

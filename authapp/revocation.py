@@ -27,7 +27,8 @@ class Revocation:
 
     def revoke(self, session: Session) -> None:
         """End this session, and every copy and successor of it."""
-        self._shared.put(_session_key(session.sid), "1", self._window(session))
+        ended, _ = keys(session.sid, session.identity.id)
+        self._shared.put(ended, "1", self._window(session))
 
     def revoke_user(self, session: Session, now: float) -> None:
         """End all sessions of this session's user that began until ``now``, by any clock."""
@@ -38,14 +39,10 @@ class Revocation:
 
     def revoked(self, session: Session) -> bool:
         """Whether this session was ended."""
-        return self.ended(session, *self._shared.get(*self.keys(session)))
-
-    def keys(self, session: Session) -> tuple[Key, Key]:
-        """What to ask shared memory for, to know whether a session was ended."""
-        return _session_key(session.sid), _user_key(session.identity.id)
+        return self.ended(session, *self._shared.get(*keys(session.sid, session.identity.id)))
 
     def ended(self, session: Session, alone: str | None, all_of_user: str | None) -> bool:
-        """Whether it was ended, by the texts under its :meth:`keys`."""
+        """Whether it was ended, by the texts under its :func:`keys`."""
         return alone is not None or session.authenticated_at <= _moment(all_of_user)
 
     def next_start(self, user_id: int | str, now: float) -> float:
@@ -63,11 +60,11 @@ class Revocation:
 
 
 @lru_cache(maxsize=4096)
-def _session_key(sid: str) -> Key:
-    return Key("revoked session", sid)
+def keys(sid: str, user_id: int | str) -> tuple[Key, Key]:
+    """What to ask shared memory for, to know whether a session of a user was ended."""
+    return Key("revoked session", sid), _user_key(user_id)
 
 
-@lru_cache(maxsize=4096)
 def _user_key(user_id: int | str) -> Key:
     return Key("revoked user", str(user_id))
 

@@ -109,9 +109,14 @@ def cookies_for(session: Session, parts: Parts, names: Iterable[str] = ()) -> li
 def _on_the_way_out(request: Request, response: Response) -> None:
     """Somebody looked who is signed in: for others the answer may be another."""
     state: State = request.authapp
-    if state.identity is not None and "Cache-Control" not in response.headers:
-        response.headers.add("Cache-Control", "private, no-store")
-    vary_by(response, "Cookie")
+    headers = response.headerlist
+    names = {name.lower() for name, _ in headers}
+    if state.identity is not None and "cache-control" not in names:
+        headers.append(("Cache-Control", "private, no-store"))
+    if "vary" in names:
+        vary_by(response, "Cookie")
+    else:
+        headers.append(("Vary", "Cookie"))
     if state.writes and (state.session is None or state.session is not state.opened):
         _write(request, response)
 
