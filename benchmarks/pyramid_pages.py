@@ -1,5 +1,6 @@
 """The page of the benchmarks in Pyramid: without sign-in, with authapp, with its peers."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from pyramid.authorization import (
     Everyone,
 )
 from pyramid.config import Configurator
+from pyramid.events import BeforeRender
 from pyramid.interfaces import ISecurityPolicy
 from pyramid.request import Request, RequestLocalCache
 from pyramid.session import SignedCookieSessionFactory
@@ -78,6 +80,31 @@ def auth_tkt(config: Configurator) -> None:
 def signed_cookie_session(config: Configurator) -> None:
     config.set_session_factory(SignedCookieSessionFactory(SECRET))
     config.set_security_policy(Policy(SessionAuthenticationHelper().authenticated_userid))
+
+
+class Nobody:
+    """A request method that does nothing, bound to every request."""
+
+    def __get__(self, request: Any, request_class: type) -> None:
+        pass
+
+
+def same_tween(handler: Any, registry: Any) -> Any:
+    return lambda request: handler(request)
+
+
+def idle(config: Configurator) -> None:
+    """All that authapp registers with Pyramid, doing nothing: the cost of being there."""
+    config.set_security_policy(Policy(lambda request: "1"))
+    config.set_default_csrf_options(require_csrf=True)
+    config.add_subscriber(lambda event: None, BeforeRender)
+    config.add_request_method(Nobody(), "nobody")
+    for name in ("login", "logout", "session", "account", "health"):
+        config.add_route(name, f"/{name}")
+    config.add_static_view("own-static", str(TEMPLATES))
+    for name in ("outer", "inner"):
+        setattr(sys.modules[__name__], name, same_tween)
+        config.add_tween(f"{__name__}.{name}")
 
 
 def pyramid_jwt(config: Configurator) -> None:
