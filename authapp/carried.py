@@ -8,7 +8,7 @@ may change with every page.
 from functools import lru_cache
 from typing import NamedTuple
 
-from authapp.cookies import SessionCookie
+from authapp.cookies import SessionCookie, legible
 from authapp.sealing import CannotOpen, Sealer
 from authapp.session import Session
 
@@ -50,7 +50,7 @@ class Carrier:
 
         Where they belong to different users, somebody planted one of them, and none is used.
         """
-        presented = self._cookie.read(header)
+        presented = self._cookie.read(legible(header))
         sessions: list[Session] = []
         for candidate in presented.candidates:
             try:

@@ -172,3 +172,10 @@ def test_c1_no_request_of_an_application_comes_to_harm(backend: Served) -> None:
     site = application(backend.url, more, refresh__exclude="/view")
     answer = ask(site, r'x="\377"; a=1; ' + "(" * 60_000, "/view")
     assert answer.json_body == [{"a": "1"}, {"b": "2"}]
+
+
+@pytest.mark.parametrize("header", ["{}, b=c", '{}"', "{} b", "{}\\", "a=1,2; {}; b"])
+def test_c1_what_stands_behind_a_cookie_is_not_of_it(site: Site, alice: str, header: str) -> None:
+    """Servers join two header lines with a comma, and some clients are careless."""
+    assert user(ask(site, header.format(f"{COOKIE}={alice}"))) == 1
+    assert user(ask(site, header.format(f"{COOKIE} = {alice}"))) == 1
