@@ -112,8 +112,8 @@ def vary_by(response: Response, header: str) -> None:
     """Tell caches that another value of a request header may get another answer."""
     if "Vary" not in response.headers:
         response.headers.add("Vary", header)
-    elif header not in response.vary:
-        response.vary = (*response.vary, header)
+    elif header not in (response.vary or ()):
+        response.vary = (*(response.vary or ()), header)
 
 
 def retry_after(seconds: float) -> str:
