@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 RETRY_AFTER = 1.0
 """Seconds that somebody is told to wait who waited for a renewal in vain."""
 
+_LATELY = 0.25
+"""Seconds for which the end of a chain of successors is taken for granted by a burst."""
+
 _LOOK_AGAIN = 0.01
 """Seconds between two looks at a renewal that another process has under way."""
 
@@ -107,6 +110,7 @@ class Renewal:
         self._reuse = reuse
         self._patience = patience
         self._clock = clock
+        self._newest_lately = lru_cache(maxsize=1024)(self._newest_at)
         self._lock = threading.Lock()
         self._under_way: dict[str, Future[Outcome]] = {}
 
@@ -117,7 +121,7 @@ class Renewal:
         )
         return Remembered(
             ended=self._revocation.ended(session, *ended),
-            followed=None if followed is None else _recall(followed),
+            followed=_recall(followed),
             failed=failed,
         )
 
@@ -133,16 +137,17 @@ class Renewal:
         :param wait: wait in any case; an access token that holds is not what is wanted.
         """
         remembered = remembered or self.remembered(session)
-        known = session if remembered.followed is None else remembered.followed
-        if isinstance(known, Session) and known is not session and not self._is_fresh(known):
-            known = self.newest(session)  # the cookie is several renewals old
-            remembered = remembered if isinstance(known, Rejected) else self.remembered(known)
+        known: Session | Rejected = session
+        if remembered.followed is not None:
+            known = self._newest_lately(session, int(time.monotonic() / _LATELY))
         if isinstance(known, Rejected):
             return known
         if known.tokens == session.tokens:
             known = session
         elif self._is_fresh(known):
             return Renewed(known)
+        else:
+            remembered = self.remembered(known)
         if remembered.failed is not None:
             return Unavailable(known, RETRY_AFTER, remembered.failed)
         holds = self._holds(known) and not wait
@@ -168,14 +173,20 @@ class Renewal:
         # A backend that does not rotate, or takes turns, gives a token that was seen already.
         while newest.tokens.refresh not in seen:
             seen.add(newest.tokens.refresh)
-            (text,) = self._shared.get(_key(newest))
-            if text is None:
+            known = _recall(*self._shared.get(_key(newest)))
+            if known is None:
                 break
-            known = _recall(text)
             if isinstance(known, Rejected):
                 return known
             newest = known
         return session if newest.tokens == session.tokens else newest
+
+    def _newest_at(self, session: Session, moment: int) -> Session | Rejected:
+        """The same, asked once a moment by a burst of requests with one old cookie.
+
+        Whoever is to spend a token, or to write a cookie, looks again.
+        """
+        return self.newest(session)
 
     def _is_fresh(self, session: Session) -> bool:
         return session.phase(self._clock(), self._buffer) is Phase.FRESH
@@ -300,12 +311,21 @@ class Renewal:
 
 
 @lru_cache(maxsize=1024)
-def _recall(text: str) -> Session | Rejected:
-    """What :meth:`Renewal._remember` has put; the same value for all who ask in a burst."""
-    known = json.loads(text)
-    if "code" in known:
-        return Rejected(ErrorCode(known["code"]), known["reason"])
-    return Session.from_claims(known["session"])
+def _recall(text: str | None) -> Session | Rejected | None:
+    """What :meth:`Renewal._remember` has put; the same value for all who ask in a burst.
+
+    :returns: None for nothing, and for what another version of authapp has put.
+    """
+    if text is None:
+        return None
+    try:
+        known = json.loads(text)
+        if "code" in known:
+            return Rejected(ErrorCode(known["code"]), known["reason"])
+        return Session.from_claims(known["session"])
+    except (ValueError, KeyError, TypeError):
+        log.warning("RenewalForgotten: what is remembered of a renewal cannot be read")
+        return None
 
 
 def _key(session: Session) -> Key:

@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from authapp.parts import parts_of
 from authapp.session import Identity, Session
-from authapp.state import State, cookies_for
+from authapp.state import State, cookies_for, write_on_the_way_out
 
 
 @implementer(ISecurityPolicy)
@@ -49,9 +49,8 @@ class SessionSecurityPolicy:
         if session is None or str(session.identity.id) != userid:
             raise ValueError("remember() needs session=, a session of this very user")
         cookies_for(session, parts_of(request))
-        state: State = request.authapp
-        state.use(session)
-        state.writes = True
+        request.authapp.use(session)
+        write_on_the_way_out(request, request.authapp)
         return []
 
     def forget(self, request: Request, **options: Any) -> list[tuple[str, str]]:
@@ -63,7 +62,7 @@ class SessionSecurityPolicy:
         if state.session is not None:
             parts_of(request).revocation.revoke(state.session)
         state.end(None)
-        state.writes = True
+        write_on_the_way_out(request, state)
         return []
 
 

@@ -106,6 +106,13 @@ def cookies_for(session: Session, parts: Parts, names: Iterable[str] = ()) -> li
         raise SessionTooLarge(f"{error}: {session.largest_part()}") from None
 
 
+def write_on_the_way_out(request: Request, state: State) -> None:
+    """See to it that the response carries what has become of the session."""
+    if not state.writes:
+        state.writes = True
+        request.add_response_callback(_on_the_way_out)  # the one before may be over
+
+
 def _on_the_way_out(request: Request, response: Response) -> None:
     """Somebody looked who is signed in: for others the answer may be another."""
     state: State = request.authapp
@@ -119,6 +126,7 @@ def _on_the_way_out(request: Request, response: Response) -> None:
         headers.append(("Vary", "Cookie"))
     if state.writes and (state.session is None or state.session is not state.opened):
         _write(request, response)
+    state.writes = False
 
 
 def _write(request: Request, response: Response) -> None:
@@ -154,5 +162,5 @@ def _look_again(state: State, session: Session, parts: Parts) -> None:
         state.end(ErrorCode.SESSION_REVOKED)
     elif isinstance(newest, Rejected):
         state.end(newest.code)
-    elif newest is not None:
+    elif newest is not None and newest.sid == session.sid:
         state.session = newest

@@ -12,7 +12,7 @@ from authapp.backend import BackendDown
 from authapp.backend.transport import Session
 from authapp.parts import parts_of
 from authapp.session import Session as UserSession
-from authapp.state import State
+from authapp.state import State, write_on_the_way_out
 from authapp.tween import settle
 
 
@@ -68,7 +68,7 @@ class BackendSession(Session):
             spent = state.session
             outcome = parts_of(self._request).renewal.renew(spent, wait=True)
             settle(self._request, state, outcome)
-            state.writes = True
+            write_on_the_way_out(self._request, state)
             if state.identity and state.session is not spent:
                 response.close()
                 response = self._send_as(state, method, url, options)

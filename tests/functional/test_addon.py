@@ -34,6 +34,7 @@ from authapp.events import (
     SignInFailed,
 )
 from authapp.session import TokenPair
+from authapp.shared import Key
 from backends import REFRESH, Served
 from site_under_test import COOKIE, SECRET, Site, add_view, application, settings
 
@@ -258,6 +259,22 @@ def test_a_backend_that_gives_the_same_refresh_token_to_the_next_sign_in() -> No
         assert site.get("/account").status_int == 200
 
 
+def test_a_backend_that_counts_from_one_again() -> None:
+    """What followed a token in the session before does not follow it in the new one."""
+    site = own_backend_site(OwnBackend())
+    site.sign_in("dora", "sesame", status=303)
+    first = site.opened()
+    for _ in range(2):
+        site.post("/session", headers={"X-CSRF-Token": site.csrf()})
+    assert site.opened().tokens.refresh == "dora:3"
+    site.sign_out()
+    site.parts.shared.put(Key("spent refresh token", first.tokens.refresh), "", 0)  # some time ago
+    site.sign_in("dora", "sesame", status=303)
+    site.post("/session", headers={"X-CSRF-Token": site.csrf()})
+    assert site.opened().tokens.refresh == "dora:2"
+    assert site.get("/account").status_int == 200
+
+
 def test_without_any_backend_the_application_does_not_start() -> None:
     ini = settings("")
     del ini["authapp.backend.url"]
@@ -265,6 +282,23 @@ def test_without_any_backend_the_application_does_not_start() -> None:
     config.include("authapp")
     with pytest.raises(ConfigurationError, match=r"authapp\.backend\.url is missing"):
         config.commit()
+
+
+@pytest.mark.parametrize("excluded", ["/view", "/other"])
+def test_signing_out_at_the_last_moment(backend: Served, excluded: str) -> None:
+    """A response callback of an application runs after the one that came before the view."""
+
+    def view(request: Request) -> dict[str, Any]:
+        assert request.identity
+        request.add_response_callback(lambda request, response: forget(request))
+        return {}
+
+    site = application(
+        backend.url, lambda config: add_view(config, view), refresh__exclude=excluded
+    )
+    site.sign_in()
+    site.get("/view")
+    assert COOKIE not in site.cookies
 
 
 def test_a_request_that_is_answered_twice(backend: Served) -> None:

@@ -15,6 +15,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from webob import Response as Answer
 
+from authapp.shared import Key
 from backends import BLACKLIST, REFRESH, Served
 from site_under_test import COOKIE, Site, add_view, application
 
@@ -258,6 +259,33 @@ def test_the_old_cookie_gets_the_successor(site: Site, backend: Served) -> None:
     assert first.opened().tokens == site.opened().tokens
 
 
+def test_an_old_cookie_whose_successor_was_rejected_has_ended(site: Site, backend: Served) -> None:
+    site.sign_in()
+    older = site.twin()
+    with later(EXPIRED):
+        page(site, status=200)
+        backend.instead[REFRESH] = Answer(status=401, json_body={})
+        site.post("/session", headers={"X-CSRF-Token": site.csrf()}, status=401)
+        assert "reason=RefreshTokenRejected" in page(older, status=303).location
+        assert COOKIE not in older.cookies
+
+
+@pytest.mark.parametrize(
+    "text", ['{"code": "New", "reason": ""}', "{}", "[]", "x", '{"session": {}}']
+)
+def test_what_another_version_remembers_is_nothing(
+    site: Site, backend: Served, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    site.sign_in()
+    key = Key("spent refresh token", site.opened().tokens.refresh)
+    site.parts.shared.put(key, text, 60)
+    copy = site.twin()
+    with later(DUE):
+        site.sign_out()
+        assert "SessionRevoked" in page(copy, status=303).location
+    assert "RenewalForgotten" in caplog.text
+
+
 def test_where_successors_are_not_remembered_the_old_cookie_is_rejected(backend: Served) -> None:
     site = Site(backend.url, refresh__reuse="0")
     site.sign_in()
@@ -417,6 +445,7 @@ RESPONSES: dict[str, tuple[Callable[..., Any], int]] = {
     "error": (lambda request: HTTPServiceUnavailable(headers={"Retry-After": "soon"}), 503),
     "not modified": (lambda request: Response(status=304), 304),
     "streamed": (lambda request: Response(app_iter=iter([b"a", b"b"])), 200),
+    "empty Vary": (lambda request: Response(headers={"Vary": ""}), 200),
     "public": (lambda request: Response("x", cache_control="public, max-age=60"), 200),
     "conditional": (
         lambda request: Response("x", etag="x", conditional_response=True),
