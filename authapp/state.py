@@ -27,9 +27,10 @@ log = logging.getLogger(__name__)
 class State:
     """The session of one request.
 
-    ``opened`` is what its cookie held, in which ``phase``; ``session`` what holds now: on the
-    way out, the difference is the cookie to write, where it ``writes``. ``identity`` is who
-    that signs in; ``error`` says why nobody is, if anything. ``names`` are those of our cookies.
+    ``opened`` is what its cookies, with these ``names``, held, in which ``phase``, and what
+    was ``remembered`` of it then; ``session`` is what holds now. Where the request ``writes``,
+    the difference is the cookie of the response. ``identity`` is who is signed in; ``error``
+    says why nobody is, if anything.
     """
 
     session: Session | None = None
@@ -114,7 +115,10 @@ def write_on_the_way_out(request: Request, state: State) -> None:
 
 
 def _on_the_way_out(request: Request, response: Response) -> None:
-    """Somebody looked who is signed in: for others the answer may be another."""
+    """Somebody looked who is signed in: for others the answer may be another.
+
+    And where that has changed meanwhile, the cookie changes too.
+    """
     state: State = request.authapp
     headers = response.headerlist
     names = {name.lower() for name, _ in headers}

@@ -42,7 +42,7 @@ def session_tween_factory(handler: Handler, registry: Registry) -> Handler:
         if "CONTENT_LENGTH" in request.environ and _is_too_large(request):
             return failure(request, 413, "TooLarge", TOO_LARGE_SENTENCE)
         state: State = request.authapp
-        state.writes = True
+        state.writes = True  # the callback of the opening is still to come
         if state.session is not None:
             if state.phase is not Phase.FRESH and not _signs_out(request):
                 settle(request, state, parts.renewal.renew(state.session, state.remembered))
