@@ -10,7 +10,6 @@ from typing import Any
 from pyramid.config import Configurator
 from pyramid.decorator import reify
 from pyramid.util import SettableProperty
-from webob.request import BaseRequest
 
 from authapp.backend.api import BackendSession
 from authapp.cookies import legible
@@ -44,7 +43,7 @@ class Attributes:
 
     @cookies.setter
     def cookies(self, cookies: Any) -> None:
-        BaseRequest.cookies.fset(self, cookies)
+        super(Attributes, type(self)).cookies.fset(self, cookies)  # type: ignore[misc]
 
     @reify
     def request_id(self) -> str:

@@ -13,7 +13,7 @@ from authapp.sealing import CannotOpen, Sealer
 from authapp.session import Session
 
 REMEMBERED = 1024
-"""How many headers are remembered."""
+"""How many headers are remembered, those that hold no session among them."""
 
 LONGEST = 8192
 """Characters of the longest header that is remembered: what proxies let through."""
@@ -50,7 +50,7 @@ class Carrier:
 
         Where they belong to different users, somebody planted one of them, and none is used.
         """
-        presented = self._cookie.read(legible(header))
+        presented = self._cookie.read(legible(header))  # a value ends where WebOb would end it
         sessions: list[Session] = []
         for candidate in presented.candidates:
             try:

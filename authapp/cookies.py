@@ -109,8 +109,6 @@ class SessionCookie:
         beside chunks, and chunks left over from a longer one. So candidates are offered,
         a bounded number of them, and the seal decides: a mixture never opens.
         """
-        if self.name not in header:
-            return Presented()
         whole: list[str] = []
         chunks: dict[int, list[str]] = {}
         names: dict[str, None] = {}

@@ -19,7 +19,7 @@ from authapp.backend import BackendDown, BackendRejected, BackendUnavailable
 from authapp.backend.claims import TokenReader
 from authapp.backend.health import GuardedBackend
 from authapp.errors import ErrorCode
-from authapp.revocation import Revocation, keys
+from authapp.revocation import Revocation, revocation_keys
 from authapp.session import Phase, Session
 from authapp.shared import Key, Lease, Shared
 
@@ -117,7 +117,7 @@ class Renewal:
     def remembered(self, session: Session) -> Remembered:
         """What those who share memory know of a session right now."""
         *ended, followed, failed = self._shared.get(
-            *keys(session.sid, session.identity.id), _key(session), _failed_key(session)
+            *revocation_keys(session.sid, session.identity.id), _key(session), _failed_key(session)
         )
         return Remembered(
             ended=self._revocation.ended(session, *ended),
@@ -143,7 +143,7 @@ class Renewal:
         if isinstance(known, Rejected):
             return known
         if known.tokens == session.tokens:
-            known = session
+            known = session  # not an equal one of another request, which would be written
         elif self._is_fresh(known):
             return Renewed(known)
         else:

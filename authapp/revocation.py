@@ -27,8 +27,8 @@ class Revocation:
 
     def revoke(self, session: Session) -> None:
         """End this session, and every copy and successor of it."""
-        ended, _ = keys(session.sid, session.identity.id)
-        self._shared.put(ended, "1", self._window(session))
+        key, _ = revocation_keys(session.sid, session.identity.id)
+        self._shared.put(key, "1", self._window(session))
 
     def revoke_user(self, session: Session, now: float) -> None:
         """End all sessions of this session's user that began until ``now``, by any clock."""
@@ -39,10 +39,12 @@ class Revocation:
 
     def revoked(self, session: Session) -> bool:
         """Whether this session was ended."""
-        return self.ended(session, *self._shared.get(*keys(session.sid, session.identity.id)))
+        return self.ended(
+            session, *self._shared.get(*revocation_keys(session.sid, session.identity.id))
+        )
 
     def ended(self, session: Session, alone: str | None, all_of_user: str | None) -> bool:
-        """Whether it was ended, by the texts under its :func:`keys`."""
+        """Whether it was ended, by the texts under its :func:`revocation_keys`."""
         return alone is not None or session.authenticated_at <= _moment(all_of_user)
 
     def next_start(self, user_id: int | str, now: float) -> float:
@@ -60,8 +62,11 @@ class Revocation:
 
 
 @lru_cache(maxsize=4096)
-def keys(sid: str, user_id: int | str) -> tuple[Key, Key]:
-    """What to ask shared memory for, to know whether a session of a user was ended."""
+def revocation_keys(sid: str, user_id: int | str) -> tuple[Key, Key]:
+    """What to ask shared memory for, to know whether a session of a user was ended.
+
+    :returns: where that of the session alone stands, and that of all of the user's.
+    """
     return Key("revoked session", sid), _user_key(user_id)
 
 

@@ -30,7 +30,7 @@ class State:
     ``opened`` is what its cookies, with these ``names``, held, in which ``phase``, and what
     was ``remembered`` of it then; ``session`` is what holds now. Where the request ``writes``,
     the difference is the cookie of the response. ``identity`` is who is signed in; ``error``
-    says why nobody is, if anything.
+    says why nobody is, if anything, and ``retry_after`` in how many seconds that may change.
     """
 
     session: Session | None = None
@@ -111,14 +111,12 @@ def write_on_the_way_out(request: Request, state: State) -> None:
     """See to it that the response carries what has become of the session."""
     if not state.writes:
         state.writes = True
-        request.add_response_callback(_on_the_way_out)  # the one before may be over
+        # That of the opening may be over: an application's callback can come later.
+        request.add_response_callback(_on_the_way_out)
 
 
 def _on_the_way_out(request: Request, response: Response) -> None:
-    """Somebody looked who is signed in: for others the answer may be another.
-
-    And where that has changed meanwhile, the cookie changes too.
-    """
+    """Keep the answer private, and write what has become of the session."""
     state: State = request.authapp
     headers = response.headerlist
     names = {name.lower() for name, _ in headers}
@@ -157,14 +155,17 @@ def _write(request: Request, response: Response) -> None:
 
 def _look_again(state: State, session: Session, parts: Parts) -> None:
     """While this request was under way, others may have signed out, or have renewed again."""
-    remembered, newest = parts.renewal.remembered(session), None
-    # Of somebody who signs in nothing is old, even if the backend gives the same token again.
-    goes_on = state.opened is not None and state.opened.sid == session.sid
-    if goes_on and remembered.followed is not None:
-        newest = parts.renewal.newest(session)
+    remembered = parts.renewal.remembered(session)
     if remembered.ended:
         state.end(ErrorCode.SESSION_REVOKED)
-    elif isinstance(newest, Rejected):
+        return
+    # A new sign-in has no past, even if the backend hands out a token that it gave before.
+    goes_on = state.opened is not None and state.opened.sid == session.sid
+    if not goes_on or remembered.followed is None:
+        return
+    newest = parts.renewal.newest(session)
+    if isinstance(newest, Rejected):
         state.end(newest.code)
-    elif newest is not None and newest.sid == session.sid:
+    elif newest.sid == session.sid:
+        state.identity = state.identity and newest.identity
         state.session = newest

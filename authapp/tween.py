@@ -93,7 +93,7 @@ def _readable(environ: dict[str, Any]) -> bool:
 
 
 def _is_too_large(request: Request) -> bool:
-    """Whether a form is larger than any of ours."""
+    """Whether it goes to one of our own forms, and is larger than any of them."""
     return (request.content_length or 0) > MAX_FORM and _is_at(request)
 
 
