@@ -24,8 +24,8 @@ with atheris.instrument_imports(include=["authapp"]):
     from authapp.backend.http import HTTPBackend
     from authapp.backend.wire import PRESETS
     from authapp.carried import Carrier
-    from authapp.cookies import SessionCookie
-    from authapp.sealing import Sealer
+    from authapp.cookies import SessionCookie, legible
+    from authapp.sealing import CannotOpen, Sealer
     from authapp.session import Identity, Session, TokenPair, Validity, jwt_claims
     from authapp.settings import ClaimNames
     from authapp.shared.redis import _Ring
@@ -56,6 +56,13 @@ SEALED = RING.seal(KEY, "what is remembered")
 def _identity(header: str) -> None:
     """What a cookie header makes of a visitor: nobody, or whom we have sealed."""
     for number, sealer in enumerate(SEALERS):
+        for text in (header, legible(header)):
+            for candidate in COOKIE.read(text).candidates:
+                try:
+                    sealer.open(candidate)
+                except CannotOpen:
+                    continue
+                assert candidate in (SMALL[number], LARGE[number]), "identity from another seal"
         session = Carrier(COOKIE, sealer).open(header).session
         assert session in (None, *SESSIONS[number]), "identity from another seal"
 
