@@ -384,14 +384,7 @@ def test_sign_out_wins_over_a_renewal_under_way(site: Site, backend: Served) -> 
 
 def test_sign_out_wins_over_a_request_under_way(backend: Served) -> None:
     """The session was renewed before the view ran, and is signed out while the view runs."""
-    come, go = threading.Event(), threading.Event()
-
-    def slow_view(request: Request) -> Response:
-        come.set()
-        assert go.wait(5)
-        return Response("done")
-
-    slow, site = _app(backend, slow_view)
+    slow, site, come, go = _slow_app(backend)
     with later(EXPIRED), ThreadPoolExecutor(1) as pool:
         visiting = pool.submit(slow.get, "/view", status=200)
         assert come.wait(5)
@@ -404,14 +397,7 @@ def test_sign_out_wins_over_a_request_under_way(backend: Served) -> None:
 @pytest.mark.parametrize("rejected", [False, True])
 def test_a_slow_request_does_not_write_what_is_old_by_then(backend: Served, rejected: bool) -> None:
     """The session was renewed before the view ran, and once more while the view runs."""
-    come, go = threading.Event(), threading.Event()
-
-    def slow_view(request: Request) -> Response:
-        come.set()
-        assert go.wait(5)
-        return Response("done")
-
-    slow, site = _app(backend, slow_view)
+    slow, site, come, go = _slow_app(backend)
     with later(EXPIRED), ThreadPoolExecutor(1) as pool:
         visiting = pool.submit(slow.get, "/view", status=200)
         assert come.wait(5)
@@ -433,6 +419,18 @@ def _app(backend: Served, view: Callable[..., Any], **more: str) -> tuple[Site, 
     site = application(backend.url, lambda config: add_view(config, view), **more)
     site.sign_in()
     return site, site.twin()
+
+
+def _slow_app(backend: Served) -> tuple[Site, Site, threading.Event, threading.Event]:
+    """The same with a view that waits: (the two browsers, it has come, let it go)."""
+    come, go = threading.Event(), threading.Event()
+
+    def slow_view(request: Request) -> Response:
+        come.set()
+        assert go.wait(5)
+        return Response("done")
+
+    return *_app(backend, slow_view), come, go
 
 
 def _raises(request: Request) -> Response:
