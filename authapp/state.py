@@ -118,14 +118,9 @@ def write_on_the_way_out(request: Request, state: State) -> None:
 def _on_the_way_out(request: Request, response: Response) -> None:
     """Keep the answer private, and write what has become of the session."""
     state: State = request.authapp
-    headers = response.headerlist
-    names = {name.lower() for name, _ in headers}
-    if state.identity is not None and "cache-control" not in names:
-        headers.append(("Cache-Control", "private, no-store"))
-    if "vary" in names:
-        vary_by(response, "Cookie")
-    else:
-        headers.append(("Vary", "Cookie"))
+    if state.identity is not None and "Cache-Control" not in response.headers:
+        response.headers.add("Cache-Control", "private, no-store")
+    vary_by(response, "Cookie")
     if state.writes and (state.session is None or state.session is not state.opened):
         _write(request, response)
     state.writes = False
