@@ -13,6 +13,7 @@ import base64
 import hmac
 import json
 import re
+import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -37,7 +38,10 @@ CACHE_SIZE = 4096
 MAX_TOKEN_LENGTH = 16_384
 """Characters of the longest token worth opening: more than all chunks together hold."""
 
-_SEGMENTS = re.compile(r"\A[A-Za-z0-9_-]+\.\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
+_BASE64URL = (string.ascii_letters + string.digits + "-_").encode()
+_LAST = {0: {"", *_BASE64URL.decode()}, 2: set("AQgw"), 3: set("AEIMQUYcgkosw048")}
+"""Length of base64url text modulo 4 -> what it ends in when its spare bits are zero."""
+
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -137,9 +141,9 @@ def _thumbprint(key: OctKey) -> str:
     return jwk.thumbprint({"k": encoded, "kty": "oct"}, "sha512")
 
 
-def _encoded(header: Mapping[str, str]) -> str:
+def _encoded(header: Mapping[str, str]) -> bytes:
     text = json.dumps(header, separators=(",", ":")).encode()
-    return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
+    return base64.urlsafe_b64encode(text).rstrip(b"=")
 
 
 class Sealer:
@@ -179,19 +183,15 @@ class Sealer:
 
         :raises CannotOpen: for anything but a token sealed with one of the secrets.
         """
-        if len(token) > MAX_TOKEN_LENGTH or not _SEGMENTS.match(token):
-            raise CannotOpen("not a compact JWE with a direct key")
-        header, _, *segments = token.split(".")
-        if all(map(_canonical, segments)):
-            iv, ciphertext, tag = map(base64url, segments)
-            for expected, decrypt in self._openers:
-                if header != expected:
-                    continue
-                try:
-                    plaintext = decrypt(header.encode(), iv, ciphertext, tag)
-                except (InvalidTag, ValueError):  # ValueError: an odd length
-                    continue
-                return self._read(plaintext)
+        header, *segments = _segments(token)
+        for expected, decrypt in self._openers:
+            if header != expected:
+                continue
+            try:
+                plaintext = decrypt(header, *segments)
+            except (InvalidTag, ValueError):  # ValueError: an odd length
+                continue
+            return self._read(plaintext)
         raise CannotOpen("no secret opens it")
 
     def _read(self, plaintext: bytes) -> Session:
@@ -214,14 +214,31 @@ class Sealer:
         return base64.urlsafe_b64encode(digest[:16]).rstrip(b"=").decode()
 
 
+def _segments(token: str) -> tuple[bytes, bytes, bytes, bytes]:
+    """Encoded header, and decoded initialization vector, ciphertext and tag of a compact JWE.
+
+    :raises CannotOpen: for any other text, and for a second spelling of one.
+    """
+    if len(token) > MAX_TOKEN_LENGTH or _without_base64url(token) != b"....":
+        raise CannotOpen("not a compact JWE")
+    header, key, *segments = token.split(".")
+    if key or not all(map(_canonical, segments)):
+        raise CannotOpen("an encrypted key, or a second spelling")
+    iv, ciphertext, tag = map(base64url, segments)
+    return header.encode(), iv, ciphertext, tag
+
+
+def _without_base64url(text: str) -> bytes:
+    return text.encode("ascii", "replace").translate(None, _BASE64URL)
+
+
 def _canonical(segment: str) -> bool:
     """Whether base64url text is spelled the one way an encoder writes it (RFC 4648 3.5).
 
     Decoders ignore the spare bits of the last character; a second spelling of a token
     would be a second key in every cache and log.
     """
-    spare = {0: "", 2: "AQgw", 3: "AEIMQUYcgkosw048"}.get(len(segment) % 4)
-    return spare is not None and (not spare or segment[-1] in spare)
+    return segment[-1:] in _LAST.get(len(segment) % 4, ())
 
 
 def _refuse_constant(name: str) -> Any:

@@ -4,11 +4,10 @@ Nothing here knows of cookies, keys, the network or Pyramid. Times are seconds s
 epoch; those that stand in the cookie are whole.
 """
 
-import base64
 import binascii
 import json
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
@@ -144,13 +143,14 @@ class Session:
             every request.
         """
         valid_until = self.validity.valid_until
+        left = valid_until - now
         if self.validity.refresh_until <= now:
             return Phase.ENDED
-        if valid_until <= now:
+        if left <= 0:
             return Phase.EXPIRED
-        if valid_until - min(buffer, max(0, valid_until - self.issued_at) / 3) <= now:
-            return Phase.DUE
-        return Phase.FRESH
+        if left > buffer or left > (valid_until - self.issued_at) / 3:
+            return Phase.FRESH
+        return Phase.DUE
 
     def to_claims(self) -> dict[str, Any]:
         """The claims to seal, in the form of contract section 2, with a new ``jti``."""
@@ -252,7 +252,8 @@ def base64url(text: str) -> bytes:
 
     :raises ValueError: for what it cannot be.
     """
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    padded = text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4)
+    return binascii.a2b_base64(padded)
 
 
 def jwt_claims(token: str) -> dict[str, Any]:
@@ -261,7 +262,7 @@ def jwt_claims(token: str) -> dict[str, Any]:
     :returns: the claims; empty when ``token`` is not a JWT (RFC 7519 section 3).
     """
     try:
-        claims = json.loads(base64url(token.split(".")[1]))
+        claims = json.loads(base64url(token.split(".")[1]).decode())
     except (IndexError, ValueError, binascii.Error, RecursionError):
         return {}
     return claims if isinstance(claims, dict) else {}
@@ -286,7 +287,7 @@ def _optional_text(value: object, name: str) -> str | None:
 def _texts(value: object, name: str) -> tuple[str, ...]:
     if value is None:
         return ()
-    if not isinstance(value, Iterable) or isinstance(value, str | dict):
+    if not isinstance(value, list):
         raise NotASession(f"{name} is not a list")
     return tuple(_text(each, name) for each in value)
 
