@@ -110,9 +110,8 @@ def failure(
 
 def vary_by(response: Response, header: str) -> None:
     """Tell caches that another value of a request header may get another answer."""
-    if "Vary" not in response.headers:
-        response.headers.add("Vary", header)
-    elif header not in (response.vary or ()):
+    said = response.headers.setdefault("Vary", header)
+    if said != header and header not in (response.vary or ()):
         response.vary = (*(response.vary or ()), header)
 
 

@@ -1,10 +1,9 @@
-"""The security policy, and what templates see of a session."""
+"""The security policy."""
 
 from typing import Any
 
 from pyramid.authorization import ACLHelper, Authenticated, Everyone
 from pyramid.config import Configurator
-from pyramid.events import BeforeRender
 from pyramid.interfaces import ISecurityPolicy
 from pyramid.request import Request
 from zope.interface import implementer
@@ -73,16 +72,6 @@ def principals(identity: Identity | None) -> list[str]:
     return [Everyone, Authenticated, *identity.principals]
 
 
-def _add_template_variables(event: BeforeRender) -> None:
-    """``identity``, ``validity``, ``session_error`` are there in every template."""
-    request = event.get("request")
-    known = request is not None and hasattr(request, "authapp")
-    event.setdefault("identity", request.identity if known else None)
-    event.setdefault("validity", request.validity if known else None)
-    event.setdefault("session_error", request.session_error if known else None)
-
-
 def includeme(config: Configurator) -> None:
-    """Register the policy and the template variables."""
+    """Register the policy."""
     config.set_security_policy(SessionSecurityPolicy())
-    config.add_subscriber(_add_template_variables, BeforeRender)

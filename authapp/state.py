@@ -118,8 +118,8 @@ def write_on_the_way_out(request: Request, state: State) -> None:
 def _on_the_way_out(request: Request, response: Response) -> None:
     """Keep the answer private, and write what has become of the session."""
     state: State = request.authapp
-    if state.identity is not None and "Cache-Control" not in response.headers:
-        response.headers.add("Cache-Control", "private, no-store")
+    if state.identity is not None:
+        response.headers.setdefault("Cache-Control", "private, no-store")
     vary_by(response, "Cookie")
     if state.writes and (state.session is None or state.session is not state.opened):
         _write(request, response)

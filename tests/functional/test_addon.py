@@ -18,7 +18,6 @@ import time_machine
 from pyramid.authorization import Allow, Authenticated
 from pyramid.config import Configurator
 from pyramid.csrf import get_csrf_token, new_csrf_token
-from pyramid.events import BeforeRender
 from pyramid.exceptions import ConfigurationConflictError, ConfigurationError
 from pyramid.request import Request
 from pyramid.response import Response
@@ -95,24 +94,6 @@ def test_what_the_request_tells(backend: Served) -> None:
         "valid": True,
         "error": None,
     }
-
-
-def test_templates_see_the_session_whatever_renders_them(backend: Served) -> None:
-    seen: list[dict[str, Any]] = []
-
-    def more(config: Configurator) -> None:
-        add_view(config, lambda request: {"identity": "its own"})
-        config.add_subscriber(lambda event: seen.append(dict(event)), BeforeRender)
-
-    site = application(backend.url, more)
-    site.get("/view")
-    assert seen[-1]["session_error"] is None
-    from pyramid.renderers import render
-    from pyramid.testing import testConfig
-
-    with testConfig(registry=site.app.registry):
-        render("json", {})
-    assert seen[-1]["identity"] is None
 
 
 def test_request_backend_calls_as_the_user_and_renews_on_401(site: Site, backend: Served) -> None:
