@@ -121,7 +121,7 @@ class Renewal:
         )
         return Remembered(
             ended=self._revocation.ended(session, *ended),
-            followed=_recall(followed),
+            followed=_followed(session, followed),
             failed=failed,
         )
 
@@ -173,7 +173,7 @@ class Renewal:
         # A backend that does not rotate, or takes turns, gives a token that was seen already.
         while newest.tokens.refresh not in seen:
             seen.add(newest.tokens.refresh)
-            known = _recall(*self._shared.get(_key(newest)))
+            known = _followed(newest, *self._shared.get(_key(newest)))
             if known is None:
                 break
             if isinstance(known, Rejected):
@@ -308,6 +308,18 @@ class Renewal:
         except (BackendRejected, BackendUnavailable) as error:
             log.warning("SessionRevoked: the backend was not told: %s", type(error).__name__)
         return Rejected(ErrorCode.SESSION_REVOKED, "signed out meanwhile", spent=True)
+
+
+def _followed(session: Session, text: str | None) -> Session | Rejected | None:
+    """What came of the renewal that spent a session's refresh token, if any is remembered.
+
+    A backend that gives the same refresh token again has what was remembered before this
+    session began under it too; that is no successor.
+    """
+    known = _recall(text)
+    if isinstance(known, Session) and known.tokens.refresh == session.tokens.refresh:
+        return None if known.issued_at < session.issued_at else known
+    return known
 
 
 @lru_cache(maxsize=1024)

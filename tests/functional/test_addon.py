@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -508,6 +509,32 @@ def test_backends_that_rotate_otherwise(kind: type[OwnBackend]) -> None:
             copy.get("/account", status=200)
             accesses.add(site.opened().tokens.access)
     assert len(accesses) >= 2
+
+
+def test_a_session_that_a_view_made_is_not_undone() -> None:
+    """Of other rights and the same refresh token, a moment after a renewal."""
+    promoted = jwt.encode({"sub": "dora", "promoted": True}, "k" * 32)
+
+    def promote(request: Request) -> None:
+        session = request.authapp.session
+        tokens = TokenPair(promoted, session.tokens.refresh)
+        remember(
+            request, "dora", session=replace(session, tokens=tokens, issued_at=int(time.time()))
+        )
+
+    def more(config: Configurator) -> None:
+        config.set_auth_backend(KeepingBackend())
+        add_view(config, promote)
+
+    site = application("http://localhost:9", more)
+    with time_machine.travel(time.time(), tick=False) as clock:
+        site.sign_in("dora", "sesame")
+        clock.shift(61)
+        site.get("/account", status=200)
+        clock.shift(10)
+        site.get("/view")
+        site.get("/account", status=200)
+        assert site.opened().tokens.access == promoted
 
 
 def at_once(site: Site, count: int, visit: Callable[[Site], Any]) -> list[Any]:
