@@ -91,7 +91,7 @@ def assemble(
     sealer = Sealer(settings.secrets, settings.session_format, settings.cookie.name)
     shared, counters = _share(settings)
     revocation = Revocation(shared, settings.refresh_lifetime)
-    http = Session(settings.backend_timeout)
+    http = Session(settings.backend_timeout, settings.backend_ca)
     if settings.backend_url == EMBEDDED:
         from authapp.backend.embedded import WSGIAdapter
         from authapp.issuer import main as issuer

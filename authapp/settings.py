@@ -8,6 +8,7 @@ front of it in one place.
 import difflib
 import os
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,6 +85,7 @@ class Settings:
     session_format: str
     backend_url: str | None
     wire: Wire
+    backend_ca: str | None
     backend_timeout: float
     backend_waiting: int
     verify: Verify | None
@@ -150,6 +152,7 @@ class Settings:
                                 "next-auth-4"),
             backend_url=url,
             wire=wire.override(overrides),
+            backend_ca=take("backend.ca", _authorities, None),
             backend_timeout=take("backend.timeout", _decimal(0.05, 60), 5.0),
             backend_waiting=take("backend.waiting", _count, 3),
             verify=verify and Verify(verify.secret, verify.jwks, issuer, audience, leeway),
@@ -382,6 +385,14 @@ def _backend_url(development: bool) -> Callable[[str], str]:
         return text
 
     return read
+
+
+def _authorities(text: str) -> str:
+    try:
+        ssl.create_default_context(cafile=text)
+    except OSError:
+        raise ValueError("a file of certificates in PEM form is allowed") from None
+    return text
 
 
 def _verify(development: bool) -> Callable[[str], Verify]:

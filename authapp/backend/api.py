@@ -40,7 +40,7 @@ class BackendSession(Session):
 
     def __init__(self, request: Request) -> None:
         parts = parts_of(request)
-        super().__init__(parts.settings.backend_timeout)
+        super().__init__(parts.settings.backend_timeout, parts.settings.backend_ca)
         self.adapters = parts.http.adapters  # connections are pooled by the application
         self._request = request
         self._url = (parts.backend_url or "") + "/"

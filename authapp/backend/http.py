@@ -2,6 +2,7 @@
 
 import json
 import re
+import ssl
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -141,11 +142,23 @@ def _exchange(
                 raise BackendUnavailable("a compressed answer, which nobody asked for")
             body = response.raw.read(MAX_ANSWER + 1, decode_content=False)
     except (requests.RequestException, HTTPError, OSError, UnicodeError) as error:
-        # Its text can carry the URL or the body, so only the kind of error is told.
-        raise BackendDown(f"{type(error).__name__} at {_address(url)}") from None
+        raise BackendDown(f"{_kind(error)} at {_address(url)}") from None
     if len(body) > MAX_ANSWER:
         raise BackendUnavailable(f"an answer of more than {MAX_ANSWER} bytes")
     return response, _json_object(body)
+
+
+def _kind(error: BaseException) -> str:
+    """What went wrong: the kind of error, as its text can carry the URL or the body.
+
+    Of a certificate, what is wrong with it.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"{type(error).__name__} ({cause.verify_message})"
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__
 
 
 def _address(url: str) -> str:

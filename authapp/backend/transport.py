@@ -106,11 +106,15 @@ class Session(requests.Session):
     No cookies (those of one user would go along with another's call), no redirects (the
     password would be posted to another origin), and no proxies or ``~/.netrc`` from the
     environment. It is shared by all threads.
+
+    :param timeout: as :class:`BoundedAdapter` takes it.
+    :param authorities: a file of certificates (PEM) to trust instead of the well-known ones.
     """
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, authorities: str | None = None) -> None:
         super().__init__()
         self.trust_env = False
+        self.verify = authorities or True
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self.mount("https://", BoundedAdapter(timeout))
         self.mount("http://", BoundedAdapter(timeout))

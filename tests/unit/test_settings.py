@@ -121,6 +121,8 @@ def test_secrets_come_from_lines_the_environment_and_files(
         ("backend.url", "https://[", "a URL such as"),
         ("backend.url", "https://u@x/", "a URL such as"),
         ("backend.preset", "ldap", "one of simplejwt, oauth2 is allowed"),
+        ("backend.ca", "/nowhere.pem", "a file of certificates in PEM form is allowed"),
+        ("backend.ca", __file__, "a file of certificates in PEM form is allowed"),
         ("backend.timeout", "0", "seconds from 0.05 to 60 are allowed"),
         ("backend.timeout", "1e1", "seconds from 0.05 to 60 are allowed"),
         ("backend.waiting", "0", "a whole number from 1 to 9999 is allowed"),
