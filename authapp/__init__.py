@@ -50,10 +50,10 @@ def includeme(config: Configurator) -> None:
     config.include("pyramid_jinja2")
     config.include("authapp.attributes")
     config.include("authapp.security")
-    config.include("authapp.variables")
     config.include("authapp.tween")
     config.include("authapp.cors")
     config.include("authapp.headers")
+    config.include("authapp.events")
     config.include("authapp.i18n")
     config.include("authapp.views")
     if not settings.development:  # there, the debugger shall see failures

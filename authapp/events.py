@@ -1,4 +1,4 @@
-"""What subscribers can hear (``config.add_subscriber``), and the audit log that hears it first.
+"""What subscribers can hear (``config.add_subscriber``), and the audit log that is one.
 
 No event holds a token, a password or a secret in anything that is printed.
 """
@@ -11,6 +11,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 
+from pyramid.config import Configurator
 from pyramid.request import Request
 
 from authapp.errors import ErrorCode
@@ -73,12 +74,6 @@ class SignedOut(SessionEvent):
     everywhere: bool
 
 
-def announce(event: "SessionEvent | SignInFailed") -> None:
-    """Write the audit line, then tell whoever subscribed."""
-    write_audit_line(event)
-    event.request.registry.notify(event)
-
-
 def write_audit_line(event: "SessionEvent | SignInFailed") -> None:
     """One line of JSON on the logger ``authapp.audit``: ASCII only, so none can be forged."""
     request = event.request
@@ -103,3 +98,9 @@ def request_id(request: Request) -> str:
     """``request.request_id``: what the proxy calls this request (``X-Request-ID``), or a name."""
     given: str = request.headers.get("X-Request-ID", "")
     return given if re.fullmatch("[A-Za-z0-9._-]{1,64}", given) else uuid.uuid4().hex
+
+
+def includeme(config: Configurator) -> None:
+    """Subscribe the audit log."""
+    config.add_subscriber(write_audit_line, SessionEvent)
+    config.add_subscriber(write_audit_line, SignInFailed)

@@ -1,9 +1,10 @@
-"""The security policy."""
+"""The security policy, and what templates see of a session."""
 
 from typing import Any
 
 from pyramid.authorization import ACLHelper, Authenticated, Everyone
 from pyramid.config import Configurator
+from pyramid.events import BeforeRender
 from pyramid.interfaces import ISecurityPolicy
 from pyramid.request import Request
 from zope.interface import implementer
@@ -72,6 +73,16 @@ def principals(identity: Identity | None) -> list[str]:
     return [Everyone, Authenticated, *identity.principals]
 
 
+def _add_template_variables(event: BeforeRender) -> None:
+    """``identity``, ``validity``, ``session_error`` are there in every template."""
+    request = event.get("request")
+    state: State | None = getattr(request, "authapp", None)  # None where a script renders
+    event.setdefault("identity", state and request.identity)
+    event.setdefault("validity", state and state.validity)
+    event.setdefault("session_error", state and state.error)
+
+
 def includeme(config: Configurator) -> None:
-    """Register the policy."""
+    """Register the policy and the template variables."""
     config.set_security_policy(SessionSecurityPolicy())
+    config.add_subscriber(_add_template_variables, BeforeRender)

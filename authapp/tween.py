@@ -15,7 +15,7 @@ from pyramid.response import Response
 from pyramid.tweens import EXCVIEW
 
 from authapp.errors import TOO_LARGE_SENTENCE, ErrorCode
-from authapp.events import RenewalFailed, SessionEnded, SessionRenewed, announce
+from authapp.events import RenewalFailed, SessionEnded, SessionRenewed
 from authapp.parts import IParts, Parts
 from authapp.renewal import Outcome, Rejected, Renewed
 from authapp.responses import failure, sign_in_required
@@ -47,7 +47,7 @@ def session_tween_factory(handler: Handler, registry: Registry) -> Handler:
             if state.phase is not Phase.FRESH and not _signs_out(request):
                 settle(request, state, parts.renewal.renew(state.session, state.remembered))
         elif state.opened is not None and state.error is not None:
-            announce(SessionEnded(request, state.opened, state.error))
+            request.registry.notify(SessionEnded(request, state.opened, state.error))
         if state.opened is not None and state.session is None and not _is_at(request):
             return sign_in_required(request, state.error)
         return handler(request)
@@ -57,17 +57,18 @@ def session_tween_factory(handler: Handler, registry: Registry) -> Handler:
 
 def settle(request: Request, state: State, outcome: Outcome) -> None:
     """What an outcome of a renewal means for this request, and who hears of it."""
+    notify = request.registry.notify
     before: Session = state.session or outcome.session  # type: ignore[union-attr]
     match outcome:
         case Renewed(session, spent):
             state.use(session)
             if spent:
-                announce(SessionRenewed(request, session))
+                notify(SessionRenewed(request, session))
         case Rejected(code, reason, spent):
             state.end(code)
             if spent:
-                announce(RenewalFailed(request, before, code, reason))
-            announce(SessionEnded(request, before, code))
+                notify(RenewalFailed(request, before, code, reason))
+            notify(SessionEnded(request, before, code))
         case _:
             code, session = ErrorCode.BACKEND_UNAVAILABLE, outcome.session
             if session.validity.valid_until <= time.time():
@@ -76,7 +77,7 @@ def settle(request: Request, state: State, outcome: Outcome) -> None:
             else:
                 state.use(session)
             if outcome.spent:
-                announce(RenewalFailed(request, session, code, outcome.reason))
+                notify(RenewalFailed(request, session, code, outcome.reason))
 
 
 def _readable(environ: dict[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from pyramid.authorization import (
     Everyone,
 )
 from pyramid.config import Configurator
+from pyramid.events import BeforeRender
 from pyramid.interfaces import ISecurityPolicy
 from pyramid.request import Request, RequestLocalCache
 from pyramid.session import SignedCookieSessionFactory
@@ -98,6 +99,7 @@ def idle(config: Configurator) -> None:
     """All that authapp registers with Pyramid, doing nothing: the cost of being there."""
     config.set_security_policy(Policy(lambda request: "1"))
     config.set_default_csrf_options(require_csrf=True)
+    config.add_subscriber(lambda event: None, BeforeRender)
     config.add_request_method(Nobody(), "nobody")
     for name in ("login", "logout", "session", "account", "health"):
         config.add_route(name, f"/{name}")

@@ -1,10 +1,10 @@
 """A signed-in request, in one process: each framework's page with sign-in over without.
 
-Where the time goes: a policy, a CSRF default, routes, a request method and two tweens that all
-do nothing already cost what the row "idle" shows, and are Pyramid's. In a warm request the
-rest is the session, found by its header, asked whether it was ended and which phase it is in,
-ACLs, and two response headers. A cold one opens the token too; AES-GCM, base64 and JSON alone
-("Open and seal") are most of what its limit leaves.
+Where the time goes: a policy, a subscriber, a CSRF default, routes, a request method and two
+tweens that all do nothing already cost what the row "idle" shows, and are Pyramid's. In a warm
+request the rest is the session, found by its header, asked whether it was ended and which phase
+it is in, ACLs, three template variables, and two response headers. A cold one opens the token
+too; AES-GCM, base64 and JSON alone ("Open and seal") are most of what its limit leaves.
 """
 
 import asyncio

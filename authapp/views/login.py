@@ -13,7 +13,7 @@ from authapp.backend import BackendRejected, BackendUnavailable, Credentials
 from authapp.cookies import SessionTooLarge
 from authapp.csrf import check_csrf
 from authapp.errors import ErrorCode, reason_sentence
-from authapp.events import SignedIn, SignInFailed, announce
+from authapp.events import SignedIn, SignInFailed
 from authapp.parts import parts_of
 from authapp.redirects import safe_next
 from authapp.responses import retry_after, see_other
@@ -71,12 +71,12 @@ def login(request: Request) -> Any:
     try:
         session = _sign_in(request, credentials)
     except SignInRefused as refused:
-        announce(SignInFailed(request, credentials.username, refused.code))
+        request.registry.notify(SignInFailed(request, credentials.username, refused.code))
         request.response.status = _STATUS[refused.code]
         if refused.retry_after is not None:
             request.response.headers["Retry-After"] = retry_after(refused.retry_after)
         return _form(request, target, refused.code, credentials.username)
-    announce(SignedIn(request, session))
+    request.registry.notify(SignedIn(request, session))
     return see_other(target)
 
 

@@ -12,7 +12,7 @@ from pyramid.view import view_config
 from authapp.backend import BackendRejected, BackendUnavailable
 from authapp.csrf import check_csrf
 from authapp.errors import SIGNED_OUT
-from authapp.events import SignedOut, announce
+from authapp.events import SignedOut
 from authapp.parts import Parts, parts_of
 from authapp.responses import see_other
 from authapp.session import Session
@@ -54,7 +54,7 @@ def logout(request: Request) -> Response:
         forget(request)
         session = _newest(parts, session)  # only now: a renewal under way sees the revocation
         _tell_backend(parts, session)
-        announce(SignedOut(request, session, everywhere))
+        request.registry.notify(SignedOut(request, session, everywhere))
     response = see_other(request.route_path("login", _query={"reason": SIGNED_OUT}))
     response.headers["Clear-Site-Data"] = '"cache"'  # the back button shows no private page
     return response
