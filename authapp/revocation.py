@@ -14,6 +14,9 @@ _NEVER = float("-inf")
 CLOCKS_DIFFER = 60.0
 """Seconds by which the clocks of machines that share sessions may differ."""
 
+LATE = 60.0
+"""Seconds after a sign-in for which answers to earlier requests may still come."""
+
 
 class Revocation:
     """The ended sessions, in shared memory.
@@ -29,6 +32,15 @@ class Revocation:
         """End this session, and every copy and successor of it."""
         key, _ = revocation_keys(session.sid, session.identity.id)
         self._shared.put(key, "1", self._window(session))
+
+    def replace(self, session: Session) -> None:
+        """The same, where another session takes its place in the browser."""
+        self.revoke(session)
+        self._shared.put(_replaced_key(session), "1", LATE)
+
+    def replaced(self, session: Session) -> bool:
+        """Whether that was a moment ago: the cookie may hold the other session by now."""
+        return self._shared.get(_replaced_key(session)) != [None]
 
     def revoke_user(self, session: Session, now: float) -> None:
         """End all sessions of this session's user that began until ``now``, by any clock."""
@@ -68,6 +80,10 @@ def revocation_keys(sid: str, user_id: int | str) -> tuple[Key, Key]:
     :returns: where that of the session alone stands, and that of all of the user's.
     """
     return Key("revoked session", sid), _user_key(user_id)
+
+
+def _replaced_key(session: Session) -> Key:
+    return Key("replaced session", session.sid)
 
 
 def _user_key(user_id: int | str) -> Key:

@@ -38,7 +38,7 @@ class SessionSecurityPolicy:
     def remember(
         self, request: Request, userid: str, *, session: Session | None = None, **options: Any
     ) -> list[tuple[str, str]]:
-        """Sign somebody in: the response will carry this session.
+        """Sign somebody in: the response will carry this session, in place of any other.
 
         :param session: whose identity must be ``userid``. authapp has no session without
             tokens, so a user id alone signs nobody in.
@@ -48,9 +48,12 @@ class SessionSecurityPolicy:
         """
         if session is None or str(session.identity.id) != userid:
             raise ValueError("remember() needs session=, a session of this very user")
-        cookies_for(session, parts_of(request))
-        request.authapp.use(session)
-        write_on_the_way_out(request, request.authapp)
+        parts, state = parts_of(request), request.authapp
+        cookies_for(session, parts)
+        if state.session is not None and state.session.sid != session.sid:
+            parts.revocation.replace(state.session)
+        state.use(session)
+        write_on_the_way_out(request, state)
         return []
 
     def forget(self, request: Request, **options: Any) -> list[tuple[str, str]]:

@@ -84,7 +84,7 @@ def open_state(request: Request) -> State:
         state.remembered = parts.renewal.remembered(session)
         ended = state.remembered.ended
     if ended:
-        state.end(ErrorCode.SESSION_REVOKED)
+        end_elsewhere(state, session, ErrorCode.SESSION_REVOKED, parts)
     elif phase is Phase.FRESH or phase is Phase.DUE:
         state.use(session)
     elif phase is Phase.EXPIRED:
@@ -92,6 +92,17 @@ def open_state(request: Request) -> State:
     else:
         state.end(ErrorCode.REFRESH_TOKEN_EXPIRED)
     return state
+
+
+def end_elsewhere(state: State, session: Session, error: ErrorCode, parts: Parts) -> None:
+    """Another request, or the backend, has ended the session of this one; so its cookie goes.
+
+    Where somebody has signed in over it, the browser has a new one of that name: a late
+    answer must not take that away.
+    """
+    state.end(error)
+    if parts.revocation.replaced(session):
+        state.names = ()
 
 
 def cookies_for(session: Session, parts: Parts, names: Iterable[str] = ()) -> list[str]:
@@ -129,9 +140,9 @@ def _on_the_way_out(request: Request, response: Response) -> None:
 def _write(request: Request, response: Response) -> None:
     """Write, or clear, the cookie."""
     parts, state = parts_of(request), request.authapp
-    cookies = parts.cookie.clear(state.names)
     if state.session is not None:
         _look_again(state, state.session, parts)
+    cookies = parts.cookie.clear(state.names)
     if state.session is not None:
         try:
             cookies = cookies_for(state.session, parts, state.names)
@@ -152,7 +163,7 @@ def _look_again(state: State, session: Session, parts: Parts) -> None:
     """While this request was under way, others may have signed out, or have renewed again."""
     remembered = parts.renewal.remembered(session)
     if remembered.ended:
-        state.end(ErrorCode.SESSION_REVOKED)
+        end_elsewhere(state, session, ErrorCode.SESSION_REVOKED, parts)
         return
     # A new sign-in has no past, even if the backend hands out a token that it gave before.
     goes_on = state.opened is not None and state.opened.sid == session.sid
@@ -160,7 +171,7 @@ def _look_again(state: State, session: Session, parts: Parts) -> None:
         return
     newest = parts.renewal.newest(session)
     if isinstance(newest, Rejected):
-        state.end(newest.code)
+        end_elsewhere(state, session, newest.code, parts)
     elif newest.sid == session.sid:
         state.identity = state.identity and newest.identity
         state.session = newest

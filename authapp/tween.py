@@ -16,11 +16,11 @@ from pyramid.tweens import EXCVIEW
 
 from authapp.errors import TOO_LARGE_SENTENCE, ErrorCode
 from authapp.events import RenewalFailed, SessionEnded, SessionRenewed
-from authapp.parts import IParts, Parts
+from authapp.parts import IParts, Parts, parts_of
 from authapp.renewal import Outcome, Rejected, Renewed
 from authapp.responses import failure, sign_in_required
 from authapp.session import Phase, Session
-from authapp.state import State
+from authapp.state import State, end_elsewhere
 
 MAX_FORM = 65_536
 """Bytes of the largest form that our own pages read."""
@@ -65,7 +65,7 @@ def settle(request: Request, state: State, outcome: Outcome) -> None:
             if spent:
                 notify(SessionRenewed(request, session))
         case Rejected(code, reason, spent):
-            state.end(code)
+            end_elsewhere(state, before, code, parts_of(request))
             if spent:
                 notify(RenewalFailed(request, before, code, reason))
             notify(SessionEnded(request, before, code))

@@ -382,6 +382,31 @@ def test_sign_out_wins_over_a_renewal_under_way(site: Site, backend: Served) -> 
     assert backend.calls[BLACKLIST] == 2
 
 
+@pytest.mark.parametrize("seconds", [DUE, EXPIRED])
+def test_s12_a_new_session_stands_while_the_old_one_is_renewed(
+    site: Site, backend: Served, seconds: float
+) -> None:
+    """S12. Late answers neither bring the old session back nor take the new cookie away."""
+    form = site.get("/login").form
+    form["username"], form["password"] = "bob", "bob-password"
+    site.sign_in()
+    slow, late = site.twin(), site.twin()
+    come, go = blocked(backend)
+    with later(seconds), ThreadPoolExecutor(2) as pool:
+        renewing = pool.submit(page, slow, status="*")
+        assert come.wait(5)
+        signing_in = pool.submit(form.submit, status=303)
+        if seconds == EXPIRED:
+            go.set()  # it waits for the renewal
+        signing_in.result(5)
+        go.set()
+        answers = [renewing.result(5), page(late, status=303)]
+        if seconds == EXPIRED:
+            answers.pop(0)  # which may have come before
+        assert not any("Set-Cookie" in answer.headers for answer in answers)
+        assert site.opened().identity.name == "bob"
+
+
 def test_sign_out_wins_over_a_request_under_way(backend: Served) -> None:
     """The session was renewed before the view ran, and is signed out while the view runs."""
     slow, site, come, go = _slow_app(backend)

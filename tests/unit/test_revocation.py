@@ -54,3 +54,15 @@ def test_a_clock_that_goes_back_revokes_no_less(revocation: Revocation) -> None:
     revocation.revoke_user(make(), NOW + 500)
     revocation.revoke_user(make(), NOW)
     assert revocation.revoked(began(NOW + 400))
+
+
+def test_s12_late_answers_come_for_a_while_only() -> None:
+    """After that, whoever has the old cookie has a copy, which can be cleared."""
+    seconds = [0.0]
+    revocation = Revocation(MemoryShared(lambda: seconds[0]), 3600)
+    session = make()
+    revocation.replace(session)
+    assert revocation.replaced(session)
+    seconds[0] = 61.0
+    assert not revocation.replaced(session)
+    assert revocation.revoked(session)
