@@ -103,7 +103,8 @@ def assemble(
     keys = None
     if settings.verify is not None and settings.verify.jwks is not None:
         jwks = settings.verify.jwks
-        keys = KeySet(http, EMBEDDED_URL + _KEY_SET_PATH if jwks == EMBEDDED else jwks)
+        url = EMBEDDED_URL + _KEY_SET_PATH if jwks == EMBEDDED else jwks
+        keys = KeySet(http, url, settings.backend_timeout)
     reader = TokenReader(settings.claims, settings.verify, keys, settings.refresh_lifetime)
     return Parts(
         settings=settings,

@@ -9,14 +9,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 import jwt
 import requests
-from jwt import PyJWKSet
 
-from authapp.backend import BackendUnavailable
+from authapp.backend import BackendDown, BackendUnavailable
 from authapp.backend.http import fetch_object
+from authapp.backend.waiting import Waiting
 from authapp.session import Claims, Identity, Session, TokenPair, Validity
 from authapp.settings import ClaimNames, Verify
 
@@ -36,18 +38,28 @@ KEYS_FRESH, KEYS_RETRY, KEYS_LOST = 3600, 60, 86_400
 class KeySet:
     """The keys of a JWKS document (RFC 7517), read again when an unknown one is named.
 
-    While it cannot be read, the last good keys go on for a day.
+    While it cannot be read, the last good keys go on for a day. One request reads it; others
+    wait for that only if they know no key to go on with, and not for longer than is usual
+    (:class:`authapp.backend.waiting.Waiting`): a key set that hangs holds one thread.
 
+    :param patience: seconds for which somebody waits for another's reading.
     :param clock: seconds that only grow.
     """
 
     def __init__(
-        self, session: requests.Session, url: str, clock: Callable[[], float] = time.monotonic
+        self,
+        session: requests.Session,
+        url: str,
+        patience: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session = session
         self._url = url
+        self._waiting = Waiting(1)
+        self._patience = patience
         self._clock = clock
         self._lock = threading.Lock()
+        self._reading: Future[None] | None = None
         self._keys: dict[str, jwt.PyJWK] = {}
         self._good_at = float("-inf")
         self._tried_at = {"stale": self._good_at, "unknown": self._good_at}
@@ -57,39 +69,75 @@ class KeySet:
 
         :raises BackendUnavailable: when the set does not have it, or cannot be read.
         """
-        if not self._usable(kid):
-            with self._lock:
-                # A key that is unknown is looked for at once, but not again and again.
-                why = "unknown" if self._fresh else "stale"
-                now = self._clock()
-                if not self._usable(kid) and now - self._tried_at[why] >= KEYS_RETRY:
-                    self._tried_at[why] = now
-                    if keys := self._read():
-                        self._keys, self._good_at = keys, now
-        keys = self._keys if self._clock() - self._good_at < KEYS_LOST else {}
-        if kid is None and len(keys) == 1:
-            return next(iter(keys.values()))
-        if kid not in keys:
+        if not self._fresh or self._find(kid) is None:
+            self._look_again(kid)
+        key = self._find(kid)
+        if key is None:
             raise BackendUnavailable("the key set has no key for an access token")
-        return keys[kid]
+        return key
 
     @property
     def _fresh(self) -> bool:
         return self._clock() - self._good_at < KEYS_FRESH
 
-    def _usable(self, kid: str | None) -> bool:
-        return self._fresh and (kid in self._keys or (kid is None and len(self._keys) == 1))
+    def _find(self, kid: str | None) -> jwt.PyJWK | None:
+        if self._clock() - self._good_at >= KEYS_LOST:
+            return None
+        if kid is None:
+            return next(iter(self._keys.values())) if len(self._keys) == 1 else None
+        return self._keys.get(kid)
 
-    def _read(self) -> dict[str, jwt.PyJWK]:
-        """The public keys of the document by their ids; none when it cannot be read."""
+    def _look_again(self, kid: str | None) -> None:
+        """Read the set, if that has not just been done."""
+        with self._lock:
+            # A key that is unknown is looked for at once, but not again and again.
+            why = "unknown" if self._fresh else "stale"
+            reading = self._reading
+            if reading is None:
+                if self._clock() - self._tried_at[why] < KEYS_RETRY:
+                    return
+                mine = self._reading = Future()
+        if reading is not None:
+            if self._find(kid) is None:
+                self._waiting.result(reading, self._patience)
+            return
         try:
-            keys = PyJWKSet.from_dict(fetch_object(self._session, self._url)).keys
-            public = [key for key in keys if key.key_type in ("RSA", "EC", "OKP")]
-            named = [key for key in public if isinstance(key.key_id or "", str)]
-            return {key.key_id or "": key for key in named if not hasattr(key.key, "private_bytes")}
-        except (BackendUnavailable, jwt.PyJWTError, ValueError, TypeError) as error:
-            log.warning("KeySetUnavailable: %s", type(error).__name__)
-            return {}
+            with suppress(BackendDown), self._waiting.call():
+                self._tried_at[why] = self._clock()
+                self._read()
+        finally:
+            with self._lock:
+                self._reading = None
+            mine.set_result(None)
+
+    def _read(self) -> None:
+        """The public keys of the document by their ids; as before, when it cannot be read."""
+        began = self._clock()
+        try:
+            entries = fetch_object(self._session, self._url).get("keys")
+        except BackendUnavailable as error:
+            log.warning("KeySetUnavailable: %s", error.reason)
+            return
+        found = map(_public_key, entries if isinstance(entries, list) else ())
+        keys = {key.key_id or "": key for key in found if key is not None}
+        if keys:
+            self._keys, self._good_at = keys, began
+            self._waiting.answered(self._clock() - began)
+        else:
+            log.warning("KeySetUnavailable: no public key in it")
+
+
+def _public_key(entry: object) -> jwt.PyJWK | None:
+    """An entry of a key set; None for a secret, which nobody should publish, and for nonsense."""
+    if not isinstance(entry, dict) or entry.get("kty") not in ("RSA", "EC", "OKP"):
+        return None
+    if "d" in entry or not isinstance(entry.get("kid", ""), str):
+        return None
+    try:
+        return jwt.PyJWK(entry)
+    except (jwt.PyJWTError, ValueError, TypeError) as error:
+        log.warning("KeySetUnavailable: a key that is none: %s", type(error).__name__)
+        return None
 
 
 class TokenReader:

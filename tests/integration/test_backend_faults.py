@@ -1,8 +1,10 @@
 """A backend that fails in many ways, behind a served site with four threads: promise 2."""
 
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,19 @@ from load import burst, percentile
 from served_site import ServedSite
 
 NAME = "authapp.session"
+KEYS = "/.well-known/jwks.json"
 ACCESS = 2
+
+
+def sign_in(url: str) -> str | None:
+    """The session's cookie of somebody who signs in, if that worked."""
+    with requests.Session() as browser:
+        page = browser.get(url + "/login", timeout=20).text
+        csrf = re.search('name="csrf_token" value="([^"]+)', page)
+        assert csrf
+        form = {"username": "alice", "password": "alice-password", "csrf_token": csrf[1]}
+        browser.post(url + "/login", form, timeout=40)
+        return browser.cookies.get(NAME)
 
 
 class Place:
@@ -28,22 +42,13 @@ class Place:
             folder,
             {
                 "authapp.backend.url": backend.url,
-                "authapp.backend.verify": f"jwks:{backend.url}/.well-known/jwks.json",
+                "authapp.backend.verify": f"jwks:{backend.url}{KEYS}",
                 "authapp.backend.timeout": "2",
             },
         )
         self.url = self.site.url
-        self.cookies = [self.sign_in() for _ in range(20)]
+        self.cookies = [f"{NAME}={sign_in(self.url)}" for _ in range(20)]
         self.over = time.time() + ACCESS + 1
-
-    def sign_in(self) -> str:
-        with requests.Session() as browser:
-            page = browser.get(self.url + "/login", timeout=10).text
-            csrf = re.search('name="csrf_token" value="([^"]+)', page)
-            assert csrf
-            form = {"username": "alice", "password": "alice-password", "csrf_token": csrf[1]}
-            browser.post(self.url + "/login", form, timeout=10)
-            return f"{NAME}={browser.cookies[NAME]}"
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +130,34 @@ def test_public_pages_are_served_and_nobody_is_signed_out(place: Place, fault: s
         )
     ]
     place.over = time.time() + ACCESS + 1
+
+
+def test_o2_a_key_set_that_hangs(tmp_path: Path) -> None:
+    """O2. The backend is well, but its keys cannot be read when everybody signs in."""
+    come, go = threading.Event(), threading.Event()
+
+    def wait(request: Any) -> None:
+        come.set()
+        assert go.wait(30)
+
+    with Served(issuer({}, **ISSUER_SETTINGS)) as backend:
+        backend.instead[KEYS] = wait
+        ini = {
+            "authapp.backend.url": backend.url,
+            "authapp.backend.verify": f"jwks:{backend.url}{KEYS}",
+            "authapp.backend.timeout": "30",
+        }
+        site = ServedSite(tmp_path, ini)
+        with ThreadPoolExecutor(6) as pool:
+            signing_in = [pool.submit(sign_in, site.url) for _ in range(6)]
+            assert come.wait(10)
+            for _ in range(3):
+                assert requests.get(site.url + "/", timeout=20).status_code == 200
+            assert not all(each.done() for each in signing_in), "some wait for the keys"
+            go.set()
+            assert any(each.result(20) for each in signing_in)
+        assert backend.calls[KEYS] == 1
+        site.stop()
 
 
 def test_refused_and_back(tmp_path: Path) -> None:

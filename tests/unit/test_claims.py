@@ -3,6 +3,8 @@
 import base64
 import json
 import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jwt
@@ -257,7 +259,7 @@ def keys(made_keys: Keys) -> Any:
         made_keys.served = served  # type: ignore[attr-defined]
         clock = Clock()
         made_keys.clock = clock  # type: ignore[attr-defined]
-        made_keys.set = KeySet(HTTPSession(2), served.url + "/jwks", clock)  # type: ignore[attr-defined]
+        made_keys.set = KeySet(HTTPSession(2), served.url + "/jwks", 2, clock)  # type: ignore[attr-defined]
         yield made_keys
 
 
@@ -354,6 +356,51 @@ def test_j4_a_key_without_a_usable_name_spoils_no_other(keys: Any) -> None:
     odd = {**keys.public()[2], "kid": ["a"]}
     keys.document = {"keys": [odd, *keys.public()]}
     assert accepts(keys, token(keys.rsa, "RS256", "r"))
+
+
+@pytest.mark.parametrize(
+    "odd", [{"alg": [[]]}, {"alg": {"a": 1}}, {"n": 7}, {"e": "\0"}, {"n": "x" * 100_000}, 7, None]
+)
+def test_j4_nonsense_spoils_no_other_key(keys: Any, odd: Any) -> None:
+    entry = {**keys.public()[0], "kid": "odd", **odd} if isinstance(odd, dict) else odd
+    keys.document = {"keys": [entry, *keys.public()]}
+    assert accepts(keys, token(keys.rsa, "RS256", "r"))
+    assert not accepts(keys, token(keys.rsa, "RS256", "odd"))
+
+
+def test_j4_a_private_key_is_not_even_looked_at(keys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """J4. To find the primes of one without them takes PyJWT a minute, with the lock held."""
+    seen: list[Any] = []
+    monkeypatch.setattr(RSAAlgorithm, "from_jwk", lambda entry: seen.append(entry))
+    private = RSAAlgorithm.to_jwk(keys.rsa, as_dict=True)
+    keys.document = {"keys": [{**private, "kid": "p"}, *keys.public()[1:]]}
+    assert accepts(keys, token(keys.ec, "ES256", "e"))
+    assert not seen
+
+
+def test_j4_one_reads_and_others_go_on_with_the_last_good_keys(keys: Any) -> None:
+    good, other = token(keys.rsa, "RS256", "r"), token(keys.ec, "ES256", "new")
+    assert accepts(keys, good)
+    keys.clock.now += KEYS_FRESH
+    come, go = threading.Event(), threading.Event()
+
+    def wait(request: Any) -> None:
+        come.set()
+        assert go.wait(10)
+
+    keys.served.instead["/jwks"] = wait
+    with ThreadPoolExecutor(2) as pool:
+        reading = pool.submit(accepts, keys, good)
+        assert come.wait(5)
+        waiting = pool.submit(accepts, keys, other)
+        assert accepts(keys, good)
+        assert not reading.done()
+        assert not waiting.done(), "it has no key to go on with"
+        keys.document = {"keys": [*keys.public(), {**keys.public()[1], "kid": "new"}]}
+        go.set()
+        assert reading.result(5)
+        assert waiting.result(5)
+    assert keys.served.calls["/jwks"] == 2
 
 
 def test_j4_an_enormous_set_is_not_read(keys: Any) -> None:
