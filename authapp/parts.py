@@ -147,4 +147,6 @@ def _share(settings: Settings) -> tuple[Shared, Counters | None]:
     except ValueError:
         problem = "authapp.shared: redis://host:port/db is allowed, with options of redis-py"
         raise SettingsError([problem]) from None
-    return RedisShared(server, settings.secrets), (server.counters(), server.asking)
+    shared = RedisShared(server, settings.secrets)
+    shared.get()  # to be met now: a Redis that is met empty later has forgotten something
+    return shared, (server.counters(), server.asking)

@@ -255,7 +255,8 @@ class Renewal:
         try:
             tokens = self._backend.refresh(session.tokens)
         except BackendRejected as error:
-            if not sure:
+            # Whoever has spent it before has an answer by then, or none.
+            if not sure or not self._shared.remembers(2 * self._patience + 1):
                 return self._failed(session, "rejected, but another process may have renewed")
             return Rejected(ErrorCode.REFRESH_TOKEN_REJECTED, str(error), spent=True)
         except BackendDown as error:

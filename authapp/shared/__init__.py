@@ -49,5 +49,11 @@ class Shared(Protocol):
         apart.
         """
 
+    def remembers(self, seconds: float) -> bool:
+        """Whether all that was put, and every lease, of the last ``seconds`` can be found.
+
+        If not, another process may be at what this one has a lease for.
+        """
+
     def healthy(self) -> bool:
         """Whether everybody who shares this memory is reached through it."""

@@ -54,6 +54,10 @@ class MemoryShared:
             texts = list(self._texts.items())
         return [(key, text, ends - now) for key, (ends, text) in texts if ends > now]
 
+    def remembers(self, seconds: float) -> bool:
+        """Always: what would make it forget ends the process too."""
+        return True
+
     def healthy(self) -> bool:
         """Always: the process reaches itself."""
         return True

@@ -106,7 +106,8 @@ class Server:
                 log.warning("SharedMemoryBack: Redis answers again")
         except LockError:
             raise  # an answer, if not the one that was hoped for
-        except ResponseError as error:  # full, read-only, not permitted: it can still be read
+        # Full, read-only, not permitted, a counter that is no number: it can still be read.
+        except (ResponseError, ValueError) as error:
             if self._clock() >= self._complain_at:
                 self._complain_at = self._clock() + COMPLAIN
                 log.error("SharedMemoryRefuses: %s", type(error).__name__)
@@ -171,15 +172,23 @@ class RedisShared:
 
     :param secrets: of which every one is written with and read with, so that processes that
         have a new one already and those that have not yet understand each other.
+    :param clock: seconds that only grow.
     """
 
-    def __init__(self, server: Server, secrets: Sequence[bytes]) -> None:
+    def __init__(
+        self,
+        server: Server,
+        secrets: Sequence[bytes],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._server = server
         self._redis = server.client
         self._rings = [_Ring(secret) for secret in secrets]
         self._own = MemoryShared()
         self._untold: set[Key] = set()
+        self._clock = clock
         self._mark: object = None
+        self._forgot_at = float("-inf")
         server.on_return = self._tell
 
     def get(self, *keys: Key) -> list[str | None]:
@@ -226,6 +235,10 @@ class RedisShared:
                 with suppress(LockError, Away), self._server.asking():
                     lock.release()
 
+    def remembers(self, seconds: float) -> bool:
+        """See :class:`authapp.shared.Shared`."""
+        return self.healthy() and self._clock() - self._forgot_at > seconds
+
     def healthy(self) -> bool:
         """Whether Redis answers right now, and knows what this process has to tell."""
         try:
@@ -250,7 +263,8 @@ class RedisShared:
                     if not lock.acquire():
                         break
                     held.append(lock)
-        except Away:
+                    lock.extend(LEASE, replace_ttl=True)  # or it is none: scripts may be forbidden
+        except (Away, LockError):  # LockError: it has forgotten the lease at once
             yield Lease.UNSURE
             return
         if len(held) < len(self._rings):
@@ -287,6 +301,8 @@ class RedisShared:
 
         :param mark: what it has under :data:`MARK`, if anything.
         """
+        if self._mark is not None:
+            self._forgot_at = self._clock()
         with suppress(Away), self._server.asking():
             if mark is None:
                 mark = os.urandom(16).hex().encode()

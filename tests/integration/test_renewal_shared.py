@@ -234,3 +234,56 @@ def test_failed_sign_ins_are_counted_together(redis_server: RedisServer) -> None
         redis_server.start()
         for site in sites:
             site.parts.shared._server.client.connection_pool.disconnect()
+
+
+@pytest.mark.parametrize("how", ["flushed", "restarted"])
+def test_r11_a_redis_that_forgets_a_lease_signs_nobody_out(
+    sites: list[Site], backend: Served, redis_server: RedisServer, how: str
+) -> None:
+    """R11. The other process spends the token too; that this is rejected says nothing."""
+    come, go = blocked(backend)
+    with later(EXPIRED), ThreadPoolExecutor(1) as pool:
+        first = pool.submit(page, sites[0], status=200)
+        assert come.wait(5)
+        del backend.instead[REFRESH]
+        if how == "flushed":
+            redis_server.client.flushall()
+        else:
+            redis_server.stop()
+            redis_server.start()
+        page(sites[1], status=503)
+        go.set()
+        first.result(5)
+        assert backend.calls[REFRESH] == 2
+        give_up = time.monotonic() + 10
+        while page(sites[1], expect_errors=True).status_int != 200:
+            assert time.monotonic() < give_up
+    assert sites[0].opened().tokens == sites[1].opened().tokens
+
+
+def test_r11_a_lease_that_cannot_be_kept_is_none(
+    backend: Served, redis_server: RedisServer
+) -> None:
+    """R11. Without scripts redis-py's locks end by themselves, however slow the backend is."""
+    rights = ["on", "nopass", "~*", "&*", "+@all", "-@scripting"]
+    redis_server.client.execute_command("ACL", "SETUSER", "app", *rights)
+    site = Site(backend.url, shared=redis_server.url.replace("//", "//app:x@"))
+    site.sign_in()
+    backend.instead[REFRESH] = Answer(status=401, json_body={})
+    with later(EXPIRED):
+        page(site, status=503)
+    site.parts.shared._server.client.connection_pool.disconnect()
+
+
+def test_r11_a_counter_that_is_none_stops_nobody(
+    backend: Served, redis_server: RedisServer
+) -> None:
+    """R11. Somebody else has put something under our key."""
+    site = Site(backend.url, shared=redis_server.url)
+    site.sign_in("alice", "wrong", status=401)
+    counters = redis_server.client.keys("*limit*")
+    assert counters
+    for key in counters:
+        redis_server.client.set(key, b"garbage")
+    site.sign_in(status=303)
+    site.parts.shared._server.client.connection_pool.disconnect()
