@@ -23,11 +23,12 @@ class Carried(NamedTuple):
     """What a ``Cookie`` header carries.
 
     ``names``: the cookie names that belong to us, whatever stands in them; ``session``: the
-    session they hold, if they hold one that opens.
+    session they hold, if they hold one that opens; ``older``: others of the same user.
     """
 
     names: tuple[str, ...] = ()
     session: Session | None = None
+    older: tuple[Session, ...] = ()
 
 
 class Carrier:
@@ -46,7 +47,7 @@ class Carrier:
         return self.lately(header) if len(header) <= LONGEST else self._open(header)
 
     def _open(self, header: str) -> Carried:
-        """The newest session among the texts that may be one.
+        """The sessions among the texts that may be one.
 
         Where they belong to different users, somebody planted one of them, and none is used.
         """
@@ -59,4 +60,5 @@ class Carrier:
                 continue
         if len({str(session.identity.id) for session in sessions}) != 1:
             return Carried(presented.names)
-        return Carried(presented.names, max(sessions, key=lambda session: session.issued_at))
+        newest, *older = sorted(sessions, key=lambda session: session.issued_at, reverse=True)
+        return Carried(presented.names, newest, tuple(older))

@@ -1,8 +1,8 @@
 """Response headers that tell browsers what a page may do: threat L4.
 
-``authapp.headers`` says where they are set: on authapp's own pages (``own``, the default of
-the add-on: an application's pages may need more than these allow), on ``all`` responses (the
-default of the site), or ``off``. A view's own headers stay as they are.
+``authapp.headers`` says where they are set: on authapp's own pages and errors (``own``, the
+default of the add-on: an application's pages may need more than these allow), on ``all``
+responses (the default of the site), or ``off``. A view's own headers stay as they are.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from pyramid.response import Response
 from pyramid.tweens import INGRESS
 
 from authapp.parts import IParts
+from authapp.responses import OwnResponse
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -35,7 +36,7 @@ HEADERS = {
 }
 STRICT_TRANSPORT_SECURITY = "max-age=31536000"
 
-_OWN_ROUTES = frozenset({"login", "logout", "session", "account", "health"})
+_OWN_ROUTES = frozenset({"login", "logout", "session", "account", "health", "__authapp-static/"})
 
 
 def headers_tween_factory(
@@ -46,7 +47,7 @@ def headers_tween_factory(
 
     def headers_tween(request: Request) -> Response:
         response = handler(request)
-        if where == "all" or _is_own(request):
+        if where == "all" or isinstance(response, OwnResponse) or _is_own(request):
             for name, value in HEADERS.items():
                 response.headers.setdefault(name, value)
             if request.scheme == "https":

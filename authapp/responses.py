@@ -16,6 +16,10 @@ from authapp.redirects import current_page
 _PROBLEM = "application/problem+json"
 
 
+class OwnResponse(Response):  # type: ignore[misc]
+    """An answer of authapp's own, on whatever page of an application it is given."""
+
+
 def wants_page(request: Request) -> bool:
     """Whether a person navigates here; otherwise a program asks for data."""
     if parts_of(request).for_programs(request.environ.get("PATH_INFO", "")):
@@ -71,7 +75,7 @@ def problem(
     request: Request, status: int, code: str, detail: TranslationString, **members: Any
 ) -> Response:
     """``application/problem+json`` (RFC 9457) with ``code`` and ``detail``."""
-    response = Response(status=status, content_type=_PROBLEM, charset="utf-8")
+    response = OwnResponse(status=status, content_type=_PROBLEM, charset="utf-8")
     response.json_body = {
         "type": "about:blank",
         "title": response.status[4:],
@@ -98,7 +102,8 @@ def failure(
     if wants_page(request):
         again = current_page(request) if wait is not None or request.method == "POST" else None
         values = {"status": status, "code": str(code), "sentence": sentence, "again": again}
-        response = render_to_response("authapp:templates/error.jinja2", values, request)
+        page, response = "authapp:templates/error.jinja2", OwnResponse()
+        response = render_to_response(page, values, request, response=response)
         response.status = status
         response.cache_control = "no-store"
     else:

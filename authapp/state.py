@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from pyramid.request import Request
 from pyramid.response import Response
 
-from authapp.carried import Carried
 from authapp.cookies import SessionTooLarge
 from authapp.errors import ErrorCode
 from authapp.parts import Parts, parts_of
@@ -22,6 +21,9 @@ from authapp.responses import vary_by
 from authapp.session import Identity, Phase, Session, Validity
 
 log = logging.getLogger(__name__)
+
+_FOR_CACHES = ("CDN-Cache-Control", "Surrogate-Control", "Expires")
+"""Headers that some caches believe more than Cache-Control (RFC 9213 section 2.2)."""
 
 
 class State:
@@ -41,8 +43,8 @@ class State:
     retry_after = 1.0
     writes = False
 
-    def __init__(self, carried: Carried) -> None:
-        self.names, self.opened = carried
+    def __init__(self, names: tuple[str, ...], opened: Session | None) -> None:
+        self.names, self.opened = names, opened
 
     def use(self, session: Session) -> None:
         """Somebody is signed in, with this session."""
@@ -70,8 +72,12 @@ def open_state(request: Request) -> State:
     """
     parts = parts_of(request)
     request.add_response_callback(_on_the_way_out)
-    state = State(parts.carrier.open(request.environ.get("HTTP_COOKIE", "")))
-    session = state.opened
+    names, session, older = parts.carrier.open(request.environ.get("HTTP_COOKIE", ""))
+    for each in older:
+        # An ended one, left at another path or domain, must not hide the one that stands.
+        if session is not None and parts.revocation.revoked(session):
+            session = each
+    state = State(names, session)
     if session is None:
         if state.names:
             log.info("SessionInvalid: a session's cookie that no secret of ours opens")
@@ -157,6 +163,8 @@ def _write(request: Request, response: Response) -> None:
             headers.add("Set-Cookie", cookie)
         # Whatever the view has said: a cache must not hand this cookie to others.
         headers["Cache-Control"] = "private, no-store"
+        for name in _FOR_CACHES:
+            headers.pop(name, None)
 
 
 def _look_again(state: State, session: Session, parts: Parts) -> None:

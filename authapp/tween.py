@@ -4,6 +4,7 @@ This tween stands outside the one for exception views, so that error pages are s
 the renewed session too.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,8 @@ from authapp.responses import failure, sign_in_required
 from authapp.session import Phase, Session
 from authapp.state import State, end_elsewhere
 
+log = logging.getLogger(__name__)
+
 MAX_FORM = 65_536
 """Bytes of the largest form that our own pages read."""
 
@@ -29,6 +32,8 @@ Handler = Callable[[Request], Response]
 
 _ANSWERS_ITSELF = ("login", "logout", "session")
 """Routes that show an ended session in their own words, and never redirect."""
+
+_OWN_PAGES = (*_ANSWERS_ITSELF, "account")
 
 
 def session_tween_factory(handler: Handler, registry: Registry) -> Handler:
@@ -39,7 +44,8 @@ def session_tween_factory(handler: Handler, registry: Registry) -> Handler:
         path = request.environ.get("PATH_INFO", "")
         if parts.excluded(path) or not _readable(request.environ):
             return handler(request)
-        if "CONTENT_LENGTH" in request.environ and _is_too_large(request):
+        if _has_body(request.environ) and _is_too_large(request):
+            log.warning("TooLarge: %s %s", request.method, request.path[:256])
             return failure(request, 413, "TooLarge", TOO_LARGE_SENTENCE)
         state: State = request.authapp
         state.writes = True  # the callback of the opening is still to come
@@ -92,9 +98,14 @@ def _readable(environ: dict[str, Any]) -> bool:
     return True
 
 
+def _has_body(environ: dict[str, Any]) -> bool:
+    return "CONTENT_LENGTH" in environ or "HTTP_TRANSFER_ENCODING" in environ
+
+
 def _is_too_large(request: Request) -> bool:
-    """Whether it goes to one of our own forms, and is larger than any of them."""
-    return (request.content_length or 0) > MAX_FORM and _is_at(request)
+    """Whether it goes to one of our own pages, and is larger than any form, or nobody says."""
+    length = request.content_length
+    return (length is None or length > MAX_FORM) and _is_at(request, _OWN_PAGES)
 
 
 def _signs_out(request: Request) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import requests
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, InvalidHeader
+from urllib3.util import Retry
 
 from authapp.backend import (
     BackendDown,
@@ -25,6 +26,9 @@ MAX_TOKEN = 8 * 1024
 MAX_RETRY_AFTER = 300
 
 _TOKEN = re.compile(rf"\A[!-~]{{1,{MAX_TOKEN}}}\Z")
+_GATEWAY = re.compile(r"\b(basic|digest|negotiate|ntlm)\b", re.IGNORECASE)
+"""Challenges of something in front of the backend, which says nothing of its users."""
+
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity"}
 
 
@@ -95,7 +99,7 @@ class HTTPBackend:
         about_the_token = (
             response.status_code in (400, 401, 403)
             and answer is not None
-            and "basic" not in response.headers.get("WWW-Authenticate", "").lower()
+            and not _GATEWAY.search(response.headers.get("WWW-Authenticate", ""))
             and answer.get("error") not in wire.not_about_the_token
         )
         if about_the_token:
@@ -197,7 +201,8 @@ def _seconds(value: object) -> int | None:
 
 
 def _retry_after(value: str | None) -> float | None:
-    """The seconds form of Retry-After (RFC 9110 section 10.2.3), bounded."""
-    if value is None or not re.fullmatch("[0-9]{1,9}", value):
+    """The seconds of a Retry-After (RFC 9110 section 10.2.3), or until its date, bounded."""
+    try:
+        return None if value is None else min(Retry().parse_retry_after(value), MAX_RETRY_AFTER)
+    except (InvalidHeader, ValueError, OverflowError):
         return None
-    return min(float(value), MAX_RETRY_AFTER)

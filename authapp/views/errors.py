@@ -32,6 +32,7 @@ def forbidden(error: Response, request: Request) -> Response:
     if _is_complete(error):
         return error
     if request.identity is not None:
+        log.info("Forbidden: %s %s", request.method, request.path[:256])
         return failure(request, 403, "Forbidden", _FORBIDDEN)
     if request.session_error is ErrorCode.BACKEND_UNAVAILABLE:
         code = ErrorCode.BACKEND_UNAVAILABLE
