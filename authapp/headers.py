@@ -36,7 +36,7 @@ HEADERS = {
 }
 STRICT_TRANSPORT_SECURITY = "max-age=31536000"
 
-_OWN_ROUTES = frozenset({"login", "logout", "session", "account", "health", "__authapp-static/"})
+_OWN_ROUTES = frozenset({"login", "logout", "session", "account", "health"})
 
 
 def headers_tween_factory(

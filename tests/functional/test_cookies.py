@@ -1,8 +1,10 @@
 """Whatever comes in as our cookie: threats C, seen from the outside."""
 
+import time
 from typing import Any
 
 import pytest
+import time_machine
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -141,6 +143,55 @@ def test_c13_two_values(site: Site, alice: str, bob: str) -> None:
         assert user(ask(site, header)) == 1
     assert user(ask(site, f"{COOKIE}={bob}; {COOKIE}={alice}")) is None, "one of them was planted"
     assert user(ask(site, f"{COOKIE}={alice}; {COOKIE}.0={bob}")) is None
+
+
+def test_c13_a_session_that_was_signed_out_hides_none_that_stands(site: Site) -> None:
+    """C13. A newer one of the same user, left at another path or domain."""
+    site.sign_in("alice")
+    good = site.token()
+    with time_machine.travel(time.time() + 10):
+        other = Site(wsgi=site.app)
+        other.sign_in("alice")
+        ended = other.token()
+        for header in (f"{COOKIE}={ended}; {COOKIE}={good}", f"{COOKIE}={good}; {COOKIE}={ended}"):
+            assert user(ask(site, header)) == 1
+        other.sign_out()
+        for header in (f"{COOKIE}={ended}; {COOKIE}={good}", f"{COOKIE}={good}; {COOKIE}={ended}"):
+            assert user(ask(site, header)) == 1
+        assert user(ask(site, f"{COOKIE}={ended}; {COOKIE}={ended}")) is None
+
+
+def test_c13_the_newest_of_two_sessions_counts(site: Site) -> None:
+    site.sign_in("alice")
+    newer = Site(wsgi=site.app)
+    with time_machine.travel(time.time() + 10):
+        newer.sign_in("alice")
+    for one, other in ((site, newer), (newer, site)):
+        answer = ask(site, f"{COOKIE}={one.token()}; {COOKIE}={other.token()}")
+        assert answer.json_body["validity"]["valid_until"] == newer.opened().validity.valid_until
+
+
+def test_c15_no_cache_is_told_to_keep_a_cookie(backend: Served) -> None:
+    said = {
+        "Cache-Control": "public, max-age=60",
+        "CDN-Cache-Control": "max-age=60",
+        "Surrogate-Control": "max-age=60",
+        "Expires": "Wed, 21 Oct 2037 07:28:00 GMT",
+    }
+
+    def view(request: Any) -> Any:
+        request.response.headers.update(said)
+        return "x"
+
+    site = application(backend.url, lambda config: add_view(config, view))
+    site.sign_in()
+    fresh = site.get("/view").headers
+    assert all(fresh[name] == value for name, value in said.items())
+    with time_machine.travel(time.time() + 901):
+        renewed = site.get("/view").headers
+    assert COOKIE in renewed["Set-Cookie"]
+    assert renewed["Cache-Control"] == "private, no-store"
+    assert not set(renewed) & (said.keys() - {"Cache-Control"})
 
 
 def test_c8_a_long_header_is_read_and_not_kept(site: Site, alice: str) -> None:

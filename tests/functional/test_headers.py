@@ -7,6 +7,9 @@ import pytest
 from pyramid.config import Configurator
 from pyramid.response import Response
 
+from authapp.backend.http import HTTPBackend
+from authapp.backend.transport import Session
+from authapp.backend.wire import PRESETS
 from authapp.headers import HEADERS
 from backends import Served
 from site_under_test import Site, add_view, application
@@ -68,6 +71,47 @@ def test_an_application_has_its_own_pages_as_it_likes(backend: Served) -> None:
     assert "Content-Security-Policy" in answer.headers
     assert answer.headers["X-Frame-Options"] == "SAMEORIGIN", "what a view has set stays"
     assert "Content-Security-Policy" not in included(backend, headers="off").get("/login").headers
+
+
+def test_l4_errors_on_an_applications_pages_are_authapps_own(backend: Served) -> None:
+    """L4. They have the form to sign out."""
+
+    def more(config: Configurator) -> None:
+        config.add_route("private", "/private")
+        config.add_view(lambda request: Response("x"), route_name="private", permission="see")
+        add_view(config, lambda request: 1 / 0)
+        reached = HTTPBackend(Session(2), backend.url, PRESETS["simplejwt"])
+        config.set_auth_backend(reached)
+
+    def answers(site: Site) -> list[Any]:
+        json = {"Accept": "application/json"}
+        stranger = site.get("/private", headers=json, status=401)
+        site.sign_in()
+        return [
+            stranger,
+            site.get("/private", status=403),
+            site.get("/nowhere", status=404),
+            site.get("/view", status=500),
+            site.post("/private", {"csrf_token": "wrong"}, status=403),
+        ]
+
+    for where, expected in (("own", True), ("off", False)):
+        site = application("", more, headers=where, development="false")
+        site.extra_environ["wsgi.url_scheme"] = "https"
+        assert [has_headers(each) for each in answers(site)] == [expected] * 5
+
+
+def test_l4_what_the_headers_say(site: Site) -> None:
+    headers = site.get("/login").headers
+    assert headers["Content-Security-Policy"] == (
+        "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none';"
+        " object-src 'none'"
+    )
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert headers["Referrer-Policy"] == "same-origin"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Frame-Options"] == "DENY"
 
 
 def test_sign_out_clears_what_the_browser_has_kept(site: Site) -> None:

@@ -112,6 +112,9 @@ def _drop_token(request: Any) -> Answer:
     return Answer(json_body={"access": None, "refresh": "x"})
 
 
+TOKEN = jwt.encode({"sub": "1", "exp": 4_000_000_000}, "k" * 32)
+"""An access token that would be good enough: nothing else is wrong with an answer."""
+
 UNAVAILABLE = {
     "server error": Answer(status=500),
     "down": Answer(status=503, headers={"Retry-After": "3"}),
@@ -121,14 +124,31 @@ UNAVAILABLE = {
     "a proxy's own 401": Answer(
         status=401, json_body={}, headers={"WWW-Authenticate": "Basic realm=x"}
     ),
+    "another gateway's": Answer(
+        status=401, json_body={}, headers={"WWW-Authenticate": 'Digest realm="x"'}
+    ),
     "detail only": Answer(status=200, json_body={"detail": "invalid"}),
     "a list": Answer(status=200, json_body=[1]),
     "token of another type": Answer(json_body={"access": 1, "refresh": "x"}),
     "token with line break": Answer(json_body={"access": "a\r\nb", "refresh": "x"}),
+    "token with blanks": Answer(json_body={"access": f" {TOKEN} ", "refresh": "x"}),
+    "token with a line break at its end": Answer(
+        json_body={"access": TOKEN + "\n", "refresh": "x"}
+    ),
+    "token that is not ASCII": Answer(json_body={"access": TOKEN + "\xe9", "refresh": "x"}),
+    "refresh token with a blank": Answer(json_body={"access": TOKEN, "refresh": "x y"}),
+    "refresh token of another type": Answer(json_body={"access": TOKEN, "refresh": 1}),
+    "token of 10 KB": Answer(
+        json_body={"access": jwt.encode({"sub": "1", "x": "y" * 7000}, "k" * 32), "refresh": "x"}
+    ),
     "redirect": Answer(status=307, headers={"Location": "http://127.0.0.1:1/"}),
     "compressed": Answer(json_body={}, headers={"Content-Encoding": "gzip"}),
     "huge": Answer(json_body={"access": "x" * 300_000}),
     "deep": Answer(text="[" * 100_000, content_type="application/json"),
+    "UTF-16": Answer(
+        body=f'{{"access": "{TOKEN}", "refresh": "x"}}'.encode("utf-16"),
+        content_type="application/json",
+    ),
     "not UTF-8": Answer(body=b'{"access": "\xff"}', content_type="application/json"),
 }
 

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from authapp.backend import BackendUnavailable, Credentials, transport
-from authapp.backend.http import MAX_ANSWER, HTTPBackend, fetch_object
+from authapp.backend.http import MAX_ANSWER, MAX_RETRY_AFTER, HTTPBackend, fetch_object
 from authapp.backend.transport import Session
 from authapp.backend.wire import PRESETS
 
@@ -86,6 +86,27 @@ def test_b4_no_answer_at_all() -> None:
     with server(lambda connection: print(gone.wait(5))) as url:
         assert fetch(url).split()[0] in ("ReadTimeout", "ConnectionError")
         gone.set()
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("7", 7),
+        ("9" * 30, MAX_RETRY_AFTER),
+        ("Wed, 21 Oct 2037 07:28:00 GMT", MAX_RETRY_AFTER),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+        ("soon", None),
+        ("9" * 5000, None),
+    ],
+)
+def test_b8_retry_after(said: str, seconds: float | None) -> None:
+    answer = f"HTTP/1.1 503 No\r\nRetry-After: {said}\r\nContent-Length: 0\r\n\r\n".encode()
+    with (
+        server(lambda connection: connection.sendall(answer)) as url,
+        pytest.raises(BackendUnavailable) as caught,
+    ):
+        fetch_object(Session(5), url)
+    assert caught.value.retry_after == seconds
 
 
 def test_b5_half_a_body() -> None:
