@@ -56,7 +56,11 @@ class ServedSite:
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 cwd=HERE,
-                env={**os.environ, "PYTHONPATH": str(HERE / "tests"), "PYTHONUNBUFFERED": "1"},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": f"{HERE}:{HERE / 'tests'}",
+                    "PYTHONUNBUFFERED": "1",
+                },
             )
         give_up = time.monotonic() + 30
         while "Serving on" not in self.log[begun:]:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import subprocess
 import sys
 import threading
@@ -35,7 +36,7 @@ from authapp.events import (
 )
 from authapp.session import TokenPair
 from authapp.shared import Key
-from backends import REFRESH, Served
+from backends import BLACKLIST, REFRESH, Served
 from site_under_test import COOKIE, SECRET, Site, add_view, application, settings
 
 
@@ -368,6 +369,61 @@ def test_events_and_the_audit_log(backend: Served, caplog: pytest.LogCaptureFixt
     for secret in (session.tokens.access, session.tokens.refresh, session.sid, "bob-password"):
         assert secret not in caplog.text
         assert secret not in repr(heard)
+
+
+def test_l2_nobody_writes_lines_of_the_audit_log(
+    backend: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    """L2. Whatever stands in a name, and in what a stranger calls his request."""
+    caplog.set_level(logging.INFO, "authapp.audit")
+    site = application(backend.url)
+    name = "bob\r\n\x1b[31m\u2028\u202e" + "x" * 300
+    for given in ("a b", "x" * 65, '"', "\xe9", ""):
+        site.extra_environ["HTTP_X_REQUEST_ID"] = given
+        site.sign_in(name, "wrong", status=401)
+    site.extra_environ["HTTP_X_REQUEST_ID"] = "good-1._"
+    site.sign_in(name, "wrong", status=401)
+    for record in caplog.records:
+        assert record.message.isascii()
+        assert record.message.isprintable()
+    lines = [json.loads(record.message) for record in caplog.records]
+    assert [line["username"] for line in lines] == [name[:256]] * 6
+    assert lines[-1]["request"] == "good-1._"
+    assert all(re.fullmatch("[0-9a-f]{32}", line["request"]) for line in lines[:-1])
+
+
+def test_l3_each_failure_has_a_line_with_its_code(
+    backend: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    def more(config: Configurator) -> None:
+        config.include("authapp.views.errors")
+        config.add_route("private", "/private")
+        config.add_view(Response, route_name="private", permission="nobody may")
+        add_view(config, lambda request: 1 / 0)
+
+    site = application(backend.url, more)
+    site.sign_in()
+    csrf = site.csrf()
+    site.get("/view", status=500)
+    site.get("/private", status=403)
+    site.post("/view", status=403)
+    site.get("/login?next=%ff", status=400)
+    backend.instead[BLACKLIST] = Response(status=500)
+    site.post("/logout", {"csrf_token": csrf}, status=303)
+    site.set_cookie(COOKIE, "nonsense")
+    site.get("/view", status=500)
+    lines = [record.message for record in caplog.records]
+    for line in (
+        "InternalError: GET /view",
+        "Forbidden: GET /private",
+        "BadCSRFToken: POST /view",
+        "BadRequest: UnicodeDecodeError",
+        "SignedOut: the backend was not told: BackendUnavailable",
+        "SessionInvalid: a session's cookie that no secret of ours opens",
+    ):
+        assert line in lines
 
 
 def test_under_a_route_prefix(backend: Served) -> None:

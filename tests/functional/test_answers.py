@@ -31,6 +31,11 @@ PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8", "Sec-Fetch-Mode":
 PROBLEM = "application/problem+json"
 
 
+def test_a3_head_is_like_get(site: Site) -> None:
+    answer = site.head("/account?a=1", headers=PAGE, status=303)
+    assert answer.location.endswith("/login?next=%2Faccount%3Fa%3D1")
+
+
 @pytest.mark.parametrize("headers", [PAGE, {}, {"Accept": "*/*"}, {"Accept": "text/html, x/json"}])
 def test_a_page_sends_strangers_to_sign_in(site: Site, headers: dict[str, str]) -> None:
     answer = site.get("/account?a=1&b=2", headers=headers, status=303)

@@ -1,9 +1,12 @@
 """Sign in, see the account, sign out: contract section 4."""
 
+import logging
 import sys
+import time
 from types import FrameType
 
 import pytest
+import time_machine
 from webob import Response
 
 import authapp
@@ -173,6 +176,68 @@ def test_too_many_failures(backend: Served) -> None:
     # Her owner comes from elsewhere, and is not locked out.
     site.extra_environ["REMOTE_ADDR"] = "192.0.2.1"
     site.sign_in("alice", status=303)
+
+
+def from_address(site: Site, address: str) -> Site:
+    other = Site(wsgi=site.app)
+    other.extra_environ["REMOTE_ADDR"] = address
+    return other
+
+
+def test_s8_many_users_from_one_address(backend: Served) -> None:
+    site = Site(backend.url, login__rate="1/minute")
+    for number in range(10):
+        site.sign_in(f"user{number}", "wrong", status=401)
+    site.sign_in("alice", status=429)
+    from_address(site, "192.0.2.1").sign_in("alice", status=303)
+
+
+def test_s8_one_user_from_many_addresses(backend: Served) -> None:
+    site = Site(backend.url, login__rate="1/minute")
+    for number in range(100):
+        from_address(site, f"192.0.2.{number}").sign_in("alice", "wrong", status=401)
+    from_address(site, "198.51.100.1").sign_in("alice", status=429)
+    from_address(site, "198.51.100.1").sign_in("bob", status=303)
+
+
+def test_s8_failures_alone_are_counted(backend: Served) -> None:
+    site = Site(backend.url, login__rate="1/minute")
+    for _ in range(3):
+        Site(wsgi=site.app).sign_in("alice", status=303)
+    backend.instead[LOGIN] = Response(status=500)
+    for _ in range(2):
+        site.sign_in("alice", status=503)
+    del backend.instead[LOGIN]
+    site.sign_in("alice", "wrong", status=401)
+    site.sign_in("alice", status=429)
+
+
+def test_s8_what_a_stranger_says_of_his_address_changes_nothing(
+    backend: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "authapp.audit")
+    site = Site(backend.url, login__rate="1/minute")
+    site.extra_environ["REMOTE_ADDR"] = "192.0.2.1"
+    for address, status in (("198.51.100.1", 401), ("198.51.100.2", 429)):
+        site.extra_environ["HTTP_X_FORWARDED_FOR"] = address
+        site.sign_in("alice", "wrong", status=status)
+    assert "192.0.2.1" in caplog.text
+    assert "198.51.100." not in caplog.text
+
+
+def test_s8_a_clock_that_is_stepped_back_locks_nobody_out_for_longer(backend: Served) -> None:
+    site = Site(backend.url, login__rate="1/minute")
+    site.sign_in("alice", "wrong", status=401)
+    with time_machine.travel(time.time() - 86_400):
+        site.sign_in("alice", status=303)
+
+
+def test_s1_the_token_from_before_the_sign_in_is_none_of_the_session(site: Site) -> None:
+    before = site.get("/login").form["csrf_token"].value
+    site.sign_in()
+    site.post("/logout", {"csrf_token": before}, status=403)
+    site.post("/session", {"csrf_token": before}, status=403)
+    assert site.get("/session").json["user"]["id"] == 1
 
 
 def test_a_link_signs_nobody_out(site: Site) -> None:

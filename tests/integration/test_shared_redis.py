@@ -1,5 +1,7 @@
 """The shared memory on a real Redis, and whatever can happen to it: threats R11 to R13."""
 
+import base64
+import hmac
 import logging
 import threading
 import time
@@ -9,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from authapp.sealing import derive
 from authapp.shared import Key, Lease
 from authapp.shared import redis as shared_redis
 from authapp.shared.redis import MARK, MARK_LIFE, RedisShared, connect
@@ -54,6 +57,14 @@ def test_r13_redis_shows_neither_keys_nor_values(process: Any, redis_server: Red
     (name,) = redis_server.keys()
     assert b"secret" not in name
     assert b"text" not in redis_server.client.get(name)
+
+
+def test_r13_names_are_keyed_digests(process: Any, redis_server: RedisServer) -> None:
+    """R13. Whoever reads Redis and has a stolen token cannot tell whether it is there."""
+    process().put(A, "text", 60)
+    key = derive(OLD, "authapp shared names", 32)
+    digest = hmac.digest(key, b"purpose\0secret a", "sha256")
+    assert redis_server.keys() == [b"authapp:" + base64.urlsafe_b64encode(digest)]
 
 
 def test_r13_a_value_under_another_key_does_not_open(

@@ -1,7 +1,9 @@
 """A backend behind TLS: threat B9, and ``authapp.backend.ca``."""
 
 import logging
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,9 @@ import pytest
 import time_machine
 from pyramid.request import Request
 
+from authapp.backend import BackendUnavailable
+from authapp.backend.http import fetch_object
+from authapp.backend.transport import Session
 from authapp.issuer import main as issuer
 from backends import ISSUER_SETTINGS, Served
 from backends.tls import ELSEWHERE, HERE, Authority, Secured
@@ -35,6 +40,22 @@ def test_an_authority_of_ones_own(authority: Authority) -> None:
         with time_machine.travel(time.time() + EXPIRED):
             assert site.get("/view").json["email"] == "alice@example.com"
         assert site.opened().tokens != first
+
+
+def test_b4_one_byte_at_a_time_has_one_deadline(authority: Authority) -> None:
+    """B4. Behind TLS, which is all of production, too."""
+
+    def drip(environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Length", "400")])
+        for _ in range(400):
+            yield b" "
+            threading.Event().wait(0.05)
+
+    with Secured(drip, authority.certify(HERE)) as backend:
+        began = time.monotonic()
+        with pytest.raises(BackendUnavailable):
+            fetch_object(Session(0.5, str(authority.file)), backend.url)
+        assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize(
