@@ -45,16 +45,17 @@ lock: $(VENV)/installed  ## pin the newest dependencies; review the difference
 	$(BIN)/uv pip compile -q --universal --python-version 3.10 --generate-hashes --upgrade \
 	  --no-annotate --no-header --all-extras setup.py -o $(LOCK)
 
+# The lock file is complete: to resolve again would want a newer coverage for coverage[toml].
 $(VENV)/installed: setup.py $(LOCK)
 	$(PYTHON) -m venv $(VENV) || { echo "Python cannot make a venv: apt-get install python3-venv"; exit 1; }
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(LOCK)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r $(LOCK)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	touch $@
 
 # The peers need node, npm, wrk, redis-server and an environment of their own.
 $(BENCHMARKS)/installed: setup.py $(LOCK) benchmarks/peers.txt benchmarks/package-lock.json
 	$(PYTHON) -m venv $(BENCHMARKS)
-	$(BENCHMARKS)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r $(LOCK)
+	$(BENCHMARKS)/bin/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r $(LOCK)
 	$(BENCHMARKS)/bin/python -m pip install -q --disable-pip-version-check --no-deps -r benchmarks/peers.txt -e .
 	npm ci --prefix benchmarks --legacy-peer-deps --ignore-scripts --no-audit --no-fund
 	touch $@
