@@ -131,7 +131,7 @@ def _public_key(entry: object) -> jwt.PyJWK | None:
     """An entry of a key set; None for a secret, which nobody should publish, and for nonsense."""
     if not isinstance(entry, dict) or entry.get("kty") not in ("RSA", "EC", "OKP"):
         return None
-    if "d" in entry or not isinstance(entry.get("kid", ""), str):
+    if "d" in entry or not isinstance(entry.get("kid") or "", str):
         return None
     try:
         return jwt.PyJWK(entry)
