@@ -1,6 +1,7 @@
 """A backend behind TLS, and authorities that certify whatever a test wants."""
 
 import datetime
+import io
 import ipaddress
 import ssl
 import threading
@@ -76,6 +77,10 @@ class _Server(ThreadingMixIn, WSGIServer):
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Nobody reads it."""
+
+    def get_stderr(self) -> io.StringIO:  # type: ignore[override]
+        """Nor what it says of clients that hang up."""
+        return io.StringIO()
 
 
 class Secured:

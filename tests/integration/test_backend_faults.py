@@ -13,7 +13,7 @@ import requests
 from webob import Response
 
 from authapp.issuer import main as issuer
-from backends import ISSUER_SETTINGS, REFRESH, Served
+from backends import ISSUER_SETTINGS, LOGIN, REFRESH, Served
 from load import burst, percentile
 from served_site import ServedSite
 
@@ -132,8 +132,9 @@ def test_public_pages_are_served_and_nobody_is_signed_out(place: Place, fault: s
     place.over = time.time() + ACCESS + 1
 
 
-def test_o2_a_key_set_that_hangs(tmp_path: Path) -> None:
-    """O2. The backend is well, but its keys cannot be read when everybody signs in."""
+@pytest.mark.parametrize("path", [LOGIN, KEYS])
+def test_o2_somebody_is_served_while_it_hangs(tmp_path: Path, path: str) -> None:
+    """O2. Everybody signs in, and the backend is silent, or just its key set."""
     come, go = threading.Event(), threading.Event()
 
     def wait(request: Any) -> None:
@@ -141,7 +142,7 @@ def test_o2_a_key_set_that_hangs(tmp_path: Path) -> None:
         assert go.wait(30)
 
     with Served(issuer({}, **ISSUER_SETTINGS)) as backend:
-        backend.instead[KEYS] = wait
+        backend.instead[path] = wait
         ini = {
             "authapp.backend.url": backend.url,
             "authapp.backend.verify": f"jwks:{backend.url}{KEYS}",
@@ -153,10 +154,11 @@ def test_o2_a_key_set_that_hangs(tmp_path: Path) -> None:
             assert come.wait(10)
             for _ in range(3):
                 assert requests.get(site.url + "/", timeout=20).status_code == 200
-            assert not all(each.done() for each in signing_in), "some wait for the keys"
+            assert not all(each.done() for each in signing_in), "some wait for it"
             go.set()
             assert any(each.result(20) for each in signing_in)
         assert backend.calls[KEYS] == 1
+        assert backend.calls[LOGIN] <= 6
         site.stop()
 
 
