@@ -53,10 +53,10 @@ def cookies() -> Iterator[str]:
     before, after = json.dumps(session.to_claims()).encode().split(session.sid.encode())
     for number in count():
         nonce = os.urandom(12)
-        sealed = cipher.encrypt(nonce, before + b"%022d" % number + after, header.encode())
+        sealed = cipher.encrypt(nonce, before + b"%022d" % number + after, header)
         encoded = map(base64.urlsafe_b64encode, (nonce, sealed[:-16], sealed[-16:]))
         rest = ".".join(each.rstrip(b"=").decode() for each in encoded)
-        yield f"{COOKIE}={header}..{rest}"
+        yield f"{COOKIE}={header.decode()}..{rest}"
 
 
 def resident() -> int:
