@@ -31,6 +31,26 @@ PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8", "Sec-Fetch-Mode":
 PROBLEM = "application/problem+json"
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["//account", "/account/.", "/./account", "/%61ccount", "/account;x", "/ACCOUNT", "/account/"],
+)
+def test_a7_no_way_around_a_permission(site: Site, path: str) -> None:
+    answer = site.get(path, headers=PAGE, status="*")
+    assert answer.status_int in (303, 404)
+    if answer.status_int == 303:
+        assert answer.location.startswith("/login")
+
+
+@pytest.mark.parametrize("name", ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"])
+def test_a7_the_method_is_what_was_sent(site: Site, name: str) -> None:
+    site.sign_in()
+    csrf = site.csrf()
+    site.get("/logout", {"csrf_token": csrf}, headers={name: "POST"}, status=200)
+    site.post("/logout", {"csrf_token": "wrong"}, headers={name: "GET"}, status=403)
+    assert site.get("/session").json["user"]["id"] == 1
+
+
 def test_a3_head_is_like_get(site: Site) -> None:
     answer = site.head("/account?a=1", headers=PAGE, status=303)
     assert answer.location.endswith("/login?next=%2Faccount%3Fa%3D1")

@@ -1,6 +1,8 @@
 """What browsers are told, and which origins may read what: threats A6, A8, L4, L5."""
 
 import re
+from configparser import ConfigParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,6 +101,17 @@ def test_l4_errors_on_an_applications_pages_are_authapps_own(backend: Served) ->
         site = application("", more, headers=where, development="false")
         site.extra_environ["wsgi.url_scheme"] = "https"
         assert [has_headers(each) for each in answers(site)] == [expected] * 5
+
+
+def test_production_ini_believes_its_proxy_alone_and_tells_no_version() -> None:
+    """S8, L4. Without these, visitors choose their address, and waitress names itself."""
+    ini = ConfigParser()
+    ini.read(Path(__file__).parents[2] / "production.ini")
+    server = ini["server:main"]
+    assert server["ident"] == ""
+    assert server["trusted_proxy"] == "127.0.0.1"
+    assert server["trusted_proxy_count"] == "1"
+    assert server["clear_untrusted_proxy_headers"] == "true"
 
 
 def test_l4_what_the_headers_say(site: Site) -> None:

@@ -2,8 +2,11 @@
 
 import logging
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
+from typing import Any
 
 import pytest
 import time_machine
@@ -294,6 +297,25 @@ def test_sign_out_with_a_dead_backend(site: Site, backend: Served) -> None:
     copy = site.twin()
     site.sign_out()
     assert copy.get("/session").json["error"] == "SessionRevoked"
+
+
+def test_s10_it_is_signed_out_here_before_the_backend_is_told(site: Site, backend: Served) -> None:
+    """S10. A backend that takes its time does not keep a session alive."""
+    site.sign_in()
+    copy = site.twin()
+    come, go = threading.Event(), threading.Event()
+
+    def wait(request: Any) -> None:
+        come.set()
+        assert go.wait(10)
+
+    backend.instead[BLACKLIST] = wait
+    with ThreadPoolExecutor(1) as pool:
+        signing_out = pool.submit(site.sign_out)
+        assert come.wait(5)
+        assert copy.get("/session").json["error"] == "SessionRevoked"
+        go.set()
+        assert signing_out.result(5).status_int == 303
 
 
 def test_a_failed_sign_in_of_somebody_signed_in_leaves_all_forms_good(site: Site) -> None:
