@@ -38,7 +38,7 @@ class SessionSecurityPolicy:
     def remember(
         self, request: Request, userid: str, *, session: Session | None = None, **options: Any
     ) -> list[tuple[str, str]]:
-        """Sign somebody in: the response will carry this session, in place of any other.
+        """Sign somebody in: the response will carry this session.
 
         :param session: whose identity must be ``userid``. authapp has no session without
             tokens, so a user id alone signs nobody in.
@@ -48,12 +48,9 @@ class SessionSecurityPolicy:
         """
         if session is None or str(session.identity.id) != userid:
             raise ValueError("remember() needs session=, a session of this very user")
-        parts, state = parts_of(request), request.authapp
-        cookies_for(session, parts)
-        if state.session is not None and state.session.sid != session.sid:
-            parts.revocation.replace(state.session)
-        state.use(session)
-        write_on_the_way_out(request, state)
+        cookies_for(session, parts_of(request))
+        request.authapp.use(session)
+        write_on_the_way_out(request, request.authapp)
         return []
 
     def forget(self, request: Request, **options: Any) -> list[tuple[str, str]]:
@@ -62,8 +59,8 @@ class SessionSecurityPolicy:
         :returns: no headers; the cookie is cleared on the way out.
         """
         state: State = request.authapp
-        if state.session is not None:
-            parts_of(request).revocation.revoke(state.session)
+        for session in state.sessions:
+            parts_of(request).revocation.revoke(session)
         state.end(None)
         write_on_the_way_out(request, state)
         return []

@@ -30,10 +30,13 @@ class State:
     """The session of one request.
 
     ``opened`` is what its cookies, with these ``names``, held, in which ``phase``, and what
-    was ``remembered`` of it then; ``session`` is what holds now. Where the request ``writes``,
-    the difference is the cookie of the response. ``identity`` is who is signed in; ``error``
-    says why nobody is, if anything, and ``retry_after`` in how many seconds that may change.
+    was ``remembered`` of it then; ``others`` are sessions of the same user in them. ``session``
+    is what holds now, ``passed`` what held before it. Where the request ``writes``, the
+    difference is the cookie of the response. ``identity`` is who is signed in; ``error`` says
+    why nobody is, if anything, and ``retry_after`` in how many seconds that may change.
     """
+
+    passed: tuple[Session, ...] = ()
 
     session: Session | None = None
     identity: Identity | None = None
@@ -43,11 +46,20 @@ class State:
     retry_after = 1.0
     writes = False
 
-    def __init__(self, names: tuple[str, ...], opened: Session | None) -> None:
-        self.names, self.opened = names, opened
+    def __init__(
+        self, names: tuple[str, ...], opened: Session | None, others: tuple[Session, ...]
+    ) -> None:
+        self.names, self.opened, self.others = names, opened, others
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """All that would go on if one of them were ended."""
+        return (*self.others, self.session) if self.session else self.others
 
     def use(self, session: Session) -> None:
         """Somebody is signed in, with this session."""
+        if self.session is not None:
+            self.passed = (*self.passed, self.session)
         self.session, self.identity, self.error = session, session.identity, None
 
     def keep(self, session: Session, error: ErrorCode) -> None:
@@ -73,11 +85,11 @@ def open_state(request: Request) -> State:
     parts = parts_of(request)
     request.add_response_callback(_on_the_way_out)
     names, session, older = parts.carrier.open(request.environ.get("HTTP_COOKIE", ""))
-    for each in older:
-        # An ended one, left at another path or domain, must not hide the one that stands.
-        if session is not None and parts.revocation.revoked(session):
-            session = each
-    state = State(names, session)
+    # An ended one, left at another path or domain, must not hide the one that stands.
+    while older and session is not None and parts.revocation.revoked(session):
+        session, *rest = older
+        older = tuple(rest)
+    state = State(names, session, older)
     if session is None:
         if state.names:
             log.info("SessionInvalid: a session's cookie that no secret of ours opens")
@@ -178,8 +190,10 @@ def _look_again(state: State, session: Session, parts: Parts) -> None:
     if not goes_on or remembered.followed is None:
         return
     newest = parts.renewal.newest(session)
+    # A backend that keeps the refresh token has what this request knew under it too.
+    known = [each.tokens for each in (state.opened, *state.passed) if each]
     if isinstance(newest, Rejected):
         end_elsewhere(state, session, newest.code, parts)
-    elif newest.sid == session.sid:
+    elif newest.sid == session.sid and newest.tokens not in known:
         state.identity = state.identity and newest.identity
         state.session = newest

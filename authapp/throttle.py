@@ -49,12 +49,8 @@ class Throttle:
 
         def longest(counter: RateLimiter) -> int:
             full = [each for each in self._keyed(name, address) if not counter.test(*each)]
-            waits = [
-                (limit, int(counter.get_window_stats(limit, key).reset_time - time.time()) + 1)
-                for limit, key in full
-            ]
-            # A window that ends later than it can: the clock was stepped back since.
-            return max((wait for limit, wait in waits if wait <= limit.get_expiry()), default=0)
+            ends = [counter.get_window_stats(*each).reset_time for each in full]
+            return max((int(end - time.time()) + 1 for end in ends), default=0)
 
         return max(self._ask(longest))
 

@@ -99,7 +99,8 @@ def _readable(environ: dict[str, Any]) -> bool:
 
 
 def _has_body(environ: dict[str, Any]) -> bool:
-    return "CONTENT_LENGTH" in environ or "HTTP_TRANSFER_ENCODING" in environ
+    # PEP 3333: it may be empty, which is none.
+    return bool(environ.get("CONTENT_LENGTH")) or "HTTP_TRANSFER_ENCODING" in environ
 
 
 def _is_too_large(request: Request) -> bool:

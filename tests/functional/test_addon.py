@@ -567,16 +567,17 @@ def test_backends_that_rotate_otherwise(kind: type[OwnBackend]) -> None:
     assert len(accesses) >= 2
 
 
-def test_a_session_that_a_view_made_is_not_undone() -> None:
-    """Of other rights and the same refresh token, a moment after a renewal."""
+@pytest.mark.parametrize("after", [0, 10])
+@pytest.mark.parametrize("dated", [True, False])
+def test_a_session_that_a_view_made_is_not_undone(after: float, dated: bool) -> None:
+    """Of other rights and the same refresh token, with a renewal or a moment after it."""
     promoted = jwt.encode({"sub": "dora", "promoted": True}, "k" * 32)
 
     def promote(request: Request) -> None:
         session = request.authapp.session
         tokens = TokenPair(promoted, session.tokens.refresh)
-        remember(
-            request, "dora", session=replace(session, tokens=tokens, issued_at=int(time.time()))
-        )
+        issued_at = int(time.time()) if dated else session.issued_at
+        remember(request, "dora", session=replace(session, tokens=tokens, issued_at=issued_at))
 
     def more(config: Configurator) -> None:
         config.set_auth_backend(KeepingBackend())
@@ -586,11 +587,35 @@ def test_a_session_that_a_view_made_is_not_undone() -> None:
     with time_machine.travel(time.time(), tick=False) as clock:
         site.sign_in("dora", "sesame")
         clock.shift(61)
-        site.get("/account", status=200)
-        clock.shift(10)
+        if after:
+            site.get("/account", status=200)
+            clock.shift(after)
         site.get("/view")
         site.get("/account", status=200)
         assert site.opened().tokens.access == promoted
+
+
+def test_another_session_and_back(backend: Served) -> None:
+    """An application that lets its support see what a user sees."""
+    kept: list[Any] = []
+
+    def change(request: Request) -> None:
+        state = request.authapp
+        kept.append(state.session)
+        session = kept[0]
+        remember(request, str(session.identity.id), session=session)
+
+    site = application(backend.url, lambda config: add_view(config, change))
+    site.sign_in("alice")
+    site.get("/view")
+    bob = Site(wsgi=site.app)
+    bob.sign_in("bob")
+    mine = bob.opened()
+    bob.get("/view")
+    assert bob.get("/session").json["user"]["id"] == 1
+    kept.insert(0, mine)
+    bob.get("/view")
+    assert bob.get("/session").json["user"]["id"] == 2
 
 
 def at_once(site: Site, count: int, visit: Callable[[Site], Any]) -> list[Any]:

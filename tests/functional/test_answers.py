@@ -383,6 +383,12 @@ def test_s7_what_is_too_large_for_our_pages_is_not_read(
     assert f"TooLarge: POST {path}" in caplog.text
 
 
+@pytest.mark.parametrize("path", ["/login", "/session", "/"])
+def test_an_empty_content_length_is_none(site: Site, path: str) -> None:
+    """PEP 3333 allows it, and uWSGI sends it."""
+    site.get(path, extra_environ={"CONTENT_LENGTH": ""}, status=200)
+
+
 def test_s7_forms_of_other_kinds(site: Site) -> None:
     token = site.get("/login").form["csrf_token"].value
     good = {"csrf_token": token, "username": "alice", "password": "alice-password"}

@@ -161,6 +161,17 @@ def test_c13_a_session_that_was_signed_out_hides_none_that_stands(site: Site) ->
         assert user(ask(site, f"{COOKIE}={ended}; {COOKIE}={ended}")) is None
 
 
+def test_c13_a_sign_out_ends_all_that_the_browser_brings(site: Site, backend: Served) -> None:
+    site.sign_in("alice")
+    other = Site(wsgi=site.app)
+    other.sign_in("alice")
+    both = f"{COOKIE}={site.token()}; {COOKIE}={other.token()}"
+    csrf = ask(site, both).json_body["csrf_token"]
+    site.post("/logout", {"csrf_token": csrf}, headers={"Cookie": both}, status=303)
+    assert user(ask(site, both)) is None
+    assert user(ask(site, f"{COOKIE}={other.token()}")) is None
+
+
 def test_c13_the_newest_of_two_sessions_counts(site: Site) -> None:
     site.sign_in("alice")
     newer = Site(wsgi=site.app)

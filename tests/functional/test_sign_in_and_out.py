@@ -3,13 +3,11 @@
 import logging
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any
 
 import pytest
-import time_machine
 from webob import Response
 
 import authapp
@@ -226,13 +224,6 @@ def test_s8_what_a_stranger_says_of_his_address_changes_nothing(
         site.sign_in("alice", "wrong", status=status)
     assert "192.0.2.1" in caplog.text
     assert "198.51.100." not in caplog.text
-
-
-def test_s8_a_clock_that_is_stepped_back_locks_nobody_out_for_longer(backend: Served) -> None:
-    site = Site(backend.url, login__rate="1/minute")
-    site.sign_in("alice", "wrong", status=401)
-    with time_machine.travel(time.time() - 86_400):
-        site.sign_in("alice", status=303)
 
 
 def test_s1_the_token_from_before_the_sign_in_is_none_of_the_session(site: Site) -> None:
