@@ -32,8 +32,9 @@ class State:
     ``opened`` is what its cookies, with these ``names``, held, in which ``phase``, and what
     was ``remembered`` of it then; ``others`` are sessions of the same user in them. ``session``
     is what holds now, ``passed`` what held before it. Where the request ``writes``, the
-    difference is the cookie of the response. ``identity`` is who is signed in; ``error`` says
-    why nobody is, if anything, and ``retry_after`` in how many seconds that may change.
+    difference is the cookie of the response, and where it ``replaces``, whatever the cookies
+    held ends then. ``identity`` is who is signed in; ``error`` says why nobody is, if anything,
+    and ``retry_after`` in how many seconds that may change.
     """
 
     passed: tuple[Session, ...] = ()
@@ -45,6 +46,7 @@ class State:
     error: ErrorCode | None = None
     retry_after = 1.0
     writes = False
+    replaces = False
 
     def __init__(
         self, names: tuple[str, ...], opened: Session | None, others: tuple[Session, ...]
@@ -164,6 +166,7 @@ def _write(request: Request, response: Response) -> None:
     if state.session is not None:
         try:
             cookies = cookies_for(state.session, parts, state.names)
+            _end_replaced(state, state.session, parts)
         except SessionTooLarge as error:
             log.error("SessionTooLarge: renewal: %s", error)
     if cookies:
@@ -177,6 +180,14 @@ def _write(request: Request, response: Response) -> None:
         headers["Cache-Control"] = "private, no-store"
         for name in _FOR_CACHES:
             headers.pop(name, None)
+
+
+def _end_replaced(state: State, session: Session, parts: Parts) -> None:
+    """Somebody has signed in: what the browser had before goes on nowhere."""
+    for each in (state.opened, *state.others) if state.replaces else ():
+        # Some backends have one refresh token a user: theirs is the new session's as well.
+        if each is not None and each.tokens.refresh != session.tokens.refresh:
+            parts.revocation.replace(each)
 
 
 def _look_again(state: State, session: Session, parts: Parts) -> None:

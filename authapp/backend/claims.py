@@ -94,6 +94,8 @@ class KeySet:
             why = "unknown" if self._fresh else "stale"
             reading = self._reading
             if reading is None:
+                if self._fresh and self._find(kid) is not None:
+                    return  # somebody has read it meanwhile
                 if self._clock() - self._tried_at[why] < KEYS_RETRY:
                     return
                 mine = self._reading = Future()
@@ -135,7 +137,7 @@ def _public_key(entry: object) -> jwt.PyJWK | None:
         return None
     try:
         return jwt.PyJWK(entry)
-    except (jwt.PyJWTError, ValueError, TypeError) as error:
+    except Exception as error:  # whatever it is, other keys of the set are good
         log.warning("KeySetUnavailable: a key that is none: %s", type(error).__name__)
         return None
 

@@ -26,7 +26,8 @@ MAX_TOKEN = 8 * 1024
 MAX_RETRY_AFTER = 300
 
 _TOKEN = re.compile(rf"\A[!-~]{{1,{MAX_TOKEN}}}\Z")
-_GATEWAY = re.compile(r"\b(basic|digest|negotiate|ntlm)\b", re.IGNORECASE)
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_GATEWAY = re.compile(r"(?:^|,)\s*(?:basic|digest|kerberos|negotiate|ntlm)\b", re.IGNORECASE)
 """Challenges of something in front of the backend, which says nothing of its users."""
 
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity"}
@@ -99,7 +100,7 @@ class HTTPBackend:
         about_the_token = (
             response.status_code in (400, 401, 403)
             and answer is not None
-            and not _GATEWAY.search(response.headers.get("WWW-Authenticate", ""))
+            and not _GATEWAY.search(_QUOTED.sub("", response.headers.get("WWW-Authenticate", "")))
             and answer.get("error") not in wire.not_about_the_token
         )
         if about_the_token:

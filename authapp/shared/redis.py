@@ -189,7 +189,7 @@ class RedisShared:
         self._clock = clock
         self._mark: object = None
         self._forgot_at = float("-inf")
-        server.on_return = self._tell
+        server.on_return = self._come_back
 
     def get(self, *keys: Key) -> list[str | None]:
         """See :class:`authapp.shared.Shared`."""
@@ -311,8 +311,13 @@ class RedisShared:
             self._tell()
             self._mark = mark
 
+    def _come_back(self) -> None:
+        """Redis is back, perhaps from a dump that has the mark and not the leases."""
+        self._forgot_at = self._clock()
+        self._tell()
+
     def _tell(self) -> None:
-        """Redis is back, perhaps empty: tell it what this process knows."""
+        """Tell Redis what this process knows: it may be empty."""
         untold, living = set(self._untold), self._own.living()
         self._write([each for each in living if each[0] in untold], only_new=False)
         self._write([each for each in living if each[0] not in untold], only_new=True)

@@ -99,10 +99,8 @@ def _sign_in(request: Request, credentials: Credentials) -> Session:
             identity = replace(identity, name=name)
         began = parts.revocation.next_start(identity.id, now)
         session = Session.start(identity, tokens, validity, now, began)
-        before = request.authapp.sessions
         remember(request, str(identity.id), session=session)
-        for each in before:
-            parts.revocation.replace(each)
+        request.authapp.replaces = True
     except BackendRejected:
         parts.throttle.failed(name, address)
         raise SignInRefused(ErrorCode.INVALID_CREDENTIALS) from None

@@ -15,6 +15,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from webob import Response as Answer
 
+from authapp.events import SignedIn
 from authapp.shared import Key
 from backends import BLACKLIST, REFRESH, Served
 from site_under_test import COOKIE, Site, add_view, application
@@ -425,6 +426,43 @@ def test_s12_a_new_session_stands_while_the_old_one_is_renewed(
             answers.pop(0)  # which may have come before
         assert not any("Set-Cookie" in answer.headers for answer in answers)
         assert site.opened().identity.name == "bob"
+
+
+def test_s12_a_late_answer_to_a_rejected_session_takes_nothing_away(
+    site: Site, backend: Served
+) -> None:
+    form = site.get("/login").form
+    form["username"], form["password"] = "bob", "bob-password"
+    site.sign_in()
+    late = site.twin()
+    backend.instead[REFRESH] = Answer(status=401, json_body={})
+    with later(EXPIRED):
+        form.submit(status=303)
+        assert "Set-Cookie" not in page(late, status=303).headers
+        assert site.get("/session").json["user"]["id"] == 2
+
+
+def test_a_sign_in_that_fails_in_the_end_leaves_the_session_before(backend: Served) -> None:
+    def fail(event: SignedIn) -> None:
+        if event.identity.name == "bob":
+            raise LookupError("a bug of a subscriber")
+
+    site = application(backend.url, lambda config: config.add_subscriber(fail, SignedIn))
+    form = site.get("/login").form
+    form["username"], form["password"] = "bob", "bob-password"
+    site.sign_in()
+    with pytest.raises(LookupError):
+        form.submit()
+    assert site.get("/session").json["user"]["id"] == 1
+
+
+def test_b8_a_challenge_of_the_backends_own_is_a_rejection(site: Site, backend: Served) -> None:
+    """B8. Whatever it says of a digest or of basics."""
+    said = 'Bearer error="invalid_token", error_description="bad token, digest or basic mismatch"'
+    site.sign_in()
+    backend.instead[REFRESH] = Answer(status=401, json_body={}, headers={"WWW-Authenticate": said})
+    with later(EXPIRED):
+        assert "RefreshTokenRejected" in page(site, status=303).location
 
 
 def test_sign_out_wins_over_a_request_under_way(backend: Served) -> None:

@@ -263,6 +263,24 @@ def test_r11_a_redis_that_forgets_a_lease_signs_nobody_out(
     assert sites[0].opened().tokens == sites[1].opened().tokens
 
 
+def test_r11_a_redis_that_was_away_may_have_lost_leases(
+    backend: Served, redis_server: RedisServer
+) -> None:
+    """R11. It may be back from a dump that has the mark, or was never met before."""
+    redis_server.stop()
+    site = Site(backend.url, shared=redis_server.url)
+    site.sign_in()
+    redis_server.start()
+    give_up = time.monotonic() + 5
+    while not site.parts.shared.healthy():
+        assert time.monotonic() < give_up
+    backend.instead[REFRESH] = Answer(status=401, json_body={})
+    with later(EXPIRED):
+        page(site, status=503)
+    assert COOKIE in site.cookies
+    site.parts.shared._server.client.connection_pool.disconnect()
+
+
 def test_r11_a_lease_that_cannot_be_kept_is_none(
     backend: Served, redis_server: RedisServer
 ) -> None:

@@ -377,7 +377,17 @@ def test_j4_a_key_without_a_usable_name_spoils_no_other(keys: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "odd", [{"alg": [[]]}, {"alg": {"a": 1}}, {"n": 7}, {"e": "\0"}, {"n": "x" * 100_000}, 7, None]
+    "odd",
+    [
+        {"alg": "none"},
+        {"alg": [[]]},
+        {"alg": {"a": 1}},
+        {"n": 7},
+        {"e": "\0"},
+        {"n": "x" * 100_000},
+        7,
+        None,
+    ],
 )
 def test_j4_nonsense_spoils_no_other_key(keys: Any, odd: Any) -> None:
     entry = {**keys.public()[0], "kid": "odd", **odd} if isinstance(odd, dict) else odd
@@ -418,6 +428,15 @@ def test_j4_one_reads_and_others_go_on_with_the_last_good_keys(keys: Any) -> Non
         go.set()
         assert reading.result(5)
         assert waiting.result(5)
+    assert keys.served.calls["/jwks"] == 2
+
+
+def test_j4_whoever_comes_when_it_has_just_been_read_reads_it_not_again(keys: Any) -> None:
+    """So that a key which is new right after that is looked for at once."""
+    assert accepts(keys, token(keys.rsa, "RS256", "r"))
+    keys.set._look_again("r")  # it was stale when this one looked
+    keys.document = {"keys": [*keys.public(), {**keys.public()[1], "kid": "new"}]}
+    assert accepts(keys, token(keys.ec, "ES256", "new"))
     assert keys.served.calls["/jwks"] == 2
 
 
