@@ -211,11 +211,14 @@ class Renewal:
         while True:
             with self._shared.lease(_key(session)) as lease:
                 # What others learned is remembered before their lease ends.
-                known = self.newest(session)
+                remembered = self.remembered(session)
+                known = session if remembered.followed is None else self.newest(session)
                 if isinstance(known, Rejected):
                     return known
                 if known is not session:
                     return self._found(known)
+                if remembered.failed is not None:
+                    return Unavailable(session, RETRY_AFTER, remembered.failed)
                 if lease is not Lease.THEIRS:
                     outcome = self._spend(session, sure=lease is Lease.MINE)
                     self._remember(session, outcome)

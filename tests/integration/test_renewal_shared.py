@@ -137,6 +137,29 @@ def test_a_rejection_comes_while_the_other_waits(
     assert backend.calls[REFRESH] == 1
 
 
+def test_r3_a_failure_comes_while_the_other_waits(
+    sites: list[Site], backend: Served, redis_server: RedisServer
+) -> None:
+    """R3. It is shared like a success: whoever waited does not ask again at once."""
+    come, go = Event(), Event()
+
+    def fail(request: Any) -> Answer:
+        come.set()
+        assert go.wait(5)
+        return Answer(status=500)
+
+    backend.instead[REFRESH] = fail
+    with later(EXPIRED), ThreadPoolExecutor(2) as pool:
+        first = pool.submit(page, sites[0], status=503)
+        assert come.wait(5)
+        second = pool.submit(page, sites[1], status=503)
+        wait_until_somebody_asks_again(redis_server)
+        go.set()
+        first.result(5)
+        second.result(5)
+    assert backend.calls[REFRESH] == 1
+
+
 def test_a_token_that_cannot_be_read_comes_while_the_other_waits(
     sites: list[Site], backend: Served, redis_server: RedisServer
 ) -> None:
