@@ -14,7 +14,7 @@ serve: $(VENV)/installed  ## the site on http://localhost:6543, with the embedde
 	$(BIN)/pserve development.ini --reload
 
 test: lint  ## everything that must be green
-	$(BIN)/pytest -n 4 --cov --cov-report=term $(PYTEST_OPTIONS)
+	$(BIN)/pytest -n 4 --dist worksteal --cov --cov-report=term $(PYTEST_OPTIONS)
 
 lint: $(VENV)/installed  ## style, security rules and types
 	$(BIN)/ruff check .
