@@ -212,6 +212,8 @@ class Renewal:
             with self._shared.lease(_key(session)) as lease:
                 # What others learned is remembered before their lease ends.
                 remembered = self.remembered(session)
+                if remembered.ended:
+                    return Rejected(ErrorCode.SESSION_REVOKED, "signed out meanwhile")
                 known = session if remembered.followed is None else self.newest(session)
                 if isinstance(known, Rejected):
                     return known

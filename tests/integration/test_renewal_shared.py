@@ -137,8 +137,9 @@ def test_a_rejection_comes_while_the_other_waits(
     assert backend.calls[REFRESH] == 1
 
 
+@pytest.mark.parametrize(("signed_out", "status"), [(False, 503), (True, 303)])
 def test_r3_a_failure_comes_while_the_other_waits(
-    sites: list[Site], backend: Served, redis_server: RedisServer
+    sites: list[Site], backend: Served, redis_server: RedisServer, signed_out: bool, status: int
 ) -> None:
     """R3. It is shared like a success: whoever waited does not ask again at once."""
     come, go = Event(), Event()
@@ -150,10 +151,12 @@ def test_r3_a_failure_comes_while_the_other_waits(
 
     backend.instead[REFRESH] = fail
     with later(EXPIRED), ThreadPoolExecutor(2) as pool:
-        first = pool.submit(page, sites[0], status=503)
+        first = pool.submit(page, sites[0], status=status)
         assert come.wait(5)
-        second = pool.submit(page, sites[1], status=503)
+        second = pool.submit(page, sites[1], status=status)
         wait_until_somebody_asks_again(redis_server)
+        if signed_out:
+            sites[0].parts.revocation.revoke(sites[0].opened())
         go.set()
         first.result(5)
         second.result(5)
