@@ -75,7 +75,7 @@ class Server:
     def __init__(self, client: Redis, clock: Callable[[], float] = time.monotonic) -> None:
         self.client = client
         self.on_return: Callable[[], None] = lambda: None
-        self._clock = clock
+        self.clock = clock
         self._lock = threading.Lock()
         self._away = False
         self._ask_at = 0.0
@@ -94,9 +94,9 @@ class Server:
         """
         if self._away:
             with self._lock:
-                if self._clock() < self._ask_at:
+                if self.clock() < self._ask_at:
                     raise Away
-                self._ask_at = self._clock() + PAUSE  # the others leave it to this one
+                self._ask_at = self.clock() + PAUSE  # the others leave it to this one
         try:
             yield
             if self._away:
@@ -108,13 +108,13 @@ class Server:
             raise  # an answer, if not the one that was hoped for
         # Full, read-only, not permitted, a counter that is no number: it can still be read.
         except (ResponseError, ValueError) as error:
-            if self._clock() >= self._complain_at:
-                self._complain_at = self._clock() + COMPLAIN
+            if self.clock() >= self._complain_at:
+                self._complain_at = self.clock() + COMPLAIN
                 log.error("SharedMemoryRefuses: %s", type(error).__name__)
             raise Away from None
         except (RedisError, OSError) as error:
             with self._lock:
-                self._ask_at = self._clock() + PAUSE
+                self._ask_at = self.clock() + PAUSE
                 if not self._away:
                     self._away = True
                     log.error("SharedMemoryAway: %s; going on alone", type(error).__name__)
@@ -172,21 +172,14 @@ class RedisShared:
 
     :param secrets: of which every one is written with and read with, so that processes that
         have a new one already and those that have not yet understand each other.
-    :param clock: seconds that only grow.
     """
 
-    def __init__(
-        self,
-        server: Server,
-        secrets: Sequence[bytes],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, server: Server, secrets: Sequence[bytes]) -> None:
         self._server = server
         self._redis = server.client
         self._rings = [_Ring(secret) for secret in secrets]
         self._own = MemoryShared()
         self._untold: set[Key] = set()
-        self._clock = clock
         self._mark: object = None
         self._forgot_at = float("-inf")
         server.on_return = self._come_back
@@ -237,7 +230,7 @@ class RedisShared:
 
     def remembers(self, seconds: float) -> bool:
         """See :class:`authapp.shared.Shared`."""
-        return self.healthy() and self._clock() - self._forgot_at > seconds
+        return self.healthy() and self._server.clock() - self._forgot_at > seconds
 
     def healthy(self) -> bool:
         """Whether Redis answers right now, and knows what this process has to tell."""
@@ -302,7 +295,7 @@ class RedisShared:
         :param mark: what it has under :data:`MARK`, if anything.
         """
         if self._mark is not None:
-            self._forgot_at = self._clock()
+            self._forgot_at = self._server.clock()
         with suppress(Away), self._server.asking():
             if mark is None:
                 mark = os.urandom(16).hex().encode()
@@ -313,7 +306,7 @@ class RedisShared:
 
     def _come_back(self) -> None:
         """Redis is back, perhaps from a dump that has the mark and not the leases."""
-        self._forgot_at = self._clock()
+        self._forgot_at = self._server.clock()
         self._tell()
 
     def _tell(self) -> None:
