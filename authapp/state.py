@@ -31,13 +31,11 @@ class State:
 
     ``opened`` is what its cookies, with these ``names``, held, in which ``phase``, and what
     was ``remembered`` of it then; ``others`` are sessions of the same user in them. ``session``
-    is what holds now, ``passed`` what held before it. Where the request ``writes``, the
+    is what holds now, ``held`` all that ever did in this request. Where it ``writes``, the
     difference is the cookie of the response, and where it ``replaces``, whatever the cookies
     held ends then. ``identity`` is who is signed in; ``error`` says why nobody is, if anything,
     and ``retry_after`` in how many seconds that may change.
     """
-
-    passed: tuple[Session, ...] = ()
 
     session: Session | None = None
     identity: Identity | None = None
@@ -52,6 +50,7 @@ class State:
         self, names: tuple[str, ...], opened: Session | None, others: tuple[Session, ...]
     ) -> None:
         self.names, self.opened, self.others = names, opened, others
+        self.held = [] if opened is None else [opened]
 
     @property
     def sessions(self) -> tuple[Session, ...]:
@@ -60,8 +59,7 @@ class State:
 
     def use(self, session: Session) -> None:
         """Somebody is signed in, with this session."""
-        if self.session is not None:
-            self.passed = (*self.passed, self.session)
+        self.held.append(session)
         self.session, self.identity, self.error = session, session.identity, None
 
     def keep(self, session: Session, error: ErrorCode) -> None:
@@ -201,10 +199,9 @@ def _look_again(state: State, session: Session, parts: Parts) -> None:
     if not goes_on or remembered.followed is None:
         return
     newest = parts.renewal.newest(session)
-    # A backend that keeps the refresh token has what this request knew under it too.
-    known = [each.tokens for each in (state.opened, *state.passed) if each]
     if isinstance(newest, Rejected):
         end_elsewhere(state, session, newest.code, parts)
-    elif newest.sid == session.sid and newest.tokens not in known:
+    # A backend that keeps the refresh token has what this request knew under it too.
+    elif newest.sid == session.sid and newest.tokens not in [each.tokens for each in state.held]:
         state.identity = state.identity and newest.identity
         state.session = newest
