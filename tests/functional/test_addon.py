@@ -593,6 +593,9 @@ def test_a_session_that_a_view_made_is_not_undone(after: float, dated: bool) -> 
         site.get("/view")
         site.get("/account", status=200)
         assert site.opened().tokens.access == promoted
+        if dated:
+            site.post("/session", headers={"X-CSRF-Token": site.csrf()}, status=200)
+            assert jwt.decode(site.opened().tokens.access, "k" * 32, ["HS256"])["n"] == time.time()
 
 
 def test_another_session_and_back(backend: Served) -> None:
