@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from waitress import create_server
@@ -60,6 +61,8 @@ class Served:
     def __exit__(self, *error: object) -> None:
         server = self._server
         server.task_dispatcher.shutdown()
-        # Closed by the loop's own thread, which ends when it has nothing left.
-        server.trigger.pull_trigger(lambda: server.asyncore.close_all(server._map))
+        # Closed by the loop's own thread, which ends when it has nothing left. That may be
+        # awake already, and close the trigger before it is pulled.
+        with suppress(OSError):
+            server.trigger.pull_trigger(lambda: server.asyncore.close_all(server._map))
         self._thread.join(5)
