@@ -14,16 +14,18 @@ import base64
 import hmac
 import logging
 import os
+import re
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from limits.storage import RedisStorage
-from redis import BlockingConnectionPool, Redis
+from redis import BlockingConnectionPool, Connection, Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import LockError, RedisError, ResponseError
 from redis.lock import Lock
@@ -40,6 +42,9 @@ TIMEOUT = 0.25
 
 PAUSE = 0.5
 """Seconds for which a Redis that failed is left alone; then one request tries it again."""
+
+STALL = 1.0
+"""Seconds after which a Redis that gives no answer has no mere stall (a fork, a slow command)."""
 
 COMPLAIN = 60.0
 """Seconds between two log lines about a Redis that takes nothing."""
@@ -58,6 +63,7 @@ MARK_LIFE = 86_400
 NAMES = 4096
 """How many names are remembered: those of a session are asked for with every request."""
 
+_RUN = re.compile(rb"run_id:([0-9a-f]+)")
 _BATCH = 500
 _NONCE = 12
 
@@ -75,16 +81,47 @@ class Server:
     def __init__(self, client: Redis, clock: Callable[[], float] = time.monotonic) -> None:
         self.client = client
         self.on_return: Callable[[], None] = lambda: None
-        self.clock = clock
+        self._clock = clock
         self._lock = threading.Lock()
         self._away = False
+        self._away_at = 0.0
         self._ask_at = 0.0
         self._complain_at = float("-inf")
+        self._forgot_at = float("-inf")
+        self._run: bytes | None = None
 
     def counters(self) -> RedisStorage:
         """Counters for rate limits, through the same connections."""
         pool = self.client.connection_pool
         return RedisStorage("redis://", connection_pool=pool, key_prefix="authapp:limit")
+
+    @property
+    def address(self) -> str:
+        """Where it is, without a password."""
+        options = self.client.connection_pool.connection_kwargs
+        return str(options.get("path") or f"{options.get('host')}:{options.get('port')}")
+
+    @property
+    def stalls(self) -> bool:
+        """Whether it has only just begun to give no answer."""
+        return self._away and self._clock() - self._away_at < STALL
+
+    def connected(self, run: bytes | None) -> None:
+        """A connection has been made.
+
+        :param run: what Redis calls itself from its start to its end, where it says so.
+        """
+        if self._run not in (run, None):
+            self.forgot()
+        self._run = run
+
+    def forgot(self) -> None:
+        """It may have forgotten something of late: it is another, empty, or was away."""
+        self._forgot_at = self._clock()
+
+    def remembers(self, seconds: float) -> bool:
+        """Whether it cannot have forgotten anything in so many seconds."""
+        return self._clock() - self._forgot_at > seconds
 
     @contextmanager
     def asking(self) -> Iterator[None]:
@@ -94,12 +131,13 @@ class Server:
         """
         if self._away:
             with self._lock:
-                if self.clock() < self._ask_at:
+                if self._clock() < self._ask_at:
                     raise Away
-                self._ask_at = self.clock() + PAUSE  # the others leave it to this one
+                self._ask_at = self._clock() + PAUSE  # the others leave it to this one
         try:
             yield
             if self._away:
+                self.forgot()  # perhaps it is back from a dump that has the mark and no leases
                 with suppress(ResponseError):
                     self.on_return()
                 self._away = False
@@ -108,16 +146,17 @@ class Server:
             raise  # an answer, if not the one that was hoped for
         # Full, read-only, not permitted, a counter that is no number: it can still be read.
         except (ResponseError, ValueError) as error:
-            if self.clock() >= self._complain_at:
-                self._complain_at = self.clock() + COMPLAIN
-                log.error("SharedMemoryRefuses: %s", type(error).__name__)
+            if self._clock() >= self._complain_at:
+                self._complain_at = self._clock() + COMPLAIN
+                log.error("SharedMemoryRefuses: %s at %s", type(error).__name__, self.address)
             raise Away from None
         except (RedisError, OSError) as error:
             with self._lock:
-                self._ask_at = self.clock() + PAUSE
+                self._ask_at = self._clock() + PAUSE
                 if not self._away:
-                    self._away = True
-                    log.error("SharedMemoryAway: %s; going on alone", type(error).__name__)
+                    self._away, self._away_at = True, self._clock()
+                    text = "SharedMemoryAway: %s at %s; going on alone"
+                    log.error(text, type(error).__name__, self.address)
             raise Away from None
 
 
@@ -126,6 +165,15 @@ def connect(url: str) -> Server:
 
     :raises ValueError: for a URL that redis-py does not understand.
     """
+
+    def greet(connection: Connection) -> None:
+        """What redis-py does with a new connection; and ask whether it is the Redis of before."""
+        connection.on_connect()  # type: ignore[no-untyped-call]
+        connection.send_command("INFO", "server")  # type: ignore[no-untyped-call]
+        with suppress(ResponseError):  # not permitted
+            said = _RUN.search(connection.read_response())
+            server.connected(said and said[1])
+
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=CONNECTIONS,
@@ -133,12 +181,14 @@ def connect(url: str) -> Server:
         socket_timeout=TIMEOUT,
         socket_connect_timeout=TIMEOUT,
         retry=Retry(NoBackoff(), 0),
+        redis_connect_func=greet,
     )
     try:
         pool.connection_class(**pool.connection_kwargs)
     except TypeError as error:
         raise ValueError(str(error)) from None
-    return Server(Redis(connection_pool=pool))
+    server = Server(Redis(connection_pool=pool))
+    return server
 
 
 class _Ring:
@@ -181,30 +231,19 @@ class RedisShared:
         self._own = MemoryShared()
         self._untold: set[Key] = set()
         self._mark: object = None
-        self._forgot_at = float("-inf")
-        server.on_return = self._come_back
+        server.on_return = self._tell
 
     def get(self, *keys: Key) -> list[str | None]:
         """See :class:`authapp.shared.Shared`."""
         own = self._own.get(*keys)
-        names = [ring.name(key) for key in keys for ring in self._rings]
         try:
             with self._server.asking():
-                mark, *sealed = self._redis.mget([MARK, *names])
+                mark, theirs = self._ask(*keys)
         except Away:
             return own
         if mark is None or mark != self._mark:
             self._meet(mark)
-        opened = [
-            ring.open(name, value)
-            for name, value, ring in zip(names, sealed, self._rings * len(keys), strict=True)
-        ]
-        each = len(self._rings)
-        found = (opened[at : at + each] for at in range(0, len(opened), each))
-        return [
-            next((text for text in texts if text is not None), mine)
-            for texts, mine in zip(found, own, strict=True)
-        ]
+        return [self._latest(*each) for each in zip(keys, own, theirs, strict=True)]
 
     def put(self, key: Key, text: str, seconds: float) -> None:
         """See :class:`authapp.shared.Shared`."""
@@ -216,21 +255,31 @@ class RedisShared:
                     self._tell()
         except Away:
             self._untold.add(key)
+            if len(self._untold) > len(self._own):  # some of them have ended
+                self._untold &= {key for key, *_ in self._own.living()}
 
     @contextmanager
     def lease(self, key: Key) -> Iterator[Lease]:
         """See :class:`authapp.shared.Shared`."""
-        held: list[Lock] = []
+        key = Key(f"lease of {key.purpose}", key.secret)
+        # The oldest secret first: those who have it already meet there.
+        names = [ring.name(key).decode() for ring in reversed(self._rings)]
+        locks = [self._redis.lock(name, LEASE, thread_local=False) for name in names]
+        lease = self._take(locks)
+        if lease is Lease.UNSURE and self._server.stalls:
+            time.sleep(PAUSE)  # the others may know nothing of it, and be sure
+            lease = self._take(locks)
         try:
-            yield from self._leased(Key(f"lease of {key.purpose}", key.secret), held)
+            with nullcontext() if lease is Lease.THEIRS else self._kept(locks):
+                yield lease
         finally:
-            for lock in held:
+            for lock in locks:
                 with suppress(LockError, Away), self._server.asking():
                     lock.release()
 
     def remembers(self, seconds: float) -> bool:
         """See :class:`authapp.shared.Shared`."""
-        return self.healthy() and self._server.clock() - self._forgot_at > seconds
+        return self.healthy() and self._server.remembers(seconds)
 
     def healthy(self) -> bool:
         """Whether Redis answers right now, and knows what this process has to tell."""
@@ -245,39 +294,52 @@ class RedisShared:
         self.get()
         return True
 
-    def _leased(self, key: Key, held: list[Lock]) -> Iterator[Lease]:
+    def _take(self, locks: list[Lock]) -> Lease:
         try:
             with self._server.asking():
-                # The oldest secret first: those who have it already meet there.
-                for ring in reversed(self._rings):
-                    lock = self._redis.lock(
-                        ring.name(key).decode(), LEASE, blocking=False, thread_local=False
-                    )
-                    if not lock.acquire():
-                        break
-                    held.append(lock)
-                    lock.extend(LEASE, replace_ttl=True)  # or it is none: scripts may be forbidden
+                return Lease.MINE if all(map(_hold, locks)) else Lease.THEIRS
         except (Away, LockError):  # LockError: it has forgotten the lease at once
-            yield Lease.UNSURE
-            return
-        if len(held) < len(self._rings):
-            yield Lease.THEIRS
-            return
+            return Lease.UNSURE
+
+    @contextmanager
+    def _kept(self, locks: list[Lock]) -> Iterator[None]:
+        """Hold locks while this process lives, however slow it is."""
         done = threading.Event()
-        keeper = threading.Thread(target=self._keep, args=(held, done), daemon=True)
+        keeper = threading.Thread(target=self._keep, args=(locks, done), daemon=True)
         keeper.start()
         try:
-            yield Lease.MINE
+            yield
         finally:
             done.set()
             keeper.join()
 
-    def _keep(self, held: list[Lock], done: threading.Event) -> None:
-        """Extend leases while their holder is alive, however slow it is."""
+    def _keep(self, locks: list[Lock], done: threading.Event) -> None:
         while not done.wait(LEASE / 4):
-            for lock in held:
+            for lock in locks:
                 with suppress(LockError, Away), self._server.asking():
-                    lock.extend(LEASE, replace_ttl=True)
+                    _hold(lock)
+
+    def _ask(self, *keys: Key) -> tuple[object, list[str | None]]:
+        """The mark, and what Redis has under some keys."""
+        names = [ring.name(key) for key in keys for ring in self._rings]
+        mark, *sealed = self._redis.mget([MARK, *names])
+        opened = [
+            ring.open(name, value)
+            for name, value, ring in zip(names, sealed, self._rings * len(keys), strict=True)
+        ]
+        each = len(self._rings)
+        found = (opened[at : at + each] for at in range(0, len(opened), each))
+        return mark, [next((text for text in some if text is not None), None) for some in found]
+
+    def _latest(self, key: Key, mine: str | None, theirs: str | None) -> str | None:
+        """Which of two texts counts: what others know, unless they know less than this process.
+
+        The later of two moments is the greater text, and so is a successor (``{"session"…``)
+        beside a rejection (``{"code"…``).
+        """
+        if mine is None or theirs is None:
+            return mine if theirs is None else theirs
+        return max(mine, theirs) if key in self._untold else theirs
 
     def _write(self, texts: list[tuple[Key, str, float]], *, only_new: bool) -> None:
         for at in range(0, len(texts), _BATCH):
@@ -295,7 +357,7 @@ class RedisShared:
         :param mark: what it has under :data:`MARK`, if anything.
         """
         if self._mark is not None:
-            self._forgot_at = self._server.clock()
+            self._server.forgot()
         with suppress(Away), self._server.asking():
             if mark is None:
                 mark = os.urandom(16).hex().encode()
@@ -304,14 +366,28 @@ class RedisShared:
             self._tell()
             self._mark = mark
 
-    def _come_back(self) -> None:
-        """Redis is back, perhaps from a dump that has the mark and not the leases."""
-        self._forgot_at = self._server.clock()
-        self._tell()
-
     def _tell(self) -> None:
-        """Tell Redis what this process knows: it may be empty."""
+        """Tell Redis what this process knows: it may be empty, or know less."""
         untold, living = set(self._untold), self._own.living()
-        self._write([each for each in living if each[0] in untold], only_new=False)
         self._write([each for each in living if each[0] not in untold], only_new=True)
+        mine = [each for each in living if each[0] in untold]
+        for at in range(0, len(mine), _BATCH):
+            some = mine[at : at + _BATCH]
+            _, theirs = self._ask(*(key for key, *_ in some))
+            newer = [one for one, text in zip(some, theirs, strict=True) if one[1] > (text or "")]
+            self._write(newer, only_new=False)
         self._untold -= untold
+
+
+def _hold(lock: Lock) -> bool:
+    """Take a lock, or go on holding it; whether it is held."""
+    if lock.local.token is not None:
+        with suppress(LockError):
+            return bool(lock.extend(LEASE, replace_ttl=True))
+    # Known before: it may be taken although no answer came in time.
+    token = uuid.uuid4().hex
+    lock.local.token = token.encode()
+    if not lock.acquire(blocking=False, token=token):
+        lock.local.token = None
+        return False
+    return bool(lock.extend(LEASE, replace_ttl=True))  # or it is none: scripts may be forbidden

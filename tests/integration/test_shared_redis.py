@@ -270,12 +270,95 @@ def test_r11_full(
         with one.lease(A) as lease:
             assert lease is Lease.UNSURE
         assert one.get(A, B) == ["text", "of another"]
-    assert caplog.text.count("SharedMemoryRefuses: OutOfMemoryError") == 1
+    assert caplog.text.count("SharedMemoryRefuses: OutOfMemoryError at 127.0.0.1:") == 1
     assert "SharedMemoryAway" not in caplog.text
     assert not one.healthy()
     redis_server.client.config_set("maxmemory", "0")
     assert one.healthy()
     assert two.get(A) == ["text"]
+
+
+def test_r11_what_redis_does_not_take_counts_where_it_was_put(
+    process: Any, redis_server: RedisServer
+) -> None:
+    """A sign-out everywhere, say, of somebody who has done so before."""
+    one = process()
+    one.put(A, "1", 60)
+    redis_server.client.config_set("maxmemory", "1")
+    one.put(A, "2", 60)
+    assert one.get(A, B) == ["2", None]
+    redis_server.client.config_set("maxmemory", "0")
+    assert one.healthy()
+    assert process().get(A) == ["2"]
+
+
+def test_r11_what_is_told_late_does_not_hide_what_others_know(
+    process: Any, redis_server: RedisServer
+) -> None:
+    """A sign-out everywhere, say, that another process has seen after this one."""
+    one, two = process(), process()
+    redis_server.stop()
+    one.put(A, "1", 60)
+    redis_server.start()
+    two.put(A, "2", 60)
+    eventually(two.healthy)
+    eventually(one.healthy)
+    assert one.get(A) == two.get(A) == ["2"]
+
+
+def test_r11_what_cannot_be_told_takes_no_room_when_it_has_ended(
+    process: Any, redis_server: RedisServer
+) -> None:
+    one = process()
+    redis_server.client.config_set("maxmemory", "1")
+    for number in range(100):
+        one.put(Key("short", str(number)), "x", 0)
+    one.put(A, "text", 60)
+    assert len(one._untold) <= 2
+    redis_server.client.config_set("maxmemory", "0")
+    assert one.healthy()
+    assert process().get(A) == ["text"]
+
+
+def test_r11_a_lease_is_taken_as_soon_as_it_can_be(
+    process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By whoever could not have it, and by whoever had it when Redis was emptied."""
+    monkeypatch.setattr(shared_redis, "LEASE", 0.4)
+    one, two = process(), process()
+
+    def is_theirs() -> bool:
+        with two.lease(A) as lease:
+            return lease is Lease.THEIRS
+
+    redis_server.client.config_set("maxmemory", "1")
+    with one.lease(A) as lease:
+        assert lease is Lease.UNSURE
+        redis_server.client.config_set("maxmemory", "0")
+        eventually(is_theirs)
+        redis_server.client.flushall()
+        eventually(is_theirs)
+    assert not is_theirs()
+
+
+def test_r11_a_lease_that_was_taken_in_a_stall_is_ours(
+    process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis heard of it, and answered too late; a moment later it says that it is held."""
+    one = process()
+    redis_server.pause()
+    threading.Timer(shared_redis.TIMEOUT + 0.1, redis_server.go_on).start()
+    with one.lease(A) as lease:
+        assert lease is Lease.MINE
+    assert redis_server.keys() == []
+
+
+def test_redis_need_not_say_what_it_is(process: Any, redis_server: RedisServer) -> None:
+    redis_server.client.execute_command("ACL", "SETUSER", "default", "-info")
+    one = process()
+    one.put(A, "text", 60)
+    assert one.healthy()
+    assert one.get(A) == ["text"]
 
 
 def test_r11_read_only(process: Any, redis_server: RedisServer) -> None:
@@ -328,5 +411,5 @@ def test_a_redis_that_is_refused_from_the_start(caplog: pytest.LogCaptureFixture
     caplog.set_level(logging.ERROR)
     shared = RedisShared(connect("redis://:pass-word@127.0.0.1:1/0"), [OLD])
     assert shared.get(A) == [None]
-    assert "SharedMemoryAway: ConnectionError" in caplog.text
+    assert "SharedMemoryAway: ConnectionError at 127.0.0.1:1; going" in caplog.text
     assert "pass-word" not in caplog.text
