@@ -223,6 +223,8 @@ class Renewal:
                     return Unavailable(session, RETRY_AFTER, remembered.failed)
                 if lease is not Lease.THEIRS:
                     outcome = self._spend(session, sure=lease is Lease.MINE)
+                    if isinstance(outcome, Rejected) and self.newest(session) is not session:
+                        continue  # another has spent it: this process was stopped meanwhile
                     self._remember(session, outcome)
                     return self._unless_revoked(session, outcome)
             if holds:
@@ -320,11 +322,11 @@ def _followed(session: Session, text: str | None) -> Session | Rejected | None:
     """What came of the renewal that spent a session's refresh token, if any is remembered.
 
     A backend that gives the same refresh token again has what was remembered before this
-    session began under it too; that is no successor.
+    session began under it too, or of another session of the user; that is no successor.
     """
     known = _recall(text)
     if isinstance(known, Session) and known.tokens.refresh == session.tokens.refresh:
-        return None if known.issued_at < session.issued_at else known
+        return known if known.sid == session.sid and known.issued_at >= session.issued_at else None
     return known
 
 

@@ -567,6 +567,19 @@ def test_backends_that_rotate_otherwise(kind: type[OwnBackend]) -> None:
     assert len(accesses) >= 2
 
 
+def test_one_refresh_token_for_all_sessions_of_a_user() -> None:
+    """What came of a renewal of one of them is no successor of another."""
+    one = own_backend_site(KeepingBackend())
+    one.sign_in("dora", "sesame")
+    other = Site(wsgi=one.app)
+    other.sign_in("dora", "sesame")
+    with time_machine.travel(time.time() + 61):
+        one.get("/account", status=200)
+        one.sign_out()
+        other.get("/account", status=200)
+        other.get("/account", status=200)
+
+
 @pytest.mark.parametrize("after", [0, 10])
 @pytest.mark.parametrize("dated", [True, False])
 def test_a_session_that_a_view_made_is_not_undone(after: float, dated: bool) -> None:

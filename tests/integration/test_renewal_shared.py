@@ -10,6 +10,7 @@ import time_machine
 from webob import Response as Answer
 
 from authapp.issuer import main as issuer
+from authapp.shared.redis import RedisShared
 from backends import ISSUER_SETTINGS, LOGIN, REFRESH, Served
 from backends.redis_server import RedisServer
 from site_under_test import COOKIE, Site
@@ -264,12 +265,14 @@ def test_failed_sign_ins_are_counted_together(redis_server: RedisServer) -> None
             site.parts.shared._server.client.connection_pool.disconnect()
 
 
-@pytest.mark.parametrize("how", ["flushed", "restarted"])
+@pytest.mark.parametrize("how", ["flushed", "restarted", "restarted from a dump"])
 def test_r11_a_redis_that_forgets_a_lease_signs_nobody_out(
     sites: list[Site], backend: Served, redis_server: RedisServer, how: str
 ) -> None:
     """R11. The other process spends the token too; that this is rejected says nothing."""
     come, go = blocked(backend)
+    if how == "restarted from a dump":
+        redis_server.client.save()  # it has the mark
     with later(EXPIRED), ThreadPoolExecutor(1) as pool:
         first = pool.submit(page, sites[0], status=200)
         assert come.wait(5)
@@ -287,6 +290,52 @@ def test_r11_a_redis_that_forgets_a_lease_signs_nobody_out(
         while page(sites[1], expect_errors=True).status_int != 200:
             assert time.monotonic() < give_up
     assert sites[0].opened().tokens == sites[1].opened().tokens
+
+
+def test_r11_a_stall_of_redis_signs_nobody_out(
+    sites: list[Site], backend: Served, redis_server: RedisServer
+) -> None:
+    """R11. The first process got no answer in time; the other knows nothing of that."""
+    come, go = blocked(backend)
+    with later(EXPIRED), ThreadPoolExecutor(2) as pool:
+        redis_server.client.client_pause(300)
+        first = pool.submit(page, sites[0], status=200)
+        assert come.wait(5)
+        second = pool.submit(page, sites[1], status=200)
+        wait_until_somebody_asks_again(redis_server)
+        go.set()
+        first.result(5)
+        second.result(5)
+    assert backend.calls[REFRESH] == 1
+
+
+def test_r5_a_process_that_stood_still_learns_what_came_meanwhile(
+    sites: list[Site],
+    backend: Served,
+    redis_server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """R5. Its lease has ended, another has spent the token, and so it is rejected."""
+    monkeypatch.setattr(RedisShared, "_keep", lambda *args: None)  # it stands still
+    come, go = Event(), Event()
+
+    def answer_late(request: Any) -> Answer:
+        come.set()
+        assert go.wait(10)
+        return request.get_response(backend.application)
+
+    backend.instead[REFRESH] = answer_late
+    before = set(redis_server.keys())
+    with later(EXPIRED), ThreadPoolExecutor(1) as pool:
+        first = pool.submit(page, sites[0], status=200)
+        assert come.wait(5)
+        del backend.instead[REFRESH]
+        redis_server.client.delete(*(set(redis_server.keys()) - before))
+        page(sites[1], status=200)
+        go.set()
+        first.result(5)
+        assert sites[0].opened().tokens == sites[1].opened().tokens
+        page(sites[1], status=200)
 
 
 def test_r11_a_redis_that_was_away_may_have_lost_leases(
