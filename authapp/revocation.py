@@ -35,8 +35,8 @@ class Revocation:
 
     def replace(self, session: Session) -> None:
         """The same, where another session takes its place in the browser."""
+        self._shared.put(_replaced_key(session), "1", LATE)  # first: who sees the end asks for it
         self.revoke(session)
-        self._shared.put(_replaced_key(session), "1", LATE)
 
     def replaced(self, session: Session) -> bool:
         """Whether that was a moment ago: the cookie may hold the other session by now."""

@@ -53,9 +53,9 @@ class State:
         self.held = [] if opened is None else [opened]
 
     @property
-    def sessions(self) -> tuple[Session, ...]:
-        """All that would go on if one of them were ended."""
-        return (*self.others, self.session) if self.session else self.others
+    def sessions(self) -> list[Session]:
+        """All that the request has to do with: none goes on where the user signs out."""
+        return list({each.sid: each for each in (*self.others, *self.held)}.values())
 
     def use(self, session: Session) -> None:
         """Somebody is signed in, with this session."""
@@ -85,8 +85,8 @@ def open_state(request: Request) -> State:
     parts = parts_of(request)
     request.add_response_callback(_on_the_way_out)
     names, session, older = parts.carrier.open(request.environ.get("HTTP_COOKIE", ""))
-    # An ended one, left at another path or domain, must not hide the one that stands.
-    while older and session is not None and parts.revocation.revoked(session):
+    # One that is over, left at another path or domain, must not hide the one that stands.
+    while older and session is not None and _is_over(session, parts):
         session, *rest = older
         older = tuple(rest)
     state = State(names, session, older)
@@ -102,7 +102,7 @@ def open_state(request: Request) -> State:
         state.remembered = parts.renewal.remembered(session)
         ended = state.remembered.ended
     if ended:
-        end_elsewhere(state, session, ErrorCode.SESSION_REVOKED, parts)
+        state.end(ErrorCode.SESSION_REVOKED)
     elif phase is Phase.FRESH or phase is Phase.DUE:
         state.use(session)
     elif phase is Phase.EXPIRED:
@@ -112,15 +112,8 @@ def open_state(request: Request) -> State:
     return state
 
 
-def end_elsewhere(state: State, session: Session, error: ErrorCode, parts: Parts) -> None:
-    """Another request, or the backend, has ended the session of this one; so its cookie goes.
-
-    Where somebody has signed in over it, the browser has a new one of that name: a late
-    answer must not take that away.
-    """
-    state.end(error)
-    if parts.revocation.replaced(session):
-        state.names = ()
+def _is_over(session: Session, parts: Parts) -> bool:
+    return session.validity.refresh_until <= time.time() or parts.revocation.revoked(session)
 
 
 def cookies_for(session: Session, parts: Parts, names: Iterable[str] = ()) -> list[str]:
@@ -160,7 +153,7 @@ def _write(request: Request, response: Response) -> None:
     parts, state = parts_of(request), request.authapp
     if state.session is not None:
         _look_again(state, state.session, parts)
-    cookies = parts.cookie.clear(state.names)
+    cookies = parts.cookie.clear(() if _was_replaced(state, parts) else state.names)
     if state.session is not None:
         try:
             cookies = cookies_for(state.session, parts, state.names)
@@ -180,11 +173,21 @@ def _write(request: Request, response: Response) -> None:
             headers.pop(name, None)
 
 
+def _was_replaced(state: State, parts: Parts) -> bool:
+    """Whether others have ended the session, and somebody has signed in over it.
+
+    The browser has a new cookie of that name: a late answer must not take that away.
+    """
+    if state.session is not None or state.error is None or state.opened is None:
+        return False
+    return parts.revocation.replaced(state.opened)
+
+
 def _end_replaced(state: State, session: Session, parts: Parts) -> None:
     """Somebody has signed in: what the browser had before goes on nowhere."""
-    for each in (state.opened, *state.others) if state.replaces else ():
+    for each in state.sessions if state.replaces else ():
         # Some backends have one refresh token a user: theirs is the new session's as well.
-        if each is not None and each.tokens.refresh != session.tokens.refresh:
+        if each.tokens.refresh != session.tokens.refresh:
             parts.revocation.replace(each)
 
 
@@ -192,7 +195,7 @@ def _look_again(state: State, session: Session, parts: Parts) -> None:
     """While this request was under way, others may have signed out, or have renewed again."""
     remembered = parts.renewal.remembered(session)
     if remembered.ended:
-        end_elsewhere(state, session, ErrorCode.SESSION_REVOKED, parts)
+        state.end(ErrorCode.SESSION_REVOKED)
         return
     # A new sign-in has no past, even if the backend hands out a token that it gave before.
     goes_on = state.opened is not None and state.opened.sid == session.sid
@@ -200,7 +203,7 @@ def _look_again(state: State, session: Session, parts: Parts) -> None:
         return
     newest = parts.renewal.newest(session)
     if isinstance(newest, Rejected):
-        end_elsewhere(state, session, newest.code, parts)
+        state.end(newest.code)
     # A backend that keeps the refresh token has what this request knew under it too.
     elif newest.sid == session.sid and newest.tokens not in [each.tokens for each in state.held]:
         state.identity = state.identity and newest.identity

@@ -17,11 +17,11 @@ from pyramid.tweens import EXCVIEW
 
 from authapp.errors import TOO_LARGE_SENTENCE, ErrorCode
 from authapp.events import RenewalFailed, SessionEnded, SessionRenewed
-from authapp.parts import IParts, Parts, parts_of
+from authapp.parts import IParts, Parts
 from authapp.renewal import Outcome, Rejected, Renewed
 from authapp.responses import failure, sign_in_required
 from authapp.session import Phase, Session
-from authapp.state import State, end_elsewhere
+from authapp.state import State
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def settle(request: Request, state: State, outcome: Outcome) -> None:
             if spent:
                 notify(SessionRenewed(request, session))
         case Rejected(code, reason, spent):
-            end_elsewhere(state, before, code, parts_of(request))
+            state.end(code)
             if spent:
                 notify(RenewalFailed(request, before, code, reason))
             notify(SessionEnded(request, before, code))

@@ -1,6 +1,7 @@
 """Whatever comes in as our cookie: threats C, seen from the outside."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -159,6 +160,20 @@ def test_c13_a_session_that_was_signed_out_hides_none_that_stands(site: Site) ->
         for header in (f"{COOKIE}={ended}; {COOKIE}={good}", f"{COOKIE}={good}; {COOKIE}={ended}"):
             assert user(ask(site, header)) == 1
         assert user(ask(site, f"{COOKIE}={ended}; {COOKIE}={ended}")) is None
+
+
+def test_c13_a_session_that_has_ended_hides_none_that_stands(site: Site) -> None:
+    """C13. It began later and had less time."""
+    site.sign_in("alice")
+    stands, now = site.opened(), int(time.time())
+    short = replace(stands.validity, valid_until=now + 10, refresh_until=now + 20)
+    newer = replace(stands, sid="another", issued_at=now + 5, validity=short, claims={})
+    both = f"{COOKIE}={site.parts.sealer.seal(newer)}; {COOKIE}={site.token()}"
+    with time_machine.travel(now + 30):
+        assert user(ask(site, both)) == 1
+        csrf = ask(site, both).json_body["csrf_token"]
+        site.post("/logout", {"csrf_token": csrf}, headers={"Cookie": both}, status=303)
+        assert user(ask(site, both)) is None
 
 
 def test_c13_a_sign_out_ends_all_that_the_browser_brings(site: Site, backend: Served) -> None:

@@ -13,6 +13,7 @@ from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPFound, HTTPServiceUnavailable
 from pyramid.request import Request
 from pyramid.response import Response
+from pyramid.security import forget
 from webob import Response as Answer
 
 from authapp.events import SignedIn
@@ -440,6 +441,54 @@ def test_s12_a_late_answer_to_a_rejected_session_takes_nothing_away(
         form.submit(status=303)
         assert "Set-Cookie" not in page(late, status=303).headers
         assert site.get("/session").json["user"]["id"] == 2
+
+
+def test_s12_a_view_that_learns_of_a_rejection_takes_nothing_away(backend: Served) -> None:
+    """S12. Somebody signs in over the session after that, and before the view answers."""
+    come, go = threading.Event(), threading.Event()
+
+    def view(request: Request) -> str:
+        assert request.backend.get("/me").status_code == 401
+        come.set()
+        assert go.wait(5)
+        return "x"
+
+    site = application(backend.url, lambda config: add_view(config, view))
+    form = site.get("/login").form
+    form["username"], form["password"] = "bob", "bob-password"
+    site.sign_in()
+    backend.instead["/me"] = backend.instead[REFRESH] = Answer(status=401, json_body={})
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(site.twin().get, "/view")
+        assert come.wait(5)
+        form.submit(status=303)
+        go.set()
+        assert "Set-Cookie" not in late.result(5).headers
+
+
+@pytest.mark.parametrize("over", [True, False])
+def test_whom_a_subscriber_turns_away_has_no_session_left(backend: Served, over: bool) -> None:
+    """Neither the new one nor the one before it, not even as a copy."""
+    away = []
+
+    def turn_away(event: SignedIn) -> None:
+        if away:
+            forget(event.request)
+
+    site = application(backend.url, lambda config: config.add_subscriber(turn_away, SignedIn))
+    form = site.get("/login").form
+    form["username"], form["password"] = "alice", "alice-password"
+    site.sign_in()
+    copy = site.twin()
+    if not over:
+        site.cookiejar.clear()
+        form = site.get("/login").form
+        form["username"], form["password"] = "alice", "alice-password"
+    away.append(1)
+    form.submit(status=303)
+    assert COOKIE not in site.cookies
+    error = copy.get("/session").json["error"]
+    assert error == ("SessionRevoked" if over else None), "another browser is not turned away"
 
 
 def test_a_sign_in_that_fails_in_the_end_leaves_the_session_before(backend: Served) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from authapp.revocation import CLOCKS_DIFFER, Revocation
 from authapp.session import Session
+from authapp.shared import Key
 from authapp.shared.memory import MemoryShared
 from unit.test_session import NOW, make
 
@@ -66,3 +67,16 @@ def test_s12_late_answers_come_for_a_while_only() -> None:
     seconds[0] = 61.0
     assert not revocation.replaced(session)
     assert revocation.revoked(session)
+
+
+def test_s12_whoever_sees_the_end_sees_why() -> None:
+    """S12. A late answer may look between the two things that are put."""
+
+    class Looking(MemoryShared):
+        def put(self, key: Key, text: str, seconds: float) -> None:
+            super().put(key, text, seconds)
+            assert revocation.replaced(make()) or not revocation.revoked(make())
+
+    revocation = Revocation(Looking(), 3600)
+    revocation.replace(make())
+    assert revocation.revoked(make())
