@@ -4,6 +4,7 @@ waitress itself ends at SIGTERM with whatever it is answering. For an answer to 
 means a refresh token spent for nothing, and for a person a page that is not there.
 """
 
+import re
 import signal
 import threading
 import time
@@ -28,9 +29,17 @@ def serve(
     :param drain: the longest that this may take, in seconds; what still runs a second later
         is left behind.
     :param options: as waitress takes them.
+    :raises ValueError: where ``drain`` is no number of seconds.
+    :raises SystemExit: with a sentence, where the address cannot be had.
     """
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]+)?", drain):
+        raise ValueError(f"drain = {drain!r}: seconds such as 30 are allowed")
     sockets: dict[int, wasyncore.dispatcher] = {}
-    server = create_server(app, map=sockets, **options)
+    try:
+        server = create_server(app, map=sockets, **options)
+    except OSError as error:
+        wasyncore.close_all(sockets)
+        raise SystemExit(f"cannot serve on {options.get('listen', 'port 8080')}: {error}") from None
     stop = threading.Event()
     before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:

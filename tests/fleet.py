@@ -1,5 +1,6 @@
 """Several processes of the site behind nginx, as docs/operations.md describes them."""
 
+import re
 import shutil
 import signal
 import socket
@@ -12,6 +13,7 @@ import requests
 
 from served_site import ServedSite
 
+OPERATIONS = Path(__file__).parents[1] / "docs/operations.md"
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 
 CONFIGURATION = """
@@ -27,28 +29,21 @@ http {{
   fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi;
   scgi_temp_path {folder}/scgi;
-  upstream site {{
-    {servers}
-    keepalive 64;
-  }}
-  server {{
-    listen 127.0.0.1:{port} backlog=4096;
-    large_client_header_buffers 4 16k;
-    proxy_buffer_size 16k;
-    proxy_buffers 8 16k;
-    location / {{
-      proxy_pass http://site;
-      proxy_http_version 1.1;
-      proxy_set_header Connection "";
-      proxy_set_header Host $http_host;
-      proxy_set_header X-Forwarded-For $remote_addr;
-      proxy_set_header X-Forwarded-Proto $scheme;
-      # A worker that died is left out; what it had begun is tried elsewhere (GET and HEAD).
-      proxy_next_upstream error timeout;
-    }}
-  }}
+{site}
 }}
 """
+
+
+def documented(servers: list[str], port: int) -> str:
+    """What docs/operations.md says of nginx, for these servers and a port without TLS."""
+    text = OPERATIONS.read_text().split("```nginx\n")[1].split("```")[0]
+    first, *others = re.findall(r"server (10\.0\.0\.\d+:\d+)", text)
+    lines = text.splitlines()
+    (template,) = (line for line in lines if first in line)
+    lines = [line for line in lines if not any(each in line for each in ("ssl_cert", *others))]
+    at = lines.index(template)
+    lines[at : at + 1] = [template.replace(first, server) for server in servers]
+    return "\n".join(lines).replace("listen 443 ssl;", f"listen 127.0.0.1:{port} backlog=4096;")
 
 
 class Fleet:
@@ -73,11 +68,9 @@ class Fleet:
         ]
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        servers = "\n".join(
-            f"server 127.0.0.1:{site.port} max_fails=1 fail_timeout=1s;" for site in self.sites
-        )
+        site = documented([f"127.0.0.1:{site.port}" for site in self.sites], port)
         configuration = folder / "nginx.conf"
-        configuration.write_text(CONFIGURATION.format(folder=folder, port=port, servers=servers))
+        configuration.write_text(CONFIGURATION.format(folder=folder, site=site))
         self._nginx = subprocess.Popen([NGINX, "-p", folder, "-c", configuration])
         self.url = f"http://127.0.0.1:{port}"
         give_up = time.monotonic() + 10

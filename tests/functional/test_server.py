@@ -5,6 +5,8 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from configparser import ConfigParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,7 +33,7 @@ def terminate() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def until_stopped(client: Callable[[str], Any], app: Callable[..., Any]) -> Any:
+def until_stopped(client: Callable[[str], Any], app: Callable[..., Any], **options: str) -> Any:
     """Serve in this thread, which signals go to, while another one is the client."""
     url, results = f"127.0.0.1:{free_port()}", []
 
@@ -43,7 +45,7 @@ def until_stopped(client: Callable[[str], Any], app: Callable[..., Any]) -> Any:
 
     thread = threading.Thread(target=run)
     thread.start()
-    assert serve(app, {}, listen=url) == 0
+    assert serve(app, {}, **{**options, "listen": url}) == 0
     thread.join(10)
     return results
 
@@ -140,6 +142,38 @@ def test_o3_it_waits_no_longer_than_it_is_told() -> None:
     ended.set()
     thread.join(10)
     assert sum(results) < size
+
+
+@pytest.mark.parametrize("drain", ["30s", "-5", "", "soon"])
+def test_how_long_it_may_wait_is_read_at_once(drain: str) -> None:
+    with pytest.raises(ValueError, match=f"drain = '{drain}': seconds such as 30 are allowed"):
+        serve(None, {}, drain=drain)  # type: ignore[arg-type]
+
+
+def test_an_address_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        listen = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(SystemExit, match=f"cannot serve on {listen}: .*in use"):
+            serve(lambda *_: [], {}, listen=listen)
+
+
+def test_a6_with_production_ini_no_visitor_says_where_the_site_is() -> None:
+    """A6. nginx passes on what it does not set, X-Forwarded-Host say."""
+    ini = ConfigParser()
+    ini.read(Path(__file__).parents[2] / "production.ini")
+    options = {key: value for key, value in ini["server:main"].items() if key != "use"}
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        names = ("wsgi.url_scheme", "HTTP_HOST", "REMOTE_ADDR")
+        return [" ".join(environ[name] for name in names).encode()]
+
+    def client(url: str) -> str:
+        said = {"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "https"}
+        spoofed = {"X-Forwarded-Host": "evil.example", "Forwarded": "host=evil.example"}
+        return get(url, headers={"Host": "www.example.com", **said, **spoofed}).text
+
+    assert until_stopped(client, app, **options) == ["https www.example.com 192.0.2.1"]
 
 
 def test_an_interrupt_ends_it_at_once() -> None:
