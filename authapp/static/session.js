@@ -61,7 +61,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		if (signed_in_at !== session.signed_in_at && !news.csrf_token) ask();
 	}
 
-	/** Ask the server, and tell the other tabs. */
+	/** Ask the server, tell the other tabs. */
 	async function ask(method = "GET") {
 		pause = clock() + 1;
 		const headers = { "X-CSRF-Token": session.csrf_token };
@@ -80,6 +80,8 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		learn(news);
 		tell(news);
 	}
+
+	const known = () => session.csrf_token || ask();
 
 	/** One tab asks for all. */
 	function askOnce() {
@@ -134,7 +136,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		else say(now() >= end - margin ? texts.ending : "");
 	}
 
-	/** Awake, seen or connected again: ask, but not at every glance. */
+	/** Awake, seen or connected: ask, but not at every glance. */
 	function wake(event) {
 		if (ended || document.hidden || !(session.user || waiting)) return;
 		if (Math.abs(clock() - heard) < 10 && !event.persisted) return;
@@ -160,15 +162,15 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 
 	return {
 		now,
-		renew: () => ask("POST"),
+		renew: async () => (await known(), ask("POST")),
 		get session() {
 			return session;
 		},
-		/** fetch() with the CSRF token; after a 401 or 503 the server is asked. */
+		/** fetch() with the CSRF token. */
 		async fetch(input, init) {
 			const request = new Request(input, init);
 			const ours = request.url.startsWith(location.origin + "/");
-			if (ours && !session.csrf_token) await ask();
+			if (ours) await known();
 			if (ours) request.headers.set("X-CSRF-Token", session.csrf_token);
 			const answer = await fetch(request);
 			if (ours && [401, 503].includes(answer.status)) await ask();
@@ -183,7 +185,7 @@ const emit = (name, detail) =>
 const show = (tag, properties, on = document.body) =>
 	on.appendChild(Object.assign(document.createElement(tag), properties));
 
-/** What one tab tells, the others hear. */
+/** What a tab tells, the others hear. */
 function channel(name, hear, compose) {
 	if (globalThis.BroadcastChannel) {
 		const tabs = new BroadcastChannel(name);

@@ -338,6 +338,22 @@ def test_an_application_uses_the_module_alone(serve: Any, window: Any) -> None:
     assert page.url == site.url + "/alone", "the application shows it itself"
 
 
+def test_it_can_be_renewed_at_once(serve: Any, window: Any) -> None:
+    """Before anything was asked the module has no CSRF token."""
+    site = serve(300)
+    (page,) = tabs(window, site, 1)
+    page.goto(site.url + "/alone")
+    until(page, "window.authapp?.session.user")
+    asked: list[tuple[str, int]] = []
+    page.on("response", lambda answer: asked.append((answer.request.method, answer.status)))
+    page.evaluate(
+        "import('/authapp-static/session.js').then(it =>"
+        " it.watchSession({ url: '/session', login: '/login' }).renew())"
+    )
+    assert ("POST", 200) in asked
+    assert ("POST", 403) not in asked
+
+
 def test_a_session_that_is_gone_when_it_is_to_be_renewed_was_signed_out(
     serve: Any, window: Any
 ) -> None:
