@@ -7,8 +7,9 @@ from pyramid.settings import asbool
 
 from authapp.backend import Backend
 from authapp.csrf import SessionCSRF
+from authapp.ini import SettingsError
 from authapp.parts import IBackend, IParts, assemble
-from authapp.settings import BACKEND_URL_MISSING, Settings, SettingsError
+from authapp.settings import BACKEND_URL_MISSING, EMBEDDED, Settings
 
 __all__ = ["includeme", "main"]
 
@@ -30,6 +31,11 @@ def includeme(config: Configurator) -> None:
     settings = Settings.from_ini(config.registry.settings)
     if not asbool(config.registry.settings.get("jinja2.autoescape", True)):
         raise SettingsError(["jinja2.autoescape = false: authapp's pages need true"])
+    issuer = None
+    if settings.backend_url == EMBEDDED:
+        from authapp.issuer import main as make_issuer
+
+        issuer = make_issuer({}, **config.registry.settings)
     prefix = f"/{config.route_prefix}" if config.route_prefix else ""
     own_paths = (f"{prefix}/authapp-static", f"{prefix}/health")
 
@@ -38,7 +44,7 @@ def includeme(config: Configurator) -> None:
         backend = registry.queryUtility(IBackend)
         if backend is None and settings.backend_url is None:
             raise SettingsError([BACKEND_URL_MISSING])
-        registry.registerUtility(assemble(settings, backend, own_paths, registry.settings), IParts)
+        registry.registerUtility(assemble(settings, backend, own_paths, issuer), IParts)
 
     shown = config.introspectable("authapp", "settings", "settings", "authapp settings")
     shown.update(settings.shown)

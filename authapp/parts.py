@@ -17,10 +17,11 @@ from authapp.backend.transport import Session
 from authapp.backend.waiting import Waiting
 from authapp.carried import Carrier
 from authapp.cookies import SessionCookie
+from authapp.ini import SettingsError
 from authapp.renewal import Renewal
 from authapp.revocation import Revocation
 from authapp.sealing import Sealer, derive
-from authapp.settings import EMBEDDED, MEMORY, Settings, SettingsError
+from authapp.settings import EMBEDDED, MEMORY, Settings
 from authapp.shared import Shared
 from authapp.shared.memory import MemoryShared
 from authapp.throttle import Counters, Throttle
@@ -80,23 +81,22 @@ def assemble(
     settings: Settings,
     backend: Backend | None,
     own_paths: tuple[str, ...],
-    ini: dict[str, Any],
+    issuer: Callable[..., Any] | None,
 ) -> Parts:
     """Make the parts.
 
     :param backend: the application's own, or None for the one the settings name.
     :param own_paths: path prefixes of authapp's static files and health check.
-    :param ini: all settings of the application, for the embedded issuer.
+    :param issuer: the embedded one, a WSGI application, where the settings name it.
     """
     sealer = Sealer(settings.secrets, settings.session_format, settings.cookie.name)
     shared, counters = _share(settings)
     revocation = Revocation(shared, settings.refresh_lifetime)
     http = Session(settings.backend_timeout, settings.backend_ca)
-    if settings.backend_url == EMBEDDED:
+    if issuer is not None:
         from authapp.backend.embedded import WSGIAdapter
-        from authapp.issuer import main as issuer
 
-        http.mount(EMBEDDED_URL, WSGIAdapter(issuer({}, **ini)))
+        http.mount(EMBEDDED_URL, WSGIAdapter(issuer))
     url = EMBEDDED_URL if settings.backend_url == EMBEDDED else settings.backend_url
     health = Health(shared, Waiting(settings.backend_waiting))
     guarded = GuardedBackend(backend or HTTPBackend(http, url or "", settings.wire), health)

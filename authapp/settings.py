@@ -1,25 +1,21 @@
 """The ini file as one frozen value; all that is wrong with it is said at once.
 
-Each setting has one line here: key, how its text is read, and the default. A reader raises
-``ValueError`` with what is allowed; the key and the value (never a secret's) are put in
-front of it in one place.
+Each setting has one line here: key, how its text is read, and the default.
 """
 
-import difflib
-import os
 import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import limits
-from pyramid.exceptions import ConfigurationError
 
 from authapp.backend.wire import PRESETS, Wire
 from authapp.cookies import SessionCookie
+from authapp.ini import Ini, boolean, count, decimal, literal, one_of, plain, whole, words
+from authapp.ini import SettingsError as SettingsError  # what reading them raises
 from authapp.sealing import FORMATS
 
 PREFIX = "authapp."
@@ -35,16 +31,6 @@ BACKEND_URL_MISSING = (
     f"authapp.backend.url is missing: the base URL of the backend is needed, or {EMBEDDED} in"
     " development"
 )
-
-T = TypeVar("T")
-
-
-class SettingsError(ConfigurationError):
-    """What is wrong with the settings, one line a problem."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
 
 
 @dataclass(frozen=True)
@@ -111,10 +97,10 @@ class Settings:
             brings a backend of its own.
         :raises SettingsError: with every problem there is.
         """
-        ini_reader = _Ini(ini)
+        ini_reader = Ini(ini, PREFIX)
         take = ini_reader.take
 
-        development = take("development", _boolean, False)
+        development = take("development", boolean, False)
         no_secrets: tuple[bytes, ...] = ()
         secrets = take("secret", _secrets(development), no_secrets, secret=True, missing=_NO_SECRET)
         domain = take("session.domain", _domain, None)
@@ -125,17 +111,17 @@ class Settings:
             SessionCookie.default_name(secure=not development, domain=domain),
         )
         url = take("backend.url", _backend_url(development), None)
-        wire = take("backend.preset", _one_of(PRESETS), PRESETS["simplejwt"])
+        wire = take("backend.preset", one_of(PRESETS), PRESETS["simplejwt"])
         overrides = {
-            key: take(f"backend.{key}", _literal if key == "client_secret"
-                      else _path if key.endswith("_path") else _text, None,
+            key: take(f"backend.{key}", literal if key == "client_secret"
+                      else _path if key.endswith("_path") else plain, None,
                       secret=key == "client_secret")
             for key in Wire.OVERRIDABLE
         }  # fmt: skip
         verify = take("backend.verify", _verify(development), None, secret=True)
-        issuer = take("backend.issuer", _text, None)
-        audience = take("backend.audience", _text, None)
-        leeway = take("backend.leeway", _whole(0, 600), 30)
+        issuer = take("backend.issuer", plain, None)
+        audience = take("backend.audience", plain, None)
+        leeway = take("backend.leeway", whole(0, 600), 30)
         ini_reader.needs("backend.client_secret", "backend.client_id")
         for key in ("issuer", "audience", "leeway"):
             ini_reader.needs(f"backend.{key}", "backend.verify")
@@ -144,174 +130,48 @@ class Settings:
                 f"authapp.backend.verify: jwks:{EMBEDDED} goes with"
                 f" authapp.backend.url = {EMBEDDED} only"
             )
+        if verify and verify.secret and url == EMBEDDED:
+            ini_reader.problem(
+                f"authapp.backend.verify: secret:… verifies nothing of {EMBEDDED}, which has a key"
+                f" of its own; jwks:{EMBEDDED} does"
+            )
         settings = cls(
             secrets=secrets,
             development=development,
             cookie=SessionCookie(name, not development, domain, samesite),
-            session_format=take("session.format", _one_of({each: each for each in FORMATS}),
+            session_format=take("session.format", one_of({each: each for each in FORMATS}),
                                 "next-auth-4"),
             backend_url=url,
             wire=wire.override(overrides),
             backend_ca=take("backend.ca", _authorities, None),
-            backend_timeout=take("backend.timeout", _decimal(0.05, 60), 5.0),
-            backend_waiting=take("backend.waiting", _count, 3),
+            backend_timeout=take("backend.timeout", decimal(0.05, 60), 5.0),
+            backend_waiting=take("backend.waiting", count, 3),
             verify=verify and Verify(verify.secret, verify.jwks, issuer, audience, leeway),
             claims=ClaimNames(
-                take("claims.id", _words, ("sub", "user_id", "id")),
-                take("claims.email", _words, ("email",)),
-                take("claims.name", _words, ("name",)),
-                take("claims.roles", _words, ("roles",)),
-                take("claims.scopes", _words, ("scope",)),
+                take("claims.id", words, ("sub", "user_id", "id")),
+                take("claims.email", words, ("email",)),
+                take("claims.name", words, ("name",)),
+                take("claims.roles", words, ("roles",)),
+                take("claims.scopes", words, ("scope",)),
             ),
-            refresh_buffer=take("refresh.buffer", _whole(0, 86_400), 300),
-            refresh_reuse=take("refresh.reuse", _whole(0, 3_600), 60),
-            refresh_lifetime=take("refresh.lifetime", _whole(1, 315_360_000), 604_800),
+            refresh_buffer=take("refresh.buffer", whole(0, 86_400), 300),
+            refresh_reuse=take("refresh.reuse", whole(0, 3_600), 60),
+            refresh_lifetime=take("refresh.lifetime", whole(1, 315_360_000), 604_800),
             shared=take("shared", _shared, MEMORY, secret=True),
             login_rate=take("login.rate", _rate, limits.parse("10/minute")),
             api_prefixes=take("api_prefixes", _paths, ()),
             refresh_exclude=take("refresh.exclude", _paths, ("/static", "/health")),
             cors_origins=take("cors.origins", _origins, ()),
-            headers=take("headers", _one_of({each: each for each in ("own", "all", "off")}), "own"),
+            headers=take("headers", one_of({each: each for each in ("own", "all", "off")}), "own"),
             shown=ini_reader.shown,
         )  # fmt: skip
         ini_reader.finish([] if ini_reader.has("backend.url") else [BACKEND_URL_MISSING])
         return settings
 
 
-class _Ini:
-    """Takes keys out of the ini file one by one and collects what is wrong."""
-
-    def __init__(self, ini: Mapping[str, Any]) -> None:
-        self._left = {key: value for key, value in ini.items() if key.startswith(PREFIX)}
-        self._known: list[str] = []
-        self._problems: list[str] = []
-        self.shown: dict[str, str] = {}
-
-    def take(
-        self,
-        key: str,
-        read: Callable[[str], T],
-        default: T,
-        *,
-        secret: bool = False,
-        missing: str | None = None,
-    ) -> T:
-        """The value of a key, or its default; a problem is noted and the default returned.
-
-        :param missing: the problem that it is when the key is not there.
-        """
-        key = PREFIX + key
-        self._known.append(key)
-        text = str(self._left.pop(key, "")).strip()
-        if not text:
-            if missing:
-                self._problems.append(missing)
-            return default
-        secret = secret or "@" in text  # a URL with a password in it
-        self.shown[key] = "***" if secret else text
-        try:
-            return read(text)
-        except ValueError as error:
-            value = "" if secret else f" = {text!r}"
-            self._problems.append(f"{key}{value}: {error}")
-            return default
-
-    def needs(self, key: str, other: str) -> None:
-        """Note where a key was set that has no effect without another."""
-        if self.has(key) and not self.has(other):
-            self.problem(f"{PREFIX}{key} has no effect without {PREFIX}{other}")
-
-    def problem(self, line: str) -> None:
-        """Note something that is wrong."""
-        self._problems.append(line)
-
-    def has(self, key: str) -> bool:
-        """Whether a key was set."""
-        return PREFIX + key in self.shown
-
-    def finish(self, perhaps: list[str]) -> None:
-        """Raise what was wrong, the keys that nobody knows included.
-
-        :param perhaps: problems to add to others, which alone may be none.
-        """
-        for key in self._left:
-            near = difflib.get_close_matches(key, self._known, 1, 0)[0]
-            self._problems.append(f"{key} is not a setting; the nearest is {near}")
-        if self._problems:
-            raise SettingsError(self._problems + perhaps)
-
-
-def _text(text: str) -> str:
-    return text
-
-
-def _boolean(text: str) -> bool:
-    values = {"true": True, "yes": True, "on": True, "1": True}
-    values |= {"false": False, "no": False, "off": False, "0": False}
-    if text.lower() not in values:
-        raise ValueError("true or false is allowed")
-    return values[text.lower()]
-
-
-def _one_of(values: Mapping[str, T]) -> Callable[[str], T]:
-    def read(text: str) -> T:
-        if text not in values:
-            raise ValueError(f"one of {', '.join(values)} is allowed")
-        return values[text]
-
-    return read
-
-
-def _whole(least: int, most: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not re.fullmatch("[0-9]{1,12}", text) or not least <= int(text) <= most:
-            raise ValueError(f"whole seconds from {least} to {most} are allowed")
-        return int(text)
-
-    return read
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,4}", text) or int(text) < 1:
-        raise ValueError("a whole number from 1 to 9999 is allowed")
-    return int(text)
-
-
-def _decimal(least: float, most: float) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) or not least <= float(text) <= most:
-            raise ValueError(f"seconds from {least} to {most} are allowed")
-        return float(text)
-
-    return read
-
-
-def _words(text: str) -> tuple[str, ...]:
-    words = tuple(text.replace(",", " ").split())
-    if not words:
-        raise ValueError("one word or more is allowed")
-    return words
-
-
-def _literal(text: str) -> str:
-    """A secret as it stands, or ``env:NAME``, or ``file:PATH`` (its text, stripped)."""
-    text = text.strip()
-    kind, _, where = text.partition(":")
-    if kind == "env":
-        if not os.environ.get(where):
-            raise ValueError(f"the environment has no {where}")
-        return os.environ[where]
-    if kind == "file":
-        try:
-            return Path(where).read_text(encoding="utf-8").strip()
-        except (OSError, ValueError):
-            raise ValueError(f"the file {where} cannot be read") from None
-    return text
-
-
 def _secrets(development: bool) -> Callable[[str], tuple[bytes, ...]]:
     def read(text: str) -> tuple[bytes, ...]:
-        secrets = tuple(_literal(line).encode() for line in text.split("\n") if line.strip())
+        secrets = tuple(literal(line).encode() for line in text.split("\n") if line.strip())
         for number, secret in enumerate(secrets, 1):
             line = f"line {number}" if len(secrets) > 1 else "it"
             if len(secret) < SECRET_LENGTH:
@@ -347,7 +207,7 @@ def _cookie_name(development: bool, domain: str | None) -> Callable[[str], str]:
 
 def _samesite(development: bool) -> Callable[[str], str]:
     def read(text: str) -> str:
-        value = _one_of({each: each for each in ("Lax", "Strict", "None")})(text.capitalize())
+        value = one_of({each: each for each in ("Lax", "Strict", "None")})(text.capitalize())
         if value == "None" and development:
             raise ValueError("None needs https, so it is allowed without authapp.development only")
         return value
@@ -362,7 +222,7 @@ def _domain(text: str) -> str:
     return text
 
 
-def _url(text: str, development: bool) -> str:
+def _url(text: str, development: bool, allowed: str) -> str:
     try:
         parts = urlsplit(text)
         good = bool(parts.hostname) and parts.port != 0
@@ -370,7 +230,7 @@ def _url(text: str, development: bool) -> str:
         good = False
     plain = re.fullmatch(r"[!-~]+", text) and not set(text) & set("\\?#@")
     if not good or not plain or parts.scheme not in ("https", "http"):
-        raise ValueError("a URL such as https://auth.example.com is allowed")
+        raise ValueError(f"{allowed} is allowed")
     if parts.scheme == "http" and not development:
         raise ValueError("https is needed; http is allowed with authapp.development = true only")
     return text
@@ -379,7 +239,9 @@ def _url(text: str, development: bool) -> str:
 def _backend_url(development: bool) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text != EMBEDDED:
-            return _url(text, development).rstrip("/")
+            allowed = "a URL such as https://auth.example.com"
+            allowed += f", or {EMBEDDED}," if development else ""
+            return _url(text, development, allowed).rstrip("/")
         if not development:
             raise ValueError("the embedded issuer is allowed with authapp.development = true only")
         return text
@@ -390,8 +252,10 @@ def _backend_url(development: bool) -> Callable[[str], str]:
 def _authorities(text: str) -> str:
     try:
         ssl.create_default_context(cafile=text)
-    except OSError:
+    except ssl.SSLError:
         raise ValueError("a file of certificates in PEM form is allowed") from None
+    except OSError as error:
+        raise ValueError(f"the file cannot be read: {error.strerror}") from None
     return text
 
 
@@ -399,9 +263,10 @@ def _verify(development: bool) -> Callable[[str], Verify]:
     def read(text: str) -> Verify:
         kind, _, value = text.partition(":")
         if kind == "secret" and value:
-            return Verify(secret=_literal(value))
+            return Verify(secret=literal(value))
         if kind == "jwks" and value:
-            return Verify(jwks=value if value == EMBEDDED else _url(value, development))
+            allowed = f"jwks:{EMBEDDED}, or jwks: and a URL such as https://auth.example.com/jwks,"
+            return Verify(jwks=value if value == EMBEDDED else _url(value, development, allowed))
         raise ValueError("secret:… or jwks:URL is allowed")
 
     return read
@@ -430,14 +295,14 @@ def _path(text: str) -> str:
 
 
 def _paths(text: str) -> tuple[str, ...]:
-    paths = _words(text)
+    paths = words(text)
     if not all(path.startswith("/") for path in paths):
         raise ValueError("path prefixes that begin with / are allowed")
     return tuple(path.rstrip("/") for path in paths)
 
 
 def _origins(text: str) -> tuple[str, ...]:
-    origins = _words(text)
+    origins = words(text)
     for origin in origins:
         if not re.fullmatch(r"https?://[^/?#@\s*]+", origin):
             raise ValueError("origins such as https://app.example.com are allowed")

@@ -7,6 +7,7 @@ from a secret, so tokens outlive a restart; which of them were spent does not.
 
 import base64
 import json
+import logging
 import secrets
 import threading
 import time
@@ -23,7 +24,11 @@ from pyramid.httpexceptions import HTTPBadRequest, HTTPException, HTTPUnauthoriz
 from pyramid.request import Request
 from pyramid.view import view_config
 
+from authapp.ini import Ini, literal, whole
+
 KEY_ID = "authapp-issuer"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ def read_users(text: str) -> list[User]:
     for number, line in enumerate(text.strip().splitlines(), 1):
         words = line.split()
         if len(words) < 3:
-            raise ValueError("issuer.users: each line is: name password email role …")
+            raise ValueError(f"line {number} is not: name password email role …")
         users.append(User(number, words[0], words[2], words[1], tuple(words[3:])))
     return users
 
@@ -220,16 +225,22 @@ def error_view(error: HTTPException, request: Request) -> Any:
 
 
 def main(global_config: dict[str, str], **settings: Any) -> Any:
-    """The WSGI application: ``issuer.users``, ``issuer.secret``, ``issuer.access_lifetime``,
-    ``issuer.refresh_lifetime`` and ``issuer.session_lifetime`` (seconds) are its settings.
+    """The WSGI application. Its settings begin with ``issuer.``, and lifetimes are seconds.
+
+    :raises SettingsError: with everything that is wrong with them.
     """
+    ini = Ini(settings, "issuer.")
+    nobody: list[User] = []
     issuer = Issuer(
-        read_users(settings.get("issuer.users", "")),
-        settings.get("issuer.secret", "") or secrets.token_hex(),
-        int(settings.get("issuer.access_lifetime", 300)),
-        int(settings.get("issuer.refresh_lifetime", 604_800)),
-        int(settings.get("issuer.session_lifetime", 10**9)),
+        ini.take("users", read_users, nobody, secret=True),
+        ini.take("secret", literal, "", secret=True) or secrets.token_hex(),
+        ini.take("access_lifetime", whole(1, 10**9), 300),
+        ini.take("refresh_lifetime", whole(1, 10**9), 604_800),
+        ini.take("session_lifetime", whole(1, 10**9), 10**9),
     )
+    ini.finish()
+    if not issuer.users:
+        log.warning("NoUsers: issuer.users is empty; one a line: name password email role …")
     config = Configurator()
     config.add_request_method(lambda request: issuer, "issuer", reify=True)
     config.add_route("token", "/api/token/")

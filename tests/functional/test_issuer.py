@@ -6,10 +6,13 @@ from typing import Any
 import jwt
 import pytest
 import time_machine
+from pyramid.config import Configurator
 from webtest import TestApp
 
+from authapp.ini import SettingsError
 from authapp.issuer import main, read_users
 from backends import BLACKLIST, ISSUER_SETTINGS, LOGIN, REFRESH
+from site_under_test import settings
 
 ALICE = {"username": "alice", "password": "alice-password"}
 
@@ -104,5 +107,29 @@ def test_users() -> None:
         read_users("dora sesame")
 
 
-def test_without_settings_it_has_no_users() -> None:
+def test_without_settings_it_has_no_users(caplog: pytest.LogCaptureFixture) -> None:
     TestApp(main({})).post_json(LOGIN, ALICE, status=401)
+    assert "NoUsers: issuer.users is empty" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("access_lifetime", "5m", "= '5m': whole seconds from 1 to 1000000000 are allowed"),
+        ("refresh_lifetime", "0", "= '0': whole seconds from 1 to 1000000000 are allowed"),
+        ("session_lifetime", "-5", "= '-5': whole seconds from 1 to 1000000000 are allowed"),
+        ("users", "alice alice-password", ": line 1 is not: name password email role …"),
+        ("acces_lifetime", "20", "is not a setting; the nearest is issuer.access_lifetime"),
+    ],
+)
+def test_what_is_wrong_is_said_at_once(key: str, value: str, says: str) -> None:
+    """By the issuer itself, and by the site that it is embedded in: in the same words."""
+    wrong = {f"issuer.{key}": value}
+    site = Configurator(settings=settings("embedded:") | wrong)
+    for start in (lambda: main({}, **wrong), lambda: site.include("authapp")):
+        with pytest.raises(SettingsError) as caught:
+            start()
+        (problem,) = caught.value.problems
+        assert problem.startswith(f"issuer.{key}")
+        assert problem.endswith(says)
+        assert "alice-password" not in problem

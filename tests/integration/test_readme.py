@@ -13,7 +13,7 @@ from pyramid.config import Configurator
 
 from authapp import settings
 from authapp.backend.wire import Wire
-from authapp.settings import SettingsError
+from authapp.ini import SettingsError
 from backends import Served
 from site_under_test import Site
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pyramid.paster import get_appsettings
 
-from authapp.settings import Settings, SettingsError
+from authapp.ini import SettingsError
+from authapp.settings import Settings
 
 SECRET = "a secret for tests that is long enough"
 GOOD = {"authapp.secret": SECRET, "authapp.backend.url": "https://auth.example.com/"}
@@ -99,6 +100,8 @@ def test_secrets_come_from_lines_the_environment_and_files(
         SECRET.encode(),
     )
     assert read(backend__verify="secret:env:A_SECRET").verify
+    assert read(secret="ENV:A_SECRET").secrets == settings.secrets[:1], "in any case"
+    assert read(secret=f"File:{file}").secrets == settings.secrets[1:2]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +124,7 @@ def test_secrets_come_from_lines_the_environment_and_files(
         ("backend.url", "https://[", "a URL such as"),
         ("backend.url", "https://u@x/", "a URL such as"),
         ("backend.preset", "ldap", "one of simplejwt, oauth2 is allowed"),
-        ("backend.ca", "/nowhere.pem", "a file of certificates in PEM form is allowed"),
+        ("backend.ca", "/nowhere.pem", "the file cannot be read: No such file or directory"),
         ("backend.ca", __file__, "a file of certificates in PEM form is allowed"),
         ("backend.timeout", "0", "seconds from 0.05 to 60 are allowed"),
         ("backend.timeout", "1e1", "seconds from 0.05 to 60 are allowed"),
@@ -165,6 +168,30 @@ def test_secrets_come_from_lines_the_environment_and_files(
 def test_what_is_wrong_is_said_with_what_is_allowed(key: str, value: str, says: str) -> None:
     (problem,) = problems(GOOD | {f"authapp.{key}": value})
     assert says in problem
+
+
+def test_a_key_with_another_prefix_is_no_setting_and_is_named() -> None:
+    """It may be somebody else's, so that alone is no problem."""
+    for other in ("secret", "autapp.secret"):
+        ini = {other: SECRET, "authapp.backend.url": "https://x.example"}
+        (problem,) = problems(ini)
+        assert problem.startswith("authapp.secret is missing")
+        assert problem.endswith(f"({other} is there, which is another key)")
+    assert "is there" not in problems({"other.secret": SECRET})[0]
+    read(GOOD | {"autapp.secret": SECRET})
+
+
+def test_in_development_the_embedded_backend_is_allowed_too() -> None:
+    (problem,) = problems(LOCAL, backend__url="embedded")
+    assert "a URL such as https://auth.example.com, or embedded:, is allowed" in problem
+    assert "embedded" not in problems(GOOD, backend__url="localhost")[0]
+    (problem,) = problems(LOCAL, backend__verify="jwks:embedded")
+    assert "jwks:embedded:, or jwks: and a URL such as https://auth" in problem
+    (problem,) = problems(
+        LOCAL, backend__url="embedded:", backend__verify="secret:that-signs-nothing"
+    )
+    assert "secret:… verifies nothing of embedded:" in problem
+    assert "signs-nothing" not in problem
 
 
 def test_a_leeway_out_of_bounds() -> None:
