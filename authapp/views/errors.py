@@ -49,7 +49,10 @@ def _is_complete(error: Response) -> bool:
 @exception_view_config(BadCSRFOrigin)
 def stale_form(request: Request) -> Response:
     """A form from another session, or from another site."""
-    log.warning("BadCSRFToken: %s %s", request.method, request.path[:256])
+    came = "X-CSRF-Token" in request.headers
+    came = came or (_is_readable(request) and "csrf_token" in request.POST)
+    why = "it is another session's, or from another site" if came else "none came"
+    log.warning("BadCSRFToken: %s %s: %s", request.method, request.path[:256], why)
     return failure(request, 403, "BadCSRFToken", _STALE_FORM)
 
 
@@ -93,11 +96,14 @@ class Readable:
 
     def __call__(self, context: object, request: Request) -> bool:
         """Whether that is as wanted."""
-        try:
-            readable = (request.path, request.GET, request.POST) is not None
-        except Exception:
-            readable = False
-        return readable is self._wanted
+        return _is_readable(request) is self._wanted
+
+
+def _is_readable(request: Request) -> bool:
+    try:
+        return (request.path, request.GET, request.POST) is not None
+    except Exception:
+        return False
 
 
 def broken(error: Exception, request: Request) -> Response:

@@ -409,6 +409,10 @@ def test_l3_each_failure_has_a_line_with_its_code(
     site.get("/view", status=500)
     site.get("/private", status=403)
     site.post("/view", status=403)
+    site.post("/view", {"csrf_token": "wrong"}, status=403)
+    site.post(
+        "/view", "", {"X-CSRF-Token": "wrong", "Content-Type": "multipart/form-data"}, status=403
+    )
     site.get("/login?next=%ff", status=400)
     backend.instead[BLACKLIST] = Response(status=500)
     site.post("/logout", {"csrf_token": csrf}, status=303)
@@ -418,7 +422,8 @@ def test_l3_each_failure_has_a_line_with_its_code(
     for line in (
         "InternalError: GET /view",
         "Forbidden: GET /private",
-        "BadCSRFToken: POST /view",
+        "BadCSRFToken: POST /view: none came",
+        "BadCSRFToken: POST /view: it is another session's, or from another site",
         "BadRequest: UnicodeDecodeError",
         "SignedOut: the backend was not told: BackendUnavailable",
         "SessionInvalid: a session's cookie that no secret of ours opens",
