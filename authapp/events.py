@@ -9,10 +9,13 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from pyramid.config import Configurator
 from pyramid.request import Request
+from zope.interface.registry import Components
 
 from authapp.errors import ErrorCode
 from authapp.session import Identity, Session
@@ -100,7 +103,27 @@ def request_id(request: Request) -> str:
     return given if re.fullmatch("[A-Za-z0-9._-]{1,64}", given) else uuid.uuid4().hex
 
 
+def subscribe(config: Configurator, subscriber: Callable[[Any], None], kind: type) -> None:
+    """As ``config.add_subscriber``, without making Pyramid send what nobody has asked for.
+
+    As soon as a registry ``has_listeners``, Pyramid sends four events with every request, which
+    takes about as long as all that authapp does with a session. So for subscribers of ours it
+    has none, and sends what it is given to send all the same; any other subscriber changes that.
+    """
+    registry = config.registry
+
+    def register() -> None:
+        Components.registerHandler(registry, subscriber, (kind,))
+        registry.notify = lambda *events: registry.subscribers(events, None)
+
+    description = config.object_description(subscriber)
+    name = (id(subscriber), kind.__name__)
+    shown = config.introspectable("subscribers", name, description, "subscriber")
+    shown.update({"subscriber": subscriber, "interfaces": (kind,)})
+    config.action(None, register, introspectables=(shown,))
+
+
 def includeme(config: Configurator) -> None:
     """Subscribe the audit log."""
-    config.add_subscriber(write_audit_line, SessionEvent)
-    config.add_subscriber(write_audit_line, SignInFailed)
+    subscribe(config, write_audit_line, SessionEvent)
+    subscribe(config, write_audit_line, SignInFailed)

@@ -9,6 +9,7 @@ from pyramid.interfaces import ISecurityPolicy
 from pyramid.request import Request
 from zope.interface import implementer
 
+from authapp.events import subscribe
 from authapp.parts import parts_of
 from authapp.session import Identity, Session
 from authapp.state import State, cookies_for, write_on_the_way_out
@@ -85,4 +86,4 @@ def _add_template_variables(event: BeforeRender) -> None:
 def includeme(config: Configurator) -> None:
     """Register the policy and the template variables."""
     config.set_security_policy(SessionSecurityPolicy())
-    config.add_subscriber(_add_template_variables, BeforeRender)
+    subscribe(config, _add_template_variables, BeforeRender)

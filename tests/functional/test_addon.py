@@ -20,6 +20,7 @@ import time_machine
 from pyramid.authorization import Allow, Authenticated
 from pyramid.config import Configurator
 from pyramid.csrf import get_csrf_token, new_csrf_token
+from pyramid.events import BeforeRender, BeforeTraversal, ContextFound, NewRequest, NewResponse
 from pyramid.exceptions import ConfigurationConflictError, ConfigurationError
 from pyramid.request import Request
 from pyramid.response import Response
@@ -369,6 +370,61 @@ def test_events_and_the_audit_log(backend: Served, caplog: pytest.LogCaptureFixt
     for secret in (session.tokens.access, session.tokens.refresh, session.sid, "bob-password"):
         assert secret not in caplog.text
         assert secret not in repr(heard)
+
+
+def test_events_that_an_application_sends_are_audited_too(
+    backend: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where nobody but authapp listens to anything."""
+    caplog.set_level(logging.INFO, "authapp.audit")
+
+    def view(request: Request) -> None:
+        request.registry.notify(SignedOut(request, request.authapp.session, False))
+
+    site = application(backend.url, lambda config: add_view(config, view))
+    site.sign_in()
+    caplog.clear()
+    site.get("/view")
+    (record,) = (each for each in caplog.records if each.name == "authapp.audit")
+    assert json.loads(record.message)["event"] == "SignedOut"
+
+
+def test_pyramid_sends_its_events_to_whoever_listens(backend: Served) -> None:
+    """With every request, before and after the site has begun to answer; and else to nobody."""
+    heard: list[str] = []
+
+    def listen(event: Any) -> None:
+        heard.append(type(event).__name__)
+
+    kinds = (NewRequest, BeforeTraversal, ContextFound, BeforeRender, NewResponse)
+    names = [kind.__name__ for kind in kinds]
+    for when in ("before", "after"):
+
+        def more(config: Configurator, when: str = when) -> None:
+            for kind in kinds if when == "before" else ():
+                config.add_subscriber(listen, kind)
+
+        site = application(backend.url, more)
+        if when == "after":
+            site.get("/health")
+            assert heard == []
+            assert not site.app.registry.has_listeners
+            config = Configurator(registry=site.app.registry)
+            for kind in kinds:
+                config.add_subscriber(listen, kind)
+            config.commit()
+        site.get("/health")
+        assert heard == names
+        heard.clear()
+
+
+def test_subscribers_of_authapp_are_shown(backend: Served) -> None:
+    config = Configurator(settings=settings(backend.url))
+    config.include("authapp")
+    config.commit()
+    shown = config.introspector.get_category("subscribers")
+    kinds = {kind for each in shown for kind in each["introspectable"]["interfaces"]}
+    assert {kind.__name__ for kind in kinds} == {"SessionEvent", "SignInFailed", "BeforeRender"}
 
 
 def test_l2_nobody_writes_lines_of_the_audit_log(
