@@ -183,11 +183,12 @@ def connect(url: str) -> Server:
         retry=Retry(NoBackoff(), 0),
         redis_connect_func=greet,
     )
+    pool.connection_kwargs["decode_responses"] = False  # whatever the URL says: they are no text
     try:
         pool.connection_class(**pool.connection_kwargs)
     except TypeError as error:
         raise ValueError(str(error)) from None
-    server = Server(Redis(connection_pool=pool))
+    server = Server(Redis(connection_pool=pool))  # greet knows it by then
     return server
 
 

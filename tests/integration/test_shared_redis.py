@@ -353,6 +353,15 @@ def test_r11_a_lease_that_was_taken_in_a_stall_is_ours(
     assert redis_server.keys() == []
 
 
+def test_an_option_that_makes_texts_of_bytes_means_nothing(redis_server: RedisServer) -> None:
+    server = connect(f"{redis_server.url}?decode_responses=true")
+    shared = RedisShared(server, [OLD])
+    shared.put(A, "text", 60)
+    assert RedisShared(server, [OLD]).get(A) == ["text"]
+    assert shared.healthy()
+    server.client.connection_pool.disconnect()
+
+
 def test_redis_need_not_say_what_it_is(process: Any, redis_server: RedisServer) -> None:
     redis_server.client.execute_command("ACL", "SETUSER", "default", "-info")
     one = process()
