@@ -1,5 +1,6 @@
 """Whatever comes in as our cookie: threats C, seen from the outside."""
 
+import itertools
 import time
 from dataclasses import replace
 from typing import Any
@@ -113,6 +114,20 @@ def test_c6_a_secret_is_changed_without_signing_anybody_out(site: Site, backend:
     alone.cookiejar = both.cookiejar
     assert "alice@example.com" in alone.get("/account", headers={"Accept": "text/html"})
     assert user(ask(site, f"{COOKIE}={both.token()}")) is None, "the old one opens it no more"
+
+
+def test_c6_processes_that_are_restarted_one_by_one_sign_nobody_out(backend: Served) -> None:
+    """docs/operations.md, the three steps: whoever asks meets a process of either side of each."""
+    new = "a new secret, of more than 32 bytes"
+    steps = [SECRET, f"{SECRET}\n{new}", f"{new}\n{SECRET}"]
+    for one, other in itertools.pairwise([*steps, new]):
+        for sealing, opening in ((one, other), (other, one)):
+            site = Site(backend.url, secret=sealing)
+            site.sign_in()
+            csrf = site.csrf()
+            next_one = Site(backend.url, secret=opening)
+            next_one.cookiejar = site.cookiejar
+            next_one.post("/logout", {"csrf_token": csrf}, status=303)
 
 
 def test_c8_chunks(site: Site, alice: str, bob: str) -> None:
