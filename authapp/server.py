@@ -30,7 +30,7 @@ def serve(
         is left behind.
     :param options: as waitress takes them.
     :raises ValueError: where ``drain`` is no number of seconds.
-    :raises SystemExit: with a sentence, where the address cannot be had.
+    :raises OSError: where the address, which it names, cannot be had.
     """
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]+)?", drain):
         raise ValueError(f"drain = {drain!r}: seconds such as 30 are allowed")
@@ -39,7 +39,9 @@ def serve(
         server = create_server(app, map=sockets, **options)
     except OSError as error:
         wasyncore.close_all(sockets)
-        raise SystemExit(f"cannot serve on {options.get('listen', 'port 8080')}: {error}") from None
+        names = ("listen", "unix_socket", "host", "port")
+        where = " ".join(f"{name} = {options[name]}" for name in names if name in options)
+        raise OSError(error.errno, f"{error.strerror}: {where or 'port 8080'}") from None
     stop = threading.Event()
     before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
