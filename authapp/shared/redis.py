@@ -46,8 +46,11 @@ PAUSE = 0.5
 STALL = 1.0
 """Seconds after which a Redis that gives no answer has no mere stall (a fork, a slow command)."""
 
+_LOOK_AGAIN = 0.05
+"""Seconds between two looks at whether a stall is over."""
+
 COMPLAIN = 60.0
-"""Seconds between two log lines about a Redis that takes nothing."""
+"""Seconds between two log lines of one kind about a Redis that takes nothing."""
 
 LEASE = 4.0
 """Seconds after which the lease of a process that has died ends."""
@@ -64,6 +67,7 @@ NAMES = 4096
 """How many names are remembered: those of a session are asked for with every request."""
 
 _RUN = re.compile(rb"run_id:([0-9a-f]+)")
+_REFUSED = re.compile(r"the '([a-z|]{1,20})' command|(DB index)")
 _BATCH = 500
 _NONCE = 12
 
@@ -86,7 +90,7 @@ class Server:
         self._away = False
         self._away_at = 0.0
         self._ask_at = 0.0
-        self._complain_at = float("-inf")
+        self._complain_at: dict[str, float] = {}
         self._forgot_at = float("-inf")
         self._run: bytes | None = None
 
@@ -134,21 +138,21 @@ class Server:
                 if self._clock() < self._ask_at:
                     raise Away
                 self._ask_at = self._clock() + PAUSE  # the others leave it to this one
+        lost: LockError | None = None
         try:
-            yield
+            try:
+                yield
+            except LockError as error:  # an answer, if not the one that was hoped for
+                lost = error
             if self._away:
                 self.forgot()  # perhaps it is back from a dump that has the mark and no leases
                 with suppress(ResponseError):
                     self.on_return()
                 self._away = False
                 log.warning("SharedMemoryBack: Redis answers again")
-        except LockError:
-            raise  # an answer, if not the one that was hoped for
         # Full, read-only, not permitted, a counter that is no number: it can still be read.
         except (ResponseError, ValueError) as error:
-            if self._clock() >= self._complain_at:
-                self._complain_at = self._clock() + COMPLAIN
-                log.error("SharedMemoryRefuses: %s at %s", type(error).__name__, self.address)
+            self.complain(error)
             raise Away from None
         except (RedisError, OSError) as error:
             with self._lock:
@@ -158,6 +162,16 @@ class Server:
                     text = "SharedMemoryAway: %s at %s; going on alone"
                     log.error(text, type(error).__name__, self.address)
             raise Away from None
+        if lost is not None:
+            raise lost
+
+    def complain(self, error: Exception) -> None:
+        """One line about what it refuses, now and then."""
+        what = _REFUSED.search(str(error))
+        kind = type(error).__name__ + (f" ({what[0]})" if what else "")
+        if self._clock() >= self._complain_at.get(kind, 0):
+            self._complain_at[kind] = self._clock() + COMPLAIN
+            log.error("SharedMemoryRefuses: %s at %s", kind, self.address)
 
 
 def connect(url: str) -> Server:
@@ -170,9 +184,11 @@ def connect(url: str) -> Server:
         """What redis-py does with a new connection; and ask whether it is the Redis of before."""
         connection.on_connect()  # type: ignore[no-untyped-call]
         connection.send_command("INFO", "server")  # type: ignore[no-untyped-call]
-        with suppress(ResponseError):  # not permitted
+        try:
             said = _RUN.search(connection.read_response())
             server.connected(said and said[1])
+        except ResponseError as error:  # a Redis that goes on may be another
+            server.complain(error)
 
     pool = BlockingConnectionPool.from_url(
         url,
@@ -263,30 +279,32 @@ class RedisShared:
     def lease(self, key: Key) -> Iterator[Lease]:
         """See :class:`authapp.shared.Shared`."""
         key = Key(f"lease of {key.purpose}", key.secret)
-        # The oldest secret first: those who have it already meet there.
-        names = [ring.name(key).decode() for ring in reversed(self._rings)]
+        # In one order, whatever that of the secrets: two that take several must meet.
+        names = sorted(ring.name(key).decode() for ring in self._rings)
         locks = [self._redis.lock(name, LEASE, thread_local=False) for name in names]
         lease = self._take(locks)
-        if lease is Lease.UNSURE and self._server.stalls:
-            time.sleep(PAUSE)  # the others may know nothing of it, and be sure
+        while lease is Lease.UNSURE and self._server.stalls:
+            time.sleep(_LOOK_AGAIN)  # the others may know nothing of it, and be sure
             lease = self._take(locks)
         try:
             with nullcontext() if lease is Lease.THEIRS else self._kept(locks):
                 yield lease
         finally:
             for lock in locks:
-                with suppress(LockError, Away), self._server.asking():
-                    lock.release()
+                if lock.local.token is not None:
+                    with suppress(LockError, Away), self._server.asking():
+                        lock.release()
 
     def remembers(self, seconds: float) -> bool:
         """See :class:`authapp.shared.Shared`."""
         return self.healthy() and self._server.remembers(seconds)
 
     def healthy(self) -> bool:
-        """Whether Redis answers right now, and knows what this process has to tell."""
+        """Whether Redis does all that it must right now, and knows what there is to tell."""
+        with self.lease(Key("health check", uuid.uuid4().hex)) as lease:
+            if lease is Lease.UNSURE:
+                return False
         try:
-            with self._server.asking():
-                self._redis.ping()
             with self._server.asking():
                 if self._untold:
                     self._tell()
@@ -370,14 +388,18 @@ class RedisShared:
     def _tell(self) -> None:
         """Tell Redis what this process knows: it may be empty, or know less."""
         untold, living = set(self._untold), self._own.living()
-        self._write([each for each in living if each[0] not in untold], only_new=True)
-        mine = [each for each in living if each[0] in untold]
-        for at in range(0, len(mine), _BATCH):
-            some = mine[at : at + _BATCH]
-            _, theirs = self._ask(*(key for key, *_ in some))
-            newer = [one for one, text in zip(some, theirs, strict=True) if one[1] > (text or "")]
-            self._write(newer, only_new=False)
-        self._untold -= untold
+        self._untold -= untold  # first: what cannot be told meanwhile is another matter
+        try:
+            self._write([each for each in living if each[0] not in untold], only_new=True)
+            mine = [each for each in living if each[0] in untold]
+            for at in range(0, len(mine), _BATCH):
+                some = mine[at : at + _BATCH]
+                _, theirs = self._ask(*(key for key, *_ in some))
+                pairs = zip(some, theirs, strict=True)
+                self._write([one for one, text in pairs if one[1] > (text or "")], only_new=False)
+        except Exception:
+            self._untold |= untold
+            raise
 
 
 def _hold(lock: Lock) -> bool:

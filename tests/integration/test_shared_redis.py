@@ -362,12 +362,61 @@ def test_an_option_that_makes_texts_of_bytes_means_nothing(redis_server: RedisSe
     server.client.connection_pool.disconnect()
 
 
-def test_redis_need_not_say_what_it_is(process: Any, redis_server: RedisServer) -> None:
+def test_r11_a_stall_is_waited_for_whoever_else_asks(
+    process: Any, redis_server: RedisServer
+) -> None:
+    """R11. Each failure puts off the next question; the lease is asked for until it is there."""
+    one = process()
+    one.get(A)
+    redis_server.pause()
+    threading.Timer(0.6, redis_server.go_on).start()
+    others = threading.Timer(0.2, one.get, (B,))
+    others.start()
+    with one.lease(A) as lease:
+        assert lease is Lease.MINE
+    others.join()
+
+
+def test_a_lease_that_was_never_held_is_not_given_back(
+    process: Any, redis_server: RedisServer
+) -> None:
+    """That would take the one question that a Redis that was away is asked for a while."""
+    one = process()
+    redis_server.stop()
+    one.get(A)
+    eventually(lambda: not one._server.stalls)
+    with one.lease(A) as lease:
+        assert lease is Lease.UNSURE
+        redis_server.start()
+        eventually(lambda: time.monotonic() >= one._server._ask_at)
+    assert one.healthy()
+
+
+def test_each_kind_of_refusal_is_said(
+    process: Any, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = process()
+    redis_server.client.config_set("maxmemory", "1")
+    assert not one.healthy()
+    redis_server.client.config_set("maxmemory", "0")
+    redis_server.client.replicaof("127.0.0.1", "1")
+    assert not one.healthy()
+    redis_server.client.replicaof("NO", "ONE")
+    redis_server.client.execute_command("ACL", "SETUSER", "default", "-@scripting")
+    assert not one.healthy(), "nobody can be sure of a lease"
+    for kind in ("OutOfMemoryError", "ReadOnlyError", "NoPermissionError (the 'evalsha' command)"):
+        assert caplog.text.count(f"SharedMemoryRefuses: {kind} at 127.0.0.1:") == 1
+
+
+def test_redis_need_not_say_what_it_is(
+    process: Any, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
     redis_server.client.execute_command("ACL", "SETUSER", "default", "-info")
     one = process()
     one.put(A, "text", 60)
     assert one.healthy()
     assert one.get(A) == ["text"]
+    assert "SharedMemoryRefuses: NoPermissionError (the 'info' command) at 127" in caplog.text
 
 
 def test_r11_read_only(process: Any, redis_server: RedisServer) -> None:
