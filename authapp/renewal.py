@@ -12,15 +12,22 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from authapp.backend import BackendDown, BackendRejected, BackendUnavailable
+from authapp.backend import (
+    BackendDown,
+    BackendLeftAlone,
+    BackendRejected,
+    BackendUnavailable,
+)
 from authapp.backend.claims import TokenReader
 from authapp.backend.health import GuardedBackend
 from authapp.errors import ErrorCode
 from authapp.revocation import Revocation, revocation_keys
-from authapp.session import Phase, Session
+from authapp.session import Phase, Session, TokenPair
 from authapp.shared import Key, Lease, Shared
 
 log = logging.getLogger(__name__)
@@ -30,6 +37,12 @@ RETRY_AFTER = 1.0
 
 _LATELY = 0.25
 """Seconds for which the end of a chain of successors is taken for granted by a burst."""
+
+_OVERDUE = 4.0
+"""Seconds for which the backend answers others until an answer that is late counts as lost."""
+
+_LOOK_AFTER = 0.25
+"""Seconds between two looks at whether it does."""
 
 _LOOK_AGAIN = 0.01
 """Seconds between two looks at a renewal that another process has under way."""
@@ -112,7 +125,7 @@ class Renewal:
         self._clock = clock
         self._newest_lately = lru_cache(maxsize=1024)(self._newest_at)
         self._lock = threading.Lock()
-        self._under_way: dict[str, Future[Outcome]] = {}
+        self._under_way: dict[tuple[str, str], Future[Outcome]] = {}
 
     def remembered(self, session: Session) -> Remembered:
         """What those who share memory know of a session right now."""
@@ -151,10 +164,11 @@ class Renewal:
         if remembered.failed is not None:
             return Unavailable(known, RETRY_AFTER, remembered.failed)
         holds = self._holds(known) and not wait
+        name = (known.sid, known.tokens.refresh)
         with self._lock:
-            renewal = self._under_way.get(known.tokens.refresh)
+            renewal = self._under_way.get(name)
             if renewal is None:
-                mine = self._under_way[known.tokens.refresh] = Future()
+                mine = self._under_way[name] = Future()
         if renewal is None:
             return self._lead(known, holds, mine)
         if holds:
@@ -198,18 +212,22 @@ class Renewal:
     def _lead(self, session: Session, holds: bool, renewal: "Future[Outcome]") -> Outcome:
         """Renew for this process, then wake those who wait."""
         outcome: Outcome = Unavailable(session, RETRY_AFTER, "the renewal broke off")
-        try:
-            outcome = self._once(session, holds)
-        finally:
-            with self._lock:
-                del self._under_way[session.tokens.refresh]
-            renewal.set_result(replace(outcome, spent=False))
+        with ExitStack() as under_way:
+            under_way.callback(self._under_way.pop, (session.sid, session.tokens.refresh))
+            try:
+                outcome = self._once(session, holds, under_way)
+            finally:
+                renewal.set_result(replace(outcome, spent=False))
         return outcome
 
-    def _once(self, session: Session, holds: bool) -> Outcome:
-        """Spend the token, unless another process has done so or is at it."""
+    def _once(self, session: Session, holds: bool, under_way: ExitStack) -> Outcome:
+        """Spend the token, unless another process has done so or is at it.
+
+        :param under_way: ends when nobody is at it any more.
+        """
         while True:
-            with self._shared.lease(_key(session)) as lease:
+            with ExitStack() as leased:
+                lease = leased.enter_context(self._shared.lease(_key(session)))
                 # What others learned is remembered before their lease ends.
                 remembered = self.remembered(session)
                 if remembered.ended:
@@ -222,18 +240,54 @@ class Renewal:
                 if remembered.failed is not None:
                     return Unavailable(session, RETRY_AFTER, remembered.failed)
                 if lease is not Lease.THEIRS:
-                    outcome = self._spend(session, sure=lease is Lease.MINE)
-                    if isinstance(outcome, Rejected) and self.newest(session) is not session:
-                        continue  # another has spent it: this process was stopped meanwhile
-                    self._remember(session, outcome)
-                    return self._unless_revoked(session, outcome)
+                    try:
+                        return self._spend(session, lease, self._backend.refresh)
+                    except BackendDown as error:
+                        if error.late is not None:
+                            under_way.push(leased.pop_all())
+                            self._listen(session, lease, error.late, under_way.pop_all())
+                        seconds = error.retry_after or RETRY_AFTER
+                        asked = not isinstance(error, BackendLeftAlone)
+                        outcome = Unavailable(session, seconds, error.reason, spent=asked)
+                        return self._unless_revoked(session, outcome)
             if holds:
                 return Renewed(session)
+            if not self._backend.health.listen():
+                return Unavailable(session, RETRY_AFTER, "another process is trying the backend")
             try:
                 with self._backend.health.waiting.call():
                     self._watch(session)
             except BackendDown as error:
                 return Unavailable(session, RETRY_AFTER, error.reason)
+
+    def _listen(
+        self,
+        session: Session,
+        lease: Lease,
+        late: "Future[TokenPair]",
+        under_way: ExitStack,
+    ) -> None:
+        """Remember what the backend says in the end, when nobody waits for it any more.
+
+        The lease lasts as long. But when the backend has answered others for a while, and not
+        this session, it is given up, so that somebody can try again.
+        """
+
+        def listen() -> None:
+            with suppress(BackendDown), under_way:
+                left = _OVERDUE
+                while not wait_for([late], _LOOK_AFTER).done and left > 0:
+                    left -= _LOOK_AFTER if self._backend.answers() else 0
+                in_time = late.done()
+                if not in_time:
+                    under_way.close()
+                if not isinstance(late.exception(), BackendUnavailable):
+                    self._backend.health.back()
+                mine = lease if in_time else Lease.UNSURE
+                outcome = self._spend(session, mine, lambda tokens: late.result())
+                log.warning("RenewalLate: the backend has answered: %s", type(outcome).__name__)
+
+        threading.Thread(target=listen, daemon=True).start()
 
     def _watch(self, session: Session) -> None:
         """Wait until another process has a successor for a session, or its lease has ended.
@@ -254,22 +308,41 @@ class Renewal:
             return Renewed(successor)
         return Unavailable(successor, RETRY_AFTER, "the successor's access token cannot be used")
 
-    def _spend(self, session: Session, sure: bool) -> Outcome:
-        """Ask the backend: contract section 3, the outcomes of a renewal.
+    def _spend(
+        self, session: Session, lease: Lease, ask: Callable[[TokenPair], TokenPair]
+    ) -> Outcome:
+        """Spend the token, and remember what came of it: contract section 3.
 
-        :param sure: whether nobody else can have spent the token meanwhile.
+        :param lease: whether nobody else can have spent it meanwhile.
+        :param ask: the backend's refresh.
+        :raises BackendDown: when there is no answer.
         """
+        outcome = self._ask(session, lease, ask)
+        if isinstance(outcome, Rejected):
+            # Another may have spent it while this process was stopped.
+            newest = self.newest(session)
+            if newest is not session:
+                return newest if isinstance(newest, Rejected) else self._found(newest)
+        self._remember(session, outcome)
+        return self._unless_revoked(session, outcome)
+
+    def _ask(
+        self, session: Session, lease: Lease, ask: Callable[[TokenPair], TokenPair]
+    ) -> Outcome:
+        """What the backend's answer means."""
         try:
-            tokens = self._backend.refresh(session.tokens)
+            tokens = ask(session.tokens)
         except BackendRejected as error:
             # Whoever has spent it before has an answer by then, or none.
-            if not sure or not self._shared.remembers(2 * self._patience + 1):
+            sure = lease is Lease.MINE and self._shared.remembers(2 * self._patience + 1)
+            if not sure:
                 return self._failed(session, "rejected, but another process may have renewed")
             return Rejected(ErrorCode.REFRESH_TOKEN_REJECTED, str(error), spent=True)
-        except BackendDown as error:
-            return Unavailable(session, error.retry_after or RETRY_AFTER, error.reason, spent=True)
-        except BackendUnavailable as error:
-            return self._failed(session, error.reason, error.retry_after)
+        except BackendDown:
+            raise
+        except Exception as error:
+            why = getattr(error, "reason", type(error).__name__)
+            return self._failed(session, why, getattr(error, "retry_after", None))
         now = self._clock()
         try:
             identity, validity = self._reader.read(tokens, now, session)

@@ -4,6 +4,7 @@ A backend of your own is any object with these verbs, set by
 ``config.set_auth_backend(obj)``. It is called by many threads at once.
 """
 
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -36,7 +37,24 @@ class BackendUnavailable(Exception):
 
 
 class BackendDown(BackendUnavailable):
-    """The same, and nobody else would get an answer: refused, hanging, in maintenance."""
+    """The same, and nobody else would get an answer: refused, hanging, in maintenance.
+
+    :param late: what becomes of a refresh that nobody waits for any more: the backend may
+        have spent the token, and say so later.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        retry_after: float | None = None,
+        late: "Future[TokenPair] | None" = None,
+    ) -> None:
+        super().__init__(reason, retry_after)
+        self.late = late
+
+
+class BackendLeftAlone(BackendDown):
+    """The same, and known: it was not even asked."""
 
 
 class BackendThrottled(BackendUnavailable):

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from authapp.backend import (
     Backend,
     BackendDown,
+    BackendLeftAlone,
     BackendRejected,
     BackendThrottled,
     BackendUnavailable,
@@ -69,6 +70,16 @@ class Health:
         """Whether it may be asked by everybody at once."""
         return self._pause == 0
 
+    def listen(self) -> bool:
+        """Whether it is up, by what other processes say of it too."""
+        if self.up and self._shared.get(_STATE) == [_DOWN]:
+            self._pause_for(None, "another process got no answer")
+        return self.up
+
+    def heard(self) -> bool:
+        """Whether it has answered somebody since it was down, here or in another process."""
+        return self.up or self._shared.get(_STATE) == [_UP]
+
     @contextmanager
     def attempt(self, session: str | None = None) -> Iterator[None]:
         """Around every call of the backend.
@@ -77,12 +88,12 @@ class Health:
         :raises BackendUnavailable: at once, when somebody else is trying already or it is
             too early to try again.
         """
-        if self.up and self._shared.get(_STATE) == [_DOWN]:
-            self._pause_for(None)
+        self.listen()
         with self._lock:
             wait = self._retry_at - self._clock()
             if not self.up and (self._probing or wait > 0):
-                raise BackendDown("it did not answer a moment ago", max(wait, FIRST_PAUSE))
+                why = "it did not answer a moment ago"
+                raise BackendLeftAlone(why, max(wait, FIRST_PAUSE))
             probe = self._probing = not self.up
         try:
             with self.waiting.call(), self._judged(session):
@@ -98,10 +109,10 @@ class Health:
         try:
             yield
         except (BackendDown, BackendThrottled) as error:
-            self._failed(error.retry_after)
+            self._failed(error)
             raise
         except BackendUnavailable as error:
-            self._answered_badly(session, error.retry_after)
+            self._answered_badly(session, error)
             raise
         except BackendRejected:
             self._answered(began)
@@ -109,34 +120,42 @@ class Health:
         except Exception as error:
             # A bug in somebody's backend signs nobody out. Its message may hold a token.
             log.error("BackendFailed: %s\n%s", type(error).__name__, _where(error))
-            self._answered_badly(session, None)
-            raise BackendUnavailable(type(error).__name__) from None
+            failed = BackendUnavailable(type(error).__name__)
+            self._answered_badly(session, failed)
+            raise failed from None
         else:
             self._answered(began)
 
     def _answered(self, began: float) -> None:
         self.waiting.answered(self._clock() - began)
+        self.back()
+
+    def back(self) -> None:
+        """It has answered somebody."""
         with self._lock:
             was_up, self._pause = self.up, 0.0
             self._unlucky.clear()
         if not was_up:
             self._shared.put(_STATE, _UP, LONGEST_PAUSE)
+            log.warning("BackendBack: it answers again")
 
-    def _answered_badly(self, session: str | None, retry_after: float | None) -> None:
+    def _answered_badly(self, session: str | None, error: BackendUnavailable) -> None:
         self.waiting.answered(0.0)
         with self._lock:
             if session is not None and len(self._unlucky) < UNLUCKY:
                 self._unlucky.add(session)
             down = not self.up or len(self._unlucky) >= UNLUCKY
         if down:
-            self._failed(retry_after)
+            self._failed(error)
 
-    def _failed(self, retry_after: float | None) -> None:
-        self._shared.put(_STATE, _DOWN, self._pause_for(retry_after))
+    def _failed(self, error: BackendUnavailable) -> None:
+        self._shared.put(_STATE, _DOWN, self._pause_for(error.retry_after, error.reason))
 
-    def _pause_for(self, retry_after: float | None) -> float:
+    def _pause_for(self, retry_after: float | None, why: str) -> float:
         """Ask nobody for a while, and return for how many seconds."""
         with self._lock:
+            if self.up:
+                log.error("BackendAway: %s; one request at a time goes on trying it", why)
             self._pause = min(max(2 * self._pause, FIRST_PAUSE), LONGEST_PAUSE)
             jittered = self._pause * random.uniform(0.75, 1.25)  # noqa: S311 - not a secret
             wait = max(jittered, retry_after or 0)
@@ -192,6 +211,10 @@ class GuardedBackend:
         """See :class:`authapp.backend.Backend`."""
         with self.health.attempt():
             self._backend.logout(tokens)
+
+    def answers(self) -> bool:
+        """Whether it answers anybody again, here, in another process, or a mere question."""
+        return self.health.heard() or self.reach()
 
     def reach(self) -> bool:
         """Whether the backend answered a moment ago; one that cannot be asked is as last seen.

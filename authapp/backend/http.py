@@ -3,7 +3,10 @@
 import json
 import re
 import ssl
+import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -18,12 +21,16 @@ from authapp.backend import (
     BackendUnavailable,
     Credentials,
 )
+from authapp.backend.transport import Session
 from authapp.backend.wire import Wire
 from authapp.session import TokenPair
 
 MAX_ANSWER = 256 * 1024
 MAX_TOKEN = 8 * 1024
 MAX_RETRY_AFTER = 300
+
+LATE = 30.0
+"""Seconds for which the answer to a refresh is received that nobody waits for any more."""
 
 _TOKEN = re.compile(rf"\A[!-~]{{1,{MAX_TOKEN}}}\Z")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
@@ -36,10 +43,10 @@ _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity"}
 class HTTPBackend:
     """Speaks a :class:`~authapp.backend.wire.Wire` to the backend at ``url``.
 
-    :param session: a session of requests; its adapters bound the time of every exchange.
+    :param session: bounds the time of every exchange.
     """
 
-    def __init__(self, session: requests.Session, url: str, wire: Wire) -> None:
+    def __init__(self, session: Session, url: str, wire: Wire) -> None:
         self._session = session
         self._url = url
         self._wire = wire
@@ -58,10 +65,30 @@ class HTTPBackend:
         return self._tokens(answer, self._text(answer, wire.refresh_field))
 
     def refresh(self, tokens: TokenPair) -> TokenPair:
-        """See :class:`authapp.backend.Backend`."""
+        """See :class:`authapp.backend.Backend`.
+
+        A backend that hangs may spend the token in the end: hanging up would lose what it
+        gives for it. So a thread of its own goes on to listen for :data:`LATE` seconds.
+        """
+        answer: Future[TokenPair] = Future()
+
+        def ask() -> None:
+            try:
+                answer.set_result(self._refresh(tokens))
+            except Exception as error:
+                answer.set_exception(error)
+
+        threading.Thread(target=ask, daemon=True).start()
+        try:
+            return answer.result(self._session.timeout)
+        except FutureTimeout:
+            where = _address(self._url + self._wire.refresh_path)
+            raise BackendDown(f"ReadTimeout at {where}", late=answer) from None
+
+    def _refresh(self, tokens: TokenPair) -> TokenPair:
         wire = self._wire
         fields = {wire.refresh_request_field: tokens.refresh, **wire.refresh_extra}
-        answer = self._ask(wire.refresh_path, fields)
+        answer = self._ask(wire.refresh_path, fields, timeout=(self._session.timeout, LATE))
         # A backend that does not rotate need not send the refresh token again.
         kept = answer.get(wire.refresh_field) is None
         return self._tokens(
@@ -82,13 +109,16 @@ class HTTPBackend:
         if response.status_code >= 500:
             raise BackendDown(f"status {response.status_code}")
 
-    def _ask(self, path: str, fields: Mapping[str, str], answers: bool = True) -> dict[str, Any]:
+    def _ask(
+        self, path: str, fields: Mapping[str, str], answers: bool = True, **options: Any
+    ) -> dict[str, Any]:
         """Post fields and return the object that comes back.
 
         :param answers: whether the answer must be a JSON object to be a good one.
+        :param options: as requests takes them.
         """
         wire = self._wire
-        options: dict[str, Any] = {"data": dict(fields)} if wire.form else {"json": dict(fields)}
+        options["data" if wire.form else "json"] = dict(fields)
         if wire.client_id is not None and wire.client_secret is not None:
             # RFC 6749 section 2.3.1: form-encoded first, then Basic.
             options["auth"] = (quote(wire.client_id, ""), quote(wire.client_secret, ""))
@@ -178,7 +208,8 @@ def _good(response: requests.Response) -> bool:
 
 def _unusable(response: requests.Response, answer: object) -> BackendUnavailable:
     kind = "not a JSON object" if answer is None else "JSON"
-    kinds = {429: BackendThrottled, 502: BackendDown, 503: BackendDown, 504: BackendDown}
+    kinds: dict[int, type[BackendUnavailable]] = {429: BackendThrottled}
+    kinds |= dict.fromkeys((502, 503, 504), BackendDown)
     return kinds.get(response.status_code, BackendUnavailable)(
         f"status {response.status_code}, {kind}, from {_address(response.url)}",
         _retry_after(response.headers.get("Retry-After")),

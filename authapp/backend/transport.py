@@ -113,6 +113,7 @@ class Session(requests.Session):
 
     def __init__(self, timeout: float, authorities: str | None = None) -> None:
         super().__init__()
+        self.timeout = timeout
         self.trust_env = False
         self.verify = authorities or True
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))

@@ -14,7 +14,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from typing import TypeVar
 
-from authapp.backend import BackendDown
+from authapp.backend import BackendLeftAlone
 
 UNUSUAL = 1.0
 """Seconds of silence that are never usual, unless the backend has lately been as slow."""
@@ -42,13 +42,13 @@ class Waiting:
     def call(self) -> Iterator[None]:
         """Around what makes a request wait. Standing, it does not begin before there is a sign.
 
-        :raises BackendDown: when there is none.
+        :raises BackendLeftAlone: when there is none.
         """
         with self._place() as seated:
             with self._changed:
                 while not seated and (silence := self._silence()):
                     if silence >= self._usual():
-                        raise BackendDown("it has been silent for a while")
+                        raise BackendLeftAlone("it has been silent for a while")
                     self._changed.wait(self._usual() - silence)
                 began = self._clock()
                 self._calls.append(began)

@@ -641,6 +641,26 @@ def test_one_refresh_token_for_all_sessions_of_a_user() -> None:
         other.get("/account", status=200)
 
 
+def test_one_refresh_token_and_two_sessions_at_once() -> None:
+    """Nor does one of them get what the other waits for."""
+    both = threading.Barrier(2)
+
+    class Slow(KeepingBackend):
+        def refresh(self, tokens: TokenPair) -> TokenPair:
+            both.wait(5)
+            return super().refresh(tokens)
+
+    one = own_backend_site(Slow())
+    one.sign_in("dora", "sesame")
+    other = Site(wsgi=one.app)
+    other.sign_in("dora", "sesame")
+    sids = [site.opened().sid for site in (one, other)]
+    with time_machine.travel(time.time() + 61), ThreadPoolExecutor(2) as pool:
+        for answer in pool.map(lambda site: site.get("/account", status=200), (one, other)):
+            assert "Set-Cookie" in answer.headers
+    assert [site.opened().sid for site in (one, other)] == sids
+
+
 @pytest.mark.parametrize("after", [0, 10])
 @pytest.mark.parametrize("dated", [True, False])
 def test_a_session_that_a_view_made_is_not_undone(after: float, dated: bool) -> None:

@@ -1,5 +1,6 @@
 """The tween: contract section 3, phases and outcomes, seen from the outside."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from pyramid.response import Response
 from pyramid.security import forget
 from webob import Response as Answer
 
+from authapp import renewal
 from authapp.events import SignedIn
 from authapp.shared import Key
 from backends import BLACKLIST, REFRESH, Served
@@ -327,13 +329,16 @@ def test_a_rejection_is_shared_too(site: Site, backend: Served) -> None:
     assert backend.calls[REFRESH] == 1
 
 
-def blocked(backend: Served) -> tuple[threading.Event, threading.Event]:
+def blocked(
+    backend: Served, answer: Answer | None = None
+) -> tuple[threading.Event, threading.Event]:
     """Make the backend wait in the middle of a refresh: (it has come, let it go)."""
     come, go = threading.Event(), threading.Event()
 
-    def wait(request: Any) -> None:
+    def wait(request: Any) -> Answer | None:
         come.set()
         assert go.wait(10)
+        return answer
 
     backend.instead[REFRESH] = wait
     return come, go
@@ -351,6 +356,103 @@ def test_while_it_is_due_nobody_waits_but_who_renews(site: Site, backend: Served
         go.set()
         renewing.result(5)
     assert backend.calls[REFRESH] == 1
+
+
+def until(check: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 10
+    while not check():
+        assert time.monotonic() < give_up
+
+
+def test_what_the_backend_says_too_late_is_remembered(
+    backend: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has spent the token, and hangs before it says so: whoever asked has long gone."""
+    site = Site(backend.url, backend__timeout="0.3")
+    site.sign_in()
+    _, go = blocked(backend)
+    with later(EXPIRED):
+        for _ in range(3):
+            page(site, status=503)
+            time.sleep(0.3)  # after which it may be tried again
+        assert backend.calls[REFRESH] == 1, "with another token"
+        assert COOKIE in site.cookies
+        go.set()
+        until(lambda: page(site, status="*").status_int == 200)
+    assert backend.calls[REFRESH] == 1
+    assert "RenewalLate: the backend has answered: Renewed" in caplog.text
+
+
+def test_what_the_backend_says_too_late_brings_no_session_back(backend: Served) -> None:
+    site = Site(backend.url, backend__timeout="0.3")
+    site.sign_in()
+    copy = site.twin()
+    _, go = blocked(backend)
+    with later(EXPIRED):
+        page(site, status=503)
+        csrf = site.get("/session").json["csrf_token"]
+        site.post("/logout", {"csrf_token": csrf}, status=303)
+        told = backend.calls[BLACKLIST]
+        go.set()
+        until(lambda: backend.calls[BLACKLIST] > told)
+        assert "reason=SessionRevoked" in page(copy, status=303).location
+
+
+def test_a_rejection_that_comes_too_late_is_one(backend: Served) -> None:
+    site = Site(backend.url, backend__timeout="0.3")
+    site.sign_in()
+    _, go = blocked(backend, Answer(status=401, json_body={}))
+    with later(EXPIRED):
+        page(site, status=503)
+        go.set()
+        until(lambda: page(site, status="*").status_int == 303)
+        assert COOKIE not in site.cookies
+
+
+def test_an_answer_that_never_comes_is_not_waited_for(
+    backend: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The backend answers others; it may have lost this one when it was restarted, say."""
+    monkeypatch.setattr(renewal, "_OVERDUE", 0.2)
+    monkeypatch.setattr(renewal, "_LOOK_AFTER", 0.05)
+    site = Site(backend.url, backend__timeout="0.3")
+    site.sign_in()
+    come, go = threading.Event(), threading.Event()
+
+    def lose(request: Any) -> Answer:
+        come.set()
+        assert go.wait(10)
+        return Answer(status=401, json_body={})
+
+    backend.instead[REFRESH] = lose
+    with later(EXPIRED):
+        page(site, status=503)
+        del backend.instead[REFRESH]
+        until(lambda: page(site, status="*").status_int == 200)
+        assert backend.calls[REFRESH] == 2
+        go.set()
+        for _ in range(5):
+            page(site, status=200)
+            time.sleep(0.05)
+
+
+def test_the_log_says_when_the_backend_goes_and_comes(
+    site: Site, backend: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    """L3. Once each; and the audit log has a line for each time that it was asked."""
+    caplog.set_level(logging.INFO)
+    site.sign_in()
+    backend.instead[REFRESH] = Answer(status=503)
+    with later(EXPIRED):
+        for _ in range(20):
+            page(site, status=503)
+        asked = backend.calls[REFRESH]
+        assert caplog.text.count("BackendAway: status 503, not a JSON object, from ") == 1
+        assert caplog.text.count('"event": "RenewalFailed"') == asked < 20
+        assert "BackendBack" not in caplog.text
+        del backend.instead[REFRESH]
+        until(lambda: page(site, status="*").status_int == 200)
+    assert caplog.text.count("BackendBack: it answers again") == 1
 
 
 def test_one_at_a_time_tries_a_backend_that_hangs(backend: Served) -> None:

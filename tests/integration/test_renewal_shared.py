@@ -309,6 +309,29 @@ def test_r11_a_stall_of_redis_signs_nobody_out(
     assert backend.calls[REFRESH] == 1
 
 
+def test_what_the_backend_says_too_late_is_remembered_for_all(
+    backend: Served, redis_server: RedisServer
+) -> None:
+    """While it hangs nobody else spends the token, nor waits for long."""
+    made = [Site(backend.url, shared=redis_server.url, backend__timeout="0.5") for _ in range(2)]
+    made[0].sign_in()
+    for cookie in made[0].cookiejar:
+        made[1].cookiejar.set_cookie(cookie)
+    _, go = blocked(backend)
+    with later(EXPIRED):
+        for site in made:
+            page(site, status=503)
+        assert backend.calls[REFRESH] == 1
+        go.set()
+        give_up = time.monotonic() + 10
+        while [page(site, status="*").status_int for site in made] != [200, 200]:
+            assert time.monotonic() < give_up
+    assert backend.calls[REFRESH] == 1
+    assert made[0].opened().tokens == made[1].opened().tokens
+    for site in made:
+        site.parts.shared._server.client.connection_pool.disconnect()
+
+
 def test_r5_a_process_that_stood_still_learns_what_came_meanwhile(
     sites: list[Site],
     backend: Served,
