@@ -313,14 +313,19 @@ def test_what_the_backend_says_too_late_is_remembered_for_all(
     backend: Served, redis_server: RedisServer
 ) -> None:
     """While it hangs nobody else spends the token, nor waits for long."""
-    made = [Site(backend.url, shared=redis_server.url, backend__timeout="0.5") for _ in range(2)]
+    made = [
+        Site(backend.url, shared=redis_server.url, backend__timeout=seconds)
+        for seconds in ("0.5", "60")
+    ]
     made[0].sign_in()
     for cookie in made[0].cookiejar:
         made[1].cookiejar.set_cookie(cookie)
     _, go = blocked(backend)
-    with later(EXPIRED):
-        for site in made:
-            page(site, status=503)
+    with later(EXPIRED), ThreadPoolExecutor(1) as pool:
+        for _ in range(5):
+            page(made[0], status=503)
+            pool.submit(page, made[1], status=503).result(10)
+            time.sleep(0.3)  # after which it may be tried again
         assert backend.calls[REFRESH] == 1
         go.set()
         give_up = time.monotonic() + 10
