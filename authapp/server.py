@@ -4,6 +4,7 @@ waitress itself ends at SIGTERM with whatever it is answering. For an answer to 
 means a refresh token spent for nothing, and for a person a page that is not there.
 """
 
+import logging
 import re
 import signal
 import threading
@@ -14,6 +15,8 @@ from typing import Any
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.server import BaseWSGIServer, create_server
+
+log = logging.getLogger(__name__)
 
 _TURN = 0.2
 """Seconds after which the loop looks whether it is to stop."""
@@ -56,9 +59,11 @@ def serve(
             if isinstance(each, BaseWSGIServer):
                 wasyncore.dispatcher.close(each)
         _turn(sockets, 0)  # and is heard
+        log.info("Stopping: what has begun is finished, within %s s", drain)
         give_up = time.monotonic() + float(drain)
-        while any(map(_busy, list(sockets.values()))) and time.monotonic() < give_up:
+        while (busy := _busy(sockets)) and time.monotonic() < give_up:
             _turn(sockets)
+        log.log(logging.WARNING if busy else logging.INFO, "Stopped: %d requests left", busy)
     except KeyboardInterrupt:
         pass
     finally:
@@ -72,8 +77,7 @@ def _turn(sockets: dict[int, wasyncore.dispatcher], timeout: float = _TURN) -> N
     wasyncore.loop(timeout=timeout, map=sockets, use_poll=True, count=1)
 
 
-def _busy(connection: wasyncore.dispatcher) -> bool:
-    """Whether a request is being read, answered or sent on a connection."""
-    return isinstance(connection, HTTPChannel) and bool(
-        connection.requests or connection.request or connection.total_outbufs_len
-    )
+def _busy(sockets: dict[int, wasyncore.dispatcher]) -> int:
+    """On how many connections a request is being read, answered or sent."""
+    channels = [each for each in list(sockets.values()) if isinstance(each, HTTPChannel)]
+    return sum(bool(each.requests or each.request or each.total_outbufs_len) for each in channels)

@@ -184,16 +184,18 @@ def _exchange(
 
 
 def _kind(error: BaseException) -> str:
-    """What went wrong: the kind of error, as its text can carry the URL or the body.
+    """What went wrong: the kinds of error, as their texts can carry the URL or the body.
 
     Of a certificate, what is wrong with it.
     """
-    cause: BaseException | None = error
-    while cause is not None:
+    names, cause = [type(error).__name__], error
+    while following := cause.__cause__ or cause.__context__:
+        cause = following
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"{type(error).__name__} ({cause.verify_message})"
-        cause = cause.__cause__ or cause.__context__
-    return type(error).__name__
+            return f"{names[0]} ({cause.verify_message})"
+    if isinstance(error, requests.ConnectionError):
+        names.append(f"({type(cause).__name__})")  # refused, or no such host
+    return " ".join(names)
 
 
 def _address(url: str) -> str:
