@@ -162,7 +162,8 @@ def test_a_timeout_of_none_is_no_timeout_of_the_whole() -> None:
 
 
 def test_refused() -> None:
-    assert fetch("http://name:secret@127.0.0.1:1/a") == "ConnectionError (ConnectionRefusedError) at 127.0.0.1:1/a"
+    said = fetch("http://name:secret@127.0.0.1:1/a")
+    assert said == "ConnectionError (ConnectionRefusedError) at 127.0.0.1:1/a"
 
 
 def test_a_good_answer_keeps_the_connection() -> None:
