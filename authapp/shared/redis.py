@@ -302,16 +302,12 @@ class RedisShared:
     def healthy(self) -> bool:
         """Whether Redis does all that it must right now, and knows what there is to tell."""
         with self.lease(Key("health check", uuid.uuid4().hex)) as lease:
-            if lease is Lease.UNSURE:
-                return False
-        try:
-            with self._server.asking():
-                if self._untold:
-                    self._tell()
-        except Away:
-            return False
+            sure = lease is not Lease.UNSURE
+        if sure and self._untold:
+            with suppress(Away), self._server.asking():
+                self._tell()
         self.get()
-        return True
+        return sure and not self._untold
 
     def _take(self, locks: list[Lock]) -> Lease:
         try:

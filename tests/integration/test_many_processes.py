@@ -37,7 +37,7 @@ class Place:
                 "authapp.backend.url": backend.url,
                 "authapp.backend.verify": f"secret:{django.key}",
                 "authapp.shared": redis.url,
-                "authapp.backend.timeout": "3",
+                "authapp.backend.timeout": "8",
                 "authapp.login.rate": "1000/minute",
                 "pyramid.includes": "slow_pages",
                 "tests.hold": str(self.hold),
