@@ -287,7 +287,10 @@ class Renewal:
                 outcome = self._spend(session, mine, lambda tokens: late.result())
                 log.warning("RenewalLate: the backend has answered: %s", type(outcome).__name__)
 
-        threading.Thread(target=listen, daemon=True).start()
+        try:
+            threading.Thread(target=listen, daemon=True).start()
+        except RuntimeError:  # there can be no more of them
+            under_way.close()
 
     def _watch(self, session: Session) -> None:
         """Wait until another process has a successor for a session, or its lease has ended.

@@ -409,6 +409,27 @@ def test_a_rejection_that_comes_too_late_is_one(backend: Served) -> None:
         assert COOKIE not in site.cookies
 
 
+def test_without_a_thread_to_listen_it_is_tried_again(
+    backend: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if "(listen)" in thread.name:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    site = Site(backend.url, backend__timeout="0.3")
+    site.sign_in()
+    _, go = blocked(backend, Answer(status=500))
+    with later(EXPIRED):
+        page(site, status=503)
+        go.set()
+        backend.instead.clear()
+        until(lambda: page(site, status="*").status_int == 200)
+
+
 @pytest.mark.parametrize("again", [200, 500])
 def test_an_answer_that_never_comes_is_not_waited_for(
     backend: Served,
