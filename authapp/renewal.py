@@ -25,6 +25,7 @@ from authapp.backend import (
 )
 from authapp.backend.claims import TokenReader
 from authapp.backend.health import GuardedBackend
+from authapp.backend.http import LATE
 from authapp.errors import ErrorCode
 from authapp.revocation import Revocation, revocation_keys
 from authapp.session import Phase, Session, TokenPair
@@ -38,7 +39,7 @@ RETRY_AFTER = 1.0
 _LATELY = 0.25
 """Seconds for which the end of a chain of successors is taken for granted by a burst."""
 
-_OVERDUE = 4.0
+_OVERDUE = 8.0
 """Seconds for which the backend answers others until an answer that is late counts as lost."""
 
 _LOOK_AFTER = 0.25
@@ -252,8 +253,6 @@ class Renewal:
                         return self._unless_revoked(session, outcome)
             if holds:
                 return Renewed(session)
-            if not self._backend.health.listen():
-                return Unavailable(session, RETRY_AFTER, "another process is trying the backend")
             try:
                 with self._backend.health.waiting.call():
                     self._watch(session)
@@ -275,16 +274,18 @@ class Renewal:
 
         def listen() -> None:
             with suppress(BackendDown), under_way:
-                left = _OVERDUE
-                while not wait_for([late], _LOOK_AFTER).done and left > 0:
+                left, why = _OVERDUE, "the backend's answer is late"
+                while not late.done() and left > 0:
+                    self._shared.put(_failed_key(session), why, 4 * _LOOK_AFTER)
+                    wait_for([late], _LOOK_AFTER)
                     left -= _LOOK_AFTER if self._backend.answers() else 0
-                in_time = late.done()
-                if not in_time:
+                if not late.done():
+                    # Who tries again may be rejected, as this may have spent the token.
+                    self._shared.put(_overdue_key(session), "1", LATE)
                     under_way.close()
                 if not isinstance(late.exception(), BackendUnavailable):
                     self._backend.health.back()
-                mine = lease if in_time else Lease.UNSURE
-                outcome = self._spend(session, mine, lambda tokens: late.result())
+                outcome = self._spend(session, lease, lambda tokens: late.result(), late=True)
                 log.warning("RenewalLate: the backend has answered: %s", type(outcome).__name__)
 
         try:
@@ -312,33 +313,45 @@ class Renewal:
         return Unavailable(successor, RETRY_AFTER, "the successor's access token cannot be used")
 
     def _spend(
-        self, session: Session, lease: Lease, ask: Callable[[TokenPair], TokenPair]
+        self,
+        session: Session,
+        lease: Lease,
+        ask: Callable[[TokenPair], TokenPair],
+        *,
+        late: bool = False,
     ) -> Outcome:
         """Spend the token, and remember what came of it: contract section 3.
 
         :param lease: whether nobody else can have spent it meanwhile.
         :param ask: the backend's refresh.
+        :param late: whether no browser has what comes of it yet.
         :raises BackendDown: when there is no answer.
         """
-        outcome = self._ask(session, lease, ask)
+        outcome = self._ask(session, lease, ask, 2 * self._patience + 1 + (LATE if late else 0))
         if isinstance(outcome, Rejected):
             # Another may have spent it while this process was stopped.
             newest = self.newest(session)
             if newest is not session:
                 return newest if isinstance(newest, Rejected) else self._found(newest)
-        self._remember(session, outcome)
+        self._remember(session, outcome, late)
         return self._unless_revoked(session, outcome)
 
     def _ask(
-        self, session: Session, lease: Lease, ask: Callable[[TokenPair], TokenPair]
+        self,
+        session: Session,
+        lease: Lease,
+        ask: Callable[[TokenPair], TokenPair],
+        seconds: float,
     ) -> Outcome:
-        """What the backend's answer means."""
+        """What the backend's answer means.
+
+        :param seconds: after which whoever may have spent the token has an answer, or none.
+        """
         try:
             tokens = ask(session.tokens)
         except BackendRejected as error:
-            # Whoever has spent it before has an answer by then, or none.
-            sure = lease is Lease.MINE and self._shared.remembers(2 * self._patience + 1)
-            if not sure:
+            sure = lease is Lease.MINE and self._shared.get(_overdue_key(session)) == [None]
+            if not sure or not self._shared.remembers(seconds):
                 return self._failed(session, "rejected, but another process may have renewed")
             return Rejected(ErrorCode.REFRESH_TOKEN_REJECTED, str(error), spent=True)
         except BackendDown:
@@ -367,16 +380,22 @@ class Renewal:
         self._shared.put(_failed_key(session), reason, wait)
         return Unavailable(session, wait, reason, spent=True)
 
-    def _remember(self, session: Session, outcome: Outcome) -> None:
-        """Keep an answer under the token it was given for; that there was none is not kept."""
+    def _remember(self, session: Session, outcome: Outcome, late: bool) -> None:
+        """Keep an answer under the token it was given for; that there was none is not kept.
+
+        One that comes late is kept for as long as its access token holds, if that is longer.
+        """
+        seconds = self._reuse
         match outcome:
             case Rejected(code, reason):
                 text = json.dumps({"code": code, "reason": reason})
             case Renewed(successor) | Unavailable(successor) if successor is not session:
                 text = json.dumps({"session": successor.to_claims()})
+                if late:
+                    seconds = max(seconds, successor.validity.valid_until - self._clock())
             case _:
                 return
-        self._shared.put(_key(session), text, self._reuse)
+        self._shared.put(_key(session), text, seconds)
 
     def _unless_revoked(self, session: Session, outcome: Outcome) -> Outcome:
         """Signed out while the backend was asked: its new token must not live on.
@@ -427,6 +446,10 @@ def _recall(text: str | None) -> Session | Rejected | None:
 def _key(session: Session) -> Key:
     """Where the successor of a session is remembered: under the refresh token it spent."""
     return Key("spent refresh token", session.tokens.refresh)
+
+
+def _overdue_key(session: Session) -> Key:
+    return Key("overdue renewal", session.tokens.refresh)
 
 
 def _failed_key(session: Session) -> Key:

@@ -70,12 +70,6 @@ class Health:
         """Whether it may be asked by everybody at once."""
         return self._pause == 0
 
-    def listen(self) -> bool:
-        """Whether it is up, by what other processes say of it too."""
-        if self.up and self._shared.get(_STATE) == [_DOWN]:
-            self._pause_for(None, "another process got no answer")
-        return self.up
-
     def heard(self) -> bool:
         """Whether it has answered somebody since it was down, here or in another process."""
         return self.up or self._shared.get(_STATE) == [_UP]
@@ -88,7 +82,8 @@ class Health:
         :raises BackendUnavailable: at once, when somebody else is trying already or it is
             too early to try again.
         """
-        self.listen()
+        if self.up and self._shared.get(_STATE) == [_DOWN]:
+            self._pause_for(None, "another process got no answer")
         with self._lock:
             wait = self._retry_at - self._clock()
             if not self.up and (self._probing or wait > 0):

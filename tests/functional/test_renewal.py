@@ -383,6 +383,19 @@ def test_what_the_backend_says_too_late_is_remembered(
     assert "RenewalLate: the backend has answered: Renewed" in caplog.text
 
 
+def test_what_the_backend_says_too_late_waits_for_the_browser(backend: Served) -> None:
+    """Which has not got it, and may come back after the time for which others are remembered."""
+    site = Site(backend.url, backend__timeout="0.3", refresh__reuse="0")
+    site.sign_in()
+    _, go = blocked(backend)
+    with later(EXPIRED):
+        page(site, status=503)
+        go.set()
+        until(lambda: page(site.twin(), status="*").status_int == 200)
+        page(site, status=200)
+    assert backend.calls[REFRESH] == 1
+
+
 def test_what_the_backend_says_too_late_brings_no_session_back(backend: Served) -> None:
     site = Site(backend.url, backend__timeout="0.3")
     site.sign_in()
@@ -430,7 +443,7 @@ def test_without_a_thread_to_listen_it_is_tried_again(
         until(lambda: page(site, status="*").status_int == 200)
 
 
-@pytest.mark.parametrize("again", [200, 500])
+@pytest.mark.parametrize("again", [200, 401, 500])
 def test_an_answer_that_never_comes_is_not_waited_for(
     backend: Served,
     monkeypatch: pytest.MonkeyPatch,
@@ -439,7 +452,7 @@ def test_an_answer_that_never_comes_is_not_waited_for(
 ) -> None:
     """The backend answers others; it may have lost this one when it was restarted, say.
 
-    If it comes in the end, and is a rejection, that proves nothing: it was tried again.
+    Then it is tried again; a rejection of either proves nothing, as the other was tried, too.
     """
     monkeypatch.setattr(renewal, "_OVERDUE", 0.2)
     monkeypatch.setattr(renewal, "_LOOK_AFTER", 0.05)
@@ -458,7 +471,7 @@ def test_an_answer_that_never_comes_is_not_waited_for(
         if again == 200:
             del backend.instead[REFRESH]
         else:
-            backend.instead[REFRESH] = Answer(status=again)
+            backend.instead[REFRESH] = Answer(status=again, json_body={})
         until(lambda: page(site, status="*") and backend.calls[REFRESH] == 2)
         go.set()
         until(lambda: "RenewalLate" in caplog.text)
