@@ -3,7 +3,6 @@
 No event holds a token, a password or a secret in anything that is printed.
 """
 
-import hashlib
 import json
 import logging
 import re
@@ -87,8 +86,7 @@ def write_audit_line(event: "SessionEvent | SignInFailed") -> None:
         "request": request.request_id,
     }
     if isinstance(event, SessionEvent):
-        digest = hashlib.sha256(event.session.sid.encode()).hexdigest()[:16]
-        line |= {"user": str(event.identity.id), "session": digest}
+        line |= {"user": str(event.identity.id), "session": event.session.digest}
     else:
         line["username"] = event.username[:256]
     for name in ("code", "reason", "everywhere"):

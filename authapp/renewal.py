@@ -39,6 +39,9 @@ RETRY_AFTER = 1.0
 _LATELY = 0.25
 """Seconds for which the end of a chain of successors is taken for granted by a burst."""
 
+_KEPT = 3600.0
+"""Seconds for which an answer that came late is remembered."""
+
 _OVERDUE = 8.0
 """Seconds for which the backend answers others until an answer that is late counts as lost."""
 
@@ -286,7 +289,8 @@ class Renewal:
                 if not isinstance(late.exception(), BackendUnavailable):
                     self._backend.health.back()
                 outcome = self._spend(session, lease, lambda tokens: late.result(), late=True)
-                log.warning("RenewalLate: the backend has answered: %s", type(outcome).__name__)
+                said = type(outcome).__name__
+                log.warning("RenewalLate: session %s: the answer is: %s", session.digest, said)
 
         try:
             threading.Thread(target=listen, daemon=True).start()
@@ -383,7 +387,7 @@ class Renewal:
     def _remember(self, session: Session, outcome: Outcome, late: bool) -> None:
         """Keep an answer under the token it was given for; that there was none is not kept.
 
-        One that comes late is kept for as long as its access token holds, if that is longer.
+        One that comes late is kept for longer: the browser that is to have it may be away.
         """
         seconds = self._reuse
         match outcome:
@@ -391,8 +395,7 @@ class Renewal:
                 text = json.dumps({"code": code, "reason": reason})
             case Renewed(successor) | Unavailable(successor) if successor is not session:
                 text = json.dumps({"session": successor.to_claims()})
-                if late:
-                    seconds = max(seconds, successor.validity.valid_until - self._clock())
+                seconds = max(seconds, _KEPT) if late else seconds
             case _:
                 return
         self._shared.put(_key(session), text, seconds)

@@ -5,6 +5,7 @@ epoch; those that stand in the cookie are whole.
 """
 
 import binascii
+import hashlib
 import json
 import secrets
 from collections.abc import Callable, Mapping
@@ -96,6 +97,11 @@ class Session:
     authenticated_at: float
     error: str | None = None
     claims: Claims = field(default_factory=dict, repr=False, hash=False)
+
+    @property
+    def digest(self) -> str:
+        """What logs call it."""
+        return hashlib.sha256(self.sid.encode()).hexdigest()[:16]
 
     @classmethod
     def start(

@@ -380,7 +380,7 @@ def test_what_the_backend_says_too_late_is_remembered(
         go.set()
         until(lambda: page(site, status="*").status_int == 200)
     assert backend.calls[REFRESH] == 1
-    assert "RenewalLate: the backend has answered: Renewed" in caplog.text
+    assert f"RenewalLate: session {site.opened().digest}: the answer is: Renewed" in caplog.text
 
 
 def test_what_the_backend_says_too_late_waits_for_the_browser(backend: Served) -> None:
