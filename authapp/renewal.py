@@ -97,6 +97,11 @@ class Remembered:
     followed: Session | Rejected | None
     failed: str | None
 
+    @property
+    def tells(self) -> bool:
+        """Whether there is nothing to wait for."""
+        return self.ended or self.followed is not None or self.failed is not None
+
 
 class Renewal:
     """Renews sessions with a backend.
@@ -275,11 +280,15 @@ class Renewal:
         this session, it is given up, so that somebody can try again.
         """
 
+        def say() -> None:
+            why = "the backend's answer is late"
+            self._shared.put(_failed_key(session), why, 4 * _LOOK_AFTER)
+
         def listen() -> None:
             with suppress(BackendDown), under_way:
-                left, why = _OVERDUE, "the backend's answer is late"
+                left = _OVERDUE
                 while not late.done() and left > 0:
-                    self._shared.put(_failed_key(session), why, 4 * _LOOK_AFTER)
+                    say()
                     wait_for([late], _LOOK_AFTER)
                     left -= _LOOK_AFTER if self._backend.answers() else 0
                 if not late.done():
@@ -292,13 +301,14 @@ class Renewal:
                 said = type(outcome).__name__
                 log.warning("RenewalLate: session %s: the answer is: %s", session.digest, said)
 
+        say()
         try:
             threading.Thread(target=listen, daemon=True).start()
         except RuntimeError:  # there can be no more of them
             under_way.close()
 
     def _watch(self, session: Session) -> None:
-        """Wait until another process has a successor for a session, or its lease has ended.
+        """Wait until another process knows what comes of a renewal, or its lease has ended.
 
         :raises BackendDown: when that takes longer than the backend may.
         """
@@ -306,7 +316,7 @@ class Renewal:
         while time.monotonic() < give_up:
             time.sleep(_LOOK_AGAIN)
             with self._shared.lease(_key(session)) as lease:
-                if lease is not Lease.THEIRS or self.newest(session) is not session:
+                if lease is not Lease.THEIRS or self.remembered(session).tells:
                     return
         raise BackendDown("another process is still renewing")
 
