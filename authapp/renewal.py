@@ -280,17 +280,17 @@ class Renewal:
         this session, it is given up, so that somebody can try again.
         """
 
-        def say() -> None:
-            why = "the backend's answer is late"
-            self._shared.put(_failed_key(session), why, 4 * _LOOK_AFTER)
+        def say(seconds: float) -> None:
+            self._shared.put(_failed_key(session), "the backend's answer is late", seconds)
 
         def listen() -> None:
             with suppress(BackendDown), under_way:
                 left = _OVERDUE
                 while not late.done() and left > 0:
-                    say()
+                    say(self._patience + 1)  # it is no quicker when it is asked whether it lives
                     wait_for([late], _LOOK_AFTER)
                     left -= _LOOK_AFTER if self._backend.answers() else 0
+                say(_LOOK_AFTER)
                 if not late.done():
                     # Who tries again may be rejected, as this may have spent the token.
                     self._shared.put(_overdue_key(session), "1", LATE)
@@ -301,7 +301,7 @@ class Renewal:
                 said = type(outcome).__name__
                 log.warning("RenewalLate: session %s: the answer is: %s", session.digest, said)
 
-        say()
+        say(self._patience + 1)
         try:
             threading.Thread(target=listen, daemon=True).start()
         except RuntimeError:  # there can be no more of them
