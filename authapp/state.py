@@ -113,7 +113,8 @@ def open_state(request: Request) -> State:
 
 
 def _is_over(session: Session, parts: Parts) -> bool:
-    return session.validity.refresh_until <= time.time() or parts.revocation.revoked(session)
+    phase = session.phase(time.time(), parts.settings.refresh_buffer)
+    return phase is Phase.ENDED or parts.revocation.revoked(session)
 
 
 def cookies_for(session: Session, parts: Parts, names: Iterable[str] = ()) -> list[str]:
