@@ -1,6 +1,7 @@
 """A refresh token is spent once by all who share a Redis: two applications in one process."""
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from typing import Any
@@ -62,18 +63,31 @@ def blocked(backend: Served, path: str = REFRESH) -> tuple[Event, Event]:
     return come, go
 
 
+def one_renews_the_other_waits(
+    sites: list[Site],
+    redis_server: RedisServer,
+    come: Event,
+    go: Event,
+    status: int = 200,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> list[Any]:
+    """Both answers, of this status: the second site comes while the first is at the backend."""
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(page, sites[0], status=status)
+        assert come.wait(5)
+        second = pool.submit(page, sites[1], status=status)
+        wait_until_somebody_asks_again(redis_server)
+        meanwhile()
+        go.set()
+        return [first.result(5), second.result(5)]
+
+
 def test_one_renewal_for_both(
     sites: list[Site], backend: Served, redis_server: RedisServer
 ) -> None:
     come, go = blocked(backend)
-    with later(EXPIRED), ThreadPoolExecutor(2) as pool:
-        first = pool.submit(page, sites[0], status=200)
-        assert come.wait(5)
-        second = pool.submit(page, sites[1], status=200)
-        wait_until_somebody_asks_again(redis_server)
-        go.set()
-        first.result(5)
-        second.result(5)
+    with later(EXPIRED):
+        one_renews_the_other_waits(sites, redis_server, come, go)
     assert backend.calls[REFRESH] == 1
     assert sites[0].opened().tokens == sites[1].opened().tokens
 
@@ -127,14 +141,9 @@ def test_a_rejection_comes_while_the_other_waits(
         return Answer(status=401, json_body={})
 
     backend.instead[REFRESH] = reject
-    with later(EXPIRED), ThreadPoolExecutor(2) as pool:
-        first = pool.submit(page, sites[0], status=303)
-        assert come.wait(5)
-        second = pool.submit(page, sites[1], status=303)
-        wait_until_somebody_asks_again(redis_server)
-        go.set()
-        first.result(5)
-        assert "RefreshTokenRejected" in second.result(5).location
+    with later(EXPIRED):
+        _, second = one_renews_the_other_waits(sites, redis_server, come, go, 303)
+        assert "RefreshTokenRejected" in second.location
     assert backend.calls[REFRESH] == 1
 
 
@@ -151,16 +160,13 @@ def test_r3_a_failure_comes_while_the_other_waits(
         return Answer(status=500)
 
     backend.instead[REFRESH] = fail
-    with later(EXPIRED), ThreadPoolExecutor(2) as pool:
-        first = pool.submit(page, sites[0], status=status)
-        assert come.wait(5)
-        second = pool.submit(page, sites[1], status=status)
-        wait_until_somebody_asks_again(redis_server)
+
+    def meanwhile() -> None:
         if signed_out:
             sites[0].parts.revocation.revoke(sites[0].opened())
-        go.set()
-        first.result(5)
-        second.result(5)
+
+    with later(EXPIRED):
+        one_renews_the_other_waits(sites, redis_server, come, go, status, meanwhile)
     assert backend.calls[REFRESH] == 1
 
 
@@ -176,14 +182,8 @@ def test_a_token_that_cannot_be_read_comes_while_the_other_waits(
         return Answer(json_body={**answer.json_body, "access": "not.a.jwt"})
 
     backend.instead[REFRESH] = spoil
-    with later(EXPIRED), ThreadPoolExecutor(2) as pool:
-        first = pool.submit(page, sites[0], status=503)
-        assert come.wait(5)
-        second = pool.submit(page, sites[1], status=503)
-        wait_until_somebody_asks_again(redis_server)
-        go.set()
-        first.result(5)
-        second.result(5)
+    with later(EXPIRED):
+        one_renews_the_other_waits(sites, redis_server, come, go, 503)
     assert backend.calls[REFRESH] == 1
     assert sites[0].opened().tokens.refresh == sites[1].opened().tokens.refresh
 
@@ -297,15 +297,9 @@ def test_r11_a_stall_of_redis_signs_nobody_out(
 ) -> None:
     """R11. The first process got no answer in time; the other knows nothing of that."""
     come, go = blocked(backend)
-    with later(EXPIRED), ThreadPoolExecutor(2) as pool:
+    with later(EXPIRED):
         redis_server.client.client_pause(300)
-        first = pool.submit(page, sites[0], status=200)
-        assert come.wait(5)
-        second = pool.submit(page, sites[1], status=200)
-        wait_until_somebody_asks_again(redis_server)
-        go.set()
-        first.result(5)
-        second.result(5)
+        one_renews_the_other_waits(sites, redis_server, come, go)
     assert backend.calls[REFRESH] == 1
 
 
