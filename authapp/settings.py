@@ -265,7 +265,8 @@ def _verify(development: bool) -> Callable[[str], Verify]:
         if kind == "secret" and value:
             return Verify(secret=literal(value))
         if kind == "jwks" and value:
-            allowed = f"jwks:{EMBEDDED}, or jwks: and a URL such as https://auth.example.com/jwks,"
+            allowed = "jwks: and a URL such as https://auth.example.com/jwks,"
+            allowed = f"jwks:{EMBEDDED}, or {allowed}" if development else allowed
             return Verify(jwks=value if value == EMBEDDED else _url(value, development, allowed))
         raise ValueError("secret:… or jwks:URL is allowed")
 

@@ -187,6 +187,7 @@ def test_in_development_the_embedded_backend_is_allowed_too() -> None:
     assert "embedded" not in problems(GOOD, backend__url="localhost")[0]
     (problem,) = problems(LOCAL, backend__verify="jwks:embedded")
     assert "jwks:embedded:, or jwks: and a URL such as https://auth" in problem
+    assert "embedded" not in problems(GOOD, backend__verify="jwks:localhost")[0]
     (problem,) = problems(
         LOCAL, backend__url="embedded:", backend__verify="secret:that-signs-nothing"
     )
