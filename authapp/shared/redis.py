@@ -67,7 +67,7 @@ NAMES = 4096
 """How many names are remembered: those of a session are asked for with every request."""
 
 _RUN = re.compile(rb"run_id:([0-9a-f]+)")
-_REFUSED = re.compile(r"the '([a-z|]{1,20})' command|(DB index)")
+_REFUSED = re.compile(r"the '[a-z|]{1,20}' command|DB index")
 _BATCH = 500
 _NONCE = 12
 
@@ -278,22 +278,13 @@ class RedisShared:
     @contextmanager
     def lease(self, key: Key) -> Iterator[Lease]:
         """See :class:`authapp.shared.Shared`."""
-        key = Key(f"lease of {key.purpose}", key.secret)
-        # In one order, whatever that of the secrets: two that take several must meet.
-        names = sorted(ring.name(key).decode() for ring in self._rings)
-        locks = [self._redis.lock(name, LEASE, thread_local=False) for name in names]
-        lease = self._take(locks)
-        while lease is Lease.UNSURE and self._server.stalls:
-            time.sleep(_LOOK_AGAIN)  # the others may know nothing of it, and be sure
-            lease = self._take(locks)
+        locks = self._locks(key)
         try:
+            lease = self._take(locks)
             with nullcontext() if lease is Lease.THEIRS else self._kept(locks):
                 yield lease
         finally:
-            for lock in locks:
-                if lock.local.token is not None:
-                    with suppress(LockError, Away), self._server.asking():
-                        lock.release()
+            self._give_back(locks)
 
     def remembers(self, seconds: float) -> bool:
         """See :class:`authapp.shared.Shared`."""
@@ -301,20 +292,37 @@ class RedisShared:
 
     def healthy(self) -> bool:
         """Whether Redis does all that it must right now, and knows what there is to tell."""
-        with self.lease(Key("health check", uuid.uuid4().hex)) as lease:
-            sure = lease is not Lease.UNSURE
+        locks = self._locks(Key("health check", uuid.uuid4().hex))
+        sure = self._take(locks) is not Lease.UNSURE
+        self._give_back(locks)
         if sure and self._untold:
             with suppress(Away), self._server.asking():
                 self._tell()
         self.get()
         return sure and not self._untold
 
+    def _locks(self, key: Key) -> list[Lock]:
+        """A lock for each secret: of two processes that change secrets, both know one."""
+        key = Key(f"lease of {key.purpose}", key.secret)
+        # In one order, whatever that of the secrets: two that take several must meet.
+        names = sorted(ring.name(key).decode() for ring in self._rings)
+        return [self._redis.lock(name, LEASE, thread_local=False) for name in names]
+
     def _take(self, locks: list[Lock]) -> Lease:
-        try:
-            with self._server.asking():
-                return Lease.MINE if all(map(_hold, locks)) else Lease.THEIRS
-        except (Away, LockError):  # LockError: it has forgotten the lease at once
-            return Lease.UNSURE
+        while True:
+            try:
+                with self._server.asking():
+                    return Lease.MINE if all(map(_hold, locks)) else Lease.THEIRS
+            except (Away, LockError):  # LockError: it has forgotten the lease at once
+                if not self._server.stalls:
+                    return Lease.UNSURE
+            time.sleep(_LOOK_AGAIN)  # the others may know nothing of it, and be sure
+
+    def _give_back(self, locks: list[Lock]) -> None:
+        for lock in locks:
+            if lock.local.token is not None:
+                with suppress(LockError, Away), self._server.asking():
+                    lock.release()
 
     @contextmanager
     def _kept(self, locks: list[Lock]) -> Iterator[None]:
