@@ -5,12 +5,12 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 import requests
 
+from eventually import eventually
 from served_site import ServedSite
 
 OPERATIONS = Path(__file__).parents[1] / "docs/operations.md"
@@ -73,9 +73,7 @@ class Fleet:
         configuration.write_text(CONFIGURATION.format(folder=folder, site=site))
         self._nginx = subprocess.Popen([NGINX, "-p", folder, "-c", configuration])
         self.url = f"http://127.0.0.1:{port}"
-        give_up = time.monotonic() + 10
-        while not self._answers():
-            assert time.monotonic() < give_up
+        eventually(self._answers)
 
     def _answers(self) -> bool:
         try:

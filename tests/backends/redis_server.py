@@ -4,13 +4,13 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 import redis
 
 from authapp.shared.redis import MARK
+from eventually import eventually
 
 PROGRAM = shutil.which("redis-server")
 
@@ -35,13 +35,13 @@ class RedisServer:
             [PROGRAM, "--port", str(self._port), "--save", "", "--dir", str(self._folder)],
             stdout=subprocess.DEVNULL,
         )
-        give_up = time.monotonic() + 10
-        while True:
-            try:
-                self.client.ping()
-                return
-            except redis.ConnectionError:
-                assert time.monotonic() < give_up
+        eventually(self._answers)
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.client.ping())
+        except redis.ConnectionError:
+            return False
 
     def keys(self) -> list[bytes]:
         """What is kept in it, without the mark that tells whether it has forgotten all."""

@@ -21,6 +21,7 @@ from authapp import renewal
 from authapp.events import SignedIn
 from authapp.shared import Key
 from backends import BLACKLIST, REFRESH, Served
+from eventually import eventually
 from site_under_test import COOKIE, Site, add_view, application
 
 ACCESS, WINDOW, BUFFER = 900, 604_800, 300
@@ -186,9 +187,7 @@ def test_it_goes_on_when_the_backend_is_back(site: Site, backend: Served) -> Non
     with later(EXPIRED):
         page(site, status=503)
         del backend.instead[REFRESH]
-        give_up = time.monotonic() + 2
-        while page(site, expect_errors=True).status_int != 200:
-            assert time.monotonic() < give_up
+        eventually(lambda: page(site, status="*").status_int == 200, 2)
 
 
 def test_a_bad_answer_for_one_session_is_nobody_elses_trouble(site: Site, backend: Served) -> None:
@@ -358,12 +357,6 @@ def test_while_it_is_due_nobody_waits_but_who_renews(site: Site, backend: Served
     assert backend.calls[REFRESH] == 1
 
 
-def until(check: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 10
-    while not check():
-        assert time.monotonic() < give_up
-
-
 def test_what_the_backend_says_too_late_is_remembered(
     backend: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -378,7 +371,7 @@ def test_what_the_backend_says_too_late_is_remembered(
         assert backend.calls[REFRESH] == 1, "with another token"
         assert COOKIE in site.cookies
         go.set()
-        until(lambda: page(site, status="*").status_int == 200)
+        eventually(lambda: page(site, status="*").status_int == 200)
     assert backend.calls[REFRESH] == 1
     assert f"RenewalLate: session {site.opened().digest}: the answer is: Renewed" in caplog.text
 
@@ -391,7 +384,7 @@ def test_what_the_backend_says_too_late_waits_for_the_browser(backend: Served) -
     with later(EXPIRED):
         page(site, status=503)
         go.set()
-        until(lambda: page(site.twin(), status="*").status_int == 200)
+        eventually(lambda: page(site.twin(), status="*").status_int == 200)
         page(site, status=200)
     assert backend.calls[REFRESH] == 1
 
@@ -407,7 +400,7 @@ def test_what_the_backend_says_too_late_brings_no_session_back(backend: Served) 
         site.post("/logout", {"csrf_token": csrf}, status=303)
         told = backend.calls[BLACKLIST]
         go.set()
-        until(lambda: backend.calls[BLACKLIST] > told)
+        eventually(lambda: backend.calls[BLACKLIST] > told)
         assert "reason=SessionRevoked" in page(copy, status=303).location
 
 
@@ -418,7 +411,7 @@ def test_a_rejection_that_comes_too_late_is_one(backend: Served) -> None:
     with later(EXPIRED):
         page(site, status=503)
         go.set()
-        until(lambda: page(site, status="*").status_int == 303)
+        eventually(lambda: page(site, status="*").status_int == 303)
         assert COOKIE not in site.cookies
 
 
@@ -440,7 +433,7 @@ def test_without_a_thread_to_listen_it_is_tried_again(
         page(site, status=503)
         go.set()
         backend.instead.clear()
-        until(lambda: page(site, status="*").status_int == 200)
+        eventually(lambda: page(site, status="*").status_int == 200)
 
 
 @pytest.mark.parametrize("again", [200, 401, 500])
@@ -472,11 +465,11 @@ def test_an_answer_that_never_comes_is_not_waited_for(
             del backend.instead[REFRESH]
         else:
             backend.instead[REFRESH] = Answer(status=again, json_body={})
-        until(lambda: page(site, status="*") and backend.calls[REFRESH] == 2)
+        eventually(lambda: page(site, status="*") and backend.calls[REFRESH] == 2)
         go.set()
-        until(lambda: "RenewalLate" in caplog.text)
+        eventually(lambda: "RenewalLate" in caplog.text)
         backend.instead.clear()
-        until(lambda: page(site, status="*").status_int == 200)
+        eventually(lambda: page(site, status="*").status_int == 200)
 
 
 def test_the_log_says_when_the_backend_goes_and_comes(
@@ -494,7 +487,7 @@ def test_the_log_says_when_the_backend_goes_and_comes(
         assert caplog.text.count('"event": "RenewalFailed"') == asked < 20
         assert "BackendBack" not in caplog.text
         del backend.instead[REFRESH]
-        until(lambda: page(site, status="*").status_int == 200)
+        eventually(lambda: page(site, status="*").status_int == 200)
     assert caplog.text.count("BackendBack: it answers again") == 1
 
 
@@ -949,9 +942,7 @@ def test_an_access_token_that_cannot_be_read_loses_no_refresh_token(
         assert site.opened().tokens.refresh != before.tokens.refresh
         assert site.opened().tokens.access == before.tokens.access
         del backend.instead[REFRESH]
-        give_up = time.monotonic() + 5
-        while page(copy, expect_errors=True).status_int != 200:
-            assert time.monotonic() < give_up
+        eventually(lambda: page(copy, status="*").status_int == 200)
         page(site, status=200)
 
 

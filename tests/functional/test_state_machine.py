@@ -31,6 +31,7 @@ from webob import Response as Answer
 
 from authapp.issuer import main as issuer
 from backends import BLACKLIST, ISSUER_SETTINGS, LOGIN, REFRESH, Served
+from eventually import eventually
 from site_under_test import COOKIE, Site
 
 ACCESS, WINDOW, BUFFER = 900, 604_800, 300
@@ -466,15 +467,12 @@ class Sessions(RuleBasedStateMachine):
         """When the backend is back, so is everybody whose session was not ended."""
         try:
             self.fault = None
-            give_up = time.monotonic() + 10
-            for number, browser in enumerate(self.browsers if self.patient else ()):
+            for browser in self.browsers if self.patient else ():
                 life, held = self.life(browser), self.held(browser)
                 if life is None or held is None or life.signed_out or life.rejected:
                     continue
                 if held.refresh_until > self.now:
-                    while self.visit(browser, "/account") != SIGNED_IN:
-                        assert time.monotonic() < give_up, number
-                        time.sleep(0.01)
+                    eventually(lambda browser=browser: self.visit(browser, "/account") == SIGNED_IN)
         finally:
             self.traveller.stop()
             self.backend.instead = {}

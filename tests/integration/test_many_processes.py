@@ -4,7 +4,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from authapp.shared.redis import LEASE
 from backends import REFRESH, Served
 from backends.redis_server import RedisServer
 from backends.simplejwt_server import Django, serve_django
+from eventually import eventually
 from fleet import Fleet
 from load import Answer, burst, percentile
 
@@ -100,15 +101,6 @@ def place(made: Place) -> Iterator[Place]:
     for site in made.fleet.sites:
         if site.process.poll() is not None:
             site.start()
-
-
-def eventually(check: Callable[[], bool], seconds: float = 10) -> float:
-    """Wait until something is true; returns how long that took."""
-    began = time.monotonic()
-    while not check():
-        assert time.monotonic() - began < seconds, "it did not come true"
-        time.sleep(0.01)
-    return time.monotonic() - began
 
 
 def signed_in(answer: Answer) -> bool:

@@ -16,6 +16,7 @@ from authapp.shared import Key, Lease
 from authapp.shared import redis as shared_redis
 from authapp.shared.redis import MARK, MARK_LIFE, RedisShared, connect
 from backends.redis_server import RedisServer
+from eventually import eventually
 
 OLD, NEW = b"an old secret of more than 32 bytes ..", b"a new secret of more than 32 bytes ..."
 A, B = Key("purpose", "secret a"), Key("purpose", "secret b")
@@ -34,12 +35,6 @@ def process(redis_server: RedisServer) -> Iterator[Callable[..., RedisShared]]:
     yield start
     for server in servers:
         server.client.connection_pool.disconnect()
-
-
-def eventually(check: Callable[[], bool], seconds: float = 5) -> None:
-    give_up = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < give_up, "it did not come true"
 
 
 def test_what_one_puts_the_others_get(process: Any, redis_server: RedisServer) -> None:
@@ -436,11 +431,8 @@ def test_r11_away_and_then_full(process: Any, redis_server: RedisServer) -> None
     one.put(B, "meanwhile", 60)
     redis_server.go_on()
     redis_server.client.config_set("maxmemory", "1")
-    give_up = time.monotonic() + 5
     two.get(A)
-    while one._server._away:
-        assert time.monotonic() < give_up
-        one.get(A)
+    eventually(lambda: one.get(A) and not one._server._away)
     assert one.get(A, B) == ["before", "meanwhile"]
 
 

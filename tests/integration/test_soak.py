@@ -7,7 +7,6 @@ import base64
 import random
 import re
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ import pytest
 from authapp.issuer import main as issuer
 from backends import ISSUER_SETTINGS, REFRESH, Served
 from backends.redis_server import RedisServer
+from eventually import eventually
 from served_site import ServedSite
 
 NAME = "authapp.session"
@@ -192,13 +192,6 @@ def backend() -> Iterator[Served]:
     lifetimes = {"issuer.access_lifetime": str(ACCESS), "issuer.refresh_lifetime": str(WINDOW)}
     with Served(issuer({}, **{**ISSUER_SETTINGS, **lifetimes, "issuer.users": users})) as served:
         yield served
-
-
-def eventually(check: Callable[[], bool], seconds: float) -> None:
-    give_up = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < give_up, "it did not come true"
-        time.sleep(0.05)
 
 
 def test_after_20000_requests_nothing_has_grown(

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from authapp.backend import BackendDown
 from authapp.backend import waiting as module
 from authapp.backend.waiting import Waiting
+from eventually import eventually
 
 
 @pytest.fixture
@@ -23,12 +24,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "UNUSUAL", 0.2)
 
 
-def until(check: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 5
-    while not check():
-        assert time.monotonic() < give_up
-
-
 def hang(waiting: Waiting, pool: ThreadPoolExecutor, count: int) -> tuple[threading.Event, list]:  # type: ignore[type-arg]
     """Some calls that wait until they are let go."""
     go = threading.Event()
@@ -38,7 +33,7 @@ def hang(waiting: Waiting, pool: ThreadPoolExecutor, count: int) -> tuple[thread
             assert go.wait(10)
 
     calls = [pool.submit(call) for _ in range(count)]
-    until(lambda: waiting._present == count)
+    eventually(lambda: waiting._present == count)
     return go, calls
 
 
@@ -62,7 +57,7 @@ def test_standing_one_begins_when_there_is_a_sign(pool: ThreadPoolExecutor) -> N
     waiting = Waiting(2)
     go, calls = hang(waiting, pool, 2)
     standing = pool.submit(call, waiting)
-    until(lambda: waiting._present == 3)
+    eventually(lambda: waiting._present == 3)
     assert not standing.done()
     waiting.answered(0.01)
     assert standing.result(5) == "begun"
@@ -94,7 +89,7 @@ def test_a_backend_that_is_usually_slow_is_given_time(pool: ThreadPoolExecutor) 
     go, _ = hang(waiting, pool, 1)
     standing = pool.submit(call, waiting)
     over = time.monotonic() + 0.4
-    until(lambda: time.monotonic() > over)
+    eventually(lambda: time.monotonic() > over)
     assert not standing.done()
     waiting.answered(1)
     assert standing.result(5) == "begun"
@@ -107,7 +102,7 @@ def test_the_result_of_anothers_call(pool: ThreadPoolExecutor, seats: int) -> No
     go, _ = hang(waiting, pool, 1)
     future: Future[str] = Future()
     result = pool.submit(waiting.result, future, 5)
-    until(lambda: waiting._present == 2)
+    eventually(lambda: waiting._present == 2)
     future.set_result("done")
     assert result.result(5) == "done"
     go.set()
