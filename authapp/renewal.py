@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from authapp.backend import (
+    LATE,
     BackendDown,
     BackendLeftAlone,
     BackendRejected,
@@ -25,7 +26,6 @@ from authapp.backend import (
 )
 from authapp.backend.claims import TokenReader
 from authapp.backend.health import GuardedBackend
-from authapp.backend.http import LATE
 from authapp.errors import ErrorCode
 from authapp.revocation import Revocation, revocation_keys
 from authapp.session import Phase, Session, TokenPair
@@ -173,11 +173,10 @@ class Renewal:
         if remembered.failed is not None:
             return Unavailable(known, RETRY_AFTER, remembered.failed)
         holds = self._holds(known) and not wait
-        name = (known.sid, known.tokens.refresh)
         with self._lock:
-            renewal = self._under_way.get(name)
+            renewal = self._under_way.get(_name(known))
             if renewal is None:
-                mine = self._under_way[name] = Future()
+                mine = self._under_way[_name(known)] = Future()
         if renewal is None:
             return self._lead(known, holds, mine)
         if holds:
@@ -222,7 +221,7 @@ class Renewal:
         """Renew for this process, then wake those who wait."""
         outcome: Outcome = Unavailable(session, RETRY_AFTER, "the renewal broke off")
         with ExitStack() as under_way:
-            under_way.callback(self._under_way.pop, (session.sid, session.tokens.refresh))
+            under_way.callback(self._under_way.pop, _name(session))
             try:
                 outcome = self._once(session, holds, under_way)
             finally:
@@ -454,6 +453,11 @@ def _recall(text: str | None) -> Session | Rejected | None:
     except (ValueError, KeyError, TypeError):
         log.warning("RenewalForgotten: what is remembered of a renewal cannot be read")
         return None
+
+
+def _name(session: Session) -> tuple[str, str]:
+    """What a renewal is called within a process; some backends have one refresh token a user."""
+    return session.sid, session.tokens.refresh
 
 
 def _key(session: Session) -> Key:

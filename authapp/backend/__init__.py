@@ -10,6 +10,9 @@ from typing import Protocol
 
 from authapp.session import TokenPair
 
+LATE = 30.0
+"""Seconds for which the answer to a refresh is received that nobody waits for any more."""
+
 
 @dataclass(frozen=True)
 class Credentials:

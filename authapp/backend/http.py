@@ -15,6 +15,7 @@ from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.util import Retry
 
 from authapp.backend import (
+    LATE,
     BackendDown,
     BackendRejected,
     BackendThrottled,
@@ -28,9 +29,6 @@ from authapp.session import TokenPair
 MAX_ANSWER = 256 * 1024
 MAX_TOKEN = 8 * 1024
 MAX_RETRY_AFTER = 300
-
-LATE = 30.0
-"""Seconds for which the answer to a refresh is received that nobody waits for any more."""
 
 _TOKEN = re.compile(rf"\A[!-~]{{1,{MAX_TOKEN}}}\Z")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
