@@ -20,6 +20,7 @@ from authapp.cookies import SessionCookie
 from authapp.ini import SettingsError
 from authapp.renewal import Renewal
 from authapp.revocation import Revocation
+from authapp.rotation import Rotation
 from authapp.sealing import Sealer, derive
 from authapp.settings import EMBEDDED, MEMORY, Settings
 from authapp.shared import Shared
@@ -50,6 +51,7 @@ class Parts:
     carrier: Carrier
     shared: Shared
     revocation: Revocation
+    rotation: Rotation
     http: requests.Session
     backend: GuardedBackend
     reader: TokenReader
@@ -92,6 +94,7 @@ def assemble(
     sealer = Sealer(settings.secrets, settings.session_format, settings.cookie.name)
     shared, counters = _share(settings)
     revocation = Revocation(shared, settings.refresh_lifetime)
+    rotation = Rotation(shared, revocation, settings.refresh_reuse)
     http = Session(settings.backend_timeout, settings.backend_ca)
     if issuer is not None:
         from authapp.backend.embedded import WSGIAdapter
@@ -113,16 +116,16 @@ def assemble(
         carrier=Carrier(settings.cookie, sealer),
         shared=shared,
         revocation=revocation,
+        rotation=rotation,
         http=http,
         backend=guarded,
         reader=reader,
         renewal=Renewal(
             guarded,
             reader,
-            shared,
+            rotation,
             revocation,
             buffer=settings.refresh_buffer,
-            reuse=settings.refresh_reuse,
             patience=settings.backend_timeout,
         ),
         throttle=Throttle(

@@ -6,7 +6,6 @@ a lease of the shared memory. What came of it is remembered for a while under th
 token, so that a request with the old cookie finds the successor.
 """
 
-import json
 import logging
 import threading
 import time
@@ -14,8 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import replace
 
 from authapp.backend import (
     LATE,
@@ -27,20 +25,15 @@ from authapp.backend import (
 from authapp.backend.claims import TokenReader
 from authapp.backend.health import GuardedBackend
 from authapp.errors import ErrorCode
-from authapp.revocation import Revocation, revocation_keys
+from authapp.revocation import Revocation
+from authapp.rotation import Outcome, Rejected, Remembered, Renewed, Rotation, Unavailable
 from authapp.session import Phase, Session, TokenPair
-from authapp.shared import Key, Lease, Shared
+from authapp.shared import Lease
 
 log = logging.getLogger(__name__)
 
 RETRY_AFTER = 1.0
 """Seconds that somebody is told to wait who waited for a renewal in vain."""
-
-_LATELY = 0.25
-"""Seconds for which the end of a chain of successors is taken for granted by a burst."""
-
-_KEPT = 3600.0
-"""Seconds for which an answer that came late is remembered."""
 
 _OVERDUE = 8.0
 """Seconds for which the backend answers others until an answer that is late counts as lost."""
@@ -52,62 +45,10 @@ _LOOK_AGAIN = 0.01
 """Seconds between two looks at a renewal that another process has under way."""
 
 
-@dataclass(frozen=True)
-class Renewed:
-    """The session goes on as this one.
-
-    ``spent`` is true for the one request that spent a refresh token for it.
-    """
-
-    session: Session
-    spent: bool = False
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """The session has ended, and why. ``spent`` as in :class:`Renewed`."""
-
-    code: ErrorCode
-    reason: str
-    spent: bool = False
-
-
-@dataclass(frozen=True)
-class Unavailable:
-    """Nobody could say; the session is kept, nothing is lost. Try again in some seconds."""
-
-    session: Session
-    retry_after: float
-    reason: str
-    spent: bool = False
-
-
-Outcome = Renewed | Rejected | Unavailable
-
-
-@dataclass(frozen=True)
-class Remembered:
-    """What shared memory has of a session, asked in one go.
-
-    ``ended``: it was signed out. ``followed``: what came of the renewal that spent its refresh
-    token. ``failed``: why a renewal came to nothing a moment ago.
-    """
-
-    ended: bool
-    followed: Session | Rejected | None
-    failed: str | None
-
-    @property
-    def tells(self) -> bool:
-        """Whether there is nothing to wait for."""
-        return self.ended or self.followed is not None or self.failed is not None
-
-
 class Renewal:
     """Renews sessions with a backend.
 
     :param buffer: seconds before its expiry from which an access token is due.
-    :param reuse: seconds for which the successor of a spent token is remembered.
     :param patience: seconds for which somebody waits for another's renewal.
     :param clock: epoch seconds.
     """
@@ -116,36 +57,22 @@ class Renewal:
         self,
         backend: GuardedBackend,
         reader: TokenReader,
-        shared: Shared,
+        rotation: Rotation,
         revocation: Revocation,
         *,
         buffer: float,
-        reuse: float,
         patience: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._backend = backend
         self._reader = reader
-        self._shared = shared
+        self._rotation = rotation
         self._revocation = revocation
         self._buffer = buffer
-        self._reuse = reuse
         self._patience = patience
         self._clock = clock
-        self._newest_lately = lru_cache(maxsize=1024)(self._newest_at)
         self._lock = threading.Lock()
         self._under_way: dict[tuple[str, str], Future[Outcome]] = {}
-
-    def remembered(self, session: Session) -> Remembered:
-        """What those who share memory know of a session right now."""
-        *ended, followed, failed = self._shared.get(
-            *revocation_keys(session.sid, session.identity.id), _key(session), _failed_key(session)
-        )
-        return Remembered(
-            ended=self._revocation.ended(session, *ended),
-            followed=_followed(session, followed),
-            failed=failed,
-        )
 
     def renew(
         self, session: Session, remembered: Remembered | None = None, *, wait: bool = False
@@ -158,10 +85,10 @@ class Renewal:
         :param remembered: where that has just been asked.
         :param wait: wait in any case; an access token that holds is not what is wanted.
         """
-        remembered = remembered or self.remembered(session)
+        remembered = remembered or self._rotation.remembered(session)
         known: Session | Rejected = session
         if remembered.followed is not None:
-            known = self._newest_lately(session, int(time.monotonic() / _LATELY))
+            known = self._rotation.newest_lately(session)
         if isinstance(known, Rejected):
             return known
         if known.tokens == session.tokens:
@@ -169,7 +96,7 @@ class Renewal:
         elif self._is_fresh(known):
             return Renewed(known)
         else:
-            remembered = self.remembered(known)
+            remembered = self._rotation.remembered(known)
         if remembered.failed is not None:
             return Unavailable(known, RETRY_AFTER, remembered.failed)
         holds = self._holds(known) and not wait
@@ -185,30 +112,6 @@ class Renewal:
             return Unavailable(known, RETRY_AFTER, "another request is trying the backend")
         outcome = self._backend.health.waiting.result(renewal, self._patience)
         return outcome or Unavailable(known, RETRY_AFTER, "another request is still renewing")
-
-    def newest(self, session: Session) -> Session | Rejected:
-        """The end of the chain of successors that begins with a session.
-
-        The session itself, where none is remembered.
-        """
-        newest, seen = session, set[str]()
-        # A backend that does not rotate, or takes turns, gives a token that was seen already.
-        while newest.tokens.refresh not in seen:
-            seen.add(newest.tokens.refresh)
-            known = _followed(newest, *self._shared.get(_key(newest)))
-            if known is None:
-                break
-            if isinstance(known, Rejected):
-                return known
-            newest = known
-        return session if newest.tokens == session.tokens else newest
-
-    def _newest_at(self, session: Session, moment: int) -> Session | Rejected:
-        """The same, asked once a moment by a burst of requests with one old cookie.
-
-        Whoever is to spend a token, or to write a cookie, looks again.
-        """
-        return self.newest(session)
 
     def _is_fresh(self, session: Session) -> bool:
         return session.phase(self._clock(), self._buffer) is Phase.FRESH
@@ -235,12 +138,12 @@ class Renewal:
         """
         while True:
             with ExitStack() as leased:
-                lease = leased.enter_context(self._shared.lease(_key(session)))
+                lease = leased.enter_context(self._rotation.lease(session))
                 # What others learned is remembered before their lease ends.
-                remembered = self.remembered(session)
+                remembered = self._rotation.remembered(session)
                 if remembered.ended:
                     return Rejected(ErrorCode.SESSION_REVOKED, "signed out meanwhile")
-                known = session if remembered.followed is None else self.newest(session)
+                known = session if remembered.followed is None else self._rotation.newest(session)
                 if isinstance(known, Rejected):
                     return known
                 if known is not session:
@@ -280,7 +183,7 @@ class Renewal:
         """
 
         def say(seconds: float) -> None:
-            self._shared.put(_failed_key(session), "the backend's answer is late", seconds)
+            self._rotation.failed(session, "the backend's answer is late", seconds)
 
         def listen() -> None:
             with suppress(BackendDown), under_way:
@@ -291,8 +194,7 @@ class Renewal:
                     left -= _LOOK_AFTER if self._backend.answers() else 0
                 say(_LOOK_AFTER)
                 if not late.done():
-                    # Who tries again may be rejected, as this may have spent the token.
-                    self._shared.put(_overdue_key(session), "1", LATE)
+                    self._rotation.overdue(session)
                     under_way.close()
                 if not isinstance(late.exception(), BackendUnavailable):
                     self._backend.health.back()
@@ -314,8 +216,8 @@ class Renewal:
         give_up = time.monotonic() + self._patience
         while time.monotonic() < give_up:
             time.sleep(_LOOK_AGAIN)
-            with self._shared.lease(_key(session)) as lease:
-                if lease is not Lease.THEIRS or self.remembered(session).tells:
+            with self._rotation.lease(session) as lease:
+                if lease is not Lease.THEIRS or self._rotation.remembered(session).tells:
                     return
         raise BackendDown("another process is still renewing")
 
@@ -343,10 +245,10 @@ class Renewal:
         outcome = self._ask(session, lease, ask, 2 * self._patience + 1 + (LATE if late else 0))
         if isinstance(outcome, Rejected):
             # Another may have spent it while this process was stopped.
-            newest = self.newest(session)
+            newest = self._rotation.newest(session)
             if newest is not session:
                 return newest if isinstance(newest, Rejected) else self._found(newest)
-        self._remember(session, outcome, late)
+        self._rotation.remember(session, outcome, late=late)
         return self._unless_revoked(session, outcome)
 
     def _ask(
@@ -363,8 +265,7 @@ class Renewal:
         try:
             tokens = ask(session.tokens)
         except BackendRejected as error:
-            sure = lease is Lease.MINE and self._shared.get(_overdue_key(session)) == [None]
-            if not sure or not self._shared.remembers(seconds):
+            if not self._rotation.alone(session, lease, seconds):
                 return self._failed(session, "rejected, but another process may have renewed")
             return Rejected(ErrorCode.REFRESH_TOKEN_REJECTED, str(error), spent=True)
         except BackendDown:
@@ -390,24 +291,8 @@ class Renewal:
     ) -> Unavailable:
         """A failure of this session alone; a moment goes by before it is tried again."""
         wait = retry_after or RETRY_AFTER
-        self._shared.put(_failed_key(session), reason, wait)
+        self._rotation.failed(session, reason, wait)
         return Unavailable(session, wait, reason, spent=True)
-
-    def _remember(self, session: Session, outcome: Outcome, late: bool) -> None:
-        """Keep an answer under the token it was given for; that there was none is not kept.
-
-        One that comes late is kept for longer: the browser that is to have it may be away.
-        """
-        seconds = self._reuse
-        match outcome:
-            case Rejected(code, reason):
-                text = json.dumps({"code": code, "reason": reason})
-            case Renewed(successor) | Unavailable(successor) if successor is not session:
-                text = json.dumps({"session": successor.to_claims()})
-                seconds = max(seconds, _KEPT) if late else seconds
-            case _:
-                return
-        self._shared.put(_key(session), text, seconds)
 
     def _unless_revoked(self, session: Session, outcome: Outcome) -> Outcome:
         """Signed out while the backend was asked: its new token must not live on.
@@ -425,49 +310,6 @@ class Renewal:
         return Rejected(ErrorCode.SESSION_REVOKED, "signed out meanwhile", spent=True)
 
 
-def _followed(session: Session, text: str | None) -> Session | Rejected | None:
-    """What came of the renewal that spent a session's refresh token, if any is remembered.
-
-    A backend that gives the same refresh token again has what was remembered before this
-    session began under it too, or of another session of the user; that is no successor.
-    """
-    known = _recall(text)
-    if isinstance(known, Session) and known.tokens.refresh == session.tokens.refresh:
-        return known if known.sid == session.sid and known.issued_at >= session.issued_at else None
-    return known
-
-
-@lru_cache(maxsize=1024)
-def _recall(text: str | None) -> Session | Rejected | None:
-    """What :meth:`Renewal._remember` has put; the same value for all who ask in a burst.
-
-    :returns: None for nothing, and for what another version of authapp has put.
-    """
-    if text is None:
-        return None
-    try:
-        known = json.loads(text)
-        if "code" in known:
-            return Rejected(ErrorCode(known["code"]), known["reason"])
-        return Session.from_claims(known["session"])
-    except (ValueError, KeyError, TypeError):
-        log.warning("RenewalForgotten: what is remembered of a renewal cannot be read")
-        return None
-
-
 def _name(session: Session) -> tuple[str, str]:
     """What a renewal is called within a process; some backends have one refresh token a user."""
     return session.sid, session.tokens.refresh
-
-
-def _key(session: Session) -> Key:
-    """Where the successor of a session is remembered: under the refresh token it spent."""
-    return Key("spent refresh token", session.tokens.refresh)
-
-
-def _overdue_key(session: Session) -> Key:
-    return Key("overdue renewal", session.tokens.refresh)
-
-
-def _failed_key(session: Session) -> Key:
-    return Key("failed renewal", session.tokens.refresh)

@@ -16,8 +16,8 @@ from pyramid.response import Response
 from authapp.cookies import SessionTooLarge
 from authapp.errors import ErrorCode
 from authapp.parts import Parts, parts_of
-from authapp.renewal import Rejected, Remembered
 from authapp.responses import vary_by
+from authapp.rotation import Rejected, Remembered
 from authapp.session import Identity, Phase, Session, Validity
 
 log = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ def open_state(request: Request) -> State:
     if phase is Phase.FRESH:
         ended = parts.revocation.revoked(session)
     else:
-        state.remembered = parts.renewal.remembered(session)
+        state.remembered = parts.rotation.remembered(session)
         ended = state.remembered.ended
     if ended:
         state.end(ErrorCode.SESSION_REVOKED)
@@ -194,7 +194,7 @@ def _end_replaced(state: State, session: Session, parts: Parts) -> None:
 
 def _look_again(state: State, session: Session, parts: Parts) -> None:
     """While this request was under way, others may have signed out, or have renewed again."""
-    remembered = parts.renewal.remembered(session)
+    remembered = parts.rotation.remembered(session)
     if remembered.ended:
         state.end(ErrorCode.SESSION_REVOKED)
         return
@@ -202,7 +202,7 @@ def _look_again(state: State, session: Session, parts: Parts) -> None:
     goes_on = state.opened is not None and state.opened.sid == session.sid
     if not goes_on or remembered.followed is None:
         return
-    newest = parts.renewal.newest(session)
+    newest = parts.rotation.newest(session)
     if isinstance(newest, Rejected):
         state.end(newest.code)
     # A backend that keeps the refresh token has what this request knew under it too.

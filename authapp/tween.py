@@ -18,8 +18,8 @@ from pyramid.tweens import EXCVIEW
 from authapp.errors import TOO_LARGE_SENTENCE, ErrorCode
 from authapp.events import RenewalFailed, SessionEnded, SessionRenewed
 from authapp.parts import IParts, Parts
-from authapp.renewal import Outcome, Rejected, Renewed
 from authapp.responses import failure, sign_in_required
+from authapp.rotation import Outcome, Rejected, Renewed
 from authapp.session import Phase, Session
 from authapp.state import State
 

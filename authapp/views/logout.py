@@ -62,7 +62,7 @@ def logout(request: Request) -> Response:
 
 def _newest(parts: Parts, session: Session) -> Session:
     """The session with the refresh token that is alive at the backend."""
-    newest = parts.renewal.newest(session)
+    newest = parts.rotation.newest(session)
     return newest if isinstance(newest, Session) else session
 
 

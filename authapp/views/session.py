@@ -12,8 +12,8 @@ from authapp.csrf import check_csrf
 from authapp.errors import ErrorCode
 from authapp.live import describe
 from authapp.parts import parts_of
-from authapp.renewal import Unavailable
 from authapp.responses import problem, retry_after, sign_in_problem
+from authapp.rotation import Unavailable
 from authapp.state import State
 from authapp.tween import settle
 
