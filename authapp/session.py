@@ -14,6 +14,9 @@ from enum import Enum
 from functools import cached_property
 from typing import Any
 
+MAX_LIFETIME = 315_360_000
+"""Ten years in seconds: no token is believed to live longer."""
+
 _MAX_TIME = 253402300800  # the year 10000: what a datetime can still show
 
 Claims = Mapping[str, Any]

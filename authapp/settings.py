@@ -17,6 +17,7 @@ from authapp.cookies import SessionCookie
 from authapp.ini import Ini, boolean, count, decimal, literal, one_of, plain, whole, words
 from authapp.ini import SettingsError as SettingsError  # what reading them raises
 from authapp.sealing import FORMATS
+from authapp.session import MAX_LIFETIME
 
 PREFIX = "authapp."
 EMBEDDED = "embedded:"
@@ -156,7 +157,7 @@ class Settings:
             ),
             refresh_buffer=take("refresh.buffer", whole(0, 86_400), 300),
             refresh_reuse=take("refresh.reuse", whole(0, 3_600), 60),
-            refresh_lifetime=take("refresh.lifetime", whole(1, 315_360_000), 604_800),
+            refresh_lifetime=take("refresh.lifetime", whole(1, MAX_LIFETIME), 604_800),
             shared=take("shared", _shared, MEMORY, secret=True),
             login_rate=take("login.rate", _rate, limits.parse("10/minute")),
             api_prefixes=take("api_prefixes", _paths, ()),

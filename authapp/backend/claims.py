@@ -19,13 +19,10 @@ import requests
 from authapp.backend import BackendDown, BackendUnavailable
 from authapp.backend.http import fetch_object
 from authapp.backend.waiting import Waiting
-from authapp.session import Claims, Identity, Session, TokenPair, Validity
+from authapp.session import MAX_LIFETIME, Claims, Identity, Session, TokenPair, Validity
 from authapp.settings import ClaimNames, Verify
 
 log = logging.getLogger(__name__)
-
-MAX_LIFETIME = 315_360_000
-"""Ten years in seconds: no token is believed to live longer."""
 
 MAX_SKEW = 7_200
 """Seconds by which a backend's clock is believed to differ from ours at the most."""
@@ -231,10 +228,11 @@ class TokenReader:
             that lies too far ahead.
         """
         expires = _whole(claims, "exp")
-        if expires is None:
-            return None if expires_in is None else int(now) + expires_in
-        expires -= self._skew(claims, now)
-        if expires > now + MAX_LIFETIME:
+        if expires is not None:
+            expires -= self._skew(claims, now)
+        elif expires_in is not None:
+            expires = int(now) + expires_in
+        if expires is not None and expires > now + MAX_LIFETIME:
             raise BackendUnavailable("a token that lives too long")
         return expires
 

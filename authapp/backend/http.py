@@ -24,7 +24,7 @@ from authapp.backend import (
 )
 from authapp.backend.transport import Session
 from authapp.backend.wire import Wire
-from authapp.session import TokenPair
+from authapp.session import MAX_LIFETIME, TokenPair
 
 MAX_ANSWER = 256 * 1024
 MAX_TOKEN = 8 * 1024
@@ -229,7 +229,7 @@ def _seconds(value: object) -> int | None:
     """A lifetime in seconds, or None where it is not one."""
     if isinstance(value, bool) or not isinstance(value, int):
         return None
-    return value if 0 < value < 315_360_000 else None
+    return value if 0 < value <= MAX_LIFETIME else None
 
 
 def _retry_after(value: str | None) -> float | None:

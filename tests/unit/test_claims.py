@@ -114,6 +114,8 @@ def test_j5_an_expiry_that_is_no_whole_number(exp: Any) -> None:
 @pytest.mark.parametrize("exp", [10**60, 10**18, NOW + 315_360_001])
 def test_j5_an_expiry_too_far_ahead(exp: int) -> None:
     assert "lives too long" in refused(token(exp=exp))
+    assert "lives too long" in refused(token(exp=...), expires_in=exp - NOW)
+    assert "lives too long" in refused(token(), expires_in=60, refresh_in=exp - NOW)
 
 
 @pytest.mark.parametrize("exp", [..., None, NOW, NOW - 1, -1])
