@@ -17,7 +17,6 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import sha256
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
@@ -200,20 +199,9 @@ class Sealer:
             claims = _JSON.decode(plaintext.decode())
             if _SURROGATE.search(plaintext):
                 json.dumps(claims, ensure_ascii=False).encode()
-            return Session.from_claims(claims, lambda: _fallback_sid(claims))
+            return Session.from_claims(claims)
         except (ValueError, RecursionError) as error:
             raise CannotOpen(type(error).__name__) from None
-
-
-def _fallback_sid(claims: Any) -> str:
-    """The id of a session made by an application that gives none.
-
-    It hangs on the refresh token: whoever brings a copy of that session has that too. Not on
-    a secret, which may be another in the next process while secrets change.
-    """
-    refresh: str = claims["data"]["tokens"]["refresh"]
-    digest = sha256(b"authapp session id\0" + refresh.encode(errors="replace")).digest()
-    return base64.urlsafe_b64encode(digest[:16]).rstrip(b"=").decode()
 
 
 def _segments(token: str) -> tuple[bytes, bytes, bytes, bytes]:

@@ -4,11 +4,12 @@ Nothing here knows of cookies, keys, the network or Pyramid. Times are seconds s
 epoch; those that stand in the cookie are whole.
 """
 
+import base64
 import binascii
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
@@ -216,12 +217,11 @@ class Session:
         return text
 
     @classmethod
-    def from_claims(cls, claims: object, fallback_sid: Callable[[], str] = str) -> "Session":
+    def from_claims(cls, claims: object) -> "Session":
         """The session that opened claims describe.
 
         :param claims: what was sealed: by us, or by a Next.js application that shares the
             cookie and knows neither ``sid`` nor ``auth_time``.
-        :param fallback_sid: makes the id of a session that brings none.
         :raises NotASession: when a member is missing or of another type.
         """
         top = _mapping(claims, "the claims")
@@ -230,6 +230,7 @@ class Session:
         user = _mapping(data.get("user"), "data.user")
         validity = _mapping(data.get("validity"), "data.validity")
         access = _text(tokens.get("access"), "data.tokens.access")
+        refresh = _text(tokens.get("refresh"), "data.tokens.refresh")
         issued_at = _time(top.get("iat"), "iat")
         return cls(
             identity=Identity(
@@ -240,7 +241,7 @@ class Session:
                 scopes=_texts(user.get("scopes"), "data.user.scopes"),
                 claims=jwt_claims(access),
             ),
-            tokens=TokenPair(access, _text(tokens.get("refresh"), "data.tokens.refresh")),
+            tokens=TokenPair(access, refresh),
             validity=Validity(
                 _time(validity.get("valid_until"), "valid_until"),
                 min(
@@ -248,12 +249,22 @@ class Session:
                     _time(top.get("exp"), "exp"),
                 ),
             ),
-            sid=_text(data["sid"] if "sid" in data else fallback_sid(), "data.sid"),
+            sid=_text(data["sid"], "data.sid") if "sid" in data else _sid_for(refresh),
             issued_at=issued_at,
             authenticated_at=_moment(data.get("auth_time", issued_at), "data.auth_time"),
             error=_optional_text(top.get("error"), "error"),
             claims=top,
         )
+
+
+def _sid_for(refresh: str) -> str:
+    """The id of a session made by an application that gives none.
+
+    It hangs on the refresh token: whoever brings a copy of that session has that too. Not on
+    a secret, which may be another in the next process while secrets change.
+    """
+    digest = hashlib.sha256(b"authapp session id\0" + refresh.encode(errors="replace")).digest()
+    return base64.urlsafe_b64encode(digest[:16]).rstrip(b"=").decode()
 
 
 def base64url(text: str) -> bytes:
@@ -272,7 +283,7 @@ def jwt_claims(token: str) -> dict[str, Any]:
     """
     try:
         claims = json.loads(base64url(token.split(".")[1]).decode())
-    except (IndexError, ValueError, binascii.Error, RecursionError):
+    except (IndexError, ValueError, RecursionError):
         return {}
     return claims if isinstance(claims, dict) else {}
 
