@@ -54,7 +54,7 @@ def cors_tween_factory(
 
 def _is_shared(request: Request, parts: Parts) -> bool:
     mount, path = request.environ.get("SCRIPT_NAME", ""), request.environ.get("PATH_INFO", "")
-    return bool(parts.for_programs(path)) or mount + path == request.route_path("session")
+    return parts.for_programs(path) or mount + path == request.route_path("session")
 
 
 def includeme(config: Configurator) -> None:

@@ -1,6 +1,5 @@
 """The parts of one application's authapp, assembled from its settings."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -57,9 +56,9 @@ class Parts:
     reader: TokenReader
     renewal: Renewal
     throttle: Throttle
-    excluded: Callable[[str], object]
+    excluded: Callable[[str], bool]
     """Whether the session is neither renewed nor written on a path."""
-    for_programs: Callable[[str], object]
+    for_programs: Callable[[str], bool]
     """Whether nobody navigates to a path (``authapp.api_prefixes``)."""
 
     @property
@@ -68,9 +67,10 @@ class Parts:
         return EMBEDDED_URL if self.settings.backend_url == EMBEDDED else self.settings.backend_url
 
 
-def _below(*prefixes: str) -> Callable[[str], object]:
+def _below(*prefixes: str) -> Callable[[str], bool]:
     """Whether a path is one of these, or below one of them."""
-    return re.compile("|".join(rf"{re.escape(each)}(?:/|\Z)" for each in prefixes) or "(?!)").match
+    heads = tuple(f"{each}/" for each in prefixes)
+    return lambda path: f"{path}/".startswith(heads)
 
 
 def parts_of(request: Request) -> Parts:
