@@ -101,9 +101,10 @@ class Readable:
 
 def _is_readable(request: Request) -> bool:
     try:
-        return (request.path, request.GET, request.POST) is not None
+        _ = request.path, request.GET, request.POST
     except Exception:
         return False
+    return True
 
 
 def broken(error: Exception, request: Request) -> Response:
