@@ -117,8 +117,7 @@ class Renewal:
         return session.phase(self._clock(), self._buffer) is Phase.FRESH
 
     def _holds(self, session: Session) -> bool:
-        """Whether its access token can be used."""
-        return session.phase(self._clock(), self._buffer) in (Phase.FRESH, Phase.DUE)
+        return session.phase(self._clock(), self._buffer).holds
 
     def _lead(self, session: Session, holds: bool, renewal: "Future[Outcome]") -> Outcome:
         """Renew for this process, then wake those who wait."""
@@ -128,7 +127,7 @@ class Renewal:
             try:
                 outcome = self._once(session, holds, under_way)
             finally:
-                renewal.set_result(replace(outcome, spent=False))
+                renewal.set_result(replace(outcome, asked=False))
         return outcome
 
     def _once(self, session: Session, holds: bool, under_way: ExitStack) -> Outcome:
@@ -159,7 +158,7 @@ class Renewal:
                             self._listen(session, lease, error.late, under_way.pop_all())
                         seconds = error.retry_after or RETRY_AFTER
                         asked = not isinstance(error, BackendLeftAlone)
-                        outcome = Unavailable(session, seconds, error.reason, spent=asked)
+                        outcome = Unavailable(session, seconds, error.reason, asked=asked)
                         return self._unless_revoked(session, outcome)
             if holds:
                 return Renewed(session)
@@ -267,7 +266,7 @@ class Renewal:
         except BackendRejected as error:
             if not self._rotation.alone(session, lease, seconds):
                 return self._failed(session, "rejected, but another process may have renewed")
-            return Rejected(ErrorCode.REFRESH_TOKEN_REJECTED, str(error), spent=True)
+            return Rejected(ErrorCode.REFRESH_TOKEN_REJECTED, str(error), asked=True)
         except BackendDown:
             raise
         except Exception as error:
@@ -283,8 +282,8 @@ class Renewal:
         if str(identity.id) != str(session.identity.id):
             log.error("RefreshTokenRejected: the backend answered with another user's token")
             code = ErrorCode.REFRESH_TOKEN_REJECTED
-            return Rejected(code, "another user's token came back", spent=True)
-        return Renewed(session.renewed(identity, tokens, validity, now), spent=True)
+            return Rejected(code, "another user's token came back", asked=True)
+        return Renewed(session.renewed(identity, tokens, validity, now), asked=True)
 
     def _failed(
         self, session: Session, reason: str, retry_after: float | None = None
@@ -292,7 +291,7 @@ class Renewal:
         """A failure of this session alone; a moment goes by before it is tried again."""
         wait = retry_after or RETRY_AFTER
         self._rotation.failed(session, reason, wait)
-        return Unavailable(session, wait, reason, spent=True)
+        return Unavailable(session, wait, reason, asked=True)
 
     def _unless_revoked(self, session: Session, outcome: Outcome) -> Outcome:
         """Signed out while the backend was asked: its new token must not live on.
@@ -307,7 +306,7 @@ class Renewal:
                 self._backend.logout(outcome.session.tokens)
         except (BackendRejected, BackendUnavailable) as error:
             log.warning("SessionRevoked: the backend was not told: %s", type(error).__name__)
-        return Rejected(ErrorCode.SESSION_REVOKED, "signed out meanwhile", spent=True)
+        return Rejected(ErrorCode.SESSION_REVOKED, "signed out meanwhile", asked=True)
 
 
 def _name(session: Session) -> tuple[str, str]:

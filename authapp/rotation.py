@@ -30,20 +30,20 @@ _KEPT = 3600.0
 class Renewed:
     """The session goes on as this one.
 
-    ``spent`` is true for the one request that spent a refresh token for it.
+    ``asked`` is true for the one request that asked the backend for it.
     """
 
     session: Session
-    spent: bool = False
+    asked: bool = False
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """The session has ended, and why. ``spent`` as in :class:`Renewed`."""
+    """The session has ended, and why. ``asked`` as in :class:`Renewed`."""
 
     code: ErrorCode
     reason: str
-    spent: bool = False
+    asked: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Unavailable:
     session: Session
     retry_after: float
     reason: str
-    spent: bool = False
+    asked: bool = False
 
 
 Outcome = Renewed | Rejected | Unavailable

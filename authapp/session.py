@@ -36,6 +36,11 @@ class Phase(Enum):
     EXPIRED = "expired"
     ENDED = "ended"
 
+    @property
+    def holds(self) -> bool:
+        """Whether the access token can be used."""
+        return self in (Phase.FRESH, Phase.DUE)
+
 
 @dataclass(frozen=True)
 class TokenPair:

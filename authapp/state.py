@@ -1,7 +1,7 @@
 """What one request knows of its session: opened once, read by all, written on the way out.
 
-The tween opens and renews it, the policy and the templates read it, sign-in and sign-out
-replace it through the policy. The cookie is written in one place, by a response callback:
+The tween has it renewed, the policy and the templates read it, sign-in and sign-out replace
+it through the policy. The cookie is written in one place, by a response callback:
 those run after every tween, so that the cookie is set whatever the response is: a page, a
 redirect, an error view, the answer of another tween.
 """
@@ -15,9 +15,10 @@ from pyramid.response import Response
 
 from authapp.cookies import SessionTooLarge
 from authapp.errors import ErrorCode
+from authapp.events import RenewalFailed, SessionEnded, SessionRenewed
 from authapp.parts import Parts, parts_of
 from authapp.responses import vary_by
-from authapp.rotation import Rejected, Remembered
+from authapp.rotation import Outcome, Rejected, Remembered, Renewed
 from authapp.session import Identity, Phase, Session, Validity
 
 log = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ def open_state(request: Request) -> State:
         ended = state.remembered.ended
     if ended:
         state.end(ErrorCode.SESSION_REVOKED)
-    elif phase is Phase.FRESH or phase is Phase.DUE:
+    elif phase.holds:
         state.use(session)
     elif phase is Phase.EXPIRED:
         state.session = session
@@ -115,6 +116,37 @@ def open_state(request: Request) -> State:
 def _is_over(session: Session, parts: Parts) -> bool:
     phase = session.phase(time.time(), parts.settings.refresh_buffer)
     return phase is Phase.ENDED or parts.revocation.revoked(session)
+
+
+def renew_session(
+    request: Request, session: Session, remembered: Remembered | None = None, *, wait: bool = False
+) -> Outcome:
+    """Renew the session of a request. What comes of it holds from here on; subscribers hear of it.
+
+    The parameters are those of :meth:`authapp.renewal.Renewal.renew`.
+    """
+    parts, state, notify = parts_of(request), request.authapp, request.registry.notify
+    outcome = parts.renewal.renew(session, remembered, wait=wait)
+    match outcome:
+        case Renewed(successor, asked):
+            state.use(successor)
+            if asked:
+                notify(SessionRenewed(request, successor))
+        case Rejected(code, reason, asked):
+            state.end(code)
+            if asked:
+                notify(RenewalFailed(request, session, code, reason))
+            notify(SessionEnded(request, session, code))
+        case _:
+            kept, code = outcome.session, ErrorCode.BACKEND_UNAVAILABLE
+            if kept.phase(time.time(), parts.settings.refresh_buffer).holds:
+                state.use(kept)
+            else:
+                state.keep(kept, code)
+                state.retry_after = outcome.retry_after
+            if outcome.asked:
+                notify(RenewalFailed(request, kept, code, outcome.reason))
+    return outcome
 
 
 def cookies_for(session: Session, parts: Parts, names: Iterable[str] = ()) -> list[str]:

@@ -5,7 +5,6 @@ the renewed session too.
 """
 
 import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,13 +14,12 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.tweens import EXCVIEW
 
-from authapp.errors import TOO_LARGE_SENTENCE, ErrorCode
-from authapp.events import RenewalFailed, SessionEnded, SessionRenewed
+from authapp.errors import TOO_LARGE_SENTENCE
+from authapp.events import SessionEnded
 from authapp.parts import IParts, Parts
 from authapp.responses import failure, sign_in_required
-from authapp.rotation import Outcome, Rejected, Renewed
-from authapp.session import Phase, Session
-from authapp.state import State
+from authapp.session import Phase
+from authapp.state import State, renew_session
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +49,7 @@ def session_tween_factory(handler: Handler, registry: Registry) -> Handler:
         state.writes = True  # the callback of the opening is still to come
         if state.session is not None:
             if state.phase is not Phase.FRESH and not _signs_out(request):
-                settle(request, state, parts.renewal.renew(state.session, state.remembered))
+                renew_session(request, state.session, state.remembered)
         elif state.opened is not None and state.error is not None:
             request.registry.notify(SessionEnded(request, state.opened, state.error))
         if state.opened is not None and state.session is None and not _is_at(request):
@@ -59,31 +57,6 @@ def session_tween_factory(handler: Handler, registry: Registry) -> Handler:
         return handler(request)
 
     return session_tween
-
-
-def settle(request: Request, state: State, outcome: Outcome) -> None:
-    """What an outcome of a renewal means for this request, and who hears of it."""
-    notify = request.registry.notify
-    before: Session = state.session or outcome.session  # type: ignore[union-attr]
-    match outcome:
-        case Renewed(session, spent):
-            state.use(session)
-            if spent:
-                notify(SessionRenewed(request, session))
-        case Rejected(code, reason, spent):
-            state.end(code)
-            if spent:
-                notify(RenewalFailed(request, before, code, reason))
-            notify(SessionEnded(request, before, code))
-        case _:
-            code, session = ErrorCode.BACKEND_UNAVAILABLE, outcome.session
-            if session.validity.valid_until <= time.time():
-                state.keep(session, code)
-                state.retry_after = outcome.retry_after
-            else:
-                state.use(session)
-            if outcome.spent:
-                notify(RenewalFailed(request, session, code, outcome.reason))
 
 
 def _readable(environ: dict[str, Any]) -> bool:

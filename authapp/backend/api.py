@@ -12,8 +12,7 @@ from authapp.backend import BackendDown
 from authapp.backend.transport import Session
 from authapp.parts import parts_of
 from authapp.session import Session as UserSession
-from authapp.state import State, write_on_the_way_out
-from authapp.tween import settle
+from authapp.state import State, renew_session, write_on_the_way_out
 
 
 class _Bearer(AuthBase):
@@ -65,11 +64,10 @@ class BackendSession(Session):
         body = response.request.body
         again = body is None or isinstance(body, bytes | str)
         if response.status_code == 401 and state.identity and state.session and again:
-            spent = state.session
-            outcome = parts_of(self._request).renewal.renew(spent, wait=True)
-            settle(self._request, state, outcome)
+            refused = state.session
+            renew_session(self._request, refused, wait=True)
             write_on_the_way_out(self._request, state)
-            if state.identity and state.session is not spent:
+            if state.identity and state.session is not refused:
                 response.close()
                 response = self._send_as(state, method, url, options)
         return response

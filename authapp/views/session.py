@@ -11,11 +11,9 @@ from pyramid.view import view_config
 from authapp.csrf import check_csrf
 from authapp.errors import ErrorCode
 from authapp.live import describe
-from authapp.parts import parts_of
 from authapp.responses import problem, retry_after, sign_in_problem
 from authapp.rotation import Unavailable
-from authapp.state import State
-from authapp.tween import settle
+from authapp.state import State, renew_session
 
 
 @view_config(
@@ -61,8 +59,7 @@ def renew_now(request: Request) -> ErrorCode | None:
     if before is not None:
         check_csrf(request)
         if state.identity and before is state.opened:
-            outcome = parts_of(request).renewal.renew(before, wait=True)
-            settle(request, state, outcome)
+            outcome = renew_session(request, before, wait=True)
             if isinstance(outcome, Unavailable):  # it may still hold; that was not the question
                 return ErrorCode.BACKEND_UNAVAILABLE
     return state.error
