@@ -7,6 +7,9 @@ let issued = Number(life.dataset.issued);
 
 const share = (part, whole) => `${Math.max(0, Math.min(100, (100 * part) / whole))}%`;
 
+const language = document.documentElement.lang;
+const inDays = new Intl.NumberFormat(language, { style: "unit", unit: "day", unitDisplay: "narrow" });
+
 function set(part, attributes) {
 	for (const [name, value] of Object.entries(attributes)) part.setAttribute(name, value);
 }
@@ -14,7 +17,7 @@ function set(part, attributes) {
 function clock(seconds) {
 	const [days, rest] = [Math.floor(seconds / 86400), Math.max(0, Math.floor(seconds)) % 86400];
 	const time = new Date(rest * 1000).toISOString().slice(11, 19);
-	return days > 0 ? `${days} d ${time}` : time;
+	return days > 0 ? `${inDays.format(days)} ${time}` : time;
 }
 
 /** The table of claims, of the token that there is now. */
@@ -52,7 +55,6 @@ function draw() {
 	}
 	for (const time of document.querySelectorAll("time")) {
 		const moment = new Date(time.dateTime);
-		const language = document.documentElement.lang;
 		time.textContent = moment.toLocaleString(language, { dateStyle: "medium", timeStyle: "medium" });
 	}
 }
@@ -66,9 +68,14 @@ document.addEventListener("authapp:renewed", () => {
 	draw();
 	readClaims();
 });
-document.getElementById("renew").addEventListener("submit", (event) => {
+const form = document.getElementById("renew");
+form.addEventListener("submit", async (event) => {
 	event.preventDefault();
-	session.renew();
+	const said = form.querySelector("output");
+	said.value = "";
+	const before = issued;
+	await session.renew();
+	if (issued !== before) said.value = said.dataset.text;
 });
 setInterval(draw, 1000);
 draw();

@@ -10,7 +10,7 @@ const TEXTS = {
 	other: "Somebody else has signed in.",
 };
 const DOWN = "BackendUnavailable";
-const memory = sessionStorage; // of this tab only
+const memory = sessionStorage; // of this tab
 const clock = () => Date.now() / 1000;
 
 export function watchSession({ url = "/session", login = "/login", waiting, ...options } = {}) {
@@ -104,8 +104,8 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		} catch {}
 		if (!emit("ended", { code })) return;
 		const href = `${login}?${new URLSearchParams({ next: here, reason: code })}`;
-		const cover = show("dialog", { className: "authapp-cover", textContent: texts.ended + " " });
-		cover.style.cssText = "box-sizing:border-box;width:100%;height:100%;max-width:none;max-height:none;border:0";
+		const cover = show("dialog", { className: "authapp-cover", ariaLabel: texts.ended, textContent: texts.ended + " " });
+		cover.style.cssText = "box-sizing:border-box;min-width:100%;min-height:100%;border:0";
 		show("a", { href, textContent: texts.signIn }, cover);
 		cover.onclose = () => cover.showModal(); // Escape does not uncover the page
 		cover.showModal();

@@ -31,7 +31,8 @@ def account(request: Request) -> dict[str, Any]:
     return {
         "utc": lambda seconds: datetime.fromtimestamp(seconds, timezone.utc),
         "now": int(time.time()),
-        "began": int(session.authenticated_at),
+        # A sign-in after a sign-out everywhere counts from a moment that may be still to come.
+        "began": min(int(session.authenticated_at), session.issued_at),
         "issued_at": session.issued_at,
         "claims": [(name, _shown(value)) for name, value in session.identity.claims.items()],
     }

@@ -147,6 +147,7 @@ def test_renew_now_stays_on_the_page(serve: Any, window: Any) -> None:
     until(page, f"!document.querySelector('#claims').innerText.includes('{before}')")
     assert int(claim.inner_text()) == valid_until(page)
     assert page.evaluate("window.here")
+    assert page.get_by_role("status").inner_text() == "Renewed."
 
 
 def test_the_end_is_announced_and_covers_the_page(serve: Any, window: Any) -> None:
@@ -163,6 +164,7 @@ def test_the_end_is_announced_and_covers_the_page(serve: Any, window: Any) -> No
         each.keyboard.press("Escape")
         each.locator("dialog.authapp-cover[open]").wait_for()
     assert page.evaluate("window.code") == "RefreshTokenExpired"
+    assert page.get_by_role("dialog", name="Your session has ended").is_visible()
     assert violations(page) == []
     page.get_by_role("link", name="Sign in").last.click()
     page.wait_for_url("**/login?next=%2Faccount&reason=RefreshTokenExpired")

@@ -23,7 +23,7 @@ from pyramid.response import Response
 from webob import Response as Answer
 
 from authapp.responses import sign_in_required
-from authapp.session import TokenPair
+from authapp.session import TokenPair, Validity
 from backends import LOGIN, REFRESH, Served
 from site_under_test import COOKIE, Site, add_view, application, settings
 
@@ -263,6 +263,32 @@ def test_a_claim_that_is_half_a_character_is_shown(site: Site) -> None:
     token = site.parts.sealer.seal(replace(session, tokens=tokens))
     page = site.get("/account", headers={"Cookie": f"{COOKIE}={token}"})
     assert page.html.find("code", string="half").find_parent("tr").td.text == "?"
+
+
+def test_the_account_page_shows_when_somebody_signed_in(site: Site) -> None:
+    """After a sign-out everywhere a session counts from a moment that is still to come."""
+    site.sign_in()
+    site.sign_out(everywhere=True)
+    site.sign_in()
+    session = site.opened()
+    assert session.authenticated_at > time.time()
+    signed_in = site.get("/account").html.find("dt", string="Signed in").find_next("time")
+    assert int(signed_in["data-seconds"]) == session.issued_at
+
+
+def test_the_bar_shows_the_life_of_the_session_without_a_script(site: Site) -> None:
+    site.sign_in()
+    now, session = int(time.time()), site.opened()
+    aged = replace(
+        session,
+        authenticated_at=now - 500,
+        issued_at=now,
+        validity=Validity(now + 250, now + 500),
+    )
+    page = site.get("/account", headers={"Cookie": f"{COOKIE}={site.parts.sealer.seal(aged)}"})
+    renewed, access = page.html.find("svg", id="life").find_all("rect")
+    assert renewed["width"] == access["x"] == "50.0%"
+    assert access["width"] == "25.0%"
 
 
 def test_the_session_as_json(site: Site) -> None:
