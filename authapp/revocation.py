@@ -14,7 +14,7 @@ _NEVER = float("-inf")
 CLOCKS_DIFFER = 60.0
 """Seconds by which the clocks of machines that share sessions may differ."""
 
-LATE = 60.0
+REPLACED = 60.0
 """Seconds after a sign-in for which answers to earlier requests may still come."""
 
 
@@ -35,7 +35,9 @@ class Revocation:
 
     def replace(self, session: Session) -> None:
         """The same, where another session takes its place in the browser."""
-        self._shared.put(_replaced_key(session), "1", LATE)  # first: who sees the end asks for it
+        self._shared.put(
+            _replaced_key(session), "1", REPLACED
+        )  # first: who sees the end asks for it
         self.revoke(session)
 
     def replaced(self, session: Session) -> bool:
@@ -47,6 +49,7 @@ class Revocation:
         self.revoke(session)
         key = _user_key(session.identity.id)
         ended = max(now + CLOCKS_DIFFER, session.authenticated_at, _moment(*self._shared.get(key)))
+        # Of two moments the later is the greater text until the year 2286, and counts.
         self._shared.put(key, repr(ended), self._window(session))
 
     def revoked(self, session: Session) -> bool:

@@ -151,6 +151,7 @@ class Rotation:
         """
         seconds = self._reuse
         match outcome:
+            # Of the two a successor is the greater text, and counts: it was not rejected.
             case Rejected(code, reason):
                 text = json.dumps({"code": code, "reason": reason})
             case Renewed(successor) | Unavailable(successor) if successor is not session:

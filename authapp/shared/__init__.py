@@ -39,7 +39,10 @@ class Shared(Protocol):
         """The texts under some keys: None where there is none (any more)."""
 
     def put(self, key: Key, text: str, seconds: float) -> None:
-        """Keep a text under a key for ``seconds``."""
+        """Keep a text under a key for ``seconds``.
+
+        Where processes that could not hear of each other put several, the greatest counts.
+        """
 
     def lease(self, key: Key) -> AbstractContextManager[Lease]:
         """Be the only one at a key, among the processes that share this memory.

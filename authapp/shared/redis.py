@@ -355,14 +355,10 @@ class RedisShared:
         return mark, [next((text for text in some if text is not None), None) for some in found]
 
     def _latest(self, key: Key, mine: str | None, theirs: str | None) -> str | None:
-        """Which of two texts counts: what others know, unless they know less than this process.
-
-        The later of two moments is the greater text, and so is a successor (``{"session"…``)
-        beside a rejection (``{"code"…``).
-        """
+        """Which of two texts counts: what others know, unless they know less than this process."""
         if mine is None or theirs is None:
             return mine if theirs is None else theirs
-        return max(mine, theirs) if key in self._untold else theirs
+        return _stronger(mine, theirs) if key in self._untold else theirs
 
     def _write(self, texts: list[tuple[Key, str, float]], *, only_new: bool) -> None:
         for at in range(0, len(texts), _BATCH):
@@ -399,11 +395,20 @@ class RedisShared:
             for at in range(0, len(mine), _BATCH):
                 some = mine[at : at + _BATCH]
                 _, theirs = self._ask(*(key for key, *_ in some))
-                pairs = zip(some, theirs, strict=True)
-                self._write([one for one, text in pairs if one[1] > (text or "")], only_new=False)
+                stronger = [
+                    (key, text, seconds)
+                    for (key, text, seconds), known in zip(some, theirs, strict=True)
+                    if known is None or _stronger(text, known) != known
+                ]
+                self._write(stronger, only_new=False)
         except Exception:
             self._untold |= untold
             raise
+
+
+def _stronger(one: str, other: str) -> str:
+    """Which of two texts counts that were put not knowing of each other: :meth:`Shared.put`."""
+    return max(one, other)
 
 
 def _hold(lock: Lock) -> bool:
