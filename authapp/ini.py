@@ -89,7 +89,7 @@ class Ini:
     def finish(self, perhaps: Sequence[str] = ()) -> None:
         """See to it that nothing was wrong, and that there is no key that nobody knows.
 
-        :param perhaps: problems to add to others, which alone may be none.
+        :param perhaps: problems that are worth a line only where there are others.
         :raises SettingsError: with every problem there is.
         """
         for key in self._left:

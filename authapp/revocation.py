@@ -34,10 +34,9 @@ class Revocation:
         self._shared.put(key, "1", self._window(session))
 
     def replace(self, session: Session) -> None:
-        """The same, where another session takes its place in the browser."""
-        self._shared.put(
-            _replaced_key(session), "1", REPLACED
-        )  # first: who sees the end asks for it
+        """End this session, as another takes its place in the browser."""
+        # First: whoever sees that it has ended asks whether it was replaced.
+        self._shared.put(_replaced_key(session), "1", REPLACED)
         self.revoke(session)
 
     def replaced(self, session: Session) -> bool:
@@ -63,10 +62,10 @@ class Revocation:
         return alone is not None or session.authenticated_at <= _moment(all_of_user)
 
     def next_start(self, user_id: int | str, now: float) -> float:
-        """When a session that is made now has begun, for :meth:`revoke_user`.
+        """The beginning to give a session that is made now, in epoch seconds.
 
-        Never at or before the user's last sign-out everywhere, even if that came from a
-        machine whose clock is ahead of ours.
+        It is later than the user's last :meth:`revoke_user`, which does not end it therefore,
+        even if that came from a machine whose clock is ahead of ours.
         """
         ended = _moment(*self._shared.get(_user_key(user_id)))
         return now if now > ended else ended + 0.001

@@ -119,7 +119,7 @@ class Rotation:
         return session if newest.tokens == session.tokens else newest
 
     def newest_lately(self, session: Session) -> Session | Rejected:
-        """The same, asked once a moment by a burst of requests with one old cookie.
+        """:meth:`newest`, asked once a moment by a burst of requests with one old cookie.
 
         Whoever is to spend a token, or to write a cookie, looks again.
         """

@@ -32,10 +32,11 @@ class State:
 
     ``opened`` is what its cookies, with these ``names``, held, in which ``phase``, and what
     was ``remembered`` of it then; ``others`` are sessions of the same user in them. ``session``
-    is what holds now, ``held`` all that ever did in this request. Where it ``writes``, the
-    difference is the cookie of the response, and where it ``replaces``, whatever the cookies
-    held ends then. ``identity`` is who is signed in; ``error`` says why nobody is, if anything,
-    and ``retry_after`` in how many seconds that may change.
+    is the one that goes on from here, though it may sign nobody in for now; ``held`` are all
+    that did in this request. ``identity`` is who is signed in; ``error`` says why nobody is, if
+    anything, and ``retry_after`` in how many seconds that may change. Where it ``writes``, the
+    response carries ``session`` if that is not ``opened``; where it ``replaces``, whatever the
+    cookies held ends then.
     """
 
     session: Session | None = None
@@ -73,7 +74,7 @@ class State:
 
     @property
     def validity(self) -> Validity | None:
-        """How long that is valid."""
+        """Until when the tokens of whoever is signed in hold."""
         return self.session.validity if self.session and self.identity else None
 
 

@@ -15,7 +15,7 @@ from authapp.shared import Away
 
 T = TypeVar("T")
 Counters = tuple[Storage, Callable[[], AbstractContextManager[None]]]
-"""Where is counted, and what to put around asking it."""
+"""A storage that counts, and what to put around every question to it."""
 
 
 class Throttle:

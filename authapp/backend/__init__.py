@@ -40,7 +40,7 @@ class BackendUnavailable(Exception):
 
 
 class BackendDown(BackendUnavailable):
-    """The same, and nobody else would get an answer: refused, hanging, in maintenance.
+    """The backend gives nobody an answer: it refuses connections, hangs, is in maintenance.
 
     :param late: what becomes of a refresh that nobody waits for any more: the backend may
         have spent the token, and say so later.
@@ -57,7 +57,7 @@ class BackendDown(BackendUnavailable):
 
 
 class BackendLeftAlone(BackendDown):
-    """The same, and known: it was not even asked."""
+    """The backend was not asked: it is known to be down, or has been silent for a while."""
 
 
 class BackendThrottled(BackendUnavailable):

@@ -63,7 +63,7 @@ class Health:
         self._pause = 0.0
         self._retry_at = 0.0
         self._probing = False
-        self._unlucky: set[str] = set()
+        self._unlucky: set[TokenPair] = set()
 
     @property
     def up(self) -> bool:
@@ -75,12 +75,12 @@ class Health:
         return self.up or self._shared.get(_STATE) == [_UP]
 
     @contextmanager
-    def attempt(self, session: str | None = None) -> Iterator[None]:
-        """Around every call of the backend.
+    def attempt(self, renewed: TokenPair | None = None) -> Iterator[None]:
+        """Put around every call of the backend.
 
-        :param session: what tells the session of a renewal from others.
-        :raises BackendUnavailable: at once, when somebody else is trying already or it is
-            too early to try again.
+        :param renewed: the tokens of a renewal, which tell its session from others.
+        :raises BackendLeftAlone: at once, when somebody else is trying already or it is too
+            early to try again.
         """
         if self.up and self._shared.get(_STATE) == [_DOWN]:
             self._pause_for(None, "another process got no answer")
@@ -91,14 +91,14 @@ class Health:
                 raise BackendLeftAlone(why, max(wait, FIRST_PAUSE))
             probe = self._probing = not self.up
         try:
-            with self.waiting.call(), self._judged(session):
+            with self.waiting.call(), self._judged(renewed):
                 yield
         finally:
             if probe:
                 self._probing = False
 
     @contextmanager
-    def _judged(self, session: str | None) -> Iterator[None]:
+    def _judged(self, renewed: TokenPair | None) -> Iterator[None]:
         """Learn from what comes of a call."""
         began = self._clock()
         try:
@@ -107,7 +107,7 @@ class Health:
             self._failed(error)
             raise
         except BackendUnavailable as error:
-            self._answered_badly(session, error)
+            self._answered_badly(renewed, error)
             raise
         except BackendRejected:
             self._answered(began)
@@ -116,7 +116,7 @@ class Health:
             # A bug in somebody's backend signs nobody out. Its message may hold a token.
             log.error("BackendFailed: %s\n%s", type(error).__name__, _where(error))
             failed = BackendUnavailable(type(error).__name__)
-            self._answered_badly(session, failed)
+            self._answered_badly(renewed, failed)
             raise failed from None
         else:
             self._answered(began)
@@ -134,11 +134,11 @@ class Health:
             self._shared.put(_STATE, _UP, LONGEST_PAUSE)
             log.warning("BackendBack: it answers again")
 
-    def _answered_badly(self, session: str | None, error: BackendUnavailable) -> None:
+    def _answered_badly(self, renewed: TokenPair | None, error: BackendUnavailable) -> None:
         self.waiting.answered(0.0)
         with self._lock:
-            if session is not None and len(self._unlucky) < UNLUCKY:
-                self._unlucky.add(session)
+            if renewed is not None and len(self._unlucky) < UNLUCKY:
+                self._unlucky.add(renewed)
             down = not self.up or len(self._unlucky) >= UNLUCKY
         if down:
             self._failed(error)
@@ -199,7 +199,7 @@ class GuardedBackend:
 
     def refresh(self, tokens: TokenPair) -> TokenPair:
         """See :class:`authapp.backend.Backend`."""
-        with self.health.attempt(tokens.refresh):
+        with self.health.attempt(tokens):
             return _pair(self._backend.refresh(tokens))
 
     def logout(self, tokens: TokenPair) -> None:

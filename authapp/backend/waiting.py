@@ -40,9 +40,11 @@ class Waiting:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Around what makes a request wait. Standing, it does not begin before there is a sign.
+        """Put around a call for which a request waits.
 
-        :raises BackendLeftAlone: when there is none.
+        Without a seat, the call does not begin while the backend is silent.
+
+        :raises BackendLeftAlone: when it has been so for longer than is usual for it.
         """
         with self._place() as seated:
             with self._changed:

@@ -12,6 +12,7 @@ from authapp.backend import (
 )
 from authapp.backend.health import FIRST_PAUSE, LONGEST_PAUSE, Health
 from authapp.backend.waiting import Waiting
+from authapp.session import TokenPair
 from authapp.shared.memory import MemoryShared
 
 
@@ -35,7 +36,7 @@ def health(clock: Clock) -> Health:
 def attempt(health: Health, error: Exception | None = None, session: str | None = None) -> str:
     """What became of a call: the reason it failed for, or ``ok``."""
     try:
-        with health.attempt(session):
+        with health.attempt(session and TokenPair("access", session)):
             if error:
                 raise error
     except (BackendUnavailable, BackendRejected) as raised:
