@@ -139,27 +139,11 @@ class Renewal:
             with ExitStack() as leased:
                 lease = leased.enter_context(self._rotation.lease(session))
                 # What others learned is remembered before their lease ends.
-                remembered = self._rotation.remembered(session)
-                if remembered.ended:
-                    return Rejected(ErrorCode.SESSION_REVOKED, "signed out meanwhile")
-                known = session if remembered.followed is None else self._rotation.newest(session)
-                if isinstance(known, Rejected):
+                known = self._known(session)
+                if known is not None:
                     return known
-                if known is not session:
-                    return self._found(known)
-                if remembered.failed is not None:
-                    return Unavailable(session, RETRY_AFTER, remembered.failed)
                 if lease is not Lease.THEIRS:
-                    try:
-                        return self._spend(session, lease, self._backend.refresh)
-                    except BackendDown as error:
-                        if error.late is not None:
-                            under_way.push(leased.pop_all())
-                            self._listen(session, lease, error.late, under_way.pop_all())
-                        seconds = error.retry_after or RETRY_AFTER
-                        asked = not isinstance(error, BackendLeftAlone)
-                        outcome = Unavailable(session, seconds, error.reason, asked=asked)
-                        return self._unless_revoked(session, outcome)
+                    return self._try(session, lease, leased, under_way)
             if holds:
                 return Renewed(session)
             try:
@@ -167,6 +151,42 @@ class Renewal:
                     self._watch(session)
             except BackendDown as error:
                 return Unavailable(session, RETRY_AFTER, error.reason)
+
+    def _known(self, session: Session) -> Outcome | None:
+        """What others have made of it; None where it is still to be renewed."""
+        remembered = self._rotation.remembered(session)
+        if remembered.ended:
+            return Rejected(ErrorCode.SESSION_REVOKED, "signed out meanwhile")
+        if remembered.followed is not None:
+            newest = self._rotation.newest(session)
+            if newest is not session:
+                return self._found(newest)
+        if remembered.failed is not None:
+            return Unavailable(session, RETRY_AFTER, remembered.failed)
+        return None
+
+    def _found(self, newest: Session | Rejected) -> Outcome:
+        """What a renewal that others made a moment ago means for this request."""
+        if isinstance(newest, Rejected):
+            return newest
+        if self._holds(newest):
+            return Renewed(newest)
+        return Unavailable(newest, RETRY_AFTER, "the successor's access token cannot be used")
+
+    def _try(
+        self, session: Session, lease: Lease, leased: ExitStack, under_way: ExitStack
+    ) -> Outcome:
+        """Spend the token. While an answer is late, its lease goes on, and it is under way."""
+        try:
+            return self._spend(session, lease, self._backend.refresh)
+        except BackendDown as error:
+            if error.late is not None:
+                under_way.push(leased.pop_all())
+                self._listen(session, lease, error.late, under_way.pop_all())
+            seconds = error.retry_after or RETRY_AFTER
+            asked = not isinstance(error, BackendLeftAlone)
+            outcome = Unavailable(session, seconds, error.reason, asked=asked)
+            return self._unless_revoked(session, outcome)
 
     def _listen(
         self,
@@ -220,12 +240,6 @@ class Renewal:
                     return
         raise BackendDown("another process is still renewing")
 
-    def _found(self, successor: Session) -> Outcome:
-        """A successor that somebody else got a moment ago."""
-        if self._holds(successor):
-            return Renewed(successor)
-        return Unavailable(successor, RETRY_AFTER, "the successor's access token cannot be used")
-
     def _spend(
         self,
         session: Session,
@@ -246,7 +260,7 @@ class Renewal:
             # Another may have spent it while this process was stopped.
             newest = self._rotation.newest(session)
             if newest is not session:
-                return newest if isinstance(newest, Rejected) else self._found(newest)
+                return self._found(newest)
         self._rotation.remember(session, outcome, late=late)
         return self._unless_revoked(session, outcome)
 
