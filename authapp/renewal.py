@@ -35,11 +35,8 @@ log = logging.getLogger(__name__)
 RETRY_AFTER = 1.0
 """Seconds that somebody is told to wait who waited for a renewal in vain."""
 
-_OVERDUE = 8.0
-"""Seconds for which the backend answers others until an answer that is late counts as lost."""
-
-_LOOK_AFTER = 0.25
-"""Seconds between two looks at whether it does."""
+_TELL_AGAIN = 1.0
+"""Seconds between two times that others are told of an answer that is late."""
 
 _LOOK_AGAIN = 0.01
 """Seconds between two looks at a renewal that another process has under way."""
@@ -197,31 +194,24 @@ class Renewal:
     ) -> None:
         """Remember what the backend says in the end, when nobody waits for it any more.
 
-        The lease lasts as long. But when the backend has answered others for a while, and not
-        this session, it is given up, so that somebody can try again.
+        The lease lasts as long, whoever else is answered meanwhile: this may spend the token.
         """
 
-        def say(seconds: float) -> None:
-            self._rotation.failed(session, "the backend's answer is late", seconds)
+        def say() -> None:
+            self._rotation.failed(session, "the backend's answer is late", 3 * _TELL_AGAIN)
 
         def listen() -> None:
             with suppress(BackendDown), under_way:
-                left = _OVERDUE
-                while not late.done() and left > 0:
-                    say(self._patience + 1)  # it is no quicker when it is asked whether it lives
-                    wait_for([late], _LOOK_AFTER)
-                    left -= _LOOK_AFTER if self._backend.answers() else 0
-                say(_LOOK_AFTER)
-                if not late.done():
-                    self._rotation.overdue(session)
-                    under_way.close()
-                if not isinstance(late.exception(), BackendUnavailable):
+                while not late.done():
+                    say()
+                    wait_for([late], _TELL_AGAIN)
+                if isinstance(late.exception(), BackendRejected | None):
                     self._backend.health.back()
                 outcome = self._spend(session, lease, lambda tokens: late.result(), late=True)
                 said = type(outcome).__name__
                 log.warning("RenewalLate: session %s: the answer is: %s", session.digest, said)
 
-        say(self._patience + 1)
+        say()
         try:
             threading.Thread(target=listen, daemon=True).start()
         except RuntimeError:  # there can be no more of them
@@ -278,7 +268,7 @@ class Renewal:
         try:
             tokens = ask(session.tokens)
         except BackendRejected as error:
-            if not self._rotation.alone(session, lease, seconds):
+            if not self._rotation.alone(lease, seconds):
                 return self._failed(session, "rejected, but another process may have renewed")
             return Rejected(ErrorCode.REFRESH_TOKEN_REJECTED, str(error), asked=True)
         except BackendDown:

@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 
-from authapp.backend import LATE
 from authapp.errors import ErrorCode
 from authapp.revocation import Revocation, revocation_keys
 from authapp.session import Session
@@ -132,17 +131,13 @@ class Rotation:
         """Be the only process that spends a session's refresh token."""
         return self._shared.lease(_key(session))
 
-    def alone(self, session: Session, lease: Lease, seconds: float) -> bool:
-        """Whether nobody else can have spent it unseen.
+    def alone(self, lease: Lease, seconds: float) -> bool:
+        """Whether nobody else can have spent a token unseen.
 
-        :param lease: what came of asking for it.
+        :param lease: what came of asking to be the only one.
         :param seconds: after which whoever may have spent it has an answer, or none.
         """
-        return (
-            lease is Lease.MINE
-            and self._shared.get(_overdue_key(session)) == [None]
-            and self._shared.remembers(seconds)
-        )
+        return lease is Lease.MINE and self._shared.remembers(seconds)
 
     def remember(self, session: Session, outcome: Outcome, *, late: bool = False) -> None:
         """Keep an answer under the token it was given for; that there was none is not kept.
@@ -164,10 +159,6 @@ class Rotation:
     def failed(self, session: Session, reason: str, seconds: float) -> None:
         """A renewal came to nothing; for so many seconds nobody tries it again."""
         self._shared.put(_failed_key(session), reason, seconds)
-
-    def overdue(self, session: Session) -> None:
-        """An answer is given up for lost, and may still come: it may have spent the token."""
-        self._shared.put(_overdue_key(session), "1", LATE)
 
 
 def _followed(session: Session, text: str | None) -> Session | Rejected | None:
@@ -203,10 +194,6 @@ def _recall(text: str | None) -> Session | Rejected | None:
 def _key(session: Session) -> Key:
     """Where the successor of a session is remembered: under the refresh token it spent."""
     return Key("spent refresh token", session.tokens.refresh)
-
-
-def _overdue_key(session: Session) -> Key:
-    return Key("overdue renewal", session.tokens.refresh)
 
 
 def _failed_key(session: Session) -> Key:

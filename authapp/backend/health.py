@@ -70,10 +70,6 @@ class Health:
         """Whether it may be asked by everybody at once."""
         return self._pause == 0
 
-    def heard(self) -> bool:
-        """Whether it has answered somebody since it was down, here or in another process."""
-        return self.up or self._shared.get(_STATE) == [_UP]
-
     @contextmanager
     def attempt(self, renewed: TokenPair | None = None) -> Iterator[None]:
         """Put around every call of the backend.
@@ -206,10 +202,6 @@ class GuardedBackend:
         """See :class:`authapp.backend.Backend`."""
         with self.health.attempt():
             self._backend.logout(tokens)
-
-    def answers(self) -> bool:
-        """Whether it answers anybody again, here, in another process, or a mere question."""
-        return self.health.heard() or self.reach()
 
     def reach(self) -> bool:
         """Whether the backend answered a moment ago; one that cannot be asked is as last seen.
