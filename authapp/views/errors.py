@@ -20,7 +20,7 @@ _ = TranslationStringFactory("authapp")
 _FORBIDDEN = _("You are signed in, but this is not for you. Ask whoever manages your access.")
 _NOT_FOUND = _("There is nothing here. Check the address, or go to the start page.")
 _UNAVAILABLE = _("This does not work right now. Try again in a moment.")
-_STALE_FORM = _("This form is not valid any more. Open the page again and send it from there.")
+_STALE_FORM = _("This form is not valid any more. Go back, reload the page, and send it again.")
 _BAD_REQUEST = _("The browser sent something that cannot be read. Go back and try again.")
 _BROKEN = _("Something went wrong on our side. It has been noted; try again in a moment.")
 
