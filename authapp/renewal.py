@@ -200,11 +200,13 @@ class Renewal:
         def say() -> None:
             self._rotation.failed(session, "the backend's answer is late", 3 * _TELL_AGAIN)
 
-        def listen() -> None:
+        def tell() -> None:
+            while not late.done():
+                say()
+                wait_for([late], _TELL_AGAIN)
+
+        def take(late: "Future[TokenPair]") -> None:
             with suppress(BackendDown), under_way:
-                while not late.done():
-                    say()
-                    wait_for([late], _TELL_AGAIN)
                 if isinstance(late.exception(), BackendRejected | None):
                     self._backend.health.back()
                 outcome = self._spend(session, lease, lambda tokens: late.result(), late=True)
@@ -212,10 +214,9 @@ class Renewal:
                 log.warning("RenewalLate: session %s: the answer is: %s", session.digest, said)
 
         say()
-        try:
-            threading.Thread(target=listen, daemon=True).start()
-        except RuntimeError:  # there can be no more of them
-            under_way.close()
+        with suppress(RuntimeError):  # there can be no more threads: others find the lease taken
+            threading.Thread(target=tell, daemon=True).start()
+        late.add_done_callback(take)
 
     def _watch(self, session: Session) -> None:
         """Wait until another process knows what comes of a renewal, or its lease has ended.

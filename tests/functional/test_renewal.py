@@ -416,13 +416,13 @@ def test_a_rejection_that_comes_too_late_is_one(backend: Served) -> None:
         assert COOKIE not in site.cookies
 
 
-def test_without_a_thread_to_listen_it_is_tried_again(
+def test_without_a_thread_to_tell_others_the_late_answer_is_taken_all_the_same(
     backend: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = threading.Thread.start
 
     def refuse(thread: threading.Thread) -> None:
-        if "(listen)" in thread.name:
+        if "(tell)" in thread.name:
             raise RuntimeError("can't start new thread")
         start(thread)
 
@@ -430,12 +430,14 @@ def test_without_a_thread_to_listen_it_is_tried_again(
     monkeypatch.setattr(renewal, "_TELL_AGAIN", 0.02)
     site = Site(backend.url, backend__timeout="0.3")
     site.sign_in()
-    _, go = blocked(backend, Answer(status=500))
+    _, go = blocked(backend)
     with later(EXPIRED):
         page(site, status=503)
+        time.sleep(0.1)  # nobody says any more that it is late
+        page(site, status=503)
         go.set()
-        backend.instead.clear()
         eventually(lambda: page(site, status="*").status_int == 200)
+    assert backend.calls[REFRESH] == 1
 
 
 def test_while_one_answer_is_late_others_are_answered_and_its_token_is_not_sent_again(
