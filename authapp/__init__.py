@@ -9,6 +9,7 @@ from authapp.backend import Backend
 from authapp.csrf import SessionCSRF
 from authapp.ini import SettingsError
 from authapp.parts import IBackend, IParts, assemble
+from authapp.routes import ROUTES, STATIC
 from authapp.settings import BACKEND_URL_MISSING, EMBEDDED, Settings
 
 __all__ = ["includeme", "main"]
@@ -37,7 +38,7 @@ def includeme(config: Configurator) -> None:
 
         issuer = make_issuer({}, **config.registry.settings)
     prefix = f"/{config.route_prefix}" if config.route_prefix else ""
-    own_paths = (f"{prefix}/authapp-static", f"{prefix}/health")
+    own_paths = (f"{prefix}/{STATIC}", prefix + ROUTES["health"])
 
     def register_parts() -> None:
         registry = config.registry
@@ -52,8 +53,8 @@ def includeme(config: Configurator) -> None:
     config.add_directive("set_auth_backend", _set_auth_backend)
     config.set_csrf_storage_policy(SessionCSRF(settings.secrets, secure=settings.cookie.secure))
     config.set_default_csrf_options(require_csrf=True, check_origin=False)  # see authapp.csrf
-    config.add_static_view("authapp-static", "authapp:static", cache_max_age=3600)
     config.include("pyramid_jinja2")
+    config.include("authapp.routes")
     config.include("authapp.attributes")
     config.include("authapp.security")
     config.include("authapp.tween")

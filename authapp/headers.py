@@ -15,6 +15,7 @@ from pyramid.tweens import INGRESS
 
 from authapp.parts import IParts
 from authapp.responses import OwnResponse
+from authapp.routes import ROUTES
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -35,8 +36,6 @@ HEADERS = {
     "X-Frame-Options": "DENY",
 }
 STRICT_TRANSPORT_SECURITY = "max-age=31536000"
-
-_OWN_ROUTES = frozenset({"login", "logout", "session", "account", "health"})
 
 
 def headers_tween_factory(
@@ -59,7 +58,7 @@ def headers_tween_factory(
 
 def _is_own(request: Request) -> bool:
     route = getattr(request, "matched_route", None)
-    return route is not None and route.name in _OWN_ROUTES
+    return route is not None and route.name in ROUTES
 
 
 def includeme(config: Configurator) -> None:

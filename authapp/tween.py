@@ -5,7 +5,7 @@ the renewed session too.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pyramid.config import Configurator
@@ -18,6 +18,7 @@ from authapp.errors import TOO_LARGE_SENTENCE
 from authapp.events import SessionEnded
 from authapp.parts import IParts, Parts
 from authapp.responses import failure, sign_in_required
+from authapp.routes import ROUTES
 from authapp.session import Phase
 from authapp.state import State, renew_session
 
@@ -30,8 +31,6 @@ Handler = Callable[[Request], Response]
 
 _ANSWERS_ITSELF = ("login", "logout", "session")
 """Routes that show an ended session in their own words, and never redirect."""
-
-_OWN_PAGES = (*_ANSWERS_ITSELF, "account")
 
 
 def session_tween_factory(handler: Handler, registry: Registry) -> Handler:
@@ -79,14 +78,14 @@ def _has_body(environ: dict[str, Any]) -> bool:
 def _is_too_large(request: Request) -> bool:
     """Whether it goes to one of our own pages, and is larger than any form, or nobody says."""
     length = request.content_length
-    return (length is None or length > MAX_FORM) and _is_at(request, _OWN_PAGES)
+    return (length is None or length > MAX_FORM) and _is_at(request, ROUTES)
 
 
 def _signs_out(request: Request) -> bool:
     return request.method == "POST" and _is_at(request, ("logout",))
 
 
-def _is_at(request: Request, names: tuple[str, ...] = _ANSWERS_ITSELF) -> bool:
+def _is_at(request: Request, names: Iterable[str] = _ANSWERS_ITSELF) -> bool:
     """Whether the request goes to one of our own routes, wherever it was put."""
     return request.path in [request.route_path(name) for name in names]
 

@@ -6,12 +6,7 @@ from authapp.views.errors import Readable
 
 
 def includeme(config: Configurator) -> None:
-    """Routes and views that every application gets; ``pages`` are those of the site."""
-    config.add_route("login", "/login")
-    config.add_route("logout", "/logout")
-    config.add_route("session", "/session")
-    config.add_route("account", "/account")
-    config.add_route("health", "/health")
+    """Views that every application gets; ``pages`` are those of the site."""
     config.add_view_predicate("readable", Readable)
     for module in ("account", "errors", "health", "login", "logout", "session"):
         config.scan(f"authapp.views.{module}")
