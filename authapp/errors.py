@@ -10,6 +10,9 @@ from pyramid.i18n import TranslationString, TranslationStringFactory
 
 _ = TranslationStringFactory("authapp")
 
+RETRY_AFTER = 1.0
+"""Seconds after which to try again, where nobody names any."""
+
 
 class ErrorCode(str, Enum):
     """Why somebody is not signed in, or not any more."""

@@ -24,16 +24,13 @@ from authapp.backend import (
 )
 from authapp.backend.claims import TokenReader
 from authapp.backend.health import GuardedBackend
-from authapp.errors import ErrorCode
+from authapp.errors import RETRY_AFTER, ErrorCode
 from authapp.revocation import Revocation
 from authapp.rotation import Outcome, Rejected, Remembered, Renewed, Rotation, Unavailable
 from authapp.session import Phase, Session, TokenPair
 from authapp.shared import Lease
 
 log = logging.getLogger(__name__)
-
-RETRY_AFTER = 1.0
-"""Seconds that somebody is told to wait who waited for a renewal in vain."""
 
 _TELL_AGAIN = 1.0
 """Seconds between two times that others are told of an answer that is late."""

@@ -14,7 +14,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from authapp.cookies import SessionTooLarge
-from authapp.errors import ErrorCode
+from authapp.errors import RETRY_AFTER, ErrorCode
 from authapp.events import RenewalFailed, SessionEnded, SessionRenewed
 from authapp.parts import Parts, parts_of
 from authapp.responses import vary_by
@@ -44,7 +44,7 @@ class State:
     phase: Phase | None = None
     remembered: Remembered | None = None
     error: ErrorCode | None = None
-    retry_after = 1.0
+    retry_after = RETRY_AFTER
     writes = False
     replaces = False
 

@@ -69,6 +69,9 @@ class Backend(Protocol):
 
     Each raises :class:`BackendRejected`, :class:`BackendUnavailable` or, of the latter,
     :class:`BackendDown` where asking again, for anybody, would only hold another thread.
+
+    A backend may also have ``reach()``, which ``/health?deep=1`` calls, once a second at the
+    most: it returns if the backend lives, and raises :class:`BackendUnavailable` if not.
     """
 
     def login(self, credentials: Credentials) -> TokenPair:

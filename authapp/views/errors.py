@@ -10,7 +10,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.view import exception_view_config, forbidden_view_config, notfound_view_config
 
-from authapp.errors import ErrorCode
+from authapp.errors import RETRY_AFTER, ErrorCode
 from authapp.responses import failure, sign_in_required
 
 log = logging.getLogger(__name__)
@@ -67,8 +67,8 @@ def unavailable(error: Response, request: Request) -> Response:
     """A view says that it cannot answer now."""
     if _is_complete(error):
         return error
-    wait = error.headers.get("Retry-After", "1")
-    seconds = float(wait) if wait.isdecimal() else 1.0
+    wait = error.headers.get("Retry-After", "")
+    seconds = float(wait) if wait.isdecimal() else RETRY_AFTER
     return failure(request, 503, "Unavailable", _UNAVAILABLE, seconds)
 
 

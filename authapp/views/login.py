@@ -12,7 +12,7 @@ from pyramid.view import view_config
 from authapp.backend import BackendRejected, BackendUnavailable, Credentials
 from authapp.cookies import SessionTooLarge
 from authapp.csrf import check_csrf
-from authapp.errors import ErrorCode, reason_sentence
+from authapp.errors import RETRY_AFTER, ErrorCode, reason_sentence
 from authapp.events import SignedIn, SignInFailed
 from authapp.parts import parts_of
 from authapp.redirects import safe_next
@@ -106,10 +106,11 @@ def _sign_in(request: Request, credentials: Credentials) -> Session:
         raise SignInRefused(ErrorCode.INVALID_CREDENTIALS) from None
     except BackendUnavailable as error:
         log.warning("BackendUnavailable: sign-in: %s", error.reason)
-        raise SignInRefused(ErrorCode.BACKEND_UNAVAILABLE, error.retry_after or 1) from None
+        seconds = error.retry_after or RETRY_AFTER
+        raise SignInRefused(ErrorCode.BACKEND_UNAVAILABLE, seconds) from None
     except SessionTooLarge as error:
         log.error("SessionTooLarge: sign-in: %s", error)
-        raise SignInRefused(ErrorCode.BACKEND_UNAVAILABLE, 1) from None
+        raise SignInRefused(ErrorCode.BACKEND_UNAVAILABLE, RETRY_AFTER) from None
     return session
 
 
