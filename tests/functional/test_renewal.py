@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -476,6 +476,32 @@ def test_an_answer_that_never_comes_is_not_waited_for_for_ever(
         eventually(lambda: page(site, status="*").status_int == 200)
     assert backend.calls[REFRESH] == 2
     go.set()
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_an_answer_that_has_begun_is_not_late_but_slow_or_broken(
+    backend: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, ends: bool
+) -> None:
+    monkeypatch.setattr(http, "_REST", 5 if ends else 0.1)
+    site = Site(backend.url, backend__timeout="0.3")
+    site.sign_in()
+    go = threading.Event()
+
+    def slow(request: Any) -> Answer:
+        answer = request.get_response(backend.application)
+
+        def body() -> Iterator[bytes]:
+            yield answer.body[:1]
+            go.wait(0.5 if ends else 10)
+            yield answer.body[1:]
+
+        return Answer(app_iter=body(), content_length=len(answer.body), headers=answer.headers)
+
+    backend.instead[REFRESH] = slow
+    with later(EXPIRED):
+        page(site, status=200 if ends else 503)
+    go.set()
+    assert ("an answer without an end at" in caplog.text) is not ends
 
 
 def test_the_log_says_when_the_backend_goes_and_comes(
