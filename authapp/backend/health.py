@@ -31,6 +31,9 @@ FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 1.2
 """Seconds before a backend that is down is tried again, at first and in the end."""
 
+LONG_AGO = 60.0
+"""Seconds after which nobody knows any more what a log line said of it."""
+
 REACH_EVERY = 1.0
 """Seconds for which the answer to a health check is good."""
 
@@ -145,7 +148,7 @@ class Health:
     def _pause_for(self, retry_after: float | None, why: str) -> float:
         """Ask nobody for a while, and return for how many seconds."""
         with self._lock:
-            if self.up:
+            if self.up or self._clock() - self._retry_at > LONG_AGO:
                 log.error("BackendAway: %s; one request at a time goes on trying it", why)
             self._pause = min(max(2 * self._pause, FIRST_PAUSE), LONGEST_PAUSE)
             jittered = self._pause * random.uniform(0.75, 1.25)  # noqa: S311 - not a secret

@@ -139,3 +139,17 @@ def test_what_one_process_finds_out_the_others_need_not(clock: Clock) -> None:
     assert attempt(one) == "ok"
     assert attempt(two) == "ok"
     assert attempt(one) == "ok", "and that it is back is known too"
+
+
+def test_the_log_says_again_that_it_is_away_when_that_was_long_ago(
+    health: Health, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A process that nobody has asked for anything since does not know that it was back."""
+    for seconds in (0, 2, 59, 70):
+        clock.now += seconds
+        attempt(health, BackendDown(f"dead after {seconds}"))
+    said = [record.getMessage() for record in caplog.records]
+    assert [line.partition(";")[0] for line in said] == [
+        "BackendAway: dead after 0",
+        "BackendAway: dead after 70",
+    ]
