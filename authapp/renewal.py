@@ -32,7 +32,7 @@ from authapp.shared import Lease
 
 log = logging.getLogger(__name__)
 
-_TELL_AGAIN = 1.0
+_TELL_AGAIN = 0.5
 """Seconds between two times that others are told of an answer that is late."""
 
 _LOOK_AGAIN = 0.01

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -23,16 +22,13 @@ from authapp.backend import (
     BackendUnavailable,
     Credentials,
 )
-from authapp.backend.transport import Session
+from authapp.backend.transport import Session, hurry
 from authapp.backend.wire import Wire
 from authapp.session import MAX_LIFETIME, TokenPair
 
 MAX_ANSWER = 256 * 1024
 MAX_TOKEN = 8 * 1024
 MAX_RETRY_AFTER = 300
-
-_REST = 1.0
-"""Seconds for the rest of an answer that has begun when its time is over."""
 
 _TOKEN = re.compile(rf"\A[!-~]{{1,{MAX_TOKEN}}}\Z")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
@@ -70,38 +66,29 @@ class HTTPBackend:
         """See :class:`authapp.backend.Backend`.
 
         A backend that hangs may spend the token in the end: hanging up would lose what it
-        gives for it. So a thread of its own goes on to listen for :data:`LATE` seconds. Not to
-        an answer that has begun, and does not come to an end: that is no hang, but broken.
+        gives for it. So a thread of its own goes on to listen for :data:`LATE` seconds.
         """
         answer: Future[TokenPair] = Future()
-        begun = threading.Event()
 
         def ask() -> None:
             try:
-                answer.set_result(self._refresh(tokens, begun))
+                answer.set_result(self._refresh(tokens))
             except Exception as error:
                 answer.set_exception(error)
 
         threading.Thread(target=ask, daemon=True).start()
-        with suppress(FutureTimeout):
-            return answer.result(self._session.timeout)
-        where = _address(self._url + self._wire.refresh_path)
-        if not begun.is_set():
-            raise BackendDown(f"ReadTimeout at {where}", late=answer)
         try:
-            return answer.result(_REST)
+            return answer.result(self._session.timeout)
         except FutureTimeout:
-            raise BackendDown(f"an answer without an end at {where}") from None
+            where = _address(self._url + self._wire.refresh_path)
+            raise BackendDown(f"ReadTimeout at {where}", late=answer) from None
 
-    def _refresh(self, tokens: TokenPair, begun: threading.Event) -> TokenPair:
-        wire = self._wire
+    def _refresh(self, tokens: TokenPair) -> TokenPair:
+        wire, timeout = self._wire, self._session.timeout
         fields = {wire.refresh_request_field: tokens.refresh, **wire.refresh_extra}
-        answer = self._ask(
-            wire.refresh_path,
-            fields,
-            timeout=(self._session.timeout, LATE),
-            hooks={"response": lambda response, **options: begun.set()},  # its headers are there
-        )
+        # What has begun and does not come to an end is no hang, but broken.
+        hooks = {"response": lambda response, **options: hurry(response, timeout)}
+        answer = self._ask(wire.refresh_path, fields, timeout=(timeout, LATE), hooks=hooks)
         # A backend that does not rotate need not send the refresh token again.
         kept = answer.get(wire.refresh_field) is None
         return self._tokens(
