@@ -194,8 +194,8 @@ class Renewal:
         The lease lasts as long, whoever else is answered meanwhile: this may spend the token.
         """
 
-        def say() -> None:
-            self._rotation.failed(session, "the backend's answer is late", 3 * _TELL_AGAIN)
+        def say(seconds: float = 3 * _TELL_AGAIN) -> None:
+            self._rotation.failed(session, "the backend's answer is late", seconds)
 
         def tell() -> None:
             while not late.done():
@@ -204,6 +204,7 @@ class Renewal:
 
         def take(late: "Future[TokenPair]") -> None:
             with suppress(BackendDown), under_way:
+                say(0)
                 if isinstance(late.exception(), BackendRejected | None):
                     self._backend.health.back()
                 outcome = self._spend(session, lease, lambda tokens: late.result(), late=True)

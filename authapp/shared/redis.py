@@ -247,6 +247,8 @@ class RedisShared:
         self._rings = [_Ring(secret) for secret in secrets]
         self._own = MemoryShared()
         self._untold: set[Key] = set()
+        self._lock = threading.Lock()
+        self._telling = False
         self._mark: object = None
         server.on_return = self._tell
 
@@ -272,8 +274,7 @@ class RedisShared:
                     self._tell()
         except Away:
             self._untold.add(key)
-            if len(self._untold) > len(self._own):  # some of them have ended
-                self._untold &= {key for key, *_ in self._own.living()}
+            self._go_on_telling()
 
     @contextmanager
     def lease(self, key: Key) -> Iterator[Lease]:
@@ -384,6 +385,29 @@ class RedisShared:
                     return  # somebody was faster; theirs is met next time
             self._tell()
             self._mark = mark
+
+    def _go_on_telling(self) -> None:
+        """Tell what could not be told, even if no request comes that would: a sign-out, say."""
+        with self._lock:
+            if self._telling:
+                return
+            self._telling = True
+        try:
+            threading.Thread(target=self._tell_in_the_end, daemon=True).start()
+        except RuntimeError:  # there can be no more of them: whatever is put next tries again
+            self._telling = False
+
+    def _tell_in_the_end(self) -> None:
+        while self._telling:
+            time.sleep(PAUSE)
+            self.get()  # whether it is back: one that is full can be asked, if not told
+            if self._untold:
+                with suppress(Away), self._server.asking():
+                    self._tell()
+            with self._lock:
+                untold = set(self._untold)
+                self._untold -= untold - {key for key, *_ in self._own.living()}  # have ended
+                self._telling = bool(self._untold)
 
     def _tell(self) -> None:
         """Tell Redis what this process knows: it may be empty, or know less."""
