@@ -465,6 +465,7 @@ def test_l3_each_failure_has_a_line_with_its_code(
     site.get("/view", status=500)
     site.get("/private", status=403)
     site.post("/view", status=403)
+    site.post("/view", {"csrf_token": ""}, status=403)
     site.post("/view", {"csrf_token": "wrong"}, status=403)
     site.post(
         "/view", "", {"X-CSRF-Token": "wrong", "Content-Type": "multipart/form-data"}, status=403
@@ -485,6 +486,7 @@ def test_l3_each_failure_has_a_line_with_its_code(
         "SessionInvalid: a session's cookie that no secret of ours opens",
     ):
         assert line in lines
+    assert lines.count("BadCSRFToken: POST /view: none came") == 2
 
 
 def test_under_a_route_prefix(backend: Served) -> None:
