@@ -149,7 +149,7 @@ class Server:
                 with suppress(ResponseError):
                     self.on_return()
                 self._away = False
-                log.warning("SharedMemoryBack: Redis answers again")
+                log.warning("SharedMemoryBack: Redis answers again at %s", self.address)
         # Full, read-only, not permitted, a counter that is no number: it can still be read.
         except (ResponseError, ValueError) as error:
             self.complain(error)
@@ -398,16 +398,18 @@ class RedisShared:
             self._telling = False
 
     def _tell_in_the_end(self) -> None:
-        while self._telling:
+        while True:
             time.sleep(PAUSE)
-            self.get()  # whether it is back: one that is full can be asked, if not told
-            if self._untold:
-                with suppress(Away), self._server.asking():
-                    self._tell()
             with self._lock:
                 untold = set(self._untold)
                 self._untold -= untold - {key for key, *_ in self._own.living()}  # have ended
                 self._telling = bool(self._untold)
+                if not self._telling:
+                    return
+            self.get()  # whether it is back: one that is full can be asked, if not told
+            if self._untold:
+                with suppress(Away), self._server.asking():
+                    self._tell()
 
     def _tell(self) -> None:
         """Tell Redis what this process knows: it may be empty, or know less."""

@@ -49,8 +49,8 @@ def _is_complete(error: Response) -> bool:
 @exception_view_config(BadCSRFOrigin)
 def stale_form(request: Request) -> Response:
     """A form from another session, or from another site."""
-    came = request.headers.get("X-CSRF-Token")
-    came = came or (_is_readable(request) and request.POST.get("csrf_token"))
+    came = request.headers.get("X-CSRF-Token", "") != ""
+    came = came or (_is_readable(request) and request.POST.get("csrf_token", "") != "")
     why = "it is another session's, or from another site" if came else "none came"
     log.warning("BadCSRFToken: %s %s: %s", request.method, request.path[:256], why)
     return failure(request, 403, "BadCSRFToken", _STALE_FORM)

@@ -24,7 +24,8 @@ class RedisServer:
         self._folder = folder
         with socket.create_server(("127.0.0.1", 0)) as free:
             self._port = free.getsockname()[1]
-        self.url = f"redis://127.0.0.1:{self._port}/0"
+        self.address = f"127.0.0.1:{self._port}"
+        self.url = f"redis://{self.address}/0"
         self.client = redis.Redis.from_url(self.url)
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
