@@ -61,8 +61,8 @@ class _DeadlineResponse(HTTPResponse):
 
 def hurry(response: requests.Response, seconds: float) -> None:
     """Give the body of an answer so many seconds from now on, if it has more."""
-    original = getattr(response.raw, "_original_response", None)  # as requests takes it
-    if isinstance(original, _DeadlineResponse):
+    original = response.raw._original_response  # as requests takes it, for its cookies
+    if isinstance(original, _DeadlineResponse):  # not the embedded issuer's
         original.reader.deadline = min(original.reader.deadline, time.monotonic() + seconds)
 
 

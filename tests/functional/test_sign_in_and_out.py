@@ -71,6 +71,14 @@ def test_wrong_password(site: Site, backend: Served) -> None:
     assert backend.calls[LOGIN] == 1
 
 
+def test_the_embedded_issuer_renews_too() -> None:
+    site = Site(wsgi=authapp.main({}, **settings("embedded:"), **ISSUER_SETTINGS))
+    site.sign_in()
+    before = site.opened()
+    site.post("/session", headers={"X-CSRF-Token": site.csrf()}, status=200)
+    assert site.opened().tokens.refresh != before.tokens.refresh
+
+
 def test_s5_a_name_that_nobody_has_is_refused_like_a_wrong_password() -> None:
     """S5. The same answer, after the very same calls: here and in the embedded issuer."""
     site = Site(wsgi=authapp.main({}, **settings("embedded:"), **ISSUER_SETTINGS))

@@ -325,13 +325,12 @@ def test_r11_what_could_not_be_told_is_told_even_if_nobody_comes(
 ) -> None:
     """By a thread that ends when it has; without one it is told with what is put next."""
     one, two = process(), process()
-    before = threading.active_count()
     redis_server.stop()
     one.put(A, "text", 60)
     one.put(B, "another", 60)
     redis_server.start()
     eventually(lambda: two.get(A, B) == ["text", "another"])
-    eventually(lambda: threading.active_count() <= before)
+    eventually(lambda: not one._telling)
 
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
