@@ -6,6 +6,11 @@ request the rest is the session, found by its header, asked whether it was ended
 it is in, ACLs, three template variables, and two response headers. A cold one opens the token
 too; AES-GCM, base64 and JSON alone ("Open and seal") are most of what its limit leaves.
 
+Taken away one at a time, in a run of its own: the response callback is worth 2 µs, the question
+whether the session was ended 2, template variables 2, the tween 1.5, its phase 1, the header 0.6.
+Parts found without a look-up, one pass over the response's headers and tweens without functions
+of their own gave 1.5 µs together, within the noise, and were not kept.
+
 A ratio says as much of the page as of authapp: pyramid_jinja2 spends some 30 µs of the first
 page on a vain look for its template, which a page whose renderer is named by its asset
 specification does not. What is added is the same; the ratio is another.
