@@ -73,9 +73,9 @@ form.addEventListener("submit", async (event) => {
 	event.preventDefault();
 	const said = form.querySelector("output");
 	said.value = "";
-	const before = issued;
+	const before = session.session;
 	await session.renew();
-	if (issued !== before) said.value = said.dataset.text;
+	if (session.session !== before) said.value = said.dataset.text;
 });
 setInterval(draw, 1000);
 draw();
