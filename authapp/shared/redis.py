@@ -296,9 +296,8 @@ class RedisShared:
         locks = self._locks(Key("health check", uuid.uuid4().hex))
         sure = self._take(locks) is not Lease.UNSURE
         self._give_back(locks)
-        if sure and self._untold:
-            with suppress(Away), self._server.asking():
-                self._tell()
+        if sure:
+            self._try_to_tell()
         self.get()
         return sure and not self._untold
 
@@ -407,9 +406,12 @@ class RedisShared:
                 if not self._telling:
                     return
             self.get()  # whether it is back: one that is full can be asked, if not told
-            if self._untold:
-                with suppress(Away), self._server.asking():
-                    self._tell()
+            self._try_to_tell()
+
+    def _try_to_tell(self) -> None:
+        if self._untold:
+            with suppress(Away), self._server.asking():
+                self._tell()
 
     def _tell(self) -> None:
         """Tell Redis what this process knows: it may be empty, or know less."""
