@@ -358,6 +358,15 @@ def test_while_it_is_due_nobody_waits_but_who_renews(site: Site, backend: Served
     assert backend.calls[REFRESH] == 1
 
 
+@pytest.fixture
+def hasty(backend: Served, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """Somebody at a site that does not wait for long, and says often that an answer is late."""
+    monkeypatch.setattr(renewal, "_TELL_AGAIN", 0.02)
+    site = Site(backend.url, backend__timeout="0.3")
+    site.sign_in()
+    return site
+
+
 def test_what_the_backend_says_too_late_is_remembered(
     backend: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -417,7 +426,7 @@ def test_a_rejection_that_comes_too_late_is_one(backend: Served) -> None:
 
 
 def test_without_a_thread_to_tell_others_the_late_answer_is_taken_all_the_same(
-    backend: Served, monkeypatch: pytest.MonkeyPatch
+    hasty: Site, backend: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = threading.Thread.start
 
@@ -427,66 +436,54 @@ def test_without_a_thread_to_tell_others_the_late_answer_is_taken_all_the_same(
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    monkeypatch.setattr(renewal, "_TELL_AGAIN", 0.02)
-    site = Site(backend.url, backend__timeout="0.3")
-    site.sign_in()
     _, go = blocked(backend)
     with later(EXPIRED):
-        page(site, status=503)
+        page(hasty, status=503)
         time.sleep(0.1)  # nobody says any more that it is late
-        page(site, status=503)
+        page(hasty, status=503)
         go.set()
-        eventually(lambda: page(site, status="*").status_int == 200)
+        eventually(lambda: page(hasty, status="*").status_int == 200)
     assert backend.calls[REFRESH] == 1
 
 
 def test_while_one_answer_is_late_others_are_answered_and_its_token_is_not_sent_again(
-    backend: Served, monkeypatch: pytest.MonkeyPatch
+    hasty: Site, backend: Served
 ) -> None:
-    monkeypatch.setattr(renewal, "_TELL_AGAIN", 0.02)
-    site = Site(backend.url, backend__timeout="0.3")
-    bob = Site(wsgi=site.app)
-    site.sign_in("alice")
+    bob = Site(wsgi=hasty.app)
     bob.sign_in("bob")
     _, go = blocked(backend)
     with later(EXPIRED):
-        page(site, status=503)
+        page(hasty, status=503)
         backend.instead.clear()
         eventually(lambda: page(bob, status="*").status_int == 200)
         assert backend.calls[REFRESH] == 2
         for _ in range(10):
-            page(site, status=503)
+            page(hasty, status=503)
             time.sleep(0.02)  # others are told again and again
         go.set()
-        eventually(lambda: page(site, status="*").status_int == 200)
+        eventually(lambda: page(hasty, status="*").status_int == 200)
     assert backend.calls[REFRESH] == 2
 
 
 def test_an_answer_that_never_comes_is_not_waited_for_for_ever(
-    backend: Served, monkeypatch: pytest.MonkeyPatch
+    hasty: Site, backend: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(renewal, "_TELL_AGAIN", 0.02)
     monkeypatch.setattr(http, "LATE", 0.6)
-    site = Site(backend.url, backend__timeout="0.3")
-    site.sign_in()
     _, go = blocked(backend, Answer(status=500))
     with later(EXPIRED):
-        page(site, status=503)
+        page(hasty, status=503)
         backend.instead.clear()
-        eventually(lambda: page(site, status="*").status_int == 200)
+        eventually(lambda: page(hasty, status="*").status_int == 200)
     assert backend.calls[REFRESH] == 2
     go.set()
 
 
 @pytest.mark.parametrize("ends", [True, False])
 def test_an_answer_that_has_begun_is_late_but_not_for_long(
-    backend: Served, monkeypatch: pytest.MonkeyPatch, ends: bool
+    hasty: Site, backend: Served, ends: bool
 ) -> None:
     """One that does not come to an end may have spent the token; to wait for it helps nobody."""
-    monkeypatch.setattr(renewal, "_TELL_AGAIN", 0.02)
-    site = Site(backend.url, backend__timeout="0.5")
-    site.sign_in()
-    go = threading.Event()
+    begin, go = threading.Event(), threading.Event()
 
     def slow(request: Any) -> Answer:
         answer = request.get_response(backend.application) if ends else Answer(b"{ }")
@@ -499,15 +496,14 @@ def test_an_answer_that_has_begun_is_late_but_not_for_long(
         begin.wait(10)
         return Answer(app_iter=body(), content_length=len(answer.body))
 
-    begin = threading.Event()
     backend.instead[REFRESH] = slow
     with later(EXPIRED):
-        page(site, status=503)
+        page(hasty, status=503)
         begin.set()
         if ends:
             go.set()
         backend.instead.clear()
-        eventually(lambda: page(site, status="*").status_int == 200)
+        eventually(lambda: page(hasty, status="*").status_int == 200)
     go.set()
     assert backend.calls[REFRESH] == (1 if ends else 2)
 
@@ -982,7 +978,7 @@ def test_an_access_token_that_cannot_be_read_loses_no_refresh_token(
         assert site.opened().tokens.refresh != before.tokens.refresh
         assert site.opened().tokens.access == before.tokens.access
         del backend.instead[REFRESH]
-        eventually(lambda: page(copy, status="*").status_int == 200)
+        eventually(lambda: page(copy, status="*").status_int == 200, 5)
         page(site, status=200)
 
 
