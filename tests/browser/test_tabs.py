@@ -102,7 +102,7 @@ def test_sign_out_takes_all_tabs_along_and_sign_in_brings_them_back(
     pages[3].goto(site.url + "/?of=tab3")
     sign_out(pages[0], how)
     for page in pages[1:]:
-        page.wait_for_url("**/login?next=*reason=SignedOut", timeout=5000)
+        page.wait_for_url("**/login?next=*reason=SignedOut", timeout=1000)
         assert "You are signed out." in page.locator("main").inner_text()
     sign_in(pages[0], site)
     for page in pages[1:]:
@@ -115,7 +115,7 @@ def test_another_user_is_announced_and_the_pages_are_loaded_anew(serve: Any, win
     window.clear_cookies()  # as if the session had ended
     sign_in(first, site, "bob")
     for page in (second, waits):
-        page.locator(".authapp-notice", has_text="Somebody else").wait_for(timeout=5000)
+        page.locator(".authapp-notice", has_text="Somebody else").wait_for(timeout=1000)
     for page in (second, waits):
         page.locator("#name", has_text="bob").wait_for()
 
@@ -329,7 +329,7 @@ def test_without_broadcast_and_locks_tabs_still_know(serve: Any, window: Any) ->
     renew(first)
     second.locator("#life .mark").wait_for(state="attached")
     sign_out(first)
-    second.wait_for_url("**/login?next=*reason=SignedOut", timeout=5000)
+    second.wait_for_url("**/login?next=*reason=SignedOut", timeout=1000)
     until(first, "localStorage.length === 0")  # one tab's storage is a moment behind another's
 
 

@@ -9,6 +9,7 @@ backend again; for that long the oracle allows both what a good backend and what
 import copy
 import time
 from dataclasses import dataclass
+from functools import partial
 from http.cookiejar import Cookie
 from typing import Any, NamedTuple
 
@@ -467,12 +468,14 @@ class Sessions(RuleBasedStateMachine):
         """When the backend is back, so is everybody whose session was not ended."""
         try:
             self.fault = None
+            left = 10.0
             for browser in self.browsers if self.patient else ():
                 life, held = self.life(browser), self.held(browser)
                 if life is None or held is None or life.signed_out or life.rejected:
                     continue
                 if held.refresh_until > self.now:
-                    eventually(lambda browser=browser: self.visit(browser, "/account") == SIGNED_IN)
+                    visit = partial(self.visit, browser, "/account")
+                    left -= eventually(lambda visit=visit: visit() == SIGNED_IN, left)
         finally:
             self.traveller.stop()
             self.backend.instead = {}

@@ -203,9 +203,10 @@ class Town:
             for site in self.apps:
                 assert site.get("/health?deep=1", status=503).json["shared"] == "down"
             return
+        left = 10.0
         for site in self.apps:
             ask = partial(site.get, "/health?deep=1", status="*")
-            eventually(lambda ask=ask: ask().json["shared"] == "ok")
+            left -= eventually(lambda ask=ask: ask().json["shared"] == "ok", left)
         if before == "stopped":
             for each in self.copies:
                 each.known_to_all = True  # each application has told what it knows

@@ -258,7 +258,7 @@ def test_invalid_client_ends_nobodys_session(site: Site, oauth2: OAuth2, challen
             assert answer.status_int in (200, 503)
             return answer.status_int == 200
 
-        eventually(is_renewed)
+        eventually(is_renewed, 5)
         assert site.token() != held
 
 

@@ -47,7 +47,7 @@ def wait_until_somebody_asks_again(redis_server: RedisServer) -> None:
         return int(redis_server.client.info("commandstats")["cmdstat_set"]["calls"])
 
     enough = asked() + 3
-    eventually(lambda: asked() >= enough)
+    eventually(lambda: asked() >= enough, 5)
 
 
 def blocked(backend: Served, path: str = REFRESH) -> tuple[Event, Event]:
@@ -214,7 +214,7 @@ def test_sign_out_is_known_to_the_other_after_redis_has_forgotten_it(
         redis_server.stop()
         redis_server.start()
     # Whoever has signed it out tells it again with the next request, whatever that is for.
-    eventually(lambda: sites[0].get("/health?deep=1", status="*").status_int == 200)
+    eventually(lambda: sites[0].get("/health?deep=1", status="*").status_int == 200, 5)
     answer = Site(wsgi=sites[1].app).get("/session", headers=held)
     assert answer.json["error"] == "SessionRevoked"
 
@@ -362,7 +362,7 @@ def test_r11_a_redis_that_was_away_may_have_lost_leases(
     site = Site(backend.url, shared=redis_server.url)
     site.sign_in()
     redis_server.start()
-    eventually(site.parts.shared.healthy)
+    eventually(site.parts.shared.healthy, 5)
     backend.instead[REFRESH] = Answer(status=401, json_body={})
     with later(EXPIRED):
         page(site, status=503)

@@ -156,7 +156,7 @@ def test_r4_a_lease_ends_after_its_holder_has_died(
 
     with one.lease(A):
         assert not free()
-        eventually(free)
+        eventually(free, 5)
 
 
 def test_a_lease_that_was_lost_is_no_failure(process: Any, redis_server: RedisServer) -> None:
@@ -183,12 +183,11 @@ def test_r11_redis_goes_and_comes_back(
         assert lease is Lease.UNSURE
     assert not one.healthy()
     assert time.monotonic() - began < 2, "a hanging Redis is asked only now and then"
-    away = "ConnectionError" if how == "stop" else "TimeoutError"
-    assert said(caplog, f"SharedMemoryAway: {away}", redis_server) == 1
+    assert caplog.text.count(f"{redis_server.address}; going on alone") == 1
 
     redis_server.start() if how == "stop" else redis_server.go_on()
-    eventually(one.healthy)
-    eventually(lambda: two.get(A, B) == ["changed", "meanwhile"])
+    eventually(one.healthy, 5)
+    eventually(lambda: two.get(A, B) == ["changed", "meanwhile"], 5)
     assert said(caplog, "SharedMemoryBack: Redis answers again", redis_server) == 1
 
 
@@ -199,7 +198,7 @@ def test_r11_an_empty_redis_is_told_what_was_known(process: Any, redis_server: R
     redis_server.stop()
     one.get(A)
     redis_server.start()
-    eventually(one.healthy)
+    eventually(one.healthy, 5)
     assert two.get(Key("many", "0"), Key("many", "1199")) == ["x", "x"]
 
 
@@ -217,7 +216,7 @@ def test_r11_a_redis_that_comes_back_empty_is_noticed(
         redis_server.stop()
         redis_server.start()
     assert two.get(A) == [None], "two has nothing to tell, and one was not asked yet"
-    eventually(lambda: one.get(A) == ["text"] and two.get(A) == ["text"])
+    eventually(lambda: one.get(A) == ["text"] and two.get(A) == ["text"], 5)
 
 
 def test_r11_a_mark_that_cannot_be_set_hides_nothing(
@@ -254,7 +253,7 @@ def test_r11_what_another_has_said_later_is_not_overwritten(
     redis_server.pause()
     assert one.get(A) == ["old"]
     redis_server.go_on()
-    eventually(one.healthy)
+    eventually(one.healthy, 5)
     assert one.get(A) == ["new"]
 
 
@@ -271,7 +270,7 @@ def test_r11_full(
             assert lease is Lease.UNSURE
         assert one.get(A, B) == ["text", "of another"]
     assert said(caplog, "SharedMemoryRefuses: OutOfMemoryError", redis_server) == 1
-    assert not one._server._away, "it can be asked"
+    assert f"{redis_server.address}; going on alone" not in caplog.text
     assert not one.healthy()
     redis_server.client.config_set("maxmemory", "0")
     assert one.healthy()
@@ -301,8 +300,8 @@ def test_r11_what_is_told_late_does_not_hide_what_others_know(
     one.put(A, "1", 60)
     redis_server.start()
     two.put(A, "2", 60)
-    eventually(two.healthy)
-    eventually(one.healthy)
+    eventually(two.healthy, 5)
+    eventually(one.healthy, 5)
     assert one.get(A) == two.get(A) == ["2"]
 
 
@@ -314,7 +313,7 @@ def test_r11_what_cannot_be_told_takes_no_room_when_it_has_ended(
     for number in range(100):
         one.put(Key("short", str(number)), "x", 0)
     one.put(A, "text", 60)
-    eventually(lambda: one._untold == {A})
+    eventually(lambda: one._untold == {A}, 5)
     redis_server.client.config_set("maxmemory", "0")
     assert one.healthy()
     assert process().get(A) == ["text"]
@@ -329,8 +328,8 @@ def test_r11_what_could_not_be_told_is_told_even_if_nobody_comes(
     one.put(A, "text", 60)
     one.put(B, "another", 60)
     redis_server.start()
-    eventually(lambda: two.get(A, B) == ["text", "another"])
-    eventually(lambda: not one._telling)
+    eventually(lambda: two.get(A, B) == ["text", "another"], 5)
+    eventually(lambda: not one._telling, 5)
 
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -359,9 +358,9 @@ def test_r11_a_lease_is_taken_as_soon_as_it_can_be(
     with one.lease(A) as lease:
         assert lease is Lease.UNSURE
         redis_server.client.config_set("maxmemory", "0")
-        eventually(is_theirs)
+        eventually(is_theirs, 5)
         redis_server.client.flushall()
-        eventually(is_theirs)
+        eventually(is_theirs, 5)
     assert not is_theirs()
 
 
@@ -408,11 +407,11 @@ def test_a_lease_that_was_never_held_is_not_given_back(
     one = process()
     redis_server.stop()
     one.get(A)
-    eventually(lambda: not one._server.stalls)
+    eventually(lambda: not one._server.stalls, 5)
     with one.lease(A) as lease:
         assert lease is Lease.UNSURE
         redis_server.start()
-        eventually(lambda: time.monotonic() >= one._server._ask_at)
+        eventually(lambda: time.monotonic() >= one._server._ask_at, 5)
     assert one.healthy()
 
 
@@ -461,7 +460,7 @@ def test_r11_away_and_then_full(process: Any, redis_server: RedisServer) -> None
     redis_server.go_on()
     redis_server.client.config_set("maxmemory", "1")
     two.get(A)
-    eventually(lambda: one.get(A) and not one._server._away)
+    eventually(lambda: one.get(A) and not one._server._away, 5)
     assert one.get(A, B) == ["before", "meanwhile"]
 
 

@@ -33,7 +33,7 @@ def hang(waiting: Waiting, pool: ThreadPoolExecutor, count: int) -> tuple[thread
             assert go.wait(10)
 
     calls = [pool.submit(call) for _ in range(count)]
-    eventually(lambda: waiting._present == count)
+    eventually(lambda: waiting._present == count, 5)
     return go, calls
 
 
@@ -57,7 +57,7 @@ def test_standing_one_begins_when_there_is_a_sign(pool: ThreadPoolExecutor) -> N
     waiting = Waiting(2)
     go, calls = hang(waiting, pool, 2)
     standing = pool.submit(call, waiting)
-    eventually(lambda: waiting._present == 3)
+    eventually(lambda: waiting._present == 3, 5)
     assert not standing.done()
     waiting.answered(0.01)
     assert standing.result(5) == "begun"
@@ -89,7 +89,7 @@ def test_a_backend_that_is_usually_slow_is_given_time(pool: ThreadPoolExecutor) 
     go, _ = hang(waiting, pool, 1)
     standing = pool.submit(call, waiting)
     over = time.monotonic() + 0.4
-    eventually(lambda: time.monotonic() > over)
+    eventually(lambda: time.monotonic() > over, 5)
     assert not standing.done()
     waiting.answered(1)
     assert standing.result(5) == "begun"
@@ -102,7 +102,7 @@ def test_the_result_of_anothers_call(pool: ThreadPoolExecutor, seats: int) -> No
     go, _ = hang(waiting, pool, 1)
     future: Future[str] = Future()
     result = pool.submit(waiting.result, future, 5)
-    eventually(lambda: waiting._present == 2)
+    eventually(lambda: waiting._present == 2, 5)
     future.set_result("done")
     assert result.result(5) == "done"
     go.set()
