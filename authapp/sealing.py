@@ -9,12 +9,10 @@ joserfc seals. Opening, which every session costs that is not in the cache, is t
 the cipher that a known header leaves to do.
 """
 
-import base64
 import hmac
 import json
 import re
-import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -30,17 +28,14 @@ from cryptography.hazmat.primitives.padding import PKCS7
 from joserfc import jwe, jwk
 from joserfc.jwk import OctKey
 
-from authapp.session import Session, base64url
+from authapp import base64url
+from authapp.session import Session
 
 CACHE_SIZE = 4096
 """How many opened tokens are remembered; each takes some 10 KB."""
 
 MAX_TOKEN_LENGTH = 16_384
 """Characters of the longest token worth opening: more than all chunks together hold."""
-
-_BASE64URL = (string.ascii_letters + string.digits + "-_").encode()
-_LAST = {0: {"", *_BASE64URL.decode()}, 2: set("AQgw"), 3: set("AEIMQUYcgkosw048")}
-"""Length of base64url text modulo 4 -> what it ends in when its spare bits are zero."""
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -49,15 +44,15 @@ class CannotOpen(ValueError):
     """A token that was not sealed with one of our keys, or does not hold a session."""
 
 
-Decrypt = Callable[[bytes, bytes, bytes, bytes], bytes]
-"""From encoded header, initialization vector, ciphertext and tag to the plaintext."""
+Decrypt = Callable[[bytes, bytes, bytes], bytes]
+"""From initialization vector, ciphertext and tag to the plaintext."""
 
 
-def _a256gcm(key: bytes) -> Decrypt:
-    """RFC 7518 section 5.3."""
+def _a256gcm(key: bytes, header: bytes) -> Decrypt:
+    """RFC 7518 section 5.3; the encoded header is authenticated too."""
     cipher = AESGCM(key)
 
-    def decrypt(header: bytes, iv: bytes, ciphertext: bytes, tag: bytes) -> bytes:
+    def decrypt(iv: bytes, ciphertext: bytes, tag: bytes) -> bytes:
         if len(iv) != 12 or len(tag) != 16:
             raise InvalidTag
         return cipher.decrypt(iv, ciphertext + tag, header)
@@ -65,12 +60,13 @@ def _a256gcm(key: bytes) -> Decrypt:
     return decrypt
 
 
-def _a256cbc_hs512(key: bytes) -> Decrypt:
+def _a256cbc_hs512(key: bytes, header: bytes) -> Decrypt:
     """RFC 7518 section 5.2.2.2."""
     mac_key, cipher = key[:32], AES(key[32:])
+    length = (8 * len(header)).to_bytes(8, "big")
 
-    def decrypt(header: bytes, iv: bytes, ciphertext: bytes, tag: bytes) -> bytes:
-        signed = header + iv + ciphertext + (8 * len(header)).to_bytes(8, "big")
+    def decrypt(iv: bytes, ciphertext: bytes, tag: bytes) -> bytes:
+        signed = header + iv + ciphertext + length
         # hmac.digest gives the interpreter's lock away for texts as long as these.
         if not hmac.compare_digest(hmac.new(mac_key, signed, "sha512").digest()[:32], tag):
             raise InvalidTag
@@ -87,7 +83,7 @@ class Format:
 
     name: str
     encryption: str
-    decrypt: Callable[[bytes], Decrypt]
+    decrypt: Callable[[bytes, bytes], Decrypt]
     key_length: int
     key_info: str
     salted: bool
@@ -103,6 +99,12 @@ class Format:
         """The protected header, in the order in which the peers write it."""
         header = {"alg": "dir", "enc": self.encryption}
         return {**header, "kid": _thumbprint(key)} if self.names_key else header
+
+    def opener(self, key: OctKey) -> tuple[str, Decrypt]:
+        """The encoded header of what a key has sealed, and what decrypts that."""
+        header = json.dumps(self.header(key), separators=(",", ":")).encode()
+        encoded = base64url.encode(header)
+        return encoded, self.decrypt(key.raw_value, encoded.encode())
 
 
 FORMATS = {
@@ -137,13 +139,8 @@ def derive(secret: bytes, info: str, length: int, salt: bytes = b"") -> bytes:
 
 def _thumbprint(key: OctKey) -> str:
     """RFC 7638 thumbprint of a symmetric key, with SHA-512."""
-    encoded = base64.urlsafe_b64encode(key.raw_value).rstrip(b"=").decode()
-    return jwk.thumbprint({"k": encoded, "kty": "oct"}, "sha512")
-
-
-def _encoded(header: Mapping[str, str]) -> bytes:
-    text = json.dumps(header, separators=(",", ":")).encode()
-    return base64.urlsafe_b64encode(text).rstrip(b"=")
+    value = {"k": base64url.encode(key.raw_value), "kty": "oct"}
+    return jwk.thumbprint(value, "sha512")
 
 
 class Sealer:
@@ -158,10 +155,7 @@ class Sealer:
         self._format = FORMATS[format_name]
         self._algorithms = ["dir", self._format.encryption]
         self._keys = [self._format.key(secret, cookie_name) for secret in secrets]
-        self._openers = [
-            (_encoded(self._format.header(key)), self._format.decrypt(key.raw_value))
-            for key in self._keys
-        ]
+        self._openers = [self._format.opener(key) for key in self._keys]
         #: A session is immutable, so what was opened once can be handed out again. The
         #: cache is bounded, and keeps nothing of tokens that do not open.
         self.open = lru_cache(maxsize=CACHE_SIZE)(self._open)
@@ -187,7 +181,7 @@ class Sealer:
             if header != expected:
                 continue
             try:
-                plaintext = decrypt(header, *segments)
+                plaintext = decrypt(*segments)
             except (InvalidTag, ValueError):  # ValueError: an odd length
                 continue
             return self._read(plaintext)
@@ -204,31 +198,20 @@ class Sealer:
             raise CannotOpen(type(error).__name__) from None
 
 
-def _segments(token: str) -> tuple[bytes, bytes, bytes, bytes]:
+def _segments(token: str) -> tuple[str, bytes, bytes, bytes]:
     """Encoded header, and decoded initialization vector, ciphertext and tag of a compact JWE.
 
-    :raises CannotOpen: for any other text, and for a second spelling of one.
+    :raises CannotOpen: for any other text, and for a second spelling of one: it would be a
+        second key in every cache and log.
     """
-    if len(token) > MAX_TOKEN_LENGTH or _without_base64url(token) != b"....":
-        raise CannotOpen("not a compact JWE")
-    header, key, *segments = token.split(".")
-    if key or not all(map(_canonical, segments)):
-        raise CannotOpen("an encrypted key, or a second spelling")
-    iv, ciphertext, tag = map(base64url, segments)
-    return header.encode(), iv, ciphertext, tag
-
-
-def _without_base64url(text: str) -> bytes:
-    return text.encode("ascii", "replace").translate(None, _BASE64URL)
-
-
-def _canonical(segment: str) -> bool:
-    """Whether base64url text is spelled the one way an encoder writes it (RFC 4648 3.5).
-
-    Decoders ignore the spare bits of the last character; a second spelling of a token
-    would be a second key in every cache and log.
-    """
-    return segment[-1:] in _LAST.get(len(segment) % 4, ())
+    parts = token.split(".") if len(token) <= MAX_TOKEN_LENGTH else []
+    if len(parts) != 5 or parts[1]:
+        raise CannotOpen("not a compact JWE with a direct key")
+    try:
+        iv, ciphertext, tag = map(base64url.decode, parts[2:])
+    except ValueError:
+        raise CannotOpen("not base64url") from None
+    return parts[0], iv, ciphertext, tag
 
 
 def _refuse_constant(name: str) -> Any:

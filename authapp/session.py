@@ -5,7 +5,6 @@ epoch; those that stand in the cookie are whole.
 """
 
 import base64
-import binascii
 import hashlib
 import json
 import secrets
@@ -14,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 from typing import Any
+
+from authapp import base64url
 
 MAX_LIFETIME = 315_360_000
 """Ten years in seconds: no token is believed to live longer."""
@@ -269,16 +270,7 @@ def _sid_for(refresh: str) -> str:
     a secret, which may be another in the next process while secrets change.
     """
     digest = hashlib.sha256(b"authapp session id\0" + refresh.encode(errors="replace")).digest()
-    return base64.urlsafe_b64encode(digest[:16]).rstrip(b"=").decode()
-
-
-def base64url(text: str) -> bytes:
-    """What base64url without padding stands for (RFC 7515 section 2).
-
-    :raises ValueError: for what it cannot be.
-    """
-    padded = text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4)
-    return binascii.a2b_base64(padded)
+    return base64url.encode(digest[:16])
 
 
 def jwt_claims(token: str) -> dict[str, Any]:
@@ -287,7 +279,7 @@ def jwt_claims(token: str) -> dict[str, Any]:
     :returns: the claims; empty when ``token`` is not a JWT (RFC 7519 section 3).
     """
     try:
-        claims = json.loads(base64url(token.split(".")[1]).decode())
+        claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "==").decode())
     except (IndexError, ValueError, RecursionError):
         return {}
     return claims if isinstance(claims, dict) else {}

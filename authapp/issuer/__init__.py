@@ -5,7 +5,6 @@ It runs inside the site (``authapp.backend.url = embedded:``) or as a process of
 from a secret, so tokens outlive a restart; which of them were spent does not.
 """
 
-import base64
 import json
 import logging
 import secrets
@@ -24,6 +23,7 @@ from pyramid.httpexceptions import HTTPBadRequest, HTTPException, HTTPUnauthoriz
 from pyramid.request import Request
 from pyramid.view import view_config
 
+from authapp import base64url
 from authapp.ini import Ini, literal, whole
 
 KEY_ID = "authapp-issuer"
@@ -78,8 +78,8 @@ class Issuer:
 
     def key_set(self) -> dict[str, Any]:
         """The public key, as a JWKS document (RFC 7517, RFC 8037)."""
-        public = base64.urlsafe_b64encode(self._key.public_key().public_bytes_raw())
-        key = {"kty": "OKP", "crv": "Ed25519", "x": public.rstrip(b"=").decode()}
+        public = base64url.encode(self._key.public_key().public_bytes_raw())
+        key = {"kty": "OKP", "crv": "Ed25519", "x": public}
         return {"keys": [{**key, "kid": KEY_ID, "alg": "EdDSA", "use": "sig"}]}
 
     def login(self, name: object, password: object) -> dict[str, str] | None:
