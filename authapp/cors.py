@@ -14,6 +14,7 @@ from pyramid.response import Response
 
 from authapp.parts import IParts, Parts
 from authapp.responses import vary_by
+from authapp.routes import is_at
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 REQUEST_HEADERS = "Accept, Content-Type, X-CSRF-Token, X-Requested-With"
@@ -53,8 +54,7 @@ def cors_tween_factory(
 
 
 def _is_shared(request: Request, parts: Parts) -> bool:
-    mount, path = request.environ.get("SCRIPT_NAME", ""), request.environ.get("PATH_INFO", "")
-    return parts.for_programs(path) or mount + path == request.route_path("session")
+    return parts.for_programs(request.environ.get("PATH_INFO", "")) or is_at(request, "session")
 
 
 def includeme(config: Configurator) -> None:

@@ -1,11 +1,14 @@
 """Where somebody may be sent: only to paths on this site."""
 
 import re
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from pyramid.request import Request
 
+from authapp.routes import is_of
+
 MAX_NEXT = 2048
+"""Characters of the longest address to come back to."""
 
 # One slash, and nothing a browser would drop, turn or resolve before it looks for a host:
 # no second slash, backslash, white space, control or non-ASCII character.
@@ -20,12 +23,10 @@ def safe_next(request: Request, target: str | None) -> str:
     home: str = request.script_name + "/"
     if not target or len(target) > MAX_NEXT or not _PATH.match(target):
         return home
-    path = urlsplit(target).path
-    if any(unquote(segment) in (".", "..") for segment in path.split("/")):
-        return home
-    if unquote(path).rstrip("/") in (request.route_path("login"), request.route_path("logout")):
-        return home
-    return target
+    path = unquote_to_bytes(urlsplit(target).path)
+    astray = not {b".", b".."}.isdisjoint(path.split(b"/"))
+    in_circles = is_of(request, path.rstrip(b"/"), ("login", "logout"))
+    return home if astray or in_circles else target
 
 
 def current_page(request: Request) -> str:

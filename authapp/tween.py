@@ -5,7 +5,7 @@ the renewed session too.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from pyramid.config import Configurator
@@ -18,7 +18,7 @@ from authapp.errors import TOO_LARGE_SENTENCE
 from authapp.events import SessionEnded
 from authapp.parts import IParts, Parts
 from authapp.responses import failure, sign_in_required
-from authapp.routes import ROUTES
+from authapp.routes import ROUTES, is_at
 from authapp.session import Phase
 from authapp.state import State, renew_session
 
@@ -29,7 +29,7 @@ MAX_FORM = 65_536
 
 Handler = Callable[[Request], Response]
 
-_ANSWERS_ITSELF = ("login", "logout", "session")
+_ANSWER_THEMSELVES = ("login", "logout", "session")
 """Routes that show an ended session in their own words, and never redirect."""
 
 
@@ -51,7 +51,8 @@ def session_tween_factory(handler: Handler, registry: Registry) -> Handler:
                 renew_session(request, state.session, state.remembered)
         elif state.opened is not None and state.error is not None:
             request.registry.notify(SessionEnded(request, state.opened, state.error))
-        if state.opened is not None and state.session is None and not _is_at(request):
+        over = state.opened is not None and state.session is None
+        if over and not is_at(request, *_ANSWER_THEMSELVES):
             return sign_in_required(request, state.error)
         return handler(request)
 
@@ -78,16 +79,11 @@ def _has_body(environ: dict[str, Any]) -> bool:
 def _is_too_large(request: Request) -> bool:
     """Whether it goes to one of our own pages, and is larger than any form, or nobody says."""
     length = request.content_length
-    return (length is None or length > MAX_FORM) and _is_at(request, ROUTES)
+    return (length is None or length > MAX_FORM) and is_at(request, *ROUTES)
 
 
 def _signs_out(request: Request) -> bool:
-    return request.method == "POST" and _is_at(request, ("logout",))
-
-
-def _is_at(request: Request, names: Iterable[str] = _ANSWERS_ITSELF) -> bool:
-    """Whether the request goes to one of our own routes, wherever it was put."""
-    return request.path in [request.route_path(name) for name in names]
+    return request.method == "POST" and is_at(request, "logout")
 
 
 def includeme(config: Configurator) -> None:

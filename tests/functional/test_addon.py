@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jwt
 import pytest
@@ -39,6 +40,7 @@ from authapp.session import TokenPair
 from authapp.shared import Key
 from backends import BLACKLIST, REFRESH, Served
 from site_under_test import COOKIE, SECRET, Site, add_view, application, settings
+from unit.test_session import make
 
 
 class Root:
@@ -517,6 +519,25 @@ def test_below_a_mount_point(backend: Served) -> None:
     assert answer.location.endswith("/app/login?next=%2Fapp%2Faccount")
     form = site.get("/app/login?next=/app/logout").form
     assert (form.action, form["next"].value) == ("/app/login?next=%2Fapp%2F", "/app/")
+
+
+@pytest.mark.parametrize(("mount", "prefix"), [("/my app", None), ("/a%b", "pré"), ("", "pré")])
+def test_our_own_addresses_are_known_however_they_are_spelled(
+    backend: Served, mount: str, prefix: str | None
+) -> None:
+    settings_ = settings(backend.url, cors__origins="https://other.example")
+    with Configurator(settings=settings_) as config:
+        config.include("authapp", route_prefix=prefix)
+        site = Site(wsgi=config.make_wsgi_app())
+    site.extra_environ["SCRIPT_NAME"] = mount
+    prefix = f"/{quote(prefix)}" if prefix else ""
+    login = quote(mount) + prefix + "/login"
+    assert site.get(f"{prefix}/login", {"next": login}).form["next"].value == f"{mount}/"
+    cookie = f"{COOKIE}={site.parts.sealer.seal(make(refresh_until=1))}"
+    headers = {"Origin": "https://other.example", "Cookie": cookie}
+    answer = site.get(f"{prefix}/session", headers=headers)
+    assert answer.json["error"] == "RefreshTokenExpired"
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://other.example"
 
 
 def test_the_layout_can_be_overridden(backend: Served, tmp_path: Path) -> None:
