@@ -1,7 +1,7 @@
 """The session as a value, and pure functions of (session, now).
 
 Nothing here knows of cookies, keys, the network or Pyramid. Times are seconds since the
-epoch; those that stand in the cookie are whole.
+epoch, and whole but for the moment of the sign-in.
 """
 
 import base64
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeGuard
 
 from authapp import base64url
 
@@ -105,7 +105,6 @@ class Session:
     sid: str = field(repr=False)
     issued_at: int
     authenticated_at: float
-    error: str | None = None
     claims: Claims = field(default_factory=dict, repr=False, hash=False)
 
     @property
@@ -148,7 +147,7 @@ class Session:
             tokens=tokens.alone(),
             validity=validity,
             issued_at=int(now),
-            error=None,
+            claims={name: value for name, value in self.claims.items() if name != "error"},
         )
 
     def phase(self, now: float, buffer: float) -> Phase:
@@ -170,30 +169,30 @@ class Session:
 
     def to_claims(self) -> dict[str, Any]:
         """The claims to seal, in the form of contract section 2, with a new ``jti``."""
-        who, before = self.identity, self.claims.get("data", {})
+        who, before = self.identity, _members(self.claims.get("data"))
         data = {
             **before,
             "tokens": {
-                **before.get("tokens", {}),
+                **_members(before.get("tokens")),
                 "access": self.tokens.access,
                 "refresh": self.tokens.refresh,
             },
             "user": {
-                **before.get("user", {}),
+                **_members(before.get("user")),
                 "id": who.id,
                 "email": who.email,
                 "roles": list(who.roles),
                 "scopes": list(who.scopes),
             },
             "validity": {
-                **before.get("validity", {}),
+                **_members(before.get("validity")),
                 "valid_until": self.validity.valid_until,
                 "refresh_until": self.validity.refresh_until,
             },
             "sid": self.sid,
             "auth_time": self.authenticated_at,
         }
-        claims = {
+        return {
             **self.claims,
             "sub": str(who.id),
             "name": who.name,
@@ -203,8 +202,6 @@ class Session:
             "exp": self.validity.refresh_until,
             "jti": secrets.token_urlsafe(12),
         }
-        claims.pop("error", None)
-        return claims if self.error is None else {**claims, "error": self.error}
 
     def largest_part(self) -> str:
         """Which part of this session takes most room, for the log: names and bytes only."""
@@ -215,36 +212,37 @@ class Session:
             "all else": len(json.dumps(self.to_claims())) - tokens,
         }
         name = max(parts, key=lambda part: parts[part])
-        text = f"{name} has {parts[name]} bytes"
+        said = f"{name} has {parts[name]} bytes"
         sizes = {claim: len(json.dumps(value)) for claim, value in self.identity.claims.items()}
         if name == "the access token" and sizes:
             largest = max(sizes, key=lambda claim: sizes[claim])
-            text += f", its claim {largest[:64]!r} {sizes[largest]}"
-        return text
+            said += f", its claim {largest[:64]!r} {sizes[largest]}"
+        return said
 
     @classmethod
     def from_claims(cls, claims: object) -> "Session":
         """The session that opened claims describe.
 
         :param claims: what was sealed: by us, or by a Next.js application that shares the
-            cookie and knows neither ``sid`` nor ``auth_time``.
-        :raises NotASession: when a member is missing or of another type.
+            cookie, knows neither ``sid`` nor ``auth_time``, and may have members of its own
+            under any name that a session can do without.
+        :raises NotASession: when a member that it needs is missing or of another type.
         """
-        top = _mapping(claims, "the claims")
-        data = _mapping(top.get("data"), "data")
-        tokens = _mapping(data.get("tokens"), "data.tokens")
-        user = _mapping(data.get("user"), "data.user")
-        validity = _mapping(data.get("validity"), "data.validity")
-        access = _text(tokens.get("access"), "data.tokens.access")
-        refresh = _text(tokens.get("refresh"), "data.tokens.refresh")
+        top = _object(claims, "the claims")
+        data = _object(top.get("data"), "data")
+        tokens = _object(data.get("tokens"), "data.tokens")
+        validity = _object(data.get("validity"), "data.validity")
+        access = _needed(tokens.get("access"), "data.tokens.access")
+        refresh = _needed(tokens.get("refresh"), "data.tokens.refresh")
         issued_at = _time(top.get("iat"), "iat")
+        user, began = _members(data.get("user")), data.get("auth_time")
         return cls(
             identity=Identity(
-                id=_id(user.get("id", top.get("sub"))),
-                email=_optional_text(user.get("email", top.get("email")), "email"),
-                name=_optional_text(top.get("name"), "name"),
-                roles=_texts(user.get("roles"), "data.user.roles"),
-                scopes=_texts(user.get("scopes"), "data.user.scopes"),
+                id=_id(top.get("sub") if user.get("id") is None else user["id"]),
+                email=text(user.get("email")) or text(top.get("email")),
+                name=text(top.get("name")),
+                roles=texts(user.get("roles")),
+                scopes=texts(user.get("scopes")),
                 claims=jwt_claims(access),
             ),
             tokens=TokenPair(access, refresh),
@@ -255,10 +253,9 @@ class Session:
                     _time(top.get("exp"), "exp"),
                 ),
             ),
-            sid=_text(data["sid"], "data.sid") if "sid" in data else _sid_for(refresh),
+            sid=text(data.get("sid")) or _sid_for(refresh),
             issued_at=issued_at,
-            authenticated_at=_moment(data.get("auth_time", issued_at), "data.auth_time"),
-            error=_optional_text(top.get("error"), "error"),
+            authenticated_at=began if _is_moment(began) else issued_at,
             claims=top,
         )
 
@@ -285,46 +282,52 @@ def jwt_claims(token: str) -> dict[str, Any]:
     return claims if isinstance(claims, dict) else {}
 
 
-def _mapping(value: object, name: str) -> dict[str, Any]:
+def text(value: object) -> str | None:
+    """A text that says something, or None."""
+    return value if isinstance(value, str) and value else None
+
+
+def texts(value: object) -> tuple[str, ...]:
+    """The texts of a list, or the words of a text (``scope``, RFC 6749 section 3.3)."""
+    if isinstance(value, str):
+        return tuple(value.split())
+    return tuple(filter(None, map(text, value))) if isinstance(value, list) else ()
+
+
+def is_user_id(value: object) -> TypeGuard[int | str]:
+    """Whether it can name a user."""
+    return isinstance(value, int | str) and not isinstance(value, bool) and value != ""
+
+
+def _members(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _is_moment(value: object) -> TypeGuard[float]:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 <= value < _MAX_TIME
+
+
+def _object(value: object, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise NotASession(f"{name} is not an object")
     return value
 
 
-def _text(value: object, name: str) -> str:
+def _needed(value: object, name: str) -> str:
     if not isinstance(value, str) or not value:
         raise NotASession(f"{name} is not a text")
     return value
 
 
-def _optional_text(value: object, name: str) -> str | None:
-    return None if value is None or value == "" else _text(value, name)
-
-
-def _texts(value: object, name: str) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    if not isinstance(value, list):
-        raise NotASession(f"{name} is not a list")
-    return tuple(_text(each, name) for each in value)
-
-
-def _moment(value: object, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise NotASession(f"{name} is not a number")
-    if not 0 <= value < _MAX_TIME:
-        raise NotASession(f"{name} is not a time")
+def _time(value: object, name: str) -> int:
+    if not _is_moment(value) or not isinstance(value, int):
+        raise NotASession(f"{name} is not a time in whole seconds")
     return value
 
 
-def _time(value: object, name: str) -> int:
-    moment = _moment(value, name)
-    if not isinstance(moment, int):
-        raise NotASession(f"{name} is not a time in whole seconds")
-    return moment
-
-
 def _id(value: object) -> int | str:
-    if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
+    if not is_user_id(value):
         raise NotASession("the user's id is neither a text nor a whole number")
     return value

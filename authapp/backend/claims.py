@@ -19,7 +19,17 @@ import requests
 from authapp.backend import BackendDown, BackendUnavailable
 from authapp.backend.http import fetch_object
 from authapp.backend.waiting import Waiting
-from authapp.session import MAX_LIFETIME, Claims, Identity, Session, TokenPair, Validity
+from authapp.session import (
+    MAX_LIFETIME,
+    Claims,
+    Identity,
+    Session,
+    TokenPair,
+    Validity,
+    is_user_id,
+    text,
+    texts,
+)
 from authapp.settings import ClaimNames, Verify
 
 log = logging.getLogger(__name__)
@@ -254,14 +264,14 @@ class TokenReader:
     def _identity(self, claims: Mapping[str, Any]) -> Identity:
         names = self._names
         user_id = _first(claims, names.id)
-        if isinstance(user_id, bool) or not isinstance(user_id, int | str) or user_id == "":
+        if not is_user_id(user_id):
             raise BackendUnavailable(f"the access token names no user in {' or '.join(names.id)}")
         return Identity(
             user_id,
-            _text(_first(claims, names.email)),
-            _text(_first(claims, names.name)),
-            _texts(_first(claims, names.roles)),
-            _texts(_first(claims, names.scopes)),
+            text(_first(claims, names.email)),
+            text(_first(claims, names.name)),
+            texts(_first(claims, names.roles)),
+            texts(_first(claims, names.scopes)),
             claims,
         )
 
@@ -301,16 +311,3 @@ def _first(claims: Mapping[str, Any], paths: Iterable[str]) -> Any:
         if value is not None:
             return value
     return None
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    """A list of texts, or the words of one (``scope``, RFC 6749 section 3.3)."""
-    if isinstance(value, str):
-        return tuple(value.split())
-    if not isinstance(value, list | tuple):
-        return ()
-    return tuple(each for each in value if isinstance(each, str) and each)
