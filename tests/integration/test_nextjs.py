@@ -240,6 +240,17 @@ def test_several_secrets_there(packages: NextSide) -> None:
         assert (claims is not None) == (secret in (NEW, OLD))
 
 
+def test_read_where_no_cookie_can_be_written(both: Both) -> None:
+    if both.side.version == 4:
+        both.pyramid.sign_in()
+        cookie = both.header()
+        assert both.side.ask("sessionOf", cookie=cookie)["data"]["user"]["id"] == 1
+        assert both.side.ask("sessionOf", cookie="") is None
+        with later(EXPIRED):
+            assert both.side.ask("sessionOf", cookie=cookie) is None
+        assert both.header() == cookie
+
+
 def test_the_known_answers_of_unit_tests_are_the_packages(packages: NextSide) -> None:
     for each in json.loads(PEERS.read_text()):
         if each["format"] == FORMATS[packages.version]:
@@ -269,6 +280,44 @@ def test_made_there_shown_renewed_and_revoked_here(both: Both) -> None:
         assert both.cookies() == {}
         assert both.session(held)["error"] == "SessionRevoked"
         assert both.backend.calls[BLACKLIST] == 1
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"user": {"id": 1, "roles": [{"id": 7, "name": "admin"}], "scopes": {"read": True}}},
+        {"user": {"id": 1, "roles": "admin editor"}},
+        {"user": None, "sid": None, "auth_time": "2026-11-26T00:00:00Z"},
+    ],
+)
+def test_what_another_callback_keeps_there_signs_nobody_out(both: Both, own: Any) -> None:
+    claims = made_elsewhere(both.backend, error={"code": "RefreshAccessTokenError"}, name=["A"])
+    both.seal({**claims, "data": {**claims["data"], **own}})
+    both.account(status=200)
+    held = both.header()
+    assert both.next_session()["user"]
+    with later(EXPIRED):
+        assert both.session()["user"] == {"id": 1, "email": "alice@example.com", "roles": ["admin"]}
+        assert "error" not in both.next_session()
+        both.pyramid.sign_out()
+        assert both.session(held)["error"] == "SessionRevoked"
+
+
+def test_a_session_of_more_cookies_than_three_is_none_here(both: Both) -> None:
+    claims = made_elsewhere(both.backend)
+    both.seal({**claims, "more": "x" * 7000})
+    assert both.session()["user"]["id"] == 1
+    token = both.side.ask(
+        "encode", token={**claims, "more": "x" * 9000}, secret=NEW, maxAge=WEEK, **both.salt()
+    )
+    chunks = [token[at : at + 3933] for at in range(0, len(token), 3933)]
+    assert len(chunks) == 4
+    cookie = "; ".join(f"{both.name}.{index}={chunk}" for index, chunk in enumerate(chunks))
+    other = TestApp(both.pyramid.app, extra_environ=both.pyramid.extra_environ)
+    answer = other.get("/session", headers={"Cookie": cookie})
+    assert answer.json["error"] == "SessionInvalid"
+    cleared = [each for each in answer.headers.getall("Set-Cookie") if "Max-Age=0" in each]
+    assert [each.partition("=")[0] for each in cleared] == [f"{both.name}.{n}" for n in range(4)]
 
 
 def test_made_there_and_signed_out_here_before_any_renewal(both: Both) -> None:
@@ -322,9 +371,22 @@ def test_signed_out_there_its_copies_end_with_the_access_token(both: Both) -> No
     held = both.header()
     both.next_sign_out()
     assert both.backend.calls[BLACKLIST] == 1
-    assert both.session(held)["user"]["id"] == 1
-    with later(EXPIRED):
+    for seconds in (0, 599):
+        with later(seconds):
+            assert both.session(held)["user"]["id"] == 1
+    with later(601):
         assert both.session(held)["error"] == "RefreshTokenRejected"
+
+
+def test_signed_out_here_while_an_answer_there_is_under_way(both: Both) -> None:
+    both.pyramid.sign_in()
+    held = both.header()
+    both.pyramid.sign_out()
+    seen = both.nextjs.get("/api/auth/session", headers={"Cookie": held}).json
+    assert seen["user"]["id"] == 1
+    assert both.cookies(), "it has put the session back"
+    assert both.session()["error"] == "SessionRevoked"
+    assert both.cookies() == {}
 
 
 def test_signed_out_here_everywhere_reaches_what_began_there(both: Both) -> None:

@@ -18,6 +18,8 @@ const jwt = { 4: await import("next-auth/jwt"), 5: await import("@auth/core/jwt"
 const { Auth } = await import("@auth/core");
 const { options } = await import("./session.js");
 const pages = await import("./[...nextauth].js");
+const { decodeWithAny } = await import("./decode.js");
+const { sessionOf } = await import("./read.js");
 const PATH = "/api/auth";
 
 // A request as Next.js's pages router gives it to next-auth 4.
@@ -53,9 +55,10 @@ const actions = {
   decode: ({ version, ...params }) => jwt[version].decode(params),
   getToken({ version, cookie, ...params }) {
     const req = { headers: new Headers({ cookie }), cookies: parse(cookie) };
-    const any = version === 4 && !params.secret ? { decode: pages.decodeWithAny } : {};
+    const any = version === 4 && !params.secret ? { decode: decodeWithAny } : {};
     return jwt[version].getToken({ req, ...any, ...params });
   },
+  sessionOf: ({ cookie }) => sessionOf({ headers: new Headers({ cookie }), cookies: parse(cookie) }),
   visit: (request) => (request.version === 4 ? visit4 : visit5)(request),
 };
 
