@@ -146,11 +146,12 @@ class Rotation:
         """
         seconds = self._reuse
         match outcome:
-            # Of the two a successor is the greater text, and counts: it was not rejected.
+            # Where texts meet the greatest counts: a later successor, or any; it was not rejected.
             case Rejected(code, reason):
                 text = json.dumps({"code": code, "reason": reason})
             case Renewed(successor) | Unavailable(successor) if successor is not session:
-                text = json.dumps({"session": successor.to_claims()})
+                known = {"renewed": successor.issued_at, "session": successor.to_claims()}
+                text = json.dumps(known)
                 seconds = max(seconds, _KEPT) if late else seconds
             case _:
                 return

@@ -27,7 +27,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from limits.storage import RedisStorage
 from redis import BlockingConnectionPool, Connection, Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import LockError, RedisError, ResponseError
+from redis.client import Pipeline
+from redis.exceptions import LockError, RedisError, ResponseError, WatchError
 from redis.lock import Lock
 from redis.retry import Retry
 
@@ -56,6 +57,10 @@ LEASE = 4.0
 """Seconds after which the lease of a process that has died ends."""
 
 CONNECTIONS = 32
+"""To one Redis, of one process; whoever finds none free for :data:`TIMEOUT` goes on alone."""
+
+LAST_WORDS = 3.0
+"""Seconds for which a process that ends goes on trying to tell the others what they must know."""
 
 MARK = b"authapp:mark"
 """A key with a random value: when that is gone or another, Redis has forgotten everything."""
@@ -84,7 +89,8 @@ class Server:
 
     def __init__(self, client: Redis, clock: Callable[[], float] = time.monotonic) -> None:
         self.client = client
-        self.on_return: Callable[[], None] = lambda: None
+        #: Called when it may have forgotten something.
+        self.on_forgetting: Callable[[], None] = lambda: None
         self._clock = clock
         self._lock = threading.Lock()
         self._away = False
@@ -122,6 +128,7 @@ class Server:
     def forgot(self) -> None:
         """It may have forgotten something of late: it is another, empty, or was away."""
         self._forgot_at = self._clock()
+        self.on_forgetting()
 
     def remembers(self, seconds: float) -> bool:
         """Whether it cannot have forgotten anything in so many seconds."""
@@ -131,29 +138,20 @@ class Server:
     def asking(self) -> Iterator[None]:
         """Around every command.
 
-        :raises Away: when it fails; and at once, when another has just failed.
+        :raises Away: when it fails or is refused; and at once, when another has just failed.
+        :raises LockError, WatchError: what redis-py makes of an answer.
         """
         if self._away:
             with self._lock:
                 if self._clock() < self._ask_at:
                     raise Away
                 self._ask_at = self._clock() + PAUSE  # the others leave it to this one
-        lost: LockError | None = None
+        answer: Exception | None = None
         try:
-            try:
-                yield
-            except LockError as error:  # an answer, if not the one that was hoped for
-                lost = error
-            if self._away:
-                self.forgot()  # perhaps it is back from a dump that has the mark and no leases
-                with suppress(ResponseError):
-                    self.on_return()
-                self._away = False
-                log.warning("SharedMemoryBack: Redis answers again at %s", self.address)
-        # Full, read-only, not permitted, a counter that is no number: it can still be read.
-        except (ResponseError, ValueError) as error:
-            self.complain(error)
-            raise Away from None
+            yield
+        # Full, read-only, not permitted, a counter that is no number, a lock that is gone.
+        except (ResponseError, ValueError, LockError, WatchError) as error:
+            answer = error
         except (RedisError, OSError) as error:
             with self._lock:
                 self._ask_at = self._clock() + PAUSE
@@ -162,8 +160,15 @@ class Server:
                     text = "SharedMemoryAway: %s at %s; going on alone"
                     log.error(text, type(error).__name__, self.address)
             raise Away from None
-        if lost is not None:
-            raise lost
+        if self._away:
+            self.forgot()  # perhaps it is back from a dump that has the mark and no leases
+            self._away = False
+            log.warning("SharedMemoryBack: Redis answers again at %s", self.address)
+        if isinstance(answer, LockError | WatchError):
+            raise answer
+        if answer is not None:
+            self.complain(answer)
+            raise Away
 
     def complain(self, error: Exception) -> None:
         """One line about what it refuses, now and then."""
@@ -222,14 +227,15 @@ class _Ring:
 
     def seal(self, name: bytes, text: str) -> bytes:
         nonce = os.urandom(_NONCE)
-        return nonce + self._seal.encrypt(nonce, text.encode(), name)
+        return nonce + self._seal.encrypt(nonce, text.encode(errors="surrogatepass"), name)
 
     def open(self, name: bytes, sealed: object) -> str | None:
         """The text, or None for anything that was not sealed here, for this name."""
         if not isinstance(sealed, bytes):
             return None
         try:
-            return self._seal.decrypt(sealed[:_NONCE], sealed[_NONCE:], name).decode()
+            opened = self._seal.decrypt(sealed[:_NONCE], sealed[_NONCE:], name)
+            return opened.decode(errors="surrogatepass")
         except (InvalidTag, ValueError):  # ValueError: hardly any bytes at all
             return None
 
@@ -246,15 +252,16 @@ class RedisShared:
         self._redis = server.client
         self._rings = [_Ring(secret) for secret in secrets]
         self._own = MemoryShared()
+        #: Of what this process has put, that which Redis may not have.
         self._untold: set[Key] = set()
         self._lock = threading.Lock()
-        self._telling = False
+        self._teller: threading.Thread | None = None
         self._mark: object = None
-        server.on_return = self._tell
+        server.on_forgetting = self._doubt
 
     def get(self, *keys: Key) -> list[str | None]:
         """See :class:`authapp.shared.Shared`."""
-        own = self._own.get(*keys)
+        own, untold = self._own.get(*keys), self._untold.intersection(keys)
         try:
             with self._server.asking():
                 mark, theirs = self._ask(*keys)
@@ -262,18 +269,27 @@ class RedisShared:
             return own
         if mark is None or mark != self._mark:
             self._meet(mark)
-        return [self._latest(*each) for each in zip(keys, own, theirs, strict=True)]
+        # Before and after: it may have been told, or have forgotten, meanwhile.
+        untold |= self._untold.intersection(keys)
+        if self._untold:
+            self._go_on_telling()
+        return [
+            _strongest(mine, known) if key in untold or known is None else known
+            for key, mine, known in zip(keys, own, theirs, strict=True)
+        ]
 
     def put(self, key: Key, text: str, seconds: float) -> None:
         """See :class:`authapp.shared.Shared`."""
         self._own.put(key, text, seconds)
         try:
-            with self._server.asking():
-                self._write([(key, text, seconds)], only_new=False)
-                if self._untold:
-                    self._tell()
+            with self._server.asking(), self._redis.pipeline(transaction=False) as pipeline:
+                for ring in self._rings:
+                    self._set(pipeline, ring, ring.name(key), text, seconds)
+                pipeline.execute()
         except Away:
-            self._untold.add(key)
+            with self._lock:
+                self._untold.add(key)
+        if self._untold:
             self._go_on_telling()
 
     @contextmanager
@@ -296,9 +312,9 @@ class RedisShared:
         locks = self._locks(Key("health check", uuid.uuid4().hex))
         sure = self._take(locks) is not Lease.UNSURE
         self._give_back(locks)
-        if sure:
-            self._try_to_tell()
         self.get()
+        if sure:
+            self._tell()
         return sure and not self._untold
 
     def _locks(self, key: Key) -> list[Lock]:
@@ -346,29 +362,12 @@ class RedisShared:
         """The mark, and what Redis has under some keys."""
         names = [ring.name(key) for key in keys for ring in self._rings]
         mark, *sealed = self._redis.mget([MARK, *names])
-        opened = [
-            ring.open(name, value)
-            for name, value, ring in zip(names, sealed, self._rings * len(keys), strict=True)
-        ]
+        opened = list(map(_Ring.open, self._rings * len(keys), names, sealed))
         each = len(self._rings)
-        found = (opened[at : at + each] for at in range(0, len(opened), each))
-        return mark, [next((text for text in some if text is not None), None) for some in found]
+        return mark, [_strongest(*opened[at : at + each]) for at in range(0, len(opened), each)]
 
-    def _latest(self, key: Key, mine: str | None, theirs: str | None) -> str | None:
-        """Which of two texts counts: what others know, unless they know less than this process."""
-        if mine is None or theirs is None:
-            return mine if theirs is None else theirs
-        return _stronger(mine, theirs) if key in self._untold else theirs
-
-    def _write(self, texts: list[tuple[Key, str, float]], *, only_new: bool) -> None:
-        for at in range(0, len(texts), _BATCH):
-            with self._redis.pipeline(transaction=False) as pipeline:
-                for key, text, seconds in texts[at : at + _BATCH]:
-                    for ring in self._rings:
-                        name = ring.name(key)
-                        milliseconds = max(1, int(seconds * 1000))
-                        pipeline.set(name, ring.seal(name, text), px=milliseconds, nx=only_new)
-                pipeline.execute()
+    def _set(self, pipeline: Pipeline, ring: _Ring, name: bytes, text: str, seconds: float) -> None:
+        pipeline.set(name, ring.seal(name, text), px=max(1, int(seconds * 1000)))
 
     def _meet(self, mark: object) -> None:
         """Redis is another than before, or empty: emptied or restarted, which nobody is told.
@@ -376,67 +375,74 @@ class RedisShared:
         :param mark: what it has under :data:`MARK`, if anything.
         """
         if self._mark is not None:
+            self._mark = None
             self._server.forgot()
         with suppress(Away), self._server.asking():
             if mark is None:
                 mark = os.urandom(16).hex().encode()
                 if not self._redis.set(MARK, mark, ex=MARK_LIFE, nx=True):
                     return  # somebody was faster; theirs is met next time
-            self._tell()
             self._mark = mark
+            self._doubt()  # what was put before the first mark was met, too
+
+    def _doubt(self) -> None:
+        """Redis may be empty, or have less than it had: it is to be told everything again."""
+        with self._lock:
+            self._untold.update(key for key, *_ in self._own.living())
+        self._go_on_telling()
 
     def _go_on_telling(self) -> None:
-        """Tell what could not be told, even if no request comes that would: a sign-out, say."""
+        """Tell what is untold, even if no request comes that would: a sign-out, say."""
         with self._lock:
-            if self._telling:
-                return
-            self._telling = True
-        try:
-            threading.Thread(target=self._tell_in_the_end, daemon=True).start()
-        except RuntimeError:  # there can be no more of them: whatever is put next tries again
-            self._telling = False
+            if self._untold and (self._teller is None or not self._teller.is_alive()):
+                self._teller = threading.Thread(target=self._keep_telling, daemon=False)
+                with suppress(RuntimeError):  # there can be no more of them: the next call tries
+                    self._teller.start()
 
-    def _tell_in_the_end(self) -> None:
-        while True:
-            time.sleep(PAUSE)
+    def _keep_telling(self) -> None:
+        ends_at = float("inf")
+        while time.monotonic() < ends_at:
+            self._tell()
             with self._lock:
-                untold = set(self._untold)
-                self._untold -= untold - {key for key, *_ in self._own.living()}  # have ended
-                self._telling = bool(self._untold)
-                if not self._telling:
+                self._untold &= {key for key, *_ in self._own.living()}  # others have ended
+                if not self._untold:
+                    self._teller = None
                     return
-            self.get()  # whether it is back: one that is full can be asked, if not told
-            self._try_to_tell()
-
-    def _try_to_tell(self) -> None:
-        if self._untold:
-            with suppress(Away), self._server.asking():
-                self._tell()
+            if not threading.main_thread().is_alive():
+                ends_at = min(ends_at, time.monotonic() + LAST_WORDS)
+            time.sleep(PAUSE)
 
     def _tell(self) -> None:
-        """Tell Redis what this process knows: it may be empty, or know less."""
-        untold, living = set(self._untold), self._own.living()
-        self._untold -= untold  # first: what cannot be told meanwhile is another matter
-        try:
-            self._write([each for each in living if each[0] not in untold], only_new=True)
-            mine = [each for each in living if each[0] in untold]
-            for at in range(0, len(mine), _BATCH):
-                some = mine[at : at + _BATCH]
-                _, theirs = self._ask(*(key for key, *_ in some))
-                stronger = [
-                    (key, text, seconds)
-                    for (key, text, seconds), known in zip(some, theirs, strict=True)
-                    if known is None or _stronger(text, known) != known
-                ]
-                self._write(stronger, only_new=False)
-        except Exception:
-            self._untold |= untold
-            raise
+        """Tell Redis what is untold, as far as it takes it."""
+        untold = [each for each in self._own.living() if each[0] in self._untold]
+        with suppress(Away, WatchError):  # WatchError: another has put one of them at that moment
+            for at in range(0, len(untold), _BATCH):
+                some = untold[at : at + _BATCH]
+                with self._server.asking(), self._redis.pipeline() as pipeline:
+                    self._compare(pipeline, some)
+                with self._lock:
+                    now = self._own.get(*(key for key, *_ in some))
+                    told = zip(some, now, strict=True)
+                    self._untold -= {key for (key, text, _), mine in told if mine in (text, None)}
+
+    def _compare(self, pipeline: Pipeline, texts: list[tuple[Key, str, float]]) -> None:
+        """Put texts where Redis has none, or a weaker one, in one transaction."""
+        places = [(ring, ring.name(key)) for key, *_ in texts for ring in self._rings]
+        names = [name for _, name in places]
+        pipeline.watch(*names)  # type: ignore[no-untyped-call]
+        sealed = pipeline.mget(names)
+        pipeline.multi()
+        mine = [each for each in texts for _ in self._rings]
+        for (ring, name), (_, text, seconds), theirs in zip(places, mine, sealed, strict=True):
+            known = ring.open(name, theirs)
+            if _strongest(text, known) != known:
+                self._set(pipeline, ring, name, text, seconds)
+        pipeline.execute()
 
 
-def _stronger(one: str, other: str) -> str:
-    """Which of two texts counts that were put not knowing of each other: :meth:`Shared.put`."""
-    return max(one, other)
+def _strongest(*texts: str | None) -> str | None:
+    """Which text counts of some that were put not knowing of each other: :meth:`Shared.put`."""
+    return max((text for text in texts if text is not None), default=None)
 
 
 def _hold(lock: Lock) -> bool:
