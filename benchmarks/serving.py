@@ -15,7 +15,7 @@ from pyramid.request import Request
 from authapp.sealing import Sealer
 from authapp.session import Session
 from backends import REFRESH
-from benchmarks.pyramid_pages import Policy, pyramid_page
+from benchmarks.pyramid_pages import Policy, idle, pyramid_page
 from benchmarks.samples import SECRET
 from site_under_test import COOKIE, settings
 
@@ -76,6 +76,7 @@ KINDS = {
     "plain": lambda config: None,
     "authapp": lambda config: config.include("authapp"),
     "by hand": renews_by_hand,
+    "idle": idle,
 }
 
 

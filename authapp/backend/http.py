@@ -76,7 +76,8 @@ class HTTPBackend:
             except Exception as error:
                 answer.set_exception(error)
 
-        threading.Thread(target=ask, daemon=True).start()
+        # Not as a daemon: a process that is told to stop waits for what the token was spent for.
+        threading.Thread(target=ask, daemon=False).start()
         try:
             return answer.result(self._session.timeout)
         except FutureTimeout:
