@@ -94,7 +94,7 @@ def assemble(
     sealer = Sealer(settings.secrets, settings.session_format, settings.cookie.name)
     shared, counters = _share(settings)
     revocation = Revocation(shared, settings.refresh_lifetime)
-    rotation = Rotation(shared, revocation, settings.refresh_reuse)
+    rotation = Rotation(shared, settings.refresh_reuse)
     http = Session(settings.backend_timeout, settings.backend_ca)
     if issuer is not None:
         from authapp.backend.embedded import WSGIAdapter
@@ -129,7 +129,7 @@ def assemble(
             patience=settings.backend_timeout,
         ),
         throttle=Throttle(
-            settings.login_rate, derive(settings.secrets[-1], "authapp throttle", 32), counters
+            settings.login_rate, derive(settings.secrets[0], "authapp throttle", 32), counters
         ),
         excluded=_below(*settings.refresh_exclude, *own_paths),
         for_programs=_below(*settings.api_prefixes),
