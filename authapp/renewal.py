@@ -65,7 +65,6 @@ class Renewal:
         self._buffer = buffer
         self._patience = patience
         self._clock = clock
-        self._lock = threading.Lock()
         self._under_way: dict[tuple[str, str], Future[Outcome]] = {}
 
     def renew(
@@ -92,20 +91,18 @@ class Renewal:
         else:
             remembered = self._rotation.remembered(known)
         if remembered.failed is not None:
-            return Unavailable(known, RETRY_AFTER, remembered.failed)
+            return Unavailable(known, remembered.failed)
         holds = self._holds(known) and not wait
-        with self._lock:
-            renewal = self._under_way.get(_name(known))
-            if renewal is None:
-                mine = self._under_way[_name(known)] = Future()
-        if renewal is None:
+        mine: Future[Outcome] = Future()
+        renewal = self._under_way.setdefault(_name(known), mine)  # atomic: one of them leads
+        if renewal is mine:
             return self._lead(known, holds, mine)
         if holds:
             return Renewed(known)
         if not self._backend.health.up:
-            return Unavailable(known, RETRY_AFTER, "another request is trying the backend")
+            return Unavailable(known, "another request is trying the backend")
         outcome = self._backend.health.waiting.result(renewal, self._patience)
-        return outcome or Unavailable(known, RETRY_AFTER, "another request is still renewing")
+        return outcome or Unavailable(known, "another request is still renewing")
 
     def _is_fresh(self, session: Session) -> bool:
         return session.phase(self._clock(), self._buffer) is Phase.FRESH
@@ -115,7 +112,7 @@ class Renewal:
 
     def _lead(self, session: Session, holds: bool, renewal: "Future[Outcome]") -> Outcome:
         """Renew for this process, then wake those who wait."""
-        outcome: Outcome = Unavailable(session, RETRY_AFTER, "the renewal broke off")
+        outcome: Outcome = Unavailable(session, "the renewal broke off")
         with ExitStack() as under_way:
             under_way.callback(self._under_way.pop, _name(session))
             try:
@@ -144,7 +141,7 @@ class Renewal:
                 with self._backend.health.waiting.call():
                     self._watch(session)
             except BackendDown as error:
-                return Unavailable(session, RETRY_AFTER, error.reason)
+                return Unavailable(session, error.reason)
 
     def _known(self, session: Session) -> Outcome | None:
         """What others have made of it; None where it is still to be renewed."""
@@ -156,7 +153,7 @@ class Renewal:
             if newest is not session:
                 return self._found(newest)
         if remembered.failed is not None:
-            return Unavailable(session, RETRY_AFTER, remembered.failed)
+            return Unavailable(session, remembered.failed)
         return None
 
     def _found(self, newest: Session | Rejected) -> Outcome:
@@ -165,7 +162,7 @@ class Renewal:
             return newest
         if self._holds(newest):
             return Renewed(newest)
-        return Unavailable(newest, RETRY_AFTER, "the successor's access token cannot be used")
+        return Unavailable(newest, "the successor's access token cannot be used")
 
     def _try(
         self, session: Session, lease: Lease, leased: ExitStack, under_way: ExitStack
@@ -179,7 +176,7 @@ class Renewal:
                 self._listen(session, lease, error.late, under_way.pop_all())
             seconds = error.retry_after or RETRY_AFTER
             asked = not isinstance(error, BackendLeftAlone)
-            outcome = Unavailable(session, seconds, error.reason, asked=asked)
+            outcome = Unavailable(session, error.reason, seconds, asked)
             return self._unless_revoked(session, outcome)
 
     def _listen(
@@ -294,7 +291,7 @@ class Renewal:
         """A failure of this session alone; a moment goes by before it is tried again."""
         wait = retry_after or RETRY_AFTER
         self._rotation.failed(session, reason, wait)
-        return Unavailable(session, wait, reason, asked=True)
+        return Unavailable(session, reason, wait, asked=True)
 
     def _unless_revoked(self, session: Session, outcome: Outcome) -> Outcome:
         """Signed out while the backend was asked: its new token must not live on.

@@ -53,13 +53,8 @@ class Revocation:
 
     def revoked(self, session: Session) -> bool:
         """Whether this session was ended."""
-        return self.ended(
-            session, *self._shared.get(*revocation_keys(session.sid, session.identity.id))
-        )
-
-    def ended(self, session: Session, alone: str | None, all_of_user: str | None) -> bool:
-        """Whether it was ended, by the texts under its :func:`revocation_keys`."""
-        return alone is not None or session.authenticated_at <= _moment(all_of_user)
+        keys = revocation_keys(session.sid, session.identity.id)
+        return has_ended(session, *self._shared.get(*keys))
 
     def next_start(self, user_id: int | str, now: float) -> float:
         """The beginning to give a session that is made now, in epoch seconds.
@@ -82,6 +77,11 @@ def revocation_keys(sid: str, user_id: int | str) -> tuple[Key, Key]:
     :returns: where that of the session alone stands, and that of all of the user's.
     """
     return Key("revoked session", sid), _user_key(user_id)
+
+
+def has_ended(session: Session, alone: str | None, all_of_user: str | None) -> bool:
+    """Whether a session was ended, by the texts under its :func:`revocation_keys`."""
+    return alone is not None or session.authenticated_at <= _moment(all_of_user)
 
 
 def _replaced_key(session: Session) -> Key:

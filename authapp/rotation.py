@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 
-from authapp.errors import ErrorCode
-from authapp.revocation import Revocation, revocation_keys
+from authapp.errors import RETRY_AFTER, ErrorCode
+from authapp.revocation import has_ended, revocation_keys
 from authapp.session import Session
 from authapp.shared import Key, Lease, Shared
 
@@ -50,8 +50,8 @@ class Unavailable:
     """Nobody could say; the session is kept, nothing is lost. Try again in some seconds."""
 
     session: Session
-    retry_after: float
     reason: str
+    retry_after: float = RETRY_AFTER
     asked: bool = False
 
 
@@ -83,9 +83,8 @@ class Rotation:
     :param reuse: seconds for which the successor of a spent token is remembered.
     """
 
-    def __init__(self, shared: Shared, revocation: Revocation, reuse: float) -> None:
+    def __init__(self, shared: Shared, reuse: float) -> None:
         self._shared = shared
-        self._revocation = revocation
         self._reuse = reuse
         self._newest_lately = lru_cache(maxsize=1024)(self._newest_at)
 
@@ -95,7 +94,7 @@ class Rotation:
             *revocation_keys(session.sid, session.identity.id), _key(session), _failed_key(session)
         )
         return Remembered(
-            ended=self._revocation.ended(session, *ended),
+            ended=has_ended(session, *ended),
             followed=_followed(session, followed),
             failed=failed,
         )
