@@ -11,7 +11,7 @@ from pyramid.config import Configurator
 from pyramid.decorator import reify
 from pyramid.util import SettableProperty
 
-from authapp.backend.api import BackendSession
+from authapp.calls import BackendSession
 from authapp.cookies import legible
 from authapp.errors import ErrorCode
 from authapp.events import request_id
@@ -45,11 +45,7 @@ class Attributes:
     def cookies(self, cookies: Any) -> None:
         super(Attributes, type(self)).cookies.fset(self, cookies)  # type: ignore[misc]
 
-    @reify
-    def request_id(self) -> str:
-        """What the proxy calls this request, or a name."""
-        return request_id(self)
-
+    request_id = reify(request_id)
     session_options = session_options
 
     @SettableProperty

@@ -5,7 +5,7 @@ opening the session does.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -19,6 +19,8 @@ MAX_CHUNKS = 3
 """Servers read some 8 to 16 KB of headers; more would be written and then lost."""
 
 _NAME = re.compile(r"\A(?!\$)[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}\Z")
+
+_INDEX = re.compile("0|[1-9][0-9]?")
 
 _NAMESAKES = 5
 """How many values of one name are looked at: a sibling domain can set some of them."""
@@ -134,11 +136,9 @@ class SessionCookie:
     def _chunk_index(self, name: str) -> int | None:
         """Which chunk a cookie name stands for, if any: ``<name>.0`` to ``<name>.99``."""
         base, _, index = name.rpartition(".")
-        if base != self.name or not 1 <= len(index) <= 2 or not index.isdecimal():
-            return None
-        return int(index) if index.isascii() and str(int(index)) == index else None
+        return int(index) if base == self.name and _INDEX.fullmatch(index) else None
 
-    def write(self, token: str, max_age: int, names: Iterable[str] = ()) -> list[str]:
+    def write(self, token: str, max_age: int, names: Collection[str] = ()) -> list[str]:
         """``Set-Cookie`` values that store a token.
 
         :param max_age: seconds from now.

@@ -20,6 +20,9 @@ from zope.interface import implementer
 from authapp.sealing import derive
 from authapp.session import Session
 
+COOKIE = "authapp.csrf"
+"""The cookie of a visitor who has no session to bind a token to."""
+
 
 def check_csrf(request: Request) -> None:
     """What Pyramid checks before a view, for our own views, which check it themselves.
@@ -41,7 +44,7 @@ class SessionCSRF:
     def __init__(self, secrets: Sequence[bytes], *, secure: bool) -> None:
         self._keys = [derive(secret, "authapp csrf", 32) for secret in secrets]
         self._anonymous = CookieCSRFStoragePolicy(
-            cookie_name="__Host-authapp.csrf" if secure else "authapp.csrf",
+            cookie_name=f"__Host-{COOKIE}" if secure else COOKIE,
             secure=secure,
             httponly=True,
             samesite="Lax",

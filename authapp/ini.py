@@ -7,11 +7,12 @@ the value (never a secret's) are put in front of it in one place.
 import difflib
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pyramid.exceptions import ConfigurationError
+from pyramid.settings import falsey, truthy
 
 T = TypeVar("T")
 
@@ -106,20 +107,19 @@ def plain(text: str) -> str:
 
 def boolean(text: str) -> bool:
     """Yes or no, in the words that Pyramid takes."""
-    values = {"true": True, "yes": True, "on": True, "1": True}
-    values |= {"false": False, "no": False, "off": False, "0": False}
-    if text.lower() not in values:
+    word = text.lower()
+    if word not in truthy | falsey:
         raise ValueError("true or false is allowed")
-    return values[text.lower()]
+    return word in truthy
 
 
-def one_of(values: Mapping[str, T]) -> Callable[[str], T]:
-    """A name of one of these values."""
+def one_of(names: Collection[str]) -> Callable[[str], str]:
+    """One of these names."""
 
-    def read(text: str) -> T:
-        if text not in values:
-            raise ValueError(f"one of {', '.join(values)} is allowed")
-        return values[text]
+    def read(text: str) -> str:
+        if text not in names:
+            raise ValueError(f"one of {', '.join(names)} is allowed")
+        return text
 
     return read
 

@@ -22,7 +22,7 @@ _TEXTS = {
 def describe(request: Request) -> dict[str, Any]:
     """The session as the JSON of contract section 4, and when the user signed in.
 
-    Never a token of the backend. Times are whole epoch seconds.
+    Never a token of the backend. Times are epoch seconds, whole but for that moment.
     """
     identity, validity, error = request.identity, request.validity, request.session_error
     return {

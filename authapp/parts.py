@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import requests
 from pyramid.request import Request
 from zope.interface import Interface
 
@@ -12,7 +11,7 @@ from authapp.backend import Backend
 from authapp.backend.claims import KeySet, TokenReader
 from authapp.backend.health import GuardedBackend, Health
 from authapp.backend.http import HTTPBackend
-from authapp.backend.transport import Session
+from authapp.backend.transport import BoundedSession
 from authapp.backend.waiting import Waiting
 from authapp.carried import Carrier
 from authapp.cookies import SessionCookie
@@ -51,7 +50,7 @@ class Parts:
     shared: Shared
     revocation: Revocation
     rotation: Rotation
-    http: requests.Session
+    http: BoundedSession
     backend: GuardedBackend
     reader: TokenReader
     renewal: Renewal
@@ -90,12 +89,13 @@ def assemble(
     :param backend: the application's own, or None for the one the settings name.
     :param own_paths: path prefixes of authapp's static files and health check.
     :param issuer: the embedded one, a WSGI application, where the settings name it.
+    :raises SettingsError: where Redis is named, and cannot be had as the settings say.
     """
     sealer = Sealer(settings.secrets, settings.session_format, settings.cookie.name)
     shared, counters = _share(settings)
     revocation = Revocation(shared, settings.refresh_lifetime)
     rotation = Rotation(shared, settings.refresh_reuse)
-    http = Session(settings.backend_timeout, settings.backend_ca)
+    http = BoundedSession(settings.backend_timeout, settings.backend_ca)
     if issuer is not None:
         from authapp.backend.embedded import WSGIAdapter
 
@@ -107,7 +107,7 @@ def assemble(
     if settings.verify is not None and settings.verify.jwks is not None:
         jwks = settings.verify.jwks
         url = EMBEDDED_URL + _KEY_SET_PATH if jwks == EMBEDDED else jwks
-        keys = KeySet(http, url, settings.backend_timeout)
+        keys = KeySet(http, url)
     reader = TokenReader(settings.claims, settings.verify, keys, settings.refresh_lifetime)
     return Parts(
         settings=settings,

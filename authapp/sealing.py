@@ -165,7 +165,7 @@ class Sealer:
     def _seal(self, session: Session) -> str:
         """The session as a compact JWE: base64url characters and dots."""
         return jwe.encrypt_compact(
-            dict(self._format.header(self._keys[0])),
+            self._format.header(self._keys[0]),
             json.dumps(session.to_claims(), separators=(",", ":")),
             self._keys[0],
             algorithms=self._algorithms,

@@ -163,7 +163,7 @@ class Session:
             return Phase.ENDED
         if left <= 0:
             return Phase.EXPIRED
-        if left > buffer or left > (valid_until - self.issued_at) / 3:
+        if left > min(buffer, (valid_until - self.issued_at) / 3):
             return Phase.FRESH
         return Phase.DUE
 

@@ -6,14 +6,16 @@ Each setting has one line here: key, how its text is read, and the default.
 import re
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 import limits
 
+from authapp.backend.claims import ClaimNames, Verify
 from authapp.backend.wire import PRESETS, Wire
 from authapp.cookies import SessionCookie
+from authapp.csrf import COOKIE as CSRF_COOKIE
 from authapp.ini import Ini, boolean, count, decimal, literal, one_of, plain, whole, words
 from authapp.ini import SettingsError as SettingsError  # what reading them raises
 from authapp.sealing import FORMATS
@@ -35,36 +37,8 @@ BACKEND_URL_MISSING = (
 
 
 @dataclass(frozen=True)
-class Verify:
-    """How the backend's access tokens are verified (``backend.verify``).
-
-    Either ``secret`` (HS256) or ``jwks``, the URL of a key set, is given.
-    """
-
-    secret: str | None = field(default=None, repr=False)
-    jwks: str | None = None
-    issuer: str | None = None
-    audience: str | None = None
-    leeway: int = 30
-
-
-@dataclass(frozen=True)
-class ClaimNames:
-    """Where in the access token the parts of an identity stand.
-
-    Each is a tuple of dotted paths, of which the first that is there counts.
-    """
-
-    id: tuple[str, ...]
-    email: tuple[str, ...]
-    name: tuple[str, ...]
-    roles: tuple[str, ...]
-    scopes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Settings:
-    """All settings of contract section 6. Durations are seconds."""
+    """All settings: contract section 6, and what was added to it. Durations are seconds."""
 
     secrets: tuple[bytes, ...] = field(repr=False)
     development: bool
@@ -112,7 +86,7 @@ class Settings:
             SessionCookie.default_name(secure=not development, domain=domain),
         )
         url = take("backend.url", _backend_url(development), None)
-        wire = take("backend.preset", one_of(PRESETS), PRESETS["simplejwt"])
+        wire = PRESETS[take("backend.preset", one_of(PRESETS), "simplejwt")]
         overrides = {
             key: take(f"backend.{key}", literal if key == "client_secret"
                       else _path if key.endswith("_path") else plain, None,
@@ -122,7 +96,7 @@ class Settings:
         verify = take("backend.verify", _verify(development), None, secret=True)
         issuer = take("backend.issuer", plain, None)
         audience = take("backend.audience", plain, None)
-        leeway = take("backend.leeway", whole(0, 600), 30)
+        leeway = take("backend.leeway", whole(0, 600), Verify.leeway)
         ini_reader.needs("backend.client_secret", "backend.client_id")
         for key in ("issuer", "audience", "leeway"):
             ini_reader.needs(f"backend.{key}", "backend.verify")
@@ -140,14 +114,13 @@ class Settings:
             secrets=secrets,
             development=development,
             cookie=SessionCookie(name, not development, domain, samesite),
-            session_format=take("session.format", one_of({each: each for each in FORMATS}),
-                                "next-auth-4"),
+            session_format=take("session.format", one_of(FORMATS), "next-auth-4"),
             backend_url=url,
             wire=wire.override(overrides),
             backend_ca=take("backend.ca", _authorities, None),
             backend_timeout=take("backend.timeout", decimal(0.05, 60), 5.0),
             backend_waiting=take("backend.waiting", count, 3),
-            verify=verify and Verify(verify.secret, verify.jwks, issuer, audience, leeway),
+            verify=verify and replace(verify, issuer=issuer, audience=audience, leeway=leeway),
             claims=ClaimNames(
                 take("claims.id", words, ("sub", "user_id", "id")),
                 take("claims.email", words, ("email",)),
@@ -163,7 +136,7 @@ class Settings:
             api_prefixes=take("api_prefixes", _paths, ()),
             refresh_exclude=take("refresh.exclude", _paths, ("/static", "/health")),
             cors_origins=take("cors.origins", _origins, ()),
-            headers=take("headers", one_of({each: each for each in ("own", "all", "off")}), "own"),
+            headers=take("headers", one_of(("own", "all", "off")), "own"),
             shown=ini_reader.shown,
         )  # fmt: skip
         ini_reader.finish([] if ini_reader.has("backend.url") else [BACKEND_URL_MISSING])
@@ -192,7 +165,7 @@ def _cookie_name(development: bool, domain: str | None) -> Callable[[str], str]:
     def read(text: str) -> str:
         if not SessionCookie.valid_name(text):
             raise ValueError("up to 128 letters, digits and !#%&'*+-.^_`|~ are allowed")
-        if text.removeprefix("__Host-") in ("authapp.csrf", "_LOCALE_"):
+        if text.removeprefix("__Host-") in (CSRF_COOKIE, "_LOCALE_"):
             raise ValueError("a name that is not taken is allowed")
         if text.startswith(("__Host-", "__Secure-")) and development:
             raise ValueError(
@@ -208,7 +181,7 @@ def _cookie_name(development: bool, domain: str | None) -> Callable[[str], str]:
 
 def _samesite(development: bool) -> Callable[[str], str]:
     def read(text: str) -> str:
-        value = one_of({each: each for each in ("Lax", "Strict", "None")})(text.capitalize())
+        value = one_of(("Lax", "Strict", "None"))(text.capitalize())
         if value == "None" and development:
             raise ValueError("None needs https, so it is allowed without authapp.development only")
         return value
@@ -229,8 +202,8 @@ def _url(text: str, development: bool, allowed: str) -> str:
         good = bool(parts.hostname) and parts.port != 0
     except ValueError:
         good = False
-    plain = re.fullmatch(r"[!-~]+", text) and not set(text) & set("\\?#@")
-    if not good or not plain or parts.scheme not in ("https", "http"):
+    good = good and re.fullmatch(r"[!-~]+", text) is not None and not set(text) & set("\\?#@")
+    if not good or parts.scheme not in ("https", "http"):
         raise ValueError(f"{allowed} is allowed")
     if parts.scheme == "http" and not development:
         raise ValueError("https is needed; http is allowed with authapp.development = true only")

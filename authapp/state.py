@@ -8,7 +8,7 @@ redirect, an error view, the answer of another tween.
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from pyramid.request import Request
 from pyramid.response import Response
@@ -31,7 +31,7 @@ class State:
     """The session of one request.
 
     ``opened`` is what its cookies, with these ``names``, held, in which ``phase``, and what
-    was ``remembered`` of it then; ``others`` are sessions of the same user in them. ``session``
+    was ``remembered`` of it then; ``older`` are others of the same user in them. ``session``
     is the one that goes on from here, though it may sign nobody in for now; ``held`` are all
     that did in this request. ``identity`` is who is signed in; ``error`` says why nobody is, if
     anything, and ``retry_after`` in how many seconds that may change. Where it ``writes``, the
@@ -49,15 +49,15 @@ class State:
     replaces = False
 
     def __init__(
-        self, names: tuple[str, ...], opened: Session | None, others: tuple[Session, ...]
+        self, names: tuple[str, ...], opened: Session | None, older: tuple[Session, ...]
     ) -> None:
-        self.names, self.opened, self.others = names, opened, others
+        self.names, self.opened, self.older = names, opened, older
         self.held = [] if opened is None else [opened]
 
     @property
     def sessions(self) -> list[Session]:
         """All that the request has to do with: none goes on where the user signs out."""
-        return list({each.sid: each for each in (*self.others, *self.held)}.values())
+        return list({each.sid: each for each in (*self.older, *self.held)}.values())
 
     def use(self, session: Session) -> None:
         """Somebody is signed in, with this session."""
@@ -150,7 +150,7 @@ def renew_session(
     return outcome
 
 
-def cookies_for(session: Session, parts: Parts, names: Iterable[str] = ()) -> list[str]:
+def cookies_for(session: Session, parts: Parts, names: Collection[str] = ()) -> list[str]:
     """``Set-Cookie`` values for a session.
 
     :param names: the cookies of ours that the request brought.

@@ -39,7 +39,7 @@ def session_tween_factory(handler: Handler, registry: Registry) -> Handler:
 
     def session_tween(request: Request) -> Response:
         path = request.environ.get("PATH_INFO", "")
-        if parts.excluded(path) or not _readable(request.environ):
+        if parts.excluded(path) or not _is_text(request.environ):
             return handler(request)
         if _has_body(request.environ) and _is_too_large(request):
             log.warning("TooLarge: %s %s", request.method, request.path[:256])
@@ -59,7 +59,7 @@ def session_tween_factory(handler: Handler, registry: Registry) -> Handler:
     return session_tween
 
 
-def _readable(environ: dict[str, Any]) -> bool:
+def _is_text(environ: dict[str, Any]) -> bool:
     """Whether the address is text; if not, the router says so."""
     path: str = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
     if path.isascii():

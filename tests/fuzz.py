@@ -21,7 +21,7 @@ with atheris.instrument_imports(include=["authapp"]):
     from authapp.backend.claims import TokenReader
     from authapp.backend.embedded import WSGIAdapter
     from authapp.backend.http import HTTPBackend
-    from authapp.backend.transport import Session as BackendSession
+    from authapp.backend.transport import BoundedSession
     from authapp.backend.wire import PRESETS
     from authapp.carried import Carrier
     from authapp.cookies import SessionCookie, legible
@@ -108,7 +108,7 @@ def backend_answer(data: bytes) -> None:
         response.headers["Retry-After"] = after
         return response
 
-    http = BackendSession(5)
+    http = BoundedSession(5)
     http.mount("http://", WSGIAdapter(_wsgi(answer)))
     backends = [HTTPBackend(http, "http://backend.invalid", preset) for preset in PRESETS.values()]
     logins = [partial(backend.login, Credentials("alice", "password")) for backend in backends]

@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import jwt
-import requests
 
 from authapp.backend import BackendDown, BackendUnavailable
 from authapp.backend.http import fetch_object
+from authapp.backend.transport import BoundedSession
 from authapp.backend.waiting import Waiting
 from authapp.session import (
     MAX_LIFETIME,
@@ -30,7 +31,6 @@ from authapp.session import (
     text,
     texts,
 )
-from authapp.settings import ClaimNames, Verify
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,35 @@ KEYS_FRESH, KEYS_RETRY, KEYS_LOST = 3600, 60, 86_400
 """Seconds: when a key set is read again, how often at the most, and when it is given up."""
 
 
+@dataclass(frozen=True)
+class Verify:
+    """How the backend's access tokens are verified (``backend.verify``).
+
+    Either ``secret`` (HS256) or ``jwks``, the URL of a key set, is given; ``leeway`` is in
+    seconds.
+    """
+
+    secret: str | None = field(default=None, repr=False)
+    jwks: str | None = None
+    issuer: str | None = None
+    audience: str | None = None
+    leeway: int = 30
+
+
+@dataclass(frozen=True)
+class ClaimNames:
+    """Where in the access token the parts of an identity stand.
+
+    Each is a tuple of dotted paths, of which the first that is there counts.
+    """
+
+    id: tuple[str, ...]
+    email: tuple[str, ...]
+    name: tuple[str, ...]
+    roles: tuple[str, ...]
+    scopes: tuple[str, ...]
+
+
 class KeySet:
     """The keys of a JWKS document (RFC 7517), read again when an unknown one is named.
 
@@ -49,21 +78,19 @@ class KeySet:
     wait for that only if they know no key to go on with, and not for longer than is usual
     (:class:`authapp.backend.waiting.Waiting`): a key set that hangs holds one thread.
 
-    :param patience: seconds for which somebody waits for another's reading.
+    :param session: whose timeout is also how long somebody waits for another's reading.
     :param clock: seconds that only grow.
     """
 
     def __init__(
         self,
-        session: requests.Session,
+        session: BoundedSession,
         url: str,
-        patience: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session = session
         self._url = url
         self._waiting = Waiting(1)
-        self._patience = patience
         self._clock = clock
         self._lock = threading.Lock()
         self._reading: Future[None] | None = None
@@ -108,7 +135,7 @@ class KeySet:
                 mine = self._reading = Future()
         if reading is not None:
             if self._find(kid) is None:
-                self._waiting.result(reading, self._patience)
+                self._waiting.result(reading, self._session.timeout)
             return
         try:
             with suppress(BackendDown), self._waiting.call():

@@ -22,13 +22,18 @@ from authapp.backend import (
     BackendUnavailable,
     Credentials,
 )
-from authapp.backend.transport import Session, hurry
+from authapp.backend.transport import BoundedSession, hurry
 from authapp.backend.wire import Wire
 from authapp.session import MAX_LIFETIME, TokenPair
 
 MAX_ANSWER = 256 * 1024
+"""Bytes of the largest answer that is read."""
+
 MAX_TOKEN = 8 * 1024
+"""Characters of the longest token: with others it has to fit into three cookies."""
+
 MAX_RETRY_AFTER = 300
+"""Seconds for which a backend can ask to be left alone."""
 
 _TOKEN = re.compile(rf"\A[!-~]{{1,{MAX_TOKEN}}}\Z")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
@@ -44,7 +49,7 @@ class HTTPBackend:
     :param session: bounds the time of every exchange.
     """
 
-    def __init__(self, session: Session, url: str, wire: Wire) -> None:
+    def __init__(self, session: BoundedSession, url: str, wire: Wire) -> None:
         self._session = session
         self._url = url
         self._wire = wire
@@ -119,12 +124,12 @@ class HTTPBackend:
         :param options: as requests takes them.
         """
         wire = self._wire
-        options["data" if wire.form else "json"] = dict(fields)
         if wire.client_id is not None and wire.client_secret is not None:
             # RFC 6749 section 2.3.1: form-encoded first, then Basic.
             options["auth"] = (quote(wire.client_id, ""), quote(wire.client_secret, ""))
         elif wire.client_id is not None:
-            options["data" if wire.form else "json"]["client_id"] = wire.client_id
+            fields = {**fields, "client_id": wire.client_id}
+        options["data" if wire.form else "json"] = fields
         response, answer = _exchange(self._session, "POST", self._url + path, **options)
         if _good(response) and (answer is not None or not answers):
             return answer or {}

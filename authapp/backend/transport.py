@@ -108,7 +108,7 @@ class BoundedAdapter(HTTPAdapter):
         return super().send(request, **options)
 
 
-class Session(requests.Session):
+class BoundedSession(requests.Session):
     """A session of requests that keeps nothing and follows nobody.
 
     No cookies (those of one user would go along with another's call), no redirects (the

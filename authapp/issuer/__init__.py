@@ -106,7 +106,7 @@ class Issuer:
                 return None
             self._spent[claims["jti"]] = claims["exp"]
             self._drop_expired()
-        began = claims.get("auth_time", claims["iat"])
+        began = claims["auth_time"]
         return self._pair(self.users[claims["username"]], claims["chain"], began)
 
     def blacklist(self, token: object) -> bool:

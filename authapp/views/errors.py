@@ -101,7 +101,7 @@ class Readable:
 
 def _is_readable(request: Request) -> bool:
     try:
-        _ = request.path, request.GET, request.POST
+        request.path, request.GET, request.POST  # noqa: B018 - to read them is what may fail
     except Exception:
         return False
     return True

@@ -138,7 +138,6 @@ def _form(
         "username": username[:MAX_FIELD],
         "notice": notice,
         "known_users": _known_users(request),
-        "waiting": True,
     }
 
 

@@ -10,7 +10,7 @@ from pyramid.config import Configurator
 from pyramid.response import Response
 
 from authapp.backend.http import HTTPBackend
-from authapp.backend.transport import Session
+from authapp.backend.transport import BoundedSession
 from authapp.backend.wire import PRESETS
 from authapp.headers import HEADERS
 from backends import Served
@@ -82,7 +82,7 @@ def test_l4_errors_on_an_applications_pages_are_authapps_own(backend: Served) ->
         config.add_route("private", "/private")
         config.add_view(lambda request: Response("x"), route_name="private", permission="see")
         add_view(config, lambda request: 1 / 0)
-        reached = HTTPBackend(Session(2), backend.url, PRESETS["simplejwt"])
+        reached = HTTPBackend(BoundedSession(2), backend.url, PRESETS["simplejwt"])
         config.set_auth_backend(reached)
 
     def answers(site: Site) -> list[Any]:

@@ -14,7 +14,7 @@ from webob import Response as Answer
 from webtest import TestApp
 
 from authapp.backend.http import HTTPBackend
-from authapp.backend.transport import Session as Transport
+from authapp.backend.transport import BoundedSession
 from authapp.backend.wire import PRESETS
 from authapp.cookies import SessionCookie
 from authapp.sealing import Sealer
@@ -88,7 +88,9 @@ class Both:
         with Configurator(settings=ini) as config:
             config.include("authapp")
             # Production wants https of its backend; this one is real, and on http.
-            config.set_auth_backend(HTTPBackend(Transport(2), backend.url, PRESETS["simplejwt"]))
+            config.set_auth_backend(
+                HTTPBackend(BoundedSession(2), backend.url, PRESETS["simplejwt"])
+            )
             self.pyramid = Site(wsgi=config.make_wsgi_app())
         scheme, port = ("https", 443) if secure else ("http", 80)
         here = {"HTTP_HOST": f"localhost:{port}", "wsgi.url_scheme": scheme}

@@ -13,7 +13,7 @@ from pyramid.request import Request
 
 from authapp.backend import BackendUnavailable
 from authapp.backend.http import fetch_object
-from authapp.backend.transport import Session
+from authapp.backend.transport import BoundedSession
 from authapp.issuer import main as issuer
 from backends import ISSUER_SETTINGS, Served
 from backends.tls import ELSEWHERE, HERE, Authority, Secured
@@ -54,7 +54,7 @@ def test_b4_one_byte_at_a_time_has_one_deadline(authority: Authority) -> None:
     with Secured(drip, authority.certify(HERE)) as backend:
         began = time.monotonic()
         with pytest.raises(BackendUnavailable):
-            fetch_object(Session(0.5, str(authority.file)), backend.url)
+            fetch_object(BoundedSession(0.5, str(authority.file)), backend.url)
         assert time.monotonic() - began < 10
 
 

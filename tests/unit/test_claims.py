@@ -17,7 +17,7 @@ from webob import Request, Response
 
 from authapp.backend import BackendUnavailable
 from authapp.backend.claims import KEYS_FRESH, KEYS_LOST, KEYS_RETRY, KeySet, TokenReader
-from authapp.backend.transport import Session as HTTPSession
+from authapp.backend.transport import BoundedSession
 from authapp.session import Identity, Session, TokenPair, Validity
 from authapp.settings import ClaimNames, Verify
 from backends import Served
@@ -272,7 +272,7 @@ def keys(made_keys: Keys) -> Any:
         made_keys.served = served  # type: ignore[attr-defined]
         clock = Clock()
         made_keys.clock = clock  # type: ignore[attr-defined]
-        made_keys.set = KeySet(HTTPSession(2), served.url + "/jwks", 2, clock)  # type: ignore[attr-defined]
+        made_keys.set = KeySet(BoundedSession(2), served.url + "/jwks", clock)  # type: ignore[attr-defined]
         yield made_keys
 
 

@@ -12,7 +12,7 @@ import requests
 
 from authapp.backend import BackendUnavailable, Credentials, transport
 from authapp.backend.http import MAX_ANSWER, MAX_RETRY_AFTER, HTTPBackend, fetch_object
-from authapp.backend.transport import Session
+from authapp.backend.transport import BoundedSession
 from authapp.backend.wire import PRESETS
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -38,7 +38,7 @@ def server(speak: Callable[[socket.socket], None]) -> Iterator[str]:
 
 def fetch(url: str, timeout: float = 0.3) -> str:
     with pytest.raises(BackendUnavailable) as caught:
-        fetch_object(Session(timeout), url)
+        fetch_object(BoundedSession(timeout), url)
     return caught.value.reason
 
 
@@ -105,7 +105,7 @@ def test_b8_retry_after(said: str, seconds: float | None) -> None:
         server(lambda connection: connection.sendall(answer)) as url,
         pytest.raises(BackendUnavailable) as caught,
     ):
-        fetch_object(Session(5), url)
+        fetch_object(BoundedSession(5), url)
     assert caught.value.retry_after == seconds
 
 
@@ -153,12 +153,12 @@ def test_b2_nothing_is_taken_from_the_environment(
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     with server(lambda connection: connection.sendall(OK + b"Content-Length: 2\r\n\r\n{}")) as url:
-        assert fetch_object(Session(2), url) == {}
+        assert fetch_object(BoundedSession(2), url) == {}
 
 
 def test_a_timeout_of_none_is_no_timeout_of_the_whole() -> None:
     with server(lambda connection: connection.sendall(OK + b"Content-Length: 2\r\n\r\n{}")) as url:
-        assert Session(2).get(url, timeout=(1, None)).json() == {}
+        assert BoundedSession(2).get(url, timeout=(1, None)).json() == {}
 
 
 def test_refused() -> None:
@@ -177,7 +177,7 @@ def test_a_good_answer_keeps_the_connection() -> None:
             if not connection.recv(65536):
                 break
 
-    session = Session(2)
+    session = BoundedSession(2)
     with server(speak) as url:
         for _ in range(3):
             assert fetch_object(session, url) == {}

@@ -9,16 +9,16 @@ from pyramid.request import Request
 from requests.auth import AuthBase
 
 from authapp.backend import BackendDown
-from authapp.backend.transport import Session
+from authapp.backend.transport import BoundedSession
 from authapp.parts import parts_of
-from authapp.session import Session as UserSession
+from authapp.session import Session
 from authapp.state import State, renew_session, write_on_the_way_out
 
 
 class _Bearer(AuthBase):
     """The user's access token (RFC 6750): no text that a traceback with local variables shows."""
 
-    def __init__(self, session: UserSession) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
 
     def __call__(self, call: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -30,7 +30,7 @@ class _Bearer(AuthBase):
         return call
 
 
-class BackendSession(Session):
+class BackendSession(BoundedSession):
     """A session of requests that is bound to the backend's URL and to the user.
 
     A path is taken below ``authapp.backend.url``; the access token goes along, and to no
@@ -55,7 +55,7 @@ class BackendSession(Session):
         """
         if self._url == "/":
             raise ValueError("request.backend needs authapp.backend.url in the ini file")
-        url = urljoin(self._url, url.lstrip("/") if url.startswith("/") else url)
+        url = urljoin(self._url, url.lstrip("/"))
         if urlsplit(url)[:2] != urlsplit(self._url)[:2]:
             raise ValueError("request.backend is for URLs of authapp.backend.url only")
         state: State = self._request.authapp
