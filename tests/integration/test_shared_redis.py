@@ -438,6 +438,22 @@ def test_r11_what_could_not_be_told_is_told_even_if_nobody_comes(
     eventually(lambda: two.get(A, B) == ["text of later", "too"], 5)
 
 
+def test_a_process_that_ends_does_not_wait_for_redis_for_ever(
+    process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As test_stopping.py shows with a real one; here the main thread only seems to end."""
+    one, two = process(), process()
+    redis_server.stop()
+    with monkeypatch.context() as ending:
+        ending.setattr(shared_redis, "LAST_WORDS", 0.2)
+        ending.setattr(threading, "main_thread", threading.Thread)
+        one.put(A, "text", 60)
+        eventually(lambda: not one._teller.is_alive(), 5)
+    assert one._untold == {A}
+    redis_server.start()
+    eventually(lambda: one.get(A) and two.get(A) == ["text"], 5)
+
+
 def test_r11_a_lease_is_taken_as_soon_as_it_can_be(
     process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
