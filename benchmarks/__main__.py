@@ -14,6 +14,9 @@ TABLES = ("request", "sealing", "served", "storm", "growth")
 PACKAGES = (
     "pyramid",
     "pyramid_jinja2",
+    "Jinja2",
+    "WebOb",
+    "PyJWT",
     "waitress",
     "cryptography",
     "joserfc",
@@ -86,8 +89,8 @@ def main(names: list[str]) -> None:
             f"Written by `make bench` on {time.strftime('%Y-%m-%d')} in {seconds:.0f} s.\n\n"
             f"- Machine: {processor()}\n- Versions: {versions()}\n\n"
             "Only ratios can be compared between machines. Each is the median of the ratios of\n"
-            "all rounds; a round gives each contender one turn, in an order drawn by lot. The\n"
-            "spread is half the distance between the quartiles.\n"
+            "all rounds; a round gives each contender one turn, in an order drawn by lot (in the\n"
+            "storm: the two of ours). The spread is half the distance between the quartiles.\n"
         )
         RESULTS.write_text("\n".join([head, f"## Targets\n\n{judged}", *texts]))
 

@@ -88,6 +88,12 @@ def signed_cookie_session(config: Configurator) -> None:
     config.set_security_policy(Policy(SessionAuthenticationHelper().authenticated_userid))
 
 
+def kept_cookie_session(config: Configurator) -> None:
+    """Without the new signature and cookie with every request that is its default."""
+    config.set_session_factory(SignedCookieSessionFactory(SECRET, reissue_time=None))
+    config.set_security_policy(Policy(SessionAuthenticationHelper().authenticated_userid))
+
+
 class Somebody(Policy):
     """The least that a policy costs: it knows who it is."""
 
