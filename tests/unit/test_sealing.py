@@ -158,6 +158,20 @@ def test_c3_bytes_have_one_spelling(raw: bytes) -> None:
     assert {each for each in spellings | {text} if means(each) == raw} == {text}
 
 
+@given(
+    raw=st.binary(max_size=40),
+    odd=st.lists(st.tuples(st.integers(0, 60), st.sampled_from("=+/ \n.*é")), max_size=4),
+    cut=st.integers(0, 3),
+)
+def test_c3_odd_characters_anywhere(raw: bytes, odd: list[tuple[int, str]], cut: int) -> None:
+    text = base64url.encode(raw)
+    for position, character in odd:
+        text = text[:position] + character + text[position:]
+    text = text[: len(text) - cut]
+    found = means(text)
+    assert found is None or base64url.encode(found) == text
+
+
 def means(text: str) -> bytes | None:
     try:
         return base64url.decode(text)
