@@ -18,9 +18,10 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
+from itertools import count
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -252,16 +253,17 @@ class RedisShared:
         self._redis = server.client
         self._rings = [_Ring(secret) for secret in secrets]
         self._own = MemoryShared()
-        #: Of what this process has put, that which Redis may not have.
-        self._untold: set[Key] = set()
+        #: Of what this process has put, that which Redis may not have, and since which doubt.
+        self._untold: dict[Key, int] = {}
+        self._doubts = count()
         self._lock = threading.Lock()
         self._teller: threading.Thread | None = None
         self._mark: object = None
-        server.on_forgetting = self._doubt
+        server.on_forgetting = self._doubt_all
 
     def get(self, *keys: Key) -> list[str | None]:
         """See :class:`authapp.shared.Shared`."""
-        own, untold = self._own.get(*keys), self._untold.intersection(keys)
+        own, untold = self._own.get(*keys), self._untold.keys() & keys
         try:
             with self._server.asking():
                 mark, theirs = self._ask(*keys)
@@ -270,7 +272,7 @@ class RedisShared:
         if mark is None or mark != self._mark:
             self._meet(mark)
         # Before and after: it may have been told, or have forgotten, meanwhile.
-        untold |= self._untold.intersection(keys)
+        untold |= self._untold.keys() & keys
         if self._untold:
             self._go_on_telling()
         return [
@@ -287,9 +289,8 @@ class RedisShared:
                     self._set(pipeline, ring, ring.name(key), text, seconds)
                 pipeline.execute()
         except Away:
-            with self._lock:
-                self._untold.add(key)
-        if self._untold:
+            self._doubt(key)
+        else:
             self._go_on_telling()
 
     @contextmanager
@@ -383,12 +384,15 @@ class RedisShared:
                 if not self._redis.set(MARK, mark, ex=MARK_LIFE, nx=True):
                     return  # somebody was faster; theirs is met next time
             self._mark = mark
-            self._doubt()  # what was put before the first mark was met, too
+            self._doubt_all()  # what was put before the first mark was met, too
 
-    def _doubt(self) -> None:
+    def _doubt_all(self) -> None:
         """Redis may be empty, or have less than it had: it is to be told everything again."""
+        self._doubt(*(key for key, *_ in self._own.living()))
+
+    def _doubt(self, *keys: Key) -> None:
         with self._lock:
-            self._untold.update(key for key, *_ in self._own.living())
+            self._untold.update(dict.fromkeys(keys, next(self._doubts)))
         self._go_on_telling()
 
     def _go_on_telling(self) -> None:
@@ -404,7 +408,6 @@ class RedisShared:
         while time.monotonic() < ends_at:
             self._tell()
             with self._lock:
-                self._untold &= {key for key, *_ in self._own.living()}  # others have ended
                 if not self._untold:
                     self._teller = None
                     return
@@ -414,16 +417,23 @@ class RedisShared:
 
     def _tell(self) -> None:
         """Tell Redis what is untold, as far as it takes it."""
-        untold = [each for each in self._own.living() if each[0] in self._untold]
+        with self._lock:
+            untold = dict(self._untold)
+        texts = [each for each in self._own.living() if each[0] in untold]
+        self._trust(untold, untold.keys() - {key for key, *_ in texts})  # those have ended
         with suppress(Away, WatchError):  # WatchError: another has put one of them at that moment
-            for at in range(0, len(untold), _BATCH):
-                some = untold[at : at + _BATCH]
+            for at in range(0, len(texts), _BATCH):
+                some = texts[at : at + _BATCH]
                 with self._server.asking(), self._redis.pipeline() as pipeline:
                     self._compare(pipeline, some)
-                with self._lock:
-                    now = self._own.get(*(key for key, *_ in some))
-                    told = zip(some, now, strict=True)
-                    self._untold -= {key for (key, text, _), mine in told if mine in (text, None)}
+                self._trust(untold, {key for key, *_ in some})
+
+    def _trust(self, untold: Mapping[Key, int], keys: Iterable[Key]) -> None:
+        """Redis has what is under these keys, unless that has been doubted again meanwhile."""
+        with self._lock:
+            for key in keys:
+                if self._untold.get(key) == untold[key]:
+                    del self._untold[key]
 
     def _compare(self, pipeline: Pipeline, texts: list[tuple[Key, str, float]]) -> None:
         """Put texts where Redis has none, or a weaker one, in one transaction."""
