@@ -9,6 +9,7 @@ from pyramid.request import Request
 from requests.auth import AuthBase
 
 from authapp.backend import BackendDown
+from authapp.backend.http import unreachable
 from authapp.backend.transport import BoundedSession
 from authapp.parts import parts_of
 from authapp.session import Session
@@ -28,6 +29,13 @@ class _Bearer(AuthBase):
             raise ValueError("the access token does not fit into a header")
         call.headers["Authorization"] = f"Bearer {token}"
         return call
+
+
+class BackendUnreachable(requests.ConnectionError, requests.Timeout):
+    """The backend gave no answer to a call, or is known to give none; its text says which.
+
+    Where a view does not catch it, the answer is 503.
+    """
 
 
 class BackendSession(BoundedSession):
@@ -50,7 +58,8 @@ class BackendSession(BoundedSession):
         """See requests.
 
         :param url: a path below the backend's URL.
-        :raises requests.ConnectionError: at once, while the backend is known to be down.
+        :raises BackendUnreachable: when there is no answer; at once, while the backend is known
+            to be down.
         :raises ValueError: for a URL of another origin, and without ``authapp.backend.url``.
         """
         if self._url == "/":
@@ -82,7 +91,7 @@ class BackendSession(BoundedSession):
                 try:
                     return super().request(method, url, **options)
                 except (requests.ConnectionError, requests.Timeout) as error:
-                    raise BackendDown(type(error).__name__) from error
+                    raise unreachable(error, url) from error
         except BackendDown as down:
             # Others are not to wait for what will not come: contract section 3.
-            raise down.__cause__ or requests.ConnectionError(down.reason) from None
+            raise BackendUnreachable(down.reason) from down.__cause__

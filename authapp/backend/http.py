@@ -183,10 +183,15 @@ def _exchange(
                 raise BackendUnavailable("a compressed answer, which nobody asked for")
             body = response.raw.read(MAX_ANSWER + 1, decode_content=False)
     except (requests.RequestException, HTTPError, OSError, UnicodeError) as error:
-        raise BackendDown(f"{_kind(error)} at {_address(url)}") from None
+        raise unreachable(error, url) from None
     if len(body) > MAX_ANSWER:
         raise BackendUnavailable(f"an answer of more than {MAX_ANSWER} bytes")
     return response, _json_object(body)
+
+
+def unreachable(error: Exception, url: str) -> BackendDown:
+    """What it means that a request to a URL has failed, in words without anything secret."""
+    return BackendDown(f"{_kind(error)} at {_address(url)}")
 
 
 def _kind(error: BaseException) -> str:

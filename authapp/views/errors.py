@@ -10,6 +10,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.view import exception_view_config, forbidden_view_config, notfound_view_config
 
+from authapp.calls import BackendUnreachable
 from authapp.errors import RETRY_AFTER, ErrorCode
 from authapp.responses import failure, sign_in_required
 
@@ -54,6 +55,13 @@ def stale_form(request: Request) -> Response:
     why = "it is another session's, or from another site" if came else "none came"
     log.warning("BadCSRFToken: %s %s: %s", request.method, request.path[:256], why)
     return failure(request, 403, "BadCSRFToken", _STALE_FORM)
+
+
+@exception_view_config(BackendUnreachable)
+def backend_unreachable(request: Request) -> Response:
+    """A view has called the backend, which does not answer."""
+    code = ErrorCode.BACKEND_UNAVAILABLE
+    return failure(request, 503, code, code.sentence, RETRY_AFTER)
 
 
 @notfound_view_config()
