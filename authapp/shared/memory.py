@@ -47,12 +47,12 @@ class MemoryShared:
         """See :class:`authapp.shared.Shared`. There is no other process."""
         return nullcontext(Lease.MINE)
 
-    def living(self) -> list[tuple[Key, str, float]]:
-        """All there is: keys, texts, and the seconds that each has left."""
+    def living(self, *keys: Key) -> list[tuple[Key, str, float]]:
+        """What there is under some keys, or all: key, text, and the seconds that it has left."""
         now = self._clock()
         with self._lock:
-            texts = list(self._texts.items())
-        return [(key, text, ends - now) for key, (ends, text) in texts if ends > now]
+            found = [(key, self._texts.get(key, _NOTHING)) for key in keys or self._texts]
+        return [(key, text, ends - now) for key, (ends, text) in found if ends > now]
 
     def remembers(self, seconds: float) -> bool:
         """Always: what would make it forget ends the process too."""

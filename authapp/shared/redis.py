@@ -18,18 +18,21 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
+from heapq import nlargest
 from itertools import count
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from limits.storage import RedisStorage
 from redis import BlockingConnectionPool, Connection, Redis
 from redis.backoff import NoBackoff
-from redis.client import Pipeline
-from redis.exceptions import LockError, RedisError, ResponseError, WatchError
+from redis.connection import AbstractConnection
+from redis.exceptions import LockError, ReadOnlyError, RedisError, ResponseError
 from redis.lock import Lock
 from redis.retry import Retry
 
@@ -72,6 +75,19 @@ MARK_LIFE = 86_400
 NAMES = 4096
 """How many names are remembered: those of a session are asked for with every request."""
 
+_REPLACE = """
+local replaced = 0
+for number, name in ipairs(KEYS) do
+  local known = redis.call('MGET', name)[1] or ''
+  if known == ARGV[3 * number - 2] then
+    redis.call('SET', name, ARGV[3 * number - 1], 'PX', ARGV[3 * number])
+    replaced = replaced + 1
+  end
+end
+return replaced
+"""
+"""Puts values, with milliseconds to live, where those still stand that were seen there."""
+
 _RUN = re.compile(rb"run_id:([0-9a-f]+)")
 _REFUSED = re.compile(r"the '[a-z|]{1,20}' command|DB index")
 _BATCH = 500
@@ -100,6 +116,8 @@ class Server:
         self._complain_at: dict[str, float] = {}
         self._forgot_at = float("-inf")
         self._run: bytes | None = None
+        self._generation = 0
+        self._made: WeakKeyDictionary[AbstractConnection, int] = WeakKeyDictionary()
 
     def counters(self) -> RedisStorage:
         """Counters for rate limits, through the same connections."""
@@ -117,7 +135,7 @@ class Server:
         """Whether it has only just begun to give no answer."""
         return self._away and self._clock() - self._away_at < STALL
 
-    def connected(self, run: bytes | None) -> None:
+    def connected(self, connection: AbstractConnection, run: bytes | None) -> None:
         """A connection has been made.
 
         :param run: what Redis calls itself from its start to its end, where it says so.
@@ -125,10 +143,23 @@ class Server:
         if self._run not in (run, None):
             self.forgot()
         self._run = run
+        self._made[connection] = self._generation
+
+    def given_back(self, connection: AbstractConnection) -> None:
+        """A connection was used. One that is older than the last forgetting is closed.
+
+        It may lead to the Redis of before: behind an address that moved, connections live on,
+        and what was put through them since is lost.
+        """
+        if self._made.get(connection, self._generation) < self._generation:
+            del self._made[connection]
+            connection.disconnect()  # type: ignore[no-untyped-call]
+            self.on_forgetting()
 
     def forgot(self) -> None:
         """It may have forgotten something of late: it is another, empty, or was away."""
         self._forgot_at = self._clock()
+        self._generation += 1
         self.on_forgetting()
 
     def remembers(self, seconds: float) -> bool:
@@ -140,7 +171,7 @@ class Server:
         """Around every command.
 
         :raises Away: when it fails or is refused; and at once, when another has just failed.
-        :raises LockError, WatchError: what redis-py makes of an answer.
+        :raises LockError: what redis-py makes of an answer.
         """
         if self._away:
             with self._lock:
@@ -151,7 +182,7 @@ class Server:
         try:
             yield
         # Full, read-only, not permitted, a counter that is no number, a lock that is gone.
-        except (ResponseError, ValueError, LockError, WatchError) as error:
+        except (ResponseError, ValueError, LockError) as error:
             answer = error
         except (RedisError, OSError) as error:
             with self._lock:
@@ -165,7 +196,7 @@ class Server:
             self.forgot()  # perhaps it is back from a dump that has the mark and no leases
             self._away = False
             log.warning("SharedMemoryBack: Redis answers again at %s", self.address)
-        if isinstance(answer, LockError | WatchError):
+        if isinstance(answer, LockError):
             raise answer
         if answer is not None:
             self.complain(answer)
@@ -173,11 +204,24 @@ class Server:
 
     def complain(self, error: Exception) -> None:
         """One line about what it refuses, now and then."""
+        if isinstance(error, ReadOnlyError):  # the primary may be elsewhere by now
+            self._generation += 1
         what = _REFUSED.search(str(error))
         kind = type(error).__name__ + (f" ({what[0]})" if what else "")
         if self._clock() >= self._complain_at.get(kind, 0):
             self._complain_at[kind] = self._clock() + COMPLAIN
             log.error("SharedMemoryRefuses: %s at %s", kind, self.address)
+
+
+class _Pool(BlockingConnectionPool):
+    """Connections to one Redis, which hears when one has been used."""
+
+    server: Server
+
+    def release(self, connection: Any) -> None:
+        """See redis-py."""
+        self.server.given_back(connection)
+        super().release(connection)  # type: ignore[no-untyped-call]
 
 
 def connect(url: str) -> Server:
@@ -192,11 +236,12 @@ def connect(url: str) -> Server:
         connection.send_command("INFO", "server")  # type: ignore[no-untyped-call]
         try:
             said = _RUN.search(connection.read_response())
-            server.connected(said and said[1])
+            server.connected(connection, said and said[1])
         except ResponseError as error:  # a Redis that goes on may be another
+            server.connected(connection, None)
             server.complain(error)
 
-    pool = BlockingConnectionPool.from_url(
+    pool = _Pool.from_url(
         url,
         max_connections=CONNECTIONS,
         timeout=TIMEOUT,
@@ -210,7 +255,7 @@ def connect(url: str) -> Server:
         pool.connection_class(**pool.connection_kwargs)
     except TypeError as error:
         raise ValueError(str(error)) from None
-    server = Server(Redis(connection_pool=pool))  # greet knows it by then
+    server = pool.server = Server(Redis(connection_pool=pool))  # greet knows it by then
     return server
 
 
@@ -251,6 +296,7 @@ class RedisShared:
     def __init__(self, server: Server, secrets: Sequence[bytes]) -> None:
         self._server = server
         self._redis = server.client
+        self._replace = self._redis.register_script(_REPLACE)
         self._rings = [_Ring(secret) for secret in secrets]
         self._own = MemoryShared()
         #: Of what this process has put, that which Redis may not have, and since which doubt.
@@ -286,7 +332,8 @@ class RedisShared:
         try:
             with self._server.asking(), self._redis.pipeline(transaction=False) as pipeline:
                 for ring in self._rings:
-                    self._set(pipeline, ring, ring.name(key), text, seconds)
+                    name = ring.name(key)
+                    pipeline.set(name, ring.seal(name, text), px=_milliseconds(seconds))
                 pipeline.execute()
         except Away:
             self._doubt(key)
@@ -367,9 +414,6 @@ class RedisShared:
         each = len(self._rings)
         return mark, [_strongest(*opened[at : at + each]) for at in range(0, len(opened), each)]
 
-    def _set(self, pipeline: Pipeline, ring: _Ring, name: bytes, text: str, seconds: float) -> None:
-        pipeline.set(name, ring.seal(name, text), px=max(1, int(seconds * 1000)))
-
     def _meet(self, mark: object) -> None:
         """Redis is another than before, or empty: emptied or restarted, which nobody is told.
 
@@ -406,48 +450,56 @@ class RedisShared:
     def _keep_telling(self) -> None:
         ends_at = float("inf")
         while time.monotonic() < ends_at:
-            self._tell()
+            told = self._tell()
             with self._lock:
                 if not self._untold:
                     self._teller = None
                     return
             if not threading.main_thread().is_alive():
                 ends_at = min(ends_at, time.monotonic() + LAST_WORDS)
-            time.sleep(PAUSE)
+            if not told:
+                time.sleep(PAUSE)
 
-    def _tell(self) -> None:
-        """Tell Redis what is untold, as far as it takes it."""
+    def _tell(self) -> bool:
+        """Tell Redis some of what is untold, the latest doubts first.
+
+        :returns: whether it has taken that.
+        """
         with self._lock:
             untold = dict(self._untold)
-        texts = [each for each in self._own.living() if each[0] in untold]
-        self._trust(untold, untold.keys() - {key for key, *_ in texts})  # those have ended
-        with suppress(Away, WatchError):  # WatchError: another has put one of them at that moment
-            for at in range(0, len(texts), _BATCH):
-                some = texts[at : at + _BATCH]
-                with self._server.asking(), self._redis.pipeline() as pipeline:
-                    self._compare(pipeline, some)
-                self._trust(untold, {key for key, *_ in some})
+        some = nlargest(_BATCH, untold, key=untold.__getitem__)
+        told = False
+        with suppress(Away), self._server.asking():
+            told = self._compare(some)
+        if told:
+            with self._lock:
+                for key in some:
+                    # Unless it has been doubted again meanwhile.
+                    if self._untold.get(key) == untold[key]:
+                        del self._untold[key]
+        return told
 
-    def _trust(self, untold: Mapping[Key, int], keys: Iterable[Key]) -> None:
-        """Redis has what is under these keys, unless that has been doubted again meanwhile."""
-        with self._lock:
-            for key in keys:
-                if self._untold.get(key) == untold[key]:
-                    del self._untold[key]
+    def _compare(self, keys: list[Key]) -> bool:
+        """Put own texts where Redis has none, or a weaker one.
 
-    def _compare(self, pipeline: Pipeline, texts: list[tuple[Key, str, float]]) -> None:
-        """Put texts where Redis has none, or a weaker one, in one transaction."""
-        places = [(ring, ring.name(key)) for key, *_ in texts for ring in self._rings]
-        names = [name for _, name in places]
-        pipeline.watch(*names)  # type: ignore[no-untyped-call]
-        sealed = pipeline.mget(names)
-        pipeline.multi()
-        mine = [each for each in texts for _ in self._rings]
-        for (ring, name), (_, text, seconds), theirs in zip(places, mine, sealed, strict=True):
-            known = ring.open(name, theirs)
-            if _strongest(text, known) != known:
-                self._set(pipeline, ring, name, text, seconds)
-        pipeline.execute()
+        :returns: False where somebody else has put one of them at that very moment.
+        """
+        places = [(key, ring, ring.name(key)) for key in keys for ring in self._rings]
+        sealed = self._redis.mget([MARK, *(name for *_, name in places)])[1:]
+        # Only now: what this process puts after that comes after this, too.
+        own = {key: (text, seconds) for key, text, seconds in self._own.living(*keys)}
+        names: list[bytes] = []
+        values: list[Any] = []
+        for (key, ring, name), theirs in zip(places, sealed, strict=True):
+            known, (text, seconds) = ring.open(name, theirs), own.get(key, (None, 0.0))
+            if text is not None and _strongest(text, known) != known:
+                names.append(name)
+                values += [theirs or b"", ring.seal(name, text), _milliseconds(seconds)]
+        return not names or self._replace(names, values) == len(names)
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * 1000))
 
 
 def _strongest(*texts: str | None) -> str | None:

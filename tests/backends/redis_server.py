@@ -4,6 +4,8 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -23,8 +25,8 @@ class RedisServer:
             pytest.skip("redis-server is not installed; see .ci/packages")
         self._folder = folder
         with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
-        self.address = f"127.0.0.1:{self._port}"
+            self.port = free.getsockname()[1]
+        self.address = f"127.0.0.1:{self.port}"
         self.url = f"redis://{self.address}/0"
         self.client = redis.Redis.from_url(self.url)
         self._process: subprocess.Popen[bytes] | None = None
@@ -33,7 +35,7 @@ class RedisServer:
     def start(self) -> None:
         assert PROGRAM
         self._process = subprocess.Popen(
-            [PROGRAM, "--port", str(self._port), "--save", "", "--dir", str(self._folder)],
+            [PROGRAM, "--port", str(self.port), "--save", "", "--dir", str(self._folder)],
             stdout=subprocess.DEVNULL,
         )
         eventually(self._answers)
@@ -66,3 +68,33 @@ class RedisServer:
     def close(self) -> None:
         self.client.close()
         self.stop()
+
+
+class Address:
+    """Where clients find the primary: it moves, and connections made before live on."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self.server = server
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # it is closed
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self.server.port))
+                for pair in ((client, server), (server, client)):
+                    threading.Thread(target=self._forward, args=pair, daemon=True).start()
+
+    def _forward(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65_536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        source.close()
+
+    def close(self) -> None:
+        """For those who come: the others go on."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()

@@ -8,16 +8,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
-from redis.client import Pipeline
 
 from authapp.sealing import derive
 from authapp.shared import Key, Lease
 from authapp.shared import redis as shared_redis
 from authapp.shared.redis import MARK, MARK_LIFE, RedisShared, connect
-from backends.redis_server import RedisServer
+from backends.redis_server import Address, RedisServer
 from eventually import eventually
 from fleet import OPERATIONS
 
@@ -254,75 +254,106 @@ def test_r11_a_redis_that_is_back_from_an_older_dump_is_told_again(
     assert one.get(A, B) == ["2", "signed out"]
 
 
+@pytest.mark.parametrize("how", ["the old one goes on", "the old one follows the new one"])
+def test_r11_the_address_of_the_primary_moves(
+    redis_server: RedisServer, tmp_path: Path, how: str
+) -> None:
+    """A failover that cuts no connection: those to the primary of before are not kept."""
+    (tmp_path / "other").mkdir()
+    other = RedisServer(tmp_path / "other")
+    address = Address(redis_server)
+    one, two = RedisShared(connect(address.url), [OLD]), RedisShared(connect(other.url), [OLD])
+    pool = one._redis.connection_pool
+    try:
+        redis_server.client.config_set("repl-diskless-sync-delay", "0")
+        other.client.replicaof("127.0.0.1", redis_server.port)
+        eventually(lambda: other.client.info("replication")["master_link_status"] == "up", 5)
+        one.get(A)
+        other.client.replicaof("NO", "ONE")
+        address.server = other
+        if how == "the old one goes on":
+            with one._redis.client() as busy:
+                busy.ping()
+                one.get(A)  # through a second connection, which leads to the new one
+        else:
+            redis_server.client.replicaof("127.0.0.1", other.port)
+        one.put(A, "signed out", 60)
+        eventually(lambda: two.get(A) == ["signed out"], 5)
+        eventually(one.healthy, 5)
+    finally:
+        eventually(lambda: one._teller is None and two._teller is None, 5)
+        for each in (pool, two._redis.connection_pool, other, address):
+            each.close()
+
+
+def between(shared: RedisShared, act: Callable[[], object], *, after: bool) -> threading.Event:
+    """Do something once, just before or after Redis is told what it did not know."""
+    replace, done = shared._replace, threading.Event()
+
+    def told(names: Any, values: Any) -> Any:
+        if not after and not done.is_set():
+            act()
+            done.set()
+        answer = replace(names, values)
+        if after and not done.is_set():
+            done.set()
+            act()
+        return answer
+
+    shared._replace = told  # type: ignore[assignment]
+    return done
+
+
 def test_r11_what_is_put_while_another_compares_is_not_overwritten(
-    process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    process: Any, redis_server: RedisServer
 ) -> None:
     one, two = process(), process()
     redis_server.client.config_set("maxmemory", "1")
+
+    def make_room() -> None:
+        redis_server.client.config_set("maxmemory", "0")
+        two.put(A, "2", 60)
+
+    done = between(one, make_room, after=False)
     one.put(A, "1", 60)
-    compared = threading.Event()
-
-    def late(pipeline: Pipeline) -> None:
-        if not compared.is_set():
-            redis_server.client.config_set("maxmemory", "0")
-            two.put(A, "2", 60)
-            compared.set()
-        begin(pipeline)
-
-    begin = Pipeline.multi
-    monkeypatch.setattr(Pipeline, "multi", late)
-    eventually(compared.is_set, 5)
+    eventually(done.is_set, 5)
     eventually(lambda: not one._untold, 5)
     assert one.get(A) == two.get(A) == ["2"]
 
 
 def test_r11_what_is_put_while_others_are_told_is_untold_still(
-    process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    process: Any, redis_server: RedisServer
 ) -> None:
-    one = process()
-    redis_server.client.config_set("maxmemory", "1")
-    one.put(A, "1", 60)
-    told = threading.Event()
+    one, two = process(), process()
 
-    def late(pipeline: Pipeline) -> Any:
-        redis_server.client.config_set("maxmemory", "0")
-        answer = execute(pipeline)
+    def put_another() -> None:
         redis_server.client.config_set("maxmemory", "1")
-        if not told.is_set():
-            told.set()
-            one.put(A, "2", 60)
-        return answer
+        one.put(A, "2", 60)
 
-    execute = Pipeline.execute
-    with monkeypatch.context() as slow:
-        slow.setattr(Pipeline, "execute", late)
-        eventually(told.is_set, 5)
-        assert one.get(A) == ["2"]
+    redis_server.client.config_set("maxmemory", "1")
+    done = between(one, put_another, after=True)
+    one.put(A, "1", 60)
     redis_server.client.config_set("maxmemory", "0")
-    two = process()
+    eventually(done.is_set, 5)
+    assert one.get(A) == ["2"]
+    redis_server.client.config_set("maxmemory", "0")
     eventually(lambda: two.get(A) == ["2"], 5)
 
 
 def test_r11_what_is_told_to_a_redis_that_is_gone_by_then_is_untold_still(
-    process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    process: Any, redis_server: RedisServer
 ) -> None:
     one, two = process(), process()
+
+    def flush() -> None:
+        redis_server.client.flushall()
+        one.get(B)  # meets another mark
+
     redis_server.client.config_set("maxmemory", "1")
+    done = between(one, flush, after=True)
     one.put(A, "text", 60)
-    told = threading.Event()
-
-    def late(pipeline: Pipeline) -> Any:
-        answer = execute(pipeline)
-        if not told.is_set():
-            told.set()
-            redis_server.client.flushall()
-            one.get(B)  # meets another mark
-        return answer
-
-    execute = Pipeline.execute
-    monkeypatch.setattr(Pipeline, "execute", late)
     redis_server.client.config_set("maxmemory", "0")
-    eventually(told.is_set, 5)
+    eventually(done.is_set, 5)
     eventually(lambda: two.get(A) == ["text"], 5)
 
 
