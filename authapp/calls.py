@@ -91,7 +91,7 @@ class BackendSession(BoundedSession):
                 try:
                     return super().request(method, url, **options)
                 except (requests.ConnectionError, requests.Timeout) as error:
-                    raise unreachable(error, url) from error
+                    raise unreachable(error, url) from None
         except BackendDown as down:
             # Others are not to wait for what will not come: contract section 3.
-            raise BackendUnreachable(down.reason) from down.__cause__
+            raise BackendUnreachable(down.reason) from None

@@ -12,8 +12,8 @@ Parts found without a look-up, one pass over the response's headers and tweens w
 of their own gave 1.5 µs together, within the noise, and were not kept.
 
 Counted in instructions (valgrind, 300 requests), which nothing else on a machine disturbs, a warm
-request is 1.19 of the page and a cold one 1.81: what authapp registers 41,000, the session 69,000
-and opening it 370,000 beside the page's 592,000. By the clock it is more, as code that runs once
+request is 1.19 of the page and a cold one 1.79: what authapp registers 41,000, the session 69,000
+and opening it 360,000 beside the page's 592,000. By the clock it is more, as code that runs once
 in a request waits for memory where the page's loops do not.
 
 A peer that keeps a session keeps what ours does, in the open; AuthTkt keeps an id, as it can

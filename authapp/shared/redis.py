@@ -458,6 +458,9 @@ class RedisShared:
             if not threading.main_thread().is_alive():
                 ends_at = min(ends_at, time.monotonic() + LAST_WORDS)
             if not told:
+                with self._lock:
+                    for key in self._untold.keys() - {key for key, *_ in self._own.living()}:
+                        del self._untold[key]  # it has ended
                 time.sleep(PAUSE)
 
     def _tell(self) -> bool:

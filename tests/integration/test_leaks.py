@@ -293,7 +293,7 @@ def test_a_backend_that_is_gone(walk: Walk) -> None:
         walk.sign_in()
         csrf = walk.csrf()
     walk.view = lambda request: request.backend.get("/me", headers={"X": "y"}).json()
-    walk.get("/view", status=500)
+    walk.get("/view", status=503)
     walk.post("/session", {"csrf_token": csrf}, status=503)
     with later(EXPIRED):
         walk.get("/account", status=503)

@@ -459,9 +459,9 @@ def test_r11_what_cannot_be_told_takes_no_room_when_it_has_ended(
 ) -> None:
     one = process()
     redis_server.client.config_set("maxmemory", "1")
+    one.put(A, "text", 60)
     for number in range(100):
         one.put(Key("short", str(number)), "x", 0)
-    one.put(A, "text", 60)
     eventually(lambda: set(one._untold) == {A}, 5)
     redis_server.client.config_set("maxmemory", "0")
     assert one.healthy()
