@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -34,6 +35,12 @@ MAX_TOKEN = 8 * 1024
 
 MAX_RETRY_AFTER = 300
 """Seconds for which a backend can ask to be left alone."""
+
+_OF_THE_NETWORK = (OSError, HTTPError, HTTPException)
+"""Kinds of failures that say what a failed request came of; others are what a caller handles."""
+
+_DEEPEST = 8
+"""How far that is followed: exceptions can be chained in a circle."""
 
 _TOKEN = re.compile(rf"\A[!-~]{{1,{MAX_TOKEN}}}\Z")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
@@ -200,7 +207,10 @@ def _kind(error: BaseException) -> str:
     Of a certificate, what is wrong with it.
     """
     names, cause = [type(error).__name__], error
-    while following := cause.__cause__ or cause.__context__:
+    for _ in range(_DEEPEST):
+        following = cause.__cause__ or cause.__context__
+        if not isinstance(following, _OF_THE_NETWORK):
+            break
         cause = following
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"{names[0]} ({cause.verify_message})"

@@ -117,6 +117,7 @@ class Server:
         self._forgot_at = float("-inf")
         self._run: bytes | None = None
         self._generation = 0
+        self._look_elsewhere_at = 0.0
         self._made: WeakKeyDictionary[AbstractConnection, int] = WeakKeyDictionary()
 
     def counters(self) -> RedisStorage:
@@ -204,7 +205,8 @@ class Server:
 
     def complain(self, error: Exception) -> None:
         """One line about what it refuses, now and then."""
-        if isinstance(error, ReadOnlyError):  # the primary may be elsewhere by now
+        if isinstance(error, ReadOnlyError) and self._clock() >= self._look_elsewhere_at:
+            self._look_elsewhere_at = self._clock() + PAUSE  # where the primary may be by now
             self._generation += 1
         what = _REFUSED.search(str(error))
         kind = type(error).__name__ + (f" ({what[0]})" if what else "")

@@ -960,6 +960,30 @@ def test_a_view_that_does_not_mind_a_backend_that_is_away(
     assert "secret" not in caplog.text
 
 
+def test_a_call_of_a_view_that_handles_something_else(
+    backend: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it handles says nothing of the backend, and may have no end."""
+
+    def call(request: Request) -> str:
+        try:
+            try:
+                raise OSError("of the view")
+            except OSError as one:
+                try:
+                    raise OSError("because of it") from one
+                except OSError as other:
+                    raise one from other
+        except OSError:
+            with pytest.raises(requests.ConnectionError):
+                request.backend.get("/me")
+        return "went on"
+
+    site = application("http://localhost:1", lambda config: add_view(config, call))
+    assert site.get("/view").json == "went on"
+    assert "BackendAway: ConnectionError" in caplog.text
+
+
 def test_c15_a_page_with_a_token_is_kept_by_no_cache(backend: Served) -> None:
     def view(request: Request) -> Response:
         return Response(get_csrf_token(request), cache_control="public, max-age=60")
