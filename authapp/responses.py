@@ -113,6 +113,15 @@ def failure(
     return response
 
 
+def backend_unavailable(request: Request, wait: float) -> Response:
+    """503: what was asked for needs the backend, which does not answer.
+
+    :param wait: seconds after which to try again.
+    """
+    code = ErrorCode.BACKEND_UNAVAILABLE
+    return failure(request, 503, code, code.sentence, wait)
+
+
 def vary_by(response: Response, header: str) -> None:
     """Tell caches that another value of a request header may get another answer."""
     said = response.headers.setdefault("Vary", header)

@@ -316,9 +316,10 @@ def _object(value: object, name: str) -> dict[str, Any]:
 
 
 def _needed(value: object, name: str) -> str:
-    if not isinstance(value, str) or not value:
+    found = text(value)
+    if found is None:
         raise NotASession(f"{name} is not a text")
-    return value
+    return found
 
 
 def _time(value: object, name: str) -> int:

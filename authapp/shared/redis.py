@@ -113,11 +113,10 @@ class Server:
         self._away = False
         self._away_at = 0.0
         self._ask_at = 0.0
-        self._complain_at: dict[str, float] = {}
+        self._not_before: dict[str, float] = {}
         self._forgot_at = float("-inf")
         self._run: bytes | None = None
         self._generation = 0
-        self._look_elsewhere_at = 0.0
         self._made: WeakKeyDictionary[AbstractConnection, int] = WeakKeyDictionary()
 
     def counters(self) -> RedisStorage:
@@ -205,14 +204,20 @@ class Server:
 
     def complain(self, error: Exception) -> None:
         """One line about what it refuses, now and then."""
-        if isinstance(error, ReadOnlyError) and self._clock() >= self._look_elsewhere_at:
-            self._look_elsewhere_at = self._clock() + PAUSE  # where the primary may be by now
+        if isinstance(error, ReadOnlyError) and self._is_time("to look for the primary", PAUSE):
             self._generation += 1
         what = _REFUSED.search(str(error))
         kind = type(error).__name__ + (f" ({what[0]})" if what else "")
-        if self._clock() >= self._complain_at.get(kind, 0):
-            self._complain_at[kind] = self._clock() + COMPLAIN
+        if self._is_time(f"to complain of {kind}", COMPLAIN):
             log.error("SharedMemoryRefuses: %s at %s", kind, self.address)
+
+    def _is_time(self, what: str, seconds: float) -> bool:
+        """Whether that was not done in so many seconds: it is done now."""
+        now = self._clock()
+        if now < self._not_before.get(what, 0):
+            return False
+        self._not_before[what] = now + seconds
+        return True
 
 
 class _Pool(BlockingConnectionPool):
@@ -363,7 +368,7 @@ class RedisShared:
         sure = self._take(locks) is not Lease.UNSURE
         self._give_back(locks)
         self.get()
-        if sure:
+        if sure and self._untold:
             self._tell()
         return sure and not self._untold
 

@@ -12,7 +12,7 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.view import view_config
 
 from authapp.errors import ErrorCode
-from authapp.responses import failure, see_other, sign_in_required
+from authapp.responses import backend_unavailable, see_other, sign_in_required
 from authapp.session import Session
 from authapp.views.session import renew_now
 
@@ -48,7 +48,7 @@ def renew(request: Request) -> Response:
     """Renew now, and show the page again: "renew now" where no script does it."""
     code = renew_now(request)
     if code is ErrorCode.BACKEND_UNAVAILABLE:
-        return failure(request, 503, code, code.sentence, request.authapp.retry_after)
+        return backend_unavailable(request, request.authapp.retry_after)
     if request.identity is None:
         return sign_in_required(request, code)
     return see_other(request.route_path("account"))

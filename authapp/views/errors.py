@@ -12,7 +12,7 @@ from pyramid.view import exception_view_config, forbidden_view_config, notfound_
 
 from authapp.calls import BackendUnreachable
 from authapp.errors import RETRY_AFTER, ErrorCode
-from authapp.responses import failure, sign_in_required
+from authapp.responses import backend_unavailable, failure, sign_in_required
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +36,7 @@ def forbidden(error: Response, request: Request) -> Response:
         log.info("Forbidden: %s %s", request.method, request.path[:256])
         return failure(request, 403, "Forbidden", _FORBIDDEN)
     if request.session_error is ErrorCode.BACKEND_UNAVAILABLE:
-        code = ErrorCode.BACKEND_UNAVAILABLE
-        return failure(request, 503, code, code.sentence, request.authapp.retry_after)
+        return backend_unavailable(request, request.authapp.retry_after)
     return sign_in_required(request, request.session_error)
 
 
@@ -60,8 +59,7 @@ def stale_form(request: Request) -> Response:
 @exception_view_config(BackendUnreachable)
 def backend_unreachable(request: Request) -> Response:
     """A view has called the backend, which does not answer."""
-    code = ErrorCode.BACKEND_UNAVAILABLE
-    return failure(request, 503, code, code.sentence, RETRY_AFTER)
+    return backend_unavailable(request, RETRY_AFTER)
 
 
 @notfound_view_config()
