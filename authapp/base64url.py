@@ -16,9 +16,8 @@ def decode(text: str) -> bytes:
         characters and over the spare bits of the last one (RFC 4648 section 3.5).
     """
     raw = binascii.a2b_base64(text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4))
-    # What was passed over is missing in the length; spare bits are in the last characters only.
+    # What was passed over makes the rest of the text too long; spare bits are in the rest only.
     whole = len(raw) // 3
-    spelled = len(raw) == len(text) * 3 // 4 and encode(raw[3 * whole :]) == text[4 * whole :]
-    if not spelled or "+" in text or "/" in text:
+    if encode(raw[3 * whole :]) != text[4 * whole :] or "+" in text or "/" in text:
         raise ValueError("a second spelling")
     return raw

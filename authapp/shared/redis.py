@@ -443,7 +443,7 @@ class RedisShared:
 
     def _doubt(self, *keys: Key) -> None:
         with self._lock:
-            self._untold.update(dict.fromkeys(keys, next(self._doubts)))
+            self._untold.update((key, next(self._doubts)) for key in keys)
         self._go_on_telling()
 
     def _go_on_telling(self) -> None:

@@ -357,6 +357,46 @@ def test_r11_what_is_told_to_a_redis_that_is_gone_by_then_is_untold_still(
     eventually(lambda: two.get(A) == ["text"], 5)
 
 
+def test_r11_the_latest_is_told_first(
+    process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sign-out does not wait behind all that a Redis which was away has missed."""
+    monkeypatch.setattr(shared_redis, "_BATCH", 1)
+    one, told = process(), []
+    one.put(B, "earlier", 60)
+    one.put(A, "later", 60)
+    replace = one._replace
+
+    def note(names: Any, values: Any) -> Any:
+        told.extend(names)
+        return replace(names, values)
+
+    one._replace = note
+    redis_server.client.flushall()
+    one.get()  # meets another mark, and doubts them both
+    eventually(lambda: len(told) == 2, 5)
+    assert told == [one._rings[0].name(key) for key in (A, B)]
+
+
+def test_r11_a_read_only_redis_is_not_connected_to_with_every_refusal(
+    process: Any, redis_server: RedisServer
+) -> None:
+    one = process()
+    one.put(A, "text", 60)
+    one._server._clock = lambda: 1.0
+    redis_server.client.replicaof("127.0.0.1", "1")
+
+    def connections() -> int:
+        return int(redis_server.client.info("stats")["total_connections_received"])
+
+    before = connections()
+    for number in range(50):
+        one.put(Key("many", str(number)), "x", 60)
+        one.get(A)
+    assert connections() - before < 10
+    redis_server.client.replicaof("NO", "ONE")
+
+
 def test_r11_a_text_of_any_characters_stops_nobody_from_being_told(
     process: Any, redis_server: RedisServer
 ) -> None:
