@@ -15,7 +15,7 @@ from authapp.shared.redis import RedisShared
 from backends import ISSUER_SETTINGS, LOGIN, REFRESH, Served
 from backends.redis_server import RedisServer
 from eventually import eventually
-from site_under_test import COOKIE, Site
+from site_under_test import COOKIE, SECRET, Site
 
 DUE, EXPIRED = 601, 901
 
@@ -240,6 +240,23 @@ def test_redis_away_shows_in_the_health_check(sites: list[Site], redis_server: R
     answer = sites[0].get("/health?deep=1", status=503)
     assert answer.json == {"status": "down", "backend": "ok", "shared": "down"}
     page(sites[0], status=200)
+
+
+def test_failed_sign_ins_are_counted_together_while_secrets_change(
+    backend: Served, redis_server: RedisServer
+) -> None:
+    """The first step of docs/operations.md, and the last one."""
+    old, new = SECRET, SECRET[::-1]
+    for user, secrets in (("bob", (old, f"{old}\n{new}")), ("carol", (f"{new}\n{old}", new))):
+        sites = [
+            Site(backend.url, shared=redis_server.url, login__rate="4/minute", secret=secret)
+            for secret in secrets
+        ]
+        for site in (*sites, *sites):
+            site.sign_in(user, "wrong", status=401)
+        for site in sites:
+            site.sign_in(user, status=429)
+            site.parts.shared._server.client.connection_pool.disconnect()
 
 
 def test_failed_sign_ins_are_counted_together(redis_server: RedisServer) -> None:
