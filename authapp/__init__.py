@@ -60,6 +60,7 @@ def includeme(config: Configurator) -> None:
     config.include("authapp.tween")
     config.include("authapp.cors")
     config.include("authapp.headers")
+    config.include("authapp.development_hosts")
     config.include("authapp.events")
     config.include("authapp.i18n")
     config.include("authapp.views")

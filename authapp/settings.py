@@ -42,6 +42,7 @@ class Settings:
 
     secrets: tuple[bytes, ...] = field(repr=False)
     development: bool
+    development_hosts: tuple[str, ...]
     cookie: SessionCookie
     session_format: str
     backend_url: str | None
@@ -78,6 +79,8 @@ class Settings:
         development = take("development", boolean, False)
         no_secrets: tuple[bytes, ...] = ()
         secrets = take("secret", _secrets(development), no_secrets, secret=True, missing=_NO_SECRET)
+        hosts = take("development.hosts", _hosts, ())
+        ini_reader.needs("development.hosts", "development")
         domain = take("session.domain", _domain, None)
         samesite = take("session.samesite", _samesite(development), "Lax")
         name = take(
@@ -113,6 +116,7 @@ class Settings:
         settings = cls(
             secrets=secrets,
             development=development,
+            development_hosts=hosts,
             cookie=SessionCookie(name, not development, domain, samesite),
             session_format=take("session.format", one_of(FORMATS), "next-auth-4"),
             backend_url=url,
@@ -194,6 +198,14 @@ def _domain(text: str) -> str:
     if not re.fullmatch(rf"\.?({label}\.)*[a-z]([a-z0-9-]*[a-z0-9])?", text, re.IGNORECASE):
         raise ValueError("a domain such as example.com is allowed")
     return text
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    hosts = words(text.lower())
+    for host in hosts:
+        if not re.fullmatch(r"[a-z0-9._-]+|[0-9a-f:.]+", host):
+            raise ValueError("host names such as box.example.com, without a port, are allowed")
+    return hosts
 
 
 def _url(text: str, development: bool, allowed: str) -> str:

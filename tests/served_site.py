@@ -20,6 +20,7 @@ class ServedSite:
     :param changes: ini keys of ``[app:main]`` and what to set them to.
     :param name: what tells its files from those of others in the folder.
     :param threads: of waitress.
+    :param toolbar: whether the debug toolbar stays in.
     """
 
     def __init__(
@@ -28,9 +29,11 @@ class ServedSite:
         changes: dict[str, str] | None = None,
         name: str = "site",
         threads: int = 4,
+        toolbar: bool = False,
     ) -> None:
         text = (HERE / "development.ini").read_text()
-        text = text.replace("pyramid.includes = pyramid_debugtoolbar\n", "")
+        if not toolbar:
+            text = text.replace("pyramid.includes = pyramid_debugtoolbar\n", "")
         text = text.replace("listen = localhost:6543", f"listen = 127.0.0.1:0\nthreads = {threads}")
         for key, value in (changes or {}).items():
             line = re.compile(rf"^{re.escape(key)} =.*$", re.MULTILINE)

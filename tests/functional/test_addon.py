@@ -848,7 +848,8 @@ def test_a_default_permission_does_not_lock_the_sign_in_page(backend: Served) ->
     ],
 )
 def test_s1_origins(backend: Served, host: str, origin: str, trusted: str, good: bool) -> None:
-    ini = settings(backend.url) | {"pyramid.csrf_trusted_origins": trusted}
+    ini = settings(backend.url, development__hosts="example.com internal")
+    ini |= {"pyramid.csrf_trusted_origins": trusted}
     with Configurator(settings=ini) as config:
         config.include("authapp")
         site = Site(wsgi=config.make_wsgi_app())
