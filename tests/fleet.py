@@ -20,7 +20,7 @@ CONFIGURATION = """
 daemon off;
 pid {folder}/nginx.pid;
 error_log {folder}/nginx-error.log;
-worker_processes 1;
+worker_processes {workers};
 events {{ worker_connections 4096; }}
 http {{
   access_log off;
@@ -50,10 +50,17 @@ class Fleet:
     """Some processes of the site, and nginx in front of them, round-robin.
 
     :param changes: ini keys, for all of them.
+    :param workers: of nginx.
     """
 
     def __init__(
-        self, folder: Path, changes: dict[str, str], processes: int = 4, threads: int = 4
+        self,
+        folder: Path,
+        changes: dict[str, str],
+        processes: int = 4,
+        threads: int = 4,
+        ini: str = "development.ini",
+        workers: int = 1,
     ) -> None:
         if NGINX is None:
             pytest.skip("nginx is not installed; see .ci/packages")
@@ -63,6 +70,7 @@ class Fleet:
                 {"pyramid.reload_templates": "false", **changes},
                 f"site-{number}",
                 threads,
+                ini=ini,
             )
             for number in range(processes)
         ]
@@ -70,7 +78,7 @@ class Fleet:
             port = free.getsockname()[1]
         site = documented([f"127.0.0.1:{site.port}" for site in self.sites], port)
         configuration = folder / "nginx.conf"
-        configuration.write_text(CONFIGURATION.format(folder=folder, site=site))
+        configuration.write_text(CONFIGURATION.format(folder=folder, site=site, workers=workers))
         self._nginx = subprocess.Popen([NGINX, "-p", folder, "-c", configuration])
         self.url = f"http://127.0.0.1:{port}"
         eventually(self._answers)

@@ -21,6 +21,7 @@ class ServedSite:
     :param name: what tells its files from those of others in the folder.
     :param threads: of waitress.
     :param toolbar: whether the debug toolbar stays in.
+    :param ini: which of the files that are shipped is served.
     """
 
     def __init__(
@@ -30,11 +31,13 @@ class ServedSite:
         name: str = "site",
         threads: int = 4,
         toolbar: bool = False,
+        ini: str = "development.ini",
     ) -> None:
-        text = (HERE / "development.ini").read_text()
+        text = (HERE / ini).read_text()
         if not toolbar:
             text = text.replace("pyramid.includes = pyramid_debugtoolbar\n", "")
         text = text.replace("listen = localhost:6543", f"listen = 127.0.0.1:0\nthreads = {threads}")
+        text = text.replace("listen = 127.0.0.1:6543", "listen = 127.0.0.1:0")
         for key, value in (changes or {}).items():
             line = re.compile(rf"^{re.escape(key)} =.*$", re.MULTILINE)
             text = line.sub("", text, count=1)
@@ -63,6 +66,7 @@ class ServedSite:
                     **os.environ,
                     "PYTHONPATH": f"{HERE}:{HERE / 'tests'}",
                     "PYTHONUNBUFFERED": "1",
+                    "AUTHAPP_SECRET": "a secret of production.ini in tests, 48 bytes long",
                 },
             )
         give_up = time.monotonic() + 30

@@ -19,7 +19,15 @@ def hold(request: Request) -> dict[str, Any]:
     return {"user": request.authenticated_userid}
 
 
+def tenth(request: Request) -> dict[str, Any]:
+    """Takes a tenth of a second."""
+    time.sleep(0.1)
+    return {}
+
+
 def includeme(config: Configurator) -> None:
-    """Add the page ``/hold``."""
+    """Add the pages ``/hold`` and ``/tenth``."""
+    config.add_route("tenth", "/tenth")
+    config.add_view(tenth, route_name="tenth", renderer="json")
     config.add_route("hold", "/hold")
     config.add_view(hold, route_name="hold", renderer="json")

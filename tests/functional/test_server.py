@@ -1,6 +1,7 @@
 """O3. The server that finishes what has begun."""
 
 import os
+import resource
 import signal
 import socket
 import threading
@@ -190,3 +191,41 @@ def test_an_interrupt_ends_it_at_once() -> None:
         return []
 
     assert until_stopped(client, app) == [204]
+
+
+def test_idle_connections_keep_nobody_out() -> None:
+    """More of them than the server takes: those that have been idle longest are closed."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("204 No Content", [])
+        return []
+
+    def client(url: str) -> int:
+        get(url)
+        host, port = url[7:-1].split(":")
+        idle = [socket.create_connection((host, int(port)), timeout=10) for _ in range(60)]
+        try:
+            return get(url).status_code
+        finally:
+            for connection in idle:
+                connection.close()
+
+    assert until_stopped(client, app, connection_limit="20") == [204]
+
+
+@pytest.mark.parametrize("hard", [500, 100_000, resource.RLIM_INFINITY])
+def test_open_files_are_allowed_for(
+    hard: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The system's limits are the process's own, so they are put in its place here."""
+    raised: list[tuple[int, tuple[int, int]]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (256, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda which, limits: raised.append(limits))
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("204 No Content", [])
+        return []
+
+    until_stopped(lambda url: get(url), app)
+    assert raised == [(500 if hard == 500 else 1100, hard)]
+    assert ("OpenFiles: the limit is 500" in caplog.text) is (hard == 500)
