@@ -14,7 +14,7 @@ from pyramid.response import Response
 
 from authapp.parts import IParts, Parts
 from authapp.responses import vary_by
-from authapp.routes import is_at
+from authapp.routes import is_at, path_of
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 REQUEST_HEADERS = "Accept, Content-Type, X-CSRF-Token, X-Requested-With"
@@ -54,7 +54,7 @@ def cors_tween_factory(
 
 
 def _is_shared(request: Request, parts: Parts) -> bool:
-    return parts.for_programs(request.environ.get("PATH_INFO", "")) or is_at(request, "session")
+    return parts.for_programs(path_of(request.environ)) or is_at(request, "session")
 
 
 def includeme(config: Configurator) -> None:

@@ -1,11 +1,11 @@
 """Where somebody may be sent: only to paths on this site."""
 
 import re
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pyramid.request import Request
 
-from authapp.routes import is_of
+from authapp.routes import leads_to
 
 MAX_NEXT = 2048
 """Characters of the longest address to come back to."""
@@ -23,9 +23,10 @@ def safe_next(request: Request, target: str | None) -> str:
     home: str = request.script_name + "/"
     if not target or len(target) > MAX_NEXT or not _PATH.match(target):
         return home
-    path = unquote_to_bytes(urlsplit(target).path)
-    astray = not {b".", b".."}.isdisjoint(path.split(b"/"))
-    in_circles = is_of(request, path.rstrip(b"/"), ("login", "logout"))
+    path = unquote(urlsplit(target).path)
+    astray = not {".", ".."}.isdisjoint(path.split("/"))
+    below = path.removeprefix(request.script_name).rstrip("/")
+    in_circles = leads_to(request, below, "login", "logout")
     return home if astray or in_circles else target
 
 

@@ -12,6 +12,7 @@ from pyramid.response import Response
 from authapp.errors import SIGN_IN_REQUIRED, SIGN_IN_REQUIRED_SENTENCE, ErrorCode
 from authapp.parts import parts_of
 from authapp.redirects import current_page
+from authapp.routes import path_of
 
 _PROBLEM = "application/problem+json"
 
@@ -22,7 +23,7 @@ class OwnResponse(Response):  # type: ignore[misc]
 
 def wants_page(request: Request) -> bool:
     """Whether a person navigates here; otherwise a program asks for data."""
-    if parts_of(request).for_programs(request.environ.get("PATH_INFO", "")):
+    if parts_of(request).for_programs(path_of(request.environ)):
         return False
     if request.headers.get("X-Requested-With", "").lower() == "xmlhttprequest":
         return False

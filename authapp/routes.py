@@ -1,9 +1,9 @@
 """authapp's own routes: what they are called, and where they are."""
 
-from collections.abc import Iterable
-from urllib.parse import unquote_to_bytes
+from typing import Any
 
 from pyramid.config import Configurator
+from pyramid.interfaces import IRoutesMapper
 from pyramid.request import Request
 
 ROUTES = {
@@ -19,19 +19,30 @@ STATIC = "authapp-static"
 """Where the stylesheet and the scripts are."""
 
 
-def is_of(request: Request, path: bytes, names: Iterable[str]) -> bool:
-    """Whether a path, without quoting, is that of one of these routes of the application.
+def path_of(environ: dict[str, Any]) -> str:
+    """The path of a request, as Pyramid's router sees it.
 
-    :param path: in UTF-8, with the application's mount point.
+    A route's pattern also matches a path with a line feed behind it, so that is dropped.
+
+    :param environ: of PEP 3333, whose texts are bytes in latin-1.
+    :returns: the path below the application's mount point; what is not UTF-8 is replaced.
     """
-    # Pyramid quotes a route's path, but not the mount point in front of it.
-    return path in [unquote_to_bytes(request.route_path(name)) for name in names]
+    path: str = environ.get("PATH_INFO") or "/"
+    return path.encode("latin-1").decode(errors="replace").removesuffix("\n")
+
+
+def leads_to(request: Request, path: str, *names: str) -> bool:
+    """Whether Pyramid's own matcher finds one of these routes of ours at a path.
+
+    :param path: without quoting, below the application's mount point.
+    """
+    mapper = request.registry.getUtility(IRoutesMapper)
+    return any(mapper.get_route(name).match(path) is not None for name in names)
 
 
 def is_at(request: Request, *names: str) -> bool:
-    """Whether a request goes to one of these routes, which is asked before it is routed."""
-    mount, path = request.environ.get("SCRIPT_NAME", ""), request.environ.get("PATH_INFO", "")
-    return is_of(request, (mount + path).encode("latin-1"), names)  # as PEP 3333 has them
+    """Whether a request goes to one of these routes. It may be asked before routing."""
+    return leads_to(request, path_of(request.environ), *names)
 
 
 def includeme(config: Configurator) -> None:

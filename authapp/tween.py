@@ -18,7 +18,7 @@ from authapp.errors import TOO_LARGE_SENTENCE
 from authapp.events import SessionEnded
 from authapp.parts import IParts, Parts
 from authapp.responses import failure, sign_in_required
-from authapp.routes import ROUTES, is_at
+from authapp.routes import ROUTES, is_at, path_of
 from authapp.session import Phase
 from authapp.state import State, renew_session
 
@@ -38,12 +38,13 @@ def session_tween_factory(handler: Handler, registry: Registry) -> Handler:
     parts: Parts = registry.getUtility(IParts)
 
     def session_tween(request: Request) -> Response:
-        path = request.environ.get("PATH_INFO", "")
-        if parts.excluded(path) or not _is_text(request.environ):
+        if not _is_text(request.environ):
             return handler(request)
         if _has_body(request.environ) and _is_too_large(request):
             log.warning("TooLarge: %s %s", request.method, request.path[:256])
             return failure(request, 413, "TooLarge", TOO_LARGE_SENTENCE)
+        if parts.excluded(path_of(request.environ)):
+            return handler(request)
         state: State = request.authapp
         state.writes = True  # the callback of the opening is still to come
         if state.session is not None:
