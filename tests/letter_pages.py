@@ -10,6 +10,11 @@ from pyramid.response import Response
 ALONE = """<!doctype html><html lang="en"><title>Alone</title>
 <link rel="icon" href="/authapp-static/icon.svg">
 <script type="module" src="/alone.js"></script>"""
+HOSTILE = """<!doctype html><html lang="en"><title>Hostile</title>
+<link rel="icon" href="/authapp-static/icon.svg">
+<body><p>What another user has written:</p>{content}
+<script type="module" src="/alone.js"></script>
+<script type="module" src="/authapp-static/page.js"></script>"""
 SCRIPT = """import { watchSession } from "/authapp-static/session.js";
 window.authapp = watchSession();"""
 
@@ -31,6 +36,11 @@ def alone(request: Request) -> Response:
     return Response(ALONE)
 
 
+def hostile(request: Request) -> Response:
+    """A page with content of a stranger's, and both modules."""
+    return Response(HOSTILE.format(content=request.GET["content"]))
+
+
 def script(request: Request) -> Response:
     """Its script."""
     return Response(SCRIPT, content_type="text/javascript")
@@ -38,11 +48,12 @@ def script(request: Request) -> Response:
 
 def includeme(config: Configurator) -> None:
     """Add them."""
-    for name in ("form", "api/me", "unavailable", "alone", "alone.js"):
+    for name in ("form", "api/me", "unavailable", "alone", "alone.js", "hostile"):
         config.add_route(name, f"/{name}")
     config.include("pyramid_jinja2")
     config.add_view(private, route_name="form", renderer="letter_pages:letter_pages.jinja2")
     config.add_view(private, route_name="api/me", renderer="json")
     config.add_view(unavailable, route_name="unavailable")
     config.add_view(alone, route_name="alone")
+    config.add_view(hostile, route_name="hostile")
     config.add_view(script, route_name="alone.js")

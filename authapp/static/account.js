@@ -1,5 +1,5 @@
 /** The account page, alive: what is left counts down, and the bar moves with each renewal. */
-import { session } from "./session.js";
+import { session } from "./page.js";
 
 const life = document.getElementById("life");
 const began = Number(life.dataset.began);

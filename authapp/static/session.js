@@ -14,6 +14,7 @@ const memory = sessionStorage; // of this tab
 const clock = () => Date.now() / 1000;
 
 export function watchSession({ url = "/session", login = "/login", waiting, ...options } = {}) {
+	[url, login] = [ours(url), ours(login)];
 	const texts = { ...TEXTS, ...options.texts };
 	const here = location.pathname + location.search;
 	const reason = waiting && new URLSearchParams(location.search).get("reason");
@@ -179,6 +180,14 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 	};
 }
 
+/** The address of a page of this site, and of no other scheme: it is fetched and linked to. */
+function ours(address) {
+	const { protocol, origin, pathname, search } = new URL(address, location.origin);
+	if (protocol !== location.protocol || origin !== location.origin)
+		throw new TypeError(`watchSession: ${address} is not an address of this site`);
+	return origin + pathname + search;
+}
+
 const emit = (name, detail) =>
 	document.dispatchEvent(new CustomEvent("authapp:" + name, { detail, cancelable: true }));
 
@@ -223,7 +232,3 @@ function restoreForms(page) {
 		field.dispatchEvent(new Event("input", { bubbles: true }));
 	}
 }
-
-const page = document.querySelector("meta[name=authapp]");
-/** That of a page with authapp's layout. */
-export const session = page && watchSession(JSON.parse(page.content));

@@ -47,7 +47,7 @@ def shoot(page: Page, site: ServedSite, folder: Path, suffix: str) -> None:
     page.goto(site.url + "/form")
     page.fill("[name=title]", "To whom it may concern")
     page.context.clear_cookies()
-    page.evaluate("import('/authapp-static/session.js').then((it) => it.session.renew())")
+    page.evaluate("import('/authapp-static/page.js').then((it) => it.session.renew())")
     page.wait_for_url("**/login?next=%2Fform&reason=SignedOut")
     page.fill("#username", "bob")
     page.fill("#password", "bob-password")

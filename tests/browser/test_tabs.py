@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -400,7 +401,7 @@ def test_a_reason_in_the_address_is_not_believed(serve: Any, window: Any) -> Non
     site = serve(300)
     late, other = window.new_page(), window.new_page()
     held: list[Any] = []
-    late.route("**/session.js", lambda route: route.continue_() if held else held.append(route))
+    late.route("**/page.js", lambda route: route.continue_() if held else held.append(route))
     late.goto(site.url + "/login?reason=RefreshTokenExpired", wait_until="commit")
     sign_in(other, site)
     while not held:
@@ -427,7 +428,7 @@ def test_more_typed_than_the_browser_keeps_still_ends(serve: Any, window: Any) -
     (page,) = tabs(window, site, 1, "/form")
     page.evaluate("document.querySelector('textarea').value = 'x'.repeat(6_000_000)")
     window.clear_cookies()
-    page.evaluate("import('/authapp-static/session.js').then((it) => it.session.renew())")
+    page.evaluate("import('/authapp-static/page.js').then((it) => it.session.renew())")
     page.wait_for_url("**/login?next=%2Fform&reason=SignedOut")
 
 
@@ -480,3 +481,53 @@ def test_the_cover_hides_the_page_without_a_stylesheet(serve: Any, window: Any) 
     box = page.locator("dialog.authapp-cover").bounding_box()
     assert (box["x"], box["y"]) == (0, 0)
     assert (box["width"], box["height"]) == (1000, 700)
+
+
+OPTIONS = """{"url": "/x", "login": "javascript:window.harmed=1", "session": {}}"""
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"<meta name=authapp content='{OPTIONS}'>",
+        f"<form name=head><meta name=authapp content='{OPTIONS}'></form>",
+        f"<head><meta name=authapp content='{OPTIONS}'></head>",
+        f"<svg><head><meta name=authapp content='{OPTIONS}'></head></svg>",
+        f"<img name=querySelector><meta name=authapp content='{OPTIONS}'>",
+    ],
+)
+def test_what_another_user_wrote_into_a_page_is_not_read(
+    serve: Any, window: Any, content: str
+) -> None:
+    """The session ends, and the link that covers the page leads to our sign-in."""
+    site = serve(300)
+    (page,) = tabs(window, site, 1)
+    page.goto(site.url + "/hostile?" + urlencode({"content": content}))
+    until(page, "window.authapp?.session.user")
+    window.clear_cookies()
+    page.evaluate("window.authapp.renew()")
+    page.wait_for_url("**/login?next=*&reason=SignedOut")
+
+
+@pytest.mark.parametrize("option", ["url", "login"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "javascript:alert(1)",
+        "https://evil.example/",
+        "//evil.example",
+        "data:,x",
+        "\\\\evil.example",
+    ],
+)
+def test_addresses_of_other_sites_are_refused(
+    serve: Any, window: Any, option: str, address: str
+) -> None:
+    page = window.new_page()
+    page.goto(serve(300).url + "/alone")
+    said = page.evaluate(
+        "([option, address]) => import('/authapp-static/session.js')"
+        ".then((it) => it.watchSession({ [option]: address })).catch(String)",
+        [option, address],
+    )
+    assert "is not an address of this site" in said
