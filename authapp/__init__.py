@@ -5,12 +5,12 @@ from typing import Any
 from pyramid.config import PHASE0_CONFIG, PHASE1_CONFIG, Configurator
 from pyramid.settings import asbool
 
-from authapp.backend import Backend
-from authapp.csrf import SessionCSRF
-from authapp.ini import SettingsError
-from authapp.parts import IBackend, IParts, assemble
-from authapp.routes import ROUTES, STATIC
-from authapp.settings import BACKEND_URL_MISSING, EMBEDDED, Settings
+from authapp.backend.protocol import Backend
+from authapp.services import IBackend, IServices, wire
+from authapp.settings.ini import SettingsError
+from authapp.settings.settings import BACKEND_URL_MISSING, EMBEDDED, Settings
+from authapp.web.csrf import SessionCSRF
+from authapp.web.routes import ROUTES, STATIC
 
 __all__ = ["includeme", "main"]
 
@@ -20,7 +20,7 @@ def main(global_config: dict[str, str], **settings: Any) -> Any:
     settings.setdefault("authapp.headers", "all")
     with Configurator(settings=settings) as config:
         config.include("authapp")
-        config.include("authapp.views.pages")
+        config.include("authapp.web.views.pages")
         return config.make_wsgi_app()
 
 
@@ -40,32 +40,34 @@ def includeme(config: Configurator) -> None:
     prefix = f"/{config.route_prefix}" if config.route_prefix else ""
     own_paths = (f"{prefix}/{STATIC}", prefix + ROUTES["health"])
 
-    def register_parts() -> None:
+    def register_services() -> None:
         registry = config.registry
         backend = registry.queryUtility(IBackend)
         if backend is None and settings.backend_url is None:
             raise SettingsError([BACKEND_URL_MISSING])
-        registry.registerUtility(assemble(settings, backend, own_paths, issuer), IParts)
+        registry.registerUtility(wire(settings, backend, own_paths, issuer), IServices)
 
     shown = config.introspectable("authapp", "settings", "settings", "authapp settings")
     shown.update(settings.shown)
-    config.action("authapp", register_parts, order=PHASE1_CONFIG, introspectables=(shown,))
+    config.action("authapp", register_services, order=PHASE1_CONFIG, introspectables=(shown,))
     config.add_directive("set_auth_backend", _set_auth_backend)
     config.set_csrf_storage_policy(SessionCSRF(settings.secrets, secure=settings.cookie.secure))
     config.set_default_csrf_options(require_csrf=True, check_origin=False)  # see authapp.csrf
     config.include("pyramid_jinja2")
-    config.include("authapp.routes")
-    config.include("authapp.attributes")
-    config.include("authapp.security")
-    config.include("authapp.tween")
-    config.include("authapp.cors")
-    config.include("authapp.headers")
-    config.include("authapp.development_hosts")
-    config.include("authapp.events")
-    config.include("authapp.i18n")
-    config.include("authapp.views")
+    config.include("authapp.web.routes")
+    config.include("authapp.web.request_methods")
+    config.include("authapp.web.security_policy")
+    config.include("authapp.web.session_tween")
+    config.include("authapp.web.cors")
+    config.include("authapp.web.security_headers")
+    config.include("authapp.web.development_hosts")
+    config.include("authapp.web.header_limits")
+    config.include("authapp.web.audit_log")
+    config.include("authapp.web.template_variables")
+    config.include("authapp.web.localization")
+    config.include("authapp.web.views")
     if not settings.development:  # there, the debugger shall see failures
-        config.include("authapp.views.errors")
+        config.include("authapp.web.views.errors")
 
 
 def _set_auth_backend(config: Configurator, backend: Backend) -> None:

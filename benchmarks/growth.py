@@ -21,9 +21,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from authapp import base64url
-from authapp.parts import IParts
-from authapp.sealing import FORMATS
+from authapp.services import IServices
+from authapp.session import base64url
+from authapp.session.encryption import FORMATS
 from backends.redis_server import RedisServer
 from benchmarks.pyramid_pages import pyramid_page
 from benchmarks.request import wsgi
@@ -74,10 +74,10 @@ def site(redis: str, seen: int) -> None:
     app = pyramid_page(lambda config: config.include("authapp"), **ini)
     headers = cookies()
     visit = wsgi(app, cookie=next(headers))
-    parts = app.registry.getUtility(IParts)
+    services = app.registry.getUtility(IServices)
     for _ in range(seen - 1):
-        session = parts.carrier.open(next(headers)).session
-        assert not parts.rotation.remembered(session).ended
+        session = services.cookie_reader.read(next(headers)).session
+        assert not services.successors.look_up(session).revoked
     print(json.dumps(resident()), flush=True)
     for line in sys.stdin:
         print(json.dumps(turn(visit)(int(line))), flush=True)

@@ -19,7 +19,6 @@ from pyramid.request import Request, RequestLocalCache
 from pyramid.session import SignedCookieSessionFactory
 from zope.interface import implementer
 
-from authapp.events import subscribe
 from benchmarks.samples import SECRET
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -124,7 +123,7 @@ def idle(config: Configurator) -> None:
     """All that authapp registers with Pyramid, doing nothing: the cost of being there."""
     config.set_security_policy(Somebody())
     config.set_default_csrf_options(require_csrf=True)
-    subscribe(config, lambda event: None, BeforeRender)
+    config.add_subscriber(lambda event: None, BeforeRender)
     config.add_request_method(Nobody(), "nobody")
     for name in ("login", "logout", "session", "account", "health"):
         config.add_route(name, f"/{name}")

@@ -8,7 +8,7 @@ too; AES-GCM, base64 and JSON alone ("Open and seal") are most of what its limit
 
 Taken away one at a time, in a run of its own: the response callback is worth 2 µs, the question
 whether the session was ended 2, template variables 2, the tween 1.5, its phase 1, the header 0.6.
-Parts found without a look-up, one pass over the response's headers and tweens without functions
+Services found without a look-up, one pass over the response's headers and tweens without functions
 of their own gave 1.5 µs together, within the noise, and were not kept.
 
 Counted in instructions (valgrind, 300 requests), which nothing else on a machine disturbs, a warm
@@ -39,8 +39,8 @@ from pyramid.authentication import AuthTktCookieHelper
 from pyramid.session import JSONSerializer, SignedSerializer
 from webob import Request
 
-from authapp.parts import IParts
-from authapp.session import Session
+from authapp.services import IServices
+from authapp.session.session import Session
 from benchmarks.other_pages import django_app, flask_app, starlette_app
 from benchmarks.pyramid_pages import (
     BY_NAME,
@@ -140,10 +140,10 @@ def authapp_page(session: Session, renderer: str = BY_NAME) -> tuple[Any, str, C
     """The page with authapp, the cookie of a session, and what makes it cold."""
     ini = settings("http://localhost:9")
     app = pyramid_page(lambda config: config.include("authapp"), renderer, **ini)
-    parts = app.registry.getUtility(IParts)
+    parts = app.registry.getUtility(IServices)
 
     def forget() -> None:
-        parts.carrier.lately.cache_clear()
+        parts.cookie_reader.cached.cache_clear()
         parts.sealer.open.cache_clear()
 
     return app, f"{COOKIE}={parts.sealer.seal(session)}", forget

@@ -6,7 +6,7 @@ import time
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 
-from authapp.session import Identity, Session, TokenPair, Validity, jwt_claims
+from authapp.session.session import Identity, Session, TokenPair, Validity, jwt_claims
 
 SECRET = "a secret for benchmarks that is long enough"
 LIFETIME = 3600

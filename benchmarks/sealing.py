@@ -20,7 +20,7 @@ from fastapi_nextauth_jwt import NextAuthJWTv4
 from itsdangerous import URLSafeTimedSerializer
 from pyramid.session import JSONSerializer, SignedSerializer
 
-from authapp.sealing import Sealer
+from authapp.session.encryption import Sealer
 from benchmarks.rounds import (
     Target,
     Turn,

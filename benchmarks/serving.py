@@ -12,8 +12,8 @@ import requests
 from pyramid.config import Configurator
 from pyramid.request import Request
 
-from authapp.sealing import Sealer
-from authapp.session import Session
+from authapp.session.encryption import Sealer
+from authapp.session.session import Session
 from backends import REFRESH
 from benchmarks.pyramid_pages import Policy, idle, pyramid_page
 from benchmarks.samples import SECRET

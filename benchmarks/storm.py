@@ -17,7 +17,7 @@ from statistics import median
 import requests
 
 from authapp.issuer import main as issuer
-from authapp.session import Session, Validity
+from authapp.session.session import Session, Validity
 from backends import ISSUER_SETTINGS, LOGIN, REFRESH, Served
 from backends.redis_server import RedisServer
 from benchmarks.rounds import Target, ratio, spread, table

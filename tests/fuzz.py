@@ -17,18 +17,18 @@ import atheris
 with atheris.instrument_imports(include=["authapp"]):
     from webob import Request, Response
 
-    from authapp.backend import BackendRejected, BackendUnavailable, Credentials
-    from authapp.backend.claims import TokenReader
     from authapp.backend.embedded import WSGIAdapter
-    from authapp.backend.http import HTTPBackend
-    from authapp.backend.transport import BoundedSession
-    from authapp.backend.wire import PRESETS
-    from authapp.carried import Carrier
-    from authapp.cookies import SessionCookie, legible
-    from authapp.sealing import CannotOpen, Sealer
-    from authapp.session import Identity, Session, TokenPair, Validity, jwt_claims
-    from authapp.settings import ClaimNames
-    from authapp.shared.redis import _Ring
+    from authapp.backend.http_backend import HTTPBackend
+    from authapp.backend.http_client import BoundedSession
+    from authapp.backend.presets import PRESETS
+    from authapp.backend.protocol import BackendRejected, BackendUnavailable, Credentials
+    from authapp.backend.token_reader import TokenReader
+    from authapp.session.cookie_reader import CookieReader
+    from authapp.session.cookies import SessionCookie, readable
+    from authapp.session.encryption import CannotOpen, Sealer
+    from authapp.session.session import Identity, Session, TokenPair, Validity, jwt_claims
+    from authapp.settings.settings import ClaimNames
+    from authapp.store.key_ring import KeyRing
 
 NAME = "authapp.session"
 SECRET = b"a secret for the fuzzer that is long enough"
@@ -36,7 +36,7 @@ NOW = 1_790_000_000
 COOKIE = SessionCookie(NAME, secure=False)
 SEALERS = [Sealer([SECRET], name, NAME) for name in ("next-auth-4", "authjs-5")]
 NAMES = ClaimNames(("sub", "id"), ("email",), ("name",), ("roles",), ("scope",))
-RING, KEY = _Ring(SECRET), b"authapp:a key"
+RING, KEY = KeyRing(SECRET), b"authapp:a key"
 
 
 def _session(access: str = "access") -> Session:
@@ -50,20 +50,20 @@ SESSIONS = [
     [sealer.open(text) for text in texts]
     for sealer, *texts in zip(SEALERS, SMALL, LARGE, strict=True)
 ]
-SEALED = RING.seal(KEY, "what is remembered")
+SEALED = RING.encrypt(KEY, "what is remembered")
 
 
 def _identity(header: str) -> None:
     """What a cookie header makes of a visitor: nobody, or whom we have sealed."""
     for number, sealer in enumerate(SEALERS):
-        for text in (header, legible(header)):
+        for text in (header, readable(header)):
             for candidate in COOKIE.read(text).candidates:
                 try:
                     sealer.open(candidate)
                 except CannotOpen:
                     continue
                 assert candidate in (SMALL[number], LARGE[number]), "identity from another seal"
-        session = Carrier(COOKIE, sealer).open(header).session
+        session = CookieReader(COOKIE, sealer).read(header).session
         assert session in (None, *SESSIONS[number]), "identity from another seal"
 
 
@@ -127,10 +127,10 @@ def _wsgi(answer: Callable[[Request], Response]) -> Callable[..., object]:
 
 def redis_value(data: bytes) -> None:
     """Any bytes under our key, or ours with some changed."""
-    assert RING.open(KEY, data) is None or data == SEALED
+    assert RING.decrypt(KEY, data) is None or data == SEALED
     changed = bytes(a ^ b for a, b in zip(SEALED, data.ljust(len(SEALED), b"\0"), strict=False))
-    assert RING.open(KEY, changed) is None or changed == SEALED
-    assert RING.open(b"authapp:another", SEALED) is None
+    assert RING.decrypt(KEY, changed) is None or changed == SEALED
+    assert RING.decrypt(b"authapp:another", SEALED) is None
 
 
 TARGETS = {

@@ -49,10 +49,10 @@ class Site(TestApp):
         super().__init__(wsgi, extra_environ={"HTTP_HOST": "localhost:80"})
 
     @property
-    def parts(self) -> Any:
-        from authapp.parts import IParts
+    def services(self) -> Any:
+        from authapp.services import IServices
 
-        return self.app.registry.getUtility(IParts)
+        return self.app.registry.getUtility(IServices)
 
     def sign_in(self, name: str = "alice", password: str = "", **options: Any) -> TestResponse:
         """Through the form, as a person would."""
@@ -78,7 +78,7 @@ class Site(TestApp):
 
     def opened(self) -> Any:
         """The session that the browser holds."""
-        return self.parts.sealer.open(self.token())
+        return self.services.sealer.open(self.token())
 
     def twin(self) -> "Site":
         """Another browser with a copy of this one's cookies."""

@@ -23,8 +23,8 @@ from pyramid.httpexceptions import HTTPBadRequest, HTTPException, HTTPUnauthoriz
 from pyramid.request import Request
 from pyramid.view import view_config
 
-from authapp import base64url
-from authapp.ini import Ini, literal, whole
+from authapp.session import base64url
+from authapp.settings.ini import Ini, literal, whole
 
 KEY_ID = "authapp-issuer"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from authapp.shared.redis import MARK
+from authapp.store.resync import EPOCH
 from eventually import eventually
 
 PROGRAM = shutil.which("redis-server")
@@ -48,7 +48,7 @@ class RedisServer:
 
     def keys(self) -> list[bytes]:
         """What is kept in it, without the mark that tells whether it has forgotten all."""
-        return [key for key in self.client.scan_iter(count=1000) if key != MARK]
+        return [key for key in self.client.scan_iter(count=1000) if key != EPOCH]
 
     def stop(self) -> None:
         assert self._process

@@ -22,8 +22,8 @@ from pyramid.request import Request
 from pyramid.response import Response
 from webob import Response as Answer
 
-from authapp.responses import sign_in_required
-from authapp.session import TokenPair, Validity
+from authapp.session.session import TokenPair, Validity
+from authapp.web.responses import sign_in_required
 from backends import LOGIN, REFRESH, Served
 from site_under_test import COOKIE, Site, add_view, application, settings
 
@@ -260,7 +260,7 @@ def test_a_claim_that_is_half_a_character_is_shown(site: Site) -> None:
     half = base64.urlsafe_b64encode(b'{"half": "\\ud800"}').decode().rstrip("=")
     session = site.opened()
     tokens = TokenPair(f"e30.{half}.x", session.tokens.refresh)
-    token = site.parts.sealer.seal(replace(session, tokens=tokens))
+    token = site.services.sealer.seal(replace(session, tokens=tokens))
     page = site.get("/account", headers={"Cookie": f"{COOKIE}={token}"})
     assert page.html.find("code", string="half").find_parent("tr").td.text == "?"
 
@@ -285,7 +285,7 @@ def test_the_bar_shows_the_life_of_the_session_without_a_script(site: Site) -> N
         issued_at=now,
         validity=Validity(now + 250, now + 500),
     )
-    page = site.get("/account", headers={"Cookie": f"{COOKIE}={site.parts.sealer.seal(aged)}"})
+    page = site.get("/account", headers={"Cookie": f"{COOKIE}={site.services.sealer.seal(aged)}"})
     renewed, access = page.html.find("svg", id="life").find_all("rect")
     assert renewed["width"] == access["x"] == "50.0%"
     assert access["width"] == "25.0%"
@@ -327,11 +327,11 @@ def test_health(site: Site, backend: Served) -> None:
     assert backend.calls["/"] == 1
     for answer in (backend.instead["/"], Answer(status=503, json_body={})):
         backend.instead["/"] = answer
-        site.parts.backend._reach_again = 0
+        site.services.backend._reach_again = 0
         deep = site.get("/health?deep=1", status=503)
         assert deep.json == {"status": "down", "backend": "down", "shared": "ok"}
-    assert site.parts.backend.health.up, "a health check decides nothing"
-    with site.parts.backend._reaching:
+    assert site.services.backend.breaker.closed, "a health check decides nothing"
+    with site.services.backend._reaching:
         assert site.get("/health?deep=1", status=503), "one at a time asks"
     assert site.get("/health").json == {"status": "ok"}
 

@@ -183,7 +183,7 @@ def test_c13_a_session_that_has_ended_hides_none_that_stands(site: Site) -> None
     stands, now = site.opened(), int(time.time())
     short = replace(stands.validity, valid_until=now + 10, refresh_until=now + 20)
     newer = replace(stands, sid="another", issued_at=now + 5, validity=short, claims={})
-    both = f"{COOKIE}={site.parts.sealer.seal(newer)}; {COOKIE}={site.token()}"
+    both = f"{COOKIE}={site.services.sealer.seal(newer)}; {COOKIE}={site.token()}"
     with time_machine.travel(now + 30):
         assert user(ask(site, both)) == 1
         csrf = ask(site, both).json_body["csrf_token"]
@@ -239,10 +239,10 @@ def test_c8_a_long_header_is_read_and_not_kept(site: Site, alice: str) -> None:
     """What is remembered of headers is bounded in number and in length."""
     for number in range(3):
         assert user(ask(site, f"other={str(number) * 9000}; {COOKIE}={alice}")) == 1
-    assert site.parts.carrier.lately.cache_info().currsize == 0
+    assert site.services.cookie_reader.cached.cache_info().currsize == 0
     for _ in range(3):
         assert user(ask(site, f"{COOKIE}={alice}; other=1")) == 1
-    assert site.parts.carrier.lately.cache_info().currsize == 1
+    assert site.services.cookie_reader.cached.cache_info().currsize == 1
 
 
 def test_c1_no_request_of_an_application_comes_to_harm(backend: Served) -> None:

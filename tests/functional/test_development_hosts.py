@@ -8,7 +8,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authapp.development_hosts import is_allowed
+from authapp.web.development_hosts import is_allowed
 from backends import Served
 from served_site import ServedSite
 from site_under_test import Site

@@ -9,10 +9,10 @@ import pytest
 from pyramid.config import Configurator
 from pyramid.response import Response
 
-from authapp.backend.http import HTTPBackend
-from authapp.backend.transport import BoundedSession
-from authapp.backend.wire import PRESETS
-from authapp.headers import HEADERS
+from authapp.backend.http_backend import HTTPBackend
+from authapp.backend.http_client import BoundedSession
+from authapp.backend.presets import PRESETS
+from authapp.web.security_headers import HEADERS
 from backends import Served
 from site_under_test import Site, add_view, application
 

@@ -9,8 +9,8 @@ import time_machine
 from pyramid.config import Configurator
 from webtest import TestApp
 
-from authapp.ini import SettingsError
 from authapp.issuer import main, read_users
+from authapp.settings.ini import SettingsError
 from backends import BLACKLIST, ISSUER_SETTINGS, LOGIN, REFRESH
 from site_under_test import settings
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pyramid.interfaces import IRoutesMapper
 from pyramid.request import Request
 
-from authapp.routes import ROUTES, is_at
+from authapp.web.routes import ROUTES, is_at
 from backends import Served
 from site_under_test import Site, application
 

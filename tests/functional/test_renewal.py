@@ -17,10 +17,10 @@ from pyramid.response import Response
 from pyramid.security import forget
 from webob import Response as Answer
 
-from authapp import renewal
-from authapp.backend import http
-from authapp.events import SignedIn
-from authapp.shared import Key
+from authapp.backend import http_backend as http
+from authapp.renewal import renewal
+from authapp.store.protocol import Key
+from authapp.web.events import SignedIn
 from backends import BLACKLIST, REFRESH, Served
 from eventually import eventually
 from site_under_test import COOKIE, Site, add_view, application
@@ -302,12 +302,12 @@ def test_what_another_version_remembers_is_nothing(
 ) -> None:
     site.sign_in()
     key = Key("spent refresh token", site.opened().tokens.refresh)
-    site.parts.shared.put(key, text, 60)
+    site.services.store.put(key, text, 60)
     copy = site.twin()
     with later(DUE):
         site.sign_out()
         assert "SessionRevoked" in page(copy, status=303).location
-    assert "RenewalForgotten" in caplog.text
+    assert "SuccessorUnreadable" in caplog.text
 
 
 def test_where_successors_are_not_remembered_the_old_cookie_is_rejected(backend: Served) -> None:
@@ -361,7 +361,7 @@ def test_while_it_is_due_nobody_waits_but_who_renews(site: Site, backend: Served
 @pytest.fixture
 def hasty(backend: Served, monkeypatch: pytest.MonkeyPatch) -> Site:
     """Somebody at a site that does not wait for long, and says often that an answer is late."""
-    monkeypatch.setattr(renewal, "_TELL_AGAIN", 0.02)
+    monkeypatch.setattr(renewal, "_ANNOUNCE_AGAIN", 0.02)
     site = Site(backend.url, backend__timeout="0.3")
     site.sign_in()
     return site
@@ -383,7 +383,7 @@ def test_what_the_backend_says_too_late_is_remembered(
         go.set()
         eventually(lambda: page(site, status="*").status_int == 200)
     assert backend.calls[REFRESH] == 1
-    assert f"RenewalLate: session {site.opened().digest}: the answer is: Renewed" in caplog.text
+    assert f"RenewalLate: session {site.opened().digest}: the outcome is Renewed" in caplog.text
 
 
 def test_what_the_backend_says_too_late_waits_for_the_browser(backend: Served) -> None:
@@ -519,7 +519,7 @@ def test_the_log_says_when_the_backend_goes_and_comes(
         for _ in range(20):
             page(site, status=503)
         asked = backend.calls[REFRESH]
-        assert caplog.text.count("BackendAway: status 503, not a JSON object, from ") == 1
+        assert caplog.text.count("BackendDown: status 503, not a JSON object, from ") == 1
         assert caplog.text.count('"event": "RenewalFailed"') == asked < 20
         assert "BackendBack" not in caplog.text
         del backend.instead[REFRESH]
@@ -780,7 +780,7 @@ def test_the_new_cookie_is_on_whatever_response_there_is(
 
 def test_a_view_that_fails_loses_no_session(backend: Served) -> None:
     def more(config: Configurator) -> None:
-        config.include("authapp.views.errors")
+        config.include("authapp.web.views.errors")
         add_view(config, _raises)
 
     site = application(backend.url, more)

@@ -55,8 +55,8 @@ def test_in_production_the_cookie_is_secure(backend: Served) -> None:
     site = Site(
         development="false", secret="another secret of sufficient length!", backend__url="https://x"
     )
-    assert site.parts.cookie.name == "__Host-authapp.session"
-    written = site.parts.cookie.write("token", 60)[0]
+    assert site.services.cookie.name == "__Host-authapp.session"
+    written = site.services.cookie.write("token", 60)[0]
     assert "secure" in written
     assert "HttpOnly" in written
 

@@ -163,7 +163,7 @@ class Sessions(RuleBasedStateMachine):
         browser.cookiejar.clear_expired_cookies()
         if COOKIE not in browser.cookies:
             return None
-        session = self.site.parts.sealer.open(browser.token())
+        session = self.site.services.sealer.open(browser.token())
         self.secrets |= {session.tokens.access, session.tokens.refresh}
         validity = session.validity
         return Head(
@@ -173,7 +173,7 @@ class Sessions(RuleBasedStateMachine):
     def life(self, browser: Site) -> Life | None:
         if self.held(browser) is None:
             return None
-        return self.lives.get(self.site.parts.sealer.open(browser.token()).sid)
+        return self.lives.get(self.site.services.sealer.open(browser.token()).sid)
 
     def in_doubt(self) -> bool:
         """Whether the backend may be left alone for something that has just happened."""
@@ -328,7 +328,7 @@ class Sessions(RuleBasedStateMachine):
             assert answer.status_int == 503
             return
         assert answer.status_int == 303
-        session = self.site.parts.sealer.open(browser.token())
+        session = self.site.services.sealer.open(browser.token())
         assert session.sid not in self.lives
         assert session.identity.name == user
         head = self.held(browser)

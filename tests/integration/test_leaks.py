@@ -26,10 +26,10 @@ from webob import Request as Call
 from webob import Response as Answer
 
 import authapp
-from authapp.backend import Credentials
-from authapp.events import SessionEvent, SignInFailed
+from authapp.backend.protocol import Credentials
 from authapp.issuer import main as issuer
-from authapp.parts import IParts
+from authapp.services import IServices
+from authapp.web.events import SessionEvent, SignInFailed
 from backends import BLACKLIST, ISSUER_SETTINGS, LOGIN, REFRESH, Served
 from backends.oauth2 import CLIENT_ID, OAuth2
 from backends.redis_server import RedisServer
@@ -114,16 +114,16 @@ class Walk:
 
     def site(self, url: str, **keys: str) -> Site:
         def more(config: Configurator) -> None:
-            config.include("authapp.views.pages")
-            config.include("authapp.views.errors")
+            config.include("authapp.web.views.pages")
+            config.include("authapp.web.views.errors")
             config.add_subscriber(self.hear, SessionEvent)
             config.add_subscriber(self.hear, SignInFailed)
             add_view(config, lambda request: self.view(request), require_csrf=False)
 
         secret = self.keep("the secret", secrets.token_urlsafe(48))
         self.browser = application(url, more, secret=secret, shared=self._redis_url, **keys)
-        self.tell("the parts", self.browser.parts)
-        self.tell("the parts", vars(self.browser.parts))
+        self.tell("the parts", self.browser.services)
+        self.tell("the parts", vars(self.browser.services))
         return self.browser
 
     def hear(self, event: Any) -> None:
@@ -206,9 +206,9 @@ def test_pages_and_reprs(walk: Walk, backend: Served) -> None:
 
     def view(request: Request) -> dict[str, Any]:
         session, state = request.authapp.session, request.authapp
-        parts = request.registry.getUtility(IParts)
-        outcome = parts.renewal.renew(session, wait=True)
-        carried = parts.carrier.open(request.environ["HTTP_COOKIE"])
+        services = request.registry.getUtility(IServices)
+        outcome = services.renewal.renew(session, wait=True)
+        carried = services.cookie_reader.read(request.environ["HTTP_COOKIE"])
         things = [request, request.identity, request.validity, request.backend, state]
         things += [session, session.tokens, outcome, carried, vars(state)]
         for thing in things:
@@ -385,7 +385,7 @@ def test_an_access_token_that_fits_into_no_header(walk: Walk, backend: Served) -
     walk.view = lambda request: request.backend.get("/me").json()
     for odd in (f"{token}\r\nX: y", f"{token} ", f"{token}\u2028", f"{token}é"):
         odd_session = replace(session, tokens=replace(session.tokens, access=odd))
-        sealed = walk.browser.parts.sealer.seal(odd_session)
+        sealed = walk.browser.services.sealer.seal(odd_session)
         walk.get("/view", headers={"Cookie": f"{COOKIE}={sealed}"}, status=500)
 
 

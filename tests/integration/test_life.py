@@ -136,8 +136,8 @@ class Town:
     def close(self) -> None:
         self.backend.instead.clear()
         for site in self.apps:
-            site.parts.shared._server.client.connection_pool.disconnect()
-            site.parts.http.close()
+            site.services.store._server.client.connection_pool.disconnect()
+            site.services.http.close()
 
     def _answer(self, request: Request) -> Answer | None:
         fault = BACKEND_FAULTS.get(self.backend_fault)

@@ -13,7 +13,7 @@ import pytest
 import requests
 from webob import Request, Response
 
-from authapp.shared.redis import LEASE
+from authapp.store.redis_leases import LEASE
 from backends import REFRESH, Served
 from backends.redis_server import RedisServer
 from backends.simplejwt_server import Django, serve_django
@@ -260,11 +260,11 @@ class Load:
 
     def __init__(self, place: Place, cookies: list[str]) -> None:
         self.statuses: list[int] = []
-        self._place, self._cookies, self._done = place, cookies, False
+        self._take_slot, self._cookies, self._done = place, cookies, False
 
     def _run(self) -> None:
         while not self._done:
-            answers = burst([(self._place.url + "/account", each) for each in self._cookies])
+            answers = burst([(self._take_slot.url + "/account", each) for each in self._cookies])
             self.statuses += [answer.status for answer in answers]
 
     def __enter__(self) -> "Load":

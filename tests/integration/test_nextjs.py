@@ -13,12 +13,12 @@ from pyramid.config import Configurator
 from webob import Response as Answer
 from webtest import TestApp
 
-from authapp.backend.http import HTTPBackend
-from authapp.backend.transport import BoundedSession
-from authapp.backend.wire import PRESETS
-from authapp.cookies import SessionCookie
-from authapp.sealing import Sealer
-from authapp.session import Session, jwt_claims
+from authapp.backend.http_backend import HTTPBackend
+from authapp.backend.http_client import BoundedSession
+from authapp.backend.presets import PRESETS
+from authapp.session.cookies import SessionCookie
+from authapp.session.encryption import Sealer
+from authapp.session.session import Session, jwt_claims
 from backends import BLACKLIST, LOGIN, REFRESH, Served
 from nextjs_side import NextSide, install, write_scripts
 from site_under_test import Site, settings

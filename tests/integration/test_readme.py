@@ -12,8 +12,8 @@ import requests
 from pyramid.config import Configurator
 
 from authapp import settings
-from authapp.backend.wire import Wire
-from authapp.ini import SettingsError
+from authapp.backend.presets import Wire
+from authapp.settings.ini import SettingsError
 from backends import Served
 from site_under_test import Site
 

@@ -11,7 +11,7 @@ import time_machine
 from webob import Response as Answer
 
 from authapp.issuer import main as issuer
-from authapp.shared.redis import RedisShared
+from authapp.store.redis_leases import RedisLeases
 from backends import ISSUER_SETTINGS, LOGIN, REFRESH, Served
 from backends.redis_server import RedisServer
 from eventually import eventually
@@ -33,7 +33,7 @@ def sites(backend: Served, redis_server: RedisServer) -> Any:
         made[1].cookiejar.set_cookie(cookie)
     yield made
     for site in made:
-        site.parts.shared._server.client.connection_pool.disconnect()
+        site.services.store._connection.client.connection_pool.disconnect()
 
 
 def page(site: Site, **options: Any) -> Any:
@@ -119,7 +119,7 @@ def test_the_other_waits_no_longer_than_the_backend_may_take(
         go.set()
         first.result(5)
     for site in (one, two):
-        site.parts.shared._server.client.connection_pool.disconnect()
+        site.services.store._connection.client.connection_pool.disconnect()
 
 
 def test_a_rejection_is_known_to_the_other(sites: list[Site], backend: Served) -> None:
@@ -163,7 +163,7 @@ def test_r3_a_failure_comes_while_the_other_waits(
 
     def meanwhile() -> None:
         if signed_out:
-            sites[0].parts.revocation.revoke(sites[0].opened())
+            sites[0].services.revocation.revoke(sites[0].opened())
 
     with later(EXPIRED):
         one_renews_the_other_waits(sites, redis_server, come, go, status, meanwhile)
@@ -256,7 +256,7 @@ def test_failed_sign_ins_are_counted_together_while_secrets_change(
             site.sign_in(user, "wrong", status=401)
         for site in sites:
             site.sign_in(user, status=429)
-            site.parts.shared._server.client.connection_pool.disconnect()
+            site.services.store._connection.client.connection_pool.disconnect()
 
 
 def test_failed_sign_ins_are_counted_together(redis_server: RedisServer) -> None:
@@ -277,7 +277,7 @@ def test_failed_sign_ins_are_counted_together(redis_server: RedisServer) -> None
         sites[0].sign_in("bob", status=303)
         redis_server.start()
         for site in sites:
-            site.parts.shared._server.client.connection_pool.disconnect()
+            site.services.store._connection.client.connection_pool.disconnect()
 
 
 @pytest.mark.parametrize("how", ["flushed", "restarted", "restarted from a dump"])
@@ -339,7 +339,7 @@ def test_what_the_backend_says_too_late_is_remembered_for_all(
     assert backend.calls[REFRESH] == 1
     assert made[0].opened().tokens == made[1].opened().tokens
     for site in made:
-        site.parts.shared._server.client.connection_pool.disconnect()
+        site.services.store._connection.client.connection_pool.disconnect()
 
 
 def test_r5_a_process_that_stood_still_learns_what_came_meanwhile(
@@ -349,7 +349,7 @@ def test_r5_a_process_that_stood_still_learns_what_came_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """R5. Its lease has ended, another has spent the token, and so it is rejected."""
-    monkeypatch.setattr(RedisShared, "_keep", lambda *args: None)  # it stands still
+    monkeypatch.setattr(RedisLeases, "_keep", lambda *args: None)  # it stands still
     come, go = Event(), Event()
 
     def answer_late(request: Any) -> Answer:
@@ -379,12 +379,12 @@ def test_r11_a_redis_that_was_away_may_have_lost_leases(
     site = Site(backend.url, shared=redis_server.url)
     site.sign_in()
     redis_server.start()
-    eventually(site.parts.shared.healthy, 5)
+    eventually(site.services.store.healthy, 5)
     backend.instead[REFRESH] = Answer(status=401, json_body={})
     with later(EXPIRED):
         page(site, status=503)
     assert COOKIE in site.cookies
-    site.parts.shared._server.client.connection_pool.disconnect()
+    site.services.store._connection.client.connection_pool.disconnect()
 
 
 def test_r11_a_lease_that_cannot_be_kept_is_none(
@@ -398,7 +398,7 @@ def test_r11_a_lease_that_cannot_be_kept_is_none(
     backend.instead[REFRESH] = Answer(status=401, json_body={})
     with later(EXPIRED):
         page(site, status=503)
-    site.parts.shared._server.client.connection_pool.disconnect()
+    site.services.store._connection.client.connection_pool.disconnect()
 
 
 def test_r11_a_counter_that_is_none_stops_nobody(
@@ -412,4 +412,4 @@ def test_r11_a_counter_that_is_none_stops_nobody(
     for key in counters:
         redis_server.client.set(key, b"garbage")
     site.sign_in(status=303)
-    site.parts.shared._server.client.connection_pool.disconnect()
+    site.services.store._connection.client.connection_pool.disconnect()

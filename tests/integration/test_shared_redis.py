@@ -13,10 +13,13 @@ from typing import Any
 
 import pytest
 
-from authapp.sealing import derive
-from authapp.shared import Key, Lease
-from authapp.shared import redis as shared_redis
-from authapp.shared.redis import MARK, MARK_LIFE, RedisShared, connect
+from authapp.session.encryption import derive
+from authapp.store import redis_connection, redis_leases, resync
+from authapp.store.protocol import Key, Lease
+from authapp.store.redis import RedisStore
+from authapp.store.redis_connection import connect
+from authapp.store.redis_leases import RedisLeases
+from authapp.store.resync import EPOCH, EPOCH_LIFE
 from backends.redis_server import Address, RedisServer
 from eventually import eventually
 from fleet import OPERATIONS
@@ -26,18 +29,18 @@ A, B = Key("purpose", "secret a"), Key("purpose", "secret b")
 
 
 @pytest.fixture
-def process(redis_server: RedisServer) -> Iterator[Callable[..., RedisShared]]:
+def process(redis_server: RedisServer) -> Iterator[Callable[..., RedisStore]]:
     """Makes the shared memory of one more process."""
     processes = []
 
-    def start(*secrets: bytes) -> RedisShared:
-        processes.append(RedisShared(connect(redis_server.url), secrets or (OLD,)))
+    def start(*secrets: bytes) -> RedisStore:
+        processes.append(RedisStore(connect(redis_server.url), secrets or (OLD,)))
         return processes[-1]
 
     yield start
     for each in processes:
-        each._untold.clear()  # nobody is to be told any more
-        eventually(lambda each=each: each._teller is None, 5)
+        each._resync.pending.clear()  # nobody is to be told any more
+        eventually(lambda each=each: each._resync.thread is None, 5)
         each._redis.connection_pool.disconnect()
 
 
@@ -136,7 +139,7 @@ def test_a_lease_is_held_by_one(process: Any, redis_server: RedisServer) -> None
 def test_r5_a_lease_does_not_expire_under_a_slow_holder(
     process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_redis, "LEASE", 0.2)
+    monkeypatch.setattr(redis_leases, "LEASE", 0.2)
     one, two = process(), process()
     with one.lease(A) as mine:
         assert mine is Lease.MINE
@@ -153,8 +156,8 @@ def test_r5_a_lease_does_not_expire_under_a_slow_holder(
 def test_r4_a_lease_ends_after_its_holder_has_died(
     process: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_redis, "LEASE", 0.2)
-    monkeypatch.setattr(RedisShared, "_keep", lambda *args: None)  # as if it had been killed
+    monkeypatch.setattr(redis_leases, "LEASE", 0.2)
+    monkeypatch.setattr(RedisLeases, "_keep", lambda *args: None)  # as if it had been killed
     one, two = process(), process()
 
     def free() -> bool:
@@ -190,12 +193,12 @@ def test_r11_redis_goes_and_comes_back(
         assert lease is Lease.UNSURE
     assert not one.healthy()
     assert time.monotonic() - began < 2, "a hanging Redis is asked only now and then"
-    assert caplog.text.count(f"{redis_server.address}; going on alone") == 1
+    assert caplog.text.count(f"{redis_server.address}; each process goes on alone") == 1
 
     redis_server.start() if how == "stop" else redis_server.go_on()
     eventually(one.healthy, 5)
     eventually(lambda: two.get(A, B) == ["changed", "meanwhile"], 5)
-    assert said(caplog, "SharedMemoryBack: Redis answers again", redis_server) == 1
+    assert said(caplog, "StoreBack: Redis answers again", redis_server) == 1
 
 
 def test_r11_an_empty_redis_is_told_what_was_known(process: Any, redis_server: RedisServer) -> None:
@@ -245,7 +248,7 @@ def test_r11_a_redis_that_is_back_from_an_older_dump_is_told_again(
         redis_server.client.config_set("maxmemory", "1")
     elif how == "read-only":
         redis_server.client.replicaof("127.0.0.1", "1")
-    eventually(lambda: one.get(A, B) == ["2", "signed out"] and not one._server._away, 5)
+    eventually(lambda: one.get(A, B) == ["2", "signed out"] and not one._connection._down, 5)
     if how in ("full", "read-only"):
         assert not one.healthy()
         redis_server.client.replicaof("NO", "ONE")
@@ -262,7 +265,7 @@ def test_r11_the_address_of_the_primary_moves(
     (tmp_path / "other").mkdir()
     other = RedisServer(tmp_path / "other")
     address = Address(redis_server)
-    one, two = RedisShared(connect(address.url), [OLD]), RedisShared(connect(other.url), [OLD])
+    one, two = RedisStore(connect(address.url), [OLD]), RedisStore(connect(other.url), [OLD])
     pool = one._redis.connection_pool
     try:
         redis_server.client.config_set("repl-diskless-sync-delay", "0")
@@ -281,14 +284,14 @@ def test_r11_the_address_of_the_primary_moves(
         eventually(lambda: two.get(A) == ["signed out"], 5)
         eventually(one.healthy, 5)
     finally:
-        eventually(lambda: one._teller is None and two._teller is None, 5)
+        eventually(lambda: one._resync.thread is None and two._resync.thread is None, 5)
         for each in (pool, two._redis.connection_pool, other, address):
             each.close()
 
 
-def between(shared: RedisShared, act: Callable[[], object], *, after: bool) -> threading.Event:
+def between(shared: RedisStore, act: Callable[[], object], *, after: bool) -> threading.Event:
     """Do something once, just before or after Redis is told what it did not know."""
-    replace, done = shared._replace, threading.Event()
+    replace, done = shared._resync._replace, threading.Event()
 
     def told(names: Any, values: Any) -> Any:
         if not after and not done.is_set():
@@ -300,7 +303,7 @@ def between(shared: RedisShared, act: Callable[[], object], *, after: bool) -> t
             act()
         return answer
 
-    shared._replace = told  # type: ignore[assignment]
+    shared._resync._replace = told  # type: ignore[assignment]
     return done
 
 
@@ -317,7 +320,7 @@ def test_r11_what_is_put_while_another_compares_is_not_overwritten(
     done = between(one, make_room, after=False)
     one.put(A, "1", 60)
     eventually(done.is_set, 5)
-    eventually(lambda: not one._untold, 5)
+    eventually(lambda: not one._resync.pending, 5)
     assert one.get(A) == two.get(A) == ["2"]
 
 
@@ -361,21 +364,21 @@ def test_r11_the_latest_is_told_first(
     process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sign-out does not wait behind all that a Redis which was away has missed."""
-    monkeypatch.setattr(shared_redis, "_BATCH", 1)
+    monkeypatch.setattr(resync, "_BATCH", 1)
     one, told = process(), []
     one.put(B, "earlier", 60)
     one.put(A, "later", 60)
-    replace = one._replace
+    replace = one._resync._replace
 
     def note(names: Any, values: Any) -> Any:
         told.extend(names)
         return replace(names, values)
 
-    one._replace = note
+    one._resync._replace = note
     redis_server.client.flushall()
     one.get()  # meets another mark, and doubts them both
     eventually(lambda: len(told) == 2, 5)
-    assert told == [one._rings[0].name(key) for key in (A, B)]
+    assert told == [one._key_rings[0].name(key) for key in (A, B)]
 
 
 def test_r11_a_read_only_redis_is_not_connected_to_with_every_refusal(
@@ -383,7 +386,7 @@ def test_r11_a_read_only_redis_is_not_connected_to_with_every_refusal(
 ) -> None:
     one = process()
     one.put(A, "text", 60)
-    one._server._clock = lambda: 1.0
+    one._connection._clock = lambda: 1.0
     redis_server.client.replicaof("127.0.0.1", "1")
 
     def connections() -> int:
@@ -413,24 +416,24 @@ def test_r11_a_mark_that_cannot_be_set_hides_nothing(
 ) -> None:
     one, two = process(), process()
     one.put(A, "text", 60)
-    redis_server.client.delete(MARK)
+    redis_server.client.delete(EPOCH)
     redis_server.client.config_set("maxmemory", "1")
     assert two.get(A) == ["text"]
     redis_server.client.config_set("maxmemory", "0")
     assert two.get(A) == ["text"]
-    assert 0 < redis_server.client.ttl(MARK) <= MARK_LIFE
+    assert 0 < redis_server.client.ttl(EPOCH) <= EPOCH_LIFE
 
 
 def test_r11_two_that_make_a_mark_at_once_agree_on_one(
     process: Any, redis_server: RedisServer
 ) -> None:
     one, two = process(), process()
-    one._meet(None)
-    made = redis_server.client.get(MARK)
-    two._meet(None)
-    assert redis_server.client.get(MARK) == made
+    one._resync.see_epoch(None)
+    made = redis_server.client.get(EPOCH)
+    two._resync.see_epoch(None)
+    assert redis_server.client.get(EPOCH) == made
     two.get(A)
-    assert two._mark == one._mark == made
+    assert two._resync.epoch == one._resync.epoch == made
 
 
 def test_r11_what_another_has_said_later_is_not_overwritten(
@@ -458,8 +461,8 @@ def test_r11_full(
         with one.lease(A) as lease:
             assert lease is Lease.UNSURE
         assert one.get(A, B) == ["text", "of another"]
-    assert said(caplog, "SharedMemoryRefuses: OutOfMemoryError", redis_server) == 1
-    assert f"{redis_server.address}; going on alone" not in caplog.text
+    assert said(caplog, "StoreRefuses: OutOfMemoryError", redis_server) == 1
+    assert f"{redis_server.address}; each process goes on alone" not in caplog.text
     assert not one.healthy()
     redis_server.client.config_set("maxmemory", "0")
     assert one.healthy()
@@ -502,7 +505,7 @@ def test_r11_what_cannot_be_told_takes_no_room_when_it_has_ended(
     one.put(A, "text", 60)
     for number in range(100):
         one.put(Key("short", str(number)), "x", 0)
-    eventually(lambda: set(one._untold) == {A}, 5)
+    eventually(lambda: set(one._resync.pending) == {A}, 5)
     redis_server.client.config_set("maxmemory", "0")
     assert one.healthy()
     assert process().get(A) == ["text"]
@@ -518,7 +521,7 @@ def test_r11_what_could_not_be_told_is_told_even_if_nobody_comes(
     one.put(B, "another", 60)
     redis_server.start()
     eventually(lambda: two.get(A, B) == ["text", "another"], 5)
-    eventually(lambda: one._teller is None, 5)
+    eventually(lambda: one._resync.thread is None, 5)
 
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -539,11 +542,11 @@ def test_a_process_that_ends_does_not_wait_for_redis_for_ever(
     one, two = process(), process()
     redis_server.stop()
     with monkeypatch.context() as ending:
-        ending.setattr(shared_redis, "LAST_WORDS", 0.2)
+        ending.setattr(resync, "FLUSH_ON_SHUTDOWN", 0.2)
         ending.setattr(threading, "main_thread", threading.Thread)
         one.put(A, "text", 60)
-        eventually(lambda: not one._teller.is_alive(), 5)
-    assert set(one._untold) == {A}
+        eventually(lambda: not one._resync.thread.is_alive(), 5)
+    assert set(one._resync.pending) == {A}
     redis_server.start()
     eventually(lambda: one.get(A) and two.get(A) == ["text"], 5)
 
@@ -552,7 +555,7 @@ def test_r11_a_lease_is_taken_as_soon_as_it_can_be(
     process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By whoever could not have it, and by whoever had it when Redis was emptied."""
-    monkeypatch.setattr(shared_redis, "LEASE", 0.4)
+    monkeypatch.setattr(redis_leases, "LEASE", 0.4)
     one, two = process(), process()
 
     def is_theirs() -> bool:
@@ -575,7 +578,7 @@ def test_r11_a_lease_that_was_taken_in_a_stall_is_ours(
     """Redis heard of it, and answered too late; a moment later it says that it is held."""
     one = process()
     redis_server.pause()
-    threading.Timer(shared_redis.TIMEOUT + 0.1, redis_server.go_on).start()
+    threading.Timer(redis_connection.TIMEOUT + 0.1, redis_server.go_on).start()
     with one.lease(A) as lease:
         assert lease is Lease.MINE
     assert redis_server.keys() == []
@@ -583,9 +586,9 @@ def test_r11_a_lease_that_was_taken_in_a_stall_is_ours(
 
 def test_an_option_that_makes_texts_of_bytes_means_nothing(redis_server: RedisServer) -> None:
     server = connect(f"{redis_server.url}?decode_responses=true")
-    shared = RedisShared(server, [OLD])
+    shared = RedisStore(server, [OLD])
     shared.put(A, "text", 60)
-    assert RedisShared(server, [OLD]).get(A) == ["text"]
+    assert RedisStore(server, [OLD]).get(A) == ["text"]
     assert shared.healthy()
     server.client.connection_pool.disconnect()
 
@@ -612,11 +615,11 @@ def test_a_lease_that_was_never_held_is_not_given_back(
     one = process()
     redis_server.stop()
     one.get(A)
-    eventually(lambda: not one._server.stalls, 5)
+    eventually(lambda: not one._connection.stalled, 5)
     with one.lease(A) as lease:
         assert lease is Lease.UNSURE
         redis_server.start()
-        eventually(lambda: time.monotonic() >= one._server._ask_at, 5)
+        eventually(lambda: time.monotonic() >= one._connection._ask_at, 5)
     assert one.healthy()
 
 
@@ -633,7 +636,7 @@ def test_each_kind_of_refusal_is_said(
     redis_server.client.execute_command("ACL", "SETUSER", "default", "-@scripting")
     assert not one.healthy(), "nobody can be sure of a lease"
     for kind in ("OutOfMemoryError", "ReadOnlyError", "NoPermissionError (the 'evalsha' command)"):
-        assert said(caplog, f"SharedMemoryRefuses: {kind}", redis_server) == 1
+        assert said(caplog, f"StoreRefuses: {kind}", redis_server) == 1
 
 
 def test_the_rights_that_operators_are_told_to_give_are_enough(
@@ -643,7 +646,7 @@ def test_the_rights_that_operators_are_told_to_give_are_enough(
     assert rights
     words = ["ACL", "SETUSER", "few", "on", ">pw", "~authapp:*", *rights[1].split()]
     redis_server.client.execute_command(*words)
-    one = RedisShared(connect(redis_server.url.replace("://", "://few:pw@")), [OLD])
+    one = RedisStore(connect(redis_server.url.replace("://", "://few:pw@")), [OLD])
     redis_server.client.config_set("maxmemory", "1")
     one.put(A, "text", 60)
     redis_server.client.config_set("maxmemory", "0")
@@ -664,7 +667,7 @@ def test_redis_need_not_say_what_it_is(
     one.put(A, "text", 60)
     assert one.healthy()
     assert one.get(A) == ["text"]
-    assert "SharedMemoryRefuses: NoPermissionError (the 'info' command) at 127" in caplog.text
+    assert "StoreRefuses: NoPermissionError (the 'info' command) at 127" in caplog.text
 
 
 def test_r11_read_only(process: Any, redis_server: RedisServer) -> None:
@@ -686,7 +689,7 @@ def test_r11_away_and_then_full(process: Any, redis_server: RedisServer) -> None
     redis_server.go_on()
     redis_server.client.config_set("maxmemory", "1")
     two.get(A)
-    eventually(lambda: one.get(A) and not one._server._away, 5)
+    eventually(lambda: one.get(A) and not one._connection._down, 5)
     assert one.get(A, B) == ["before", "meanwhile"]
 
 
@@ -702,18 +705,18 @@ def test_one_request_at_a_time_tries_a_redis_that_hangs(
         one.get(A)
         return time.monotonic() - began
 
-    give_up = time.monotonic() + shared_redis.PAUSE + 0.1
+    give_up = time.monotonic() + redis_connection.PAUSE + 0.1
     waits: list[float] = []
     with ThreadPoolExecutor(8) as pool:
         while time.monotonic() < give_up:
             waits += pool.map(timed, range(8))
-    assert sum(wait > shared_redis.TIMEOUT / 2 for wait in waits) <= 2
+    assert sum(wait > redis_connection.TIMEOUT / 2 for wait in waits) <= 2
     redis_server.go_on()
 
 
 def test_a_redis_that_is_refused_from_the_start(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
-    shared = RedisShared(connect("redis://:pass-word@127.0.0.1:1/0"), [OLD])
+    shared = RedisStore(connect("redis://:pass-word@127.0.0.1:1/0"), [OLD])
     assert shared.get(A) == [None]
-    assert "SharedMemoryAway: ConnectionError at 127.0.0.1:1; going" in caplog.text
+    assert "StoreDown: ConnectionError at 127.0.0.1:1; each process" in caplog.text
     assert "pass-word" not in caplog.text

@@ -204,7 +204,7 @@ def test_after_20000_requests_nothing_has_grown(
             "authapp.backend.verify": f"jwks:{backend.url}/.well-known/jwks.json",
             # A machine that is busy with other tests is no backend that is down.
             "authapp.backend.timeout": "20",
-            "authapp.backend.waiting": "4",
+            "authapp.backend.bulkhead": "4",
             "authapp.shared": redis_server.url,
             "authapp.refresh.reuse": str(REUSE),
             "authapp.refresh.lifetime": str(WINDOW),

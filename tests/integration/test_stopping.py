@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import requests
 
-from authapp.sealing import Sealer
-from authapp.session import Identity, Session, TokenPair, Validity
-from authapp.shared.redis import LAST_WORDS
+from authapp.session.encryption import Sealer
+from authapp.session.session import Identity, Session, TokenPair, Validity
+from authapp.store.resync import FLUSH_ON_SHUTDOWN
 from backends import LOGIN, REFRESH, Served
 from backends.redis_server import RedisServer
 from eventually import eventually
@@ -102,7 +102,7 @@ def test_a_sign_out_is_told(
     told_to_stop(served)
     if back:
         redis_server.start()
-    assert served.process.wait(LAST_WORDS + 7) == 0
+    assert served.process.wait(FLUSH_ON_SHUTDOWN + 7) == 0
     if back:
         served.start()
         assert "reason=SessionRevoked" in visit(served, cookie).headers["Location"]

@@ -11,9 +11,9 @@ import pytest
 import time_machine
 from pyramid.request import Request
 
-from authapp.backend import BackendUnavailable
-from authapp.backend.http import fetch_object
-from authapp.backend.transport import BoundedSession
+from authapp.backend.http_backend import fetch_object
+from authapp.backend.http_client import BoundedSession
+from authapp.backend.protocol import BackendUnavailable
 from authapp.issuer import main as issuer
 from backends import ISSUER_SETTINGS, Served
 from backends.tls import ELSEWHERE, HERE, Authority, Secured

@@ -15,11 +15,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from webob import Request, Response
 
-from authapp.backend import BackendUnavailable
-from authapp.backend.claims import KEYS_FRESH, KEYS_LOST, KEYS_RETRY, KeySet, TokenReader
-from authapp.backend.transport import BoundedSession
-from authapp.session import Identity, Session, TokenPair, Validity
-from authapp.settings import ClaimNames, Verify
+from authapp.backend.http_client import BoundedSession
+from authapp.backend.key_set import KEYS_FRESH, KEYS_LOST, KEYS_RETRY, KeySet
+from authapp.backend.protocol import BackendUnavailable
+from authapp.backend.token_reader import TokenReader
+from authapp.session.session import Identity, Session, TokenPair, Validity
+from authapp.settings.settings import ClaimNames, Verify
 from backends import Served
 
 NOW = 1_790_000_000

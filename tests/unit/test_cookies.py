@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from webob.cookies import RequestCookies
 
-from authapp.cookies import (
+from authapp.session.cookies import (
     CHUNK_LENGTH,
     MAX_CHUNKS,
-    Presented,
+    Candidates,
     SessionCookie,
     SessionTooLarge,
-    legible,
+    readable,
 )
 
 COOKIE = SessionCookie("n", secure=False)
@@ -74,7 +74,7 @@ def test_c14_what_no_browser_would_bring_back_is_not_written() -> None:
 def test_c8_c13_what_may_be_a_token(
     text: str, candidates: tuple[str, ...], names: tuple[str, ...]
 ) -> None:
-    assert COOKIE.read(text) == Presented(candidates, names)
+    assert COOKIE.read(text) == Candidates(candidates, names)
 
 
 @given(st.text())
@@ -119,8 +119,8 @@ def test_c8_sixty_chunks_are_no_more_work_than_three() -> None:
     ],
 )
 def test_what_is_left_of_a_header(text: str, left: str) -> None:
-    assert legible(text) == left
-    assert legible(left) == left
+    assert readable(text) == left
+    assert readable(left) == left
 
 
 @given(st.text(st.characters(max_codepoint=255)) | st.text('ab=;" \\37,-\xe9'))
@@ -128,10 +128,10 @@ def test_what_is_left_is_what_webob_reads(text: str) -> None:
     def read(header: str) -> dict[str, str]:
         return dict(RequestCookies({"HTTP_COOKIE": header}))
 
-    left = legible(text)
+    left = readable(text)
     cookies = read(left)
     names = [pair.partition("=")[0] for pair in left.split("; ")] if left else []
-    if legible(text) != text:
+    if readable(text) != text:
         assert set(cookies) <= set(names)
     assert COOKIE.read(left).names == tuple(dict.fromkeys(n for n in names if n == "n"))
 
@@ -144,7 +144,7 @@ def test_c8_a_long_header_takes_no_longer_than_its_length(head: str, run: str) -
     """WebOb alone takes minutes for some of these."""
     text = head + run * (200_000 // len(run))
     began = time.process_time()
-    dict(RequestCookies({"HTTP_COOKIE": legible(text)}))
+    dict(RequestCookies({"HTTP_COOKIE": readable(text)}))
     assert time.process_time() - began < 5
 
 

@@ -4,16 +4,16 @@ from typing import Any
 
 import pytest
 
-from authapp.backend import (
+from authapp.backend.bulkhead import Bulkhead
+from authapp.backend.circuit_breaker import FIRST_PAUSE, LONGEST_PAUSE, CircuitBreaker
+from authapp.backend.protocol import (
     BackendDown,
     BackendRejected,
     BackendThrottled,
     BackendUnavailable,
 )
-from authapp.backend.health import FIRST_PAUSE, LONGEST_PAUSE, Health
-from authapp.backend.waiting import Waiting
-from authapp.session import TokenPair
-from authapp.shared.memory import MemoryShared
+from authapp.session.session import TokenPair
+from authapp.store.memory import MemoryStore
 
 
 class Clock:
@@ -29,14 +29,16 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def health(clock: Clock) -> Health:
-    return Health(MemoryShared(clock), Waiting(3, clock), clock)
+def breaker(clock: Clock) -> CircuitBreaker:
+    return CircuitBreaker(MemoryStore(clock), Bulkhead(3, clock), clock)
 
 
-def attempt(health: Health, error: Exception | None = None, session: str | None = None) -> str:
+def attempt(
+    breaker: CircuitBreaker, error: Exception | None = None, session: str | None = None
+) -> str:
     """What became of a call: the reason it failed for, or ``ok``."""
     try:
-        with health.attempt(session and TokenPair("access", session)):
+        with breaker.call(session and TokenPair("access", session)):
             if error:
                 raise error
     except (BackendUnavailable, BackendRejected) as raised:
@@ -44,95 +46,95 @@ def attempt(health: Health, error: Exception | None = None, session: str | None 
     return "ok"
 
 
-EARLY = "it did not answer a moment ago"
+EARLY = "the backend is down"
 
 
-def test_pauses_grow_and_an_answer_ends_them(health: Health, clock: Clock) -> None:
+def test_pauses_grow_and_an_answer_ends_them(breaker: CircuitBreaker, clock: Clock) -> None:
     pause = FIRST_PAUSE
     for _ in range(6):
-        assert attempt(health, BackendDown("dead")) == "dead"
-        assert not health.up
+        assert attempt(breaker, BackendDown("dead")) == "dead"
+        assert not breaker.closed
         clock.now += pause * 0.74
-        assert attempt(health) == EARLY
+        assert attempt(breaker) == EARLY
         clock.now += pause * 0.52
         pause = min(2 * pause, LONGEST_PAUSE)
-    assert attempt(health, BackendRejected("no")) == "no", "a rejection is an answer"
-    assert health.up
-    assert attempt(health) == "ok"
+    assert attempt(breaker, BackendRejected("no")) == "no", "a rejection is an answer"
+    assert breaker.closed
+    assert attempt(breaker) == "ok"
 
 
-def test_one_probe_at_a_time(health: Health, clock: Clock) -> None:
-    attempt(health, BackendDown("dead"))
+def test_one_probe_at_a_time(breaker: CircuitBreaker, clock: Clock) -> None:
+    attempt(breaker, BackendDown("dead"))
     clock.now += 1
-    with health.attempt():
-        assert attempt(health) == EARLY
-    assert attempt(health) == "ok"
+    with breaker.call():
+        assert attempt(breaker) == EARLY
+    assert attempt(breaker) == "ok"
 
 
-def test_while_it_is_well_all_may_call_at_once(health: Health) -> None:
-    with health.attempt(), health.attempt():
-        assert attempt(health) == "ok"
+def test_while_it_is_well_all_may_call_at_once(breaker: CircuitBreaker) -> None:
+    with breaker.call(), breaker.call():
+        assert attempt(breaker) == "ok"
 
 
-def test_retry_after_is_honoured(health: Health, clock: Clock) -> None:
-    attempt(health, BackendThrottled("busy", retry_after=30))
+def test_retry_after_is_honoured(breaker: CircuitBreaker, clock: Clock) -> None:
+    attempt(breaker, BackendThrottled("busy", retry_after=30))
     clock.now += 29
-    with pytest.raises(BackendUnavailable) as caught, health.attempt():
+    with pytest.raises(BackendUnavailable) as caught, breaker.call():
         pass
     assert caught.value.retry_after == pytest.approx(1)
     clock.now += 1
-    assert attempt(health) == "ok"
+    assert attempt(breaker) == "ok"
 
 
 def test_a_bug_in_a_backend_is_unavailability(
-    health: Health, caplog: pytest.LogCaptureFixture
+    breaker: CircuitBreaker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert attempt(health, KeyError("secret token")) == "KeyError"
+    assert attempt(breaker, KeyError("secret token")) == "KeyError"
     assert "BackendFailed: KeyError" in caplog.text
     assert "secret token" not in caplog.text
 
 
-def test_what_ends_the_process_frees_the_probe(health: Health, clock: Clock) -> None:
-    attempt(health, BackendDown("dead"))
+def test_what_ends_the_process_frees_the_probe(breaker: CircuitBreaker, clock: Clock) -> None:
+    attempt(breaker, BackendDown("dead"))
     clock.now += 1
     interrupted: Any = KeyboardInterrupt()
-    with pytest.raises(KeyboardInterrupt), health.attempt():
+    with pytest.raises(KeyboardInterrupt), breaker.call():
         raise interrupted
-    assert attempt(health) == "ok"
+    assert attempt(breaker) == "ok"
 
 
 BAD = BackendUnavailable("500")
 
 
-def test_one_session_with_bad_answers_is_nobody_elses_trouble(health: Health) -> None:
+def test_one_session_with_bad_answers_is_nobody_elses_trouble(breaker: CircuitBreaker) -> None:
     for _ in range(10):
-        assert attempt(health, BAD, "deleted user") == "500"
-        assert attempt(health, BAD) == "500", "nor are sign-ins, for which anybody picks a name"
-    assert health.up
-    assert attempt(health, None, "another") == "ok"
+        assert attempt(breaker, BAD, "deleted user") == "500"
+        assert attempt(breaker, BAD) == "500", "nor are sign-ins, for which anybody picks a name"
+    assert breaker.closed
+    assert attempt(breaker, None, "another") == "ok"
 
 
 def test_several_sessions_in_a_row_with_bad_answers_are_the_backends(
-    health: Health, clock: Clock
+    breaker: CircuitBreaker, clock: Clock
 ) -> None:
     for number in range(2):
-        attempt(health, BAD, str(number))
-    attempt(health, None, "well")
+        attempt(breaker, BAD, str(number))
+    attempt(breaker, None, "well")
     for number in range(3):
-        assert health.up
-        attempt(health, BAD, str(number))
-    assert attempt(health, None, "well") == EARLY
+        assert breaker.closed
+        attempt(breaker, BAD, str(number))
+    assert attempt(breaker, None, "well") == EARLY
     clock.now += LONGEST_PAUSE * 1.25
-    assert attempt(health, BAD) == "500", "while it is down, any bad answer keeps it so"
-    assert attempt(health) == EARLY
+    assert attempt(breaker, BAD) == "500", "while it is down, any bad answer keeps it so"
+    assert attempt(breaker) == EARLY
     clock.now += LONGEST_PAUSE * 1.25
-    assert attempt(health, None, "well") == "ok"
-    assert health.up
+    assert attempt(breaker, None, "well") == "ok"
+    assert breaker.closed
 
 
 def test_what_one_process_finds_out_the_others_need_not(clock: Clock) -> None:
-    shared = MemoryShared(clock)
-    one, two = (Health(shared, Waiting(3, clock), clock) for _ in range(2))
+    shared = MemoryStore(clock)
+    one, two = (CircuitBreaker(shared, Bulkhead(3, clock), clock) for _ in range(2))
     attempt(one, BackendDown("dead"))
     assert attempt(two) == EARLY
     clock.now += FIRST_PAUSE * 1.25
@@ -142,14 +144,14 @@ def test_what_one_process_finds_out_the_others_need_not(clock: Clock) -> None:
 
 
 def test_the_log_says_again_that_it_is_away_when_that_was_long_ago(
-    health: Health, clock: Clock, caplog: pytest.LogCaptureFixture
+    breaker: CircuitBreaker, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A process that nobody has asked for anything since does not know that it was back."""
     for seconds in (0, 2, 59, 70):
         clock.now += seconds
-        attempt(health, BackendDown(f"dead after {seconds}"))
+        attempt(breaker, BackendDown(f"dead after {seconds}"))
     said = [record.getMessage() for record in caplog.records]
     assert [line.partition(";")[0] for line in said] == [
-        "BackendAway: dead after 0",
-        "BackendAway: dead after 70",
+        "BackendDown: dead after 0",
+        "BackendDown: dead after 70",
     ]

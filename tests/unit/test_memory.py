@@ -1,7 +1,7 @@
 """The shared memory of one process."""
 
-from authapp.shared import Key, Lease
-from authapp.shared.memory import MemoryShared
+from authapp.store.memory import MemoryStore
+from authapp.store.protocol import Key, Lease
 
 
 class Clock:
@@ -16,7 +16,7 @@ A, B = Key("p", "a"), Key("p", "b")
 
 def test_a_text_is_kept_for_its_time() -> None:
     clock = Clock()
-    memory = MemoryShared(clock)
+    memory = MemoryStore(clock)
     memory.put(A, "1", 10)
     memory.put(Key("q", "a"), "2", 5)
     assert memory.get(A, B, Key("q", "a")) == ["1", None, "2"]
@@ -28,7 +28,7 @@ def test_a_text_is_kept_for_its_time() -> None:
 
 def test_o6_what_has_ended_is_dropped() -> None:
     clock = Clock()
-    memory = MemoryShared(clock)
+    memory = MemoryStore(clock)
     for number in range(1000):
         memory.put(Key("p", str(number)), "x", 1)
         clock.now += 0.1
@@ -37,7 +37,7 @@ def test_o6_what_has_ended_is_dropped() -> None:
 
 def test_a_text_that_is_put_again_lives_on() -> None:
     clock = Clock()
-    memory = MemoryShared(clock)
+    memory = MemoryStore(clock)
     memory.put(A, "1", 1)
     memory.put(A, "2", 10)
     clock.now = 2
@@ -49,7 +49,7 @@ def test_a_text_that_is_put_again_lives_on() -> None:
 
 
 def test_for_no_time_at_all() -> None:
-    memory = MemoryShared(Clock())
+    memory = MemoryStore(Clock())
     memory.put(A, "1", 0)
     assert memory.get(A) == [None]
     assert len(memory) == 0
@@ -60,7 +60,7 @@ def test_secrets_are_in_no_repr() -> None:
 
 
 def test_a_process_alone_is_the_only_one() -> None:
-    memory = MemoryShared()
+    memory = MemoryStore()
     with memory.lease(A) as lease:
         assert lease is Lease.MINE
     assert memory.healthy()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pyramid.config import Configurator
 from pyramid.request import Request
 
-from authapp.redirects import MAX_NEXT, safe_next
+from authapp.web.redirects import MAX_NEXT, safe_next
 
 PAYLOADS = [
     (verdict, json.loads(payload))

@@ -4,16 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from authapp.revocation import CLOCKS_DIFFER, Revocation
-from authapp.session import Session
-from authapp.shared import Key
-from authapp.shared.memory import MemoryShared
+from authapp.renewal.revocation import CLOCKS_DIFFER, Revocation
+from authapp.session.session import Session
+from authapp.store.memory import MemoryStore
+from authapp.store.protocol import Key
 from unit.test_session import NOW, make
 
 
 @pytest.fixture
 def revocation() -> Revocation:
-    return Revocation(MemoryShared(), 100)
+    return Revocation(MemoryStore(), 100)
 
 
 def began(at: float, sid: str = "another") -> Session:
@@ -60,7 +60,7 @@ def test_a_clock_that_goes_back_revokes_no_less(revocation: Revocation) -> None:
 def test_s12_late_answers_come_for_a_while_only() -> None:
     """After that, whoever has the old cookie has a copy, which can be cleared."""
     seconds = [0.0]
-    revocation = Revocation(MemoryShared(lambda: seconds[0]), 3600)
+    revocation = Revocation(MemoryStore(lambda: seconds[0]), 3600)
     session = make()
     revocation.replace(session)
     assert revocation.replaced(session)
@@ -72,7 +72,7 @@ def test_s12_late_answers_come_for_a_while_only() -> None:
 def test_s12_whoever_sees_the_end_sees_why() -> None:
     """S12. A late answer may look between the two things that are put."""
 
-    class Looking(MemoryShared):
+    class Looking(MemoryStore):
         def put(self, key: Key, text: str, seconds: float) -> None:
             super().put(key, text, seconds)
             assert revocation.replaced(make()) or not revocation.revoked(make())

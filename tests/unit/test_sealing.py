@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jwe
 
-from authapp import base64url
-from authapp.sealing import FORMATS, MAX_TOKEN_LENGTH, CannotOpen, Sealer, derive
+from authapp.session import base64url
+from authapp.session.encryption import FORMATS, MAX_TOKEN_LENGTH, CannotOpen, Sealer, derive
 from unit.test_session import make
 
 NEW, OLD = b"a new secret of at least 32 bytes ...", b"an old secret of at least 32 bytes .."

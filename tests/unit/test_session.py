@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from authapp.session import (
+from authapp.session.session import (
     Identity,
     NotASession,
     Phase,

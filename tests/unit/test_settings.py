@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pyramid.paster import get_appsettings
 
-from authapp.ini import SettingsError
-from authapp.settings import Settings
+from authapp.settings.ini import SettingsError
+from authapp.settings.settings import Settings
 
 SECRET = "a secret for tests that is long enough"
 GOOD = {"authapp.secret": SECRET, "authapp.backend.url": "https://auth.example.com/"}
@@ -128,7 +128,7 @@ def test_secrets_come_from_lines_the_environment_and_files(
         ("backend.ca", __file__, "a file of certificates in PEM form is allowed"),
         ("backend.timeout", "0", "seconds from 0.05 to 60 are allowed"),
         ("backend.timeout", "1e1", "seconds from 0.05 to 60 are allowed"),
-        ("backend.waiting", "0", "a whole number from 1 to 9999 is allowed"),
+        ("backend.bulkhead", "0", "a whole number from 1 to 9999 is allowed"),
         ("backend.verify", "none", "authapp.backend.verify: secret:… or jwks:URL is allowed"),
         ("backend.verify", "secret:", "secret:… or jwks:URL is allowed"),
         ("backend.verify", "jwks:http://x", "https is needed"),

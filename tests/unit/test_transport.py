@@ -10,10 +10,11 @@ from contextlib import contextmanager, suppress
 import pytest
 import requests
 
-from authapp.backend import BackendUnavailable, Credentials, transport
-from authapp.backend.http import MAX_ANSWER, MAX_RETRY_AFTER, HTTPBackend, fetch_object
-from authapp.backend.transport import BoundedSession
-from authapp.backend.wire import PRESETS
+from authapp.backend import http_client as transport
+from authapp.backend.http_backend import MAX_ANSWER, MAX_RETRY_AFTER, HTTPBackend, fetch_object
+from authapp.backend.http_client import BoundedSession
+from authapp.backend.presets import PRESETS
+from authapp.backend.protocol import BackendUnavailable, Credentials
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 

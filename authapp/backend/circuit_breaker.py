@@ -1,0 +1,158 @@
+"""The circuit breaker: who may call the backend while it is down.
+
+- **Closed**: the backend is up, and every request may call it.
+- **Open**: the backend is down. Calls fail at once, so that no thread waits in vain.
+- **Half-open**: after a pause one request, the probe, calls the backend. If it gets an answer
+  the breaker closes. If not, it opens again for twice as long, up to :data:`LONGEST_PAUSE`.
+"""
+
+import logging
+import random
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from authapp.backend.bulkhead import Bulkhead
+from authapp.backend.protocol import (
+    BackendDown,
+    BackendRejected,
+    BackendThrottled,
+    BackendUnavailable,
+    CallNotPermitted,
+)
+from authapp.session.session import TokenPair
+from authapp.store.protocol import Key, Store
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE = 0.25
+LONGEST_PAUSE = 1.2
+"""Seconds for which the breaker stays open: the first time, and after many failed probes."""
+
+LOG_AGAIN = 60.0
+"""Seconds without a call after which a backend that is still down is logged once more."""
+
+FAILING_SESSIONS = 3
+"""How many different sessions in a row must get a bad answer before the breaker opens."""
+
+_STATE, _DOWN, _UP = Key("backend", "state"), "down", "up"
+
+
+class CircuitBreaker:
+    """The state of one backend, as this process sees it.
+
+    A backend that cannot be reached opens the breaker at once. A bad answer to one session
+    does not, as the backend may be well otherwise: Django SimpleJWT answers a deleted user
+    with 500. Bad answers to :data:`FAILING_SESSIONS` sessions in a row do.
+
+    An open breaker is written to the store, so that other processes do not each have to wait
+    for a backend that hangs.
+
+    :param clock: returns seconds and never goes back.
+    """
+
+    def __init__(
+        self, store: Store, bulkhead: Bulkhead, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.bulkhead = bulkhead
+        self._store = store
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._pause = 0.0
+        self._retry_at = 0.0
+        self._probing = False
+        self._failing: set[TokenPair] = set()
+
+    @property
+    def closed(self) -> bool:
+        """Whether every request may call the backend."""
+        return self._pause == 0
+
+    @contextmanager
+    def call(self, renewed: TokenPair | None = None) -> Iterator[None]:
+        """Enter this context around every call of the backend.
+
+        :param renewed: the tokens that a renewal spends. They tell sessions apart.
+        :raises CallNotPermitted: at once, while the breaker is open or another request probes.
+        """
+        if self.closed and self._store.get(_STATE) == [_DOWN]:
+            self._pause_for(None, "another process got no answer")
+        with self._lock:
+            wait = self._retry_at - self._clock()
+            if not self.closed and (self._probing or wait > 0):
+                raise CallNotPermitted("the backend is down", max(wait, FIRST_PAUSE))
+            probe = self._probing = not self.closed
+        try:
+            with self.bulkhead.call(), self._observed(renewed):
+                yield
+        finally:
+            if probe:
+                self._probing = False
+
+    @contextmanager
+    def _observed(self, renewed: TokenPair | None) -> Iterator[None]:
+        """Change state according to how a call ends."""
+        began = self._clock()
+        try:
+            yield
+        except (BackendDown, BackendThrottled) as error:
+            self._open(error)
+            raise
+        except BackendUnavailable as error:
+            self._failed_for_one(renewed, error)
+            raise
+        except BackendRejected:
+            self._answered(began)
+            raise
+        except Exception as error:
+            # A bug in an application's own backend signs nobody out. Its text may hold a token.
+            log.error("BackendFailed: %s\n%s", type(error).__name__, _where(error))
+            failed = BackendUnavailable(type(error).__name__)
+            self._failed_for_one(renewed, failed)
+            raise failed from None
+        else:
+            self._answered(began)
+
+    def _answered(self, began: float) -> None:
+        self.bulkhead.answered(self._clock() - began)
+        self.close()
+
+    def close(self) -> None:
+        """Close the breaker: the backend has answered."""
+        with self._lock:
+            was_closed, self._pause = self.closed, 0.0
+            self._failing.clear()
+        if not was_closed:
+            self._store.put(_STATE, _UP, LONGEST_PAUSE)
+            log.warning("BackendBack: it answers again")
+
+    def _failed_for_one(self, renewed: TokenPair | None, error: BackendUnavailable) -> None:
+        """Record a bad answer to one session."""
+        self.bulkhead.answered(0.0)
+        with self._lock:
+            if renewed is not None and len(self._failing) < FAILING_SESSIONS:
+                self._failing.add(renewed)
+            opens = not self.closed or len(self._failing) >= FAILING_SESSIONS
+        if opens:
+            self._open(error)
+
+    def _open(self, error: BackendUnavailable) -> None:
+        """Open the breaker, here and for the processes that share the store."""
+        self._store.put(_STATE, _DOWN, self._pause_for(error.retry_after, error.reason))
+
+    def _pause_for(self, retry_after: float | None, why: str) -> float:
+        """Stay open for a while, and return for how many seconds."""
+        with self._lock:
+            if self.closed or self._clock() - self._retry_at > LOG_AGAIN:
+                log.error("BackendDown: %s; one request at a time goes on trying it", why)
+            self._pause = min(max(2 * self._pause, FIRST_PAUSE), LONGEST_PAUSE)
+            jittered = self._pause * random.uniform(0.75, 1.25)  # noqa: S311 - not a secret
+            wait = max(jittered, retry_after or 0)
+            self._retry_at = self._clock() + wait
+        return wait
+
+
+def _where(error: BaseException) -> str:
+    return "".join(traceback.format_tb(error.__traceback__)).rstrip()

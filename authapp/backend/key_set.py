@@ -1,0 +1,131 @@
+"""The backend's public keys: a JWKS document (RFC 7517), read when needed and kept for a day."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+
+import jwt
+
+from authapp.backend.bulkhead import Bulkhead
+from authapp.backend.http_backend import fetch_object
+from authapp.backend.http_client import BoundedSession
+from authapp.backend.protocol import BackendDown, BackendUnavailable
+
+log = logging.getLogger(__name__)
+
+KEYS_FRESH = 3600
+"""Seconds after which the key set is read again."""
+
+KEYS_RETRY = 60
+"""Seconds between two attempts to read it for the same reason."""
+
+KEYS_LOST = 86_400
+"""Seconds for which the last good keys are used while the key set cannot be read."""
+
+
+class KeySet:
+    """The keys of one JWKS document. It is read again when a token names an unknown key.
+
+    One request reads the document. Other requests wait for it only if they have no usable key,
+    and only as long as a :class:`authapp.backend.bulkhead.Bulkhead` with one slot allows, so
+    that a key set that hangs holds one thread.
+
+    :param session: makes the request. Its timeout also bounds the wait for another request.
+    :param clock: returns seconds and never goes back.
+    """
+
+    def __init__(
+        self,
+        session: BoundedSession,
+        url: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._session = session
+        self._url = url
+        self._bulkhead = Bulkhead(1)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._reading: Future[None] | None = None
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._good_at = float("-inf")
+        self._tried_at = {"stale": self._good_at, "unknown": self._good_at}
+
+    def key(self, kid: str | None) -> jwt.PyJWK:
+        """The key with this id. For a token without an id: the only key, if there is only one.
+
+        :raises BackendUnavailable: if the set does not have it or cannot be read.
+        """
+        if not self._fresh or self._find(kid) is None:
+            self._look_again(kid)
+        key = self._find(kid)
+        if key is None:
+            raise BackendUnavailable("the key set has no key for an access token")
+        return key
+
+    @property
+    def _fresh(self) -> bool:
+        return self._clock() - self._good_at < KEYS_FRESH
+
+    def _find(self, kid: str | None) -> jwt.PyJWK | None:
+        if self._clock() - self._good_at >= KEYS_LOST:
+            return None
+        if kid is None:
+            return next(iter(self._keys.values())) if len(self._keys) == 1 else None
+        return self._keys.get(kid)
+
+    def _look_again(self, kid: str | None) -> None:
+        """Read the set, unless another request is reading it or has just done so."""
+        with self._lock:
+            # An unknown key is looked for at once, but only once a minute.
+            why = "unknown" if self._fresh else "stale"
+            reading = self._reading
+            if reading is None:
+                if self._fresh and self._find(kid) is not None:
+                    return  # another request has read it meanwhile
+                if self._clock() - self._tried_at[why] < KEYS_RETRY:
+                    return
+                mine = self._reading = Future()
+        if reading is not None:
+            if self._find(kid) is None:
+                self._bulkhead.wait_for(reading, self._session.timeout)
+            return
+        try:
+            with suppress(BackendDown), self._bulkhead.call():
+                self._tried_at[why] = self._clock()
+                self._read()
+        finally:
+            with self._lock:
+                self._reading = None
+            mine.set_result(None)
+
+    def _read(self) -> None:
+        """Read the public keys by their ids. Keep the previous keys if that fails."""
+        began = self._clock()
+        try:
+            entries = fetch_object(self._session, self._url).get("keys")
+        except BackendUnavailable as error:
+            log.warning("KeySetUnavailable: %s", error.reason)
+            return
+        found = map(_public_key, entries if isinstance(entries, list) else ())
+        keys = {key.key_id or "": key for key in found if key is not None}
+        if keys:
+            self._keys, self._good_at = keys, began
+            self._bulkhead.answered(self._clock() - began)
+        else:
+            log.warning("KeySetUnavailable: no public key in it")
+
+
+def _public_key(entry: object) -> jwt.PyJWK | None:
+    """The public key in an entry of a key set; None for a private or symmetric key, or garbage."""
+    if not isinstance(entry, dict) or entry.get("kty") not in ("RSA", "EC", "OKP"):
+        return None
+    if "d" in entry or not isinstance(entry.get("kid") or "", str):
+        return None
+    try:
+        return jwt.PyJWK(entry)
+    except Exception as error:  # whatever it is, the other keys are usable
+        log.warning("KeySetUnavailable: an invalid key: %s", type(error).__name__)
+        return None

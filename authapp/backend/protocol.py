@@ -1,0 +1,87 @@
+"""What a backend is: three verbs, and the ways in which each can fail.
+
+A backend of your own is any object with these verbs, set by ``config.set_auth_backend(obj)``.
+Many threads call it at once.
+"""
+
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from authapp.session.session import TokenPair
+
+LATE = 30.0
+"""Seconds for which a late response to a refresh is awaited after its request has ended."""
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a person types to sign in, exactly as typed."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+class BackendRejected(Exception):
+    """The backend answered "no": a wrong password, a revoked token."""
+
+
+class BackendUnavailable(Exception):
+    """The backend gave no answer that says anything about the user.
+
+    :param reason: what was wrong, for the log, without anything secret.
+    :param retry_after: seconds after which to try again, if the backend said so.
+    """
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class BackendDown(BackendUnavailable):
+    """The backend answers nobody: it refuses connections, hangs, or is in maintenance.
+
+    :param late: the response to a refresh whose request has stopped waiting. The backend may
+        have spent the token and answer later.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        retry_after: float | None = None,
+        late: "Future[TokenPair] | None" = None,
+    ) -> None:
+        super().__init__(reason, retry_after)
+        self.late = late
+
+
+class CallNotPermitted(BackendDown):
+    """The backend was not called: its circuit breaker is open, or its bulkhead is full."""
+
+
+class BackendThrottled(BackendUnavailable):
+    """The backend is up and asks for fewer calls (429)."""
+
+
+class Backend(Protocol):
+    """The three verbs.
+
+    Each raises :class:`BackendRejected` or :class:`BackendUnavailable`, or
+    :class:`BackendDown` if no call of any user would get an answer right now.
+
+    A backend may also have ``reach()``, which ``/health?deep=1`` calls at most once a second.
+    It returns if the backend is up and raises :class:`BackendUnavailable` if it is not.
+    """
+
+    def login(self, credentials: Credentials) -> TokenPair:
+        """Return tokens for a user name and a password."""
+
+    def refresh(self, tokens: TokenPair) -> TokenPair:
+        """Return new tokens for a refresh token, and perhaps spend it.
+
+        A backend that does not rotate refresh tokens returns the one it was given.
+        """
+
+    def logout(self, tokens: TokenPair) -> None:
+        """Make the refresh token worthless."""

@@ -1,0 +1,35 @@
+"""The audit log: one line of JSON for each sign-in, renewal, end and sign-out."""
+
+import json
+import logging
+import time
+
+from pyramid.config import Configurator
+
+from authapp.web.events import AuthEvent, SessionEvent, SignInFailed
+
+audit = logging.getLogger("authapp.audit")
+
+
+def write_audit_line(event: AuthEvent) -> None:
+    """Write one line to the logger ``authapp.audit``. It is ASCII, so no line can be forged."""
+    request = event.request
+    line = {
+        "time": round(time.time(), 3),
+        "event": type(event).__name__,
+        "address": request.remote_addr,
+        "request": request.request_id,
+    }
+    if isinstance(event, SessionEvent):
+        line |= {"user": str(event.identity.id), "session": event.session.digest}
+    elif isinstance(event, SignInFailed):
+        line["username"] = event.username[:256]
+    for name in ("code", "reason", "everywhere"):
+        if hasattr(event, name):
+            line[name] = getattr(event, name)
+    audit.info("%s", json.dumps(line))
+
+
+def includeme(config: Configurator) -> None:
+    """Add the subscriber."""
+    config.add_subscriber(write_audit_line, AuthEvent)

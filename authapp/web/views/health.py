@@ -1,0 +1,28 @@
+"""The health check, for load balancers."""
+
+from typing import Any
+
+from pyramid.request import Request
+from pyramid.security import NO_PERMISSION_REQUIRED
+from pyramid.view import view_config
+
+from authapp.services import services_of
+
+
+@view_config(
+    permission=NO_PERMISSION_REQUIRED, route_name="health", request_method="GET", renderer="json"
+)
+def health(request: Request) -> dict[str, Any]:
+    """This process answers; with ``?deep=1`` also the backend and the shared memory."""
+    request.response.cache_control = "no-store"
+    if request.GET.get("deep") != "1":
+        return {"status": "ok"}
+    services = services_of(request)
+    checks = {"backend": services.backend.reach(), "shared": services.store.healthy()}
+    if not all(checks.values()):
+        request.response.status = 503
+    words = {True: "ok", False: "down"}
+    return {
+        "status": words[all(checks.values())],
+        **{name: words[good] for name, good in checks.items()},
+    }

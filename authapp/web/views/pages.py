@@ -1,0 +1,37 @@
+"""The pages of the site itself: what an application that includes authapp has of its own."""
+
+from typing import Any
+
+from pyramid.authorization import Allow, Everyone
+from pyramid.config import Configurator
+from pyramid.request import Request
+from pyramid.view import view_config
+
+
+class Root:
+    """The root of the site, with who may do what."""
+
+    __acl__ = ((Allow, Everyone, "view"), (Allow, "role:admin", "administer"))
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+
+
+@view_config(route_name="home", permission="view", renderer="authapp:templates/home.jinja2")
+def home(request: Request) -> dict[str, Any]:
+    """The start page, for everybody."""
+    return {}
+
+
+@view_config(route_name="admin", permission="administer", renderer="authapp:templates/admin.jinja2")
+def admin(request: Request) -> dict[str, Any]:
+    """A page for those with the role ``admin``."""
+    return {}
+
+
+def includeme(config: Configurator) -> None:
+    """Routes and views of the site."""
+    config.set_root_factory(Root)
+    config.add_route("home", "/")
+    config.add_route("admin", "/admin")
+    config.scan("authapp.web.views.pages")
