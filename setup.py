@@ -5,10 +5,12 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 here = Path(__file__).parent
+version: dict[str, str] = {}
+exec((here / "authapp/version.py").read_text(encoding="utf-8"), version)  # noqa: S102
 
 setup(
     name="authapp",
-    version="0.1.0",
+    version=version["__version__"],
     description="Signed-in sessions for Pyramid on top of a backend that issues its own JWTs",
     long_description=(here / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

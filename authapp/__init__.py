@@ -1,22 +1,76 @@
-"""authapp: signed-in sessions for Pyramid on top of a backend that issues its own JWTs."""
+"""authapp: signed-in sessions for Pyramid, on top of a backend that issues its own tokens.
+
+- ``config.include("authapp")`` adds it to an application (:func:`includeme`).
+- ``egg:authapp`` is a site of its own (:func:`main`).
+
+The names in ``__all__`` are the public API. Everything else may change.
+"""
 
 from typing import Any
 
 from pyramid.config import PHASE0_CONFIG, PHASE1_CONFIG, Configurator
 from pyramid.settings import asbool
 
-from authapp.backend.protocol import Backend
+from authapp.backend.protocol import (
+    Backend,
+    BackendDown,
+    BackendRejected,
+    BackendThrottled,
+    BackendUnavailable,
+    Credentials,
+)
 from authapp.services import IBackend, IServices, wire
+from authapp.session.error_codes import ErrorCode
+from authapp.session.session import Identity, Phase, Session, TokenPair, Validity
+from authapp.settings.allowed_values import EMBEDDED
 from authapp.settings.ini import SettingsError
-from authapp.settings.settings import BACKEND_URL_MISSING, EMBEDDED, Settings
+from authapp.settings.settings import BACKEND_URL_MISSING, Settings
+from authapp.version import __version__
+from authapp.web.backend_client import BackendUnreachable
 from authapp.web.csrf import SessionCSRF
+from authapp.web.events import (
+    RenewalFailed,
+    SessionEnded,
+    SessionRenewed,
+    SignedIn,
+    SignedOut,
+    SignInFailed,
+)
 from authapp.web.routes import ROUTES, STATIC
 
-__all__ = ["includeme", "main"]
+__all__ = [
+    "Backend",
+    "BackendDown",
+    "BackendRejected",
+    "BackendThrottled",
+    "BackendUnavailable",
+    "BackendUnreachable",
+    "Credentials",
+    "ErrorCode",
+    "Identity",
+    "Phase",
+    "RenewalFailed",
+    "Session",
+    "SessionEnded",
+    "SessionRenewed",
+    "SettingsError",
+    "SignInFailed",
+    "SignedIn",
+    "SignedOut",
+    "TokenPair",
+    "Validity",
+    "__version__",
+    "includeme",
+    "main",
+]
 
 
 def main(global_config: dict[str, str], **settings: Any) -> Any:
-    """The site: authapp with a start page and an admin page of its own (``egg:authapp``)."""
+    """The site: authapp with a start page and an admin page of its own (``egg:authapp``).
+
+    :returns: the WSGI application.
+    :raises SettingsError: with all problems of the settings.
+    """
     settings.setdefault("authapp.headers", "all")
     with Configurator(settings=settings) as config:
         config.include("authapp")
@@ -27,7 +81,7 @@ def main(global_config: dict[str, str], **settings: Any) -> Any:
 def includeme(config: Configurator) -> None:
     """The add-on: ``config.include("authapp")``, with a ``route_prefix`` if you like.
 
-    :raises SettingsError: at once, with everything that is wrong in the ini file.
+    :raises SettingsError: with all problems of the settings.
     """
     settings = Settings.from_ini(config.registry.settings)
     if not asbool(config.registry.settings.get("jinja2.autoescape", True)):
@@ -52,26 +106,30 @@ def includeme(config: Configurator) -> None:
     config.action("authapp", register_services, order=PHASE1_CONFIG, introspectables=(shown,))
     config.add_directive("set_auth_backend", _set_auth_backend)
     config.set_csrf_storage_policy(SessionCSRF(settings.secrets, secure=settings.cookie.secure))
-    config.set_default_csrf_options(require_csrf=True, check_origin=False)  # see authapp.csrf
+    # authapp checks the origin itself: see authapp.web.csrf.
+    config.set_default_csrf_options(require_csrf=True, check_origin=False)
     config.include("pyramid_jinja2")
-    config.include("authapp.web.routes")
-    config.include("authapp.web.request_methods")
-    config.include("authapp.web.security_policy")
-    config.include("authapp.web.session_tween")
-    config.include("authapp.web.cors")
-    config.include("authapp.web.security_headers")
-    config.include("authapp.web.development_hosts")
-    config.include("authapp.web.header_limits")
-    config.include("authapp.web.audit_log")
-    config.include("authapp.web.template_variables")
-    config.include("authapp.web.localization")
-    config.include("authapp.web.views")
-    if not settings.development:  # there, the debugger shall see failures
+    for part in (
+        "routes",
+        "request_methods",
+        "security_policy",
+        "template_variables",
+        "session_tween",
+        "cors",
+        "security_headers",
+        "header_limits",
+        "development_hosts",
+        "audit_log",
+        "localization",
+        "views",
+    ):
+        config.include(f"authapp.web.{part}")
+    if not settings.development:  # in development a debugger may want to see the exception
         config.include("authapp.web.views.errors")
 
 
 def _set_auth_backend(config: Configurator, backend: Backend) -> None:
-    """``config.set_auth_backend(obj)``: use a backend of the application's own."""
+    """``config.set_auth_backend(obj)``: use a backend object of the application's own."""
     shown = config.introspectable(
         "authapp", "backend", type(backend).__qualname__, "authapp backend"
     )

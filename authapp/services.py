@@ -26,8 +26,9 @@ from authapp.renewal.successors import Successors
 from authapp.session.cookie_reader import CookieReader
 from authapp.session.cookies import SessionCookie
 from authapp.session.encryption import Sealer, derive
+from authapp.settings.allowed_values import EMBEDDED, MEMORY
 from authapp.settings.ini import SettingsError
-from authapp.settings.settings import EMBEDDED, MEMORY, Settings
+from authapp.settings.settings import Settings
 from authapp.store.memory import MemoryStore
 from authapp.store.protocol import Store
 

@@ -24,7 +24,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from authapp.services import IServices
 from authapp.session import base64url
 from authapp.session.encryption import FORMATS
-from backends.redis_server import RedisServer
 from benchmarks.pyramid_pages import pyramid_page
 from benchmarks.request import wsgi
 from benchmarks.rounds import (
@@ -39,6 +38,7 @@ from benchmarks.rounds import (
     turn,
 )
 from benchmarks.samples import SECRET, small
+from servers.redis_server import RedisServer
 from site_under_test import COOKIE, settings
 
 TITLE = "Growth"

@@ -14,9 +14,9 @@ from pyramid.request import Request
 
 from authapp.session.encryption import Sealer
 from authapp.session.session import Session
-from backends import REFRESH
 from benchmarks.pyramid_pages import Policy, idle, pyramid_page
 from benchmarks.samples import SECRET
+from servers import REFRESH
 from site_under_test import COOKIE, settings
 
 HERE = Path(__file__).parents[1]

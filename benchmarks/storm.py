@@ -18,12 +18,12 @@ import requests
 
 from authapp.issuer import main as issuer
 from authapp.session.session import Session, Validity
-from backends import ISSUER_SETTINGS, LOGIN, REFRESH, Served
-from backends.redis_server import RedisServer
 from benchmarks.rounds import Target, ratio, spread, table
 from benchmarks.samples import session
 from benchmarks.serving import ServedPage, cookie_of
 from load import Answer, burst, percentile
+from servers import ISSUER_SETTINGS, LOGIN, REFRESH, Served
+from servers.redis_server import RedisServer
 
 TITLE = "Storm"
 ROUNDS = 5

@@ -7,8 +7,8 @@ import hypothesis
 import pytest
 
 from authapp.issuer import main as issuer
-from backends import ISSUER_SETTINGS, Served
-from backends.redis_server import RedisServer
+from servers import ISSUER_SETTINGS, Served
+from servers.redis_server import RedisServer
 from site_under_test import Site
 
 # An example that takes long has met a busy machine.

@@ -2,7 +2,7 @@
 
 ``PYTHONPATH=tests python -m fuzz TARGET -atheris_runs=100000`` runs one of :data:`TARGETS`;
 what it finds is written to a file ``crash-…``, which can be given as an argument later.
-tests/integration/test_fuzz.py runs each for a fixed number of inputs.
+tests/whole/test_fuzz.py runs each for a fixed number of inputs.
 """
 
 import json
@@ -22,12 +22,11 @@ with atheris.instrument_imports(include=["authapp"]):
     from authapp.backend.http_client import BoundedSession
     from authapp.backend.presets import PRESETS
     from authapp.backend.protocol import BackendRejected, BackendUnavailable, Credentials
-    from authapp.backend.token_reader import TokenReader
+    from authapp.backend.token_reader import ClaimNames, TokenReader
     from authapp.session.cookie_reader import CookieReader
     from authapp.session.cookies import SessionCookie, readable
     from authapp.session.encryption import CannotOpen, Sealer
     from authapp.session.session import Identity, Session, TokenPair, Validity, jwt_claims
-    from authapp.settings.settings import ClaimNames
     from authapp.store.key_ring import KeyRing
 
 NAME = "authapp.session"

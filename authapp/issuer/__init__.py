@@ -24,7 +24,8 @@ from pyramid.request import Request
 from pyramid.view import view_config
 
 from authapp.session import base64url
-from authapp.settings.ini import Ini, literal, whole
+from authapp.settings.allowed_values import literal, whole
+from authapp.settings.ini import Ini
 
 KEY_ID = "authapp-issuer"
 

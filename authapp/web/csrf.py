@@ -21,6 +21,7 @@ from authapp.session.cookies import CSRF_COOKIE
 from authapp.session.encryption import derive
 from authapp.session.session import Session
 
+
 def check_csrf(request: Request) -> None:
     """What Pyramid checks before a view, for our own views, which check it themselves.
 

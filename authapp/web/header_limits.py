@@ -5,6 +5,7 @@ time. Here each header that Pyramid or authapp parses is bounded before that.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from pyramid.config import Configurator
 from pyramid.registry import Registry
@@ -38,19 +39,22 @@ def header_limits_tween_factory(
     """The tween that bounds them."""
 
     def header_limits_tween(request: Request) -> Response:
-        environ = request.environ
-        long = [
-            name
-            for name, value in environ.items()
-            if name.startswith(_PARSED) and len(value) > MAX_HEADER
-        ]
-        for name in long:
-            del environ[name]
-        if "HTTP_COOKIE" in environ:
-            environ["HTTP_COOKIE"] = readable(environ["HTTP_COOKIE"])
+        _bound(request.environ)
         return handler(request)
 
     return header_limits_tween
+
+
+def _bound(environ: dict[str, Any]) -> None:
+    long = [
+        name
+        for name, value in environ.items()
+        if name.startswith(_PARSED) and len(value) > MAX_HEADER
+    ]
+    for name in long:
+        del environ[name]
+    if "HTTP_COOKIE" in environ:
+        environ["HTTP_COOKIE"] = readable(environ["HTTP_COOKIE"])
 
 
 def includeme(config: Configurator) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import requests
 
 from served_site import ServedSite
-from unit.test_redirects import PAYLOADS
+from web.test_redirects import PAYLOADS
 
 RESOLVE = "(locations) => locations.map((each) => new URL(each, location.href).href)"
 

@@ -14,7 +14,7 @@ from authapp.services import services_of
 from authapp.session.cookies import SessionTooLarge
 from authapp.session.error_codes import RETRY_AFTER, ErrorCode, reason_sentence
 from authapp.session.session import Session
-from authapp.settings.settings import EMBEDDED
+from authapp.settings.allowed_values import EMBEDDED
 from authapp.web.csrf import check_csrf
 from authapp.web.events import SignedIn, SignInFailed
 from authapp.web.redirects import safe_next

@@ -1,0 +1,183 @@
+"""A backend that fails in many ways, behind a served site with four threads: promise 2."""
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from webob import Response
+
+from authapp.issuer import main as issuer
+from load import burst, percentile
+from served_site import ServedSite
+from servers import ISSUER_SETTINGS, LOGIN, REFRESH, Served
+
+NAME = "authapp.session"
+KEYS = "/.well-known/jwks.json"
+ACCESS = 2
+
+
+def sign_in(url: str) -> str | None:
+    """The session's cookie of somebody who signs in, if that worked."""
+    with requests.Session() as browser:
+        page = browser.get(url + "/login", timeout=20).text
+        csrf = re.search('name="csrf_token" value="([^"]+)', page)
+        assert csrf
+        form = {"username": "alice", "password": "alice-password", "csrf_token": csrf[1]}
+        browser.post(url + "/login", form, timeout=40)
+        return browser.cookies.get(NAME)
+
+
+class Place:
+    """A site of one process, and twenty people whose access tokens have expired."""
+
+    def __init__(self, folder: Path, backend: Served) -> None:
+        self.backend = backend
+        self.site = ServedSite(
+            folder,
+            {
+                "authapp.backend.url": backend.url,
+                "authapp.backend.verify": f"jwks:{backend.url}{KEYS}",
+                "authapp.backend.timeout": "2",
+            },
+        )
+        self.url = self.site.url
+        self.cookies = [f"{NAME}={sign_in(self.url)}" for _ in range(20)]
+        self.over = time.time() + ACCESS + 1
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    settings = {**ISSUER_SETTINGS, "issuer.access_lifetime": str(ACCESS)}
+    with Served(issuer({}, **settings)) as backend:
+        place = Place(tmp_path_factory.mktemp("faults"), backend)
+        yield place
+        place.site.stop()
+
+
+def pieces(piece: bytes, count: int, pause: float) -> Callable[[Any], Response]:
+    """An answer in pieces."""
+
+    def body() -> Iterator[bytes]:
+        for _ in range(count):
+            yield piece
+            time.sleep(pause)
+
+    return lambda request: Response(app_iter=body(), content_length=len(piece) * count)
+
+
+def hang(request: Any) -> Response:
+    time.sleep(4)
+    return Response(status=500)
+
+
+FAULTS: dict[str, Any] = {
+    "hangs": hang,
+    "500": Response(status=500),
+    "503": Response(status=503),
+    "429 with Retry-After": Response(status=429, headers={"Retry-After": "1"}, json_body={}),
+    "HTML": Response("<h1>Welcome</h1>"),
+    "half a body": Response(b'{"access": "', content_type="application/json"),
+    "100 MB": pieces(b" " * 1_000_000, 100, 0),
+    "one byte a second": pieces(b" ", 100, 1),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_public_pages_are_served_and_nobody_is_signed_out(place: Place, fault: str) -> None:
+    while time.time() < place.over:
+        time.sleep(0.02)
+    before = place.backend.calls[REFRESH]
+    place.backend.instead[REFRESH] = FAULTS[fault]
+    waiting = [(place.url + "/account", cookie) for cookie in place.cookies * 2]
+    public = [(place.url + "/", "") for _ in range(10)]
+    began = time.monotonic()
+    # The forty are sent first; then somebody comes who only wants to read.
+    answers = burst([*waiting, *public])
+    accounts, pages = answers[:40], answers[40:]
+    assert {answer.status for answer in pages} == {200}
+    assert {answer.status for answer in accounts} == {503}
+    assert all("Set-Cookie: authapp.session" not in answer.head for answer in accounts)
+    assert all("Retry-After: " in answer.head for answer in accounts)
+    # Once it is known, those who need the backend are answered at once, and so is everybody.
+    answers = burst([*waiting, *public])
+    assert {answer.status for answer in answers[40:]} == {200}
+    print(
+        f"{fault}: public pages {percentile(pages, 1):.2f} s, {percentile(answers[40:], 1):.2f} s"
+    )
+    calls = place.backend.calls[REFRESH] - before
+    # At most one for each session, and one a moment once it is known to be down.
+    assert calls <= 20 + 4 * (time.monotonic() - began)
+
+    place.backend.instead.clear()
+    gone = time.monotonic()
+    while burst([(place.url + "/account", place.cookies[0])])[0].status != 200:
+        assert time.monotonic() - gone < 10
+        time.sleep(0.02)
+    print(f"{fault}: back after {time.monotonic() - gone:.2f} s")
+    # The others find it well too; each spends its token once.
+    place.cookies = [
+        f"{NAME}={answer.cookie(NAME)}" if answer.cookie(NAME) else cookie
+        for answer, cookie in zip(
+            burst([(place.url + "/account", cookie) for cookie in place.cookies]),
+            place.cookies,
+            strict=True,
+        )
+    ]
+    place.over = time.time() + ACCESS + 1
+
+
+@pytest.mark.parametrize("path", [LOGIN, KEYS])
+def test_o2_somebody_is_served_while_it_hangs(tmp_path: Path, path: str) -> None:
+    """O2. Everybody signs in, and the backend is silent, or just its key set."""
+    come, go = threading.Event(), threading.Event()
+
+    def wait(request: Any) -> None:
+        come.set()
+        assert go.wait(30)
+
+    with Served(issuer({}, **ISSUER_SETTINGS)) as backend:
+        backend.instead[path] = wait
+        ini = {
+            "authapp.backend.url": backend.url,
+            "authapp.backend.verify": f"jwks:{backend.url}{KEYS}",
+            "authapp.backend.timeout": "30",
+        }
+        site = ServedSite(tmp_path, ini)
+        with ThreadPoolExecutor(6) as pool:
+            signing_in = [pool.submit(sign_in, site.url) for _ in range(6)]
+            assert come.wait(10)
+            for _ in range(3):
+                assert requests.get(site.url + "/", timeout=20).status_code == 200
+            assert not all(each.done() for each in signing_in), "some wait for it"
+            go.set()
+            assert any(each.result(20) for each in signing_in)
+        assert backend.calls[KEYS] == 1
+        assert backend.calls[LOGIN] <= 6
+        site.stop()
+
+
+def test_refused_and_back(tmp_path: Path) -> None:
+    """The backend's port is closed, and opened again."""
+    application = issuer({}, **{**ISSUER_SETTINGS, "issuer.access_lifetime": str(ACCESS)})
+    with Served(application) as backend:
+        place = Place(tmp_path, backend)
+    while time.time() < place.over:
+        time.sleep(0.02)
+    everybody = [(place.url + "/account", cookie) for cookie in place.cookies]
+    for _ in range(2):
+        answers = burst([*everybody, (place.url + "/", "")])
+        assert [answer.status for answer in answers] == [503] * 20 + [200]
+    with Served(application, int(backend.url.rpartition(":")[2])) as again:
+        gone = time.monotonic()
+        while burst(everybody[:1])[0].status != 200:
+            assert time.monotonic() - gone < 10
+            time.sleep(0.02)
+        assert {answer.status for answer in burst(everybody)} == {200}
+        assert again.calls[REFRESH] == 20, "each token once"
+    place.site.stop()

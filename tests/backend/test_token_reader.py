@@ -1,0 +1,448 @@
+"""From tokens to identity and validity: threats J and B, and clocks."""
+
+import base64
+import hmac
+import json
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+from webob import Request, Response
+
+from authapp.backend.http_client import BoundedSession
+from authapp.backend.key_set import KEYS_FRESH, KEYS_LOST, KEYS_RETRY, KeySet
+from authapp.backend.protocol import BackendUnavailable
+from authapp.backend.token_reader import ClaimNames, TokenReader, Verify
+from authapp.session.session import Identity, Session, TokenPair, Validity
+from servers import Served
+
+NOW = 1_790_000_000
+SECRET = "a secret that both sides know, long enough"
+NAMES = ClaimNames(("sub", "user_id", "id"), ("email",), ("name",), ("roles",), ("scope",))
+
+
+def reader(verify: Verify | None = None, keys: KeySet | None = None, **names: Any) -> TokenReader:
+    return TokenReader(NAMES if not names else NAMES.__class__(**names), verify, keys, 1000)
+
+
+def token(key: Any = SECRET, alg: str = "HS256", kid: str | None = None, **claims: Any) -> str:
+    claims = {"sub": "1", "exp": NOW + 300, **claims}
+    given = {name: value for name, value in claims.items() if value is not ...}
+    return jwt.encode(given, key, alg, headers={"kid": kid} if kid else None)
+
+
+def read(access: str, verify: Verify | None = None, refresh: str = "opaque", **more: Any) -> Any:
+    pair = TokenPair(access, refresh, more.pop("expires_in", None), more.pop("refresh_in", None))
+    return reader(verify, **more).read(pair, NOW)
+
+
+def refused(access: str, verify: Verify | None = None, **more: Any) -> str:
+    with pytest.raises(BackendUnavailable) as caught:
+        read(access, verify, **more)
+    return caught.value.reason
+
+
+def test_identity() -> None:
+    identity, validity = read(
+        token(email="a@example.com", name="Alice", roles=["admin", 1, ""], scope="read write")
+    )
+    assert identity.id == "1"
+    assert identity.email == "a@example.com"
+    assert identity.name == "Alice"
+    assert identity.roles == ("admin",)
+    assert identity.scopes == ("read", "write")
+    assert identity.claims["exp"] == NOW + 300
+    assert validity == Validity(NOW + 300, NOW + 1000)
+
+
+def test_claims_elsewhere() -> None:
+    names = {
+        "id": ("uid",),
+        "email": ("contact.mail",),
+        "name": ("nick", "https://example.com/name"),
+        "roles": ("realm_access.roles",),
+        "scopes": ("scp",),
+    }
+    access = token(
+        uid=7,
+        contact={"mail": "m"},
+        **{"https://example.com/name": "al"},
+        realm_access={"roles": ["r"]},
+        scp={"x": 1},
+    )
+    identity, _ = reader(**names).read(TokenPair(access, "r"), NOW)
+    assert (identity.id, identity.email, identity.name) == (7, "m", "al")
+    assert (identity.roles, identity.scopes) == (("r",), ())
+
+
+@pytest.mark.parametrize("sub", [..., None, "", True, 1.5, [], {}])
+def test_a_token_that_names_nobody(sub: Any) -> None:
+    assert "names no user in sub or user_id or id" in refused(token(sub=sub))
+
+
+def test_user_id_where_there_is_no_sub() -> None:
+    assert read(token(sub=..., user_id=3))[0].id == 3
+
+
+@pytest.mark.parametrize("access", ["", "opaque", "a.b.c", "ä"])
+def test_a_token_that_is_no_jwt(access: str) -> None:
+    assert "not a JWT" in refused(access)
+
+
+@pytest.mark.parametrize(
+    "exp",
+    [
+        "1790000300",
+        " 1790000300",
+        "1_790_000_300",
+        "\uff11\uff17\uff19\uff10",
+        1790000300.5,
+        True,
+        [1],
+    ],
+)
+def test_j5_an_expiry_that_is_no_whole_number(exp: Any) -> None:
+    assert "not a time in whole seconds" in refused(token(exp=exp, iat=...), expires_in=300)
+
+
+@pytest.mark.parametrize("exp", [10**60, 10**18, NOW + 315_360_001])
+def test_j5_an_expiry_too_far_ahead(exp: int) -> None:
+    assert "lives too long" in refused(token(exp=exp))
+    assert "lives too long" in refused(token(exp=...), expires_in=exp - NOW)
+    assert "lives too long" in refused(token(), expires_in=60, refresh_in=exp - NOW)
+
+
+@pytest.mark.parametrize("exp", [..., None, NOW, NOW - 1, -1])
+def test_j5_no_expiry_or_one_that_has_passed(exp: Any) -> None:
+    assert "without an expiry, or expired" in refused(token(exp=exp))
+
+
+def test_j5_issued_too_far_in_the_future() -> None:
+    assert refused(token(iat=NOW + 7_201, exp=NOW + 8_000))
+    read(token(iat=NOW + 7_199, exp=NOW + 8_000))
+
+
+@pytest.mark.parametrize("iat", [10**400, "x", 1.5])
+def test_j5_an_impossible_iat(iat: Any) -> None:
+    # By hand: PyJWT does not write such a token.
+    head, _, tail = token().split(".")
+    claims = json.dumps({"sub": "1", "exp": NOW + 300, "iat": iat}).encode()
+    body = base64.urlsafe_b64encode(claims).rstrip(b"=").decode()
+    assert refused(f"{head}.{body}.{tail}")
+
+
+def test_lifetimes_beside_the_tokens() -> None:
+    _, validity = read(token(exp=...), expires_in=60, refresh_in=90)
+    assert validity == Validity(NOW + 60, NOW + 90)
+    # What a token says of itself counts more.
+    _, validity = read(token(), refresh=token(exp=NOW + 5000), expires_in=60, refresh_in=90)
+    assert validity == Validity(NOW + 300, NOW + 5000)
+
+
+@pytest.mark.parametrize("ahead", [600, -600])
+def test_a_backend_whose_clock_differs(ahead: int, caplog: pytest.LogCaptureFixture) -> None:
+    there = NOW + ahead
+    access = token(iat=there, nbf=there, exp=there + 300)
+    refresh = token(iat=there, exp=there + 5000)
+    _, validity = read(access, Verify(secret=SECRET), refresh=refresh)
+    assert validity == Validity(NOW + 300, NOW + 5000)
+    assert f"ClockSkew: the backend's clock is {ahead} s off" in caplog.text
+
+
+def test_a_token_that_is_old_is_given_no_new_life() -> None:
+    """A proxy's cache, or a replayed answer: no backend's clock is that far off."""
+    assert "expired when it came" in refused(token(iat=NOW - 90_000, exp=NOW - 86_400))
+    _, validity = read(token(iat=NOW - 90_000, exp=NOW + 60))
+    assert validity.valid_until == NOW + 60
+    _, validity = read(token(iat=NOW - 3_600, exp=NOW - 3_300))
+    assert validity.valid_until == NOW + 300
+
+
+def test_within_the_leeway_the_token_is_believed(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    _, validity = read(token(iat=NOW + 29, exp=NOW + 329))
+    assert validity.valid_until == NOW + 329
+    assert not caplog.text
+
+
+def test_within_the_leeway_a_short_lived_token_that_has_ended_is_a_matter_of_clocks() -> None:
+    """Ours is 25 s ahead, and the token lives 20 s."""
+    _, validity = read(token(iat=NOW - 25, exp=NOW - 5))
+    assert validity.valid_until == NOW + 20
+
+
+def test_b11_a_kept_refresh_token_keeps_its_end() -> None:
+    refresh = token(iat=NOW - 5000, exp=NOW + 100)
+    before = Session(
+        Identity("1"), TokenPair("a", refresh), Validity(NOW, NOW + 100), "sid", NOW - 9, NOW - 9
+    )
+    _, validity = reader().read(TokenPair(token(), refresh), NOW, before)
+    assert validity.refresh_until == NOW + 100
+    _, validity = reader().read(TokenPair(token(), refresh, None, 77), NOW, before)
+    assert validity.refresh_until == NOW + 77
+    _, validity = reader().read(TokenPair(token(), "another"), NOW, before)
+    assert validity.refresh_until == NOW + 1000
+
+
+def test_j1_no_algorithm_but_the_configured() -> None:
+    verify = Verify(secret=SECRET)
+    assert read(token(), verify)[0].id == "1"
+    none = jwt.encode({"sub": "1", "exp": NOW + 300}, None, "none")
+    assert "InvalidAlgorithmError" in refused(none, verify)
+    assert "InvalidAlgorithmError" in refused(token(SECRET * 2, "HS512"), verify)
+    assert "InvalidSignatureError" in refused(token("x" * 32), verify)
+
+
+def test_j5_integer_subjects_and_audiences_that_nobody_configured() -> None:
+    identity, _ = read(token(sub=1, aud=["web", "app"]), Verify(secret=SECRET))
+    assert identity.id == 1
+    assert read(token(jti=7), Verify(secret=SECRET))
+
+
+def test_j6_issuer_and_audience() -> None:
+    verify = Verify(secret=SECRET, issuer="me", audience="you")
+    assert read(token(iss="me", aud="you"), verify)
+    for iss, aud in (("me/", "you"), ("me", "your"), (..., "you"), ("me", ...)):
+        assert refused(token(iss=iss, aud=aud), verify)
+
+
+def test_j6_not_before() -> None:
+    verify = Verify(secret=SECRET)
+    assert read(token(nbf=NOW + 30), verify)
+    assert "does not hold yet" in refused(token(nbf=NOW + 31), verify)
+    assert "not a time" in refused(token(nbf="soon"), verify)
+
+
+def test_b6_claims_that_cannot_be_written_again() -> None:
+    head, _, tail = token().split(".")
+    for text in (b'{"sub": "\\ud800"}', b'{"sub": "1", "x": NaN}', b"[" * 100_000, b"[]"):
+        body = base64.urlsafe_b64encode(text).rstrip(b"=").decode()
+        assert "not a JWT" in refused(f"{head}.{body}.{tail}")
+
+
+class Keys:
+    """A JWKS document on a real server."""
+
+    def __init__(self) -> None:
+        self.rsa = rsa.generate_private_key(65537, 2048)
+        self.ec = ec.generate_private_key(ec.SECP256R1())
+        self.ed = ed25519.Ed25519PrivateKey.generate()
+        self.document: Any = {"keys": self.public()}
+        self.fails = False
+
+    def public(self) -> list[dict[str, Any]]:
+        return [
+            {**RSAAlgorithm.to_jwk(self.rsa.public_key(), as_dict=True), "kid": "r"},
+            {**ECAlgorithm(None).to_jwk(self.ec.public_key(), as_dict=True), "kid": "e"},
+            {**OKPAlgorithm().to_jwk(self.ed.public_key(), as_dict=True), "kid": "o"},
+        ]
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        answer = Response(status=500) if self.fails else Response(json_body=self.document)
+        return Request(environ).get_response(answer)(environ, start_response)
+
+
+def _encoded(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(scope="module")
+def made_keys() -> Keys:
+    return Keys()
+
+
+@pytest.fixture
+def keys(made_keys: Keys) -> Any:
+    made_keys.document, made_keys.fails = {"keys": made_keys.public()}, False
+    with Served(made_keys) as served:
+        made_keys.served = served  # type: ignore[attr-defined]
+        clock = Clock()
+        made_keys.clock = clock  # type: ignore[attr-defined]
+        made_keys.set = KeySet(BoundedSession(2), served.url + "/jwks", clock)  # type: ignore[attr-defined]
+        yield made_keys
+
+
+def accepts(keys: Any, access: str) -> bool:
+    try:
+        read(access, Verify(jwks="x"), keys=keys.set)
+    except BackendUnavailable:
+        return False
+    return True
+
+
+def test_j_keys_of_a_set(keys: Any) -> None:
+    assert accepts(keys, token(keys.rsa, "RS256", "r"))
+    assert accepts(keys, token(keys.ec, "ES256", "e"))
+    assert accepts(keys, token(keys.ed, "EdDSA", "o"))
+    assert keys.served.calls["/jwks"] == 1
+
+
+def test_j1_confusion_of_algorithms(keys: Any) -> None:
+    assert not accepts(keys, token("x" * 32, "HS256", "r"))
+    assert not accepts(keys, token(keys.rsa, "RS512", "r")), "the key's own algorithm only"
+    assert not accepts(keys, token(keys.rsa, "RS256", "e"))
+    assert not accepts(keys, jwt.encode({"sub": "1"}, None, "none", headers={"kid": "r"}))
+    # By hand: PyJWT does not sign with what is a public key, nor leave the algorithm out.
+    public = keys.rsa.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    body = token(keys.rsa, "RS256", "r").split(".")[1]
+    for header in ({"alg": "HS256", "kid": "r"}, {"kid": "r"}):
+        signed = f"{_encoded(json.dumps(header).encode())}.{body}"
+        tag = _encoded(hmac.digest(public, signed.encode(), "sha256"))
+        assert not accepts(keys, f"{signed}.{tag}")
+
+
+def test_j2_which_key(keys: Any) -> None:
+    assert not accepts(keys, token(keys.rsa, "RS256")), "no kid, and more keys than one"
+    for kid in ("../../etc/passwd", "' OR 1=1 --", "x" * 8000):
+        assert not accepts(keys, token(keys.rsa, "RS256", kid))
+    assert keys.served.calls["/jwks"] == 2, "read again at most once a minute"
+    keys.document = {"keys": keys.public()[:1]}
+    keys.clock.now += KEYS_FRESH
+    assert accepts(keys, token(keys.rsa, "RS256")), "the only key needs no name"
+
+
+def test_j3_keys_in_the_header_are_ignored(keys: Any) -> None:
+    mine = rsa.generate_private_key(65537, 2048)
+    headers = {
+        "kid": "r",
+        "jwk": RSAAlgorithm.to_jwk(mine.public_key(), as_dict=True),
+        "jku": "https://evil.example/jwks",
+        "x5u": "https://evil.example/x",
+    }
+    forged = jwt.encode({"sub": "1", "exp": NOW + 300}, mine, "RS256", headers=headers)
+    assert not accepts(keys, forged)
+
+
+def test_j2_a_new_key_is_found(keys: Any) -> None:
+    keys.document = {"keys": keys.public()[:1]}
+    assert accepts(keys, token(keys.rsa, "RS256", "r"))
+    keys.document = {"keys": keys.public()[:2]}
+    assert accepts(keys, token(keys.ec, "ES256", "e")), "looked for at once"
+    keys.document = {"keys": keys.public()}
+    assert not accepts(keys, token(keys.ed, "EdDSA", "o")), "but not again and again"
+    keys.clock.now += KEYS_RETRY
+    assert accepts(keys, token(keys.ed, "EdDSA", "o"))
+
+
+@pytest.mark.parametrize(
+    "document", [None, {}, {"keys": []}, {"keys": 1}, {"keys": [1]}, [], {"keys": [{"kty": "x"}]}]
+)
+def test_j4_without_its_document_the_last_good_keys_go_on_for_a_day(
+    keys: Any, document: Any
+) -> None:
+    good = token(keys.rsa, "RS256", "r")
+    assert accepts(keys, good)
+    keys.document, keys.fails = document, document is None
+    keys.clock.now += KEYS_LOST - 1
+    assert accepts(keys, good)
+    assert keys.served.calls["/jwks"] == 2
+    keys.clock.now += 2
+    assert not accepts(keys, good)
+
+
+def test_j4_private_and_symmetric_keys_in_the_set_are_ignored(keys: Any) -> None:
+    secret = {"kty": "oct", "kid": "s", "k": "eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHg"}
+    private = {**RSAAlgorithm.to_jwk(keys.rsa, as_dict=True), "kid": "p"}
+    keys.document = {"keys": [secret, private, *keys.public()]}
+    assert not accepts(keys, token("x" * 32, "HS256", "s"))
+    assert not accepts(keys, token(keys.rsa, "RS256", "p"))
+    assert accepts(keys, token(keys.rsa, "RS256", "r"))
+
+
+def test_j4_only_public_keys_are_kept(keys: Any) -> None:
+    """J4. A secret that somebody has published is nobody's key, whatever is done with it."""
+    secret = {"kty": "oct", "kid": "s", "k": "eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHg"}
+    keys.document = {"keys": [secret, *keys.public()]}
+    assert keys.set.key("r").key_type == "RSA"
+    with pytest.raises(BackendUnavailable):
+        keys.set.key("s")
+
+
+def test_j4_a_key_without_a_usable_name_spoils_no_other(keys: Any) -> None:
+    odd = {**keys.public()[2], "kid": ["a"]}
+    keys.document = {"keys": [odd, *keys.public()]}
+    assert accepts(keys, token(keys.rsa, "RS256", "r"))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"alg": "none"},
+        {"alg": [[]]},
+        {"alg": {"a": 1}},
+        {"n": 7},
+        {"e": "\0"},
+        {"n": "x" * 100_000},
+        7,
+        None,
+    ],
+)
+def test_j4_nonsense_spoils_no_other_key(keys: Any, odd: Any) -> None:
+    entry = {**keys.public()[0], "kid": "odd", **odd} if isinstance(odd, dict) else odd
+    keys.document = {"keys": [entry, *keys.public()]}
+    assert accepts(keys, token(keys.rsa, "RS256", "r"))
+    assert not accepts(keys, token(keys.rsa, "RS256", "odd"))
+
+
+def test_j4_a_private_key_is_not_even_looked_at(keys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """J4. To find the primes of one without them takes PyJWT a minute, with the lock held."""
+    seen: list[Any] = []
+    monkeypatch.setattr(RSAAlgorithm, "from_jwk", lambda entry: seen.append(entry))
+    private = RSAAlgorithm.to_jwk(keys.rsa, as_dict=True)
+    keys.document = {"keys": [{**private, "kid": "p"}, *keys.public()[1:]]}
+    assert accepts(keys, token(keys.ec, "ES256", "e"))
+    assert not seen
+
+
+def test_j4_one_reads_and_others_go_on_with_the_last_good_keys(keys: Any) -> None:
+    good, other = token(keys.rsa, "RS256", "r"), token(keys.ec, "ES256", "new")
+    assert accepts(keys, good)
+    keys.clock.now += KEYS_FRESH
+    come, go = threading.Event(), threading.Event()
+
+    def wait(request: Any) -> None:
+        come.set()
+        assert go.wait(10)
+
+    keys.served.instead["/jwks"] = wait
+    with ThreadPoolExecutor(2) as pool:
+        reading = pool.submit(accepts, keys, good)
+        assert come.wait(5)
+        waiting = pool.submit(accepts, keys, other)
+        assert accepts(keys, good)
+        assert not reading.done()
+        assert not waiting.done(), "it has no key to go on with"
+        keys.document = {"keys": [*keys.public(), {**keys.public()[1], "kid": "new"}]}
+        go.set()
+        assert reading.result(5)
+        assert waiting.result(5)
+    assert keys.served.calls["/jwks"] == 2
+
+
+def test_j4_whoever_comes_when_it_has_just_been_read_reads_it_not_again(keys: Any) -> None:
+    """So that a key which is new right after that is looked for at once."""
+    assert accepts(keys, token(keys.rsa, "RS256", "r"))
+    keys.set._look_again("r")  # it was stale when this one looked
+    keys.document = {"keys": [*keys.public(), {**keys.public()[1], "kid": "new"}]}
+    assert accepts(keys, token(keys.ec, "ES256", "new"))
+    assert keys.served.calls["/jwks"] == 2
+
+
+def test_j4_an_enormous_set_is_not_read(keys: Any) -> None:
+    keys.document = {"keys": keys.public(), "more": "x" * 300_000}
+    assert not accepts(keys, token(keys.rsa, "RS256", "r"))
+    assert json.dumps(keys.document)

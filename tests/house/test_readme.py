@@ -1,0 +1,109 @@
+"""The README's application, copied out and run, and the package built and installed."""
+
+import inspect
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import requests
+from pyramid.config import Configurator
+
+from authapp.backend.presets import Wire
+from authapp.settings import settings
+from authapp.settings.ini import SettingsError
+from servers import Served
+from site_under_test import Site
+
+HERE = Path(__file__).parents[2]
+
+
+def readme_app() -> str:
+    return (HERE / "README.md").read_text().split("```python\n")[1].split("```")[0]
+
+
+def test_the_application_of_the_readme(
+    backend: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = readme_app()
+    assert len(source.splitlines()) < 40
+    (tmp_path / "readme_app.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    import readme_app as application  # type: ignore[import-not-found]
+
+    application.SETTINGS["authapp.backend.url"] = backend.url
+    site = Site(wsgi=application.main())
+    assert site.get("/", status=303).location.endswith("/login?next=%2F")
+    assert site.sign_in("bob").follow().text == "Hello bob"
+    site.get("/orders", status=403)
+    admin = Site(wsgi=site.app)
+    admin.sign_in("alice")
+    assert admin.get("/orders").json["email"] == "alice@example.com"
+
+
+def test_every_setting_stands_in_the_readme() -> None:
+    table = (HERE / "README.md").read_text().partition("## Settings")[2]
+    keys = re.findall(r'take\(\s*"([a-z_.]+)"', inspect.getsource(settings))
+    keys += [f"backend.{key}" for key in Wire.OVERRIDABLE]
+    assert len(keys) > 30
+    for key in keys:
+        group, _, name = key.rpartition(".")
+        assert f"`{key}`" in table or (f"`{group}." in table and f"`.{name}`" in table), key
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An sdist, and the wheel that is built from it."""
+    folder = tmp_path_factory.mktemp("dist")
+    subprocess.run(
+        [sys.executable, "-m", "build", "--outdir", folder, HERE], check=True, capture_output=True
+    )
+    return folder
+
+
+def test_the_wheel_holds_all_it_needs(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    wanted = {
+        path.relative_to(HERE).as_posix()
+        for path in (HERE / "authapp").rglob("*")
+        if path.suffix in (".py", ".jinja2", ".css", ".js", ".svg", ".mo", ".po", ".typed")
+    }
+    assert wanted <= names
+    assert not [name for name in names if name.startswith("tests/")]
+
+
+def test_the_wheel_runs_pserve_in_an_empty_venv(built: Path, tmp_path: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv/bin/python"
+    subprocess.run(
+        [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", wheel], check=True
+    )
+    ini = (HERE / "development.ini").read_text()
+    ini = ini.replace("pyramid.includes = pyramid_debugtoolbar\n", "")
+    (tmp_path / "site.ini").write_text(ini.replace("localhost:6543", "127.0.0.1:0"))
+    process = subprocess.Popen(
+        [tmp_path / "venv/bin/pserve", tmp_path / "site.ini"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr
+    line = ""
+    while "Serving on" not in line:
+        line = process.stderr.readline()
+        assert line, "it did not start"
+    url = line.split("Serving on ")[1].strip()
+    assert "alice-password" in requests.get(url + "/login", timeout=5).text
+    process.terminate()
+    process.wait(10)
+    process.stderr.close()
+
+
+def test_without_settings_it_says_what_it_needs() -> None:
+    config = Configurator()
+    with pytest.raises(SettingsError, match=r"authapp\.secret is missing"):
+        config.include("authapp")

@@ -1,0 +1,70 @@
+"""The rooms of authapp: arrows point down, files stay short, each room says what it is."""
+
+import ast
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import authapp
+
+ROOT = Path(authapp.__file__).parent
+
+FLOORS = ["session", "store", "backend", "settings", "issuer", "renewal", "services", "web", ""]
+"""From the ground up; the last one is ``authapp/__init__.py``. A room imports lower ones only."""
+
+ANYWHERE = {"version", "server"}
+"""Modules that import nothing of ours."""
+
+
+def room_of(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return "" if parts == ("__init__",) else parts[0]
+
+
+def modules_imported(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{file}: relative import"
+            yield node.module or ""
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def rooms_imported(file: Path) -> set[str]:
+    names = {module for module in modules_imported(file) if module.split(".")[0] == "authapp"}
+    return {name.split(".")[1] if "." in name else "" for name in names}
+
+
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_a_room_imports_lower_rooms_only(file: Path) -> None:
+    room = room_of(file)
+    others = rooms_imported(file) - {room}
+    if room in ANYWHERE:
+        assert not others
+        return
+    up = {each for each in others - ANYWHERE if FLOORS.index(each) >= FLOORS.index(room)}
+    assert not up, f"{file.name} in {room!r} imports {up}, which stands higher"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_a_file_is_short(file: Path) -> None:
+    assert len(file.read_text().splitlines()) <= 350
+
+
+def test_each_room_says_what_it_decides() -> None:
+    packages = [file.parent.name for file in ROOT.glob("*/__init__.py")]
+    assert set(packages) <= set(FLOORS)
+    for name in packages:
+        said = import_module(f"authapp.{name}").__doc__
+        assert said, name
+        assert len(said.split()) >= 20, f"authapp.{name} says little of itself"
+
+
+def test_the_public_names_exist() -> None:
+    for name in authapp.__all__:
+        assert hasattr(authapp, name)

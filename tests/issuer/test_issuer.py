@@ -1,0 +1,135 @@
+"""The embedded issuer as a backend of its own."""
+
+import time
+from typing import Any
+
+import jwt
+import pytest
+import time_machine
+from pyramid.config import Configurator
+from webtest import TestApp
+
+from authapp.issuer import main, read_users
+from authapp.settings.ini import SettingsError
+from servers import BLACKLIST, ISSUER_SETTINGS, LOGIN, REFRESH
+from site_under_test import settings
+
+ALICE = {"username": "alice", "password": "alice-password"}
+
+
+@pytest.fixture
+def issuer() -> TestApp:
+    return TestApp(main({}, **ISSUER_SETTINGS))
+
+
+def test_login(issuer: TestApp) -> None:
+    pair = issuer.post_json(LOGIN, ALICE).json
+    key = jwt.PyJWKSet.from_dict(issuer.get("/.well-known/jwks.json").json).keys[0]
+    claims = jwt.decode(pair["access"], key, algorithms=["EdDSA"])
+    assert claims["user_id"] == 1
+    assert claims["roles"] == ["admin"]
+    assert claims["exp"] - claims["iat"] == 900
+    me = issuer.get("/me", headers={"Authorization": f"Bearer {pair['access']}"}).json
+    assert me == {"id": 1, "name": "alice", "email": "alice@example.com", "roles": ["admin"]}
+    assert issuer.post(LOGIN, ALICE).json, "a form will do as well"
+
+
+@pytest.mark.parametrize("name", ["alice", "nobody"])
+def test_wrong_credentials(issuer: TestApp, name: str) -> None:
+    answer = issuer.post_json(LOGIN, {"username": name, "password": "wrong"}, status=401)
+    assert answer.json["code"] == "no_active"
+
+
+@pytest.mark.parametrize("body", ["", "{", "[]", "1", '{"username": "alice"}', "[" * 100_000])
+def test_fields_that_are_missing(issuer: TestApp, body: str) -> None:
+    answer = issuer.post(LOGIN, body, content_type="application/json", status=400)
+    assert answer.json["password"] == ["This field is required."]
+
+
+def test_the_last_refresh_token_ends_with_the_session() -> None:
+    issuer = TestApp(main({}, **ISSUER_SETTINGS, **{"issuer.session_lifetime": "1000"}))
+    with time_machine.travel(0, tick=False) as clock:
+        pair = issuer.post_json(LOGIN, ALICE).json
+        clock.shift(500)
+        pair = issuer.post_json(REFRESH, {"refresh": pair["refresh"]}).json
+        for token in pair.values():
+            claims = jwt.decode(token, options={"verify_signature": False})
+            assert (claims["auth_time"], claims["exp"]) == (0, 1000)
+
+
+def test_rotation_and_reuse(issuer: TestApp) -> None:
+    first = issuer.post_json(LOGIN, ALICE).json["refresh"]
+    second = issuer.post_json(REFRESH, {"refresh": first}).json["refresh"]
+    third = issuer.post_json(REFRESH, {"refresh": second}).json["refresh"]
+    assert len({first, second, third}) == 3
+    assert issuer.post_json(REFRESH, {"refresh": first}, status=401).json["code"]
+    issuer.post_json(REFRESH, {"refresh": third}, status=401)
+
+
+def test_blacklist(issuer: TestApp) -> None:
+    refresh = issuer.post_json(LOGIN, ALICE).json["refresh"]
+    issuer.post_json(BLACKLIST, {"refresh": refresh})
+    issuer.post_json(REFRESH, {"refresh": refresh}, status=401)
+    for nonsense in ("nonsense", "\ud800", 1, ["x"]):
+        issuer.post_json(BLACKLIST, {"refresh": nonsense}, status=401)
+
+
+def test_what_has_expired_is_forgotten(issuer: TestApp) -> None:
+    refresh = issuer.post_json(LOGIN, ALICE).json["refresh"]
+    issuer.post_json(REFRESH, {"refresh": refresh})
+    issuer.post_json(BLACKLIST, {"refresh": refresh})
+    with time_machine.travel(time.time() + 604_801):
+        issuer.post_json(REFRESH, {"refresh": refresh}, status=401)
+        another = issuer.post_json(LOGIN, ALICE).json["refresh"]
+        issuer.post_json(REFRESH, {"refresh": another})
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer x", "Basic eDp5"])
+def test_me_without_a_token(issuer: TestApp, header: str) -> None:
+    issuer.get("/me", headers={"Authorization": header}, status=401)
+
+
+def test_a_refresh_token_opens_no_door(issuer: TestApp) -> None:
+    pair: Any = issuer.post_json(LOGIN, ALICE).json
+    issuer.get("/me", headers={"Authorization": f"Bearer {pair['refresh']}"}, status=401)
+    issuer.post_json(REFRESH, {"refresh": pair["access"]}, status=401)
+
+
+def test_errors_are_json(issuer: TestApp) -> None:
+    assert issuer.get("/nowhere", status=404).json == {"detail": "Not Found"}
+
+
+def test_users() -> None:
+    (user,) = read_users("dora sesame d@example.com a b")
+    assert (user.id, user.name, user.roles) == (1, "dora", ("a", "b"))
+    assert "sesame" not in repr(user)
+    with pytest.raises(ValueError, match="name password email"):
+        read_users("dora sesame")
+
+
+def test_without_settings_it_has_no_users(caplog: pytest.LogCaptureFixture) -> None:
+    TestApp(main({})).post_json(LOGIN, ALICE, status=401)
+    assert "NoUsers: issuer.users is empty" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("access_lifetime", "5m", "= '5m': whole seconds from 1 to 1000000000 are allowed"),
+        ("refresh_lifetime", "0", "= '0': whole seconds from 1 to 1000000000 are allowed"),
+        ("session_lifetime", "-5", "= '-5': whole seconds from 1 to 1000000000 are allowed"),
+        ("users", "alice alice-password", ": line 1 is not: name password email role …"),
+        ("acces_lifetime", "20", "is not a setting; the nearest is issuer.access_lifetime"),
+    ],
+)
+def test_what_is_wrong_is_said_at_once(key: str, value: str, says: str) -> None:
+    """By the issuer itself, and by the site that it is embedded in: in the same words."""
+    wrong = {f"issuer.{key}": value}
+    site = Configurator(settings=settings("embedded:") | wrong)
+    for start in (lambda: main({}, **wrong), lambda: site.include("authapp")):
+        with pytest.raises(SettingsError) as caught:
+            start()
+        (problem,) = caught.value.problems
+        assert problem.startswith(f"issuer.{key}")
+        assert problem.endswith(says)
+        assert "alice-password" not in problem

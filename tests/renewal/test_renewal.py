@@ -1,0 +1,1016 @@
+"""The tween: contract section 3, phases and outcomes, seen from the outside."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jwt
+import pytest
+import time_machine
+from pyramid.config import Configurator
+from pyramid.httpexceptions import HTTPFound, HTTPServiceUnavailable
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.security import forget
+from webob import Response as Answer
+
+from authapp.backend import http_backend as http
+from authapp.renewal import renewal
+from authapp.store.protocol import Key
+from authapp.web.events import SignedIn
+from eventually import eventually
+from servers import BLACKLIST, REFRESH, Served
+from site_under_test import COOKIE, Site, add_view, application
+
+ACCESS, WINDOW, BUFFER = 900, 604_800, 300
+
+later: Callable[[float], Any] = lambda seconds: time_machine.travel(time.time() + seconds)  # noqa: E731
+
+FRESH, DUE, EXPIRED, ENDED = 10, ACCESS - BUFFER + 1, ACCESS + 1, WINDOW + 1
+
+
+def page(site: Site, path: str = "/account", **options: Any) -> Any:
+    return site.get(path, headers={"Accept": "text/html"}, **options)
+
+
+def cleared(answer: Any) -> bool:
+    """Whether a response takes the session's cookie away."""
+    ours = [each for each in answer.headers.getall("Set-Cookie") if each.startswith(COOKIE)]
+    return len(ours) == 1 and ours[0].startswith(f"{COOKIE}=; Max-Age=0")
+
+
+def test_fresh_nothing_happens(site: Site, backend: Served) -> None:
+    site.sign_in()
+    with later(FRESH):
+        assert "Set-Cookie" not in page(site).headers
+    assert backend.calls[REFRESH] == 0
+
+
+def test_an_address_in_another_script_renews(site: Site, backend: Served) -> None:
+    site.sign_in()
+    with later(EXPIRED):
+        page(site, "/r%C3%A9sum%C3%A9", status=404)
+    assert backend.calls[REFRESH] == 1
+
+
+@pytest.mark.parametrize("seconds", [DUE, EXPIRED])
+def test_due_and_expired_renew(site: Site, backend: Served, seconds: float) -> None:
+    site.sign_in()
+    before = site.opened()
+    with later(seconds):
+        answer = page(site, status=200)
+        after = site.opened()
+    assert answer.headers["Cache-Control"] == "private, no-store"
+    assert "Cookie" in answer.headers["Vary"]
+    assert backend.calls[REFRESH] == 1
+    assert after.sid == before.sid
+    assert after.tokens.refresh != before.tokens.refresh
+    assert after.validity.valid_until > before.validity.valid_until
+    assert str(after.validity.valid_until) in answer.text
+
+
+def test_ended_sends_to_sign_in_and_back(site: Site, backend: Served) -> None:
+    site.sign_in()
+    held = site.cookie_header()
+    with later(ENDED):
+        answer = site.get("/account?tab=1", headers=held, status=303)
+        assert answer.location.endswith(
+            "/login?next=%2Faccount%3Ftab%3D1&reason=RefreshTokenExpired"
+        )
+        assert cleared(answer)
+        assert "Your session has ended" in answer.follow().text
+        problem = site.get("/account", headers={**held, "Accept": "application/json"}, status=401)
+    assert problem.content_type == "application/problem+json"
+    assert problem.json["code"] == "RefreshTokenExpired"
+    assert problem.json["login_url"].startswith("/login?next=%2Faccount")
+    assert cleared(problem)
+    assert backend.calls[REFRESH] == 0
+
+
+def test_ended_on_the_sign_in_page_says_why(site: Site) -> None:
+    site.sign_in()
+    held = site.cookie_header()
+    with later(ENDED):
+        assert "Your session has ended" in site.get("/login", headers=held, status=200).text
+        answer = site.get("/session", headers=held)
+    assert answer.json["error"] == "RefreshTokenExpired"
+    assert cleared(answer)
+
+
+@pytest.mark.parametrize("seconds", [DUE, EXPIRED])
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_rejected_ends_the_session(
+    site: Site, backend: Served, seconds: float, status: int
+) -> None:
+    site.sign_in()
+    backend.instead[REFRESH] = Answer(status=status, json_body={"detail": "no"})
+    with later(seconds):
+        answer = page(site, status=303)
+        assert "reason=RefreshTokenRejected" in answer.location
+        assert COOKIE not in site.cookies
+        assert "has ended your session" in answer.follow().text
+
+
+def _drop_token(request: Any) -> Answer:
+    return Answer(json_body={"access": None, "refresh": "x"})
+
+
+TOKEN = jwt.encode({"sub": "1", "exp": 4_000_000_000}, "k" * 32)
+"""An access token that would be good enough: nothing else is wrong with an answer."""
+
+UNAVAILABLE = {
+    "server error": Answer(status=500),
+    "down": Answer(status=503, headers={"Retry-After": "3"}),
+    "too many": Answer(status=429, headers={"Retry-After": "3"}, json_body={}),
+    "not JSON": Answer(status=200, text="<h1>Welcome</h1>"),
+    "not JSON, 401": Answer(status=401, text="<h1>Gateway</h1>"),
+    "a proxy's own 401": Answer(
+        status=401, json_body={}, headers={"WWW-Authenticate": "Basic realm=x"}
+    ),
+    "another gateway's": Answer(
+        status=401, json_body={}, headers={"WWW-Authenticate": 'Digest realm="x"'}
+    ),
+    "detail only": Answer(status=200, json_body={"detail": "invalid"}),
+    "a list": Answer(status=200, json_body=[1]),
+    "token of another type": Answer(json_body={"access": 1, "refresh": "x"}),
+    "token with line break": Answer(json_body={"access": "a\r\nb", "refresh": "x"}),
+    "token with blanks": Answer(json_body={"access": f" {TOKEN} ", "refresh": "x"}),
+    "token with a line break at its end": Answer(
+        json_body={"access": TOKEN + "\n", "refresh": "x"}
+    ),
+    "token that is not ASCII": Answer(json_body={"access": TOKEN + "\xe9", "refresh": "x"}),
+    "refresh token with a blank": Answer(json_body={"access": TOKEN, "refresh": "x y"}),
+    "refresh token of another type": Answer(json_body={"access": TOKEN, "refresh": 1}),
+    "token of 10 KB": Answer(
+        json_body={"access": jwt.encode({"sub": "1", "x": "y" * 7000}, "k" * 32), "refresh": "x"}
+    ),
+    "redirect": Answer(status=307, headers={"Location": "http://127.0.0.1:1/"}),
+    "compressed": Answer(json_body={}, headers={"Content-Encoding": "gzip"}),
+    "huge": Answer(json_body={"access": "x" * 300_000}),
+    "deep": Answer(text="[" * 100_000, content_type="application/json"),
+    "UTF-16": Answer(
+        body=f'{{"access": "{TOKEN}", "refresh": "x"}}'.encode("utf-16"),
+        content_type="application/json",
+    ),
+    "not UTF-8": Answer(body=b'{"access": "\xff"}', content_type="application/json"),
+}
+
+
+@pytest.mark.parametrize("kind", UNAVAILABLE)
+def test_unavailable_signs_nobody_out(site: Site, backend: Served, kind: str) -> None:
+    site.sign_in()
+    held = site.token()
+    backend.instead[REFRESH] = UNAVAILABLE[kind]
+    with later(DUE):
+        page(site, status=200)
+        assert site.get("/session").json["user"]["id"] == 1
+    with later(EXPIRED):
+        answer = page(site, status=503)
+        assert int(answer.headers["Retry-After"]) >= 1
+        assert "BackendUnavailable" in answer.text
+        home = page(site, "/", status=200)
+        assert "You are not signed in" in home.text
+        assert "BackendUnavailable" in home.text
+        anonymous = site.get("/session").json
+        assert anonymous["user"] is anonymous["validity"] is None
+        assert anonymous["error"] == "BackendUnavailable"
+        problem = site.get("/account", headers={"Accept": "application/json"}, status=503)
+        assert problem.json["code"] == "BackendUnavailable"
+    assert site.token() == held
+
+
+def test_it_goes_on_when_the_backend_is_back(site: Site, backend: Served) -> None:
+    site.sign_in()
+    backend.instead[REFRESH] = Answer(status=500)
+    with later(EXPIRED):
+        page(site, status=503)
+        del backend.instead[REFRESH]
+        eventually(lambda: page(site, status="*").status_int == 200, 2)
+
+
+def test_a_bad_answer_for_one_session_is_nobody_elses_trouble(site: Site, backend: Served) -> None:
+    """Django SimpleJWT answers the refresh token of a deleted user with 500."""
+    bob = Site(wsgi=site.app)
+    site.sign_in("alice")
+    bob.sign_in("bob")
+    deleted = bob.opened().tokens.refresh
+
+    def fail_for_bob(request: Any) -> Answer | None:
+        return Answer(status=500) if request.json_body["refresh"] == deleted else None
+
+    backend.instead[REFRESH] = fail_for_bob
+    with later(EXPIRED):
+        for _ in range(10):
+            page(bob, status=503)
+        assert backend.calls[REFRESH] == 1, "a moment goes by before it is tried again"
+        page(site, status=200)
+        Site(wsgi=site.app).sign_in("carol", status=303)
+
+
+def test_another_users_token_is_a_rejection(site: Site, backend: Served) -> None:
+    site.sign_in("alice")
+    other = Site(wsgi=site.app)
+    other.sign_in("bob")
+    tokens = other.opened().tokens
+    backend.instead[REFRESH] = Answer(json_body={"access": tokens.access, "refresh": "x"})
+    with later(DUE):
+        assert "reason=RefreshTokenRejected" in page(site, status=303).location
+
+
+def test_roles_that_shrink_are_seen_at_once(site: Site, backend: Served) -> None:
+    site.sign_in("alice")
+    page(site, "/admin", status=200)
+    tokens = site.opened().tokens
+    claims = jwt.decode(tokens.access, options={"verify_signature": False})
+    claims |= {"roles": [], "exp": int(time.time()) + EXPIRED + 900}
+    del claims["iat"], claims["email"], claims["name"]
+    access = jwt.encode(claims, "x" * 32)
+    backend.instead[REFRESH] = Answer(json_body={"access": access})
+    with later(EXPIRED):
+        page(site, "/admin", status=403)
+        session = site.opened()
+    assert session.tokens.refresh == tokens.refresh, "no new refresh token: the old one is kept"
+    assert (session.identity.name, session.identity.email) == ("alice", "alice@example.com")
+
+
+def test_a_kept_refresh_token_gets_no_longer_life(site: Site, backend: Served) -> None:
+    site.sign_in()
+    ends = site.opened().validity.refresh_until
+
+    def rotate_the_access_token_only(request: Any) -> Answer:
+        answer = request.get_response(backend.application)
+        return Answer(json_body={"access": answer.json_body["access"]})
+
+    backend.instead[REFRESH] = rotate_the_access_token_only
+    with later(EXPIRED):
+        page(site, status=200)
+        assert site.opened().validity.refresh_until == ends
+    held = site.cookie_header()
+    with later(ENDED):
+        site.get("/account", headers=held, status=303)
+
+
+def test_fifty_threads_with_one_expired_session(site: Site, backend: Served) -> None:
+    site.sign_in()
+    barrier = threading.Barrier(50)
+
+    def visit(browser: Site) -> str:
+        barrier.wait()
+        return page(browser, status=200).text
+
+    browsers = [site.twin() for _ in range(50)]
+    with later(EXPIRED), ThreadPoolExecutor(50) as pool:
+        pages = list(pool.map(visit, browsers))
+    assert backend.calls[REFRESH] == 1
+    assert all("alice@example.com" in each for each in pages)
+    assert len({browser.opened().tokens.refresh for browser in browsers}) == 1
+
+
+def test_the_old_cookie_gets_the_successor(site: Site, backend: Served) -> None:
+    site.sign_in()
+    first = site.twin()
+    with later(EXPIRED):
+        page(site, status=200)
+        second = site.twin()
+        site.post("/session", headers={"X-CSRF-Token": site.csrf()})
+        for older in (first, second):
+            page(older, status=200)
+    assert backend.calls[REFRESH] == 2
+    # The first is two renewals old, and gets the newest.
+    assert first.opened().tokens == site.opened().tokens
+
+
+def test_an_old_cookie_whose_successor_was_rejected_has_ended(site: Site, backend: Served) -> None:
+    site.sign_in()
+    older = site.twin()
+    with later(EXPIRED):
+        page(site, status=200)
+        backend.instead[REFRESH] = Answer(status=401, json_body={})
+        site.post("/session", headers={"X-CSRF-Token": site.csrf()}, status=401)
+        assert "reason=RefreshTokenRejected" in page(older, status=303).location
+        assert COOKIE not in older.cookies
+
+
+@pytest.mark.parametrize(
+    "text", ['{"code": "New", "reason": ""}', "{}", "[]", "x", '{"session": {}}']
+)
+def test_what_another_version_remembers_is_nothing(
+    site: Site, backend: Served, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    site.sign_in()
+    key = Key("spent refresh token", site.opened().tokens.refresh)
+    site.services.store.put(key, text, 60)
+    copy = site.twin()
+    with later(DUE):
+        site.sign_out()
+        assert "SessionRevoked" in page(copy, status=303).location
+    assert "SuccessorUnreadable" in caplog.text
+
+
+def test_where_successors_are_not_remembered_the_old_cookie_is_rejected(backend: Served) -> None:
+    site = Site(backend.url, refresh__reuse="0")
+    site.sign_in()
+    older = site.twin()
+    with later(EXPIRED):
+        page(site, status=200)
+        assert "reason=RefreshTokenRejected" in page(older, status=303).location
+
+
+def test_a_rejection_is_shared_too(site: Site, backend: Served) -> None:
+    site.sign_in()
+    copy = site.twin()
+    backend.instead[REFRESH] = Answer(status=401, json_body={})
+    with later(EXPIRED):
+        page(site, status=303)
+        page(copy, status=303)
+    assert backend.calls[REFRESH] == 1
+
+
+def blocked(
+    backend: Served, answer: Answer | None = None
+) -> tuple[threading.Event, threading.Event]:
+    """Make the backend wait in the middle of a refresh: (it has come, let it go)."""
+    come, go = threading.Event(), threading.Event()
+
+    def wait(request: Any) -> Answer | None:
+        come.set()
+        assert go.wait(10)
+        return answer
+
+    backend.instead[REFRESH] = wait
+    return come, go
+
+
+def test_while_it_is_due_nobody_waits_but_who_renews(site: Site, backend: Served) -> None:
+    site.sign_in()
+    slow = site.twin()
+    come, go = blocked(backend)
+    with later(DUE), ThreadPoolExecutor(1) as pool:
+        renewing = pool.submit(page, slow, status=200)
+        assert come.wait(5)
+        page(site, status=200)
+        assert not renewing.done()
+        go.set()
+        renewing.result(5)
+    assert backend.calls[REFRESH] == 1
+
+
+@pytest.fixture
+def hasty(backend: Served, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """Somebody at a site that does not wait for long, and says often that an answer is late."""
+    monkeypatch.setattr(renewal, "_ANNOUNCE_AGAIN", 0.02)
+    site = Site(backend.url, backend__timeout="0.3")
+    site.sign_in()
+    return site
+
+
+def test_what_the_backend_says_too_late_is_remembered(
+    backend: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has spent the token, and hangs before it says so: whoever asked has long gone."""
+    site = Site(backend.url, backend__timeout="0.3")
+    site.sign_in()
+    _, go = blocked(backend)
+    with later(EXPIRED):
+        for _ in range(3):
+            page(site, status=503)
+            time.sleep(0.3)  # after which it may be tried again
+        assert backend.calls[REFRESH] == 1, "with another token"
+        assert COOKIE in site.cookies
+        go.set()
+        eventually(lambda: page(site, status="*").status_int == 200)
+    assert backend.calls[REFRESH] == 1
+    assert f"RenewalLate: session {site.opened().digest}: the outcome is Renewed" in caplog.text
+
+
+def test_what_the_backend_says_too_late_waits_for_the_browser(backend: Served) -> None:
+    """Which has not got it, and may come back after the time for which others are remembered."""
+    site = Site(backend.url, backend__timeout="0.3", refresh__reuse="0")
+    site.sign_in()
+    _, go = blocked(backend)
+    with later(EXPIRED):
+        page(site, status=503)
+        go.set()
+        eventually(lambda: page(site.twin(), status="*").status_int == 200)
+        page(site, status=200)
+    assert backend.calls[REFRESH] == 1
+
+
+def test_what_the_backend_says_too_late_brings_no_session_back(backend: Served) -> None:
+    site = Site(backend.url, backend__timeout="0.3")
+    site.sign_in()
+    copy = site.twin()
+    _, go = blocked(backend)
+    with later(EXPIRED):
+        page(site, status=503)
+        csrf = site.get("/session").json["csrf_token"]
+        site.post("/logout", {"csrf_token": csrf}, status=303)
+        told = backend.calls[BLACKLIST]
+        go.set()
+        eventually(lambda: backend.calls[BLACKLIST] > told)
+        assert "reason=SessionRevoked" in page(copy, status=303).location
+
+
+def test_a_rejection_that_comes_too_late_is_one(backend: Served) -> None:
+    site = Site(backend.url, backend__timeout="0.3")
+    site.sign_in()
+    _, go = blocked(backend, Answer(status=401, json_body={}))
+    with later(EXPIRED):
+        page(site, status=503)
+        go.set()
+        eventually(lambda: page(site, status="*").status_int == 303)
+        assert COOKIE not in site.cookies
+
+
+def test_without_a_thread_to_tell_others_the_late_answer_is_taken_all_the_same(
+    hasty: Site, backend: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if "(tell)" in thread.name:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    _, go = blocked(backend)
+    with later(EXPIRED):
+        page(hasty, status=503)
+        time.sleep(0.1)  # nobody says any more that it is late
+        page(hasty, status=503)
+        go.set()
+        eventually(lambda: page(hasty, status="*").status_int == 200)
+    assert backend.calls[REFRESH] == 1
+
+
+def test_while_one_answer_is_late_others_are_answered_and_its_token_is_not_sent_again(
+    hasty: Site, backend: Served
+) -> None:
+    bob = Site(wsgi=hasty.app)
+    bob.sign_in("bob")
+    _, go = blocked(backend)
+    with later(EXPIRED):
+        page(hasty, status=503)
+        backend.instead.clear()
+        eventually(lambda: page(bob, status="*").status_int == 200)
+        assert backend.calls[REFRESH] == 2
+        for _ in range(10):
+            page(hasty, status=503)
+            time.sleep(0.02)  # others are told again and again
+        go.set()
+        eventually(lambda: page(hasty, status="*").status_int == 200)
+    assert backend.calls[REFRESH] == 2
+
+
+def test_an_answer_that_never_comes_is_not_waited_for_for_ever(
+    hasty: Site, backend: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "LATE", 0.6)
+    _, go = blocked(backend, Answer(status=500))
+    with later(EXPIRED):
+        page(hasty, status=503)
+        backend.instead.clear()
+        eventually(lambda: page(hasty, status="*").status_int == 200)
+    assert backend.calls[REFRESH] == 2
+    go.set()
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_an_answer_that_has_begun_is_late_but_not_for_long(
+    hasty: Site, backend: Served, ends: bool
+) -> None:
+    """One that does not come to an end may have spent the token; to wait for it helps nobody."""
+    begin, go = threading.Event(), threading.Event()
+
+    def slow(request: Any) -> Answer:
+        answer = request.get_response(backend.application) if ends else Answer(b"{ }")
+
+        def body() -> Iterator[bytes]:
+            yield answer.body[:1]
+            go.wait(10)
+            yield answer.body[1:]
+
+        begin.wait(10)
+        return Answer(app_iter=body(), content_length=len(answer.body))
+
+    backend.instead[REFRESH] = slow
+    with later(EXPIRED):
+        page(hasty, status=503)
+        begin.set()
+        if ends:
+            go.set()
+        backend.instead.clear()
+        eventually(lambda: page(hasty, status="*").status_int == 200)
+    go.set()
+    assert backend.calls[REFRESH] == (1 if ends else 2)
+
+
+def test_the_log_says_when_the_backend_goes_and_comes(
+    site: Site, backend: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    """L3. Once each; and the audit log has a line for each time that it was asked."""
+    caplog.set_level(logging.INFO)
+    site.sign_in()
+    backend.instead[REFRESH] = Answer(status=503)
+    with later(EXPIRED):
+        for _ in range(20):
+            page(site, status=503)
+        asked = backend.calls[REFRESH]
+        assert caplog.text.count("BackendDown: status 503, not a JSON object, from ") == 1
+        assert caplog.text.count('"event": "RenewalFailed"') == asked < 20
+        assert "BackendBack" not in caplog.text
+        del backend.instead[REFRESH]
+        eventually(lambda: page(site, status="*").status_int == 200)
+    assert caplog.text.count("BackendBack: it answers again") == 1
+
+
+def test_one_at_a_time_tries_a_backend_that_hangs(backend: Served) -> None:
+    """The others are answered at once, those with the same session too."""
+    site = Site(backend.url, backend__timeout="5")
+    site.sign_in("alice")
+    bob = Site(wsgi=site.app)
+    bob.sign_in("bob")
+    backend.instead[REFRESH] = Answer(status=503)
+    with later(EXPIRED), ThreadPoolExecutor(1) as pool:
+        page(site, status=503)
+        come, go = blocked(backend)
+        probe = site.twin()
+
+        def try_until_it_hangs() -> None:
+            while not come.is_set():
+                page(probe, expect_errors=True)
+
+        probing = pool.submit(try_until_it_hangs)
+        assert come.wait(5)
+        for browser in (site.twin(), bob):
+            page(browser, status=503)
+            page(browser, "/", status=200)
+        assert not probing.done()
+        assert backend.calls[REFRESH] == 2
+        go.set()
+        probing.result(5)
+
+
+def test_sign_out_wins_over_a_renewal_under_way(site: Site, backend: Served) -> None:
+    site.sign_in()
+    csrf = site.csrf()
+    slow = site.twin()
+    come, go = threading.Event(), threading.Event()
+
+    def rotate_and_wait(request: Any) -> Answer:
+        answer = request.get_response(backend.application)
+        come.set()
+        assert go.wait(10)
+        return answer
+
+    backend.instead[REFRESH] = rotate_and_wait
+    with later(EXPIRED), ThreadPoolExecutor(1) as pool:
+        renewing = pool.submit(page, slow, status=303)
+        assert come.wait(5)
+        site.post("/logout", {"csrf_token": csrf}, status=303)
+        go.set()
+        assert "reason=SessionRevoked" in renewing.result(5).location
+    assert COOKIE not in slow.cookies
+    # Both the token that was spent and the one that came of it are worthless now.
+    assert backend.calls[BLACKLIST] == 2
+
+
+@pytest.mark.parametrize("seconds", [DUE, EXPIRED])
+def test_s12_a_new_session_stands_while_the_old_one_is_renewed(
+    site: Site, backend: Served, seconds: float
+) -> None:
+    """S12. Late answers neither bring the old session back nor take the new cookie away."""
+    form = site.get("/login").form
+    form["username"], form["password"] = "bob", "bob-password"
+    site.sign_in()
+    slow, late = site.twin(), site.twin()
+    come, go = blocked(backend)
+    with later(seconds), ThreadPoolExecutor(2) as pool:
+        renewing = pool.submit(page, slow, status="*")
+        assert come.wait(5)
+        signing_in = pool.submit(form.submit, status=303)
+        if seconds == EXPIRED:
+            go.set()  # it waits for the renewal
+        signing_in.result(5)
+        go.set()
+        answers = [renewing.result(5), page(late, status=303)]
+        if seconds == EXPIRED:
+            answers.pop(0)  # which may have come before
+        assert not any("Set-Cookie" in answer.headers for answer in answers)
+        assert site.opened().identity.name == "bob"
+
+
+def test_s12_a_late_answer_to_a_rejected_session_takes_nothing_away(
+    site: Site, backend: Served
+) -> None:
+    form = site.get("/login").form
+    form["username"], form["password"] = "bob", "bob-password"
+    site.sign_in()
+    late = site.twin()
+    backend.instead[REFRESH] = Answer(status=401, json_body={})
+    with later(EXPIRED):
+        form.submit(status=303)
+        assert "Set-Cookie" not in page(late, status=303).headers
+        assert site.get("/session").json["user"]["id"] == 2
+
+
+def test_s12_a_view_that_learns_of_a_rejection_takes_nothing_away(backend: Served) -> None:
+    """S12. Somebody signs in over the session after that, and before the view answers."""
+    come, go = threading.Event(), threading.Event()
+
+    def view(request: Request) -> str:
+        assert request.backend.get("/me").status_code == 401
+        come.set()
+        assert go.wait(5)
+        return "x"
+
+    site = application(backend.url, lambda config: add_view(config, view))
+    form = site.get("/login").form
+    form["username"], form["password"] = "bob", "bob-password"
+    site.sign_in()
+    backend.instead["/me"] = backend.instead[REFRESH] = Answer(status=401, json_body={})
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(site.twin().get, "/view")
+        assert come.wait(5)
+        form.submit(status=303)
+        go.set()
+        assert "Set-Cookie" not in late.result(5).headers
+
+
+@pytest.mark.parametrize("over", [True, False])
+def test_whom_a_subscriber_turns_away_has_no_session_left(backend: Served, over: bool) -> None:
+    """Neither the new one nor the one before it, not even as a copy."""
+    away = []
+
+    def turn_away(event: SignedIn) -> None:
+        if away:
+            forget(event.request)
+
+    site = application(backend.url, lambda config: config.add_subscriber(turn_away, SignedIn))
+    form = site.get("/login").form
+    form["username"], form["password"] = "alice", "alice-password"
+    site.sign_in()
+    copy = site.twin()
+    if not over:
+        site.cookiejar.clear()
+        form = site.get("/login").form
+        form["username"], form["password"] = "alice", "alice-password"
+    away.append(1)
+    form.submit(status=303)
+    assert COOKIE not in site.cookies
+    error = copy.get("/session").json["error"]
+    assert error == ("SessionRevoked" if over else None), "another browser is not turned away"
+
+
+def test_a_sign_in_that_fails_in_the_end_leaves_the_session_before(backend: Served) -> None:
+    def fail(event: SignedIn) -> None:
+        if event.identity.name == "bob":
+            raise LookupError("a bug of a subscriber")
+
+    site = application(backend.url, lambda config: config.add_subscriber(fail, SignedIn))
+    form = site.get("/login").form
+    form["username"], form["password"] = "bob", "bob-password"
+    site.sign_in()
+    with pytest.raises(LookupError):
+        form.submit()
+    assert site.get("/session").json["user"]["id"] == 1
+
+
+def test_b8_a_challenge_of_the_backends_own_is_a_rejection(site: Site, backend: Served) -> None:
+    """B8. Whatever it says of a digest or of basics."""
+    said = 'Bearer error="invalid_token", error_description="bad token, digest or basic mismatch"'
+    site.sign_in()
+    backend.instead[REFRESH] = Answer(status=401, json_body={}, headers={"WWW-Authenticate": said})
+    with later(EXPIRED):
+        assert "RefreshTokenRejected" in page(site, status=303).location
+
+
+def test_sign_out_wins_over_a_request_under_way(backend: Served) -> None:
+    """The session was renewed before the view ran, and is signed out while the view runs."""
+    slow, site, come, go = _slow_app(backend)
+    with later(EXPIRED), ThreadPoolExecutor(1) as pool:
+        visiting = pool.submit(slow.get, "/view", status=200)
+        assert come.wait(5)
+        site.sign_out()
+        go.set()
+        visiting.result(5)
+    assert COOKIE not in slow.cookies
+
+
+@pytest.mark.parametrize("rejected", [False, True])
+def test_a_slow_request_does_not_write_what_is_old_by_then(backend: Served, rejected: bool) -> None:
+    """The session was renewed before the view ran, and once more while the view runs."""
+    slow, site, come, go = _slow_app(backend)
+    with later(EXPIRED), ThreadPoolExecutor(1) as pool:
+        visiting = pool.submit(slow.get, "/view", status=200)
+        assert come.wait(5)
+        page(site, status=200)
+        if rejected:
+            backend.instead[REFRESH] = Answer(status=401, json_body={})
+        site.post("/session", headers={"X-CSRF-Token": site.csrf()}, status="*")
+        go.set()
+        visiting.result(5)
+    assert backend.calls[REFRESH] == 2
+    if rejected:
+        assert COOKIE not in slow.cookies
+    else:
+        assert slow.opened().tokens == site.opened().tokens
+
+
+def _app(backend: Served, view: Callable[..., Any], **more: str) -> tuple[Site, Site]:
+    """A signed-in session in two browsers, in front of an application with one view."""
+    site = application(backend.url, lambda config: add_view(config, view), **more)
+    site.sign_in()
+    return site, site.twin()
+
+
+def _slow_app(backend: Served) -> tuple[Site, Site, threading.Event, threading.Event]:
+    """The same with a view that waits: (the two browsers, it has come, let it go)."""
+    come, go = threading.Event(), threading.Event()
+
+    def slow_view(request: Request) -> Response:
+        come.set()
+        assert go.wait(5)
+        return Response("done")
+
+    return *_app(backend, slow_view), come, go
+
+
+def _raises(request: Request) -> Response:
+    raise RuntimeError("a bug")
+
+
+RESPONSES: dict[str, tuple[Callable[..., Any], int]] = {
+    "page": (lambda request: Response("page"), 200),
+    "redirect": (lambda request: HTTPFound("/elsewhere"), 302),
+    "error": (lambda request: HTTPServiceUnavailable(headers={"Retry-After": "soon"}), 503),
+    "not modified": (lambda request: Response(status=304), 304),
+    "streamed": (lambda request: Response(app_iter=iter([b"a", b"b"])), 200),
+    "empty Vary": (lambda request: Response(headers={"Vary": ""}), 200),
+    "public": (lambda request: Response("x", cache_control="public, max-age=60"), 200),
+    "conditional": (
+        lambda request: Response("x", etag="x", conditional_response=True),
+        304,
+    ),
+    "own cookie": (lambda request: Response(headers={"Set-Cookie": "own=1"}), 200),
+}
+
+
+@pytest.mark.parametrize("kind", RESPONSES)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_the_new_cookie_is_on_whatever_response_there_is(
+    backend: Served, kind: str, method: str
+) -> None:
+    view, status = RESPONSES[kind]
+    site, _ = _app(backend, view)
+    before = site.token()
+    with later(EXPIRED):
+        headers = {"If-None-Match": '"x"'}
+        answer = site.request("/view", method=method, headers=headers, status=status)
+    assert site.token() != before
+    assert answer.headers["Cache-Control"] == "private, no-store"
+    ours = [each for each in answer.headers.getall("Set-Cookie") if each.startswith(COOKIE)]
+    assert len(ours) == 1
+    if kind == "own cookie":
+        assert "own=1" in answer.headers.getall("Set-Cookie")
+
+
+def test_a_view_that_fails_loses_no_session(backend: Served) -> None:
+    def more(config: Configurator) -> None:
+        config.include("authapp.web.views.errors")
+        add_view(config, _raises)
+
+    site = application(backend.url, more)
+    site.sign_in()
+    before = site.token()
+    with later(EXPIRED):
+        answer = site.get("/view", status=500)
+    assert "InternalError" in answer.text
+    assert "a bug" not in answer.text
+    assert site.token() != before
+
+
+@pytest.mark.parametrize("use_tweens", [False, True])
+def test_subrequests_leave_one_cookie(backend: Served, use_tweens: bool) -> None:
+    def outer(request: Request) -> Response:
+        inner = Request.blank("/session", cookies=request.cookies)
+        return request.invoke_subrequest(inner, use_tweens=use_tweens)
+
+    site, _ = _app(backend, outer)
+    with later(EXPIRED):
+        answer = site.get("/view", status=200)
+    assert len([c for c in answer.headers.getall("Set-Cookie") if c.startswith(COOKIE)]) == 1
+    assert backend.calls[REFRESH] == 1
+    assert (answer.json["user"] is not None) is use_tweens, "no tween: the policy never renews"
+
+
+def test_excluded_paths_neither_renew_nor_write(backend: Served) -> None:
+    site, _ = _app(backend, lambda request: Response("x"), refresh__exclude="/view")
+    with later(EXPIRED):
+        for path in ("/view", "/health", "/authapp-static/authapp.css"):
+            assert "Set-Cookie" not in site.get(path).headers
+    assert backend.calls[REFRESH] == 0
+
+
+def test_excluded_paths_are_private_where_somebody_looks(backend: Served) -> None:
+    site, _ = _app(
+        backend, lambda request: Response(str(request.identity)), refresh__exclude="/view"
+    )
+    answer = site.get("/view")
+    assert answer.headers["Cache-Control"] == "private, no-store"
+    assert answer.headers["Vary"] == "Cookie"
+
+
+def test_a_signed_in_response_keeps_the_caching_its_view_has_set(backend: Served) -> None:
+    site, _ = _app(backend, lambda request: Response("x", cache_control="private, max-age=9"))
+    assert site.get("/view").headers["Cache-Control"] == "private, max-age=9"
+
+
+def test_the_view_wins_over_the_renewal(backend: Served) -> None:
+    from pyramid.security import forget
+
+    def view(request: Request) -> Response:
+        forget(request)
+        return Response("bye")
+
+    site, copy = _app(backend, view)
+    with later(EXPIRED):
+        site.get("/view")
+        assert COOKIE not in site.cookies
+        assert copy.get("/session").json["error"] == "SessionRevoked"
+
+
+def test_asking_whether_to_sign_out_renews_and_signing_out_does_not(
+    site: Site, backend: Served
+) -> None:
+    site.sign_in()
+    csrf = site.csrf()
+    with later(EXPIRED):
+        page(site, "/logout")
+        assert backend.calls[REFRESH] == 1
+        assert site.opened()
+    with later(2 * EXPIRED + 900):
+        site.post("/logout", {"csrf_token": csrf}, status=303)
+    assert backend.calls[REFRESH] == 1
+
+
+def test_renew_now(site: Site, backend: Served) -> None:
+    site.sign_in()
+    before = site.opened()
+    csrf = {"X-CSRF-Token": site.csrf()}
+    with later(FRESH):
+        answer = site.post("/session", headers=csrf)
+        assert answer.json["validity"]["valid_until"] > before.validity.valid_until
+        assert answer.headers["Cache-Control"] == "private, no-store"
+    with later(EXPIRED):
+        site.post("/session", headers=csrf)
+    assert backend.calls[REFRESH] == 2, "the tween's own renewal is enough"
+
+
+def test_renew_now_while_the_backend_is_down(site: Site, backend: Served) -> None:
+    site.sign_in()
+    csrf = {"X-CSRF-Token": site.csrf(), "Accept": "application/json"}
+    backend.instead[REFRESH] = Answer(status=500)
+    for seconds in (FRESH, EXPIRED):
+        with later(seconds):
+            answer = site.post("/session", headers=csrf, status=503)
+        assert answer.json["code"] == "BackendUnavailable"
+        assert answer.headers["Retry-After"] == "1"
+
+
+def test_renew_now_with_an_access_token_that_cannot_be_read(site: Site, backend: Served) -> None:
+    """The session has another refresh token then, and is not renewed for it."""
+
+    def spoil(request: Any) -> Answer:
+        answer = request.get_response(backend.application)
+        return Answer(json_body={**answer.json_body, "access": "not.a.jwt"})
+
+    site.sign_in()
+    before = site.opened()
+    csrf = {"X-CSRF-Token": site.csrf(), "Accept": "application/json"}
+    backend.instead[REFRESH] = spoil
+    answer = site.post("/session", headers=csrf, status=503)
+    assert answer.json["code"] == "BackendUnavailable"
+    assert site.opened().tokens.refresh != before.tokens.refresh
+    page(site, status=200)
+
+
+def test_renew_now_from_the_account_page(site: Site, backend: Served) -> None:
+    """Where no script does it, the button is a form."""
+    site.sign_in()
+    form = page(site).forms["renew"]
+    before = site.opened()
+    with later(FRESH):
+        answer = form.submit(status=303)
+        assert answer.location == "/account"
+        assert site.opened().validity.valid_until > before.validity.valid_until
+        backend.instead[REFRESH] = Answer(status=500)
+        answer = form.submit(status=503, headers={"Referer": "http://localhost/account"})
+        assert "BackendUnavailable" in answer.text
+        assert '<a class="button" href="/account">Try again</a>' in answer.text
+        page(site, status=200)
+        right, form["csrf_token"] = form["csrf_token"].value, "another"
+        answer = form.submit(status=403, headers={"Referer": "http://localhost/account"})
+        assert '<a class="button" href="/account">Try again</a>' in answer.text
+        form["csrf_token"] = right
+    with later(ENDED + FRESH):
+        assert form.submit(status=303).location == "/login?next=%2Faccount"
+
+
+def test_renew_now_from_the_account_page_when_that_is_rejected(site: Site, backend: Served) -> None:
+    site.sign_in()
+    form = page(site).forms["renew"]
+    backend.instead[REFRESH] = Answer(status=401, json_body={})
+    headers = {"Referer": "http://localhost/account"}
+    answer = form.submit(status=303, headers=headers)
+    assert answer.location == "/login?next=%2Faccount&reason=RefreshTokenRejected"
+    assert cleared(answer)
+
+
+def test_renew_now_without_a_session(site: Site) -> None:
+    csrf = {"X-CSRF-Token": site.csrf(), "Accept": "application/json"}
+    assert site.post("/session", headers=csrf, status=401).json["code"] == "SignInRequired"
+
+
+@pytest.mark.parametrize("accept", ["application/json", "*/*"])
+def test_renew_now_with_a_session_that_has_ended(site: Site, accept: str) -> None:
+    """The CSRF token is that of the session, which is gone: that is not what is wrong."""
+    site.sign_in()
+    headers = {"X-CSRF-Token": site.csrf(), "Accept": accept, **site.cookie_header()}
+    copy = site.twin()
+    with later(ENDED):
+        answer = site.post("/session", headers=headers, status=401)
+        assert answer.json["code"] == "RefreshTokenExpired"
+        assert answer.json["login_url"].startswith("/login?next=")
+    copy.sign_out()
+    assert site.post("/session", headers=headers, status=401).json["code"] == "SessionRevoked"
+
+
+def test_renew_now_rejected(site: Site, backend: Served) -> None:
+    site.sign_in()
+    csrf = {"X-CSRF-Token": site.csrf(), "Accept": "application/json"}
+    backend.instead[REFRESH] = Answer(status=401, json_body={})
+    assert site.post("/session", headers=csrf, status=401).json["code"] == "RefreshTokenRejected"
+    assert COOKIE not in site.cookies
+
+
+def test_an_access_token_that_cannot_be_read_loses_no_refresh_token(
+    site: Site, backend: Served
+) -> None:
+    """The backend has rotated: the old token is spent, so the new one is what must be kept."""
+
+    def spoil(request: Any) -> Answer:
+        answer = request.get_response(backend.application)
+        return Answer(json_body={**answer.json_body, "access": "not.a.jwt"})
+
+    site.sign_in()
+    before = site.opened()
+    copy = site.twin()
+    backend.instead[REFRESH] = spoil
+    with later(EXPIRED):
+        page(site, status=503)
+        page(site, status=503)
+        page(copy, status=503)
+        assert backend.calls[REFRESH] == 1, "a moment goes by before it is tried again"
+        assert site.opened().tokens.refresh != before.tokens.refresh
+        assert site.opened().tokens.access == before.tokens.access
+        del backend.instead[REFRESH]
+        eventually(lambda: page(copy, status="*").status_int == 200, 5)
+        page(site, status=200)
+
+
+def test_a_session_that_grows_too_large_ends_with_a_line_that_says_what_grew(
+    site: Site, backend: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.sign_in()
+    claims = {"user_id": 1, "exp": int(time.time()) + EXPIRED + 900, "groups": "g" * 4500}
+    backend.instead[REFRESH] = Answer(
+        json_body={"access": jwt.encode(claims, "x" * 32), "refresh": "r" * 3500}
+    )
+    with later(EXPIRED):
+        page(site, status=200)
+    assert COOKIE not in site.cookies
+    assert "SessionTooLarge: renewal" in caplog.text
+    assert "its claim 'groups' 4502" in caplog.text
+
+
+def test_a_request_without_a_path_is_as_private_as_others(site: Site) -> None:
+    site.sign_in()
+    environ = Request.blank("/", environ={"HTTP_COOKIE": site.cookie_header()["Cookie"]}).environ
+    environ["PATH_INFO"] = ""
+    answer = Request(environ).get_response(site.app)
+    assert "You are signed in as alice" in answer.text
+    assert answer.headers["Cache-Control"] == "private, no-store"
+
+
+def test_an_ended_session_at_an_address_that_is_no_text(site: Site) -> None:
+    site.sign_in()
+    held = {"HTTP_COOKIE": site.cookie_header()["Cookie"]}
+    with later(ENDED):
+        environ = Request.blank("/", environ=held | {"PATH_INFO": "/\xff"}).environ
+        answer = Request(environ).get_response(site.app)
+    assert answer.status_int == 400
+    assert "BadRequest" in answer.text

@@ -1,0 +1,498 @@
+"""Any walk through a site, checked at every step by an oracle: contract section 3.
+
+The wall clock stands still but for the rule that moves it, so the oracle knows the phase of
+every session exactly. The shared memory goes by the monotonic clock, which nobody moves: no
+successor is forgotten here. After a fault the site lets a moment go by before it asks the
+backend again; for that long the oracle allows both what a good backend and what none gives.
+"""
+
+import copy
+import time
+from dataclasses import dataclass
+from functools import partial
+from http.cookiejar import Cookie
+from typing import Any, NamedTuple
+
+import pytest
+import time_machine
+from hypothesis import HealthCheck, seed
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+from webob import Request
+from webob import Response as Answer
+
+from authapp.issuer import main as issuer
+from eventually import eventually
+from servers import BLACKLIST, ISSUER_SETTINGS, LOGIN, REFRESH, Served
+from site_under_test import COOKIE, Site
+
+ACCESS, WINDOW, BUFFER = 900, 604_800, 300
+START = 1_900_000_000
+
+MOMENT = 2.0
+"""Real seconds after a fault until the site is sure to ask the backend again."""
+
+LATELY = 0.021
+"""Real seconds for which the site may take the end of a chain of successors for granted."""
+
+STEPS = (1, 10, BUFFER + 1, ACCESS - BUFFER, ACCESS - 1, ACCESS, 3_600, 86_400, WINDOW - 1, WINDOW)
+"""Seconds by which the clock moves."""
+
+USERS = ("alice", "bob", "carol")
+BROWSERS = range(4)
+
+SIGNED_IN, KEPT, ENDED, ANONYMOUS = "signed in", "kept", "ended", "anonymous"
+
+UNAVAILABLE = {
+    "500": Answer(status=500),
+    "503": Answer(status=503),
+    "429": Answer(status=429, json_body={}),
+    "HTML": Answer("<h1>Welcome</h1>"),
+    "redirect": Answer(status=307, headers={"Location": "http://127.0.0.1:1/"}),
+}
+REJECTED, FOREIGN, SPOILED = "401", "another user's token", "an access token that is none"
+ILLNESSES = [*UNAVAILABLE, REJECTED, FOREIGN, SPOILED]
+
+
+class Head(NamedTuple):
+    """The newest tokens of a session."""
+
+    refresh: str
+    issued_at: int
+    valid_until: int
+    refresh_until: int
+
+
+@dataclass
+class Life:
+    """A session from sign-in to its end, as the oracle has it."""
+
+    user: str
+    csrf: str
+    head: Head
+    signed_out: bool = False
+    rejected: bool = False
+
+
+class Call(NamedTuple):
+    """A refresh token that was brought to the backend, and what came of it."""
+
+    token: str
+    fault: str | None
+    issued: str | None = None
+
+
+class Sessions(RuleBasedStateMachine):
+    """One site, some browsers, and a backend that goes wrong in one way."""
+
+    copies = Bundle("copies")
+
+    def __init__(self, backend: Served, illness: str) -> None:
+        super().__init__()
+        self.illness = illness
+        self.traveller = time_machine.travel(START, tick=False)
+        self.clock = self.traveller.start()
+        self.backend = backend
+        self.backend.instead = dict.fromkeys((LOGIN, REFRESH, BLACKLIST), self.answer)
+        self.fault: str | None = None
+        self.patient = False
+        self.trouble_at = float("-inf")
+        self.calls: list[Call] = []
+        self.faulty = 0
+        self.site = Site(backend.url, refresh__reuse="3600", login__rate="1000/minute")
+        self.browsers = [Site(wsgi=self.site.app) for _ in BROWSERS]
+        self.stranger = Site(wsgi=self.site.app)
+        self.lives: dict[str, Life] = {}
+        self.seen: dict[str, Life] = {}
+        self.secrets: set[str] = set()
+
+    # The backend.
+
+    def answer(self, request: Request) -> Answer:
+        """What the backend says."""
+        fault, renews = self.fault, request.path == REFRESH
+        token = request.json_body["refresh"] if renews else ""
+        if fault in UNAVAILABLE:
+            self.faulty += 1
+            if renews:
+                self.calls.append(Call(token, fault))
+            return UNAVAILABLE[fault]
+        if renews and fault == REJECTED:
+            self.calls.append(Call(token, fault))
+            return Answer(status=401, json_body={"detail": "no"})
+        if renews and fault == FOREIGN:
+            self.calls.append(Call(token, fault))
+            return self.log_in_as_mallory()
+        answer = request.get_response(self.backend.application)
+        if renews:
+            issued = answer.json_body.get("refresh")
+            self.calls.append(Call(token, fault, issued))
+            if fault == SPOILED and issued:
+                self.faulty += 1
+                return Answer(json_body={"access": "not.a.jwt", "refresh": issued})
+        return answer
+
+    def log_in_as_mallory(self) -> Answer:
+        credentials = {"username": "mallory", "password": "mallory-password"}
+        login = Request.blank(LOGIN, method="POST", POST=credentials)
+        answer = login.get_response(self.backend.application)
+        assert answer.json_body["access"]
+        return answer
+
+    # What the oracle knows.
+
+    @property
+    def now(self) -> float:
+        return time.time()
+
+    def fresh(self, session: Head) -> bool:
+        life = session.valid_until - session.issued_at
+        return self.now < session.valid_until - min(BUFFER, life / 3)
+
+    def held(self, browser: Site) -> Head | None:
+        """What a browser would send now."""
+        browser.cookiejar.clear_expired_cookies()
+        if COOKIE not in browser.cookies:
+            return None
+        session = self.site.services.sealer.open(browser.token())
+        self.secrets |= {session.tokens.access, session.tokens.refresh}
+        validity = session.validity
+        return Head(
+            session.tokens.refresh, session.issued_at, validity.valid_until, validity.refresh_until
+        )
+
+    def life(self, browser: Site) -> Life | None:
+        if self.held(browser) is None:
+            return None
+        return self.lives.get(self.site.services.sealer.open(browser.token()).sid)
+
+    def in_doubt(self) -> bool:
+        """Whether the backend may be left alone for something that has just happened."""
+        return time.monotonic() - self.trouble_at < MOMENT
+
+    def possible(self, browser: Site, renew_now: bool = False) -> set[str]:
+        """What may come of a request of this browser."""
+        held, life = self.held(browser), self.life(browser)
+        if held is None or life is None:
+            return {ANONYMOUS}
+        if life.signed_out or held.refresh_until <= self.now:
+            return {ENDED}
+        if self.fresh(held) and not renew_now:
+            return {SIGNED_IN}
+        if life.rejected:
+            return {ENDED}
+        if life.head != held and self.fresh(life.head):
+            return {SIGNED_IN}
+        otherwise = SIGNED_IN if self.now < life.head.valid_until else KEPT
+        if self.fault in UNAVAILABLE or self.fault == SPOILED:
+            return {otherwise}
+        allowed = {ENDED} if self.fault in (REJECTED, FOREIGN) else {SIGNED_IN}
+        return allowed | {otherwise} if self.in_doubt() else allowed
+
+    def learn(self, calls: list[Call]) -> None:
+        """What the calls of a request have made of the session they were for."""
+        for call in calls:
+            (life,) = (each for each in self.lives.values() if each.head.refresh == call.token)
+            assert not life.signed_out, "nobody renews what was signed out"
+            assert not life.rejected, "nobody tries again what was rejected"
+            if call.fault in (REJECTED, FOREIGN):
+                life.rejected = True
+            elif call.fault not in UNAVAILABLE:
+                assert call.issued, "the issuer knows this token and has not seen it before"
+                self.secrets.add(call.issued)
+                now = int(self.now)
+                renewed = Head(call.issued, now, now + ACCESS, now + WINDOW)
+                spoiled = life.head._replace(refresh=call.issued)
+                life.head = spoiled if call.fault == SPOILED else renewed
+        reached = [call.token for call in self.calls if call.issued]
+        assert len(set(reached)) == len(reached), "each refresh token is spent once"
+
+    # What browsers do.
+
+    def send(self, browser: Site, method: str, path: str, **options: Any) -> Any:
+        """A request, and all that holds for any answer."""
+        before, faulty = len(self.calls), self.faulty
+        answer = browser.request(path, method=method, expect_errors=True, **options)
+        calls = self.calls[before:]
+        if self.faulty > faulty:
+            self.trouble_at = time.monotonic()
+        if calls:
+            self.learn(calls)
+            time.sleep(LATELY)
+        assert answer.status_int != 500
+        life = self.life(browser)
+        if life is not None:
+            self.seen[browser.token()] = life
+        told = answer.text + str(
+            [each for each in answer.headerlist if not each[1].startswith(f"{COOKIE}=")]
+        )
+        assert not [secret for secret in self.secrets if secret in told]
+        assert "eyJ" not in answer.text, "the beginning of a JWT"
+        return answer
+
+    def visit(self, browser: Site, path: str) -> str:
+        """Open a page; returns what has come of it, which the oracle has allowed."""
+        life, held, possible = self.life(browser), self.held(browser), self.possible(browser)
+        answer = self.send(browser, "GET", path, headers={"Accept": "text/html"})
+        outcome = self.outcome(answer, path, life)
+        assert outcome in possible, (path, answer.status, answer.location)
+        after = self.held(browser)
+        if outcome in (ENDED, ANONYMOUS):
+            assert after is None
+        else:
+            assert life is self.life(browser), "the same session as before"
+            assert after in (held, life and life.head), "nothing is lost"
+        return outcome
+
+    def outcome(self, answer: Any, path: str, life: Life | None) -> str:
+        """How a page says what has become of the session."""
+        names = {name for name in (*USERS, "mallory") if name in answer.text}
+        where = answer.location or ""
+        if path == "/login":
+            assert not names
+            if answer.status_int == 303:
+                assert where == "/"
+                return SIGNED_IN
+            assert answer.status_int == 200
+            if life is None:
+                return ANONYMOUS
+            return KEPT if "BackendUnavailable" in answer.text or self.kept(answer) else ENDED
+        if life is not None and life.user in names:
+            assert (answer.status_int, names) == (200, {life.user})
+            return SIGNED_IN
+        assert not names, "nobody else's page"
+        if "reason=" in where:
+            assert life is not None
+            reason = "RefreshTokenExpired"
+            if life.rejected:
+                reason = "RefreshTokenRejected"
+            if life.signed_out:
+                reason = "SessionRevoked"
+            assert where.endswith(f"&reason={reason}")
+            assert answer.headers["Set-Cookie"].startswith(f"{COOKIE}=; Max-Age=0")
+            return ENDED
+        if path == "/account" and answer.status_int == 503:
+            assert int(answer.headers["Retry-After"]) >= 1
+            return KEPT
+        if path == "/account":
+            assert (answer.status_int, where) == (303, "/login?next=%2Faccount")
+            return ANONYMOUS
+        assert "You are not signed in" in answer.text
+        return KEPT if "BackendUnavailable" in answer.text else ANONYMOUS
+
+    @staticmethod
+    def kept(answer: Any) -> bool:
+        """Whether the session's cookie was left alone or written anew."""
+        ours = [each for each in answer.headers.getall("Set-Cookie") if each.startswith(COOKIE)]
+        return not any("Max-Age=0" in each for each in ours)
+
+    def somebody(self, number: int) -> Site:
+        """This browser or, where it holds no session, the next one that does."""
+        order = self.browsers[number:] + self.browsers[:number]
+        return next((each for each in order if self.held(each)), self.browsers[number])
+
+    # Rules.
+
+    @initialize(patient=st.booleans())
+    def some_are_signed_in(self, patient: bool) -> None:
+        self.patient = patient
+        for number, user in ((0, "alice"), (1, "alice"), (2, "bob")):
+            self.sign_in(number, user)
+
+    @rule(number=st.sampled_from(BROWSERS), user=st.sampled_from(USERS))
+    def sign_in(self, number: int, user: str) -> None:
+        browser = self.browsers[number]
+        if self.visit(browser, "/login") == SIGNED_IN:
+            return
+        doubt = self.in_doubt()
+        form = self.send(browser, "GET", "/login").forms
+        if not form:
+            return  # the backend has come back between the two
+        fields = {
+            "csrf_token": form[0]["csrf_token"].value,
+            "username": user,
+            "password": f"{user}-password",
+        }
+        answer = self.send(browser, "POST", "/login", POST=fields)
+        if self.fault in UNAVAILABLE or answer.status_int == 503:
+            assert self.fault in UNAVAILABLE or doubt
+            assert answer.status_int == 503
+            return
+        assert answer.status_int == 303
+        session = self.site.services.sealer.open(browser.token())
+        assert session.sid not in self.lives
+        assert session.identity.name == user
+        head = self.held(browser)
+        assert head is not None
+        now = int(self.now)
+        assert head[1:] == (now, now + ACCESS, now + WINDOW)
+        self.lives[session.sid] = Life(user, "", head)
+        answer = self.send(browser, "GET", "/session")
+        self.lives[session.sid].csrf = answer.json["csrf_token"]
+        assert answer.json["user"]["email"] == f"{user}@example.com"
+
+    @rule(number=st.sampled_from(BROWSERS), path=st.sampled_from(["/", "/account", "/login"]))
+    def open_a_page(self, number: int, path: str) -> None:
+        self.visit(self.somebody(number), path)
+
+    @rule(path=st.sampled_from(["/", "/account"]))
+    def everybody_opens_a_page(self, path: str) -> None:
+        for browser in self.browsers:
+            self.visit(browser, path)
+
+    @rule(number=st.sampled_from(BROWSERS))
+    def ask_who_is_signed_in(self, number: int) -> None:
+        browser = self.browsers[number]
+        life, possible = self.life(browser), self.possible(browser)
+        answer = self.send(browser, "GET", "/session")
+        assert answer.status_int == 200
+        if answer.json["user"] is not None:
+            assert SIGNED_IN in possible
+            assert life is not None
+            assert answer.json["user"]["email"] == f"{life.user}@example.com"
+            return
+        outcomes = {None: ANONYMOUS, "BackendUnavailable": KEPT}
+        outcome = outcomes.get(answer.json["error"], ENDED)
+        assert outcome in possible
+        assert (COOKIE in browser.cookies) is (outcome == KEPT)
+
+    @rule(number=st.sampled_from(BROWSERS))
+    def renew_now(self, number: int) -> None:
+        browser = self.somebody(number)
+        life, held = self.life(browser), self.held(browser)
+        doubt, possible = self.in_doubt(), self.possible(browser, renew_now=True)
+        before = life and life.head
+        headers = {"X-CSRF-Token": life.csrf if life else "", "Accept": "application/json"}
+        answer = self.send(browser, "POST", "/session", headers=headers)
+        if answer.status_int == 200:
+            assert SIGNED_IN in possible
+            assert life is not None
+            assert answer.json["user"]["email"] == f"{life.user}@example.com"
+            assert self.held(browser) == life.head
+            assert life.head != held, "it has this minute what is newest"
+        elif answer.status_int == 503:
+            assert self.fault in UNAVAILABLE or self.fault == SPOILED or doubt
+            assert possible & {SIGNED_IN, KEPT}
+            assert life is self.life(browser)
+            assert life is not None
+            assert self.held(browser) in (held, before, life.head)
+        else:
+            assert answer.status_int == 401
+            assert possible & {ENDED, ANONYMOUS}
+            assert COOKIE not in browser.cookies
+
+    @rule(number=st.sampled_from(BROWSERS), everywhere=st.sampled_from([False, False, True]))
+    def sign_out(self, number: int, everywhere: bool) -> None:
+        browser = self.somebody(number)
+        life, held = self.life(browser), self.held(browser)
+        fields = {"csrf_token": life.csrf if life else ""} | (
+            {"everywhere": "1"} if everywhere else {}
+        )
+        before = len(self.calls)
+        answer = self.send(browser, "POST", "/logout", POST=fields)
+        assert answer.status_int == 303
+        assert answer.location == "/login?reason=SignedOut"
+        assert COOKIE not in browser.cookies
+        assert len(self.calls) == before, "nothing is renewed to be thrown away"
+        if life is None or held is None or life.signed_out or held.refresh_until <= self.now:
+            return
+        life.signed_out = True
+        for other in self.lives.values():
+            if everywhere and other.user == life.user:
+                other.signed_out = True
+
+    @rule(target=copies, number=st.sampled_from(BROWSERS))
+    def keep_a_copy(self, number: int) -> Any:
+        browser = self.somebody(number)
+        if self.held(browser) is None:
+            return multiple()
+        (cookie,) = (each for each in browser.cookiejar if each.name == COOKIE)
+        kept = copy.copy(cookie)
+        kept.expires, kept.discard = None, True  # whoever keeps copies keeps them for ever
+        return kept
+
+    @rule(cookie=copies, number=st.sampled_from(BROWSERS))
+    def put_a_copy_into_a_browser(self, cookie: Cookie, number: int) -> None:
+        self.browsers[number].cookiejar.set_cookie(cookie)
+
+    @rule(here=st.sampled_from(BROWSERS), there=st.sampled_from(BROWSERS))
+    def a_browser_becomes_the_twin_of_another(self, here: int, there: int) -> None:
+        if here != there:
+            self.browsers[there] = self.browsers[here].twin()
+
+    @rule(seconds=st.sampled_from(STEPS))
+    def time_passes(self, seconds: int) -> None:
+        self.clock.shift(seconds)
+
+    @rule(seconds=st.integers(1, 2 * ACCESS))
+    def some_time_passes(self, seconds: int) -> None:
+        self.clock.shift(seconds)
+
+    @rule(
+        seconds=st.sampled_from([0, ACCESS - BUFFER, ACCESS, ACCESS]),
+        path=st.sampled_from(["/", "/account", "/account", "/login"]),
+    )
+    def the_backend_goes_wrong(self, seconds: int, path: str) -> None:
+        if not any(self.held(browser) for browser in self.browsers):
+            self.sign_in(0, "alice")
+        self.fault = self.illness
+        self.clock.shift(seconds)
+        for browser in self.browsers:
+            self.visit(browser, path)
+
+    @rule()
+    def the_backend_is_well(self) -> None:
+        self.fault = None
+
+    # Whatever has happened.
+
+    @invariant()
+    def what_was_signed_out_never_comes_back(self) -> None:
+        dead = [cookie for cookie, life in self.seen.items() if life.signed_out]
+        for cookie in (*dead[:1], *dead[-2:]):
+            headers = {"Cookie": f"{COOKIE}={cookie}"}
+            answer = self.send(self.stranger, "GET", "/session", headers=headers)
+            assert answer.json["user"] is answer.json["validity"] is None
+            assert answer.json["error"] == "SessionRevoked"
+
+    def teardown(self) -> None:
+        """When the backend is back, so is everybody whose session was not ended."""
+        try:
+            self.fault = None
+            left = 10.0
+            for browser in self.browsers if self.patient else ():
+                life, held = self.life(browser), self.held(browser)
+                if life is None or held is None or life.signed_out or life.rejected:
+                    continue
+                if held.refresh_until > self.now:
+                    visit = partial(self.visit, browser, "/account")
+                    left -= eventually(lambda visit=visit: visit() == SIGNED_IN, left)
+        finally:
+            self.traveller.stop()
+            self.backend.instead = {}
+
+
+@pytest.mark.parametrize("illness", ILLNESSES)
+def test_sessions_live_and_end_as_the_oracle_says(illness: str) -> None:
+    users = ISSUER_SETTINGS["issuer.users"] + "mallory mallory-password mallory@example.com\n"
+    with Served(issuer({}, **{**ISSUER_SETTINGS, "issuer.users": users})) as backend:
+        run_state_machine_as_test(
+            seed(ILLNESSES.index(illness))(lambda: Sessions(backend, illness)),
+            settings=hypothesis_settings(
+                max_examples=7,
+                stateful_step_count=50,
+                deadline=None,
+                database=None,
+                print_blob=False,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )

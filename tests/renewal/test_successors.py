@@ -1,0 +1,26 @@
+"""What is remembered of spent refresh tokens."""
+
+from session.test_session import NOW, make
+
+from authapp.renewal.outcomes import Rejected, Renewed
+from authapp.renewal.successors import Successors
+from authapp.session.error_codes import ErrorCode
+from authapp.session.session import Validity
+from authapp.store.memory import MemoryStore
+
+
+def test_where_texts_meet_a_later_successor_counts_and_any_before_a_rejection() -> None:
+    """Store.put: the greatest text does, of those that could not hear of each other."""
+    session, texts = make(), []
+    for outcome in (
+        Rejected(ErrorCode.REFRESH_TOKEN_REJECTED, "no"),
+        *(
+            Renewed(session.renewed(session.identity, session.tokens, Validity(until, until), now))
+            for now, until in ((NOW + 9, NOW + 900), (NOW + 10, NOW + 100))
+        ),
+    ):
+        shared = MemoryStore()
+        Successors(shared, 60).keep(session, outcome)
+        texts += [text for _, text, _ in shared.living()]
+    assert texts == sorted(texts)
+    assert len(set(texts)) == 3

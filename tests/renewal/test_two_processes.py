@@ -1,0 +1,415 @@
+"""A refresh token is spent once by all who share a Redis: two applications in one process."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from typing import Any
+
+import pytest
+import time_machine
+from webob import Response as Answer
+
+from authapp.issuer import main as issuer
+from authapp.store.redis_leases import RedisLeases
+from eventually import eventually
+from servers import ISSUER_SETTINGS, LOGIN, REFRESH, Served
+from servers.redis_server import RedisServer
+from site_under_test import COOKIE, SECRET, Site
+
+DUE, EXPIRED = 601, 901
+
+
+def later(seconds: float) -> Any:
+    return time_machine.travel(time.time() + seconds)
+
+
+@pytest.fixture
+def sites(backend: Served, redis_server: RedisServer) -> Any:
+    """Two applications, and a browser signed in at the first with a copy for the second."""
+    made = [Site(backend.url, shared=redis_server.url) for _ in range(2)]
+    made[0].sign_in()
+    for cookie in made[0].cookiejar:
+        made[1].cookiejar.set_cookie(cookie)
+    yield made
+    for site in made:
+        site.services.store._connection.client.connection_pool.disconnect()
+
+
+def page(site: Site, **options: Any) -> Any:
+    return site.get("/account", headers={"Accept": "text/html"}, **options)
+
+
+def wait_until_somebody_asks_again(redis_server: RedisServer) -> None:
+    """Whoever waits for another process asks for the lease now and then."""
+
+    def asked() -> int:
+        return int(redis_server.client.info("commandstats")["cmdstat_set"]["calls"])
+
+    enough = asked() + 3
+    eventually(lambda: asked() >= enough, 5)
+
+
+def blocked(backend: Served, path: str = REFRESH) -> tuple[Event, Event]:
+    come, go = Event(), Event()
+
+    def wait(request: Any) -> Answer:
+        answer = request.get_response(backend.application)
+        come.set()
+        assert go.wait(10)
+        return answer
+
+    backend.instead[path] = wait
+    return come, go
+
+
+def one_renews_the_other_waits(
+    sites: list[Site],
+    redis_server: RedisServer,
+    come: Event,
+    go: Event,
+    status: int = 200,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> list[Any]:
+    """Both answers, of this status: the second site comes while the first is at the backend."""
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(page, sites[0], status=status)
+        assert come.wait(5)
+        second = pool.submit(page, sites[1], status=status)
+        wait_until_somebody_asks_again(redis_server)
+        meanwhile()
+        go.set()
+        return [first.result(5), second.result(5)]
+
+
+def test_one_renewal_for_both(
+    sites: list[Site], backend: Served, redis_server: RedisServer
+) -> None:
+    come, go = blocked(backend)
+    with later(EXPIRED):
+        one_renews_the_other_waits(sites, redis_server, come, go)
+    assert backend.calls[REFRESH] == 1
+    assert sites[0].opened().tokens == sites[1].opened().tokens
+
+
+def test_while_it_is_due_the_other_goes_on_at_once(sites: list[Site], backend: Served) -> None:
+    come, go = blocked(backend)
+    with later(DUE), ThreadPoolExecutor(1) as pool:
+        first = pool.submit(page, sites[0], status=200)
+        assert come.wait(5)
+        assert "Set-Cookie" not in page(sites[1], status=200).headers
+        go.set()
+        first.result(5)
+    assert backend.calls[REFRESH] == 1
+
+
+def test_the_other_waits_no_longer_than_the_backend_may_take(
+    backend: Served, redis_server: RedisServer
+) -> None:
+    one = Site(backend.url, shared=redis_server.url, backend__timeout="5")
+    two = Site(backend.url, shared=redis_server.url, backend__timeout="0.2")
+    one.sign_in()
+    for cookie in one.cookiejar:
+        two.cookiejar.set_cookie(cookie)
+    come, go = blocked(backend)
+    with later(EXPIRED), ThreadPoolExecutor(1) as pool:
+        first = pool.submit(page, one, status=200)
+        assert come.wait(5)
+        page(two, status=503)
+        go.set()
+        first.result(5)
+    for site in (one, two):
+        site.services.store._connection.client.connection_pool.disconnect()
+
+
+def test_a_rejection_is_known_to_the_other(sites: list[Site], backend: Served) -> None:
+    backend.instead[REFRESH] = Answer(status=401, json_body={})
+    with later(EXPIRED):
+        for site in sites:
+            assert "RefreshTokenRejected" in page(site, status=303).location
+    assert backend.calls[REFRESH] == 1
+
+
+def test_a_rejection_comes_while_the_other_waits(
+    sites: list[Site], backend: Served, redis_server: RedisServer
+) -> None:
+    come, go = Event(), Event()
+
+    def reject(request: Any) -> Answer:
+        come.set()
+        assert go.wait(5)
+        return Answer(status=401, json_body={})
+
+    backend.instead[REFRESH] = reject
+    with later(EXPIRED):
+        _, second = one_renews_the_other_waits(sites, redis_server, come, go, 303)
+        assert "RefreshTokenRejected" in second.location
+    assert backend.calls[REFRESH] == 1
+
+
+@pytest.mark.parametrize(("signed_out", "status"), [(False, 503), (True, 303)])
+def test_r3_a_failure_comes_while_the_other_waits(
+    sites: list[Site], backend: Served, redis_server: RedisServer, signed_out: bool, status: int
+) -> None:
+    """R3. It is shared like a success: whoever waited does not ask again at once."""
+    come, go = Event(), Event()
+
+    def fail(request: Any) -> Answer:
+        come.set()
+        assert go.wait(5)
+        return Answer(status=500)
+
+    backend.instead[REFRESH] = fail
+
+    def meanwhile() -> None:
+        if signed_out:
+            sites[0].services.revocation.revoke(sites[0].opened())
+
+    with later(EXPIRED):
+        one_renews_the_other_waits(sites, redis_server, come, go, status, meanwhile)
+    assert backend.calls[REFRESH] == 1
+
+
+def test_a_token_that_cannot_be_read_comes_while_the_other_waits(
+    sites: list[Site], backend: Served, redis_server: RedisServer
+) -> None:
+    come, go = Event(), Event()
+
+    def spoil(request: Any) -> Answer:
+        answer = request.get_response(backend.application)
+        come.set()
+        assert go.wait(5)
+        return Answer(json_body={**answer.json_body, "access": "not.a.jwt"})
+
+    backend.instead[REFRESH] = spoil
+    with later(EXPIRED):
+        one_renews_the_other_waits(sites, redis_server, come, go, 503)
+    assert backend.calls[REFRESH] == 1
+    assert sites[0].opened().tokens.refresh == sites[1].opened().tokens.refresh
+
+
+def test_sign_out_is_known_to_the_other(sites: list[Site]) -> None:
+    sites[0].sign_out()
+    assert sites[1].get("/session").json["error"] == "SessionRevoked"
+    assert COOKIE not in sites[1].cookies
+
+
+def test_sign_out_everywhere_is_known_to_the_other(sites: list[Site]) -> None:
+    third = Site(wsgi=sites[1].app)
+    third.sign_in("alice")
+    sites[0].sign_out(everywhere=True)
+    for site in (sites[1], third):
+        assert site.get("/session").json["error"] == "SessionRevoked"
+
+
+@pytest.mark.parametrize("how", ["flush", "restart"])
+def test_sign_out_is_known_to_the_other_after_redis_has_forgotten_it(
+    sites: list[Site], redis_server: RedisServer, how: str
+) -> None:
+    held = sites[0].cookie_header()
+    sites[0].sign_out()
+    if how == "flush":
+        redis_server.client.flushall()
+    else:
+        redis_server.stop()
+        redis_server.start()
+    # Whoever has signed it out tells it again with the next request, whatever that is for.
+    eventually(lambda: sites[0].get("/health?deep=1", status="*").status_int == 200, 5)
+    answer = Site(wsgi=sites[1].app).get("/session", headers=held)
+    assert answer.json["error"] == "SessionRevoked"
+
+
+def test_without_redis_a_rejection_ends_no_session(
+    sites: list[Site], backend: Served, redis_server: RedisServer
+) -> None:
+    """The other process may have spent the token, and cannot say so now."""
+    redis_server.stop()
+    with later(EXPIRED):
+        page(sites[0], status=200)
+        page(sites[1], status=503)
+        assert COOKIE in sites[1].cookies
+        # A browser has one jar: its next request carries what the first answer brought.
+        sites[1].cookiejar = sites[0].cookiejar
+        page(sites[1], status=200)
+    redis_server.start()
+
+
+def test_redis_away_shows_in_the_health_check(sites: list[Site], redis_server: RedisServer) -> None:
+    assert sites[0].get("/health?deep=1").json["shared"] == "ok"
+    redis_server.stop()
+    answer = sites[0].get("/health?deep=1", status=503)
+    assert answer.json == {"status": "down", "backend": "ok", "shared": "down"}
+    page(sites[0], status=200)
+
+
+def test_failed_sign_ins_are_counted_together_while_secrets_change(
+    backend: Served, redis_server: RedisServer
+) -> None:
+    """The first step of docs/operations.md, and the last one."""
+    old, new = SECRET, SECRET[::-1]
+    for user, secrets in (("bob", (old, f"{old}\n{new}")), ("carol", (f"{new}\n{old}", new))):
+        sites = [
+            Site(backend.url, shared=redis_server.url, login__rate="4/minute", secret=secret)
+            for secret in secrets
+        ]
+        for site in (*sites, *sites):
+            site.sign_in(user, "wrong", status=401)
+        for site in sites:
+            site.sign_in(user, status=429)
+            site.services.store._connection.client.connection_pool.disconnect()
+
+
+def test_failed_sign_ins_are_counted_together(redis_server: RedisServer) -> None:
+    with Served(issuer({}, **ISSUER_SETTINGS)) as backend:
+        sites = [
+            Site(backend.url, shared=redis_server.url, login__rate="4/minute") for _ in range(2)
+        ]
+        for site in (*sites, *sites):
+            site.sign_in("bob", "wrong", status=401)
+        for site in sites:
+            site.sign_in("bob", status=429)
+        assert backend.calls[LOGIN] == 4
+        assert all(b"bob" not in key for key in redis_server.client.scan_iter())
+        redis_server.stop()
+        for _ in range(4):
+            sites[0].sign_in("carol", "wrong", status=401)
+        sites[0].sign_in("carol", status=429)
+        sites[0].sign_in("bob", status=303)
+        redis_server.start()
+        for site in sites:
+            site.services.store._connection.client.connection_pool.disconnect()
+
+
+@pytest.mark.parametrize("how", ["flushed", "restarted", "restarted from a dump"])
+def test_r11_a_redis_that_forgets_a_lease_signs_nobody_out(
+    sites: list[Site], backend: Served, redis_server: RedisServer, how: str
+) -> None:
+    """R11. The other process spends the token too; that this is rejected says nothing."""
+    come, go = blocked(backend)
+    if how == "restarted from a dump":
+        redis_server.client.save()  # it has the mark
+    with later(EXPIRED), ThreadPoolExecutor(1) as pool:
+        first = pool.submit(page, sites[0], status=200)
+        assert come.wait(5)
+        del backend.instead[REFRESH]
+        if how == "flushed":
+            redis_server.client.flushall()
+        else:
+            redis_server.stop()
+            redis_server.start()
+        page(sites[1], status=503)
+        go.set()
+        first.result(5)
+        assert backend.calls[REFRESH] == 2
+        eventually(lambda: page(sites[1], status="*").status_int == 200)
+    assert sites[0].opened().tokens == sites[1].opened().tokens
+
+
+def test_r11_a_stall_of_redis_signs_nobody_out(
+    sites: list[Site], backend: Served, redis_server: RedisServer
+) -> None:
+    """R11. The first process got no answer in time; the other knows nothing of that."""
+    come, go = blocked(backend)
+    with later(EXPIRED):
+        redis_server.client.client_pause(300)
+        one_renews_the_other_waits(sites, redis_server, come, go)
+    assert backend.calls[REFRESH] == 1
+
+
+def test_what_the_backend_says_too_late_is_remembered_for_all(
+    backend: Served, redis_server: RedisServer
+) -> None:
+    """While it hangs nobody else spends the token, nor waits for long."""
+    made = [
+        Site(backend.url, shared=redis_server.url, backend__timeout=seconds)
+        for seconds in ("0.5", "60")
+    ]
+    made[0].sign_in()
+    for cookie in made[0].cookiejar:
+        made[1].cookiejar.set_cookie(cookie)
+    _, go = blocked(backend)
+    with later(EXPIRED), ThreadPoolExecutor(1) as pool:
+        for _ in range(5):
+            page(made[0], status=503)
+            pool.submit(page, made[1], status=503).result(10)
+            time.sleep(0.3)  # after which it may be tried again
+        assert backend.calls[REFRESH] == 1
+        go.set()
+        eventually(lambda: all(page(site, status="*").status_int == 200 for site in made))
+    assert backend.calls[REFRESH] == 1
+    assert made[0].opened().tokens == made[1].opened().tokens
+    for site in made:
+        site.services.store._connection.client.connection_pool.disconnect()
+
+
+def test_r5_a_process_that_stood_still_learns_what_came_meanwhile(
+    sites: list[Site],
+    backend: Served,
+    redis_server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """R5. Its lease has ended, another has spent the token, and so it is rejected."""
+    monkeypatch.setattr(RedisLeases, "_keep", lambda *args: None)  # it stands still
+    come, go = Event(), Event()
+
+    def answer_late(request: Any) -> Answer:
+        come.set()
+        assert go.wait(10)
+        return request.get_response(backend.application)
+
+    backend.instead[REFRESH] = answer_late
+    before = set(redis_server.keys())
+    with later(EXPIRED), ThreadPoolExecutor(1) as pool:
+        first = pool.submit(page, sites[0], status=200)
+        assert come.wait(5)
+        del backend.instead[REFRESH]
+        redis_server.client.delete(*(set(redis_server.keys()) - before))
+        page(sites[1], status=200)
+        go.set()
+        first.result(5)
+        assert sites[0].opened().tokens == sites[1].opened().tokens
+        page(sites[1], status=200)
+
+
+def test_r11_a_redis_that_was_away_may_have_lost_leases(
+    backend: Served, redis_server: RedisServer
+) -> None:
+    """R11. It may be back from a dump that has the mark, or was never met before."""
+    redis_server.stop()
+    site = Site(backend.url, shared=redis_server.url)
+    site.sign_in()
+    redis_server.start()
+    eventually(site.services.store.healthy, 5)
+    backend.instead[REFRESH] = Answer(status=401, json_body={})
+    with later(EXPIRED):
+        page(site, status=503)
+    assert COOKIE in site.cookies
+    site.services.store._connection.client.connection_pool.disconnect()
+
+
+def test_r11_a_lease_that_cannot_be_kept_is_none(
+    backend: Served, redis_server: RedisServer
+) -> None:
+    """R11. Without scripts redis-py's locks end by themselves, however slow the backend is."""
+    rights = ["on", "nopass", "~*", "&*", "+@all", "-@scripting"]
+    redis_server.client.execute_command("ACL", "SETUSER", "app", *rights)
+    site = Site(backend.url, shared=redis_server.url.replace("//", "//app:x@"))
+    site.sign_in()
+    backend.instead[REFRESH] = Answer(status=401, json_body={})
+    with later(EXPIRED):
+        page(site, status=503)
+    site.services.store._connection.client.connection_pool.disconnect()
+
+
+def test_r11_a_counter_that_is_none_stops_nobody(
+    backend: Served, redis_server: RedisServer
+) -> None:
+    """R11. Somebody else has put something under our key."""
+    site = Site(backend.url, shared=redis_server.url)
+    site.sign_in("alice", "wrong", status=401)
+    counters = redis_server.client.keys("*limit*")
+    assert counters
+    for key in counters:
+        redis_server.client.set(key, b"garbage")
+    site.sign_in(status=303)
+    site.services.store._connection.client.connection_pool.disconnect()

@@ -1,0 +1,328 @@
+"""Seal and open: contract section 2, threats C1 to C9."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from joserfc import jwe
+from session.test_session import make
+
+from authapp.session import base64url
+from authapp.session.encryption import FORMATS, MAX_TOKEN_LENGTH, CannotOpen, Sealer, derive
+
+NEW, OLD = b"a new secret of at least 32 bytes ...", b"an old secret of at least 32 bytes .."
+NAME = "authapp.session"
+PEERS = Path(__file__).parent / "peers.json"
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+BOTH = pytest.mark.parametrize("name", FORMATS)
+
+
+def sealer(name: str = "next-auth-4", *secrets: bytes, cookie: str = NAME) -> Sealer:
+    return Sealer(secrets or (NEW,), name, cookie)
+
+
+def sealed(claims: object, name: str = "next-auth-4", header: Any = None, **more: Any) -> str:
+    """A token of our own key with whatever claims and header."""
+    form = FORMATS[name]
+    key = form.key(NEW, NAME)
+    registry = jwe.JWERegistry(algorithms=["dir", "A256GCM", "A256CBC-HS512", "A128GCM", "DEF"])
+    text = claims if isinstance(claims, bytes) else json.dumps(claims).encode()
+    return jwe.encrypt_compact(header or form.header(key), text, key, registry=registry)
+
+
+@BOTH
+def test_there_and_back(name: str) -> None:
+    session = make()
+    token = sealer(name).seal(session)
+    assert token.count(".") == 4
+    opened = sealer(name).open(token)
+    assert opened.tokens == session.tokens
+    assert opened.sid == session.sid
+
+
+def test_the_headers_are_the_peers() -> None:
+    header = sealer().seal(make()).partition(".")[0]
+    assert base64.urlsafe_b64decode(header + "==") == b'{"alg":"dir","enc":"A256GCM"}'
+    header = sealer("authjs-5").seal(make()).partition(".")[0]
+    decoded = json.loads(base64.urlsafe_b64decode(header + "=="))
+    assert list(decoded) == ["alg", "enc", "kid"]
+    assert (decoded["alg"], decoded["enc"]) == ("dir", "A256CBC-HS512")
+
+
+def test_keys_are_derived_as_the_contract_says() -> None:
+    assert FORMATS["next-auth-4"].key(b"secret", "x").raw_value == derive(
+        b"secret", "NextAuth.js Generated Encryption Key", 32
+    )
+    assert FORMATS["authjs-5"].key(b"secret", "x").raw_value == derive(
+        b"secret", "Auth.js Generated Encryption Key (x)", 64, b"x"
+    )
+
+
+@BOTH
+def test_where_the_tag_begins_is_not_for_others_to_say(name: str) -> None:
+    """Three bytes from one segment to its neighbour: the same bytes, spelled another way."""
+    header, _, iv, ciphertext, tag = sealer(name).seal(make()).split(".")
+    raw = base64.urlsafe_b64decode(ciphertext + "=" * (-len(ciphertext) % 4))
+    raw += base64.urlsafe_b64decode(tag + "==")
+    for cut in (len(raw) - 13, len(raw) - 19):
+        moved = (base64.urlsafe_b64encode(each).rstrip(b"=") for each in (raw[:cut], raw[cut:]))
+        token = ".".join((header, "", iv, *(each.decode() for each in moved)))
+        with pytest.raises(CannotOpen):
+            sealer(name).open(token)
+
+
+@BOTH
+def test_c6_every_secret_opens_and_the_first_one_seals(name: str) -> None:
+    old = sealer(name, OLD).seal(make())
+    both = sealer(name, NEW, OLD)
+    assert both.open(old).sid == "sid"
+    assert sealer(name, NEW).open(both.seal(make())).sid == "sid"
+
+
+@BOTH
+def test_c5_a_secret_that_was_removed_opens_nothing(name: str) -> None:
+    with pytest.raises(CannotOpen):
+        sealer(name, NEW).open(sealer(name, OLD).seal(make()))
+
+
+def test_c7_another_format_or_another_cookies_name() -> None:
+    for name, other in (("next-auth-4", "authjs-5"), ("authjs-5", "next-auth-4")):
+        with pytest.raises(CannotOpen):
+            sealer(name).open(sealer(other).seal(make()))
+    with pytest.raises(CannotOpen):
+        sealer("authjs-5").open(sealer("authjs-5", cookie="another").seal(make()))
+
+
+@BOTH
+@given(data=st.data())
+def test_c2_one_bit_flipped_anywhere(name: str, data: st.DataObject) -> None:
+    token = sealer(name).seal(make())
+    position = data.draw(st.integers(0, len(token) - 1))
+    bit = data.draw(st.integers(0, 6))
+    flipped = token[:position] + chr(ord(token[position]) ^ 1 << bit) + token[position + 1 :]
+    with pytest.raises(CannotOpen):
+        sealer(name).open(flipped)
+
+
+@BOTH
+@given(data=st.data())
+def test_c3_truncated_extended_or_spelled_otherwise(name: str, data: st.DataObject) -> None:
+    token = sealer(name).seal(make())
+    segments = token.split(".")
+    which = data.draw(st.sampled_from([0, 2, 3, 4]))
+    change = data.draw(
+        st.sampled_from(
+            [
+                lambda s: s[:-1],
+                lambda s: s + "A",
+                lambda s: s + "=",
+                lambda s: s + "\n",
+                lambda s: " " + s,
+                lambda s: s.translate(str.maketrans("-_", "+/")) + "+",
+                lambda s: s[:-1] + chr(ord(s[-1]) + 1),
+                lambda s: "",
+            ]
+        )
+    )
+    segments[which] = change(segments[which])
+    with pytest.raises(CannotOpen):
+        sealer(name).open(".".join(segments))
+
+
+def test_c3_no_second_spelling_with_a_key_of_its_own() -> None:
+    """C3. The segment that is empty where the key is direct."""
+    header, _, *rest = sealer().seal(make()).split(".")
+    assert opens(".".join([header, "", *rest]))
+    assert not opens(".".join([header, "AAAA", *rest]))
+
+
+def test_c3_no_second_spelling_of_the_last_character() -> None:
+    """Decoders ignore its spare bits."""
+    token = sealer().seal(make())
+    spellings = [token[:-1] + last for last in ALPHABET]
+    assert token in spellings
+    assert [each for each in spellings if opens(each)] == [token]
+
+
+@given(raw=st.binary(min_size=1))
+def test_c3_bytes_have_one_spelling(raw: bytes) -> None:
+    """C3. Whether or not the decoder of the day minds another."""
+    text = base64url.encode(raw)
+    standard = base64.b64encode(raw).decode()
+    assert text == standard.translate(str.maketrans("+/", "-_", "="))
+    spellings = {text[:-1] + last for last in ALPHABET} | {standard, f"{text}=", f"{text}\n"}
+    assert {each for each in spellings | {text} if means(each) == raw} == {text}
+
+
+@given(
+    raw=st.binary(max_size=40),
+    odd=st.lists(st.tuples(st.integers(0, 60), st.sampled_from("=+/ \n.*é")), max_size=4),
+    cut=st.integers(0, 3),
+)
+def test_c3_odd_characters_anywhere(raw: bytes, odd: list[tuple[int, str]], cut: int) -> None:
+    text = base64url.encode(raw)
+    for position, character in odd:
+        text = text[:position] + character + text[position:]
+    text = text[: len(text) - cut]
+    found = means(text)
+    assert found is None or base64url.encode(found) == text
+
+
+def means(text: str) -> bytes | None:
+    try:
+        return base64url.decode(text)
+    except ValueError:
+        return None
+
+
+def opens(token: str) -> bool:
+    try:
+        sealer().open(token)
+    except CannotOpen:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"alg": "RSA-OAEP", "enc": "A256GCM"},
+        {"alg": "PBES2-HS256+A128KW", "enc": "A256GCM", "p2s": "AA", "p2c": 10**9},
+        {"alg": "ECDH-ES", "enc": "A256GCM", "epk": {}},
+        {"alg": "dir", "enc": "A128GCM"},
+        {"alg": "dir", "enc": []},
+        {"alg": "dir", "enc": "A256GCM", "zip": "DEF"},
+        {"alg": "dir", "enc": "A256GCM", "crit": [[]]},
+        {"alg": "dir", "enc": "A256GCM", "kid": "another"},
+        {"alg": "dir", "enc": "A256GCM", "jwk": {"kty": "oct", "k": "AA"}},
+        {"enc": "A256GCM", "alg": "dir"},
+    ],
+)
+@BOTH
+def test_c4_no_header_but_ours(name: str, header: Any) -> None:
+    token = sealer(name).seal(make())
+    text = json.dumps(header, separators=(",", ":")).encode()
+    forged = base64.urlsafe_b64encode(text).rstrip(b"=").decode() + token[token.index(".") :]
+    with pytest.raises(CannotOpen):
+        sealer(name).open(forged)
+
+
+def test_c4_compressed_with_our_own_key() -> None:
+    with pytest.raises(CannotOpen):
+        sealer().open(
+            sealed(make().to_claims(), header={"alg": "dir", "enc": "A256GCM", "zip": "DEF"})
+        )
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"enc": "A256GCM", "alg": "dir"},
+        {"alg": "dir", "enc": "A256GCM", "typ": "JWT"},
+        {"alg": "dir", "enc": "A256GCM", "kid": "another"},
+    ],
+)
+def test_c4_another_header_with_our_own_key(header: Any) -> None:
+    """C4. It is compared byte for byte: nothing in it is there to be parsed."""
+    assert opens(sealed(make().to_claims()))
+    assert not opens(sealed(make().to_claims(), header=header))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"1",
+        b'"x"',
+        b"{}",
+        b'{"data": []}',
+        b'{"data": {"tokens": []}}',
+        b'{"data": {"tokens": {"refresh": "\\ud800"}}}',
+        b"\xff",
+        b"[" * 10_000,  # a token that is still short enough
+        b"1" * 10_000,
+    ],
+)
+def test_c9_our_seal_on_no_session(text: bytes) -> None:
+    with pytest.raises(CannotOpen):
+        sealer().open(sealed(text))
+
+
+@pytest.mark.parametrize("member", ["NaN", "Infinity", '"\\ud800"', '"\\uDFFF"'])
+def test_c9_json_that_is_none(member: str) -> None:
+    text = json.dumps(make().to_claims())[:-1] + f', "more": {member}}}'
+    with pytest.raises(CannotOpen):
+        sealer().open(sealed(text.encode()))
+
+
+def test_text_beyond_the_first_plane_is_no_surrogate() -> None:
+    text = json.dumps({**make().to_claims(), "name": "🔑"})
+    assert "\\ud83d" in text
+    assert sealer().open(sealed(text.encode())).identity.name == "🔑"
+
+
+@given(st.text(max_size=300))
+def test_c1_any_text(text: str) -> None:
+    with pytest.raises(CannotOpen):
+        sealer().open(text)
+
+
+def test_c1_a_megabyte() -> None:
+    with pytest.raises(CannotOpen):
+        sealer().open("A" * 1_000_000)
+    token = sealer().seal(make())
+    with pytest.raises(CannotOpen):
+        sealer().open(token + "A" * MAX_TOKEN_LENGTH)
+
+
+def test_c1_not_even_our_own_seal_on_what_no_browser_brings_back() -> None:
+    """C1, C14. What is too long is not decrypted."""
+    claims = make().to_claims()
+    assert opens(sealed(claims))
+    assert not opens(sealed({**claims, "padding": "x" * MAX_TOKEN_LENGTH}))
+
+
+def test_o6_what_does_not_open_leaves_nothing_behind() -> None:
+    opener = sealer()
+    for number in range(100):
+        with pytest.raises(CannotOpen):
+            opener.open(f"e30..{number}.AA.AA")
+    assert opener.open.cache_info().currsize == 0
+
+
+def test_an_opened_token_is_remembered() -> None:
+    opener = sealer()
+    token = opener.seal(make())
+    assert opener.open(token) is opener.open(token)
+
+
+def test_a_session_without_an_id_gets_one_that_hangs_on_its_refresh_token() -> None:
+    claims = make().to_claims()
+    del claims["data"]["sid"]
+    one = sealer().open(sealed(claims))
+    assert one.sid == sealer().open(sealed(claims)).sid
+    # While secrets change, processes have them in any order.
+    for secrets in ((OLD, NEW), (NEW, OLD)):
+        assert one.sid == sealer("next-auth-4", *secrets).open(sealed(claims)).sid
+    claims["data"]["tokens"]["refresh"] = "another"
+    assert one.sid != sealer().open(sealed(claims)).sid
+
+
+@pytest.mark.parametrize("peer", json.loads(PEERS.read_text()), ids=lambda peer: peer["cookie"])
+def test_known_answers(peer: dict[str, str]) -> None:
+    """Sealed by the packages themselves; tests/nextjs/test_nextjs.py asks them again."""
+    opener = sealer(peer["format"], peer["secret"].encode(), cookie=peer["cookie"])
+    session = opener.open(peer["token"])
+    assert session.identity.id == 1
+    assert session.identity.roles == ("admin",)
+    assert session.tokens.refresh == "refresh"
+    assert session.validity.valid_until == 4790000900
+    assert session.to_claims()["picture"] == "kept"
+    header = opener.seal(make()).partition(".")[0]
+    assert peer["token"].startswith(header + ".")

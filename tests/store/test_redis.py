@@ -1,0 +1,722 @@
+"""The shared memory on a real Redis, and whatever can happen to it: threats R11 to R13."""
+
+import base64
+import hmac
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from authapp.session.encryption import derive
+from authapp.store import redis_connection, redis_leases, resync
+from authapp.store.protocol import Key, Lease
+from authapp.store.redis import RedisStore
+from authapp.store.redis_connection import connect
+from authapp.store.redis_leases import RedisLeases
+from authapp.store.resync import EPOCH, EPOCH_LIFE
+from eventually import eventually
+from fleet import OPERATIONS
+from servers.redis_server import Address, RedisServer
+
+OLD, NEW = b"an old secret of more than 32 bytes ..", b"a new secret of more than 32 bytes ..."
+A, B = Key("purpose", "secret a"), Key("purpose", "secret b")
+
+
+@pytest.fixture
+def process(redis_server: RedisServer) -> Iterator[Callable[..., RedisStore]]:
+    """Makes the shared memory of one more process."""
+    processes = []
+
+    def start(*secrets: bytes) -> RedisStore:
+        processes.append(RedisStore(connect(redis_server.url), secrets or (OLD,)))
+        return processes[-1]
+
+    yield start
+    for each in processes:
+        each._resync.pending.clear()  # nobody is to be told any more
+        eventually(lambda each=each: each._resync.thread is None, 5)
+        each._redis.connection_pool.disconnect()
+
+
+def said(caplog: pytest.LogCaptureFixture, line: str, redis_server: RedisServer) -> int:
+    """How often the log has a line about this Redis; another test's may still be looked for."""
+    return caplog.text.count(f"{line} at {redis_server.address}")
+
+
+def test_what_one_puts_the_others_get(process: Any, redis_server: RedisServer) -> None:
+    one, two = process(), process()
+    assert one.get(A, B) == [None, None]
+    one.put(A, "text", 60)
+    assert two.get(B, A) == [None, "text"]
+    (name,) = redis_server.keys()
+    assert 0 < redis_server.client.pttl(name) <= 60_000
+    assert one.healthy()
+
+
+def test_r13_redis_shows_neither_keys_nor_values(process: Any, redis_server: RedisServer) -> None:
+    process().put(A, "text", 60)
+    (name,) = redis_server.keys()
+    assert b"secret" not in name
+    assert b"text" not in redis_server.client.get(name)
+
+
+def test_r13_names_are_keyed_digests(process: Any, redis_server: RedisServer) -> None:
+    """R13. Whoever reads Redis and has a stolen token cannot tell whether it is there."""
+    process().put(A, "text", 60)
+    key = derive(OLD, "authapp shared names", 32)
+    digest = hmac.digest(key, b"purpose\0secret a", "sha256")
+    assert redis_server.keys() == [b"authapp:" + base64.urlsafe_b64encode(digest)]
+
+
+def test_r13_a_value_under_another_key_does_not_open(
+    process: Any, redis_server: RedisServer
+) -> None:
+    one, two = process(), process()
+    one.put(A, "text", 60)
+    (name,) = redis_server.keys()
+    value = redis_server.client.get(name)
+    one.put(B, "other", 60)
+    (other,) = set(redis_server.keys()) - {name}
+    redis_server.client.set(other, value)
+    assert two.get(A, B) == ["text", None]
+
+
+@pytest.mark.parametrize("garbage", [b"", b"x", b"x" * 12, b"x" * 28, b"x" * 1_000_000])
+def test_r11_garbage_under_our_key(process: Any, redis_server: RedisServer, garbage: bytes) -> None:
+    one = process()
+    one.put(A, "text", 60)
+    (name,) = redis_server.keys()
+    redis_server.client.set(name, garbage)
+    assert process().get(A) == [None]
+    assert one.get(A) == ["text"], "it knows it itself"
+
+
+def test_r11_another_type_under_our_key(process: Any, redis_server: RedisServer) -> None:
+    one = process()
+    one.put(A, "text", 60)
+    (name,) = redis_server.keys()
+    redis_server.client.delete(name)
+    redis_server.client.lpush(name, "x")
+    assert process().get(A) == [None]
+    one.put(A, "again", 60)
+    assert process().get(A) == ["again"]
+    assert one.healthy()
+
+
+def test_while_secrets_change_all_understand_each_other(process: Any) -> None:
+    before, during, after = process(OLD), process(NEW, OLD), process(NEW)
+    before.put(A, "from before", 60)
+    during.put(B, "from during", 60)
+    assert during.get(A) == ["from before"]
+    assert before.get(B) == ["from during"]
+    assert after.get(A, B) == [None, "from during"]
+    during.put(A, "1", 60)
+    before.put(A, "2", 60)  # a later sign-out everywhere, which only the old secret tells
+    assert during.get(A) == before.get(A) == ["2"]
+    with before.lease(A) as first, during.lease(A) as second:
+        assert (first, second) == (Lease.MINE, Lease.THEIRS)
+    with after.lease(A) as first, during.lease(A) as second:
+        assert (first, second) == (Lease.MINE, Lease.THEIRS)
+    with during.lease(A) as first, after.lease(A) as second, before.lease(A) as third:
+        assert (first, second, third) == (Lease.MINE, Lease.THEIRS, Lease.THEIRS)
+
+
+def test_a_lease_is_held_by_one(process: Any, redis_server: RedisServer) -> None:
+    one, two = process(), process()
+    with one.lease(A) as mine, two.lease(A) as theirs, two.lease(B) as other:
+        assert (mine, theirs, other) == (Lease.MINE, Lease.THEIRS, Lease.MINE)
+    with two.lease(A) as free:
+        assert free is Lease.MINE
+    assert redis_server.keys() == []
+
+
+def test_r5_a_lease_does_not_expire_under_a_slow_holder(
+    process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_leases, "LEASE", 0.2)
+    one, two = process(), process()
+    with one.lease(A) as mine:
+        assert mine is Lease.MINE
+        over = time.monotonic() + 0.6
+        while time.monotonic() < over:
+            with two.lease(A) as theirs:
+                assert theirs is Lease.THEIRS
+    before = threading.active_count()
+    with two.lease(A) as free:
+        assert free is Lease.MINE
+    assert threading.active_count() <= before, "no thread is left over"
+
+
+def test_r4_a_lease_ends_after_its_holder_has_died(
+    process: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_leases, "LEASE", 0.2)
+    monkeypatch.setattr(RedisLeases, "_keep", lambda *args: None)  # as if it had been killed
+    one, two = process(), process()
+
+    def free() -> bool:
+        with two.lease(A) as lease:
+            return lease is Lease.MINE
+
+    with one.lease(A):
+        assert not free()
+        eventually(free, 5)
+
+
+def test_a_lease_that_was_lost_is_no_failure(process: Any, redis_server: RedisServer) -> None:
+    one = process()
+    with one.lease(A) as mine:
+        assert mine is Lease.MINE
+        redis_server.client.flushall()
+    assert one.healthy()
+
+
+@pytest.mark.parametrize("how", ["stop", "pause"])
+def test_r11_redis_goes_and_comes_back(
+    process: Any, redis_server: RedisServer, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = process(), process()
+    one.put(A, "before", 60)
+    getattr(redis_server, how)()
+    began = time.monotonic()
+    for _ in range(100):
+        assert one.get(A, B) == ["before", None]
+    one.put(B, "meanwhile", 60)
+    one.put(A, "changed", 60)
+    with one.lease(A) as lease:
+        assert lease is Lease.UNSURE
+    assert not one.healthy()
+    assert time.monotonic() - began < 2, "a hanging Redis is asked only now and then"
+    assert caplog.text.count(f"{redis_server.address}; each process goes on alone") == 1
+
+    redis_server.start() if how == "stop" else redis_server.go_on()
+    eventually(one.healthy, 5)
+    eventually(lambda: two.get(A, B) == ["changed", "meanwhile"], 5)
+    assert said(caplog, "StoreBack: Redis answers again", redis_server) == 1
+
+
+def test_r11_an_empty_redis_is_told_what_was_known(process: Any, redis_server: RedisServer) -> None:
+    one, two = process(), process()
+    for number in range(1200):
+        one.put(Key("many", str(number)), "x", 60)
+    redis_server.stop()
+    one.get(A)
+    redis_server.start()
+    eventually(one.healthy, 5)
+    assert two.get(Key("many", "0"), Key("many", "1199")) == ["x", "x"]
+
+
+@pytest.mark.parametrize("how", ["flush", "restart"])
+def test_r11_a_redis_that_comes_back_empty_is_noticed(
+    process: Any, redis_server: RedisServer, how: str
+) -> None:
+    """Nobody was refused meanwhile: the connections were made again in silence."""
+    one, two = process(), process()
+    one.put(A, "text", 60)
+    assert two.get(A) == ["text"]
+    if how == "flush":
+        redis_server.client.flushall()
+    else:
+        redis_server.stop()
+        redis_server.start()
+    assert two.get(A) == [None], "two has nothing to tell, and one was not asked yet"
+    eventually(lambda: one.get(A) == ["text"] and two.get(A) == ["text"], 5)
+
+
+@pytest.mark.parametrize("how", ["quick", "noticed", "full", "read-only"])
+def test_r11_a_redis_that_is_back_from_an_older_dump_is_told_again(
+    process: Any, redis_server: RedisServer, how: str
+) -> None:
+    """Sign-outs of the last seconds, say; of one key it has an older text, which is less."""
+    one, two = process(), process()
+    one.put(A, "1", 60)
+    assert two.get(A, B) == ["1", None]
+    redis_server.client.save()
+    one.put(A, "2", 60)
+    one.put(B, "signed out", 60)
+    redis_server.stop()
+    if how != "quick":
+        assert one.get(A) == ["2"]
+    redis_server.start()
+    if how == "full":
+        redis_server.client.config_set("maxmemory", "1")
+    elif how == "read-only":
+        redis_server.client.replicaof("127.0.0.1", "1")
+    eventually(lambda: one.get(A, B) == ["2", "signed out"] and not one._connection._down, 5)
+    if how in ("full", "read-only"):
+        assert not one.healthy()
+        redis_server.client.replicaof("NO", "ONE")
+        redis_server.client.config_set("maxmemory", "0")
+    eventually(lambda: two.get(A, B) == ["2", "signed out"], 5)
+    assert one.get(A, B) == ["2", "signed out"]
+
+
+@pytest.mark.parametrize("how", ["the old one goes on", "the old one follows the new one"])
+def test_r11_the_address_of_the_primary_moves(
+    redis_server: RedisServer, tmp_path: Path, how: str
+) -> None:
+    """A failover that cuts no connection: those to the primary of before are not kept."""
+    (tmp_path / "other").mkdir()
+    other = RedisServer(tmp_path / "other")
+    address = Address(redis_server)
+    one, two = RedisStore(connect(address.url), [OLD]), RedisStore(connect(other.url), [OLD])
+    pool = one._redis.connection_pool
+    try:
+        redis_server.client.config_set("repl-diskless-sync-delay", "0")
+        other.client.replicaof("127.0.0.1", redis_server.port)
+        eventually(lambda: other.client.info("replication")["master_link_status"] == "up", 5)
+        one.get(A)
+        other.client.replicaof("NO", "ONE")
+        address.server = other
+        if how == "the old one goes on":
+            with one._redis.client() as busy:
+                busy.ping()
+                one.get(A)  # through a second connection, which leads to the new one
+        else:
+            redis_server.client.replicaof("127.0.0.1", other.port)
+        one.put(A, "signed out", 60)
+        eventually(lambda: two.get(A) == ["signed out"], 5)
+        eventually(one.healthy, 5)
+    finally:
+        eventually(lambda: one._resync.thread is None and two._resync.thread is None, 5)
+        for each in (pool, two._redis.connection_pool, other, address):
+            each.close()
+
+
+def between(shared: RedisStore, act: Callable[[], object], *, after: bool) -> threading.Event:
+    """Do something once, just before or after Redis is told what it did not know."""
+    replace, done = shared._resync._replace, threading.Event()
+
+    def told(names: Any, values: Any) -> Any:
+        if not after and not done.is_set():
+            act()
+            done.set()
+        answer = replace(names, values)
+        if after and not done.is_set():
+            done.set()
+            act()
+        return answer
+
+    shared._resync._replace = told  # type: ignore[assignment]
+    return done
+
+
+def test_r11_what_is_put_while_another_compares_is_not_overwritten(
+    process: Any, redis_server: RedisServer
+) -> None:
+    one, two = process(), process()
+    redis_server.client.config_set("maxmemory", "1")
+
+    def make_room() -> None:
+        redis_server.client.config_set("maxmemory", "0")
+        two.put(A, "2", 60)
+
+    done = between(one, make_room, after=False)
+    one.put(A, "1", 60)
+    eventually(done.is_set, 5)
+    eventually(lambda: not one._resync.pending, 5)
+    assert one.get(A) == two.get(A) == ["2"]
+
+
+def test_r11_what_is_put_while_others_are_told_is_untold_still(
+    process: Any, redis_server: RedisServer
+) -> None:
+    one, two = process(), process()
+
+    def put_another() -> None:
+        redis_server.client.config_set("maxmemory", "1")
+        one.put(A, "2", 60)
+
+    redis_server.client.config_set("maxmemory", "1")
+    done = between(one, put_another, after=True)
+    one.put(A, "1", 60)
+    redis_server.client.config_set("maxmemory", "0")
+    eventually(done.is_set, 5)
+    assert one.get(A) == ["2"]
+    redis_server.client.config_set("maxmemory", "0")
+    eventually(lambda: two.get(A) == ["2"], 5)
+
+
+def test_r11_what_is_told_to_a_redis_that_is_gone_by_then_is_untold_still(
+    process: Any, redis_server: RedisServer
+) -> None:
+    one, two = process(), process()
+
+    def flush() -> None:
+        redis_server.client.flushall()
+        one.get(B)  # meets another mark
+
+    redis_server.client.config_set("maxmemory", "1")
+    done = between(one, flush, after=True)
+    one.put(A, "text", 60)
+    redis_server.client.config_set("maxmemory", "0")
+    eventually(done.is_set, 5)
+    eventually(lambda: two.get(A) == ["text"], 5)
+
+
+def test_r11_the_latest_is_told_first(
+    process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sign-out does not wait behind all that a Redis which was away has missed."""
+    monkeypatch.setattr(resync, "_BATCH", 1)
+    one, told = process(), []
+    one.put(B, "earlier", 60)
+    one.put(A, "later", 60)
+    replace = one._resync._replace
+
+    def note(names: Any, values: Any) -> Any:
+        told.extend(names)
+        return replace(names, values)
+
+    one._resync._replace = note
+    redis_server.client.flushall()
+    one.get()  # meets another mark, and doubts them both
+    eventually(lambda: len(told) == 2, 5)
+    assert told == [one._key_rings[0].name(key) for key in (A, B)]
+
+
+def test_r11_a_read_only_redis_is_not_connected_to_with_every_refusal(
+    process: Any, redis_server: RedisServer
+) -> None:
+    one = process()
+    one.put(A, "text", 60)
+    one._connection._clock = lambda: 1.0
+    redis_server.client.replicaof("127.0.0.1", "1")
+
+    def connections() -> int:
+        return int(redis_server.client.info("stats")["total_connections_received"])
+
+    before = connections()
+    for number in range(50):
+        one.put(Key("many", str(number)), "x", 60)
+        one.get(A)
+    assert connections() - before < 10
+    redis_server.client.replicaof("NO", "ONE")
+
+
+def test_r11_a_text_of_any_characters_stops_nobody_from_being_told(
+    process: Any, redis_server: RedisServer
+) -> None:
+    one, two = process(), process()
+    redis_server.client.config_set("maxmemory", "1")
+    one.put(A, "\ud800", 60)
+    one.put(B, "text", 60)
+    redis_server.client.config_set("maxmemory", "0")
+    eventually(lambda: two.get(A, B) == ["\ud800", "text"], 5)
+
+
+def test_r11_a_mark_that_cannot_be_set_hides_nothing(
+    process: Any, redis_server: RedisServer
+) -> None:
+    one, two = process(), process()
+    one.put(A, "text", 60)
+    redis_server.client.delete(EPOCH)
+    redis_server.client.config_set("maxmemory", "1")
+    assert two.get(A) == ["text"]
+    redis_server.client.config_set("maxmemory", "0")
+    assert two.get(A) == ["text"]
+    assert 0 < redis_server.client.ttl(EPOCH) <= EPOCH_LIFE
+
+
+def test_r11_two_that_make_a_mark_at_once_agree_on_one(
+    process: Any, redis_server: RedisServer
+) -> None:
+    one, two = process(), process()
+    one._resync.see_epoch(None)
+    made = redis_server.client.get(EPOCH)
+    two._resync.see_epoch(None)
+    assert redis_server.client.get(EPOCH) == made
+    two.get(A)
+    assert two._resync.epoch == one._resync.epoch == made
+
+
+def test_r11_what_another_has_said_later_is_not_overwritten(
+    process: Any, redis_server: RedisServer
+) -> None:
+    one, two = process(), process()
+    one.put(A, "1", 60)
+    two.put(A, "2", 60)
+    redis_server.pause()
+    assert one.get(A) == ["1"]
+    redis_server.go_on()
+    eventually(one.healthy, 5)
+    assert one.get(A) == two.get(A) == ["2"]
+
+
+def test_r11_full(
+    process: Any, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It takes nothing, and can be asked all the same: what others know still counts."""
+    one, two = process(), process()
+    two.put(B, "of another", 60)
+    redis_server.client.config_set("maxmemory", "1")
+    for _ in range(3):
+        one.put(A, "text", 60)
+        with one.lease(A) as lease:
+            assert lease is Lease.UNSURE
+        assert one.get(A, B) == ["text", "of another"]
+    assert said(caplog, "StoreRefuses: OutOfMemoryError", redis_server) == 1
+    assert f"{redis_server.address}; each process goes on alone" not in caplog.text
+    assert not one.healthy()
+    redis_server.client.config_set("maxmemory", "0")
+    assert one.healthy()
+    assert two.get(A) == ["text"]
+
+
+def test_r11_what_redis_does_not_take_counts_where_it_was_put(
+    process: Any, redis_server: RedisServer
+) -> None:
+    """A sign-out everywhere, say, of somebody who has done so before."""
+    one = process()
+    one.put(A, "1", 60)
+    redis_server.client.config_set("maxmemory", "1")
+    one.put(A, "2", 60)
+    assert one.get(A, B) == ["2", None]
+    redis_server.client.config_set("maxmemory", "0")
+    assert one.healthy()
+    assert process().get(A) == ["2"]
+
+
+def test_r11_what_is_told_late_does_not_hide_what_others_know(
+    process: Any, redis_server: RedisServer
+) -> None:
+    """A sign-out everywhere, say, that another process has seen after this one."""
+    one, two = process(), process()
+    redis_server.stop()
+    one.put(A, "1", 60)
+    redis_server.start()
+    two.put(A, "2", 60)
+    eventually(two.healthy, 5)
+    eventually(one.healthy, 5)
+    assert one.get(A) == two.get(A) == ["2"]
+
+
+def test_r11_what_cannot_be_told_takes_no_room_when_it_has_ended(
+    process: Any, redis_server: RedisServer
+) -> None:
+    one = process()
+    redis_server.client.config_set("maxmemory", "1")
+    one.put(A, "text", 60)
+    for number in range(100):
+        one.put(Key("short", str(number)), "x", 0)
+    eventually(lambda: set(one._resync.pending) == {A}, 5)
+    redis_server.client.config_set("maxmemory", "0")
+    assert one.healthy()
+    assert process().get(A) == ["text"]
+
+
+def test_r11_what_could_not_be_told_is_told_even_if_nobody_comes(
+    process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a thread that ends when it has; without one it is told with what is put next."""
+    one, two = process(), process()
+    redis_server.stop()
+    one.put(A, "text", 60)
+    one.put(B, "another", 60)
+    redis_server.start()
+    eventually(lambda: two.get(A, B) == ["text", "another"], 5)
+    eventually(lambda: one._resync.thread is None, 5)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    redis_server.client.config_set("maxmemory", "1")
+    with monkeypatch.context() as few:
+        few.setattr(threading.Thread, "start", refuse)
+        one.put(A, "text of later", 60)
+    redis_server.client.config_set("maxmemory", "0")
+    one.put(B, "too", 60)
+    eventually(lambda: two.get(A, B) == ["text of later", "too"], 5)
+
+
+def test_a_process_that_ends_does_not_wait_for_redis_for_ever(
+    process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As test_stopping.py shows with a real one; here the main thread only seems to end."""
+    one, two = process(), process()
+    redis_server.stop()
+    with monkeypatch.context() as ending:
+        ending.setattr(resync, "FLUSH_ON_SHUTDOWN", 0.2)
+        ending.setattr(threading, "main_thread", threading.Thread)
+        one.put(A, "text", 60)
+        eventually(lambda: not one._resync.thread.is_alive(), 5)
+    assert set(one._resync.pending) == {A}
+    redis_server.start()
+    eventually(lambda: one.get(A) and two.get(A) == ["text"], 5)
+
+
+def test_r11_a_lease_is_taken_as_soon_as_it_can_be(
+    process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By whoever could not have it, and by whoever had it when Redis was emptied."""
+    monkeypatch.setattr(redis_leases, "LEASE", 0.4)
+    one, two = process(), process()
+
+    def is_theirs() -> bool:
+        with two.lease(A) as lease:
+            return lease is Lease.THEIRS
+
+    redis_server.client.config_set("maxmemory", "1")
+    with one.lease(A) as lease:
+        assert lease is Lease.UNSURE
+        redis_server.client.config_set("maxmemory", "0")
+        eventually(is_theirs, 5)
+        redis_server.client.flushall()
+        eventually(is_theirs, 5)
+    assert not is_theirs()
+
+
+def test_r11_a_lease_that_was_taken_in_a_stall_is_ours(
+    process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis heard of it, and answered too late; a moment later it says that it is held."""
+    one = process()
+    redis_server.pause()
+    threading.Timer(redis_connection.TIMEOUT + 0.1, redis_server.go_on).start()
+    with one.lease(A) as lease:
+        assert lease is Lease.MINE
+    assert redis_server.keys() == []
+
+
+def test_an_option_that_makes_texts_of_bytes_means_nothing(redis_server: RedisServer) -> None:
+    server = connect(f"{redis_server.url}?decode_responses=true")
+    shared = RedisStore(server, [OLD])
+    shared.put(A, "text", 60)
+    assert RedisStore(server, [OLD]).get(A) == ["text"]
+    assert shared.healthy()
+    server.client.connection_pool.disconnect()
+
+
+def test_r11_a_stall_is_waited_for_whoever_else_asks(
+    process: Any, redis_server: RedisServer
+) -> None:
+    """R11. Each failure puts off the next question; the lease is asked for until it is there."""
+    one = process()
+    one.get(A)
+    redis_server.pause()
+    threading.Timer(0.6, redis_server.go_on).start()
+    others = threading.Timer(0.2, one.get, (B,))
+    others.start()
+    with one.lease(A) as lease:
+        assert lease is Lease.MINE
+    others.join()
+
+
+def test_a_lease_that_was_never_held_is_not_given_back(
+    process: Any, redis_server: RedisServer
+) -> None:
+    """That would take the one question that a Redis that was away is asked for a while."""
+    one = process()
+    redis_server.stop()
+    one.get(A)
+    eventually(lambda: not one._connection.stalled, 5)
+    with one.lease(A) as lease:
+        assert lease is Lease.UNSURE
+        redis_server.start()
+        eventually(lambda: time.monotonic() >= one._connection._ask_at, 5)
+    assert one.healthy()
+
+
+def test_each_kind_of_refusal_is_said(
+    process: Any, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = process()
+    redis_server.client.config_set("maxmemory", "1")
+    assert not one.healthy()
+    redis_server.client.config_set("maxmemory", "0")
+    redis_server.client.replicaof("127.0.0.1", "1")
+    assert not one.healthy()
+    redis_server.client.replicaof("NO", "ONE")
+    redis_server.client.execute_command("ACL", "SETUSER", "default", "-@scripting")
+    assert not one.healthy(), "nobody can be sure of a lease"
+    for kind in ("OutOfMemoryError", "ReadOnlyError", "NoPermissionError (the 'evalsha' command)"):
+        assert said(caplog, f"StoreRefuses: {kind}", redis_server) == 1
+
+
+def test_the_rights_that_operators_are_told_to_give_are_enough(
+    redis_server: RedisServer, process: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    rights = re.search(r"its rights: `([^`]+)`", OPERATIONS.read_text())
+    assert rights
+    words = ["ACL", "SETUSER", "few", "on", ">pw", "~authapp:*", *rights[1].split()]
+    redis_server.client.execute_command(*words)
+    one = RedisStore(connect(redis_server.url.replace("://", "://few:pw@")), [OLD])
+    redis_server.client.config_set("maxmemory", "1")
+    one.put(A, "text", 60)
+    redis_server.client.config_set("maxmemory", "0")
+    two = process()
+    eventually(lambda: two.get(A) == ["text"], 5)
+    with one.lease(B) as lease:
+        assert lease is Lease.MINE
+    assert one.healthy()
+    assert "NoPermission" not in caplog.text
+    one._redis.connection_pool.disconnect()
+
+
+def test_redis_need_not_say_what_it_is(
+    process: Any, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    redis_server.client.execute_command("ACL", "SETUSER", "default", "-info")
+    one = process()
+    one.put(A, "text", 60)
+    assert one.healthy()
+    assert one.get(A) == ["text"]
+    assert "StoreRefuses: NoPermissionError (the 'info' command) at 127" in caplog.text
+
+
+def test_r11_read_only(process: Any, redis_server: RedisServer) -> None:
+    one = process()
+    redis_server.client.replicaof("127.0.0.1", "1")
+    one.put(A, "text", 60)
+    assert one.get(A) == ["text"]
+    redis_server.client.replicaof("NO", "ONE")
+    one.put(B, "more", 60)
+    two = process()
+    eventually(lambda: two.get(A, B) == ["text", "more"], 5)
+
+
+def test_r11_away_and_then_full(process: Any, redis_server: RedisServer) -> None:
+    one, two = process(), process()
+    one.put(A, "before", 60)
+    redis_server.pause()
+    one.put(B, "meanwhile", 60)
+    redis_server.go_on()
+    redis_server.client.config_set("maxmemory", "1")
+    two.get(A)
+    eventually(lambda: one.get(A) and not one._connection._down, 5)
+    assert one.get(A, B) == ["before", "meanwhile"]
+
+
+def test_one_request_at_a_time_tries_a_redis_that_hangs(
+    process: Any, redis_server: RedisServer
+) -> None:
+    one = process()
+    redis_server.pause()
+    one.get(A)
+
+    def timed(_: int) -> float:
+        began = time.monotonic()
+        one.get(A)
+        return time.monotonic() - began
+
+    give_up = time.monotonic() + redis_connection.PAUSE + 0.1
+    waits: list[float] = []
+    with ThreadPoolExecutor(8) as pool:
+        while time.monotonic() < give_up:
+            waits += pool.map(timed, range(8))
+    assert sum(wait > redis_connection.TIMEOUT / 2 for wait in waits) <= 2
+    redis_server.go_on()
+
+
+def test_a_redis_that_is_refused_from_the_start(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR)
+    shared = RedisStore(connect("redis://:pass-word@127.0.0.1:1/0"), [OLD])
+    assert shared.get(A) == [None]
+    assert "StoreDown: ConnectionError at 127.0.0.1:1; each process" in caplog.text
+    assert "pass-word" not in caplog.text

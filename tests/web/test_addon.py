@@ -1,0 +1,1122 @@
+"""authapp included by somebody else's application: contract section 5."""
+
+import json
+import logging
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jwt
+import pytest
+import requests
+import time_machine
+from pyramid.authorization import Allow, Authenticated
+from pyramid.config import Configurator
+from pyramid.csrf import get_csrf_token, new_csrf_token
+from pyramid.events import BeforeRender, BeforeTraversal, ContextFound, NewRequest, NewResponse
+from pyramid.exceptions import ConfigurationConflictError, ConfigurationError
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.security import forget, remember
+from session.test_session import make
+
+from authapp.backend.protocol import BackendRejected, Credentials
+from authapp.session.session import TokenPair
+from authapp.store.protocol import Key
+from authapp.web.events import (
+    RenewalFailed,
+    SessionEnded,
+    SessionRenewed,
+    SignedIn,
+    SignedOut,
+    SignInFailed,
+)
+from servers import BLACKLIST, REFRESH, Served
+from site_under_test import COOKIE, SECRET, Site, add_view, application, settings
+
+
+class Root:
+    __acl__ = (
+        (Allow, Authenticated, "see"),
+        (Allow, "user:2", "own"),
+        (Allow, "role:editor", "edit"),
+        (Allow, "scope:write", "write"),
+    )
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+
+
+def test_principals_serve_acls(backend: Served) -> None:
+    def may(request: Request) -> list[str]:
+        return [name for name in ("see", "own", "edit", "write") if request.has_permission(name)]
+
+    def more(config: Configurator) -> None:
+        config.set_root_factory(Root)
+        add_view(config, may)
+
+    site = application(backend.url, more, claims__scopes="roles")
+    assert site.get("/view").json == []
+    site.sign_in("bob")
+    assert site.get("/view").json == ["see", "own", "edit"]
+    carol = Site(wsgi=site.app)
+    carol.sign_in("carol")
+    assert carol.get("/view").json == ["see"]
+
+
+def test_what_the_request_tells(backend: Served) -> None:
+    def tell(request: Request) -> dict[str, Any]:
+        identity = request.identity
+        return {
+            "identity": identity and [identity.id, identity.name, identity.claims["username"]],
+            "userid": request.authenticated_userid,
+            "authenticated": request.is_authenticated,
+            "valid": request.validity is not None,
+            "error": request.session_error,
+        }
+
+    site = application(backend.url, lambda config: add_view(config, tell))
+    assert site.get("/view").json == {
+        "identity": None,
+        "userid": None,
+        "authenticated": False,
+        "valid": False,
+        "error": None,
+    }
+    site.sign_in("bob")
+    assert site.get("/view").json == {
+        "identity": [2, "bob", "bob"],
+        "userid": "2",
+        "authenticated": True,
+        "valid": True,
+        "error": None,
+    }
+
+
+def test_request_backend_calls_as_the_user_and_renews_on_401(site: Site, backend: Served) -> None:
+    def me(request: Request) -> dict[str, Any]:
+        answer = request.backend.get("/me")
+        return {"status": answer.status_code, **answer.json()}
+
+    site = application(backend.url, lambda config: add_view(config, me))
+    assert site.get("/view").json["status"] == 401
+    site.sign_in()
+    assert site.get("/view").json["email"] == "alice@example.com"
+    assert backend.calls[REFRESH] == 0
+
+    # The backend has ended the access token before its time.
+    token = site.opened().tokens.access
+
+    def refuse(request: Any) -> Response | None:
+        old = request.authorization and request.authorization[1] == token
+        return Response(status=401, json_body={}) if old else None
+
+    backend.instead["/me"] = refuse
+    before = site.token()
+    answer = site.get("/view")
+    assert answer.json["email"] == "alice@example.com"
+    assert backend.calls[REFRESH] == 1
+    assert site.token() != before
+
+    # And one that is refused again is not tried for ever.
+    backend.instead["/me"] = Response(status=401, json_body={})
+    calls = backend.calls["/me"]
+    assert site.get("/view").json["status"] == 401
+    assert backend.calls["/me"] == calls + 2
+    backend.instead[REFRESH] = Response(status=401, json_body={})
+    calls = backend.calls["/me"]
+    assert site.get("/view").json["status"] == 401
+    assert backend.calls["/me"] == calls + 1
+    assert COOKIE not in site.cookies
+
+
+def test_request_backend_sends_nothing_twice_that_cannot_be(backend: Served) -> None:
+    def post(request: Request) -> int:
+        return int(request.backend.post("me", data=iter([b"a", b"b"])).status_code)
+
+    site = application(backend.url, lambda config: add_view(config, post))
+    site.sign_in()
+    backend.instead["/me"] = Response(status=401, json_body={})
+    assert site.get("/view").json == 401
+    assert backend.calls["/me"] == 1
+
+
+@pytest.mark.parametrize("url", ["https://elsewhere.example/", "http://127.0.0.1:1/me"])
+def test_request_backend_takes_the_token_nowhere_else(backend: Served, url: str) -> None:
+    def call(request: Request) -> str:
+        try:
+            request.backend.get(url)
+        except ValueError as error:
+            return str(error)
+        return "called"
+
+    site = application(backend.url, lambda config: add_view(config, call))
+    site.sign_in()
+    assert "authapp.backend.url only" in site.get("/view").json
+
+
+def test_the_connections_of_the_backend_keep_no_cookie_and_follow_no_redirect(
+    backend: Served,
+) -> None:
+    backend.instead["/set"] = Response(headers={"Set-Cookie": "of=alice"})
+    backend.instead["/away"] = Response(status=307, headers={"Location": backend.url + "/me"})
+
+    def call(request: Request) -> list[Any]:
+        request.backend.get("/set")
+        return [request.backend.get("/away").status_code, dict(request.backend.cookies)]
+
+    site = application(backend.url, lambda config: add_view(config, call))
+    assert site.get("/view").json == [307, {}]
+    assert all("Cookie" not in request.headers for request in backend.requests)
+
+
+class OwnBackend:
+    """A backend of another kind: a file, LDAP, whatever has three verbs."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+        self.fails: Exception | None = None
+
+    def login(self, credentials: Credentials) -> TokenPair:
+        if credentials.password != "sesame":
+            raise BackendRejected("no")
+        return self._pair(credentials.username, 1)
+
+    def refresh(self, tokens: TokenPair) -> TokenPair:
+        if self.fails:
+            raise self.fails
+        name, _, number = tokens.refresh.partition(":")
+        return self._pair(name, int(number) + 1)
+
+    def logout(self, tokens: TokenPair) -> None:
+        self.ended.append(tokens.refresh)
+
+    def _pair(self, name: str, number: int) -> TokenPair:
+        access = jwt.encode({"sub": name, "n": number}, "k" * 32)
+        return TokenPair(access, f"{name}:{number}", expires_in=60)
+
+
+def own_backend_site(backend: OwnBackend, **keys: str) -> Site:
+    ini = settings("", **keys)
+    del ini["authapp.backend.url"]
+    with Configurator(settings=ini) as config:
+        config.include("authapp")
+        config.set_auth_backend(backend)
+        return Site(wsgi=config.make_wsgi_app())
+
+
+def test_a_backend_of_another_kind(caplog: pytest.LogCaptureFixture) -> None:
+    backend = OwnBackend()
+    site = own_backend_site(backend)
+    site.sign_in("dora", "wrong", status=401)
+    site.sign_in("dora", "sesame", status=303)
+    assert site.get("/account").status_int == 200
+    assert site.opened().identity.name == "dora", "what was typed, where the token tells no name"
+    with time_machine.travel(time.time() + 61):
+        site.get("/account")
+        assert site.opened().tokens.refresh == "dora:2"
+    backend.fails = RuntimeError("with a token in it: dora:2")
+    with time_machine.travel(time.time() + 150):
+        site.get("/account", status=503)
+        assert site.get("/health?deep=1").json["backend"] == "ok", "one session's trouble"
+    assert "BackendFailed: RuntimeError" in caplog.text
+    assert "dora:2" not in caplog.text
+    site.sign_out()
+    assert backend.ended == ["dora:2"]
+
+
+def test_a_backend_that_gives_the_same_refresh_token_to_the_next_sign_in() -> None:
+    """What became of it in the session before is nothing to the new one."""
+    site = own_backend_site(OwnBackend())
+    site.sign_in("dora", "sesame", status=303)
+    with time_machine.travel(time.time() + 61):
+        site.get("/account", status=200)
+        site.sign_out()
+        site.sign_in("dora", "sesame", status=303)
+        assert site.opened().tokens.refresh == "dora:1"
+        assert site.get("/account").status_int == 200
+
+
+def test_a_backend_that_counts_from_one_again() -> None:
+    """What followed a token in the session before does not follow it in the new one."""
+    site = own_backend_site(OwnBackend())
+    site.sign_in("dora", "sesame", status=303)
+    first = site.opened()
+    for _ in range(2):
+        site.post("/session", headers={"X-CSRF-Token": site.csrf()})
+    assert site.opened().tokens.refresh == "dora:3"
+    site.sign_out()
+    site.services.store.put(
+        Key("spent refresh token", first.tokens.refresh), "", 0
+    )  # some time ago
+    site.sign_in("dora", "sesame", status=303)
+    site.post("/session", headers={"X-CSRF-Token": site.csrf()})
+    assert site.opened().tokens.refresh == "dora:2"
+    assert site.get("/account").status_int == 200
+
+
+def test_without_any_backend_the_application_does_not_start() -> None:
+    ini = settings("")
+    del ini["authapp.backend.url"]
+    config = Configurator(settings=ini)
+    config.include("authapp")
+    with pytest.raises(ConfigurationError, match=r"authapp\.backend\.url is missing"):
+        config.commit()
+
+
+@pytest.mark.parametrize("excluded", ["/view", "/other"])
+def test_signing_out_at_the_last_moment(backend: Served, excluded: str) -> None:
+    """A response callback of an application runs after the one that came before the view."""
+
+    def view(request: Request) -> dict[str, Any]:
+        assert request.identity
+        request.add_response_callback(lambda request, response: forget(request))
+        return {}
+
+    site = application(
+        backend.url, lambda config: add_view(config, view), refresh__exclude=excluded
+    )
+    site.sign_in()
+    site.get("/view")
+    assert COOKIE not in site.cookies
+
+
+def test_a_request_that_is_answered_twice(backend: Served) -> None:
+    """As pyramid_retry and others do with theirs."""
+
+    def again(request: Request) -> dict[str, Any]:
+        inner = Request.blank("/session", headers={"Cookie": request.headers["Cookie"]})
+        answers = [request.invoke_subrequest(inner) for _ in range(2)]
+        return {"users": [answer.json["user"]["id"] for answer in answers]}
+
+    site = application(backend.url, lambda config: add_view(config, again))
+    site.sign_in()
+    assert site.get("/view").json == {"users": [1, 1]}
+
+
+def test_two_backends_conflict() -> None:
+    config = Configurator(settings=settings("http://127.0.0.1:1"))
+    config.include("authapp")
+    config.set_auth_backend(OwnBackend())
+    config.set_auth_backend(OwnBackend())
+    with pytest.raises(ConfigurationConflictError):
+        config.commit()
+
+
+def test_remember_signs_nobody_in_without_a_session(backend: Served) -> None:
+    def view(request: Request) -> str:
+        try:
+            remember(request, "1")
+        except ValueError as error:
+            return str(error)
+        return "remembered"
+
+    site = application(backend.url, lambda config: add_view(config, view))
+    assert "needs session=" in site.get("/view").json
+
+
+def test_events_and_the_audit_log(backend: Served, caplog: pytest.LogCaptureFixture) -> None:
+    heard: list[Any] = []
+    kinds = (SignedIn, SignInFailed, SessionRenewed, RenewalFailed, SessionEnded, SignedOut)
+
+    def more(config: Configurator) -> None:
+        for kind in kinds:
+            config.add_subscriber(heard.append, kind)
+
+    caplog.set_level(logging.INFO, "authapp.audit")
+    site = application(backend.url, more)
+    site.sign_in("bob\r\nforged", "wrong", status=401)
+    site.sign_in("bob")
+    copy = site.twin()
+    with time_machine.travel(time.time() + 901):
+        site.get("/account")
+        backend.instead[REFRESH] = Response(status=500)
+        headers = {"X-CSRF-Token": site.csrf(), "X-Request-ID": "of-the-proxy"}
+        site.post("/session", headers=headers, expect_errors=True)
+        site.sign_out(everywhere=True)
+        copy.get("/account")
+    names = [type(event).__name__ for event in heard]
+    assert names == [
+        "SignInFailed",
+        "SignedIn",
+        "SessionRenewed",
+        "RenewalFailed",
+        "SignedOut",
+        "SessionEnded",
+    ]
+    lines = [json.loads(r.message) for r in caplog.records if r.name == "authapp.audit"]
+    assert [line["event"] for line in lines] == names
+    assert lines[0]["username"] == "bob\r\nforged"
+    assert "\n" not in caplog.records[0].message
+    assert lines[1]["user"] == "2"
+    assert len({line["request"] for line in lines}) >= 5
+    assert lines[3] | {"time": 0} == {
+        "time": 0,
+        "event": "RenewalFailed",
+        "address": None,
+        "request": "of-the-proxy",
+        "user": "2",
+        "session": lines[1]["session"],
+        "code": "BackendUnavailable",
+        "reason": f"status 500, not a JSON object, from {backend.url[7:]}{REFRESH}",
+    }
+    assert lines[4]["everywhere"] is True
+    assert lines[5]["code"] == "SessionRevoked"
+    session = copy.app and heard[1].session
+    for secret in (session.tokens.access, session.tokens.refresh, session.sid, "bob-password"):
+        assert secret not in caplog.text
+        assert secret not in repr(heard)
+
+
+def test_events_that_an_application_sends_are_audited_too(
+    backend: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where nobody but authapp listens to anything."""
+    caplog.set_level(logging.INFO, "authapp.audit")
+
+    def view(request: Request) -> None:
+        request.registry.notify(SignedOut(request, request.authapp.session, False))
+
+    site = application(backend.url, lambda config: add_view(config, view))
+    site.sign_in()
+    caplog.clear()
+    site.get("/view")
+    (record,) = (each for each in caplog.records if each.name == "authapp.audit")
+    assert json.loads(record.message)["event"] == "SignedOut"
+
+
+def test_pyramid_sends_its_events_to_whoever_listens(backend: Served) -> None:
+    """With every request, before and after the site has begun to answer; and else to nobody."""
+    heard: list[str] = []
+
+    def listen(event: Any) -> None:
+        heard.append(type(event).__name__)
+
+    kinds = (NewRequest, BeforeTraversal, ContextFound, BeforeRender, NewResponse)
+    names = [kind.__name__ for kind in kinds]
+    for when in ("before", "after"):
+
+        def more(config: Configurator, when: str = when) -> None:
+            for kind in kinds if when == "before" else ():
+                config.add_subscriber(listen, kind)
+
+        site = application(backend.url, more)
+        if when == "after":
+            site.get("/health")
+            assert heard == []
+            config = Configurator(registry=site.app.registry)
+            for kind in kinds:
+                config.add_subscriber(listen, kind)
+            config.commit()
+        site.get("/health")
+        assert heard == names
+        heard.clear()
+
+
+def test_subscribers_of_authapp_are_shown(backend: Served) -> None:
+    config = Configurator(settings=settings(backend.url))
+    config.include("authapp")
+    config.commit()
+    shown = config.introspector.get_category("subscribers")
+    ours = [each["introspectable"] for each in shown]
+    ours = [each for each in ours if each["subscriber"].__module__.startswith("authapp.")]
+    kinds = {kind for each in ours for kind in each["interfaces"]}
+    assert {kind.__name__ for kind in kinds} == {"AuthEvent", "BeforeRender"}
+
+
+def test_l2_nobody_writes_lines_of_the_audit_log(
+    backend: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    """L2. Whatever stands in a name, and in what a stranger calls his request."""
+    caplog.set_level(logging.INFO, "authapp.audit")
+    site = application(backend.url)
+    name = "bob\r\n\x1b[31m\u2028\u202e" + "x" * 300
+    for given in ("a b", "x" * 65, '"', "\xe9", ""):
+        site.extra_environ["HTTP_X_REQUEST_ID"] = given
+        site.sign_in(name, "wrong", status=401)
+    site.extra_environ["HTTP_X_REQUEST_ID"] = "good-1._"
+    site.sign_in(name, "wrong", status=401)
+    for record in caplog.records:
+        assert record.message.isascii()
+        assert record.message.isprintable()
+    lines = [json.loads(record.message) for record in caplog.records]
+    assert [line["username"] for line in lines] == [name[:256]] * 6
+    assert lines[-1]["request"] == "good-1._"
+    assert all(re.fullmatch("[0-9a-f]{32}", line["request"]) for line in lines[:-1])
+
+
+def test_l3_each_failure_has_a_line_with_its_code(
+    backend: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    def more(config: Configurator) -> None:
+        config.include("authapp.web.views.errors")
+        config.add_route("private", "/private")
+        config.add_view(Response, route_name="private", permission="nobody may")
+        add_view(config, lambda request: 1 / 0)
+
+    site = application(backend.url, more)
+    site.sign_in()
+    csrf = site.csrf()
+    site.get("/view", status=500)
+    site.get("/private", status=403)
+    site.post("/view", status=403)
+    site.post("/view", {"csrf_token": ""}, status=403)
+    site.post("/view", {"csrf_token": "wrong"}, status=403)
+    site.post(
+        "/view", "", {"X-CSRF-Token": "wrong", "Content-Type": "multipart/form-data"}, status=403
+    )
+    site.get("/login?next=%ff", status=400)
+    backend.instead[BLACKLIST] = Response(status=500)
+    site.post("/logout", {"csrf_token": csrf}, status=303)
+    site.set_cookie(COOKIE, "nonsense")
+    site.get("/view", status=500)
+    lines = [record.message for record in caplog.records]
+    for line in (
+        "InternalError: GET /view",
+        "Forbidden: GET /private",
+        "BadCSRFToken: POST /view: none came",
+        "BadCSRFToken: POST /view: it is another session's, or from another site",
+        "BadRequest: UnicodeDecodeError",
+        "SignedOut: the backend was not told: BackendUnavailable",
+        "SessionInvalid: none of our secrets opens a session's cookie",
+    ):
+        assert line in lines
+    assert lines.count("BadCSRFToken: POST /view: none came") == 2
+
+
+def test_under_a_route_prefix(backend: Served) -> None:
+    with Configurator(settings=settings(backend.url)) as config:
+        config.include("authapp", route_prefix="auth")
+        add_view(config, lambda request: request.identity.id, permission="see")
+        config.set_root_factory(Root)
+        site = Site(wsgi=config.make_wsgi_app())
+    answer = site.get("/view", status=303)
+    assert answer.location.endswith("/auth/login?next=%2Fview")
+    form = answer.follow().form
+    assert form.action == "/auth/login?next=%2Fview"
+    form["username"], form["password"] = "alice", "alice-password"
+    assert form.submit(status=303).follow().json == 1
+    for path in ("/auth/account", "/auth/session", "/auth/health", "/auth/authapp-static/icon.svg"):
+        site.get(path, status=200)
+    site.get("/account", status=404)
+    with time_machine.travel(time.time() + 901):
+        assert "Set-Cookie" not in site.get("/auth/authapp-static/authapp.css").headers
+    site.post("/auth/logout", {"csrf_token": site.get("/auth/session").json["csrf_token"]})
+    assert COOKIE not in site.cookies
+
+
+def test_below_a_mount_point(backend: Served) -> None:
+    site = application(backend.url)
+    site.extra_environ["SCRIPT_NAME"] = "/app"
+    answer = site.get("/app/account", status=303)
+    assert answer.location.endswith("/app/login?next=%2Fapp%2Faccount")
+    form = site.get("/app/login?next=/app/logout").form
+    assert (form.action, form["next"].value) == ("/app/login?next=%2Fapp%2F", "/app/")
+
+
+@pytest.mark.parametrize(("mount", "prefix"), [("/my app", None), ("/a%b", "pré"), ("", "pré")])
+def test_our_own_addresses_are_known_however_they_are_spelled(
+    backend: Served, mount: str, prefix: str | None
+) -> None:
+    settings_ = settings(backend.url, cors__origins="https://other.example")
+    with Configurator(settings=settings_) as config:
+        config.include("authapp", route_prefix=prefix)
+        site = Site(wsgi=config.make_wsgi_app())
+    site.extra_environ["SCRIPT_NAME"] = mount
+    prefix = f"/{quote(prefix)}" if prefix else ""
+    login = quote(mount) + prefix + "/login"
+    assert site.get(f"{prefix}/login", {"next": login}).form["next"].value == f"{mount}/"
+    cookie = f"{COOKIE}={site.services.sealer.seal(make(refresh_until=1))}"
+    headers = {"Origin": "https://other.example", "Cookie": cookie}
+    answer = site.get(f"{prefix}/session", headers=headers)
+    assert answer.json["error"] == "RefreshTokenExpired"
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://other.example"
+
+
+def test_the_layout_can_be_overridden(backend: Served, tmp_path: Path) -> None:
+    (tmp_path / "layout.jinja2").write_text("<p>Acme</p>{% block content %}{% endblock %}")
+
+    def more(config: Configurator) -> None:
+        config.override_asset("authapp:templates/layout.jinja2", str(tmp_path / "layout.jinja2"))
+
+    page = application(backend.url, more).get("/login")
+    assert "<p>Acme</p>" in page.text
+    assert 'name="password"' in page.text
+
+
+def test_the_brand_can_be_overridden_on_all_pages(backend: Served, tmp_path: Path) -> None:
+    (tmp_path / "brand.jinja2").write_text("<p>Acme</p>")
+
+    def more(config: Configurator) -> None:
+        config.override_asset("authapp:templates/brand.jinja2", str(tmp_path / "brand.jinja2"))
+
+    page = application(backend.url, more).get("/login").text
+    assert "<p>Acme</p>" in page
+    assert 'class="brand"' not in page
+
+
+def test_views_policy_and_negotiator_can_be_overridden(backend: Served) -> None:
+    def more(config: Configurator) -> None:
+        config.add_view(
+            lambda request: Response("mine"), route_name="account", request_method="GET"
+        )
+        config.set_locale_negotiator(lambda request: "zh_Hans")
+
+    site = application(backend.url, more)
+    assert site.get("/account").text == "mine"
+    assert "登录" in site.get("/login").text
+
+
+def test_it_shows_in_introspection_proutes_and_ptweens() -> None:
+    config = Configurator(settings=settings("http://127.0.0.1:1", shared="memory:"))
+    config.include("authapp")
+    config.set_auth_backend(OwnBackend())
+    config.commit()
+    shown = config.introspector
+    assert shown.get("authapp", "settings")["authapp.secret"] == "***"
+    titles = {each["introspectable"].title for each in shown.get_category("authapp")}
+    assert len(titles) == 2
+
+    scripts = Path(sys.executable).parent
+    routes = subprocess.run(
+        [scripts / "proutes", "development.ini"], capture_output=True, text=True, check=True
+    ).stdout
+    for name in ("login", "logout", "session", "account", "health", "home", "admin"):
+        assert f"{name} " in routes
+    tweens = subprocess.run(
+        [scripts / "ptweens", "development.ini"], capture_output=True, text=True, check=True
+    ).stdout
+    assert "authapp.web.session_tween.session_tween_factory" in tweens
+
+
+def test_redis_needs_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "authapp.store.redis", None)
+    config = Configurator(settings=settings("http://127.0.0.1:1", shared="redis://127.0.0.1:1"))
+    config.include("authapp")
+    with pytest.raises(ConfigurationError, match=r"pip install 'authapp\[redis\]'"):
+        config.commit()
+
+
+def test_a_new_csrf_token(backend: Served) -> None:
+    """That of a session changes with the session only; that before sign-in when asked to."""
+    site = application(
+        backend.url, lambda config: add_view(config, lambda request: new_csrf_token(request))
+    )
+    assert site.get("/view").json != site.get("/view").json
+    site.sign_in()
+    assert site.get("/view").json == site.csrf()
+
+
+def test_a_csrf_token_of_an_older_secret_is_good(backend: Served) -> None:
+    site = application(backend.url)
+    site.sign_in()
+    csrf = site.csrf()
+    rotated = application(backend.url, secret=f"a new secret, of more than 32 bytes\n{SECRET}")
+    rotated.cookiejar = site.cookiejar
+    rotated.post("/logout", {"csrf_token": "é"}, status=403)
+    assert rotated.post("/session", headers={"X-CSRF-Token": csrf}).json["user"]["id"] == 1
+
+
+def test_a_cached_page_in_several_languages(backend: Served) -> None:
+    def view(request: Request) -> Response:
+        request.response.vary = ("Accept-Language", "Cookie")
+        return Response(request.locale_name, vary=("Accept-Language", "Cookie"))
+
+    site = application(backend.url, lambda config: add_view(config, view))
+    assert site.get("/view").headers["Vary"] == "Accept-Language, Cookie"
+
+
+class OldTokenBackend(OwnBackend):
+    """Takes turns between two refresh tokens, which is odd but legal."""
+
+    def refresh(self, tokens: TokenPair) -> TokenPair:
+        return self._pair("dora", 3 - int(tokens.refresh.partition(":")[2]))
+
+
+class KeepingBackend(OwnBackend):
+    """Does not rotate refresh tokens."""
+
+    def refresh(self, tokens: TokenPair) -> TokenPair:
+        access = jwt.encode({"sub": "dora", "n": time.time()}, "k" * 32)
+        return TokenPair(access, tokens.refresh, expires_in=60)
+
+
+@pytest.mark.parametrize("kind", [OldTokenBackend, KeepingBackend])
+def test_backends_that_rotate_otherwise(kind: type[OwnBackend]) -> None:
+    site = own_backend_site(kind())
+    site.sign_in("dora", "sesame")
+    copy = site.twin()
+    accesses = set()
+    for seconds in (61, 122, 183):
+        with time_machine.travel(time.time() + seconds):
+            site.get("/account", status=200)
+            copy.get("/account", status=200)
+            accesses.add(site.opened().tokens.access)
+    assert len(accesses) >= 2
+
+
+def test_one_refresh_token_for_all_sessions_of_a_user() -> None:
+    """What came of a renewal of one of them is no successor of another."""
+    one = own_backend_site(KeepingBackend())
+    one.sign_in("dora", "sesame")
+    other = Site(wsgi=one.app)
+    other.sign_in("dora", "sesame")
+    with time_machine.travel(time.time() + 61):
+        one.get("/account", status=200)
+        one.sign_out()
+        other.get("/account", status=200)
+        other.get("/account", status=200)
+
+
+def test_one_refresh_token_and_two_sessions_at_once() -> None:
+    """Nor does one of them get what the other waits for."""
+    both = threading.Barrier(2)
+
+    class Slow(KeepingBackend):
+        def refresh(self, tokens: TokenPair) -> TokenPair:
+            both.wait(5)
+            return super().refresh(tokens)
+
+    one = own_backend_site(Slow())
+    one.sign_in("dora", "sesame")
+    other = Site(wsgi=one.app)
+    other.sign_in("dora", "sesame")
+    sids = [site.opened().sid for site in (one, other)]
+    with time_machine.travel(time.time() + 61), ThreadPoolExecutor(2) as pool:
+        for answer in pool.map(lambda site: site.get("/account", status=200), (one, other)):
+            assert "Set-Cookie" in answer.headers
+    assert [site.opened().sid for site in (one, other)] == sids
+
+
+@pytest.mark.parametrize("after", [0, 10])
+@pytest.mark.parametrize("dated", [True, False])
+def test_a_session_that_a_view_made_is_not_undone(after: float, dated: bool) -> None:
+    """Of other rights and the same refresh token, with a renewal or a moment after it."""
+    promoted = jwt.encode({"sub": "dora", "promoted": True}, "k" * 32)
+
+    def promote(request: Request) -> None:
+        session = request.authapp.session
+        tokens = TokenPair(promoted, session.tokens.refresh)
+        issued_at = int(time.time()) if dated else session.issued_at
+        remember(request, "dora", session=replace(session, tokens=tokens, issued_at=issued_at))
+
+    def more(config: Configurator) -> None:
+        config.set_auth_backend(KeepingBackend())
+        add_view(config, promote)
+
+    site = application("http://localhost:9", more)
+    with time_machine.travel(time.time(), tick=False) as clock:
+        site.sign_in("dora", "sesame")
+        clock.shift(61)
+        if after:
+            site.get("/account", status=200)
+            clock.shift(after)
+        site.get("/view")
+        site.get("/account", status=200)
+        assert site.opened().tokens.access == promoted
+        if dated:
+            site.post("/session", headers={"X-CSRF-Token": site.csrf()}, status=200)
+            assert jwt.decode(site.opened().tokens.access, "k" * 32, ["HS256"])["n"] == time.time()
+
+
+def test_another_session_and_back(backend: Served) -> None:
+    """An application that lets its support see what a user sees."""
+    kept: list[Any] = []
+
+    def change(request: Request) -> None:
+        state = request.authapp
+        kept.append(state.session)
+        session = kept[0]
+        remember(request, str(session.identity.id), session=session)
+
+    site = application(backend.url, lambda config: add_view(config, change))
+    site.sign_in("alice")
+    site.get("/view")
+    bob = Site(wsgi=site.app)
+    bob.sign_in("bob")
+    mine = bob.opened()
+    bob.get("/view")
+    assert bob.get("/session").json["user"]["id"] == 1
+    kept.insert(0, mine)
+    bob.get("/view")
+    assert bob.get("/session").json["user"]["id"] == 2
+
+
+def at_once(site: Site, count: int, visit: Callable[[Site], Any]) -> list[Any]:
+    """Several copies of a browser, all at the same moment."""
+    barrier = threading.Barrier(count)
+
+    def one(browser: Site) -> Any:
+        barrier.wait()
+        return visit(browser)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(one, [site.twin() for _ in range(count)]))
+
+
+def slow_refresh(backend: Served) -> None:
+    """A refresh that the others have time to run into."""
+
+    def refresh(request: Any) -> None:
+        threading.Event().wait(0.3)
+
+    backend.instead[REFRESH] = refresh
+
+
+def test_renew_now_in_several_tabs_at_once(backend: Served) -> None:
+    """Whoever asks for a renewal wants its outcome, though the token still holds."""
+    site = application(backend.url)
+    site.sign_in()
+    slow_refresh(backend)
+    csrf = {"X-CSRF-Token": site.csrf()}
+    answers = at_once(site, 4, lambda tab: tab.post("/session", headers=csrf).json["validity"])
+    assert len(answers) == 4
+    assert backend.calls[REFRESH] == 1
+
+
+def test_request_backend_waits_for_a_renewal_that_is_under_way(backend: Served) -> None:
+    site = application(
+        backend.url,
+        lambda config: add_view(config, lambda request: request.backend.get("/me").status_code),
+    )
+    site.sign_in()
+    token = site.opened().tokens.access
+    backend.instead["/me"] = lambda request: (
+        Response(status=401, json_body={}) if request.authorization[1] == token else None
+    )
+    slow_refresh(backend)
+    assert at_once(site, 4, lambda tab: tab.get("/view").json) == [200] * 4
+    assert backend.calls[REFRESH] == 1
+
+
+def test_an_application_in_another_language_stays_in_it(backend: Served) -> None:
+    ini = settings(backend.url) | {"pyramid.default_locale_name": "de"}
+    with Configurator(settings=ini) as config:
+        config.include("authapp")
+        add_view(config, lambda request: request.locale_name)
+        site = Site(wsgi=config.make_wsgi_app())
+
+    def locale(accept: str) -> str:
+        return str(site.get("/view", headers={"Accept-Language": accept}).json)
+
+    assert locale("de-DE,de;q=0.9,en;q=0.8") == "de"
+    assert locale("fr") == "de"
+    assert locale("en") == "en"
+    assert site.get("/view?_LOCALE_=de", headers={"Accept-Language": "en"}).json == "de"
+
+
+def test_a_default_permission_does_not_lock_the_sign_in_page(backend: Served) -> None:
+    def more(config: Configurator) -> None:
+        config.set_root_factory(Root)
+        config.set_default_permission("see")
+        add_view(config, lambda request: "seen")
+
+    site = application(backend.url, more)
+    for path in ("/login", "/session", "/health", "/logout"):
+        site.get(path, status=200)
+    site.get("/view", status=303)
+    site.sign_in()
+    assert site.get("/view").json == "seen"
+    site.sign_out()
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "trusted", "good"),
+    [
+        ("example.com", "http://[", "", False),
+        ("example.com", "https://example.com", "", True),
+        ("example.com:443", "https://example.com", "", True),
+        ("example.com:80", "http://example.com", "", True),
+        ("Example.com", "https://example.com", "", True),
+        ("example.com:8080", "http://example.com:8080", "", True),
+        ("example.com:8080", "http://example.com", "", False),
+        ("example.com", "https://example.com.evil", "", False),
+        ("example.com", "https://www.example.com", "", False),
+        ("example.com", "null", "", False),
+        ("example.com", "", "", False),
+        ("internal:8080", "https://example.com", "example.com", True),
+        ("internal:8080", "https://www.example.com", ".example.com", True),
+        ("internal:8080", "https://evil.com", "example.com", False),
+        ("example.com", "https://example.com:x", "", False),
+    ],
+)
+def test_s1_origins(backend: Served, host: str, origin: str, trusted: str, good: bool) -> None:
+    ini = settings(backend.url, development__hosts="example.com internal")
+    ini |= {"pyramid.csrf_trusted_origins": trusted}
+    with Configurator(settings=ini) as config:
+        config.include("authapp")
+        site = Site(wsgi=config.make_wsgi_app())
+    site.extra_environ["HTTP_HOST"] = host
+    token = {"Cookie": "authapp.csrf=0123456789abcdef"}
+    fields = {"csrf_token": "0123456789abcdef", "username": "alice", "password": "wrong"}
+    for header in ("Origin", "Referer"):
+        for scheme in ("http", "https"):
+            site.extra_environ["wsgi.url_scheme"] = scheme
+            headers = {header: origin, **token}
+            site.post("/login", fields, headers=headers, status=401 if good else 403)
+    for fetch_site, status in (("cross-site", 403), ("none", 401), ("same-origin", 401)):
+        site.post("/login", fields, headers={"Sec-Fetch-Site": fetch_site, **token}, status=status)
+
+
+def test_without_escaping_it_does_not_start(backend: Served) -> None:
+    config = Configurator(settings=settings(backend.url) | {"jinja2.autoescape": "false"})
+    with pytest.raises(ConfigurationError, match="authapp's pages need true"):
+        config.include("authapp")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        ("access", "refresh"),
+        TokenPair("", "r"),
+        TokenPair("a", None),  # type: ignore[arg-type]
+        TokenPair("a", "r", "60"),  # type: ignore[arg-type]
+        TokenPair("a", "r", None, 1.5),  # type: ignore[arg-type]
+    ],
+)
+def test_a_backend_that_returns_something_else(answer: Any) -> None:
+    class Odd(OwnBackend):
+        def refresh(self, tokens: TokenPair) -> TokenPair:
+            return answer  # type: ignore[no-any-return]
+
+    site = own_backend_site(Odd())
+    site.sign_in("dora", "sesame")
+    with time_machine.travel(time.time() + 61):
+        site.get("/account", status=503)
+        site.get("/login", status=200)
+    assert COOKIE in site.cookies
+
+
+def test_request_backend_needs_a_url() -> None:
+    ini = settings("")
+    del ini["authapp.backend.url"]
+    with Configurator(settings=ini) as config:
+        config.include("authapp")
+        config.set_auth_backend(OwnBackend())
+        add_view(config, lambda request: request.backend.get("/me"))
+        site = Site(wsgi=config.make_wsgi_app())
+    with pytest.raises(ValueError, match=r"request\.backend needs authapp\.backend\.url"):
+        site.get("/view")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"require_csrf": False}, {"token": "_csrf", "header": "X-XSRF", "require_csrf": True}],
+)
+def test_our_own_forms_have_csrf_rules_of_their_own(
+    backend: Served, options: dict[str, Any]
+) -> None:
+    site = application(backend.url, lambda config: config.set_default_csrf_options(**options))
+    site.post("/login", {"username": "alice", "password": "alice-password"}, status=403)
+    site.sign_in()
+    site.post("/session", status=403)
+    site.post("/session", headers={"X-CSRF-Token": site.csrf()}, status=200)
+    site.sign_out()
+
+
+def test_o2_request_backend_does_not_wait_for_a_backend_that_is_down(backend: Served) -> None:
+    def call(request: Request) -> str:
+        began = time.monotonic()
+        try:
+            request.backend.get("/hangs", timeout=0.3)
+        except requests.Timeout as error:
+            return f"{type(error).__name__} {time.monotonic() - began < 0.2}"
+        return "called"
+
+    def hang(request: Any) -> None:
+        threading.Event().wait(0.6)
+
+    site = application(backend.url, lambda config: add_view(config, call))
+    backend.instead["/hangs"] = hang
+    assert site.get("/view").json == "BackendUnreachable False"
+    assert site.get("/view").json == "BackendUnreachable True"
+
+
+def test_a_view_that_does_not_mind_a_backend_that_is_away(
+    backend: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    def call(request: Request) -> Any:
+        return request.backend.get("/me?token=secret", timeout=0.3).json()
+
+    def more(config: Configurator) -> None:
+        config.include("authapp.web.views.errors")
+        add_view(config, call)
+
+    site = application("http://localhost:1", more)
+    for _ in range(2):
+        answer = site.get("/view", headers={"Accept": "application/json"}, status=503)
+        assert answer.json["code"] == "BackendUnavailable"
+        assert answer.headers["Retry-After"] == "1"
+    page = site.get("/view", headers={"Accept": "text/html"}, status=503)
+    assert "Nothing is lost" in page
+    assert "ConnectionError (ConnectionRefusedError) at localhost:1/me; one" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_a_call_of_a_view_that_handles_something_else(
+    backend: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it handles says nothing of the backend, and may have no end."""
+
+    def call(request: Request) -> str:
+        try:
+            try:
+                raise OSError("of the view")
+            except OSError as one:
+                try:
+                    raise OSError("because of it") from one
+                except OSError as other:
+                    raise one from other
+        except OSError:
+            with pytest.raises(requests.ConnectionError):
+                request.backend.get("/me")
+        return "went on"
+
+    site = application("http://localhost:1", lambda config: add_view(config, call))
+    assert site.get("/view").json == "went on"
+    assert "BackendDown: ConnectionError" in caplog.text
+
+
+def test_c15_a_page_with_a_token_is_kept_by_no_cache(backend: Served) -> None:
+    def view(request: Request) -> Response:
+        return Response(get_csrf_token(request), cache_control="public, max-age=60")
+
+    site = application(backend.url, lambda config: add_view(config, view))
+    assert site.get("/view").headers["Cache-Control"] == "private, no-store"
+    site.sign_in()
+    assert site.get("/view").headers["Cache-Control"] == "private, no-store"
+
+
+def test_an_application_may_set_what_it_sees(backend: Served) -> None:
+    """As it may with every attribute that add_request_method makes."""
+
+    def view(request: Request) -> Any:
+        request.validity = "what the application makes of it"
+        return request.validity
+
+    site = application(backend.url, lambda config: add_view(config, view))
+    assert site.get("/view").json == "what the application makes of it"
+
+
+def test_a_token_that_makes_the_reader_fail_loses_no_session(backend: Served) -> None:
+    site = own_backend_site(OwnBackend())
+    site.sign_in("dora", "sesame")
+
+    class Failing:
+        def read(self, *args: Any) -> Any:
+            raise LookupError("a bug")
+
+    site.services.renewal._reader = Failing()
+    with time_machine.travel(time.time() + 61):
+        site.get("/account", status=503)
+        assert site.opened().tokens.refresh == "dora:2"
+
+
+@pytest.mark.parametrize("url", ["redis://h:abc", "redis://127.0.0.1:1?foo=bar"])
+def test_a_redis_url_that_is_none(url: str) -> None:
+    config = Configurator(settings=settings("http://127.0.0.1:1", shared=url))
+    config.include("authapp")
+    with pytest.raises(ConfigurationError, match=r"authapp\.shared: redis://host:port/db"):
+        config.commit()
+
+
+def test_whoever_waits_does_so_no_longer_than_the_backend_may_take() -> None:
+    come, go = threading.Event(), threading.Event()
+
+    class Slow(OwnBackend):
+        def refresh(self, tokens: TokenPair) -> TokenPair:
+            come.set()
+            assert go.wait(10)
+            return super().refresh(tokens)
+
+    site = own_backend_site(Slow(), backend__timeout="0.1")
+    site.sign_in("dora", "sesame")
+    slow = site.twin()
+    with time_machine.travel(time.time() + 61), ThreadPoolExecutor(1) as pool:
+        renewing = pool.submit(slow.get, "/account", status=200)
+        assert come.wait(5)
+        assert site.get("/account", status=503).headers["Retry-After"] == "1"
+        go.set()
+        renewing.result(5)
+        site.get("/account", status=200)
+
+
+@pytest.mark.parametrize("rejects", [False, True])
+def test_a_sign_out_during_a_renewal_with_a_backend_that_fails_then(
+    rejects: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(OwnBackend):
+        def refresh(self, tokens: TokenPair) -> TokenPair:
+            services.revocation.revoke(session)
+            if rejects:
+                raise BackendRejected("the sign-out has told it already")
+            return super().refresh(tokens)
+
+        def logout(self, tokens: TokenPair) -> None:
+            raise BackendRejected("no")
+
+    site = own_backend_site(Failing())
+    site.sign_in("dora", "sesame")
+    services, session = site.services, site.opened()
+    with time_machine.travel(time.time() + 61):
+        assert "SessionRevoked" in site.get("/account", status=303).location
+    line = "SessionRevoked: the backend was not told: BackendRejected"
+    assert (line in caplog.text) is not rejects
+
+
+def test_forget_without_a_session_is_nothing_special(backend: Served) -> None:
+    site = application(backend.url, lambda config: add_view(config, forget))
+    assert site.get("/view").json == []
+
+
+def test_a_session_that_no_browser_would_bring_back_is_refused_at_sign_in(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Talkative(OwnBackend):
+        def _pair(self, name: str, number: int) -> TokenPair:
+            access = jwt.encode({"sub": name, "permissions": "p" * 9000}, "k" * 32)
+            return TokenPair(access, "r", expires_in=60)
+
+    site = own_backend_site(Talkative())
+    assert "BackendUnavailable" in site.sign_in("dora", "sesame", status=503).text
+    assert COOKIE not in site.cookies
+    assert "SessionTooLarge: sign-in: a sealed session of" in caplog.text
+    assert "its claim 'permissions' 9002" in caplog.text
+
+
+def test_a_large_session_is_chunked(backend: Served) -> None:
+    class Chatty(OwnBackend):
+        def _pair(self, name: str, number: int) -> TokenPair:
+            claims = {"sub": name, "more": "p" * (4000 if number == 1 else 1)}
+            return TokenPair(jwt.encode(claims, "k" * 32), f"{name}:{number}", expires_in=60)
+
+    site = own_backend_site(Chatty())
+    site.sign_in("dora", "sesame")
+    assert set(site.cookies) >= {f"{COOKIE}.0", f"{COOKIE}.1"}
+    site.get("/account", status=200)
+    with time_machine.travel(time.time() + 61):
+        site.get("/account", status=200)
+    assert {name for name in site.cookies if name.startswith(COOKIE)} == {COOKIE}
+
+
+def test_a_client_without_a_secret_names_itself(backend: Served) -> None:
+    site = Site(backend.url, backend__client_id="web")
+    site.sign_in()
+    assert backend.requests[-1].json_body["client_id"] == "web"
+    assert "Authorization" not in backend.requests[-1].headers
+
+
+def test_a_scope_that_is_asked_for(backend: Served) -> None:
+    Site(backend.url, backend__scope="openid").sign_in()
+    assert backend.requests[-1].json_body["scope"] == "openid"

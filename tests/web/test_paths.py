@@ -1,0 +1,56 @@
+"""Threat D1. Our checks before routing see a path as Pyramid's router does."""
+
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyramid.interfaces import IRoutesMapper
+from pyramid.request import Request
+
+from authapp.web.routes import ROUTES, is_at
+from servers import Served
+from site_under_test import Site, application
+
+PIECES = st.sampled_from(
+    [*ROUTES.values(), "/", "\n", "\r", "\0", "%0a", ";x", "//", ".", "é", "?"]
+)
+
+
+@pytest.fixture(scope="module")
+def idle_site() -> Site:
+    """A site whose backend is never asked."""
+    return application("http://127.0.0.1:9")
+
+
+@given(pieces=st.lists(PIECES | st.text(max_size=3), max_size=4))
+def test_a_route_is_ours_if_and_only_if_pyramid_matches_it(
+    idle_site: Site, pieces: list[str]
+) -> None:
+    path = "".join(pieces).encode(errors="replace").decode("latin-1")
+    request = Request.blank("/", {"PATH_INFO": path})
+    request.registry = idle_site.app.registry
+    matched = request.registry.getUtility(IRoutesMapper)(request)["route"]
+    assert is_at(request, *ROUTES) is (matched is not None and matched.name in ROUTES)
+
+
+@pytest.mark.parametrize("path", ["/login", "/logout", "/session", "/account"])
+@pytest.mark.parametrize("more", ["", "\n"])
+def test_no_spelling_of_a_path_gets_around_the_form_limit(
+    backend: Served, path: str, more: str
+) -> None:
+    site = application(backend.url, refresh__exclude="/login")
+    site.post(quote(path + more), b"username=" + b"x" * 100_000, status=413)
+
+
+def test_a_path_for_programs_is_one_with_a_line_feed_too() -> None:
+    site = application("http://127.0.0.1:9", api_prefixes="/account")
+    for path in ("/account", "/account%0a"):
+        site.get(path, headers={"Accept": "text/html"}, status=401)
+
+
+def test_next_does_not_lead_back_to_sign_in(backend: Served) -> None:
+    site = Site(backend.url)
+    for target in ("/login", "/login%0a", "/%6cogin", "/logout%0A", "/login/"):
+        form = site.get("/login", {"next": target}).form
+        assert form["next"].value == "/"

@@ -1,0 +1,344 @@
+"""Sign in, see the account, sign out: contract section 4."""
+
+import logging
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
+from typing import Any
+
+import pytest
+import time_machine
+from webob import Response
+
+import authapp
+from servers import BLACKLIST, ISSUER_SETTINGS, LOGIN, Served
+from site_under_test import COOKIE, Site, settings
+
+
+def test_the_whole_path(site: Site, backend: Served) -> None:
+    assert "You are not signed in" in site.get("/").text
+    sent_away = site.get("/account", status=303)
+    assert sent_away.location.endswith("/login?next=%2Faccount")
+
+    form = sent_away.follow().form
+    form["username"], form["password"] = "alice", "alice-password"
+    signed_in = form.submit(status=303)
+    assert signed_in.location.endswith("/account")
+    assert signed_in.headers["Cache-Control"] == "private, no-store"
+
+    account = signed_in.follow()
+    for text in ("alice@example.com", "admin", "Access until", "Session until"):
+        assert text in account.text
+    assert site.opened().tokens.access not in account.text
+
+    sign_out = [form for form in account.forms.values() if form.action == "/logout"][-1]
+    signed_out = sign_out.submit(status=303)
+    assert signed_out.location.endswith("/login?reason=SignedOut")
+    assert COOKIE not in site.cookies
+    assert "You are signed out." in signed_out.follow().text
+    assert backend.calls[BLACKLIST] == 1
+    site.get("/account", status=303)
+
+
+def test_the_cookie_is_what_the_contract_says(site: Site) -> None:
+    (cookie,) = [
+        each for each in site.sign_in().headers.getall("Set-Cookie") if each.startswith(COOKIE)
+    ]
+    attributes = {each.strip() for each in cookie.split(";")[1:]}
+    assert {"HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=604800"} <= attributes
+    assert "secure" not in attributes
+
+
+def test_in_production_the_cookie_is_secure(backend: Served) -> None:
+    site = Site(
+        development="false", secret="another secret of sufficient length!", backend__url="https://x"
+    )
+    assert site.services.cookie.name == "__Host-authapp.session"
+    written = site.services.cookie.write("token", 60)[0]
+    assert "secure" in written
+    assert "HttpOnly" in written
+
+
+def test_wrong_password(site: Site, backend: Served) -> None:
+    refused = site.sign_in("alice", "wrong", status=401)
+    assert "InvalidCredentials" in refused.text
+    assert "That user name and password do not match" in refused.text
+    assert refused.form["username"].value == "alice"
+    assert refused.form["password"].value == ""
+    assert COOKIE not in site.cookies
+    assert backend.calls[LOGIN] == 1
+
+
+def test_the_embedded_issuer_renews_too() -> None:
+    site = Site(wsgi=authapp.main({}, **settings("embedded:"), **ISSUER_SETTINGS))
+    site.sign_in()
+    before = site.opened()
+    site.post("/session", headers={"X-CSRF-Token": site.csrf()}, status=200)
+    assert site.opened().tokens.refresh != before.tokens.refresh
+
+
+def test_s5_a_name_that_nobody_has_is_refused_like_a_wrong_password() -> None:
+    """S5. The same answer, after the very same calls: here and in the embedded issuer."""
+    site = Site(wsgi=authapp.main({}, **settings("embedded:"), **ISSUER_SETTINGS))
+
+    def refused(name: str) -> tuple[list[str], str, list[tuple[str, str]]]:
+        form = site.get("/login").form
+        form["username"], form["password"] = name, "wrong"
+        called: list[str] = []
+
+        def note(frame: FrameType, event: str, argument: object) -> None:
+            module = frame.f_globals.get("__name__", "")
+            if event == "call" and module.startswith("authapp"):
+                called.append(f"{module}.{frame.f_code.co_name}")
+
+        sys.setprofile(note)
+        try:
+            answer = form.submit(status=401)
+        finally:
+            sys.setprofile(None)
+        csrf = answer.form["csrf_token"].value
+        return (
+            called,
+            answer.text.replace(csrf, "").replace(f'value="{name}"', ""),
+            answer.headerlist,
+        )
+
+    with time_machine.travel(time.time(), tick=False):  # the page tells the time
+        refused("carol")  # whatever is done once only
+        known, unknown = refused("alice"), refused("nobod")
+    assert "authapp.issuer.login" in known[0]
+    assert known == unknown
+
+
+@pytest.mark.parametrize(
+    ("name", "password"), [("", "x"), ("alice", ""), ("alice\0", "x"), ("a" * 5000, "x")]
+)
+def test_what_nobody_can_be_called_is_not_asked_about(
+    site: Site, backend: Served, name: str, password: str
+) -> None:
+    form = site.get("/login").form
+    fields = {"username": name, "password": password, "csrf_token": form["csrf_token"].value}
+    assert "InvalidCredentials" in site.post("/login", fields, status=401).text
+    assert backend.calls[LOGIN] == 0
+
+
+def test_credentials_are_passed_on_as_typed(site: Site, backend: Served) -> None:
+    site.sign_in(" ålice ", "  pass\u202eword 🔑 ", status=401)
+    assert backend.requests[-1].json_body == {
+        "username": " ålice ",
+        "password": "  pass\u202eword 🔑 ",
+    }
+
+
+def test_a_field_that_is_a_file_is_no_credential(site: Site) -> None:
+    token = site.get("/login").form["csrf_token"].value
+    files = [("username", "name.txt", b"alice")]
+    answer = site.post(
+        "/login", {"csrf_token": token, "password": "x"}, upload_files=files, status=401
+    )
+    assert "InvalidCredentials" in answer.text
+
+
+def test_sign_in_with_a_dead_backend(site: Site, backend: Served) -> None:
+    backend.instead[LOGIN] = Response(status=503, headers={"Retry-After": "7"})
+    refused = site.sign_in(status=503)
+    assert refused.headers["Retry-After"] == "7"
+    assert "BackendUnavailable" in refused.text
+
+
+def test_a_throttled_sign_in_stops_nobody_elses_renewal(site: Site, backend: Served) -> None:
+    site.sign_in("bob")
+    backend.instead[LOGIN] = Response(status=429, headers={"Retry-After": "99"}, json_body={})
+    other = Site(wsgi=site.app)
+    assert other.sign_in(status=503).headers["Retry-After"] == "99"
+    csrf = site.csrf()
+    assert site.post("/session", headers={"X-CSRF-Token": csrf}).json["user"]["id"] == 2
+
+
+def test_somebody_signed_in_is_sent_on_from_the_form(site: Site) -> None:
+    site.sign_in()
+    assert site.get("/login?next=/account", status=303).location.endswith("/account")
+    assert site.get("/login?next=//evil.com", status=303).location == "/"
+
+
+def test_a_new_sign_in_replaces_the_session_whole(site: Site) -> None:
+    form = site.get("/login").form
+    site.sign_in("alice")
+    before, csrf = site.opened(), site.csrf()
+    form["username"], form["password"] = "bob", "bob-password"
+    form.submit(status=303)
+    assert site.opened().identity.name == "bob"
+    assert site.opened().sid != before.sid
+    assert site.csrf() != csrf
+
+
+def test_too_many_failures(backend: Served) -> None:
+    site = Site(backend.url, login__rate="2/minute")
+    for _ in range(2):
+        site.sign_in("alice", "wrong", status=401)
+    refused = site.sign_in("alice", status=429)
+    assert "TooManyAttempts" in refused.text
+    assert 0 < int(refused.headers["Retry-After"]) <= 61
+    assert backend.calls[LOGIN] == 2
+    for spelled in ("ALICE", "Alice ", "\uff41lice"):
+        site.sign_in(spelled, status=429)
+    Site(wsgi=site.app).sign_in("bob", status=303)
+    # Her owner comes from elsewhere, and is not locked out.
+    site.extra_environ["REMOTE_ADDR"] = "192.0.2.1"
+    site.sign_in("alice", status=303)
+
+
+def from_address(site: Site, address: str) -> Site:
+    other = Site(wsgi=site.app)
+    other.extra_environ["REMOTE_ADDR"] = address
+    return other
+
+
+def test_s8_many_users_from_one_address(backend: Served) -> None:
+    site = Site(backend.url, login__rate="1/minute")
+    for number in range(10):
+        site.sign_in(f"user{number}", "wrong", status=401)
+    site.sign_in("alice", status=429)
+    from_address(site, "192.0.2.1").sign_in("alice", status=303)
+
+
+def test_s8_one_user_from_many_addresses(backend: Served) -> None:
+    site = Site(backend.url, login__rate="1/minute")
+    for number in range(100):
+        from_address(site, f"192.0.2.{number}").sign_in("alice", "wrong", status=401)
+    from_address(site, "198.51.100.1").sign_in("alice", status=429)
+    from_address(site, "198.51.100.1").sign_in("bob", status=303)
+
+
+def test_s8_failures_alone_are_counted(backend: Served) -> None:
+    site = Site(backend.url, login__rate="1/minute")
+    for _ in range(3):
+        Site(wsgi=site.app).sign_in("alice", status=303)
+    backend.instead[LOGIN] = Response(status=500)
+    for _ in range(2):
+        site.sign_in("alice", status=503)
+    del backend.instead[LOGIN]
+    site.sign_in("alice", "wrong", status=401)
+    site.sign_in("alice", status=429)
+
+
+def test_s8_what_a_stranger_says_of_his_address_changes_nothing(
+    backend: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "authapp.audit")
+    site = Site(backend.url, login__rate="1/minute")
+    site.extra_environ["REMOTE_ADDR"] = "192.0.2.1"
+    for address, status in (("198.51.100.1", 401), ("198.51.100.2", 429)):
+        site.extra_environ["HTTP_X_FORWARDED_FOR"] = address
+        site.sign_in("alice", "wrong", status=status)
+    assert "192.0.2.1" in caplog.text
+    assert "198.51.100." not in caplog.text
+
+
+def test_s1_the_token_from_before_the_sign_in_is_none_of_the_session(site: Site) -> None:
+    before = site.get("/login").form["csrf_token"].value
+    site.sign_in()
+    site.post("/logout", {"csrf_token": before}, status=403)
+    site.post("/session", {"csrf_token": before}, status=403)
+    assert site.get("/session").json["user"]["id"] == 1
+
+
+def test_a_link_signs_nobody_out(site: Site) -> None:
+    site.sign_in()
+    asked = site.get("/logout")
+    assert "Do you want to sign out?" in asked.text
+    assert site.get("/session").json["user"]["id"] == 1
+    asked.forms[1].submit("everywhere", status=303)
+    assert site.get("/session").json["user"] is None
+
+
+def test_sign_out_needs_the_token_of_the_session(site: Site) -> None:
+    site.sign_in()
+    assert "BadCSRFToken" in site.post("/logout", {"csrf_token": "wrong"}, status=403).text
+    foreign = {"Origin": "https://evil.example"}
+    site.post("/logout", {"csrf_token": site.csrf()}, headers=foreign, status=403)
+    site.post("/logout", {"csrf_token": site.csrf()}, headers={"Origin": "null"}, status=403)
+    site.post("/logout", {"csrf_token": site.csrf()}, headers={"Origin": "http://["}, status=403)
+    assert site.get("/session").json["user"]["id"] == 1
+    here = {"Origin": "http://localhost:80"}
+    site.post("/logout", {"csrf_token": site.csrf()}, headers=here, status=303)
+
+
+def test_sign_out_without_a_session_is_nothing_special(site: Site) -> None:
+    for _ in range(2):
+        assert site.post("/logout", status=303).location.endswith("reason=SignedOut")
+
+
+def test_a_copy_of_a_signed_out_cookie_is_refused(site: Site) -> None:
+    site.sign_in()
+    copy = site.twin()
+    site.sign_out()
+    answer = copy.get("/account", status=303)
+    assert answer.location.endswith("/login?next=%2Faccount&reason=SessionRevoked")
+    assert COOKIE not in copy.cookies
+    assert "This session was signed out" in answer.follow().text
+
+
+def test_sign_out_everywhere_ends_all_sessions_of_the_user_and_of_nobody_else(site: Site) -> None:
+    other, bob = Site(wsgi=site.app), Site(wsgi=site.app)
+    site.sign_in("alice")
+    other.sign_in("alice")
+    bob.sign_in("bob")
+    site.sign_out(everywhere=True)
+    assert other.get("/session").json["error"] == "SessionRevoked"
+    assert bob.get("/session").json["user"]["id"] == 2
+    other.sign_in("alice")
+    assert other.get("/session").json["user"]["id"] == 1
+
+
+def test_sign_out_with_a_dead_backend(site: Site, backend: Served) -> None:
+    site.sign_in()
+    backend.instead[BLACKLIST] = Response(status=500)
+    copy = site.twin()
+    site.sign_out()
+    assert copy.get("/session").json["error"] == "SessionRevoked"
+
+
+def test_s10_it_is_signed_out_here_before_the_backend_is_told(site: Site, backend: Served) -> None:
+    """S10. A backend that takes its time does not keep a session alive."""
+    site.sign_in()
+    copy = site.twin()
+    come, go = threading.Event(), threading.Event()
+
+    def wait(request: Any) -> None:
+        come.set()
+        assert go.wait(10)
+
+    backend.instead[BLACKLIST] = wait
+    with ThreadPoolExecutor(1) as pool:
+        signing_out = pool.submit(site.sign_out)
+        assert come.wait(5)
+        assert copy.get("/session").json["error"] == "SessionRevoked"
+        go.set()
+        assert signing_out.result(5).status_int == 303
+
+
+def test_a_failed_sign_in_of_somebody_signed_in_leaves_all_forms_good(site: Site) -> None:
+    """The page then has the form to sign in and, above it, the one to sign out."""
+    form = site.get("/login").form
+    site.sign_in()
+    form["username"], form["password"] = "bob", "wrong"
+    page = form.submit(status=401)
+    again = page.forms[1]
+    again["username"], again["password"] = "bob", "bob-password"
+    assert again.submit(status=303).location == "/"
+    assert site.get("/session").json["user"]["id"] == 2
+    page = form.submit(status=401)
+    assert page.forms[0].action == "/logout"
+    page.forms[0].submit(status=303)
+    assert COOKIE not in site.cookies
+
+
+def test_csrf_is_required_of_every_unsafe_request(site: Site) -> None:
+    site.post("/login", {"username": "alice", "password": "alice-password"}, status=403)
+    site.sign_in()
+    problem = site.post("/session", status=403, headers={"Accept": "application/json"})
+    assert problem.content_type == "application/problem+json"
+    assert problem.json["code"] == "BadCSRFToken"

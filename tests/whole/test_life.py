@@ -1,0 +1,407 @@
+"""Half an hour in the life of 200 people with several tabs, two applications and one Redis.
+
+The wall clock is moved, a minute a step; Redis goes by the real one, so nothing that it holds
+is forgotten meanwhile. Faults come at random, in the middle of a step, with a fixed seed, and
+an oracle knows at every step who must be signed in.
+
+While Redis is away everybody stays with one application (``ip_hash``, see
+docs/operations.md): two that cannot talk to each other would spend one token twice, and a
+sign-in at one would fall to a sign-out everywhere at the other a moment before.
+"""
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from http.cookiejar import CookieJar
+from typing import Any, NamedTuple
+
+import pytest
+import time_machine
+from webob import Request
+from webob import Response as Answer
+
+from authapp.issuer import main as issuer
+from eventually import eventually
+from servers import ISSUER_SETTINGS, LOGIN, REFRESH, Served
+from servers.redis_server import RedisServer
+from site_under_test import COOKIE, Site
+
+PEOPLE, TABS, STEPS, STEP = 200, 3, 30, 61
+ACCESS = 300
+TIMEOUT = 3
+"""Seconds that the backend may take: a busy machine is no backend that hangs."""
+
+SEED = 186
+"""Of the faults: one that has each of them."""
+
+AT_ONCE = 16
+"""Requests that are let go at the same moment."""
+
+MOMENT = 2.0
+"""Real seconds after a fault of the backend until every session is tried again."""
+
+LEASED = 5.0
+"""The same where Redis was paused meanwhile: a lease that nobody waited for ends by itself."""
+
+
+def hang(request: Request) -> Answer:
+    time.sleep(TIMEOUT + 0.3)
+    return Answer(status=500)
+
+
+def answer_slowly(request: Request) -> None:
+    time.sleep(0.3)
+
+
+WELL = "slow, but well"
+BACKEND_FAULTS: dict[str, Answer | Callable[[Request], Answer | None]] = {
+    "down": Answer(status=503),
+    "hangs": hang,
+    WELL: answer_slowly,
+    "500": Answer(status=500),
+    "429": Answer(status=429, json_body={}),
+    "HTML": Answer("<h1>Welcome</h1>"),
+}
+REDIS_FAULTS = ("stopped", "paused", "flushed", "restarted")
+
+
+@dataclass
+class Person:
+    """Somebody with one browser, whose tabs share its cookies."""
+
+    name: str
+    home: int
+    jar: CookieJar = field(default_factory=CookieJar)
+    signed_in: bool = False
+    csrf: str = ""
+
+    def cookie(self) -> str | None:
+        return next((each.value for each in self.jar if each.name == COOKIE), None)
+
+
+@dataclass
+class Copy:
+    """A cookie that was kept when its session was signed out."""
+
+    owner: Person
+    cookie: str
+    app: int
+    known_to_all: bool
+
+
+class Seen(NamedTuple):
+    """What came of one request of a person."""
+
+    person: Person
+    path: str
+    answer: Any
+
+
+def deck(generator: random.Random, cards: Any) -> Iterator[Any]:
+    """Cards at random, each as often as the others."""
+    while True:
+        yield from generator.sample(list(cards), len(cards))
+
+
+class Town:
+    """The people, the site they go to, and what goes wrong with it."""
+
+    def __init__(self, backend: Served, redis: RedisServer) -> None:
+        self.backend, self.redis = backend, redis
+        self.random = random.Random(0)
+        options = {
+            "shared": redis.url,
+            "backend__timeout": str(TIMEOUT),
+            "backend__bulkhead": str(AT_ONCE),
+        }
+        self.apps = [Site(backend.url, **options) for _ in range(2)]
+        self.people = [Person(f"user{n:03}", n % 2) for n in range(PEOPLE)]
+        self.copies: list[Copy] = []
+        self.seen: Counter[str] = Counter()
+        self.spent: list[str] = []
+        self.backend_fault = ""
+        self.redis_fault = ""
+        self.trouble_until = 0.0
+        self.paused_in_trouble = False
+        self.sticky = False
+        self._lock = threading.Lock()
+        for path in (LOGIN, REFRESH):
+            backend.instead[path] = self._answer
+
+    def close(self) -> None:
+        self.backend.instead.clear()
+        for site in self.apps:
+            site.services.store._server.client.connection_pool.disconnect()
+            site.services.http.close()
+
+    def _answer(self, request: Request) -> Answer | None:
+        fault = BACKEND_FAULTS.get(self.backend_fault)
+        if callable(fault) and not isinstance(fault, Answer):
+            fault = fault(request)
+        if fault is None and request.path == REFRESH:
+            token = request.json_body["refresh"]
+            fault = request.get_response(self.backend.application)
+            with self._lock:
+                # Whoever asks for a session that was signed out meanwhile spends nothing.
+                if token in self.spent or fault.status_int == 200:
+                    self.spent.append(token)
+        return fault
+
+    # What goes wrong, and what is right again.
+
+    def in_trouble(self) -> bool:
+        """Whether the backend is away, or was a moment ago: then 503 is an answer too."""
+        return self.backend_fault not in ("", WELL) or time.monotonic() < self.trouble_until
+
+    def change_backend(self, fault: str) -> None:
+        before, self.backend_fault = self.backend_fault, fault
+        if {before, fault} - {"", WELL}:
+            self.trouble_until = max(self.trouble_until, time.monotonic() + MOMENT)
+
+    def recover(self) -> None:
+        """After a fault: one request for each application, and then no 503 is an answer."""
+        if self.trouble_until > 0:
+            time.sleep(max(0, self.trouble_until - time.monotonic()))
+            self.trouble_until = 0
+            for site in self.apps:
+                Site(wsgi=site.app).sign_in("scout", "password", status=303)
+
+    def change_redis(self, fault: str) -> None:
+        """In the middle of a step, while everybody stays with one application."""
+        before, self.redis_fault = self.redis_fault, fault
+        if fault in ("stopped", "flushed", "restarted"):
+            # It has lost everything, and each application is left with what it knows itself
+            # until it notices. Where Redis was emptied and is there it does not, so what
+            # the other one has signed out is not looked at then.
+            for each in self.copies:
+                each.known_to_all = False
+        if before == "stopped":
+            self.redis.start()
+        elif before == "paused":
+            self.redis.go_on()
+            if self.paused_in_trouble or self.in_trouble():
+                self.trouble_until = time.monotonic() + LEASED
+            self.paused_in_trouble = False
+        elif fault == "stopped":
+            self.redis.stop()
+        elif fault == "paused":
+            self.redis.pause()
+        elif fault == "flushed":
+            self.redis.client.flushall()
+        elif fault == "restarted":
+            self.redis.stop()
+            self.redis.start()
+
+    def settle(self, before: str) -> None:
+        """At the end of a step: what the applications know of Redis."""
+        if self.redis_fault in ("stopped", "paused"):
+            for site in self.apps:
+                assert site.get("/health?deep=1", status=503).json["shared"] == "down"
+            return
+        left = 10.0
+        for site in self.apps:
+            ask = partial(site.get, "/health?deep=1", status="*")
+            left -= eventually(lambda ask=ask: ask().json["shared"] == "ok", left)
+        if before == "stopped":
+            for each in self.copies:
+                each.known_to_all = True  # each application has told what it knows
+        self.redis_fault = ""
+        self.sticky = False
+
+    # What people do.
+
+    def tab(self, person: Person, jar: CookieJar | None = None) -> Site:
+        """A tab of a person's browser, on one of the applications."""
+        app = person.home if self.sticky else self.random.randrange(2)
+        site = Site(wsgi=self.apps[app].app)
+        site.cookiejar = person.jar if jar is None else jar
+        return site
+
+    def visit(self, person: Person, tab: Site, path: str) -> Seen:
+        accept = "application/json" if path == "/session" else "text/html"
+        answer = tab.get(path, headers={"Accept": accept}, expect_errors=True)
+        return Seen(person, path, answer)
+
+    def sign_in(self, person: Person, tab: Site) -> Seen:
+        answer = tab.sign_in(person.name, "password", expect_errors=True)
+        if answer.status_int == 303:
+            person.csrf = tab.csrf()
+        return Seen(person, "sign in", answer)
+
+    def sign_out(self, person: Person, tab: Site, everywhere: bool) -> Seen:
+        fields = {"csrf_token": person.csrf} | ({"everywhere": "1"} if everywhere else {})
+        return Seen(person, "sign out", tab.post("/logout", fields, expect_errors=True))
+
+    def at_once(self, requests: list[Callable[[], Any]]) -> list[Any]:
+        """Let many requests go, some at the same moment."""
+        results: list[Any] = []
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for at in range(0, len(requests), AT_ONCE):
+                together = requests[at : at + AT_ONCE]
+                barrier = threading.Barrier(len(together))
+
+                def go(request: Callable[[], Any], barrier: threading.Barrier = barrier) -> Any:
+                    barrier.wait()
+                    return request()
+
+                results += pool.map(go, together)
+        return results
+
+    # One minute.
+
+    def live(self, step: int, changes: list[Callable[[], None]]) -> None:
+        """Some people do something, while something may change; then the oracle looks."""
+        # What is drawn hangs on nothing that hangs on time.
+        self.random = random.Random(step)
+        in_trouble, began = self.in_trouble(), time.monotonic()
+        some = self.random.sample(self.people, PEOPLE // 2)
+        moods = {each.name: self.random.random() for each in some}
+        arriving = [each for each in some if not each.signed_in and moods[each.name] < 0.9]
+        leaving = [each for each in some if each.signed_in and moods[each.name] < 0.06]
+        kept = {each.name: each.cookie() for each in leaving}
+        left_from: dict[str, int] = {}
+        requests: list[Callable[[], Any]] = list(changes)
+        lost: list[Person] = []
+        for person in some:
+            self.random = random.Random(f"{step} {person.name}")
+            if person in arriving:
+                tab = self.tab(person)
+                requests.append(lambda p=person, t=tab: self.sign_in(p, t))  # type: ignore[misc]
+                continue
+            for _ in range(self.random.randint(1, TABS)):
+                tab, path = self.tab(person), self.random.choice(["/", "/account", "/session"])
+                requests.append(lambda p=person, t=tab, w=path: self.visit(p, t, w))  # type: ignore[misc]
+            if person in leaving:
+                tab, everywhere = self.tab(person), self.random.random() < 0.3
+                left_from[person.name] = [each.app for each in self.apps].index(tab.app)
+                requests.append(lambda p=person, t=tab, e=everywhere: self.sign_out(p, t, e))  # type: ignore[misc]
+            elif not self.sticky and self.random.random() < 0.1:
+                # An answer that never comes: whatever cookie it brings is lost.
+                jar = CookieJar()
+                for cookie in person.jar:
+                    jar.set_cookie(cookie)
+                tab = self.tab(person, jar)
+                requests.append(lambda p=person, t=tab: self.visit(p, t, "/account"))  # type: ignore[misc]
+                lost.append(person)
+        results = self.at_once(requests)
+        # On a busy machine the trouble of this step may be over before the step is.
+        in_trouble |= self.in_trouble() or self.trouble_until > began
+        self.paused_in_trouble |= self.redis_fault == "paused" and in_trouble
+        for seen in (each for each in results if each is not None):
+            self.judge(seen, in_trouble, seen.person in leaving)
+        for person in leaving:
+            person.signed_in = False
+            app = left_from[person.name]
+            copies = {kept[person.name], person.cookie()} - {None}
+            self.copies += [Copy(person, str(each), app, not self.sticky) for each in copies]
+            # A tab that was answered late may have put a cookie back: it is worth nothing.
+            site = Site(wsgi=self.apps[app].app)
+            site.cookiejar = person.jar
+            self.judge(self.visit(person, site, "/account"), in_trouble, False)
+        for person in lost:
+            self.judge(self.visit(person, self.tab(person), "/account"), in_trouble, False)
+        self.look_at_copies()
+        for person in self.people:
+            assert (person.cookie() is not None) is person.signed_in, person.name
+        assert len(set(self.spent)) == len(self.spent), "each refresh token is spent once"
+
+    def judge(self, seen: Seen, in_trouble: bool, leaving: bool) -> None:
+        """Whether an answer is one that this person may get."""
+        person, path, answer = seen
+        status, where = answer.status_int, answer.location or ""
+        told = f"{path} for {person.name}: {answer.status} {where}"
+        names = {each.name for each in self.people if each.name in answer.text}
+        assert "eyJ" not in answer.text, "the beginning of a JWT"
+        assert names <= {person.name}, told
+        if path == "sign in":
+            assert status == 303 or (status == 503 and in_trouble), told
+            person.signed_in = status == 303
+        elif path == "sign out":
+            assert (status, where) == (303, "/login?reason=SignedOut"), told
+        elif person.name in names:
+            assert (status, person.signed_in) == (200, True), told
+        elif status == 303:
+            assert path != "/session", told
+            assert where.startswith("/login?next="), told
+            assert leaving or not person.signed_in, told
+        elif path == "/account":
+            assert (status, in_trouble, person.signed_in) == (503, True, True), told
+        else:
+            assert status == 200, told
+            assert leaving or not person.signed_in or in_trouble, told
+        self.seen[f"{path} {status} {'signed in' if person.name in names else ''}"] += 1
+
+    def look_at_copies(self) -> None:
+        """A copy of what was signed out is refused: here at once, and by all who can know."""
+        for each in self.random.sample(self.copies, min(6, len(self.copies))):
+            for number, site in enumerate(self.apps):
+                if number == each.app or (each.known_to_all and not self.sticky):
+                    headers = {"Cookie": f"{COOKIE}={each.cookie}"}
+                    stranger = Site(wsgi=site.app)
+                    answer = stranger.get("/session", headers=headers).json
+                    assert answer["user"] is None, each.owner.name
+                    assert answer["error"] == "SessionRevoked"
+                    self.seen["copies refused"] += 1
+
+
+@pytest.fixture
+def backend() -> Iterator[Served]:
+    names = ["scout", *(f"user{n:03}" for n in range(PEOPLE))]
+    users = "\n".join(f"{name} password {name}@example.com" for name in names)
+    changed = {"issuer.users": users, "issuer.access_lifetime": str(ACCESS)}
+    with Served(issuer({}, **{**ISSUER_SETTINGS, **changed})) as served:
+        yield served
+
+
+def test_half_an_hour_of_200_people(backend: Served, redis_server: RedisServer) -> None:
+    threads = set(threading.enumerate())
+    town = Town(backend, redis_server)
+    fate = random.Random(SEED)
+    backend_faults, redis_faults = (deck(fate, cards) for cards in (BACKEND_FAULTS, REDIS_FAULTS))
+    had: Counter[str] = Counter()
+    with time_machine.travel(1_900_000_000, tick=False) as clock:
+        for person in town.people:
+            town.judge(town.sign_in(person, town.tab(person)), False, False)
+        for step in range(STEPS):
+            clock.shift(STEP)
+            changes: list[Callable[[], None]] = []
+            before = town.redis_fault
+            if town.backend_fault in ("", WELL):
+                town.recover()
+            if fate.random() < (0.8 if town.backend_fault else 0.45):
+                fault = "" if town.backend_fault else next(backend_faults)
+                had[fault] += 1
+                changes.append(lambda fault=fault: town.change_backend(fault))  # type: ignore[misc]
+            if fate.random() < (0.7 if before else 0.4):
+                fault = "" if before else next(redis_faults)
+                had[fault] += 1
+                town.sticky = True
+                changes.append(lambda fault=fault: town.change_redis(fault))  # type: ignore[misc]
+            town.live(step, changes)
+            if town.sticky:
+                town.settle(before)
+        # All is well again, and everybody is who they must be.
+        town.change_backend("")
+        if town.redis_fault:
+            before = town.redis_fault
+            town.change_redis("")
+            town.settle(before)
+        town.recover()
+        for person in town.people:
+            for site in town.apps:
+                tab = Site(wsgi=site.app)
+                tab.cookiejar = person.jar
+                town.judge(town.visit(person, tab, "/account"), False, False)
+        assert len(set(town.spent)) == len(town.spent)
+        town.close()
+    print(f"{sorted(town.seen.items())}; {sorted(had.items())}; {len(town.spent)} renewals")
+    assert set(had) == {"", *BACKEND_FAULTS, *REDIS_FAULTS}
+    keys = redis_server.keys()
+    assert all(redis_server.client.pttl(key) != -1 for key in keys), "each ends by itself"
+    assert len(keys) <= 2 * len(town.spent) + 3 * len(town.copies) + 10
+    eventually(lambda: not set(threading.enumerate()) - threads)

@@ -1,0 +1,272 @@
+"""An hour's soak in miniature: 20,000 requests through one process, and nothing grows.
+
+Lifetimes are of seconds, so that sessions renew, end and are forgotten while it runs.
+"""
+
+import base64
+import random
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+
+from authapp.issuer import main as issuer
+from eventually import eventually
+from served_site import ServedSite
+from servers import ISSUER_SETTINGS, REFRESH, Served
+from servers.redis_server import RedisServer
+
+NAME = "authapp.session"
+REQUESTS, WARM = 20_000, 5_000
+USERS = 8
+ACCESS, WINDOW, REUSE = 2, 10, 6
+"""Seconds that an access token lives, a refresh token, and the memory of its successor."""
+
+GROWTH = 15 * 1024 * 1024
+SOCKETS = 64
+
+_PRINTED = [*range(0x20, 0x7F), *range(0xA0, 0x100)]
+"""What a server lets through in a header."""
+
+
+class Person:
+    """Somebody with one browser, who does this and that at random, but always the same.
+
+    The oracle is simple, as nobody else uses this name: they are signed in from a sign-in to
+    a sign-out.
+    """
+
+    def __init__(self, url: str, number: int) -> None:
+        self.name = f"user{number}"
+        self.answers: Counter[tuple[str, int]] = Counter()
+        self._address = urlsplit(url).netloc
+        self._connection = HTTPConnection(self._address, timeout=30)
+        self._random = random.Random(number)
+        self._cookies: dict[str, str] = {}
+        self._signed_in = False
+        self._signed_out: list[str] = []
+        self._spent: list[str] = []
+
+    def ask(
+        self,
+        path: str,
+        method: str = "GET",
+        form: dict[str, str] | None = None,
+        cookie: str | None = None,
+        **headers: str,
+    ) -> tuple[HTTPResponse, str]:
+        """One request of this browser; with ``cookie``, of another that has only this one."""
+        own = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
+        headers |= {"Accept": "text/html", "Cookie": own if cookie is None else cookie}
+        body = None
+        if form is not None:
+            body = urlencode(form)
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        self._connection.request(method, path, body, headers)
+        response = self._connection.getresponse()
+        text = response.read().decode()
+        kind = "other" if cookie is not None else path
+        self.answers[f"{method} {kind}", response.status] += 1
+        assert response.status < 500, (path, response.status, text)
+        assert "eyJ" not in text, "the beginning of a JWT"
+        if cookie is None:
+            self._keep(response)
+        return response, text
+
+    def _keep(self, response: HTTPResponse) -> None:
+        for line in response.headers.get_all("Set-Cookie", []):
+            name, _, value = line.partition(";")[0].partition("=")
+            if name == NAME and NAME in self._cookies:
+                self._spent = [*self._spent[-9:], self._cookies[NAME]]
+            if "Max-Age=0" in line:
+                self._cookies.pop(name, None)
+            else:
+                self._cookies[name] = value
+
+    def go_on(self, count: int) -> None:
+        """Make so many requests, or a few more."""
+        enough = sum(self.answers.values()) + count
+        deeds: list[Callable[[], None]] = [
+            self.read_the_public_page,
+            self.see_the_account,
+            self.ask_for_the_session,
+            self.bring_nonsense,
+            self.bring_an_old_cookie,
+            self.renew_now,
+            self.sign_out,
+        ]
+        while sum(self.answers.values()) < enough:
+            if not self._signed_in:
+                self.sign_in()
+            (deed,) = self._random.choices(deeds, [400, 250, 250, 60, 30, 3, 4])
+            deed()
+        self._connection.close()
+
+    def sign_in(self) -> None:
+        self._cookies.clear()
+        _, page = self.ask("/login")
+        csrf = re.search('name="csrf_token" value="([^"]+)', page)
+        assert csrf
+        form = {"username": self.name, "password": "password", "csrf_token": csrf[1]}
+        response, _ = self.ask("/login", "POST", form)
+        assert response.status == 303
+        self._signed_in = True
+
+    def read_the_public_page(self) -> None:
+        response, text = self.ask("/")
+        assert (response.status, self.name in text) == (200, True)
+
+    def see_the_account(self) -> None:
+        response, text = self.ask("/account")
+        assert (response.status, f"{self.name}@example.com" in text) == (200, True)
+
+    def ask_for_the_session(self) -> None:
+        response, text = self.ask("/session")
+        assert (response.status, f"{self.name}@example.com" in text) == (200, True)
+
+    def bring_nonsense(self) -> None:
+        noise = base64.urlsafe_b64encode(self._random.randbytes(self._random.randrange(900)))
+        value = self._random.choice(
+            [
+                noise.decode(),
+                f"eyJhbGciOiJkaXIiLCJlbmMiOiJBMjU2R0NNIn0..{noise.decode()}.{noise.decode()}.AAAA",
+                "".join(chr(self._random.choice(_PRINTED)) for _ in range(40)),
+                '"\\377"',
+            ]
+        )
+        name = self._random.choice([NAME, f"{NAME}.0", f"{NAME}.1", "other"])
+        response, _ = self.ask("/account", cookie=f"{name}={value}")
+        assert response.status == 303
+
+    def bring_an_old_cookie(self) -> None:
+        """Of a session that was signed out, or of this one before it was renewed."""
+        for old in self._signed_out[-1:]:
+            response, text = self.ask("/account", cookie=f"{NAME}={old}")
+            assert (response.status, self.name in text) == (303, False)
+        for old in self._spent[-1:]:
+            response, text = self.ask("/", cookie=f"{NAME}={old}")
+            assert (response.status, self.name in text) == (200, True)
+
+    def renew_now(self) -> None:
+        response, _ = self.ask("/session", "POST", **{"X-CSRF-Token": self._csrf()})
+        assert response.status == 200
+
+    def sign_out(self) -> None:
+        form = {"csrf_token": self._csrf()}
+        if self._random.random() < 0.2:
+            form["everywhere"] = "1"
+        self._signed_out = [*self._signed_out[-9:], self._cookies[NAME]]
+        response, _ = self.ask("/logout", "POST", form)
+        assert response.status == 303
+        assert NAME not in self._cookies
+        self._signed_in, self._spent = False, []
+
+    def _csrf(self) -> str:
+        _, text = self.ask("/session")
+        csrf = re.search('"csrf_token": "([^"]+)', text)
+        assert csrf
+        return csrf[1]
+
+
+class Size(dict[str, int]):
+    """What a process takes of the machine."""
+
+    def __init__(self, pid: int) -> None:
+        status = Path(f"/proc/{pid}/status").read_text()
+        found = dict(re.findall(r"^(VmRSS|Threads):\s+(\d+)", status, re.MULTILINE))
+        self.memory = int(found["VmRSS"]) * 1024
+        self.threads = int(found["Threads"])
+        self.files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+        super().__init__(memory=self.memory, threads=self.threads, files=self.files)
+
+
+@pytest.fixture
+def backend() -> Iterator[Served]:
+    users = "\n".join(f"user{n} password user{n}@example.com" for n in range(USERS))
+    lifetimes = {"issuer.access_lifetime": str(ACCESS), "issuer.refresh_lifetime": str(WINDOW)}
+    with Served(issuer({}, **{**ISSUER_SETTINGS, **lifetimes, "issuer.users": users})) as served:
+        yield served
+
+
+def test_after_20000_requests_nothing_has_grown(
+    tmp_path: Path, backend: Served, redis_server: RedisServer
+) -> None:
+    site = ServedSite(
+        tmp_path,
+        {
+            "authapp.backend.url": backend.url,
+            "authapp.backend.verify": f"jwks:{backend.url}/.well-known/jwks.json",
+            # A machine that is busy with other tests is no backend that is down.
+            "authapp.backend.timeout": "20",
+            "authapp.backend.bulkhead": "4",
+            "authapp.shared": redis_server.url,
+            "authapp.refresh.reuse": str(REUSE),
+            "authapp.refresh.lifetime": str(WINDOW),
+        },
+    )
+    people = [Person(site.url, number) for number in range(USERS)]
+
+    def everybody(requests: int) -> None:
+        with ThreadPoolExecutor(USERS) as pool:
+            list(pool.map(lambda person: person.go_on(requests // USERS), people))
+
+    try:
+        pid = site.process.pid
+        everybody(WARM)
+        warm = Size(pid)
+        watch = Watch(redis_server)
+        everybody(REQUESTS - WARM)
+        keys = watch.stop()
+        eventually(lambda: Size(pid).threads <= warm.threads, 10)
+        done = Size(pid)
+        eventually(lambda: redis_server.keys() == [], WINDOW + 15)
+    finally:
+        site.stop()
+    answers = sum((person.answers for person in people), Counter[tuple[str, int]]())
+    print(f"{warm} -> {done}; at most {keys} keys; {backend.calls}; {sorted(answers.items())}")
+    assert sum(answers.values()) >= REQUESTS
+    assert backend.calls[REFRESH] > USERS
+    tokens = [each.json_body["refresh"] for each in backend.requests if each.path == REFRESH]
+    assert len(set(tokens)) == len(tokens), "each refresh token is spent once"
+    assert done.memory - warm.memory < GROWTH
+    assert done.threads == warm.threads
+    assert done.files < SOCKETS
+    # What a renewal and a sign-out leave behind, each for as long as it matters.
+    assert keys <= 2 * (backend.calls[REFRESH] + 2 * answers["POST /logout", 303])
+    for line in ("Traceback", "InternalError", "RefreshTokenRejected"):
+        assert line not in site.log
+
+
+class Watch:
+    """Looks at a Redis again and again: every key there is ends by itself."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self._server, self._client = server, server.client
+        self._done = threading.Event()
+        self._pool = ThreadPoolExecutor(1)
+        self._looking = self._pool.submit(self._look)
+
+    def _look(self) -> int:
+        most = 0
+        while not self._done.wait(1):
+            keys = self._server.keys()
+            most = max(most, len(keys))
+            with self._client.pipeline(transaction=False) as pipeline:
+                for key in keys:
+                    pipeline.pttl(key)
+                lives = pipeline.execute()
+            # -2: it has ended between the two.
+            assert all(life == -2 or 0 <= life <= (WINDOW + 1) * 1000 for life in lives)
+        return most
+
+    def stop(self) -> int:
+        """How many keys there were at the most."""
+        self._done.set()
+        self._pool.shutdown()
+        return self._looking.result()
