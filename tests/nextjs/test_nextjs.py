@@ -10,7 +10,6 @@ import pytest
 import requests
 import time_machine
 from pyramid.config import Configurator
-from session.test_encryption import PEERS
 from webob import Response as Answer
 from webtest import TestApp
 
@@ -22,6 +21,7 @@ from authapp.session.encryption import Sealer
 from authapp.session.session import Session, jwt_claims
 from nextjs_side import NextSide, install, write_scripts
 from servers import BLACKLIST, LOGIN, REFRESH, Served
+from session.test_encryption import PEERS
 from site_under_test import Site, settings
 
 NEW, OLD = "the-new-secret-of-both-sides-0123456789", "the-old-secret-of-both-sides-0123456789"

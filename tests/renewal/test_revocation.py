@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from session.test_session import NOW, make
 
 from authapp.renewal.revocation import CLOCKS_DIFFER, Revocation
 from authapp.session.session import Session
 from authapp.store.memory import MemoryStore
 from authapp.store.protocol import Key
+from session.test_session import NOW, make
 
 
 @pytest.fixture

@@ -1,12 +1,11 @@
 """What is remembered of spent refresh tokens."""
 
-from session.test_session import NOW, make
-
 from authapp.renewal.outcomes import Rejected, Renewed
 from authapp.renewal.successors import Successors
 from authapp.session.error_codes import ErrorCode
 from authapp.session.session import Validity
 from authapp.store.memory import MemoryStore
+from session.test_session import NOW, make
 
 
 def test_where_texts_meet_a_later_successor_counts_and_any_before_a_rejection() -> None:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jwe
-from session.test_session import make
 
 from authapp.session import base64url
 from authapp.session.encryption import FORMATS, MAX_TOKEN_LENGTH, CannotOpen, Sealer, derive
+from session.test_session import make
 
 NEW, OLD = b"a new secret of at least 32 bytes ...", b"an old secret of at least 32 bytes .."
 NAME = "authapp.session"

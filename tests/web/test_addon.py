@@ -26,7 +26,6 @@ from pyramid.exceptions import ConfigurationConflictError, ConfigurationError
 from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.security import forget, remember
-from session.test_session import make
 
 from authapp.backend.protocol import BackendRejected, Credentials
 from authapp.session.session import TokenPair
@@ -40,6 +39,7 @@ from authapp.web.events import (
     SignInFailed,
 )
 from servers import BLACKLIST, REFRESH, Served
+from session.test_session import make
 from site_under_test import COOKIE, SECRET, Site, add_view, application, settings
 
 
