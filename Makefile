@@ -8,13 +8,25 @@ LOCK := .ci/requirements.lock
 PYTEST_OPTIONS ?=
 BENCHMARKS := benchmarks/.venv
 
-.PHONY: serve test lint format messages screenshots bench lock clean
+.PHONY: serve test quick pythons lowest lint format messages screenshots bench lock clean
 
 serve: $(VENV)/installed  ## the site on http://localhost:6543, with the embedded issuer
 	$(BIN)/pserve development.ini --reload
 
 test: lint  ## everything that must be green
 	$(BIN)/pytest -n 4 --dist worksteal --cov --cov-report=term $(PYTEST_OPTIONS)
+
+quick: $(VENV)/installed  ## values and WebTest, without servers and browsers: under a minute
+	$(BIN)/pytest -q -n 4 --dist worksteal -m "not servers" $(PYTEST_OPTIONS)
+
+pythons:  ## `make quick` with every Python that setup.py names and this machine has
+	.ci/pythons
+
+lowest: $(VENV)/installed  ## `make quick` with the lowest versions that setup.py allows
+	$(PYTHON) -m venv .venv-lowest
+	$(BIN)/python -m pip install -q --disable-pip-version-check uv
+	$(BIN)/uv pip install -q --python .venv-lowest/bin/python --resolution lowest-direct -e '.[redis,testing]'
+	.venv-lowest/bin/pytest -q -n 4 --dist worksteal -m "not servers" $(PYTEST_OPTIONS)
 
 lint: $(VENV)/installed  ## style, security rules and types
 	$(BIN)/ruff check .
@@ -61,5 +73,5 @@ $(BENCHMARKS)/installed: setup.py $(LOCK) benchmarks/peers.txt benchmarks/packag
 	touch $@
 
 clean:  ## back to a fresh clone
-	rm -rf $(VENV) $(BENCHMARKS) build dist *.egg-info .coverage* .pytest_cache .mypy_cache \
+	rm -rf $(VENV) .venv-* $(BENCHMARKS) build dist *.egg-info .coverage* .pytest_cache .mypy_cache \
 	  .ruff_cache .hypothesis benchmarks/node_modules tests/nextjs/node_modules

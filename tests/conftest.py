@@ -20,8 +20,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a skipped test has failed (CI)")
 
 
+WITH_SERVERS = {"browser", "nextjs", "serving", "whole"}
+"""Folders whose tests start servers, browsers or processes."""
+
+MODULES_WITH_SERVERS = {"test_simplejwt", "test_many_processes", "test_readme"}
+
+
+def needs_servers(item: pytest.Item) -> bool:
+    """Whether a test needs more than this process."""
+    return (
+        item.path.parent.name in WITH_SERVERS
+        or item.path.stem in MODULES_WITH_SERVERS
+        or "redis_server" in getattr(item, "fixturenames", ())
+    )
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The two tests that take a minute each come first: no worker is left with one at the end."""
+    """Mark tests that need servers, and put the two tests that take a minute each first.
+
+    So no worker is left with one of those at the end.
+    """
+    for item in items:
+        if needs_servers(item):
+            item.add_marker(pytest.mark.servers)
     items.sort(key=lambda item: item.path.name not in ("test_life.py", "test_soak.py"))
 
 

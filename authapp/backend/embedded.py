@@ -1,7 +1,7 @@
-"""Reach a WSGI application inside this process as if it were on the network.
+"""Calls a WSGI application in this process as if it were on the network.
 
-So the embedded issuer is spoken to by the very same client code as a real backend, without
-a socket and without the server waiting for itself.
+The embedded issuer is called by the same client code as a real backend. No socket is needed, and
+no second server thread: a server with one thread can still call its own issuer.
 """
 
 import io
@@ -17,7 +17,7 @@ WSGIApplication = Callable[..., Any]
 
 
 class WSGIAdapter(HTTPAdapter):
-    """A transport adapter of requests that calls a WSGI application."""
+    """A transport adapter for requests that calls a WSGI application."""
 
     def __init__(self, application: WSGIApplication) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class WSGIAdapter(HTTPAdapter):
     def send(  # type: ignore[override]
         self, request: requests.PreparedRequest, **options: Any
     ) -> requests.Response:
-        """See requests. Timeouts mean nothing here: the application is in this process."""
+        """See ``requests.adapters.HTTPAdapter``. The timeout is ignored."""
         body = request.body or b""
         answer = Request.blank(
             request.url,

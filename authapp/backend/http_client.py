@@ -1,7 +1,8 @@
-"""HTTP to the backend: bounded in time, kept to itself.
+"""The HTTP client for the backend: each answer has one deadline, and users share no state.
 
-A timeout of requests is per read, so a server that drips one byte a second holds a thread
-for ever. Here the read timeout bounds the whole answer, headers and body.
+In requests, the read timeout bounds each read from the socket. A server that sends one byte a
+second could block a thread for ever. Here the read timeout bounds the whole answer, headers and
+body.
 """
 
 import io
@@ -18,16 +19,17 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 POOL_SIZE = 32
-"""Connections kept open to one backend; more threads than that open their own."""
+"""How many connections to one backend are kept open. Further ones are closed after use."""
 
 _NO_TIMEOUT = 3600
-"""Seconds for the answer to a request that was sent with ``timeout=(…, None)``."""
+"""Seconds for the whole answer if a request has no read timeout: ``timeout=(…, None)``."""
 
 
 class _DeadlineReader(io.RawIOBase):
-    """Reads from a socket until a deadline, however often it is called.
+    """Reads from a socket until a deadline, which all reads share.
 
-    :param file: the socket's own file, which holds the connection open until it is closed.
+    :param sock: its timeout says how far away the deadline is.
+    :param file: the file of the socket. It keeps the connection open until it is closed.
     """
 
     def __init__(self, sock: socket.socket, file: IO[bytes]) -> None:
@@ -51,7 +53,7 @@ class _DeadlineReader(io.RawIOBase):
 
 
 class _DeadlineResponse(HTTPResponse):
-    """An answer whose reading, from the status line to the last byte, has one deadline."""
+    """An answer with one deadline for all of it, from the status line to the last byte."""
 
     def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
@@ -60,9 +62,12 @@ class _DeadlineResponse(HTTPResponse):
 
 
 def hurry(response: requests.Response, seconds: float) -> None:
-    """Give the body of an answer so many seconds from now on, if it has more."""
-    original = response.raw._original_response  # as requests takes it, for its cookies
-    if isinstance(original, _DeadlineResponse):  # not the embedded issuer's
+    """Shorten the deadline of an answer.
+
+    :param seconds: the answer must be complete so many seconds from now. An earlier deadline stays.
+    """
+    original = response.raw._original_response  # private, but requests uses it too
+    if isinstance(original, _DeadlineResponse):  # an answer of the embedded issuer is not
         original.reader.deadline = min(original.reader.deadline, time.monotonic() + seconds)
 
 
@@ -83,10 +88,10 @@ class _SecurePool(HTTPSConnectionPool):
 
 
 class BoundedAdapter(HTTPAdapter):
-    """An adapter of requests that never retries and bounds every answer in time.
+    """A transport adapter for requests that sets a deadline for each answer, and never retries.
 
-    :param timeout: seconds to connect, and again to read the whole answer, for requests
-        that name no timeout of their own.
+    :param timeout: seconds to connect, and again to read the whole answer. A request may bring a
+        timeout of its own.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -94,7 +99,7 @@ class BoundedAdapter(HTTPAdapter):
         super().__init__(pool_connections=4, pool_maxsize=POOL_SIZE, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """See requests. The pools are ours."""
+        """See ``requests.adapters.HTTPAdapter``. Use the pools of this module."""
         super().init_poolmanager(*args, **options)
         pools = {"http": _Pool, "https": _SecurePool}
         self.poolmanager.pool_classes_by_scheme = pools
@@ -102,21 +107,24 @@ class BoundedAdapter(HTTPAdapter):
     def send(  # type: ignore[override]
         self, request: requests.PreparedRequest, **options: Any
     ) -> requests.Response:
-        """See requests."""
+        """See ``requests.adapters.HTTPAdapter``."""
         if options.get("timeout") is None:
             options["timeout"] = self._timeout
         return super().send(request, **options)
 
 
 class BoundedSession(requests.Session):
-    """A session of requests that keeps nothing and follows nobody.
+    """A session of requests for all threads and all users. Each answer has one deadline.
 
-    No cookies (those of one user would go along with another's call), no redirects (the
-    password would be posted to another origin), and no proxies or ``~/.netrc`` from the
-    environment. It is shared by all threads.
+    It does without three features of requests:
 
-    :param timeout: as :class:`BoundedAdapter` takes it.
-    :param authorities: a file of certificates (PEM) to trust instead of the well-known ones.
+    - Cookies: one user's cookies would be sent with another user's call.
+    - Redirects: the password would be sent to another origin.
+    - Settings from the environment: proxies and ``~/.netrc``.
+
+    :param timeout: see :class:`BoundedAdapter`.
+    :param authorities: a file with the certificates (PEM) of the authorities to trust, instead of
+        the well-known ones.
     """
 
     def __init__(self, timeout: float, authorities: str | None = None) -> None:
@@ -129,5 +137,5 @@ class BoundedSession(requests.Session):
         self.mount("http://", BoundedAdapter(timeout))
 
     def resolve_redirects(self, *args: Any, **options: Any) -> Iterator[requests.Response]:
-        """See requests, whose ``get()`` would ask to follow them. None is followed."""
+        """Follow no redirect, even if the caller asks for it, as ``get()`` does."""
         return iter(())

@@ -1,4 +1,4 @@
-"""The backend's public keys: a JWKS document (RFC 7517), read when needed and kept for a day."""
+"""The backend's public keys: a JWKS document (RFC 7517), read if needed and kept for a day."""
 
 import logging
 import threading
@@ -17,21 +17,22 @@ from authapp.backend.protocol import BackendDown, BackendUnavailable
 log = logging.getLogger(__name__)
 
 KEYS_FRESH = 3600
-"""Seconds after which the key set is read again."""
+"""Seconds after which the key set is stale, and is read again for the next token."""
 
 KEYS_RETRY = 60
-"""Seconds between two attempts to read it for the same reason."""
+"""Seconds between two attempts to read the key set for the same reason: because it is stale, or
+because a token names an unknown key."""
 
 KEYS_LOST = 86_400
-"""Seconds for which the last good keys are used while the key set cannot be read."""
+"""Seconds for which the last keys are used if the key set cannot be read."""
 
 
 class KeySet:
-    """The keys of one JWKS document. It is read again when a token names an unknown key.
+    """The keys of one JWKS document, which is read again if a token names an unknown key.
 
-    One request reads the document. Other requests wait for it only if they have no usable key,
-    and only as long as a :class:`authapp.backend.bulkhead.Bulkhead` with one slot allows, so
-    that a key set that hangs holds one thread.
+    One request reads the document. Other requests go on with the keys they have. A request whose
+    key is unknown waits for the new keys. A :class:`authapp.backend.bulkhead.Bulkhead` with one
+    slot limits that wait, so that a key set that does not answer blocks one thread only.
 
     :param session: makes the request. Its timeout also bounds the wait for another request.
     :param clock: returns seconds and never goes back.
@@ -54,9 +55,11 @@ class KeySet:
         self._tried_at = {"stale": self._good_at, "unknown": self._good_at}
 
     def key(self, kid: str | None) -> jwt.PyJWK:
-        """The key with this id. For a token without an id: the only key, if there is only one.
+        """The public key that verifies a token.
 
-        :raises BackendUnavailable: if the set does not have it or cannot be read.
+        :param kid: the key id in the header of the token. If it is None, and the set has only one
+            key, that key is used.
+        :raises BackendUnavailable: if the set has no such key, or cannot be read.
         """
         if not self._fresh or self._find(kid) is None:
             self._look_again(kid)
@@ -77,9 +80,9 @@ class KeySet:
         return self._keys.get(kid)
 
     def _look_again(self, kid: str | None) -> None:
-        """Read the set, unless another request is reading it or has just done so."""
+        """Read the set, unless another request is reading it or has read it already."""
         with self._lock:
-            # An unknown key is looked for at once, but only once a minute.
+            # An unknown key is looked for at once, and then once in KEYS_RETRY seconds.
             why = "unknown" if self._fresh else "stale"
             reading = self._reading
             if reading is None:
@@ -102,7 +105,7 @@ class KeySet:
             mine.set_result(None)
 
     def _read(self) -> None:
-        """Read the public keys by their ids. Keep the previous keys if that fails."""
+        """Read the public keys. If that fails, keep the previous ones."""
         began = self._clock()
         try:
             entries = fetch_object(self._session, self._url).get("keys")
@@ -119,13 +122,13 @@ class KeySet:
 
 
 def _public_key(entry: object) -> jwt.PyJWK | None:
-    """The public key in an entry of a key set; None for a private or symmetric key, or garbage."""
+    """The public key in an entry of a key set. None for anything else, such as a private key."""
     if not isinstance(entry, dict) or entry.get("kty") not in ("RSA", "EC", "OKP"):
         return None
     if "d" in entry or not isinstance(entry.get("kid") or "", str):
         return None
     try:
         return jwt.PyJWK(entry)
-    except Exception as error:  # whatever it is, the other keys are usable
+    except Exception as error:  # whatever is wrong, the other keys can be used
         log.warning("KeySetUnavailable: an invalid key: %s", type(error).__name__)
         return None

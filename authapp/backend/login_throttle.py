@@ -1,4 +1,4 @@
-"""Failed sign-ins are counted, and too many of them are not tried any more."""
+"""Counts failed sign-ins, and says how long to wait after too many of them."""
 
 import hmac
 import time
@@ -15,29 +15,32 @@ from authapp.store.protocol import StoreUnavailable
 
 T = TypeVar("T")
 Counters = tuple[Storage, Callable[[], AbstractContextManager[None]]]
-"""A storage that counts, and what to put around every question to it."""
+"""A storage for counters, and a function that returns a context for each use of the storage. The
+context raises :class:`~authapp.store.protocol.StoreUnavailable` if the storage is down."""
 
 
 class LoginThrottle:
-    """Counts failures for a name from an address, for the address, and for the name.
+    """Counts failed sign-ins. Each failure counts towards three limits:
 
-    A stranger who hammers a name from elsewhere does not lock its owner out: the limit of
-    a name from anywhere is a hundred times that of a name from one address.
+    - one user name from one address: ``rate``,
+    - one address with any user name: ten times ``rate``,
+    - one user name from any address: a hundred times ``rate``. This limit is high, so that an
+      attacker cannot easily lock a user out from another address.
 
-    Each failure is counted in this process, and in the shared memory where there is one:
-    while that is away, this process's own count neither opens the door nor closes the site.
+    Each process counts for itself, and in the shared storage if there is one. While the shared
+    storage is down, this process still limits attackers by its own count, and users can sign in.
 
-    :param rate: how many failures of one name from one address are allowed.
-    :param key: for the digests that stand for names and addresses.
-    :param shared: the counters that others count with too.
+    :param rate: how many failures of one name from one address are allowed in which time.
+    :param key: the key of the digests that are stored in place of names and addresses.
+    :param shared: the counters that all processes share.
     """
 
     def __init__(self, rate: RateLimitItem, key: bytes, shared: Counters | None = None) -> None:
         self._key = key
         own: Counters = (MemoryStorage(), nullcontext)
         self._counters = [
-            (FixedWindowRateLimiter(storage), asking)
-            for storage, asking in ([own, shared] if shared else [own])
+            (FixedWindowRateLimiter(storage), guard)
+            for storage, guard in ([own, shared] if shared else [own])
         ]
         self._limits = [
             type(rate)(rate.amount * factor, rate.multiples, namespace)
@@ -45,28 +48,35 @@ class LoginThrottle:
         ]
 
     def wait(self, name: str, address: str) -> int:
-        """Seconds until a sign-in may be tried; 0 when it may now."""
+        """How long to wait before a sign-in may be tried.
+
+        :param name: the user name, as typed.
+        :param address: the IP address of the browser.
+        :returns: seconds; 0 if the sign-in may be tried now.
+        """
 
         def longest(counter: RateLimiter) -> int:
-            full = [each for each in self._keyed(name, address) if not counter.test(*each)]
-            ends = [counter.get_window_stats(*each).reset_time for each in full]
+            reached = [each for each in self._keyed(name, address) if not counter.test(*each)]
+            ends = [counter.get_window_stats(*each).reset_time for each in reached]
             return max((int(end - time.time()) + 1 for end in ends), default=0)
 
-        return max(self._ask(longest))
+        return max(self._with_each(longest))
 
     def failed(self, name: str, address: str) -> None:
-        """Count a failure."""
-        self._ask(lambda counter: [counter.hit(*each) for each in self._keyed(name, address)])
+        """Count a failed sign-in. The parameters are those of :meth:`wait`."""
+        self._with_each(lambda counter: [counter.hit(*each) for each in self._keyed(name, address)])
 
-    def _ask(self, question: Callable[[RateLimiter], T]) -> list[T]:
-        answers = []
-        for counter, asking in self._counters:
-            with suppress(StoreUnavailable), asking():
-                answers.append(question(counter))
-        return answers
+    def _with_each(self, use: Callable[[RateLimiter], T]) -> list[T]:
+        """Call a function with each counter. Leave out those whose storage is down."""
+        results = []
+        for counter, guard in self._counters:
+            with suppress(StoreUnavailable), guard():
+                results.append(use(counter))
+        return results
 
     def _keyed(self, name: str, address: str) -> list[tuple[RateLimitItem, str]]:
-        # Backends that take "Alice" for "alice" give nobody more tries than others.
+        """The three limits, each with its key."""
+        # Some backends treat "Alice" and "alice" as one user. Both spellings must share one limit.
         name = unicodedata.normalize("NFKC", name).casefold().strip()
         keys = (f"{address} {name}", address, name)
         return list(zip(self._limits, map(self._digest, keys), strict=True))

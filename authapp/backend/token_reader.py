@@ -1,7 +1,8 @@
-"""From the tokens of a backend to an identity and a validity.
+"""Reads the user and the lifetimes from the tokens of a backend.
 
-Tokens are read, and verified where that is set, when they arrive: at sign-in and at
-renewal. What the sealed cookie holds is ours already.
+Tokens are read when they arrive, at sign-in and at renewal. They are also verified then, if
+``backend.verify`` is set. Tokens from the cookie are trusted and not verified again, because the
+cookie can only be written with our secret.
 """
 
 import json
@@ -29,17 +30,24 @@ from authapp.session.session import (
 log = logging.getLogger(__name__)
 
 MAX_SKEW = 7_200
-"""Seconds by which a backend's clock is believed to differ from ours at the most."""
+"""Seconds by which a backend's clock may differ from ours. If a token was issued further in the
+future, it is refused. If it was issued further in the past, it counts as an old token."""
 
 ASYMMETRIC = ["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "EdDSA"]
+"""The algorithms that are accepted with a key set (RFC 7518 section 3.1, RFC 8037 section 3.1)."""
 
 
 @dataclass(frozen=True)
 class Verify:
     """How the backend's access tokens are verified (``backend.verify``).
 
-    Either ``secret`` (HS256) or ``jwks``, the URL of a key set, is given; ``leeway`` is in
-    seconds.
+    Either ``secret`` or ``jwks`` is set.
+
+    :param secret: the key for HS256.
+    :param jwks: the URL of a key set (RFC 7517).
+    :param issuer: the ``iss`` that tokens must have. None: any.
+    :param audience: the ``aud`` that tokens must have. None: any.
+    :param leeway: seconds by which times in a token may differ from ours.
     """
 
     secret: str | None = field(default=None, repr=False)
@@ -51,9 +59,9 @@ class Verify:
 
 @dataclass(frozen=True)
 class ClaimNames:
-    """Where in the access token the parts of an identity stand.
+    """Which claims of the access token hold the parts of an identity.
 
-    Each is a tuple of dotted paths, of which the first that is there counts.
+    Each part has a tuple of dotted paths. The first path with a value is used.
     """
 
     id: tuple[str, ...]
@@ -64,9 +72,12 @@ class ClaimNames:
 
 
 class TokenReader:
-    """Reads what the backend's tokens say of the user and of time.
+    """Reads the user and the lifetimes from tokens.
 
-    :param refresh_lifetime: seconds for an opaque refresh token whose end nobody names.
+    :param verify: how access tokens are verified. None: they are not.
+    :param keys: the keys that verify them, if ``verify`` has the URL of a key set.
+    :param refresh_lifetime: seconds for which a refresh token is valid if neither the token nor
+        the answer says when it expires.
     """
 
     def __init__(
@@ -84,30 +95,32 @@ class TokenReader:
     def read(
         self, tokens: TokenPair, now: float, before: Session | None = None
     ) -> tuple[Identity, Validity]:
-        """Who the access token speaks of, and how long the tokens hold.
+        """Read tokens that have just arrived.
 
-        :param before: the session that is renewed, whose refresh token may be kept.
-        :raises BackendUnavailable: when the token cannot be used, for whatever reason.
+        :param now: seconds since the epoch.
+        :param before: the session that is renewed. Its refresh token may still be valid.
+        :returns: the user in the access token, and when both tokens expire.
+        :raises BackendUnavailable: if the tokens cannot be used, whatever the reason.
         """
         claims = self._claims(tokens.access, now)
         identity = self._identity(claims)
-        valid_until = self._until(claims, tokens.expires_in, now)
+        valid_until = self._expiry(claims, tokens.expires_in, now)
         if before is not None and before.tokens.refresh == tokens.refresh:
-            # It was not made just now, so its age says nothing of the backend's clock.
-            refresh_until = self._until({}, tokens.refresh_expires_in, now)
+            # The backend issued it earlier, so its ``iat`` does not tell the backend's time now.
+            refresh_until = self._expiry({}, tokens.refresh_expires_in, now)
             refresh_until = refresh_until or before.validity.refresh_until
         else:
-            refresh_claims = _unverified(tokens.refresh) or {}
-            refresh_until = self._until(refresh_claims, tokens.refresh_expires_in, now)
+            refresh_claims = _unverified_claims(tokens.refresh) or {}
+            refresh_until = self._expiry(refresh_claims, tokens.refresh_expires_in, now)
             refresh_until = refresh_until or int(now) + self._refresh_lifetime
         if valid_until is None or min(valid_until, refresh_until) <= now:
-            raise BackendUnavailable("a token without an expiry, or expired when it came")
+            raise BackendUnavailable("a token without an expiry, or expired on arrival")
         return identity, Validity(valid_until, refresh_until)
 
     def _claims(self, access: str, now: float) -> dict[str, Any]:
-        """The claims of an access token, verified as the settings say."""
+        """The claims of an access token, verified if the settings say so."""
         verify = self._verify
-        claims = _unverified(access)
+        claims = _unverified_claims(access)
         if claims is None:
             raise BackendUnavailable("the access token is not a JWT")
         if verify is None:
@@ -124,8 +137,8 @@ class TokenReader:
                 algorithms=algorithms,
                 issuer=verify.issuer,
                 audience=verify.audience,
-                # Integer subjects and audiences that nobody configured are common; times
-                # are judged by _until, against the moment of receipt.
+                # Many backends issue a numeric ``sub``, or an ``aud`` that no setting names.
+                # Times are checked below and in _expiry, which allow for the backend's clock.
                 options={
                     "verify_sub": False,
                     "verify_jti": False,
@@ -137,61 +150,71 @@ class TokenReader:
             )
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
             raise BackendUnavailable(f"the access token: {type(error).__name__}") from None
-        not_before = _whole(claims, "nbf")
-        if not_before is not None and not_before - self._skew(claims, now) > now + verify.leeway:
-            raise BackendUnavailable("an access token that does not hold yet")
+        not_before = _numeric_date(claims, "nbf")
+        if not_before is not None:
+            not_before -= self._clock_skew(claims, now)
+            if not_before > now + verify.leeway:
+                raise BackendUnavailable("the access token is not valid yet")
         return claims
 
-    def _until(self, claims: Claims, expires_in: int | None, now: float) -> int | None:
-        """When a token ends, by our clock; None where nobody says.
+    def _expiry(self, claims: Claims, expires_in: int | None, now: float) -> int | None:
+        """When a token expires, by our clock.
 
-        The backend's clock may differ from ours: where ``iat`` is further off than the
-        leeway, or the token has ended before it came, it lives for ``exp - iat`` from now on.
+        The backend's clock may differ from ours. If ``iat`` differs from ``now`` by more than the
+        leeway, or if the token has expired on arrival, its lifetime is ``exp - iat`` from now on.
 
-        :raises BackendUnavailable: for a time that is none (RFC 7519 section 2), or for one
-            that lies too far ahead.
+        :returns: seconds since the epoch. None if neither the token nor the answer says it.
+        :raises BackendUnavailable: if a time in the token is not a time (RFC 7519 section 2), or
+            is more than :data:`MAX_LIFETIME` ahead.
         """
-        expires = _whole(claims, "exp")
+        expires = _numeric_date(claims, "exp")
         if expires is not None:
-            expires -= self._skew(claims, now)
+            expires -= self._clock_skew(claims, now)
         elif expires_in is not None:
             expires = int(now) + expires_in
         if expires is not None and expires > now + MAX_LIFETIME:
-            raise BackendUnavailable("a token that lives too long")
+            raise BackendUnavailable("a token that expires more than ten years from now")
         return expires
 
-    def _skew(self, claims: Claims, now: float) -> int:
-        """How far the backend's clock is ahead of ours, in seconds; 0 where that is in doubt."""
-        issued, expires = _whole(claims, "iat"), _whole(claims, "exp")
+    def _clock_skew(self, claims: Claims, now: float) -> int:
+        """How many seconds the backend's clock is ahead of ours. 0 if that is not certain."""
+        issued, expires = _numeric_date(claims, "iat"), _numeric_date(claims, "exp")
         leeway = self._verify.leeway if self._verify else Verify.leeway
-        ended = expires is not None and expires <= now
-        if issued is None or (abs(issued - int(now)) <= leeway and not ended):
+        expired = expires is not None and expires <= now
+        if issued is None or (abs(issued - int(now)) <= leeway and not expired):
             return 0
         skew = issued - int(now)
         if skew > MAX_SKEW:
-            raise BackendUnavailable("a token from the future")
-        if skew < -MAX_SKEW:  # no clock: the token was not made just now
+            raise BackendUnavailable(f"a token issued more than {MAX_SKEW} s in the future")
+        if skew < -MAX_SKEW:  # an old token, which says nothing of the backend's clock
             return 0
         log.warning("ClockSkew: the backend's clock is %d s off", skew)
         return skew
 
     def _identity(self, claims: Mapping[str, Any]) -> Identity:
+        """The user in the claims of an access token.
+
+        :raises BackendUnavailable: if they name no user.
+        """
         names = self._names
-        user_id = _first(claims, names.id)
+        user_id = _first_value(claims, names.id)
         if not is_user_id(user_id):
             raise BackendUnavailable(f"the access token names no user in {' or '.join(names.id)}")
         return Identity(
             user_id,
-            text(_first(claims, names.email)),
-            text(_first(claims, names.name)),
-            texts(_first(claims, names.roles)),
-            texts(_first(claims, names.scopes)),
+            text(_first_value(claims, names.email)),
+            text(_first_value(claims, names.name)),
+            texts(_first_value(claims, names.roles)),
+            texts(_first_value(claims, names.scopes)),
             claims,
         )
 
 
-def _unverified(token: str) -> dict[str, Any] | None:
-    """The claims of a JWT as they stand, or None for an opaque token."""
+def _unverified_claims(token: str) -> dict[str, Any] | None:
+    """The claims of a JWT, without verifying it. None for an opaque token.
+
+    Claims that cannot be written as JSON again count as opaque: the session could not be encrypted.
+    """
     try:
         claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
         json.dumps(claims, ensure_ascii=False, allow_nan=False).encode()
@@ -200,10 +223,10 @@ def _unverified(token: str) -> dict[str, Any] | None:
     return claims
 
 
-def _whole(claims: Claims, name: str) -> int | None:
-    """A NumericDate (RFC 7519 section 2) of whole seconds, or None where there is none.
+def _numeric_date(claims: Claims, name: str) -> int | None:
+    """A NumericDate (RFC 7519 section 2) in whole seconds. None if the claim is missing.
 
-    :raises BackendUnavailable: for anything else.
+    :raises BackendUnavailable: if the claim is anything else.
     """
     value = claims.get(name)
     if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
@@ -211,10 +234,10 @@ def _whole(claims: Claims, name: str) -> int | None:
     return value
 
 
-def _first(claims: Mapping[str, Any], paths: Iterable[str]) -> Any:
-    """The value under the first of several dotted paths that is there.
+def _first_value(claims: Mapping[str, Any], paths: Iterable[str]) -> Any:
+    """The value under the first dotted path that has one. None if no path has.
 
-    A name may have dots of its own (``https://example.com/roles``).
+    The name of a claim may contain dots itself: ``https://example.com/roles``.
     """
     for path in paths:
         if claims.get(path) is not None:

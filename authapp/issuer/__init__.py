@@ -1,8 +1,10 @@
 """The embedded issuer: a backend for development, in the wire format of Django SimpleJWT.
 
 It runs inside the site (``authapp.backend.url = embedded:``) or as a process of its own
-(``use = egg:authapp#issuer``), and authapp speaks to it over HTTP only. Its key is derived
-from a secret, so tokens outlive a restart; which of them were spent does not.
+(``use = egg:authapp#issuer``). authapp calls it over HTTP only.
+
+Its key is derived from a secret, so tokens stay valid after a restart. Which tokens were spent or
+revoked is kept in memory only, so a restart forgets it.
 """
 
 import json
@@ -28,13 +30,18 @@ from authapp.settings.allowed_values import literal, whole
 from authapp.settings.ini import Ini
 
 KEY_ID = "authapp-issuer"
+"""The ``kid`` of the signing key."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class User:
-    """One user of the issuer."""
+    """One user of the issuer.
+
+    ``id`` is the number of the user's line in ``issuer.users``, from 1. ``name`` is what the user
+    types to sign in.
+    """
 
     id: int
     name: str
@@ -44,25 +51,28 @@ class User:
 
 
 def read_users(text: str) -> list[User]:
-    """Users from the setting ``issuer.users``, one a line: ``name password email role …``.
+    """Read the setting ``issuer.users``: one user per line, ``name password email role …``.
 
-    :raises ValueError: for a line of fewer than three words.
+    :raises ValueError: if a line has fewer than three words.
     """
     users = []
     for number, line in enumerate(text.strip().splitlines(), 1):
         words = line.split()
         if len(words) < 3:
-            raise ValueError(f"line {number} is not: name password email role …")
+            raise ValueError(f"line {number} must be: name password email role …")
         users.append(User(number, words[0], words[2], words[1], tuple(words[3:])))
     return users
 
 
 class Issuer:
-    """Issues, rotates and refuses tokens.
+    """Issues tokens, rotates refresh tokens, and revokes them.
 
-    :param secret: what the signing key is derived from.
-    :param access: seconds an access token lives; ``refresh`` likewise.
-    :param session: seconds after a sign-in at which the last refresh token ends.
+    All refresh tokens that come from one sign-in form a chain. They are revoked together.
+
+    :param secret: the signing key is derived from it.
+    :param access: the lifetime of an access token, in seconds.
+    :param refresh: the lifetime of a refresh token, in seconds.
+    :param session: seconds after a sign-in at which all tokens of its chain expire.
     """
 
     def __init__(
@@ -78,13 +88,18 @@ class Issuer:
         self._ended: dict[str, int] = {}
 
     def key_set(self) -> dict[str, Any]:
-        """The public key, as a JWKS document (RFC 7517, RFC 8037)."""
+        """The public key, as a JWKS document (RFC 7517 section 5, RFC 8037 section 2)."""
         public = base64url.encode(self._key.public_key().public_bytes_raw())
         key = {"kty": "OKP", "crv": "Ed25519", "x": public}
         return {"keys": [{**key, "kid": KEY_ID, "alg": "EdDSA", "use": "sig"}]}
 
     def login(self, name: object, password: object) -> dict[str, str] | None:
-        """Tokens for a name and a password, or None."""
+        """Sign in.
+
+        :param name: the user name; any value.
+        :param password: the password; any value.
+        :returns: an ``access`` and a ``refresh`` token; None if the credentials are wrong.
+        """
         user = self.users.get(str(name))
         expected = user.password if user else secrets.token_hex()
         if not compare_digest(expected.encode(), str(password).encode(errors="replace")):
@@ -92,10 +107,14 @@ class Issuer:
         return self._pair(user, secrets.token_hex(8), int(time.time())) if user else None
 
     def refresh(self, token: object) -> dict[str, str] | None:
-        """New tokens for a refresh token that was not spent.
+        """Spend a refresh token.
 
-        One that was ends the whole chain it belongs to: somebody has copied it (RFC 9700
-        section 4.14.2).
+        A token that was spent before revokes its whole chain, because an attacker may have copied
+        it (RFC 9700 section 4.14.2).
+
+        :param token: the refresh token; any value.
+        :returns: a new ``access`` and ``refresh`` token; None if the token is invalid, expired,
+            spent or revoked.
         """
         claims = self.read(token, "refresh")
         if claims is None:
@@ -111,7 +130,10 @@ class Issuer:
         return self._pair(self.users[claims["username"]], claims["chain"], began)
 
     def blacklist(self, token: object) -> bool:
-        """End the chain of a refresh token."""
+        """Revoke the chain of a refresh token.
+
+        :returns: whether the token was valid, revoked or not.
+        """
         claims = self.read(token, "refresh")
         if claims is not None:
             with self._lock:
@@ -119,7 +141,13 @@ class Issuer:
         return claims is not None
 
     def read(self, token: object, kind: str) -> dict[str, Any] | None:
-        """The claims of one of our tokens that has not expired."""
+        """Read a token of this issuer.
+
+        :param token: the token; any value.
+        :param kind: ``access`` or ``refresh``.
+        :returns: its claims; None if it is invalid, expired, of the other kind, or of an unknown
+            user.
+        """
         try:
             claims: dict[str, Any] = jwt.decode(
                 str(token), self._key.public_key(), algorithms=["EdDSA"]
@@ -151,12 +179,16 @@ class Issuer:
     def _drop_expired(self) -> None:
         now = time.time()
         for tokens in (self._spent, self._ended):
-            for gone in [each for each, until in tokens.items() if until <= now]:
-                del tokens[gone]
+            for expired in [each for each, until in tokens.items() if until <= now]:
+                del tokens[expired]
 
 
 def _fields(request: Request, *names: str) -> list[object]:
-    """Fields of a JSON or form body, as SimpleJWT wants them."""
+    """The values of some fields of a JSON or form body.
+
+    :raises pyramid.httpexceptions.HTTPBadRequest: if a field is missing or empty, with the answer
+        of SimpleJWT.
+    """
     try:
         body = request.json_body if request.content_type == "application/json" else request.POST
     except (ValueError, RecursionError):
@@ -174,7 +206,7 @@ def _unauthorized(detail: str, code: str) -> HTTPException:
 
 @view_config(route_name="token", request_method="POST", renderer="json", require_csrf=False)
 def token_view(request: Request) -> dict[str, str]:
-    """Sign in: username and password for a pair of tokens."""
+    """``POST /api/token/``: sign in with ``username`` and ``password``."""
     pair: dict[str, str] | None = request.issuer.login(*_fields(request, "username", "password"))
     if pair is None:
         raise _unauthorized("No active account found with the given credentials", "no_active")
@@ -183,7 +215,7 @@ def token_view(request: Request) -> dict[str, str]:
 
 @view_config(route_name="refresh", request_method="POST", renderer="json", require_csrf=False)
 def refresh_view(request: Request) -> dict[str, str]:
-    """Spend a refresh token for a new pair."""
+    """``POST /api/token/refresh/``: spend the token ``refresh`` and return a new pair."""
     pair: dict[str, str] | None = request.issuer.refresh(*_fields(request, "refresh"))
     if pair is None:
         raise _unauthorized("Token is blacklisted or expired", "token_not_valid")
@@ -192,7 +224,7 @@ def refresh_view(request: Request) -> dict[str, str]:
 
 @view_config(route_name="blacklist", request_method="POST", renderer="json", require_csrf=False)
 def blacklist_view(request: Request) -> dict[str, str]:
-    """End the chain of a refresh token."""
+    """``POST /api/token/blacklist/``: revoke the chain of the token ``refresh``."""
     if not request.issuer.blacklist(*_fields(request, "refresh")):
         raise _unauthorized("Token is invalid", "token_not_valid")
     return {}
@@ -200,14 +232,14 @@ def blacklist_view(request: Request) -> dict[str, str]:
 
 @view_config(route_name="jwks", request_method="GET", renderer="json")
 def jwks_view(request: Request) -> dict[str, Any]:
-    """The public key."""
+    """``GET /.well-known/jwks.json``: the public key."""
     keys: dict[str, Any] = request.issuer.key_set()
     return keys
 
 
 @view_config(route_name="me", request_method="GET", renderer="json")
 def me_view(request: Request) -> dict[str, Any]:
-    """Who a bearer token belongs to (RFC 6750)."""
+    """``GET /me``: the user of a bearer token (RFC 6750 section 2.1)."""
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     claims = request.issuer.read(token, "access") if kind.lower() == "bearer" else None
     if claims is None:
@@ -218,7 +250,7 @@ def me_view(request: Request) -> dict[str, Any]:
 
 @view_config(context=HTTPException)
 def error_view(error: HTTPException, request: Request) -> Any:
-    """Errors are JSON too."""
+    """Answer errors as JSON."""
     if error.content_type != "application/json":
         error.content_type = "application/json"
         error.body = json.dumps({"detail": error.title}).encode()
@@ -226,14 +258,15 @@ def error_view(error: HTTPException, request: Request) -> Any:
 
 
 def main(global_config: dict[str, str], **settings: Any) -> Any:
-    """The WSGI application. Its settings begin with ``issuer.``, and lifetimes are seconds.
+    """Make the issuer's WSGI application (``egg:authapp#issuer``).
 
-    :raises SettingsError: with everything that is wrong with them.
+    :param settings: those that begin with ``issuer.`` are read. Lifetimes are in seconds.
+    :raises SettingsError: with all problems of these settings.
     """
     ini = Ini(settings, "issuer.")
-    nobody: list[User] = []
+    no_users: list[User] = []
     issuer = Issuer(
-        ini.take("users", read_users, nobody, secret=True),
+        ini.take("users", read_users, no_users, secret=True),
         ini.take("secret", literal, "", secret=True) or secrets.token_hex(),
         ini.take("access_lifetime", whole(1, 10**9), 300),
         ini.take("refresh_lifetime", whole(1, 10**9), 604_800),
@@ -241,7 +274,7 @@ def main(global_config: dict[str, str], **settings: Any) -> Any:
     )
     ini.finish()
     if not issuer.users:
-        log.warning("NoUsers: issuer.users is empty; one a line: name password email role …")
+        log.warning("NoUsers: issuer.users is empty: write name password email role … per line")
     config = Configurator()
     config.add_request_method(lambda request: issuer, "issuer", reify=True)
     config.add_route("token", "/api/token/")

@@ -1,5 +1,5 @@
 """The session: an immutable value, its encryption, and its cookies.
 
-It decides what a session holds, in which phase it is, and how it travels in cookies. It imports
-nothing of authapp's but itself: no network, no store, no requests.
+This package decides what a session holds, which phase it is in, and how it travels in cookies. It
+imports no other part of authapp. It knows nothing of the network, the store or requests.
 """

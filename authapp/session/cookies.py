@@ -1,7 +1,7 @@
-"""A sealed token as cookies, and back: names, prefixes, chunks.
+"""Write a token to cookies, and read it again: names, prefixes, chunks.
 
-The ``Cookie`` header is scanned for our own name only: parsing all of it costs more than
-opening the session does.
+The ``Cookie`` header is only searched for our own cookies. Parsing all cookies takes longer than
+decrypting the session.
 """
 
 import re
@@ -13,23 +13,23 @@ from typing import NamedTuple
 from webob.cookies import RequestCookies, make_cookie
 
 CSRF_COOKIE = "authapp.csrf"
-"""The name of the CSRF cookie: the session cookie must have another one."""
+"""The name of the CSRF cookie. The session cookie must not have the same name."""
 
 CHUNK_LENGTH = 3900
-"""Characters of a token in one cookie; browsers take 4,096 bytes with the name."""
+"""Characters of a token in one cookie. Browsers accept 4,096 bytes, with the name."""
 
 MAX_CHUNKS = 3
-"""Servers read some 8 to 16 KB of headers; more would be written and then lost."""
+"""How many cookies a token may take. Many servers accept no more than 8 to 16 KB of headers."""
 
 _NAME = re.compile(r"\A(?!\$)[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}\Z")
 
 _INDEX = re.compile("0|[1-9][0-9]?")
 
-_NAMESAKES = 5
-"""How many values of one name are looked at: a sibling domain can set some of them."""
+_MAX_VALUES = 5
+"""How many values of one cookie name are tried. A sibling domain can set cookies of our name."""
 
-_NAMES = 10
-"""How many cookies are cleared by one response: proxies take some 4 KB of headers."""
+_MAX_NAMES = 10
+"""How many cookies one response clears. Proxies accept response headers of about 4 KB."""
 
 _LONGEST_NAME = 256
 _LEGAL_VALUE = "A-Za-z0-9~!@#$%^&*()_+=`.?|:/{}<>'-"  # WebOb's
@@ -38,22 +38,21 @@ _PAIR = re.compile(
     rf"""("(?:[^\\"]|\\.)*"|[{_LEGAL_VALUE}]*)"""
 )
 _LEGAL = b";" + bytes(each for each in range(128) if re.match(f"[{_LEGAL_VALUE}]", chr(each)))
-"""What stands in a ``Cookie`` header without anything odd in it, but for blanks."""
-
+"""The characters of a ``Cookie`` header that needs no repair, except spaces."""
 
 _set_cookie = lru_cache(maxsize=256)(make_cookie)
-"""After a renewal, many requests at once write the same cookie."""
+"""Cached, because many requests write the same cookie after a renewal."""
 
 
 class SessionTooLarge(ValueError):
-    """A sealed session that no browser would bring back."""
+    """The token needs more cookies than a server would accept."""
 
 
 class Candidates(NamedTuple):
-    """What a request's ``Cookie`` header holds under our name.
+    """What a ``Cookie`` header holds under our name.
 
-    ``candidates``: the texts that may be a whole token, the likeliest first; ``names``: the
-    cookie names that belong to us, whatever stands in them.
+    ``candidates``: the texts that may be a complete token, the most likely one first. ``names``:
+    the names of cookies that are ours, whatever their values.
     """
 
     candidates: tuple[str, ...] = ()
@@ -64,12 +63,20 @@ class Candidates(NamedTuple):
 
 
 def readable(header: str) -> str:
-    """A ``Cookie`` header in which WebOb finds what it finds, without coming to harm.
+    """Repair a ``Cookie`` header, so that WebOb can parse it safely.
 
-    WebOb's parser takes quadratic time over what is no ``name=value`` (half a minute for
-    60 KB, with the interpreter's lock held), and fails on all cookies when one of them is
-    no UTF-8 (``x="\\377"``), for as long as the browser keeps that one. So pairs that are
-    none are left out, and a value ends where WebOb would stop reading it.
+    WebOb's parser has two weaknesses:
+
+    - Text that is not ``name=value`` takes quadratic time: half a minute for 60 KB, while it holds
+      the interpreter's lock.
+    - If one value is not UTF-8 (``x="\\377"``), no cookie can be read. The browser sends that
+      cookie with every request until it expires.
+
+    So such text and such cookies are left out. Each value ends where WebOb would stop reading it.
+
+    :param header: any text, decoded as latin-1.
+    :returns: a header in which WebOb finds the other cookies, with the values that it would find
+        in the original.
     """
     plain = header.encode("latin-1", "replace").translate(None, _LEGAL) == b" " * header.count("; ")
     if plain and all(0 < pair.find("=") <= _LONGEST_NAME for pair in header.split(";")):
@@ -79,6 +86,7 @@ def readable(header: str) -> str:
 
 
 def _is_text(value: str) -> bool:
+    """Whether WebOb can decode a value as UTF-8."""
     if "\\" in value or not value.isascii():
         try:
             dict(RequestCookies({"HTTP_COOKIE": f"x={value}"}))
@@ -89,7 +97,12 @@ def _is_text(value: str) -> bool:
 
 @dataclass(frozen=True)
 class SessionCookie:
-    """Where a session lives in the browser: name and attributes."""
+    """The session cookie: its name and attributes (RFC 6265 section 4.1).
+
+    :param domain: the browser sends the cookie to this domain and its subdomains. If it is None,
+        the browser sends the cookie to this host only.
+    :param samesite: ``Lax``, ``Strict`` or ``None``.
+    """
 
     name: str
     secure: bool
@@ -98,21 +111,30 @@ class SessionCookie:
 
     @staticmethod
     def default_name(*, secure: bool, domain: str | None) -> str:
-        """The name with the prefix that makes browsers hold others off it (RFC 6265bis)."""
+        """The name of the cookie if the settings name none.
+
+        Its prefix makes browsers refuse such a cookie from insecure pages, and ``__Host-`` also
+        from sibling domains (RFC 6265bis section 4.1.3).
+        """
         prefix = "" if not secure else "__Secure-" if domain else "__Host-"
         return f"{prefix}authapp.session"
 
     @staticmethod
     def valid_name(name: str) -> bool:
-        """Whether ``name`` is a token in the sense of RFC 6265 section 4.1.1."""
+        """Whether ``name`` can be the name of a cookie (RFC 6265 section 4.1.1)."""
         return _NAME.match(name) is not None
 
     def read(self, header: str) -> Candidates:
-        """Find our cookie in a ``Cookie`` header.
+        """Find our cookies in a ``Cookie`` header.
 
-        A name can come more than once (another path, a sibling domain), a whole token
-        beside chunks, and chunks left over from a longer one. So candidates are offered,
-        a bounded number of them, and the seal decides: a mixture never opens.
+        A header may hold more than one token of ours:
+
+        - the same name twice, set for another path or by a sibling domain,
+        - a complete token and chunks,
+        - chunks that are left from a longer token.
+
+        So this returns a bounded number of candidates. The caller decrypts each: one that was
+        joined from chunks of different tokens does not decrypt.
         """
         whole: list[str] = []
         chunks: dict[int, list[str]] = {}
@@ -126,7 +148,7 @@ class SessionCookie:
             else:
                 continue
             names[name] = None
-        candidates = dict.fromkeys((*whole[: _NAMESAKES - 1], *whole[-1:]))
+        candidates = dict.fromkeys((*whole[: _MAX_VALUES - 1], *whole[-1:]))
         for pick in (0, -1) if chunks else ():
             joined = ""
             for index in range(MAX_CHUNKS):
@@ -134,43 +156,48 @@ class SessionCookie:
                     break
                 joined += chunks[index][pick]
                 candidates[joined] = None
-        return Candidates(tuple(candidates), tuple(names)[:_NAMES])
+        return Candidates(tuple(candidates), tuple(names)[:_MAX_NAMES])
 
     def _chunk_index(self, name: str) -> int | None:
-        """Which chunk a cookie name stands for, if any: ``<name>.0`` to ``<name>.99``."""
+        """The index of the chunk with this cookie name (``<name>.0`` to ``<name>.99``), or None."""
         base, _, index = name.rpartition(".")
         return int(index) if base == self.name and _INDEX.fullmatch(index) else None
 
     def write(self, token: str, max_age: int, names: Collection[str] = ()) -> list[str]:
-        """``Set-Cookie`` values that store a token.
+        """Store a token in the browser.
 
-        :param max_age: seconds from now.
-        :param names: those the request brought; what is no longer used is cleared.
-        :raises SessionTooLarge: when it takes more than :data:`MAX_CHUNKS` cookies.
+        :param max_age: seconds from now until the browser drops the cookies.
+        :param names: the names of our cookies in the request. Those that are no longer used are
+            cleared.
+        :returns: values for ``Set-Cookie`` headers.
+        :raises SessionTooLarge: if the token needs more than :data:`MAX_CHUNKS` cookies.
         """
         parts = [token[at : at + CHUNK_LENGTH] for at in range(0, len(token), CHUNK_LENGTH)]
         if len(parts) > MAX_CHUNKS:
-            raise SessionTooLarge(f"a sealed session of {len(token)} bytes does not fit")
+            raise SessionTooLarge(f"an encrypted session of {len(token)} bytes does not fit")
         if len(parts) == 1:
             values = {self.name: token}
         else:
             values = {f"{self.name}.{index}": part for index, part in enumerate(parts)}
         written = [self._cookie(name, value, max_age) for name, value in values.items()]
-        namesakes = [name for name in names if name in values]
-        gone = self.clear(name for name in names if name not in values)
-        return self._clear_for_this_host(namesakes) + written + gone
+        replaced = [name for name in names if name in values]
+        unused = [name for name in names if name not in values]
+        return self._clear_host_only(replaced) + written + self.clear(unused)
 
     def clear(self, names: Iterable[str]) -> list[str]:
-        """``Set-Cookie`` values that take cookies away."""
-        names = tuple(names)
-        return self._clear_for_this_host(names) + [self._cookie(name, None, 0) for name in names]
+        """Remove cookies from the browser.
 
-    def _clear_for_this_host(self, names: Iterable[str]) -> list[str]:
-        """Namesakes without a domain, from before one was set: they would be sent as well."""
+        :returns: values for ``Set-Cookie`` headers.
+        """
+        names = tuple(names)
+        return self._clear_host_only(names) + [self._cookie(name, None, 0) for name in names]
+
+    def _clear_host_only(self, names: Iterable[str]) -> list[str]:
+        """Clear cookies from before ``domain`` was set. The browser would send them too."""
         return replace(self, domain=None).clear(names) if self.domain else []
 
     def owns(self, set_cookie: str) -> bool:
-        """Whether a ``Set-Cookie`` value is one of ours."""
+        """Whether a ``Set-Cookie`` value sets a cookie of ours."""
         name = set_cookie.partition("=")[0]
         return name == self.name or self._chunk_index(name) is not None
 

@@ -1,12 +1,12 @@
-"""Seal a session into a token and open it again: contract section 2.
+"""Encrypt a session into a token (seal), and decrypt it again (open): contract section 2.
 
-A sealed session is a compact JWE (RFC 7516 section 3.1) with ``dir`` key management, in one
-of two formats that Auth.js writes too. The protected header of each format is always the
-same bytes, so it is compared before anything is parsed: other algorithms, compression,
-foreign key ids and whatever else can stand in a header never reach a parser.
+A token is a compact JWE (RFC 7516 section 3.1) with ``dir`` key management, in one of two formats
+that Auth.js writes too. All tokens of one key have the same protected header, byte for byte. The
+header is compared with the expected bytes and never parsed, so that it cannot ask for another
+algorithm, another key or compression.
 
-joserfc seals. Opening, which every session costs that is not in the cache, is the one call of
-the cipher that a known header leaves to do.
+joserfc encrypts. Decryption calls the cipher directly, which is faster than joserfc. It happens for
+every session that is not in the cache.
 """
 
 import hmac
@@ -32,24 +32,24 @@ from authapp.session import base64url
 from authapp.session.session import Session
 
 CACHE_SIZE = 4096
-"""How many opened tokens are remembered; each takes some 10 KB."""
+"""How many decrypted tokens are cached. Each takes about 10 KB."""
 
 MAX_TOKEN_LENGTH = 16_384
-"""Characters of the longest token worth opening: more than all chunks together hold."""
+"""Characters of the longest token that is decrypted: more than all chunks can hold together."""
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class CannotOpen(ValueError):
-    """A token that was not sealed with one of our keys, or does not hold a session."""
+    """The token was not encrypted with one of our keys, or it does not hold a session."""
 
 
 Decrypt = Callable[[bytes, bytes, bytes], bytes]
-"""From initialization vector, ciphertext and tag to the plaintext."""
+"""Takes initialization vector, ciphertext and tag, and returns the plaintext."""
 
 
 def _a256gcm(key: bytes, header: bytes) -> Decrypt:
-    """RFC 7518 section 5.3; the encoded header is authenticated too."""
+    """Decrypt as in RFC 7518 section 5.3. The encoded header is authenticated too."""
     cipher = AESGCM(key)
 
     def decrypt(iv: bytes, ciphertext: bytes, tag: bytes) -> bytes:
@@ -61,13 +61,14 @@ def _a256gcm(key: bytes, header: bytes) -> Decrypt:
 
 
 def _a256cbc_hs512(key: bytes, header: bytes) -> Decrypt:
-    """RFC 7518 section 5.2.2.2."""
+    """Decrypt as in RFC 7518 section 5.2.2.2. The encoded header is authenticated too."""
     mac_key, cipher = key[:32], AES(key[32:])
     length = (8 * len(header)).to_bytes(8, "big")
 
     def decrypt(iv: bytes, ciphertext: bytes, tag: bytes) -> bytes:
         signed = header + iv + ciphertext + length
-        # hmac.digest gives the interpreter's lock away for texts as long as these.
+        # Not hmac.digest(): it releases the GIL for texts of this length, and under load a thread
+        # waits 5 ms to get it back.
         if not hmac.compare_digest(hmac.new(mac_key, signed, "sha512").digest()[:32], tag):
             raise InvalidTag
         decryptor, unpadder = Cipher(cipher, CBC(iv)).decryptor(), PKCS7(128).unpadder()
@@ -79,7 +80,16 @@ def _a256cbc_hs512(key: bytes, header: bytes) -> Decrypt:
 
 @dataclass(frozen=True)
 class Format:
-    """How one version of Auth.js derives its key and which encryption it uses."""
+    """How one version of Auth.js derives its key, and which encryption it uses.
+
+    :param name: the value of ``authapp.session.format``.
+    :param encryption: the ``enc`` of the header (RFC 7518 section 5.1).
+    :param decrypt: takes a key and an encoded header, and returns what decrypts with them.
+    :param key_length: bytes of the key.
+    :param key_info: the HKDF info; ``{}`` stands for the salt.
+    :param salted: whether the name of the cookie is the HKDF salt. If not, the salt is empty.
+    :param names_key: whether the header has a ``kid``: the thumbprint of the key.
+    """
 
     name: str
     encryption: str
@@ -90,18 +100,21 @@ class Format:
     names_key: bool
 
     def key(self, secret: bytes, cookie_name: str) -> OctKey:
-        """The key for a secret; of ``authjs-5`` the cookie's name is a part."""
+        """Derive the key from a secret, and in ``authjs-5`` from the name of the cookie too."""
         salt = cookie_name if self.salted else ""
         info = self.key_info.format(salt)
         return OctKey.import_key(derive(secret, info, self.key_length, salt.encode()))
 
     def header(self, key: OctKey) -> dict[str, str]:
-        """The protected header, in the order in which the peers write it."""
+        """The protected header of tokens of this key, in the order in which Auth.js writes it."""
         header = {"alg": "dir", "enc": self.encryption}
         return {**header, "kid": _thumbprint(key)} if self.names_key else header
 
     def opener(self, key: OctKey) -> tuple[str, Decrypt]:
-        """The encoded header of what a key has sealed, and what decrypts that."""
+        """What is needed to decrypt tokens of a key.
+
+        :returns: their encoded header, and a function that decrypts them.
+        """
         header = json.dumps(self.header(key), separators=(",", ":")).encode()
         encoded = base64url.encode(header)
         return encoded, self.decrypt(key.raw_value, encoded.encode())
@@ -133,22 +146,30 @@ FORMATS = {
 
 
 def derive(secret: bytes, info: str, length: int, salt: bytes = b"") -> bytes:
-    """A key for one purpose: HKDF-SHA256 of a secret (RFC 5869)."""
+    """Derive a key for one purpose from a secret: HKDF-SHA256 (RFC 5869).
+
+    :param info: names the purpose. Another purpose gives another key.
+    :param length: bytes of the key.
+    :returns: the key.
+    """
     return HKDF(SHA256(), length, salt, info.encode()).derive(secret)
 
 
 def _thumbprint(key: OctKey) -> str:
-    """RFC 7638 thumbprint of a symmetric key, with SHA-512."""
+    """The thumbprint of a symmetric key (RFC 7638), with SHA-512."""
     value = {"k": base64url.encode(key.raw_value), "kty": "oct"}
     return jwk.thumbprint(value, "sha512")
 
 
 class Sealer:
-    """Seals with the first secret, opens with every one.
+    """Encrypts and decrypts sessions.
 
-    :param secrets: at least one, the newest first.
+    The first secret encrypts. Any of them can decrypt, so that secrets can be replaced without
+    signing users out.
+
+    :param secrets: at least one secret, the newest first.
     :param format_name: a key of :data:`FORMATS`.
-    :param cookie_name: part of the key in the format ``authjs-5``.
+    :param cookie_name: the name of the session cookie. In ``authjs-5`` the key depends on it.
     """
 
     def __init__(self, secrets: Sequence[bytes], format_name: str, cookie_name: str) -> None:
@@ -156,14 +177,18 @@ class Sealer:
         self._algorithms = ["dir", self._format.encryption]
         self._keys = [self._format.key(secret, cookie_name) for secret in secrets]
         self._openers = [self._format.opener(key) for key in self._keys]
-        #: A session is immutable, so what was opened once can be handed out again. The
-        #: cache is bounded, and keeps nothing of tokens that do not open.
+        #: Decrypts a token, as :meth:`_open`. Sessions are immutable, so they can be cached. Tokens
+        #: that cannot be decrypted are not cached.
         self.open = lru_cache(maxsize=CACHE_SIZE)(self._open)
-        #: After a renewal many requests at once write the same session.
+        #: Encrypts a session, as :meth:`_seal`. It is cached because many requests write the same
+        #: session after a renewal.
         self.seal = lru_cache(maxsize=CACHE_SIZE // 4)(self._seal)
 
     def _seal(self, session: Session) -> str:
-        """The session as a compact JWE: base64url characters and dots."""
+        """Encrypt a session.
+
+        :returns: a compact JWE: base64url characters and dots.
+        """
         return jwe.encrypt_compact(
             self._format.header(self._keys[0]),
             json.dumps(session.to_claims(), separators=(",", ":")),
@@ -172,9 +197,10 @@ class Sealer:
         )
 
     def _open(self, token: str) -> Session:
-        """The session in a token.
+        """Decrypt a token. Any text is allowed.
 
-        :raises CannotOpen: for anything but a token sealed with one of the secrets.
+        :returns: the session in the token.
+        :raises CannotOpen: if it was not encrypted with one of the secrets or holds no session.
         """
         header, *segments = _segments(token)
         for expected, decrypt in self._openers:
@@ -182,16 +208,19 @@ class Sealer:
                 continue
             try:
                 plaintext = decrypt(*segments)
-            except (InvalidTag, ValueError):  # ValueError: an odd length
+            except (InvalidTag, ValueError):  # ValueError: an impossible length
                 continue
             return self._read(plaintext)
-        raise CannotOpen("no secret opens it")
+        raise CannotOpen("no secret decrypts the token")
 
     def _read(self, plaintext: bytes) -> Session:
-        """The session that a plaintext describes."""
+        """Read the session from a plaintext.
+
+        :raises CannotOpen: if the plaintext is not valid JSON, or not a session.
+        """
         try:
             claims = _JSON.decode(plaintext.decode())
-            if _SURROGATE.search(plaintext):
+            if _SURROGATE.search(plaintext):  # a lone surrogate cannot be written as UTF-8 again
                 json.dumps(claims, ensure_ascii=False).encode()
             return Session.from_claims(claims)
         except (ValueError, RecursionError) as error:
@@ -199,10 +228,11 @@ class Sealer:
 
 
 def _segments(token: str) -> tuple[str, bytes, bytes, bytes]:
-    """Encoded header, and decoded initialization vector, ciphertext and tag of a compact JWE.
+    """Split a compact JWE with a direct key.
 
-    :raises CannotOpen: for any other text, and for a second spelling of one: it would be a
-        second key in every cache and log.
+    :returns: the encoded header, and the decoded initialization vector, ciphertext and tag.
+    :raises CannotOpen: for any other text, and for base64url that is not canonical. Otherwise one
+        session could be cached and logged under many tokens.
     """
     parts = token.split(".") if len(token) <= MAX_TOKEN_LENGTH else []
     if len(parts) != 5 or parts[1]:

@@ -1,7 +1,7 @@
-"""The error codes of a session, each with the one sentence that a person reads.
+"""The error codes of a session, and the text that a person reads for each.
 
-The codes stand in pages, JSON answers, events and logs; the sentences are message ids of
-the translation domain ``authapp``.
+The codes appear in pages, JSON, events and logs (contract section 3). The texts are message ids
+of the translation domain ``authapp``. Each says what happened and then what to do.
 """
 
 from enum import Enum
@@ -11,11 +11,11 @@ from pyramid.i18n import TranslationString, TranslationStringFactory
 _ = TranslationStringFactory("authapp")
 
 RETRY_AFTER = 1.0
-"""Seconds after which to try again, where nobody names any."""
+"""Seconds after which to try again, if the backend or the view does not say."""
 
 
 class ErrorCode(str, Enum):
-    """Why somebody is not signed in, or not any more."""
+    """Why a user could not sign in, or is no longer signed in."""
 
     INVALID_CREDENTIALS = "InvalidCredentials"
     TOO_MANY_ATTEMPTS = "TooManyAttempts"
@@ -30,7 +30,7 @@ class ErrorCode(str, Enum):
 
     @property
     def sentence(self) -> TranslationString:
-        """What happened and what to do, to be translated by ``request.localizer``."""
+        """What happened and what to do. Translate it with ``request.localizer``."""
         return _SENTENCES[self]
 
 
@@ -39,30 +39,30 @@ _SENTENCES = {
         "That user name and password do not match. Check both and try again."
     ),
     ErrorCode.TOO_MANY_ATTEMPTS: _(
-        "There were too many failed sign-ins. Wait a little, then try again."
+        "There were too many failed sign-in attempts. Wait a few minutes, then try again."
     ),
     ErrorCode.BACKEND_UNAVAILABLE: _(
-        "The sign-in service does not answer right now. Nothing is lost: try again in a moment."
+        "The sign-in service is not responding right now. Nothing is lost. Try again in a moment."
     ),
-    ErrorCode.REFRESH_TOKEN_EXPIRED: _("Your session has ended. Sign in again to go on."),
+    ErrorCode.REFRESH_TOKEN_EXPIRED: _("Your session has ended. Sign in again to continue."),
     ErrorCode.REFRESH_TOKEN_REJECTED: _(
-        "The sign-in service has ended your session. Sign in again to go on."
+        "The sign-in service has ended your session. Sign in again to continue."
     ),
-    ErrorCode.SESSION_REVOKED: _("This session was signed out. Sign in again to go on."),
-    ErrorCode.SESSION_INVALID: _("Your session could not be read. Sign in again to go on."),
+    ErrorCode.SESSION_REVOKED: _("You have been signed out. Sign in again to continue."),
+    ErrorCode.SESSION_INVALID: _("Your session is no longer valid. Sign in again to continue."),
 }
 
 SIGNED_OUT = "SignedOut"
-"""The ``reason`` of the sign-in page after a sign-out; not an error."""
+"""The ``reason`` in the URL of the sign-in page after a sign-out. It is not an error."""
 
 SIGNED_OUT_SENTENCE = _("You are signed out.")
 
 
 def reason_sentence(reason: str) -> TranslationString | None:
-    """The sentence for the ``reason`` in a sign-in URL.
+    """Return the text for the ``reason`` in the URL of the sign-in page.
 
-    :param reason: an error code or ``SignedOut``, as found in the query: any text.
-    :returns: the sentence, or None for anything else.
+    :param reason: the value from the query. It may be any text.
+    :returns: the text for an error code or ``SignedOut``, or None for anything else.
     """
     if reason == SIGNED_OUT:
         return SIGNED_OUT_SENTENCE
@@ -72,7 +72,10 @@ def reason_sentence(reason: str) -> TranslationString | None:
         return None
 
 
-TOO_LARGE_SENTENCE = _("That is more than can be sent here. Shorten it and send it again.")
+TOO_LARGE_SENTENCE = _("What you sent is too large. Shorten it and send it again.")
+"""The text for a request body that is too large."""
 
 SIGN_IN_REQUIRED = "SignInRequired"
-SIGN_IN_REQUIRED_SENTENCE = _("You have to be signed in for this. Sign in, then go on.")
+"""The code for a request that needs a signed-in user. No session has ended."""
+
+SIGN_IN_REQUIRED_SENTENCE = _("You need to be signed in for this. Sign in to continue.")

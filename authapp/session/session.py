@@ -1,7 +1,7 @@
-"""The session as a value, and pure functions of (session, now).
+"""The session: an immutable value, and pure functions of it and the time.
 
-Nothing here knows of cookies, keys, the network or Pyramid. Times are seconds since the
-epoch, and whole but for the moment of the sign-in.
+This module knows nothing of cookies, keys, the network or Pyramid. Times are whole seconds since
+the epoch. Only the time of the sign-in has a fraction.
 """
 
 import base64
@@ -17,20 +17,20 @@ from typing import Any, TypeGuard
 from authapp.session import base64url
 
 MAX_LIFETIME = 315_360_000
-"""Ten years in seconds: no token is believed to live longer."""
+"""The longest lifetime of a token that is accepted, in seconds: ten years."""
 
-_MAX_TIME = 253402300800  # the year 10000: what a datetime can still show
+_MAX_TIME = 253402300800  # the year 10000, which a datetime cannot hold
 
 Claims = Mapping[str, Any]
-"""A JSON object: the claims of a token."""
+"""The claims of a token: a JSON object (RFC 7519 section 4)."""
 
 
 class NotASession(ValueError):
-    """Claims that were sealed with our key and are not a session all the same."""
+    """The claims in a token of ours do not describe a session."""
 
 
 class Phase(Enum):
-    """Where a session stands in its life; contract section 3."""
+    """The phase of a session (contract section 3)."""
 
     FRESH = "fresh"
     DUE = "due"
@@ -45,10 +45,11 @@ class Phase(Enum):
 
 @dataclass(frozen=True)
 class TokenPair:
-    """What a backend answers to a login or a refresh.
+    """The tokens with which a backend answers a login or a refresh.
 
-    ``expires_in`` and ``refresh_expires_in`` are seconds from now, where the backend names
-    them beside the tokens (RFC 6749 section 5.1); a token that is a JWT says it itself.
+    :param expires_in: seconds until the access token expires, if the answer says so (RFC 6749
+        section 5.1). The ``exp`` of a token that is a JWT takes precedence.
+    :param refresh_expires_in: the same for the refresh token.
     """
 
     access: str = field(repr=False)
@@ -57,13 +58,13 @@ class TokenPair:
     refresh_expires_in: int | None = None
 
     def alone(self) -> "TokenPair":
-        """The tokens without their lifetimes, which a session keeps as its validity."""
+        """The tokens without their lifetimes, as a session holds them."""
         return TokenPair(self.access, self.refresh)
 
 
 @dataclass(frozen=True)
 class Validity:
-    """Until when the access token and the refresh token hold: whole epoch seconds."""
+    """When the access token and the refresh token expire: whole seconds since the epoch."""
 
     valid_until: int
     refresh_until: int
@@ -71,9 +72,9 @@ class Validity:
 
 @dataclass(frozen=True)
 class Identity:
-    """Who is signed in.
+    """The user who is signed in.
 
-    ``claims`` are all claims of the access token (empty when it is not a JWT).
+    :param claims: all claims of the access token. Empty if the token is not a JWT.
     """
 
     id: int | str
@@ -85,18 +86,20 @@ class Identity:
 
     @cached_property
     def principals(self) -> tuple[str, ...]:
-        """What ACLs call this user, beside everybody and all who are signed in."""
+        """The names of this user in ACLs, beside Everyone and Authenticated."""
         roles = (f"role:{role}" for role in self.roles)
         return (f"user:{self.id}", *roles, *(f"scope:{scope}" for scope in self.scopes))
 
 
 @dataclass(frozen=True)
 class Session:
-    """One signed-in session: immutable, sealed into the cookie and kept nowhere else.
+    """The session of a signed-in user. It is kept in the encrypted cookie and nowhere else.
 
-    ``sid`` is made at sign-in and kept through every renewal. ``issued_at`` is when the
-    tokens arrived, ``authenticated_at`` when the user signed in. ``claims`` are those the
-    session was opened from: members that authapp does not know survive in it.
+    :param sid: the id. It is made at sign-in and stays the same through every renewal.
+    :param issued_at: when the tokens arrived.
+    :param authenticated_at: when the user signed in.
+    :param claims: the claims that the session was read from. Members that authapp does not know
+        are written back unchanged.
     """
 
     identity: Identity
@@ -109,7 +112,7 @@ class Session:
 
     @property
     def digest(self) -> str:
-        """What logs call it."""
+        """The name of this session in logs, from which the id cannot be computed."""
         return hashlib.sha256(self.sid.encode()).hexdigest()[:16]
 
     @classmethod
@@ -121,22 +124,22 @@ class Session:
         now: float,
         authenticated_at: float | None = None,
     ) -> "Session":
-        """A new session, with a new id, for somebody who has just signed in.
+        """Create the session of a user who has just signed in, with a new id.
 
-        :param authenticated_at: when that was, if not ``now``.
+        :param authenticated_at: when the user signed in. The default is ``now``.
         """
-        began = now if authenticated_at is None else authenticated_at
+        signed_in = now if authenticated_at is None else authenticated_at
         sid = secrets.token_urlsafe(16)
-        return cls(identity, tokens.alone(), validity, sid, int(now), began)
+        return cls(identity, tokens.alone(), validity, sid, int(now), signed_in)
 
     def renewed(
         self, identity: Identity, tokens: TokenPair, validity: Validity, now: float
     ) -> "Session":
-        """The successor of this session: same id and owner, new tokens.
+        """The successor of this session: the same id and user, new tokens.
 
-        A name or an email that the new access token does not tell stays as it was: it came
-        from elsewhere (what was typed to sign in, or a Next.js application). Roles and
-        scopes are what the new token says, and nothing more.
+        If the new access token has no name or email, the session keeps those it has. They may
+        come from the sign-in form or from a Next.js application. Roles and scopes are those of
+        the new token only.
         """
         before = self.identity
         return replace(
@@ -151,11 +154,11 @@ class Session:
         )
 
     def phase(self, now: float, buffer: float) -> Phase:
-        """Where this session stands at ``now``.
+        """The phase of this session at the time ``now``.
 
-        :param buffer: how many seconds before its expiry the access token is renewed; cut
-            to a third of the token's own life, so that a short-lived one is not renewed on
-            every request.
+        :param buffer: how many seconds before its expiry the access token is renewed. At most a
+            third of the token's lifetime counts. Otherwise every request would renew a
+            short-lived token.
         """
         valid_until = self.validity.valid_until
         left = valid_until - now
@@ -168,24 +171,24 @@ class Session:
         return Phase.DUE
 
     def to_claims(self) -> dict[str, Any]:
-        """The claims to seal, in the form of contract section 2, with a new ``jti``."""
-        who, before = self.identity, _members(self.claims.get("data"))
+        """The claims to encrypt (contract section 2), with a new ``jti``."""
+        user, before = self.identity, _object_or_empty(self.claims.get("data"))
         data = {
             **before,
             "tokens": {
-                **_members(before.get("tokens")),
+                **_object_or_empty(before.get("tokens")),
                 "access": self.tokens.access,
                 "refresh": self.tokens.refresh,
             },
             "user": {
-                **_members(before.get("user")),
-                "id": who.id,
-                "email": who.email,
-                "roles": list(who.roles),
-                "scopes": list(who.scopes),
+                **_object_or_empty(before.get("user")),
+                "id": user.id,
+                "email": user.email,
+                "roles": list(user.roles),
+                "scopes": list(user.scopes),
             },
             "validity": {
-                **_members(before.get("validity")),
+                **_object_or_empty(before.get("validity")),
                 "valid_until": self.validity.valid_until,
                 "refresh_until": self.validity.refresh_until,
             },
@@ -194,9 +197,9 @@ class Session:
         }
         return {
             **self.claims,
-            "sub": str(who.id),
-            "name": who.name,
-            "email": who.email,
+            "sub": str(user.id),
+            "name": user.name,
+            "email": user.email,
             "data": data,
             "iat": self.issued_at,
             "exp": self.validity.refresh_until,
@@ -204,38 +207,40 @@ class Session:
         }
 
     def largest_part(self) -> str:
-        """Which part of this session takes most room, for the log: names and bytes only."""
+        """Say for the log which part of this session is largest: names and sizes, no values."""
         tokens = len(self.tokens.access) + len(self.tokens.refresh)
         parts = {
             "the access token": len(self.tokens.access),
             "the refresh token": len(self.tokens.refresh),
-            "all else": len(json.dumps(self.to_claims())) - tokens,
+            "everything else": len(json.dumps(self.to_claims())) - tokens,
         }
         name = max(parts, key=lambda part: parts[part])
-        said = f"{name} has {parts[name]} bytes"
+        message = f"{name} has {parts[name]} bytes"
         sizes = {claim: len(json.dumps(value)) for claim, value in self.identity.claims.items()}
         if name == "the access token" and sizes:
             largest = max(sizes, key=lambda claim: sizes[claim])
-            said += f", its claim {largest[:64]!r} {sizes[largest]}"
-        return said
+            message += f", its claim {largest[:64]!r} {sizes[largest]}"
+        return message
 
     @classmethod
     def from_claims(cls, claims: object) -> "Session":
-        """The session that opened claims describe.
+        """Read the session from decrypted claims.
 
-        :param claims: what was sealed: by us, or by a Next.js application that shares the
-            cookie, knows neither ``sid`` nor ``auth_time``, and may have members of its own
-            under any name that a session can do without.
-        :raises NotASession: when a member that it needs is missing or of another type.
+        A Next.js application that shares the cookie may have written them. Such claims have no
+        ``sid`` and no ``auth_time``. Optional members may hold anything, and are ignored if their
+        type is wrong.
+
+        :param claims: the JSON value in the token.
+        :raises NotASession: if a required member is missing or has the wrong type.
         """
         top = _object(claims, "the claims")
         data = _object(top.get("data"), "data")
         tokens = _object(data.get("tokens"), "data.tokens")
         validity = _object(data.get("validity"), "data.validity")
-        access = _needed(tokens.get("access"), "data.tokens.access")
-        refresh = _needed(tokens.get("refresh"), "data.tokens.refresh")
+        access = _required_text(tokens.get("access"), "data.tokens.access")
+        refresh = _required_text(tokens.get("refresh"), "data.tokens.refresh")
         issued_at = _time(top.get("iat"), "iat")
-        user, began = _members(data.get("user")), data.get("auth_time")
+        user, signed_in = _object_or_empty(data.get("user")), data.get("auth_time")
         return cls(
             identity=Identity(
                 id=_id(top.get("sub") if user.get("id") is None else user["id"]),
@@ -253,27 +258,27 @@ class Session:
                     _time(top.get("exp"), "exp"),
                 ),
             ),
-            sid=text(data.get("sid")) or _sid_for(refresh),
+            sid=text(data.get("sid")) or _derive_sid(refresh),
             issued_at=issued_at,
-            authenticated_at=began if _is_moment(began) else issued_at,
+            authenticated_at=signed_in if _is_time(signed_in) else issued_at,
             claims=top,
         )
 
 
-def _sid_for(refresh: str) -> str:
-    """The id of a session made by an application that gives none.
+def _derive_sid(refresh: str) -> str:
+    """Derive the id of a session from another application, which gave it none.
 
-    It hangs on the refresh token: whoever brings a copy of that session has that too. Not on
-    a secret, which may be another in the next process while secrets change.
+    All copies of the session have the same refresh token, so they get the same id. The id does
+    not depend on a secret: while secrets are replaced, processes may have different ones.
     """
     digest = hashlib.sha256(b"authapp session id\0" + refresh.encode(errors="replace")).digest()
     return base64url.encode(digest[:16])
 
 
 def jwt_claims(token: str) -> dict[str, Any]:
-    """The claims of a JWT, read without verifying it: only for one already trusted.
+    """Read the claims of a JWT without verifying it. Use this for trusted tokens only.
 
-    :returns: the claims; empty when ``token`` is not a JWT (RFC 7519 section 3).
+    :returns: the claims. Empty if ``token`` is not a JWT (RFC 7519 section 3).
     """
     try:
         claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "==").decode())
@@ -283,27 +288,30 @@ def jwt_claims(token: str) -> dict[str, Any]:
 
 
 def text(value: object) -> str | None:
-    """A text that says something, or None."""
+    """The value if it is a text and not empty. Otherwise None."""
     return value if isinstance(value, str) and value else None
 
 
 def texts(value: object) -> tuple[str, ...]:
-    """The texts of a list, or the words of a text (``scope``, RFC 6749 section 3.3)."""
+    """The non-empty texts of a list, or the words of a text (``scope``, RFC 6749 section 3.3).
+
+    Anything else gives an empty tuple.
+    """
     if isinstance(value, str):
         return tuple(value.split())
     return tuple(filter(None, map(text, value))) if isinstance(value, list) else ()
 
 
 def is_user_id(value: object) -> TypeGuard[int | str]:
-    """Whether it can name a user."""
+    """Whether a value can be the id of a user: a whole number, or a text that is not empty."""
     return isinstance(value, int | str) and not isinstance(value, bool) and value != ""
 
 
-def _members(value: object) -> dict[str, Any]:
+def _object_or_empty(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _is_moment(value: object) -> TypeGuard[float]:
+def _is_time(value: object) -> TypeGuard[float]:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return 0 <= value < _MAX_TIME
@@ -315,20 +323,20 @@ def _object(value: object, name: str) -> dict[str, Any]:
     return value
 
 
-def _needed(value: object, name: str) -> str:
+def _required_text(value: object, name: str) -> str:
     found = text(value)
     if found is None:
-        raise NotASession(f"{name} is not a text")
+        raise NotASession(f"{name} is not a text, or is empty")
     return found
 
 
 def _time(value: object, name: str) -> int:
-    if not _is_moment(value) or not isinstance(value, int):
+    if not _is_time(value) or not isinstance(value, int):
         raise NotASession(f"{name} is not a time in whole seconds")
     return value
 
 
 def _id(value: object) -> int | str:
     if not is_user_id(value):
-        raise NotASession("the user's id is neither a text nor a whole number")
+        raise NotASession("the id of the user is neither a text nor a whole number")
     return value

@@ -1,7 +1,8 @@
-"""What the text of a setting may be: one reader for each kind of value.
+"""The allowed values of settings: one reader for each kind of value.
 
-A reader makes a value of a text. If it cannot, it raises ``ValueError`` with what is allowed;
-:class:`authapp.settings.ini.Ini` puts the key and the text in front of that.
+A reader takes the text of a setting and returns its value. If the text is not allowed, it raises
+``ValueError`` with a message that says what is allowed. :class:`authapp.settings.ini.Ini` puts the
+key and the text in front of this message. Functions whose argument is not the text return a reader.
 """
 
 import os
@@ -18,82 +19,98 @@ from authapp.backend.token_reader import Verify
 from authapp.session.cookies import CSRF_COOKIE, SessionCookie
 
 EMBEDDED = "embedded:"
+"""The ``backend.url`` that means the embedded issuer."""
+
 MEMORY = "memory:"
+"""The ``shared`` that means a store in this process."""
+
 SECRET_LENGTH = 32
+"""Bytes of the shortest secret that is allowed."""
+
+_DISTINCT = 8
+"""How many different bytes a secret must have."""
+
 PLACEHOLDER = "development-only"
-"""Secrets that begin like this are placeholders, allowed only in ``development``."""
+"""What placeholder secrets begin with. They are allowed only with ``development``."""
+
+_ONLY_IN_DEVELOPMENT = "is allowed only with authapp.development = true"
+_NOT_IN_DEVELOPMENT = "needs https and cannot be used with authapp.development = true"
 
 MAKE_ONE = 'make a good one with: python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
 
 
 def plain(text: str) -> str:
-    """Any text."""
+    """Read any text."""
     return text
 
 
 def boolean(text: str) -> bool:
-    """Yes or no, in the words that Pyramid takes."""
+    """Read true or false, in the words that Pyramid accepts (``yes``, ``on``, ``1`` and so on)."""
     word = text.lower()
     if word not in truthy | falsey:
-        raise ValueError("true or false is allowed")
+        raise ValueError("must be true or false")
     return word in truthy
 
 
 def one_of(names: Collection[str]) -> Callable[[str], str]:
-    """One of these names."""
+    """Return a reader of one of these names."""
 
     def read(text: str) -> str:
         if text not in names:
-            raise ValueError(f"one of {', '.join(names)} is allowed")
+            raise ValueError(f"must be one of {', '.join(names)}")
         return text
 
     return read
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
-    """Whole seconds."""
+    """Return a reader of whole seconds within these bounds."""
 
     def read(text: str) -> int:
         if not re.fullmatch("[0-9]{1,12}", text) or not least <= int(text) <= most:
-            raise ValueError(f"whole seconds from {least} to {most} are allowed")
+            raise ValueError(f"must be whole seconds from {least} to {most}")
         return int(text)
 
     return read
 
 
 def count(text: str) -> int:
-    """How many of something."""
+    """Read a count: a whole number from 1 to 9999."""
     if not re.fullmatch("[0-9]{1,4}", text) or int(text) < 1:
-        raise ValueError("a whole number from 1 to 9999 is allowed")
+        raise ValueError("must be a whole number from 1 to 9999")
     return int(text)
 
 
 def decimal(least: float, most: float) -> Callable[[str], float]:
-    """Seconds, and parts of one."""
+    """Return a reader of seconds within these bounds, with decimals if needed."""
 
     def read(text: str) -> float:
         if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) or not least <= float(text) <= most:
-            raise ValueError(f"seconds from {least} to {most} are allowed")
+            raise ValueError(f"must be seconds from {least} to {most}")
         return float(text)
 
     return read
 
 
 def words(text: str) -> tuple[str, ...]:
-    """Words, with blanks or commas between them."""
+    """Read words that are separated by white space or commas."""
     found = tuple(text.replace(",", " ").split())
     if not found:
-        raise ValueError("one word or more is allowed")
+        raise ValueError("must contain at least one word")
     return found
 
 
 def literal(text: str) -> str:
-    """A secret as it stands, or ``env:NAME``, or ``file:PATH`` (its text, stripped)."""
+    """Read a secret: the text itself, ``env:NAME`` or ``file:PATH``.
+
+    :returns: the text, the environment variable, or the text of the file. White space around the
+        text and around that of the file is removed.
+    """
     text = text.strip()
     kind, _, where = text.partition(":")
     if kind.lower() == "env":
         if not os.environ.get(where):
-            raise ValueError(f"the environment has no {where}")
+            raise ValueError(f"the environment variable {where} is not set or is empty")
         return os.environ[where]
     if kind.lower() == "file":
         try:
@@ -104,7 +121,7 @@ def literal(text: str) -> str:
 
 
 def secrets(development: bool) -> Callable[[str], tuple[bytes, ...]]:
-    """Secrets, one a line."""
+    """Return a reader of one or more secrets, one per line."""
 
     def read(text: str) -> tuple[bytes, ...]:
         secrets = tuple(literal(line).encode() for line in text.split("\n") if line.strip())
@@ -112,68 +129,74 @@ def secrets(development: bool) -> Callable[[str], tuple[bytes, ...]]:
             line = f"line {number}" if len(secrets) > 1 else "it"
             if len(secret) < SECRET_LENGTH:
                 raise ValueError(f"{line} has fewer than {SECRET_LENGTH} bytes; {MAKE_ONE}")
-            if len(set(secret)) < 8:
-                raise ValueError(f"{line} repeats a few characters; {MAKE_ONE}")
+            if len(set(secret)) < _DISTINCT:
+                raise ValueError(f"{line} has fewer than {_DISTINCT} different bytes; {MAKE_ONE}")
             if secret.startswith(PLACEHOLDER.encode()) and not development:
-                raise ValueError(f"{line} is the placeholder of development.ini; {MAKE_ONE}")
+                placeholder = f"a placeholder, which begins with {PLACEHOLDER},"
+                raise ValueError(f"{line} is {placeholder} and {_ONLY_IN_DEVELOPMENT}; {MAKE_ONE}")
         if len(set(secrets)) < len(secrets):
-            raise ValueError("the same secret stands in it twice")
+            raise ValueError("two lines hold the same secret")
         return secrets
 
     return read
 
 
 def cookie_name(development: bool, domain: str | None) -> Callable[[str], str]:
-    """The name of the session cookie."""
+    """Return a reader of the session cookie's name.
+
+    :param domain: the cookie's domain, which a name with ``__Host-`` must not have.
+    """
 
     def read(text: str) -> str:
         if not SessionCookie.valid_name(text):
-            raise ValueError("up to 128 letters, digits and !#%&'*+-.^_`|~ are allowed")
+            raise ValueError("must be up to 128 letters, digits and !#%&'*+-.^_`|~")
         if text.removeprefix("__Host-") in (CSRF_COOKIE, "_LOCALE_"):
-            raise ValueError("a name that is not taken is allowed")
+            raise ValueError("another cookie has this name; choose a different one")
         if text.startswith(("__Host-", "__Secure-")) and development:
-            raise ValueError(
-                "a prefix __Host- or __Secure- needs https, so it is allowed without"
-                " authapp.development only"
-            )
+            raise ValueError(f"a name with __Host- or __Secure- {_NOT_IN_DEVELOPMENT}")
         if text.startswith("__Host-") and domain:
-            raise ValueError("a name with __Host- is allowed without session.domain only")
+            raise ValueError("a name with __Host- cannot be used with authapp.session.domain")
         return text
 
     return read
 
 
 def samesite(development: bool) -> Callable[[str], str]:
-    """``Lax``, ``Strict`` or ``None``, in any case of letters."""
+    """Return a reader of ``Lax``, ``Strict`` or ``None``, in upper or lower case."""
 
     def read(text: str) -> str:
         value = one_of(("Lax", "Strict", "None"))(text.capitalize())
         if value == "None" and development:
-            raise ValueError("None needs https, so it is allowed without authapp.development only")
+            raise ValueError(f"None {_NOT_IN_DEVELOPMENT}")
         return value
 
     return read
 
 
 def domain(text: str) -> str:
-    """A cookie's domain."""
+    """Read the domain of a cookie."""
     label = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
     if not re.fullmatch(rf"\.?({label}\.)*[a-z]([a-z0-9-]*[a-z0-9])?", text, re.IGNORECASE):
-        raise ValueError("a domain such as example.com is allowed")
+        raise ValueError("must be a domain such as example.com")
     return text
 
 
 def hosts(text: str) -> tuple[str, ...]:
-    """Host names, without ports."""
+    """Read host names without ports. They are returned in lower case."""
     hosts = words(text.lower())
     for host in hosts:
         if not re.fullmatch(r"[a-z0-9._-]+|[0-9a-f:.]+", host):
-            raise ValueError("host names such as box.example.com, without a port, are allowed")
+            raise ValueError("must be host names such as box.example.com, without ports")
     return hosts
 
 
 def url(text: str, development: bool, allowed: str) -> str:
-    """An absolute URL."""
+    """Read an absolute http or https URL, without user name, query or fragment.
+
+    :param development: whether http is allowed.
+    :param allowed: what the message says is allowed.
+    :raises ValueError: if the text is not such a URL.
+    """
     try:
         parts = urlsplit(text)
         good = bool(parts.hostname) and parts.port != 0
@@ -181,91 +204,91 @@ def url(text: str, development: bool, allowed: str) -> str:
         good = False
     good = good and re.fullmatch(r"[!-~]+", text) is not None and not set(text) & set("\\?#@")
     if not good or parts.scheme not in ("https", "http"):
-        raise ValueError(f"{allowed} is allowed")
+        raise ValueError(f"must be {allowed}")
     if parts.scheme == "http" and not development:
-        raise ValueError("https is needed; http is allowed with authapp.development = true only")
+        raise ValueError(f"must use https; http {_ONLY_IN_DEVELOPMENT}")
     return text
 
 
 def backend_url(development: bool) -> Callable[[str], str]:
-    """The backend's base URL, or ``embedded:``."""
+    """Return a reader of the backend's base URL, or of ``embedded:`` in development."""
 
     def read(text: str) -> str:
         if text != EMBEDDED:
             allowed = "a URL such as https://auth.example.com"
-            allowed += f", or {EMBEDDED}," if development else ""
+            allowed += f" or {EMBEDDED}" if development else ""
             return url(text, development, allowed).rstrip("/")
         if not development:
-            raise ValueError("the embedded issuer is allowed with authapp.development = true only")
+            raise ValueError(f"the embedded issuer {_ONLY_IN_DEVELOPMENT}")
         return text
 
     return read
 
 
 def authorities(text: str) -> str:
-    """A PEM file of certificate authorities."""
+    """Read the path of a PEM file of certificate authorities. The file is checked."""
     try:
         ssl.create_default_context(cafile=text)
     except ssl.SSLError:
-        raise ValueError("a file of certificates in PEM form is allowed") from None
+        raise ValueError("must be a file of certificates in PEM format") from None
     except OSError as error:
         raise ValueError(f"the file cannot be read: {error.strerror}") from None
     return text
 
 
 def verify(development: bool) -> Callable[[str], Verify]:
-    """How access tokens are verified."""
+    """Return a reader of how access tokens are verified: ``secret:…`` or ``jwks:URL``."""
 
     def read(text: str) -> Verify:
         kind, _, value = text.partition(":")
         if kind == "secret" and value:
             return Verify(secret=literal(value))
         if kind == "jwks" and value:
-            allowed = "jwks: and a URL such as https://auth.example.com/jwks,"
+            allowed = "jwks: and a URL such as https://auth.example.com/jwks"
             allowed = f"jwks:{EMBEDDED}, or {allowed}" if development else allowed
             return Verify(jwks=value if value == EMBEDDED else url(value, development, allowed))
-        raise ValueError("secret:… or jwks:URL is allowed")
+        raise ValueError("must be secret:… or jwks:URL")
 
     return read
 
 
 def store_url(text: str) -> str:
-    """Where the store is."""
+    """Read the URL of the store: ``memory:``, ``redis://…`` or ``rediss://…``."""
     if text != MEMORY and urlsplit(text).scheme not in ("redis", "rediss"):
-        raise ValueError("memory:, redis://… or rediss://… is allowed")
+        raise ValueError("must be memory:, redis://… or rediss://…")
     return text
 
 
 def rate(text: str) -> limits.RateLimitItem:
-    """One rate, such as ``10/minute``."""
+    """Read one rate, such as ``10/minute``."""
     try:
         (rate,) = limits.parse_many(text)
     except ValueError:
         rate = None
     if rate is None or rate.amount < 1:
-        raise ValueError("one rate such as 10/minute or 100/hour is allowed")
+        raise ValueError("must be one rate such as 10/minute or 100/hour")
     return rate
 
 
 def path(text: str) -> str:
-    """A path."""
+    """Read a path that begins with one slash."""
     if not re.fullmatch(r"/(?!/)[!-~]*", text):
-        raise ValueError("a path that begins with / is allowed")
+        raise ValueError("must be a path that begins with /")
     return text
 
 
 def paths(text: str) -> tuple[str, ...]:
-    """Path prefixes."""
+    """Read path prefixes. They are returned without a slash at the end."""
     paths = words(text)
     if not all(path.startswith("/") for path in paths):
-        raise ValueError("path prefixes that begin with / are allowed")
+        raise ValueError("must be path prefixes that begin with /")
     return tuple(path.rstrip("/") for path in paths)
 
 
 def origins(text: str) -> tuple[str, ...]:
-    """Origins of the Fetch standard."""
+    """Read origins (RFC 6454), such as ``https://app.example.com``."""
     origins = words(text)
     for origin in origins:
         if not re.fullmatch(r"https?://[^/?#@\s*]+", origin):
-            raise ValueError("origins such as https://app.example.com are allowed")
+            raise ValueError("must be origins such as https://app.example.com")
     return origins

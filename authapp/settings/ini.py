@@ -1,4 +1,4 @@
-"""Takes keys out of an ini file and collects all problems, to report them at once."""
+"""Reads the keys of an ini file and collects all problems, to report them at once."""
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,10 @@ T = TypeVar("T")
 
 
 class SettingsError(ConfigurationError):
-    """The settings are wrong. Each problem is one line."""
+    """The settings cannot be used. The text has one line for each problem.
+
+    :ivar problems: the lines.
+    """
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -21,14 +24,15 @@ class Ini:
     """The keys of an ini file that begin with one prefix.
 
     :param ini: all settings of the file.
-    :param prefix: what our keys begin with; others are ignored.
+    :param prefix: what our keys begin with. Other keys are ignored.
+    :ivar shown: each key that was set, with its text; secrets as ``***``.
     """
 
     def __init__(self, ini: Mapping[str, Any], prefix: str) -> None:
         self._prefix = prefix
         self._left = {key: value for key, value in ini.items() if key.startswith(prefix)}
         self._others = [key for key in ini if not key.startswith(prefix)]
-        self._result_from_others: list[str] = []
+        self._known: list[str] = []
         self._problems: list[str] = []
         self.shown: dict[str, str] = {}
 
@@ -41,20 +45,23 @@ class Ini:
         secret: bool = False,
         missing: str | None = None,
     ) -> T:
-        """The value of a key. If it is missing or wrong: the default.
+        """Read a key.
 
-        :param read: makes a value of the text, or raises ``ValueError`` with what is allowed.
+        :param key: the key without the prefix.
+        :param read: returns the value of a text. If the text is not allowed, it raises
+            ``ValueError`` with what is allowed.
         :param secret: whether the text must not be shown.
-        :param missing: the problem to report if the key is missing.
+        :param missing: the problem to report if the key is missing or empty.
+        :returns: the value, or ``default`` if the key is missing, empty or not allowed.
         """
         name, key = key, self._prefix + key
-        self._result_from_others.append(key)
+        self._known.append(key)
         text = str(self._left.pop(key, "")).strip()
         if not text:
             if missing:
                 near = [name] if name in self._others else []
                 near += difflib.get_close_matches(key, self._others, 1, 0.9)
-                hint = f" ({near[0]} is there, which is another key)" if near else ""
+                hint = f" ({near[0]} is set, which is another key)" if near else ""
                 self._problems.append(missing + hint)
             return default
         secret = secret or "@" in text  # a URL with a password in it
@@ -67,12 +74,12 @@ class Ini:
             return default
 
     def needs(self, key: str, other: str) -> None:
-        """Report a key that has no effect without another one, which is missing."""
+        """Report the first key if it is set and the other key is not: it has no effect alone."""
         if self.has(key) and not self.has(other):
             self.problem(f"{self._prefix}{key} has no effect without {self._prefix}{other}")
 
     def problem(self, line: str) -> None:
-        """Report a problem."""
+        """Report a problem, in one line that names the key."""
         self._problems.append(line)
 
     def has(self, key: str) -> bool:
@@ -80,13 +87,13 @@ class Ini:
         return self._prefix + key in self.shown
 
     def finish(self, perhaps: Sequence[str] = ()) -> None:
-        """Raise the problems, and report each key that is not a setting.
+        """Report each key that is not a setting, and raise the problems if there are any.
 
-        :param perhaps: problems that are reported only if there are others.
-        :raises SettingsError: if there is a problem.
+        :param perhaps: problems to report only together with others.
+        :raises SettingsError: with all problems.
         """
         for key in self._left:
-            near = difflib.get_close_matches(key, self._result_from_others, 1, 0)[0]
+            near = difflib.get_close_matches(key, self._known, 1, 0)[0]
             self._problems.append(f"{key} is not a setting; the nearest is {near}")
         if self._problems:
             raise SettingsError([*self._problems, *perhaps])

@@ -1,7 +1,7 @@
 """All settings of an application as one frozen value, read from its ini file.
 
-Each setting has one line here: its key, how its text is read, and the default. What a text may
-be is in :mod:`authapp.settings.allowed_values`.
+Each setting has one line here: its key, the reader of its text, and the default. The readers are in
+:mod:`authapp.settings.allowed_values`. README.md describes all settings.
 """
 
 from collections.abc import Mapping
@@ -21,16 +21,16 @@ from authapp.settings.ini import Ini
 
 PREFIX = "authapp."
 
-_NO_SECRET = f"authapp.secret is missing: {SECRET_LENGTH} bytes are needed; {MAKE_ONE}"
+_NO_SECRET = f"authapp.secret is missing: it needs at least {SECRET_LENGTH} bytes; {MAKE_ONE}"
 BACKEND_URL_MISSING = (
-    f"authapp.backend.url is missing: the base URL of the backend is needed, or {EMBEDDED} in"
+    f"authapp.backend.url is missing: set it to the base URL of the backend, or to {EMBEDDED} in"
     " development"
 )
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings: contract section 6, and those that were added. Durations are seconds."""
+    """All settings: those of contract section 6 and later ones. Durations are in seconds."""
 
     secrets: tuple[bytes, ...] = field(repr=False)
     development: bool
@@ -54,16 +54,16 @@ class Settings:
     cors_origins: tuple[str, ...]
     headers: str
     shown: Mapping[str, str] = field(repr=False)
-    """Each key that was set, with its text; secrets as ``***``. For introspection."""
+    """Each key that was set, with its text; secrets as ``***``. For Pyramid's introspection."""
 
     @classmethod
     def from_ini(cls, ini: Mapping[str, Any]) -> "Settings":
         """Read the ``authapp.`` keys of an ini file.
 
-        :param ini: Pyramid's ``registry.settings``; other keys are ignored.
-        :returns: the settings. ``backend_url`` may be None, for an application that brings a
-            backend of its own.
-        :raises SettingsError: with all problems.
+        :param ini: Pyramid's ``registry.settings``. Other keys are ignored.
+        :returns: the settings. ``backend_url`` is None if it is not set: the application may bring
+            a backend of its own.
+        :raises SettingsError: with all problems, one per line.
         """
         reader = Ini(ini, PREFIX)
         take = reader.take
@@ -100,13 +100,13 @@ class Settings:
             reader.needs(f"backend.{key}", "backend.verify")
         if verify and verify.jwks == EMBEDDED and url != EMBEDDED:
             reader.problem(
-                f"authapp.backend.verify: jwks:{EMBEDDED} goes with"
-                f" authapp.backend.url = {EMBEDDED} only"
+                f"authapp.backend.verify: jwks:{EMBEDDED} works only with"
+                f" authapp.backend.url = {EMBEDDED}"
             )
         if verify and verify.secret and url == EMBEDDED:
             reader.problem(
-                f"authapp.backend.verify: secret:… verifies nothing of {EMBEDDED}, which has a key"
-                f" of its own; jwks:{EMBEDDED} does"
+                f"authapp.backend.verify: secret:… cannot verify tokens of {EMBEDDED}, which signs"
+                f" them with a key of its own; use jwks:{EMBEDDED}"
             )
         settings = cls(
             secrets=secrets,

@@ -1,4 +1,4 @@
-/** The account page, alive: what is left counts down, and the bar moves with each renewal. */
+/** The account page with scripts: the times count down, and the bar moves with each renewal. */
 import { session } from "./page.js";
 
 const life = document.getElementById("life");
@@ -20,7 +20,7 @@ function clock(seconds) {
 	return days > 0 ? `${inDays.format(days)} ${time}` : time;
 }
 
-/** The table of claims, of the token that there is now. */
+/** Replace the table of claims with that of the current access token. */
 async function readClaims() {
 	const answer = await fetch(location.href);
 	const page = new DOMParser().parseFromString(await answer.text(), "text/html");

@@ -1,13 +1,13 @@
 /**
- * A session that is alive in every tab: renewed in time, ended everywhere at once. Only the
- * server decides who is signed in. See docs/pages.md.
+ * Keeps the session up to date in all tabs of a site: renews it in time, and ends it in every tab
+ * at once. Only the server decides who is signed in. See docs/pages.md.
  */
 const TEXTS = {
 	ending: "Your session ends soon.",
-	ended: "Your session has ended. What you typed in this tab is kept: sign in to go on.",
+	ended: "Your session has ended. What you typed in this tab is kept. Sign in to continue.",
 	signIn: "Sign in",
-	unavailable: "There is no answer right now. Nothing is lost.",
-	other: "Somebody else has signed in.",
+	unavailable: "The site is not responding right now. Nothing is lost, and this page keeps trying.",
+	other: "Someone else has signed in. This page will reload.",
 };
 const DOWN = "BackendUnavailable";
 const memory = sessionStorage; // of this tab
@@ -19,11 +19,12 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 	const here = location.pathname + location.search;
 	const reason = waiting && new URLSearchParams(location.search).get("reason");
 	let session = {};
-	let ahead = 0; // by which the server's clock is
-	let due; // when to have it renewed
-	let heard = 0; // when somebody was heard
-	let pause = 0; // nobody asks before
-	let failures = 0;
+	// Times are in seconds. "due" is by the server's clock, "heard" and "pause" by this machine's.
+	let ahead = 0; // how far the server's clock is ahead of this machine's
+	let due; // when to renew
+	let heard = 0; // when the server or another tab was last heard
+	let pause = 0; // do not ask the server before this time
+	let failures = 0; // requests in a row that failed
 	let ended, leaving, notice;
 	const now = () => clock() + ahead;
 
@@ -34,7 +35,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		notice = text && show("div", properties);
 	}
 
-	/** What the server says, or a tab that has asked it. */
+	/** Take in the session as the server, or another tab, has reported it. */
 	function learn(news) {
 		if (leaving) return;
 		const { user, validity, signed_in_at } = session;
@@ -58,11 +59,11 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 			due = valid_until - Math.min(30, (valid_until - now()) / 4);
 			if (user) emit("renewed", session);
 		}
-		// Our forms need its token.
+		// A new sign-in, reported by another tab: our forms need the CSRF token of the new session.
 		if (signed_in_at !== session.signed_in_at && !news.csrf_token) ask();
 	}
 
-	/** Ask the server, tell the other tabs. */
+	/** Ask the server for the session (POST: renew it), and tell the other tabs. */
 	async function ask(method = "GET") {
 		pause = clock() + 1;
 		const headers = { "X-CSRF-Token": session.csrf_token };
@@ -73,7 +74,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		} catch {
 			return down();
 		}
-		if (answer.status === 403 && method === "POST") return ask(); // another session's token
+		if (answer.status === 403 && method === "POST") return ask(); // stale CSRF token
 		if (answer.status === 401 && news?.login_url)
 			news = { error: news.code.replace("SignInRequired", ""), now: now() };
 		else if (!answer.ok || !news?.now || news.error === DOWN) return down(answer);
@@ -84,7 +85,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 
 	const known = () => session.csrf_token || ask();
 
-	/** One tab asks for all. */
+	/** Ask the server, unless another tab is asking: its answer is for all tabs. */
 	function askOnce() {
 		const work = (lock) => lock && ask();
 		navigator.locks ? navigator.locks.request(url, { ifAvailable: true }, work) : ask();
@@ -108,7 +109,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		const cover = show("dialog", { className: "authapp-cover", ariaLabel: texts.ended, textContent: texts.ended + " " });
 		cover.style.cssText = "box-sizing:border-box;min-width:100%;min-height:100%;border:0";
 		show("a", { href, textContent: texts.signIn }, cover);
-		cover.onclose = () => cover.showModal(); // Escape does not uncover the page
+		cover.onclose = () => cover.showModal(); // Escape must not uncover the page
 		cover.showModal();
 		if (code === "SignedOut") location.assign(href);
 	}
@@ -127,7 +128,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 	}
 
 	function tick() {
-		if (clock() < heard) pause = due = 0; // it was set back
+		if (clock() < heard) pause = due = 0; // the machine's clock was set back
 		if (ended || clock() < pause) return;
 		if (!session.user) return failures && !document.hidden && askOnce();
 		const end = session.validity.refresh_until;
@@ -137,7 +138,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		else say(now() >= end - margin ? texts.ending : "");
 	}
 
-	/** Awake, seen or connected: ask, but not at every glance. */
+	/** The tab is shown, or the machine is awake or online: ask, but not twice in 10 seconds. */
 	function wake(event) {
 		if (ended || document.hidden || !(session.user || waiting)) return;
 		if (Math.abs(clock() - heard) < 10 && !event.persisted) return;
@@ -167,7 +168,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		get session() {
 			return session;
 		},
-		/** fetch() with the CSRF token. */
+		/** Like fetch(). For this site, sends the CSRF token, and after a 401 or 503 calls ask(). */
 		async fetch(input, init) {
 			const request = new Request(input, init);
 			const ours = request.url.startsWith(location.origin + "/");
@@ -180,7 +181,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 	};
 }
 
-/** The address of a page of this site, and of no other scheme: it is fetched and linked to. */
+/** The full URL of an address, which must be on this site: it is fetched and linked to. */
 function ours(address) {
 	const { protocol, origin, pathname, search } = new URL(address, location.origin);
 	if (protocol !== location.protocol || origin !== location.origin)
@@ -194,7 +195,7 @@ const emit = (name, detail) =>
 const show = (tag, properties, on = document.body) =>
 	on.appendChild(Object.assign(document.createElement(tag), properties));
 
-/** What a tab tells, the others hear. */
+/** A channel between tabs. "compose" makes the message, "hear" receives those of other tabs. */
 function channel(name, hear, compose) {
 	if (globalThis.BroadcastChannel) {
 		const tabs = new BroadcastChannel(name);
@@ -215,12 +216,13 @@ const fields = () =>
 	[...document.querySelectorAll("form :is(input, textarea, select)")].filter((it) => !secret(it));
 const value = ({ type }) => (/checkbox|radio/.test(type) ? "checked" : "value");
 
-/** Keep what was typed, but no secrets. */
+/** Keep what was typed into forms for after the next sign-in, but no secrets. */
 function keepForms(page) {
 	const kept = fields().map((field) => [field.name, field[value(field)]]);
 	memory.authappDraft = JSON.stringify({ page, kept });
 }
 
+/** Put back what keepForms() has kept for this page. */
 function restoreForms(page) {
 	const draft = JSON.parse(memory.authappDraft ?? "{}");
 	if (draft.page !== page) return;

@@ -11,7 +11,7 @@ from authapp.web.events import AuthEvent, SessionEvent, SignInFailed
 audit = logging.getLogger("authapp.audit")
 
 
-def write_audit_line(event: AuthEvent) -> None:
+def write_audit_line(event: SessionEvent | SignInFailed) -> None:
     """Write one line to the logger ``authapp.audit``. It is ASCII, so no line can be forged."""
     request = event.request
     line = {
@@ -22,7 +22,7 @@ def write_audit_line(event: AuthEvent) -> None:
     }
     if isinstance(event, SessionEvent):
         line |= {"user": str(event.identity.id), "session": event.session.digest}
-    elif isinstance(event, SignInFailed):
+    else:
         line["username"] = event.username[:256]
     for name in ("code", "reason", "everywhere"):
         if hasattr(event, name):

@@ -17,66 +17,71 @@ from authapp.web.request_session import RequestSession, renew_session, write_to_
 
 
 class _Bearer(AuthBase):
-    """The user's access token (RFC 6750): no text that a traceback with local variables shows."""
+    """Adds the user's access token to a call (RFC 6750 section 2.1).
+
+    The options of a call hold this object instead of the token. So an error report that prints
+    their values does not show the token.
+    """
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     def __call__(self, call: requests.PreparedRequest) -> requests.PreparedRequest:
-        token = self._session.tokens.access
-        if not re.fullmatch("[!-~]+", token):
-            # requests and http.client would say which.
-            raise ValueError("the access token does not fit into a header")
-        call.headers["Authorization"] = f"Bearer {token}"
+        if not re.fullmatch("[!-~]+", self._session.tokens.access):
+            # requests and http.client would refuse it too, but print the token in their error.
+            raise ValueError("the access token cannot be sent in a header")
+        call.headers["Authorization"] = f"Bearer {self._session.tokens.access}"
         return call
 
 
 class BackendUnreachable(requests.ConnectionError, requests.Timeout):
-    """The backend gave no answer to a call, or is known to give none; its text says which.
+    """The backend did not answer a call, or is down and was not called. The text says which.
 
-    Where a view does not catch it, the answer is 503.
+    If a view does not catch this, the response is 503.
     """
 
 
 class BackendSession(BoundedSession):
-    """A session of requests that is bound to the backend's URL and to the user.
+    """A ``requests`` session for calls to the backend as the signed-in user.
 
-    A path is taken below ``authapp.backend.url``; the access token goes along, and to no
-    other origin. A 401 renews the session once, and the call is tried again.
+    It takes paths below ``authapp.backend.url`` and sends the user's access token with every
+    call. No call goes to another origin. After a 401 it renews the session and tries once more,
+    unless the body came from a file or an iterator, which cannot be read twice.
     """
 
     def __init__(self, request: Request) -> None:
         services = services_of(request)
         super().__init__(services.settings.backend_timeout, services.settings.backend_ca)
-        self.adapters = services.http.adapters  # connections are pooled by the application
+        self.adapters = services.http.adapters  # all requests share one pool of connections
         self._request = request
         self._url = (services.backend_url or "") + "/"
 
     def request(  # type: ignore[override]
         self, method: str, url: str, **options: Any
     ) -> requests.Response:
-        """See requests.
+        """Call the backend. The parameters are those of ``requests.Session.request``.
 
-        :param url: a path below the backend's URL.
-        :raises BackendUnreachable: when there is no answer; at once, while the backend is known
-            to be down.
-        :raises ValueError: for a URL of another origin, and without ``authapp.backend.url``.
+        :param url: a path below the backend's URL, or a full URL of the same origin.
+        :returns: the response, whatever its status.
+        :raises BackendUnreachable: if the backend does not answer. While it is known to be down,
+            this is raised at once.
+        :raises ValueError: if the URL is of another origin, or if ``authapp.backend.url`` is not
+            set.
         """
         if self._url == "/":
             raise ValueError("request.backend needs authapp.backend.url in the ini file")
         url = urljoin(self._url, url.lstrip("/"))
         if urlsplit(url)[:2] != urlsplit(self._url)[:2]:
-            raise ValueError("request.backend is for URLs of authapp.backend.url only")
+            raise ValueError("request.backend calls the origin of authapp.backend.url only")
         ours: RequestSession = self._request.authapp
         response = self._send_as(ours, method, url, options)
-        # A body that was read from a file or an iterator is gone and cannot be sent again.
         body = response.request.body
-        again = body is None or isinstance(body, bytes | str)
-        if response.status_code == 401 and ours.identity and ours.session and again:
-            refused = ours.session
-            renew_session(self._request, refused, wait=True)
+        is_repeatable = body is None or isinstance(body, bytes | str)
+        if response.status_code == 401 and ours.identity and ours.session and is_repeatable:
+            before = ours.session
+            renew_session(self._request, before, wait=True)
             write_to_response(self._request, ours)
-            if ours.identity and ours.session is not refused:
+            if ours.identity and ours.session is not before:
                 response.close()
                 response = self._send_as(ours, method, url, options)
         return response
@@ -91,7 +96,8 @@ class BackendSession(BoundedSession):
                 try:
                     return super().request(method, url, **options)
                 except (requests.ConnectionError, requests.Timeout) as error:
+                    # Inside the breaker's context, so that it opens and other requests do not
+                    # wait for this backend (contract section 3).
                     raise unreachable(error, url) from None
         except BackendDown as down:
-            # Others are not to wait for what will not come: contract section 3.
             raise BackendUnreachable(down.reason) from None

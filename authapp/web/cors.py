@@ -1,8 +1,11 @@
-"""Which other origins may read ``/session`` and the paths for programs: threat A8.
+"""CORS: other origins may read ``/session`` and the paths for programs (threat A8).
 
-Those of ``authapp.cors.origins``, exactly as they are written there, with credentials. The
-Fetch standard (CORS protocol) says what is answered. What they may *change* is decided by the
-CSRF check all the same: Pyramid's ``pyramid.csrf_trusted_origins`` lists who may.
+An origin may read them, with credentials, if it is listed in ``authapp.cors.origins`` exactly as
+the browser sends it. The headers follow the CORS protocol of the Fetch standard. The paths for
+programs are those below ``authapp.api_prefixes``.
+
+CORS does not allow an origin to *change* anything. That needs a CSRF token and an entry in
+Pyramid's setting ``pyramid.csrf_trusted_origins``.
 """
 
 from collections.abc import Callable
@@ -17,15 +20,22 @@ from authapp.web.responses import vary_by
 from authapp.web.routes import is_at, path_of
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+"""Methods that a preflight may ask for."""
+
 REQUEST_HEADERS = "Accept, Content-Type, X-CSRF-Token, X-Requested-With"
+"""Request headers that another origin may set."""
+
 REMEMBERED = "600"
-"""Seconds for which a browser need not ask again."""
+"""Seconds for which a browser may cache the answer to a preflight."""
 
 
 def cors_tween_factory(
     handler: Callable[[Request], Response], registry: Registry
 ) -> Callable[[Request], Response]:
-    """The tween that answers preflights, and says on answers who may read them."""
+    """The tween that answers preflights and adds the CORS headers to responses.
+
+    If no origins are configured there is no tween.
+    """
     services: Services = registry.getUtility(IServices)
     origins = services.settings.cors_origins
 
@@ -58,7 +68,7 @@ def _is_shared(request: Request, services: Services) -> bool:
 
 
 def includeme(config: Configurator) -> None:
-    """Put the tween around that of the session: a preflight has no cookie."""
+    """Put the tween outside the session tween, because a preflight carries no cookie."""
     config.add_tween(
         "authapp.web.cors.cors_tween_factory",
         over="authapp.web.session_tween.session_tween_factory",

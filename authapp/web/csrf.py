@@ -1,8 +1,9 @@
-"""CSRF tokens: bound to the session, and before sign-in to a cookie of their own.
+"""CSRF tokens. A token is bound to the session, or to a cookie of its own before sign-in.
 
-Pyramid checks them (``require_csrf``); this says what they are. Beside the token, the
-``Origin`` that browsers send with every unsafe request is compared, over http too: here,
-as Pyramid's own check fails on an ``Origin`` that is no URL, and is for https only.
+Pyramid decides when a token is checked (``require_csrf``). This module makes the tokens and
+compares them. It also compares the ``Origin`` header, which browsers send with every unsafe
+request. Pyramid's own check of ``Origin`` is not enough: it covers https only, and fails if the
+header is not a URL.
 """
 
 import hmac
@@ -23,20 +24,23 @@ from authapp.session.session import Session
 
 
 def check_csrf(request: Request) -> None:
-    """What Pyramid checks before a view, for our own views, which check it themselves.
+    """Check the CSRF token of a request to one of authapp's own views.
 
-    An application may have other defaults for its views, and other names for the token.
+    These views do not use Pyramid's check, because an application may have changed its defaults
+    and the names of the form field and the header.
 
-    :raises pyramid.exceptions.BadCSRFToken: for a wrong token, or a right one from elsewhere.
+    :raises pyramid.exceptions.BadCSRFToken: if the token is wrong, or if the request comes from
+        another site.
     """
     check_csrf_token(request, "csrf_token", "X-CSRF-Token")
 
 
 @implementer(ICSRFStoragePolicy)
 class SessionCSRF:
-    """CSRF storage policy.
+    """Pyramid's CSRF storage policy, based on the session of the request.
 
-    :param secrets: the newest makes tokens, every one checks them.
+    :param secrets: the first one makes tokens. A token made with any of them is accepted.
+    :param secure: whether the cookie for visitors who are not signed in is sent over https only.
     """
 
     def __init__(self, secrets: Sequence[bytes], *, secure: bool) -> None:
@@ -49,27 +53,31 @@ class SessionCSRF:
         )
 
     def new_csrf_token(self, request: Request) -> str:
-        """A new token; that of a session changes with the session only."""
+        """Return a new token. While there is a session, its token stays the same."""
         request.add_response_callback(_keep_private)
-        session = _session(request)
+        session = _bound_session(request)
         return self._token(0, session) if session else str(self._anonymous.new_csrf_token(request))
 
     def get_csrf_token(self, request: Request) -> str:
-        """The token to put into a form or a header."""
+        """Return the token to put into a form or a header."""
         request.add_response_callback(_keep_private)
-        session = _session(request)
+        session = _bound_session(request)
         return self._token(0, session) if session else str(self._anonymous.get_csrf_token(request))
 
     def check_csrf_token(self, request: Request, supplied_token: str) -> bool:
-        """Whether a token that came in is right, from a page of this site."""
+        """Whether the token of a request is correct and the request comes from this site.
+
+        :param supplied_token: the form field or the header. An uploaded file is not a token.
+        """
         if not isinstance(supplied_token, str) or not _same_origin(request):
-            return False  # a file in its place, or a page of another site
-        session = _session(request)
-        # The sign-in form may have been opened before somebody signed in in another tab.
+            return False
+        session = _bound_session(request)
+        # The user may have signed in in another tab after the sign-in form was opened. The form
+        # then has the token of the cookie, although there is a session now.
         if session is None or _is_at_login(request):
-            right: bool = self._anonymous.check_csrf_token(request, supplied_token)
-            if right or session is None:
-                return right
+            correct: bool = self._anonymous.check_csrf_token(request, supplied_token)
+            if correct or session is None:
+                return correct
         supplied = supplied_token.encode(errors="replace")
         return any(
             hmac.compare_digest(self._token(number, session).encode(), supplied)
@@ -77,23 +85,23 @@ class SessionCSRF:
         )
 
     def _token(self, number: int, session: Session) -> str:
-        # hmac.digest gives the interpreter's lock away, and a busy server does not get it back
-        # for a while: every form of a page would wait that long.
+        # Not hmac.digest: it releases the GIL, and on a busy server a thread waits to get the
+        # GIL back. A page would wait once for each of its forms.
         return hmac.new(self._keys[number], session.sid.encode(), "sha256").hexdigest()
 
 
 def _keep_private(request: Request, response: Response) -> None:
-    """A page with a token is for one visitor, whatever its view says of shared caches."""
-    said = response.headers.get("Cache-Control", "")
-    if "no-store" not in said and "private" not in said:
+    """Keep a page with a token out of shared caches, even if its view allows them."""
+    cache_control = response.headers.get("Cache-Control", "")
+    if "no-store" not in cache_control and "private" not in cache_control:
         response.headers["Cache-Control"] = "private, no-store"
 
 
-def _session(request: Request) -> Session | None:
-    """The session a token is bound to.
+def _bound_session(request: Request) -> Session | None:
+    """The session that the token of this request is bound to, if any.
 
-    The form to sign in again, where a session is kept that signs nobody in, is bound to the
-    cookie: that session may be over when it is sent.
+    On the sign-in page, a session that is kept but signs nobody in does not count. It may have
+    ended by the time the form is sent, so the token of that form is bound to the cookie.
     """
     ours = request.authapp
     session: Session | None = ours.session
@@ -106,10 +114,11 @@ def _is_at_login(request: Request) -> bool:
 
 
 def _same_origin(request: Request) -> bool:
-    """Whether ``Origin``, or else ``Referer``, is this site's or one that it trusts.
+    """Whether ``Origin``, or else ``Referer``, names this site or an origin that it trusts.
 
-    Whoever sends neither is no browser that could be made to forge something. The scheme is
-    not compared: behind a proxy it may be known to the proxy only.
+    Browsers send at least one of the two with every unsafe request. A request without both is
+    therefore accepted, unless it says ``Sec-Fetch-Site: cross-site``. The scheme is not compared,
+    because behind a proxy only the proxy may know it.
     """
     headers = request.headers
     origin = headers.get("Origin", headers.get("Referer"))
@@ -123,7 +132,7 @@ def _same_origin(request: Request) -> bool:
 
 
 def _host(url: str) -> str | None:
-    """Host and port of a URL, without a port that goes without saying."""
+    """The host and port of a URL, without a default port. None if it has no host."""
     try:
         parts = urlsplit(url)
         port = "" if parts.port in (None, 80, 443) else f":{parts.port}"

@@ -1,4 +1,4 @@
-"""The language a person reads: chosen by Accept-Language among the catalogues there are."""
+"""The language of pages and messages: ``Accept-Language`` chooses one of the catalogues."""
 
 from pyramid.config import Configurator
 from pyramid.request import Request
@@ -7,23 +7,25 @@ from pyramid.response import Response
 from authapp.web.responses import vary_by
 
 _LOCALES = {"en": "en", "zh": "zh_Hans"}
-"""Language tags offered to the browser (RFC 4647 lookup) and the catalogues they stand for."""
+"""Language tag (RFC 4647) -> name of the catalogue."""
 
 
 def negotiate_locale(request: Request) -> str:
-    """The locale of a request: asked for explicitly (``_LOCALE_``), or by Accept-Language.
+    """Return the locale of a request.
 
-    Only authapp's and the application's default: Pyramid looks for any other on disk, and
-    remembers it. An application with more languages sets a negotiator of its own.
+    The parameter or cookie ``_LOCALE_`` decides, or else ``Accept-Language`` (RFC 4647 lookup).
+    Only authapp's catalogues and the application's default locale are accepted, because Pyramid
+    looks for any other name on disk and remembers it. An application with more languages sets a
+    negotiator of its own.
     """
     default: str = request.registry.settings["pyramid.default_locale_name"]
     try:
-        # Not in a form: reading one that nobody asked for takes memory.
+        # Not request.params: that would parse a form, which takes memory, before the view asks.
         explicit = request.GET.get("_LOCALE_")
-        # To parse all cookies costs more than to open the session among them.
+        # Parsing all cookies takes longer than opening the session, so it is avoided.
         if not explicit and "_LOCALE_" in request.environ.get("HTTP_COOKIE", ""):
             explicit = request.cookies.get("_LOCALE_")
-    except Exception:  # a request that cannot be read still gets a page that says so
+    except Exception:  # WebOb cannot decode the request; the error page needs a locale too
         explicit = None
     if explicit == default or explicit in _LOCALES.values():
         return str(explicit)
@@ -34,11 +36,11 @@ def negotiate_locale(request: Request) -> str:
 
 
 def _vary(request: Request, response: Response) -> None:
-    """Another reader of this address may get another language."""
+    """Tell caches that the response depends on the reader's language."""
     vary_by(response, "Accept-Language")
 
 
 def includeme(config: Configurator) -> None:
-    """Register the catalogues and the negotiator, which an application can replace."""
+    """Add the catalogues, and the negotiator, which an application can replace."""
     config.add_translation_dirs("authapp:locale")
     config.set_locale_negotiator(negotiate_locale)

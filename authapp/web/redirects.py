@@ -1,4 +1,4 @@
-"""Where somebody may be sent: only to paths on this site."""
+"""Redirect targets. A user is only ever sent to a path on this site."""
 
 import re
 from urllib.parse import unquote, urlsplit
@@ -8,30 +8,37 @@ from pyramid.request import Request
 from authapp.web.routes import leads_to
 
 MAX_NEXT = 2048
-"""Characters of the longest address to come back to."""
+"""The longest target that is followed, in characters."""
 
-# One slash, and nothing a browser would drop, turn or resolve before it looks for a host:
-# no second slash, backslash, white space, control or non-ASCII character.
+# A path starts with exactly one slash. White space, control characters, backslashes and non-ASCII
+# characters are refused, because browsers drop or replace them before they look for a host.
 _PATH = re.compile(r"\A/(?!/)[!-\[\]-~]*\Z")
 
 
 def safe_next(request: Request, target: str | None) -> str:
-    """The target if it is a path on this site, else ``/``.
+    """Return the target if it is safe to redirect to, otherwise the application's root path.
 
-    :param target: what came in as ``next``: any text.
+    A safe target is a path on this site without the segments ``.`` and ``..``. It must not be the
+    sign-in or sign-out page, because that would redirect in a circle.
+
+    :param target: the value of ``next``. It may be any text.
     """
     home: str = request.script_name + "/"
     if not target or len(target) > MAX_NEXT or not _PATH.match(target):
         return home
     path = unquote(urlsplit(target).path)
-    astray = not {".", ".."}.isdisjoint(path.split("/"))
+    has_dots = not {".", ".."}.isdisjoint(path.split("/"))
     below = path.removeprefix(request.script_name).rstrip("/")
-    in_circles = leads_to(request, below, "login", "logout")
-    return home if astray or in_circles else target
+    is_circular = leads_to(request, below, "login", "logout")
+    return home if has_dots or is_circular else target
 
 
 def current_page(request: Request) -> str:
-    """Where to come back to after signing in: this page, or the one a form stood on."""
+    """Return the path to come back to after signing in.
+
+    For GET and HEAD this is the requested page. For other methods it is the page that the form
+    was on (the ``Referer`` header), or the root path if that page is not on this site.
+    """
     if request.method in ("GET", "HEAD"):
         return safe_next(request, request.path_qs)
     referrer = request.referrer or ""

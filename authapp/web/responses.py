@@ -1,4 +1,7 @@
-"""The answers that every part gives in the same words: a page or a problem (RFC 9457)."""
+"""Responses that several modules give: redirects, error pages and problems (RFC 9457).
+
+A person gets a page. A program gets a problem, which is JSON.
+"""
 
 import math
 from typing import Any
@@ -18,11 +21,17 @@ _PROBLEM = "application/problem+json"
 
 
 class OwnResponse(Response):  # type: ignore[misc]
-    """An answer of authapp's own, on whatever page of an application it is given."""
+    """A response that authapp made, even if the path belongs to the application.
+
+    The class marks it for :mod:`authapp.web.security_headers`.
+    """
 
 
 def wants_page(request: Request) -> bool:
-    """Whether a person navigates here; otherwise a program asks for data."""
+    """Whether a person opens a page with this request. Otherwise a program asks for data.
+
+    Contract section 4 has the rules.
+    """
     if services_of(request).for_programs(path_of(request.environ)):
         return False
     if request.headers.get("X-Requested-With", "").lower() == "xmlhttprequest":
@@ -34,9 +43,9 @@ def wants_page(request: Request) -> bool:
 
 
 class _SeeOtherPath(HTTPSeeOther):  # type: ignore[misc]
-    """303 whose ``Location`` stays a path (RFC 9110 section 10.2.2).
+    """A 303 whose ``Location`` stays a path (RFC 9110 section 10.2.2).
 
-    WebOb would put the ``Host`` header in front of it, which is what a visitor has sent.
+    WebOb would make it a full URL with the request's ``Host`` header, which a client can forge.
     """
 
     def _abs_headerlist(self, environ: dict[str, Any]) -> list[tuple[str, str]]:
@@ -45,14 +54,14 @@ class _SeeOtherPath(HTTPSeeOther):  # type: ignore[misc]
 
 
 def see_other(location: str) -> Response:
-    """303 to a path on this site, kept by no cache."""
+    """Return a 303 to a path on this site. No cache keeps it."""
     return _SeeOtherPath(location, headers={"Cache-Control": "no-store"})
 
 
 def sign_in_required(request: Request, code: ErrorCode | None) -> Response:
-    """Send a person to sign in, tell a program that it must.
+    """Redirect a person to the sign-in page (303), or answer a program with a 401 problem.
 
-    :param code: why the session ended, where there was one.
+    :param code: why the session ended, or None if there was no session.
     """
     if wants_page(request):
         return see_other(_login_url(request, code))
@@ -60,7 +69,10 @@ def sign_in_required(request: Request, code: ErrorCode | None) -> Response:
 
 
 def sign_in_problem(request: Request, code: ErrorCode | None) -> Response:
-    """401 for a program, with where a person could sign in."""
+    """Return a 401 problem for a program. Its ``login_url`` is the sign-in page.
+
+    :param code: why the session ended, or None if there was no session.
+    """
     detail = code.sentence if code else SIGN_IN_REQUIRED_SENTENCE
     return problem(
         request, 401, code or SIGN_IN_REQUIRED, detail, login_url=_login_url(request, code)
@@ -75,7 +87,13 @@ def _login_url(request: Request, code: ErrorCode | None) -> str:
 def problem(
     request: Request, status: int, code: str, detail: TranslationString, **members: Any
 ) -> Response:
-    """``application/problem+json`` (RFC 9457) with ``code`` and ``detail``."""
+    """Return an ``application/problem+json`` response (RFC 9457).
+
+    :param status: the HTTP status code.
+    :param code: the error code, for programs.
+    :param detail: the sentence for people. It is translated here.
+    :param members: further members of the JSON object.
+    """
     response = OwnResponse(status=status, content_type=_PROBLEM, charset="utf-8")
     response.json_body = {
         "type": "about:blank",
@@ -96,9 +114,12 @@ def failure(
     sentence: TranslationString,
     wait: float | None = None,
 ) -> Response:
-    """An error as a page or as a problem, whichever is wanted.
+    """Return an error as a page for a person or as a problem for a program.
 
-    :param wait: seconds after which to try again.
+    :param status: the HTTP status code.
+    :param code: the error code, as in :func:`problem`.
+    :param sentence: what happened and what to do. It is translated here.
+    :param wait: seconds for ``Retry-After``, or None if it does not help to try again.
     """
     if wants_page(request):
         again = current_page(request) if wait is not None or request.method == "POST" else None
@@ -115,21 +136,21 @@ def failure(
 
 
 def backend_unavailable(request: Request, wait: float) -> Response:
-    """503: what was asked for needs the backend, which does not answer.
+    """Return a 503, because the request needs the backend and the backend does not answer.
 
-    :param wait: seconds after which to try again.
+    :param wait: seconds for ``Retry-After``.
     """
     code = ErrorCode.BACKEND_UNAVAILABLE
     return failure(request, 503, code, code.sentence, wait)
 
 
 def vary_by(response: Response, header: str) -> None:
-    """Tell caches that another value of a request header may get another answer."""
-    said = response.headers.setdefault("Vary", header)
-    if said != header and header not in (response.vary or ()):
+    """Add a request header to ``Vary``: its value may change the response."""
+    present = response.headers.setdefault("Vary", header)
+    if present != header and header not in (response.vary or ()):
         response.vary = (*(response.vary or ()), header)
 
 
 def retry_after(seconds: float) -> str:
-    """The value of a ``Retry-After`` header (RFC 9110 section 10.2.3)."""
+    """The value of a ``Retry-After`` header in whole seconds (RFC 9110 section 10.2.3)."""
     return str(max(1, math.ceil(seconds)))

@@ -1,8 +1,13 @@
-"""Response headers that tell browsers what a page may do: threat L4.
+"""Response headers that tell browsers what a page may do (threat L4).
 
-``authapp.headers`` says where they are set: on authapp's own pages and errors (``own``, the
-default of the add-on: an application's pages may need more than these allow), on ``all``
-responses (the default of the site), or ``off``. A view's own headers stay as they are.
+The setting ``authapp.headers`` says which responses get them:
+
+- ``own``: authapp's own pages and errors. This is the default of the add-on, because an
+  application's pages may need more than these headers allow.
+- ``all``: all responses. This is the default of the site.
+- ``off``: none.
+
+A header that a view has set itself stays as it is.
 """
 
 from collections.abc import Callable
@@ -26,6 +31,8 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "object-src 'none'",
     )
 )
+"""authapp's pages load everything from their own origin, and no site may frame them."""
+
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -35,13 +42,16 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+"""The headers and their values."""
+
 STRICT_TRANSPORT_SECURITY = "max-age=31536000"
+"""One year (RFC 6797). It is sent over https only."""
 
 
 def security_headers_tween_factory(
     handler: Callable[[Request], Response], registry: Registry
 ) -> Callable[[Request], Response]:
-    """The tween that sets them."""
+    """The tween that sets the headers. There is none if the setting is ``off``."""
     where = registry.getUtility(IServices).settings.headers
 
     def security_headers_tween(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""What a page tells its script, ``static/session.js``: the session as it is now."""
+"""The session as JSON, for ``GET /session`` and for the page's script, ``static/session.js``."""
 
 import json
 import time
@@ -12,17 +12,21 @@ _ = TranslationStringFactory("authapp")
 
 _TEXTS = {
     "ending": _("Your session ends soon. Finish what you are doing, then sign in again."),
-    "ended": _("Your session has ended. What you typed in this tab is kept: sign in to go on."),
+    "ended": _("Your session has ended. What you typed in this tab is kept. Sign in to continue."),
     "signIn": _("Sign in"),
-    "unavailable": _("There is no answer right now. Nothing is lost."),
-    "other": _("Somebody else has signed in in another tab. This page is loaded anew."),
+    "unavailable": _(
+        "The site is not responding right now. Nothing is lost, and this page keeps trying."
+    ),
+    "other": _("Someone else has signed in from another tab. This page will reload."),
 }
+"""The texts that ``session.js`` shows, by the names that it gives them."""
 
 
 def describe(request: Request) -> dict[str, Any]:
-    """The session as the JSON of contract section 4, and when the user signed in.
+    """Return the session as the JSON object of contract section 4, without ``csrf_token``.
 
-    Never a token of the backend. Times are epoch seconds, whole but for that moment.
+    It never contains a token of the backend. Times are epoch seconds. All are whole numbers
+    except ``signed_in_at``.
     """
     identity, validity, error = request.identity, request.validity, request.session_error
     return {
@@ -37,12 +41,14 @@ def describe(request: Request) -> dict[str, Any]:
 
 
 def session_options(request: Request, *, waiting: bool = False) -> str:
-    """``request.session_options()``: JSON for ``watchSession`` of ``session.js``.
+    """``request.session_options()``: the options of ``watchSession`` in ``session.js``.
 
-    To be put into a page as ``<meta name="authapp" content="…">``. A page for everybody gets
-    no CSRF token by it, so that caches may keep it.
+    Put them into a page as ``<meta name="authapp" content="…">``. They contain a CSRF token only
+    if a user is signed in, so that caches may keep a public page.
 
-    :param waiting: the page is there until somebody is signed in: it then goes on by itself.
+    :param waiting: whether the page, like the sign-in page, is shown only until a user is signed
+        in. The script then reloads it.
+    :returns: a JSON object as text.
     """
     session = describe(request)
     if session["user"]:

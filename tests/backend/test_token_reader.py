@@ -113,9 +113,11 @@ def test_j5_an_expiry_that_is_no_whole_number(exp: Any) -> None:
 
 @pytest.mark.parametrize("exp", [10**60, 10**18, NOW + 315_360_001])
 def test_j5_an_expiry_too_far_ahead(exp: int) -> None:
-    assert "lives too long" in refused(token(exp=exp))
-    assert "lives too long" in refused(token(exp=...), expires_in=exp - NOW)
-    assert "lives too long" in refused(token(), expires_in=60, refresh_in=exp - NOW)
+    assert "expires more than ten years from now" in refused(token(exp=exp))
+    assert "expires more than ten years from now" in refused(token(exp=...), expires_in=exp - NOW)
+    assert "expires more than ten years from now" in refused(
+        token(), expires_in=60, refresh_in=exp - NOW
+    )
 
 
 @pytest.mark.parametrize("exp", [..., None, NOW, NOW - 1, -1])
@@ -157,7 +159,7 @@ def test_a_backend_whose_clock_differs(ahead: int, caplog: pytest.LogCaptureFixt
 
 def test_a_token_that_is_old_is_given_no_new_life() -> None:
     """A proxy's cache, or a replayed answer: no backend's clock is that far off."""
-    assert "expired when it came" in refused(token(iat=NOW - 90_000, exp=NOW - 86_400))
+    assert "expired on arrival" in refused(token(iat=NOW - 90_000, exp=NOW - 86_400))
     _, validity = read(token(iat=NOW - 90_000, exp=NOW + 60))
     assert validity.valid_until == NOW + 60
     _, validity = read(token(iat=NOW - 3_600, exp=NOW - 3_300))
@@ -215,7 +217,7 @@ def test_j6_issuer_and_audience() -> None:
 def test_j6_not_before() -> None:
     verify = Verify(secret=SECRET)
     assert read(token(nbf=NOW + 30), verify)
-    assert "does not hold yet" in refused(token(nbf=NOW + 31), verify)
+    assert "not valid yet" in refused(token(nbf=NOW + 31), verify)
     assert "not a time" in refused(token(nbf="soon"), verify)
 
 

@@ -58,7 +58,7 @@ def test_pages_for_strangers(site: ServedSite, page: Any) -> None:
         "/login": "Sign in",
         "/login?reason=RefreshTokenExpired": "Sign in",
         "/logout": "Sign out",
-        "/nowhere": "There is nothing here. Check the address, or go to the start page.",
+        "/nowhere": "This page does not exist. Check the address, or go to the start page.",
     }.items():
         page.goto(site.url + path)
         assert page.locator("h1").inner_text() == heading
@@ -85,7 +85,7 @@ def test_pages_of_failures(site: ServedSite, page: Any) -> None:
     dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
     page.goto(site.url + "/login?next=/admin")
     sign_in(page, "bob", "bob-password")
-    page.locator("h1", has_text="this is not for you").wait_for()
+    page.locator("h1", has_text="You do not have access").wait_for()
     assert "403 Forbidden" in page.locator("main small").inner_text()
     look(page)
     page.context.clear_cookies()

@@ -116,7 +116,7 @@ def test_another_user_is_announced_and_the_pages_are_loaded_anew(serve: Any, win
     window.clear_cookies()  # as if the session had ended
     sign_in(first, site, "bob")
     for page in (second, waits):
-        page.locator(".authapp-notice", has_text="Somebody else").wait_for(timeout=1000)
+        page.locator(".authapp-notice", has_text="Someone else").wait_for(timeout=1000)
     for page in (second, waits):
         page.locator("#name", has_text="bob").wait_for()
 
@@ -439,7 +439,7 @@ def test_a_page_whose_path_looks_like_a_host_stays_on_the_site(serve: Any, windo
     page.goto(site.url + "//evil.example/x")
     window.clear_cookies()
     sign_in(other, site, "bob")
-    page.locator(".authapp-notice", has_text="Somebody else").wait_for()
+    page.locator(".authapp-notice", has_text="Someone else").wait_for()
     page.get_by_role("link", name="bob").wait_for()
     assert page.url == site.url + "//evil.example/x"
 

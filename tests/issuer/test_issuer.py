@@ -115,10 +115,10 @@ def test_without_settings_it_has_no_users(caplog: pytest.LogCaptureFixture) -> N
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
-        ("access_lifetime", "5m", "= '5m': whole seconds from 1 to 1000000000 are allowed"),
-        ("refresh_lifetime", "0", "= '0': whole seconds from 1 to 1000000000 are allowed"),
-        ("session_lifetime", "-5", "= '-5': whole seconds from 1 to 1000000000 are allowed"),
-        ("users", "alice alice-password", ": line 1 is not: name password email role …"),
+        ("access_lifetime", "5m", "= '5m': must be whole seconds from 1 to 1000000000"),
+        ("refresh_lifetime", "0", "= '0': must be whole seconds from 1 to 1000000000"),
+        ("session_lifetime", "-5", "= '-5': must be whole seconds from 1 to 1000000000"),
+        ("users", "alice alice-password", ": line 1 must be: name password email role …"),
         ("acces_lifetime", "20", "is not a setting; the nearest is issuer.access_lifetime"),
     ],
 )

@@ -276,7 +276,7 @@ def test_secrets_are_in_no_repr() -> None:
 
 
 def test_the_largest_part_is_named() -> None:
-    assert make().largest_part().startswith("all else has 3")
+    assert make().largest_part().startswith("everything else has 3")
     tokens = TokenPair("a", "r" * 999)
     big = Session.start(Identity(1), tokens, Validity(NOW, NOW), NOW)
     assert big.largest_part() == "the refresh token has 999 bytes"

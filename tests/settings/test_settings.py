@@ -107,60 +107,80 @@ def test_secrets_come_from_lines_the_environment_and_files(
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
-        ("secret", "", "authapp.secret is missing: 32 bytes are needed; make a good one with"),
+        (
+            "secret",
+            "",
+            "authapp.secret is missing: it needs at least 32 bytes; make a good one with",
+        ),
         ("secret", "short", "authapp.secret: it has fewer than 32 bytes; make a good one with"),
         ("secret", f"{SECRET}\nshort", "authapp.secret: line 2 has fewer than 32 bytes"),
-        ("secret", "ab" * 30, "authapp.secret: it repeats a few characters"),
-        ("secret", f"{SECRET}\n{SECRET}", "authapp.secret: the same secret stands in it twice"),
-        ("secret", "development-only" + "x" * 9 + SECRET, "authapp.secret: it is the placeholder"),
-        ("secret", "env:NOT_THERE", "authapp.secret: the environment has no NOT_THERE"),
+        ("secret", "ab" * 30, "authapp.secret: it has fewer than 8 different bytes"),
+        ("secret", f"{SECRET}\n{SECRET}", "authapp.secret: two lines hold the same secret"),
+        ("secret", "development-only" + "x" * 9 + SECRET, "authapp.secret: it is a placeholder"),
+        (
+            "secret",
+            "env:NOT_THERE",
+            "authapp.secret: the environment variable NOT_THERE is not set",
+        ),
         ("secret", "file:/not/there", "authapp.secret: the file /not/there cannot be read"),
-        ("development", "maybe", "authapp.development = 'maybe': true or false is allowed"),
-        ("backend.url", "http://x", "https is needed; http is allowed with authapp.development"),
-        ("backend.url", "embedded:", "the embedded issuer is allowed with authapp.development"),
-        ("backend.url", "ftp://x", "a URL such as https://auth.example.com is allowed"),
+        ("development", "maybe", "authapp.development = 'maybe': must be true or false"),
+        (
+            "backend.url",
+            "http://x",
+            "must use https; http is allowed only with authapp.development",
+        ),
+        (
+            "backend.url",
+            "embedded:",
+            "the embedded issuer is allowed only with authapp.development",
+        ),
+        ("backend.url", "ftp://x", "must be a URL such as https://auth.example.com"),
         ("backend.url", "https://", "a URL such as"),
         ("backend.url", "https://x:0/", "a URL such as"),
         ("backend.url", "https://[", "a URL such as"),
         ("backend.url", "https://u@x/", "a URL such as"),
-        ("backend.preset", "ldap", "one of simplejwt, oauth2 is allowed"),
+        ("backend.preset", "ldap", "must be one of simplejwt, oauth2"),
         ("backend.ca", "/nowhere.pem", "the file cannot be read: No such file or directory"),
-        ("backend.ca", __file__, "a file of certificates in PEM form is allowed"),
-        ("backend.timeout", "0", "seconds from 0.05 to 60 are allowed"),
-        ("backend.timeout", "1e1", "seconds from 0.05 to 60 are allowed"),
-        ("backend.bulkhead", "0", "a whole number from 1 to 9999 is allowed"),
-        ("backend.verify", "none", "authapp.backend.verify: secret:… or jwks:URL is allowed"),
-        ("backend.verify", "secret:", "secret:… or jwks:URL is allowed"),
-        ("backend.verify", "jwks:http://x", "https is needed"),
+        ("backend.ca", __file__, "must be a file of certificates in PEM format"),
+        ("backend.timeout", "0", "must be seconds from 0.05 to 60"),
+        ("backend.timeout", "1e1", "must be seconds from 0.05 to 60"),
+        ("backend.bulkhead", "0", "must be a whole number from 1 to 9999"),
+        ("backend.verify", "none", "authapp.backend.verify: must be secret:… or jwks:URL"),
+        ("backend.verify", "secret:", "must be secret:… or jwks:URL"),
+        ("backend.verify", "jwks:http://x", "must use https"),
         ("backend.url", "https://exa mple.com", "a URL such as"),
         ("backend.url", "https://x/?a=1", "a URL such as"),
         ("backend.url", "https://:pw@x/", "a URL such as"),
         ("backend.url", "https://x/\\y", "a URL such as"),
-        ("backend.login_path", "login", "a path that begins with / is allowed"),
-        ("backend.refresh_path", ".evil.com/x", "a path that begins with / is allowed"),
-        ("backend.logout_path", "//evil.com/x", "a path that begins with / is allowed"),
-        ("backend.verify", "jwks:embedded:", "goes with authapp.backend.url = embedded: only"),
+        ("backend.login_path", "login", "must be a path that begins with /"),
+        ("backend.refresh_path", ".evil.com/x", "must be a path that begins with /"),
+        ("backend.logout_path", "//evil.com/x", "must be a path that begins with /"),
+        ("backend.verify", "jwks:embedded:", "works only with authapp.backend.url = embedded:"),
         ("backend.leeway", "5", "has no effect without authapp.backend.verify"),
         ("backend.issuer", "me", "has no effect without authapp.backend.verify"),
         ("backend.client_secret", "x", "has no effect without authapp.backend.client_id"),
-        ("claims.id", ",", "one word or more is allowed"),
+        ("claims.id", ",", "must contain at least one word"),
         ("login.rate", "0/minute", "one rate such as"),
         ("login.rate", "10/minute;100/hour", "one rate such as"),
         ("session.cookie", "x" * 129, "up to 128 letters"),
         ("session.cookie", "$Version", "up to 128 letters"),
-        ("session.cookie", "__Host-authapp.csrf", "a name that is not taken is allowed"),
+        ("session.cookie", "__Host-authapp.csrf", "another cookie has this name"),
         ("session.domain", "1.2.3.4", "a domain such as"),
         ("session.domain", "-", "a domain such as"),
-        ("refresh.buffer", "-1", "authapp.refresh.buffer = '-1': whole seconds from 0 to 86400"),
-        ("refresh.lifetime", "0", "whole seconds from 1 to 315360000 are allowed"),
+        (
+            "refresh.buffer",
+            "-1",
+            "authapp.refresh.buffer = '-1': must be whole seconds from 0 to 86400",
+        ),
+        ("refresh.lifetime", "0", "must be whole seconds from 1 to 315360000"),
         ("session.cookie", "a b", "up to 128 letters, digits and"),
-        ("session.format", "jwt", "one of next-auth-4, authjs-5 is allowed"),
-        ("session.domain", "a b", "a domain such as example.com is allowed"),
-        ("session.samesite", "no", "one of Lax, Strict, None is allowed"),
-        ("shared", "memcached://x", "authapp.shared: memory:, redis://… or rediss://… is allowed"),
-        ("login.rate", "often", "one rate such as 10/minute or 100/hour is allowed"),
-        ("api_prefixes", "api", "path prefixes that begin with / are allowed"),
-        ("cors.origins", "https://a/b", "origins such as https://app.example.com are allowed"),
+        ("session.format", "jwt", "must be one of next-auth-4, authjs-5"),
+        ("session.domain", "a b", "must be a domain such as example.com"),
+        ("session.samesite", "no", "must be one of Lax, Strict, None"),
+        ("shared", "memcached://x", "authapp.shared: must be memory:, redis://… or rediss://…"),
+        ("login.rate", "often", "must be one rate such as 10/minute or 100/hour"),
+        ("api_prefixes", "api", "must be path prefixes that begin with /"),
+        ("cors.origins", "https://a/b", "must be origins such as https://app.example.com"),
         ("cors.origins", "*", "origins such as"),
         ("refresh.bufer", "1", "authapp.refresh.bufer is not a setting; the nearest is authapp.re"),
     ],
@@ -176,14 +196,14 @@ def test_a_key_with_another_prefix_is_no_setting_and_is_named() -> None:
         ini = {other: SECRET, "authapp.backend.url": "https://x.example"}
         (problem,) = problems(ini)
         assert problem.startswith("authapp.secret is missing")
-        assert problem.endswith(f"({other} is there, which is another key)")
-    assert "is there" not in problems({"other.secret": SECRET})[0]
+        assert problem.endswith(f"({other} is set, which is another key)")
+    assert "is set" not in problems({"other.secret": SECRET})[0]
     read(GOOD | {"autapp.secret": SECRET})
 
 
 def test_in_development_the_embedded_backend_is_allowed_too() -> None:
     (problem,) = problems(LOCAL, backend__url="embedded")
-    assert "a URL such as https://auth.example.com, or embedded:, is allowed" in problem
+    assert "must be a URL such as https://auth.example.com or embedded:" in problem
     assert "embedded" not in problems(GOOD, backend__url="localhost")[0]
     (problem,) = problems(LOCAL, backend__verify="jwks:embedded")
     assert "jwks:embedded:, or jwks: and a URL such as https://auth" in problem
@@ -191,13 +211,13 @@ def test_in_development_the_embedded_backend_is_allowed_too() -> None:
     (problem,) = problems(
         LOCAL, backend__url="embedded:", backend__verify="secret:that-signs-nothing"
     )
-    assert "secret:… verifies nothing of embedded:" in problem
+    assert "secret:… cannot verify tokens of embedded:" in problem
     assert "signs-nothing" not in problem
 
 
 def test_a_leeway_out_of_bounds() -> None:
     (problem,) = problems(backend__verify="secret:x", backend__leeway="601")
-    assert "whole seconds from 0 to 600 are allowed" in problem
+    assert "must be whole seconds from 0 to 600" in problem
 
 
 def test_blank_lines_between_secrets() -> None:
@@ -209,7 +229,8 @@ def test_https_only_names_are_refused_in_development() -> None:
     assert "needs https" in problems(LOCAL, session__samesite="none")[0]
     assert read(session__samesite="none").cookie.samesite == "None"
     assert (
-        "without session.domain" in problems(session__cookie="__Host-x", session__domain="x.y")[0]
+        "cannot be used with authapp.session.domain"
+        in problems(session__cookie="__Host-x", session__domain="x.y")[0]
     )
 
 
@@ -247,5 +268,12 @@ def test_the_ini_files_are_good(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not Settings.from_ini(get_appsettings(str(HERE / "production.ini"))).development
     assert Settings.from_ini(get_appsettings(str(HERE / "development.ini"))).development
     monkeypatch.delenv("AUTHAPP_SECRET")
-    with pytest.raises(SettingsError, match="the environment has no AUTHAPP_SECRET"):
+    with pytest.raises(SettingsError, match="the environment variable AUTHAPP_SECRET is not set"):
         Settings.from_ini(get_appsettings(str(HERE / "production.ini")))
+
+
+def test_development_hosts() -> None:
+    (problem,) = problems(LOCAL, development__hosts="https://x")
+    assert "must be host names such as box.example.com, without ports" in problem
+    (problem,) = problems(development__hosts="box")
+    assert "authapp.development.hosts has no effect without authapp.development" in problem

@@ -484,14 +484,14 @@ def test_l3_each_failure_has_a_line_with_its_code(
     for line in (
         "InternalError: GET /view",
         "Forbidden: GET /private",
-        "BadCSRFToken: POST /view: none came",
-        "BadCSRFToken: POST /view: it is another session's, or from another site",
+        "BadCSRFToken: POST /view: no token",
+        "BadCSRFToken: POST /view: token of another session, or sent from another site",
         "BadRequest: UnicodeDecodeError",
         "SignedOut: the backend was not told: BackendUnavailable",
         "SessionInvalid: none of our secrets opens a session's cookie",
     ):
         assert line in lines
-    assert lines.count("BadCSRFToken: POST /view: none came") == 2
+    assert lines.count("BadCSRFToken: POST /view: no token") == 2
 
 
 def test_under_a_route_prefix(backend: Served) -> None:
@@ -1091,7 +1091,7 @@ def test_a_session_that_no_browser_would_bring_back_is_refused_at_sign_in(
     site = own_backend_site(Talkative())
     assert "BackendUnavailable" in site.sign_in("dora", "sesame", status=503).text
     assert COOKIE not in site.cookies
-    assert "SessionTooLarge: sign-in: a sealed session of" in caplog.text
+    assert "SessionTooLarge: sign-in: an encrypted session of" in caplog.text
     assert "its claim 'permissions' 9002" in caplog.text
 
 

@@ -97,14 +97,14 @@ def test_api_prefixes_are_for_programs(backend: Served) -> None:
 def test_signed_in_but_not_allowed(site: Site) -> None:
     site.sign_in("bob")
     page = site.get("/admin", headers=PAGE, status=403)
-    assert "You are signed in, but this is not for you" in page.text
+    assert "You do not have access to this page" in page.text
     problem = site.get("/admin", headers={"Accept": "application/json"}, status=403)
     assert (problem.content_type, problem.json["code"]) == (PROBLEM, "Forbidden")
 
 
 def test_allowed(site: Site) -> None:
     site.sign_in("alice")
-    assert "Only people with the role admin" in site.get("/admin").text
+    assert "Only users with the admin role" in site.get("/admin").text
     assert "Administration" in site.get("/").text
 
 
@@ -123,7 +123,7 @@ def test_a2_a_missing_page_can_look_like_a_forbidden_one(backend: Served) -> Non
 
 
 def test_not_found(site: Site) -> None:
-    assert "There is nothing here" in site.get("/nowhere", status=404).text
+    assert "This page does not exist" in site.get("/nowhere", status=404).text
     problem = site.get("/nowhere", headers={"Accept": "application/json"}, status=404)
     assert (problem.content_type, problem.json["code"]) == (PROBLEM, "NotFound")
 

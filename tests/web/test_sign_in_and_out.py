@@ -278,7 +278,7 @@ def test_a_copy_of_a_signed_out_cookie_is_refused(site: Site) -> None:
     answer = copy.get("/account", status=303)
     assert answer.location.endswith("/login?next=%2Faccount&reason=SessionRevoked")
     assert COOKIE not in copy.cookies
-    assert "This session was signed out" in answer.follow().text
+    assert "You have been signed out" in answer.follow().text
 
 
 def test_sign_out_everywhere_ends_all_sessions_of_the_user_and_of_nobody_else(site: Site) -> None:

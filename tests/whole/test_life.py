@@ -136,7 +136,7 @@ class Town:
     def close(self) -> None:
         self.backend.instead.clear()
         for site in self.apps:
-            site.services.store._server.client.connection_pool.disconnect()
+            site.services.store._connection.client.connection_pool.disconnect()
             site.services.http.close()
 
     def _answer(self, request: Request) -> Answer | None:

@@ -1,4 +1,4 @@
-"""The views of authapp: sign-in and sign-out, the session, the account, errors."""
+"""The views of authapp: sign-in, sign-out, session, account, health check and errors."""
 
 from pyramid.config import Configurator
 
@@ -6,7 +6,7 @@ from authapp.web.views.errors import Readable
 
 
 def includeme(config: Configurator) -> None:
-    """Views that every application gets; ``pages`` are those of the site."""
+    """Add the views that every application gets. Only the site itself has those of ``pages``."""
     config.add_view_predicate("readable", Readable)
     for module in ("account", "errors", "health", "login", "logout", "session"):
         config.scan(f"authapp.web.views.{module}")

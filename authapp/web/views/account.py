@@ -24,14 +24,18 @@ from authapp.web.views.session import renew_now
     renderer="authapp:templates/account.jinja2",
 )
 def account(request: Request) -> dict[str, Any]:
-    """Who is signed in, with which roles and how long."""
+    """Show the signed-in user, the roles, and how long the session is valid.
+
+    :raises pyramid.httpexceptions.HTTPForbidden: if nobody is signed in.
+    """
     if request.identity is None:
         raise HTTPForbidden()
     session: Session = request.authapp.session
     return {
         "utc": lambda seconds: datetime.fromtimestamp(seconds, timezone.utc),
         "now": int(time.time()),
-        # A sign-in after a sign-out everywhere counts from a moment that may be still to come.
+        # After a sign-out everywhere, the moment of a new sign-in may be in the future: see
+        # Revocation.next_start.
         "began": min(int(session.authenticated_at), session.issued_at),
         "issued_at": session.issued_at,
         "claims": [(name, _shown(value)) for name, value in session.identity.claims.items()],
@@ -45,7 +49,7 @@ def account(request: Request) -> dict[str, Any]:
     require_csrf=False,
 )
 def renew(request: Request) -> Response:
-    """Renew now, and show the page again: "renew now" where no script does it."""
+    """Renew the session and show the page again: the button "Renew now" without scripts."""
     code = renew_now(request)
     if code is ErrorCode.BACKEND_UNAVAILABLE:
         return backend_unavailable(request, request.authapp.retry_after)
@@ -55,6 +59,6 @@ def renew(request: Request) -> Response:
 
 
 def _shown(value: object) -> str:
-    """A claim as text: JSON, but for a text, which is itself."""
+    """The value of a claim as text: a string as it is, anything else as JSON."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text.encode(errors="replace").decode()

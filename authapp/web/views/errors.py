@@ -1,4 +1,4 @@
-"""What is answered when a request may not, cannot or must not be."""
+"""Error responses: each is a page for a person or a problem for a program."""
 
 import logging
 
@@ -18,18 +18,24 @@ log = logging.getLogger(__name__)
 
 _ = TranslationStringFactory("authapp")
 
-_FORBIDDEN = _("You are signed in, but this is not for you. Ask whoever manages your access.")
-_NOT_FOUND = _("There is nothing here. Check the address, or go to the start page.")
-_UNAVAILABLE = _("This does not work right now. Try again in a moment.")
-_STALE_FORM = _("This form is not valid any more. Go back, reload the page, and send it again.")
-_BAD_REQUEST = _("The browser sent something that cannot be read. Go back and try again.")
-_BROKEN = _("Something went wrong on our side. It has been noted; try again in a moment.")
+_FORBIDDEN = _("You do not have access to this page. Ask your administrator if you need it.")
+_NOT_FOUND = _("This page does not exist. Check the address, or go to the start page.")
+_UNAVAILABLE = _("This page is not available right now. Try again in a moment.")
+_STALE_FORM = _("This form is no longer valid. Go back, reload the page, and send it again.")
+_BAD_REQUEST = _("We could not read what your browser sent. Go back and try again.")
+_BROKEN = _("Something went wrong on our side, and we have logged it. Try again in a moment.")
 
 
 @forbidden_view_config()
 @exception_view_config(HTTPUnauthorized)
 def forbidden(error: Response, request: Request) -> Response:
-    """Not signed in: sign in. Nobody can say whether: come back. Signed in: not for you."""
+    """Answer a request that needs a signed-in user or a permission.
+
+    - The user is signed in: 403.
+    - The session could not be renewed because the backend does not answer: 503.
+    - Nobody is signed in: a redirect to the sign-in page, or 401.
+    - The view has raised a complete response: that response.
+    """
     if _is_complete(error):
         return error
     if request.identity is not None:
@@ -41,36 +47,37 @@ def forbidden(error: Response, request: Request) -> Response:
 
 
 def _is_complete(error: Response) -> bool:
-    """Whether a view has raised an answer with a body or a challenge of its own."""
+    """Whether a view has raised a response with its own body or ``WWW-Authenticate`` header."""
     return bool(error.body) or "WWW-Authenticate" in error.headers
 
 
 @exception_view_config(BadCSRFToken)
 @exception_view_config(BadCSRFOrigin)
 def stale_form(request: Request) -> Response:
-    """A form from another session, or from another site."""
-    came = request.headers.get("X-CSRF-Token", "") != ""
-    came = came or (_is_readable(request) and request.POST.get("csrf_token", "") != "")
-    why = "it is another session's, or from another site" if came else "none came"
-    log.warning("BadCSRFToken: %s %s: %s", request.method, request.path[:256], why)
+    """Answer a form of another session or from another site with 403."""
+    has_token = request.headers.get("X-CSRF-Token", "") != "" or (
+        _is_readable(request) and request.POST.get("csrf_token", "") != ""
+    )
+    reason = "token of another session, or sent from another site" if has_token else "no token"
+    log.warning("BadCSRFToken: %s %s: %s", request.method, request.path[:256], reason)
     return failure(request, 403, "BadCSRFToken", _STALE_FORM)
 
 
 @exception_view_config(BackendUnreachable)
 def backend_unreachable(request: Request) -> Response:
-    """A view has called the backend, which does not answer."""
+    """Answer with 503 if a view has called the backend and the backend does not answer."""
     return backend_unavailable(request, RETRY_AFTER)
 
 
 @notfound_view_config()
 def not_found(error: Response, request: Request) -> Response:
-    """No such page."""
+    """Answer with 404, unless the view has raised a complete response."""
     return error if _is_complete(error) else failure(request, 404, "NotFound", _NOT_FOUND)
 
 
 @exception_view_config(HTTPServiceUnavailable)
 def unavailable(error: Response, request: Request) -> Response:
-    """A view says that it cannot answer now."""
+    """Answer with 503 if a view has raised that, with its ``Retry-After`` in seconds."""
     if _is_complete(error):
         return error
     wait = error.headers.get("Retry-After", "")
@@ -80,45 +87,55 @@ def unavailable(error: Response, request: Request) -> Response:
 
 @exception_view_config(Exception, readable=False)
 def bad_request(error: Exception, request: Request) -> Response:
-    """What came in cannot be read: an address that is no UTF-8, a form without boundaries."""
+    """Answer with 400 if the request cannot be decoded.
+
+    Examples are a URL that is not UTF-8 and a multipart form without a boundary.
+    """
     log.warning("BadRequest: %s", type(error).__name__)
     return failure(request, 400, "BadRequest", _BAD_REQUEST)
 
 
 class Readable:
-    """View predicate: whether address, query and form can be read, or fail whoever tries.
+    """View predicate: whether the path, the query and the form of a request can be decoded.
 
-    WebOb raises many kinds of errors, and does so late, wherever a view first looks.
+    WebOb raises many kinds of errors for those that cannot, and raises them late, in the code
+    that first reads them. This predicate tells these errors from those of a view.
+
+    :param wanted: the value that the request must have.
     """
 
     def __init__(self, wanted: bool, config: Configurator) -> None:
         self._wanted = wanted
 
     def text(self) -> str:
-        """See Pyramid: how introspection shows it."""
+        """The predicate in Pyramid's introspection."""
         return f"readable = {self._wanted}"
 
     phash = text
 
     def __call__(self, context: object, request: Request) -> bool:
-        """Whether that is as wanted."""
+        """Whether the request has that value."""
         return _is_readable(request) is self._wanted
 
 
 def _is_readable(request: Request) -> bool:
     try:
-        request.path, request.GET, request.POST  # noqa: B018 - to read them is what may fail
+        request.path, request.GET, request.POST  # noqa: B018 - reading them may raise
     except Exception:
         return False
     return True
 
 
 def broken(error: Exception, request: Request) -> Response:
-    """A view has failed: the log says how, the page does not."""
+    """Answer with 500 if a view has failed. The log has the traceback, the page does not."""
     log.error("InternalError: %s %s", request.method, request.path[:256], exc_info=error)
     return failure(request, 500, "InternalError", _BROKEN)
 
 
 def includeme(config: Configurator) -> None:
-    """Answer failures with a page: without one, a session just renewed would be lost."""
+    """Add the view for all other exceptions.
+
+    Without a response to an exception, the cookie of a session that was just renewed would be
+    lost.
+    """
     config.add_exception_view(broken, context=Exception)

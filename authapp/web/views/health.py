@@ -13,7 +13,11 @@ from authapp.services import services_of
     permission=NO_PERMISSION_REQUIRED, route_name="health", request_method="GET", renderer="json"
 )
 def health(request: Request) -> dict[str, Any]:
-    """This process answers; with ``?deep=1`` also the backend and the shared memory."""
+    """Say that this process answers. With ``?deep=1``, check the backend and the store too.
+
+    :returns: ``{"status": "ok"}``. With ``?deep=1`` also ``backend`` and ``shared``, each "ok" or
+        "down". If one is down, so is ``status``, and the response is 503.
+    """
     request.response.cache_control = "no-store"
     if request.GET.get("deep") != "1":
         return {"status": "ok"}
@@ -24,5 +28,5 @@ def health(request: Request) -> dict[str, Any]:
     words = {True: "ok", False: "down"}
     return {
         "status": words[all(checks.values())],
-        **{name: words[good] for name, good in checks.items()},
+        **{name: words[up] for name, up in checks.items()},
     }

@@ -1,4 +1,4 @@
-"""Sign in."""
+"""Sign-in: the form, and what happens when it is sent."""
 
 import logging
 import time
@@ -23,7 +23,7 @@ from authapp.web.responses import retry_after, see_other
 log = logging.getLogger(__name__)
 
 MAX_FIELD = 4096
-"""Bytes of the longest user name or password; more is no credential of anybody."""
+"""The longest user name or password, in bytes. A longer one is refused without a call."""
 
 _STATUS = {
     ErrorCode.INVALID_CREDENTIALS: 401,
@@ -33,7 +33,11 @@ _STATUS = {
 
 
 class SignInRefused(Exception):
-    """A sign-in that failed; ``retry_after`` seconds where waiting helps."""
+    """A sign-in failed.
+
+    :ivar code: why it failed.
+    :ivar retry_after: seconds after which to try again, or None if waiting does not help.
+    """
 
     def __init__(self, code: ErrorCode, retry_after: float | None = None) -> None:
         super().__init__(code)
@@ -48,7 +52,7 @@ class SignInRefused(Exception):
     renderer="authapp:templates/login.jinja2",
 )
 def login_form(request: Request) -> Any:
-    """The form; somebody who is signed in is sent on."""
+    """Show the sign-in form, or redirect to ``next`` if the user is signed in."""
     target = safe_next(request, request.GET.get("next"))
     if request.identity is not None:
         return see_other(target)
@@ -64,7 +68,10 @@ def login_form(request: Request) -> Any:
     require_csrf=False,
 )
 def login(request: Request) -> Any:
-    """Sign in and go on to ``next``; or the form again, with what was wrong."""
+    """Sign in and redirect to ``next``, or show the form again with the reason for the failure.
+
+    :raises pyramid.exceptions.BadCSRFToken: as :func:`authapp.web.csrf.check_csrf`.
+    """
     check_csrf(request)
     target = safe_next(request, _field(request, "next"))
     credentials = Credentials(_field(request, "username"), _field(request, "password"))
@@ -81,9 +88,11 @@ def login(request: Request) -> Any:
 
 
 def _sign_in(request: Request, credentials: Credentials) -> Session:
-    """Sign in whoever has these credentials.
+    """Sign in the user with these credentials.
 
-    :raises SignInRefused: when nobody has, or nobody can say.
+    :returns: the new session, which the response will carry.
+    :raises SignInRefused: if the credentials are wrong, if there were too many failed attempts,
+        or if the backend gives no usable answer.
     """
     services = services_of(request)
     name, address = credentials.username, request.remote_addr or ""
@@ -91,7 +100,7 @@ def _sign_in(request: Request, credentials: Credentials) -> Session:
         raise SignInRefused(ErrorCode.TOO_MANY_ATTEMPTS, wait)
     try:
         if not all(map(_plausible, (name, credentials.password))):
-            raise BackendRejected("nobody's credentials")
+            raise BackendRejected("no user can have these credentials")
         tokens = services.backend.login(credentials)
         now = time.time()
         identity, validity = services.reader.read(tokens, now)
@@ -120,7 +129,7 @@ def _field(request: Request, name: str) -> str:
 
 
 def _plausible(text: str) -> bool:
-    """Whether a backend should be asked about this at all."""
+    """Whether this can be a user name or a password. If not, the backend is not called."""
     return 0 < len(text.encode(errors="surrogatepass")) <= MAX_FIELD and "\0" not in text
 
 
@@ -142,7 +151,7 @@ def _form(
 
 
 def _known_users(request: Request) -> list[Any]:
-    """The users of the embedded issuer, which is there for development only."""
+    """The users of the embedded issuer, with passwords. It exists in development only."""
     if services_of(request).settings.backend_url != EMBEDDED:
         return []
     from authapp.issuer import read_users

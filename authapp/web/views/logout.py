@@ -1,4 +1,4 @@
-"""Sign out: here and now, whatever the backend says to it."""
+"""Sign-out. It takes effect at once, even if the backend does not answer."""
 
 import logging
 import time
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
     renderer="authapp:templates/logout.jinja2",
 )
 def logout_form(request: Request) -> dict[str, Any]:
-    """Ask; a link alone signs nobody out."""
+    """Ask for confirmation. Only the form signs the user out, never a link."""
     request.response.cache_control = "no-store"
     return {}
 
@@ -42,7 +42,10 @@ def logout_form(request: Request) -> dict[str, Any]:
 def logout(request: Request) -> Response:
     """End the session, or with ``everywhere=1`` all sessions of the user.
 
-    Without a session there is nothing to forge, and nothing to do.
+    Without a session the CSRF token is not checked, because there is nothing to end.
+
+    :returns: a redirect to the sign-in page.
+    :raises pyramid.exceptions.BadCSRFToken: as :func:`authapp.web.csrf.check_csrf`.
     """
     ours: RequestSession = request.authapp
     if ours.session is not None:
@@ -52,22 +55,28 @@ def logout(request: Request) -> Response:
         if everywhere:
             services.revocation.revoke_user(session, time.time())
         forget(request)
-        session = _newest(services, session)  # only now: a renewal under way sees the revocation
+        # After the revocation: a renewal that runs meanwhile either sees the revocation, or its
+        # successor is found here.
+        session = _newest_session(services, session)
         _tell_backend(services, session)
         request.registry.notify(SignedOut(request, session, everywhere))
     response = see_other(request.route_path("login", _query={"reason": SIGNED_OUT}))
-    response.headers["Clear-Site-Data"] = '"cache"'  # the back button shows no private page
+    # Clear the browser's cache, so that the back button shows no private page.
+    response.headers["Clear-Site-Data"] = '"cache"'
     return response
 
 
-def _newest(services: Services, session: Session) -> Session:
-    """The session with the refresh token that is alive at the backend."""
+def _newest_session(services: Services, session: Session) -> Session:
+    """The end of the successor chain. The backend still accepts its refresh token."""
     newest = services.successors.newest(session)
     return newest if isinstance(newest, Session) else session
 
 
 def _tell_backend(services: Services, session: Session) -> None:
-    """Best effort, once: it is signed out here already."""
+    """Ask the backend once to revoke the refresh token.
+
+    A failure is only logged, because the session is already revoked in the store.
+    """
     try:
         services.backend.logout(session.tokens)
     except (BackendRejected, BackendUnavailable) as error:

@@ -1,4 +1,4 @@
-"""The pages of the site itself: what an application that includes authapp has of its own."""
+"""The pages of the site itself. An application that includes authapp has its own instead."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from pyramid.view import view_config
 
 
 class Root:
-    """The root of the site, with who may do what."""
+    """The root resource. Its ACL says who may view the site and who may administer it."""
 
     __acl__ = ((Allow, Everyone, "view"), (Allow, "role:admin", "administer"))
 
@@ -19,18 +19,18 @@ class Root:
 
 @view_config(route_name="home", permission="view", renderer="authapp:templates/home.jinja2")
 def home(request: Request) -> dict[str, Any]:
-    """The start page, for everybody."""
+    """Show the start page, which is public."""
     return {}
 
 
 @view_config(route_name="admin", permission="administer", renderer="authapp:templates/admin.jinja2")
 def admin(request: Request) -> dict[str, Any]:
-    """A page for those with the role ``admin``."""
+    """Show a page for users with the role ``admin``."""
     return {}
 
 
 def includeme(config: Configurator) -> None:
-    """Routes and views of the site."""
+    """Add the routes and views of the site."""
     config.set_root_factory(Root)
     config.add_route("home", "/")
     config.add_route("admin", "/admin")

@@ -1,4 +1,4 @@
-"""The session as JSON, for scripts. Never a token."""
+"""The session as JSON, for scripts (contract section 4). It never contains a backend token."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ from authapp.web.session_json import describe
     permission=NO_PERMISSION_REQUIRED, route_name="session", request_method="GET", renderer="json"
 )
 def session(request: Request) -> dict[str, Any]:
-    """Who is signed in and how long that is valid."""
+    """Return who is signed in and until when, with a CSRF token."""
     request.response.cache_control = "no-store"
     return {**describe(request), "csrf_token": get_csrf_token(request)}
 
@@ -33,7 +33,11 @@ def session(request: Request) -> dict[str, Any]:
     require_csrf=False,
 )
 def renew(request: Request) -> dict[str, Any] | Response:
-    """Renew now."""
+    """Renew the session now.
+
+    :returns: the same as :func:`session`. If nobody is signed in, a 401 problem. If the backend
+        does not answer, a 503 problem.
+    """
     code = renew_now(request)
     if code is ErrorCode.BACKEND_UNAVAILABLE:
         response = problem(request, 503, code, code.sentence)
@@ -46,12 +50,13 @@ def renew(request: Request) -> dict[str, Any] | Response:
 
 
 def renew_now(request: Request) -> ErrorCode | None:
-    """Renew the session of a request, unless this very request has just done so.
+    """Renew the session of a request, unless this request has renewed it already.
 
-    Without a session there is nothing to forge, and the answer says why there is none: the
-    token that a script has is that of a session which may have ended a moment ago.
+    Without a session the CSRF token is not checked. There is nothing to forge, and a script whose
+    session has just ended still sends the token of that session. It must learn why it ended.
 
-    :returns: why there is no session, or none that was renewed.
+    :returns: why nobody is signed in, or ``BackendUnavailable`` if the backend did not answer.
+        None if the session was renewed, or if there was none.
     :raises pyramid.exceptions.BadCSRFToken: as :func:`authapp.web.csrf.check_csrf`.
     """
     ours: RequestSession = request.authapp
@@ -60,6 +65,7 @@ def renew_now(request: Request) -> ErrorCode | None:
         check_csrf(request)
         if ours.identity and before is ours.opened:
             outcome = renew_session(request, before, wait=True)
-            if isinstance(outcome, Unavailable):  # it may still hold; that was not the question
+            if isinstance(outcome, Unavailable):
+                # The access token may still be valid, but the user asked for a renewal.
                 return ErrorCode.BACKEND_UNAVAILABLE
     return ours.error
