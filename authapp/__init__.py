@@ -114,7 +114,7 @@ def includeme(config: Configurator) -> None:
         "request_methods",
         "security_policy",
         "template_variables",
-        "session_tween",
+        "renewal_tween",
         "cors",
         "security_headers",
         "header_limits",

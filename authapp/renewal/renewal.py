@@ -8,13 +8,12 @@ request which comes later finds it.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from concurrent.futures import wait as wait_for
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 
 from authapp.backend.guarded_backend import GuardedBackend
 from authapp.backend.protocol import (
@@ -25,6 +24,7 @@ from authapp.backend.protocol import (
     CallNotPermitted,
 )
 from authapp.backend.token_reader import TokenReader
+from authapp.renewal.late_response import await_late_response
 from authapp.renewal.outcomes import Outcome, Rejected, Renewed, Unavailable
 from authapp.renewal.revocation import Revocation
 from authapp.renewal.successors import Known, Successors
@@ -33,9 +33,6 @@ from authapp.session.session import Phase, Session, TokenPair
 from authapp.store.protocol import Lease
 
 log = logging.getLogger(__name__)
-
-_ANNOUNCE_AGAIN = 0.5
-"""Seconds between two announcements that a response is late."""
 
 _LOOK_AGAIN = 0.01
 """Seconds between two looks at a renewal that another process is doing."""
@@ -173,46 +170,28 @@ class Renewal:
         except BackendDown as error:
             if error.late is not None:
                 landing.push(leased.pop_all())
-                self._await_late_response(session, lease, error.late, landing.pop_all())
+                await_late_response(
+                    error.late,
+                    announce=partial(self._announce_late, session),
+                    use=partial(self._use_late, session, lease),
+                    landing=landing.pop_all(),
+                )
             seconds = error.retry_after or RETRY_AFTER
             asked = not isinstance(error, CallNotPermitted)
             outcome = Unavailable(session, error.reason, seconds, asked)
             return self._unless_revoked(session, outcome)
 
-    def _await_late_response(
-        self,
-        session: Session,
-        lease: Lease,
-        late: "Future[TokenPair]",
-        landing: ExitStack,
-    ) -> None:
-        """Keep the outcome of a response that comes after its request has stopped waiting.
+    def _announce_late(self, session: Session, seconds: float) -> None:
+        """Make other requests and processes answer "unavailable" and not send the token again."""
+        self._successors.keep_failure(session, "the backend's answer is late", seconds)
 
-        The lease lasts until then, even if the backend answers other calls meanwhile: this call
-        may still spend the token.
-        """
-
-        def announce(seconds: float = 3 * _ANNOUNCE_AGAIN) -> None:
-            self._successors.keep_failure(session, "the backend's answer is late", seconds)
-
-        def announce_until_done() -> None:
-            while not late.done():
-                announce()
-                wait_for([late], _ANNOUNCE_AGAIN)
-
-        def take(late: "Future[TokenPair]") -> None:
-            with suppress(BackendDown), landing:
-                announce(0)
-                if isinstance(late.exception(), BackendRejected | None):
-                    self._backend.breaker.close()
-                outcome = self._spend(session, lease, lambda tokens: late.result(), late=True)
-                kind = type(outcome).__name__
-                log.warning("RenewalLate: session %s: the outcome is %s", session.digest, kind)
-
-        announce()
-        with suppress(RuntimeError):  # no more threads can be started: the lease still holds
-            threading.Thread(target=announce_until_done, daemon=True).start()
-        late.add_done_callback(take)
+    def _use_late(self, session: Session, lease: Lease, late: "Future[TokenPair]") -> None:
+        """Keep the outcome of a late response for the next request of the session."""
+        if isinstance(late.exception(), BackendRejected | None):
+            self._backend.breaker.close()
+        outcome = self._spend(session, lease, lambda tokens: late.result(), late=True)
+        kind = type(outcome).__name__
+        log.warning("RenewalLate: session %s: the outcome is %s", session.digest, kind)
 
     def _wait_for_other_process(self, session: Session) -> None:
         """Wait until another process has kept its outcome, or its lease has ended.

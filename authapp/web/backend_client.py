@@ -13,7 +13,8 @@ from authapp.backend.http_client import BoundedSession
 from authapp.backend.protocol import BackendDown
 from authapp.services import services_of
 from authapp.session.session import Session
-from authapp.web.request_session import RequestSession, renew_session, write_to_response
+from authapp.web.cookie_writer import write_to_response
+from authapp.web.request_session import RequestSession, renew_session
 
 
 class _Bearer(AuthBase):

@@ -71,5 +71,5 @@ def includeme(config: Configurator) -> None:
     """Put the tween outside the session tween, because a preflight carries no cookie."""
     config.add_tween(
         "authapp.web.cors.cors_tween_factory",
-        over="authapp.web.session_tween.session_tween_factory",
+        over="authapp.web.renewal_tween.renewal_tween_factory",
     )

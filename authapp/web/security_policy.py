@@ -10,7 +10,8 @@ from zope.interface import implementer
 
 from authapp.services import services_of
 from authapp.session.session import Identity, Session
-from authapp.web.request_session import RequestSession, cookies_for, write_to_response
+from authapp.web.cookie_writer import cookies_for, write_to_response
+from authapp.web.request_session import RequestSession
 
 
 @implementer(ISecurityPolicy)

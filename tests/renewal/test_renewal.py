@@ -18,7 +18,7 @@ from pyramid.security import forget
 from webob import Response as Answer
 
 from authapp.backend import http_backend as http
-from authapp.renewal import renewal
+from authapp.renewal import late_response
 from authapp.store.protocol import Key
 from authapp.web.events import SignedIn
 from eventually import eventually
@@ -361,7 +361,7 @@ def test_while_it_is_due_nobody_waits_but_who_renews(site: Site, backend: Served
 @pytest.fixture
 def hasty(backend: Served, monkeypatch: pytest.MonkeyPatch) -> Site:
     """Somebody at a site that does not wait for long, and says often that an answer is late."""
-    monkeypatch.setattr(renewal, "_ANNOUNCE_AGAIN", 0.02)
+    monkeypatch.setattr(late_response, "ANNOUNCE_AGAIN", 0.02)
     site = Site(backend.url, backend__timeout="0.3")
     site.sign_in()
     return site

@@ -596,7 +596,7 @@ def test_it_shows_in_introspection_proutes_and_ptweens() -> None:
     tweens = subprocess.run(
         [scripts / "ptweens", "development.ini"], capture_output=True, text=True, check=True
     ).stdout
-    assert "authapp.web.session_tween.session_tween_factory" in tweens
+    assert "authapp.web.renewal_tween.renewal_tween_factory" in tweens
 
 
 def test_redis_needs_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,11 +32,11 @@ _SHOW_THE_END = ("login", "logout", "session")
 """Routes that say themselves that a session has ended, and never redirect to sign-in."""
 
 
-def session_tween_factory(handler: Handler, registry: Registry) -> Handler:
+def renewal_tween_factory(handler: Handler, registry: Registry) -> Handler:
     """The tween around every request, except those to excluded paths."""
     services: Services = registry.getUtility(IServices)
 
-    def session_tween(request: Request) -> Response:
+    def renewal_tween(request: Request) -> Response:
         if not _is_text(request.environ):
             return handler(request)
         if _has_body(request.environ) and _is_too_large(request):
@@ -56,7 +56,7 @@ def session_tween_factory(handler: Handler, registry: Registry) -> Handler:
             return sign_in_required(request, ours.error)
         return handler(request)
 
-    return session_tween
+    return renewal_tween
 
 
 def _is_text(environ: dict[str, Any]) -> bool:
@@ -88,4 +88,4 @@ def _signs_out(request: Request) -> bool:
 
 def includeme(config: Configurator) -> None:
     """Add the tween."""
-    config.add_tween("authapp.web.session_tween.session_tween_factory", over=EXCVIEW)
+    config.add_tween("authapp.web.renewal_tween.renewal_tween_factory", over=EXCVIEW)
