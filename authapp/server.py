@@ -1,8 +1,11 @@
 """The waitress server with a graceful stop: ``use = egg:authapp#server``.
 
-waitress itself drops at SIGTERM whatever it is answering. For a renewal that means a refresh
-token spent for nothing, and for a person a page that never comes. It also stops accepting when
-its connections are all taken, even if every one of them is idle. This runner mends both.
+This server runner solves two problems of waitress:
+
+- At SIGTERM, waitress drops all requests in progress. The user gets no page. If the request renews
+  a session, the new refresh token can be lost.
+- When ``connection_limit`` is reached, waitress accepts no further connections, even if all open
+  connections are idle.
 """
 
 import logging
@@ -22,29 +25,31 @@ from waitress.task import WSGITask
 log = logging.getLogger(__name__)
 
 CONNECTION_LIMIT = "1000"
-"""Connections of one process, unless the ini file says otherwise. waitress has 100, which the
-idle connections of one nginx with four workers fill."""
+"""The default of ``connection_limit``, for each process. The default of waitress is 100, which the
+idle connections of one nginx with four workers can reach."""
 
 ARRIVAL = 5.0
-"""Seconds after SIGTERM within which a request that is still arriving must be complete."""
+"""Seconds after SIGTERM within which a partly received request must arrive completely."""
 
-_TURN = 0.2
-"""Seconds after which the loop checks whether it must stop."""
+_CHECK_EVERY = 0.2
+"""The longest time in seconds between two checks whether the server must stop."""
 
 _OTHER_FILES = 100
-"""Files a process has open beside its connections: log files, Redis, the backend."""
+"""Open files of a process in addition to its connections: log files, Redis, the backend."""
 
 
 def serve(
     app: Callable[..., Any], global_config: dict[str, str], *, drain: str = "30", **options: str
 ) -> int:
-    """Serve until SIGTERM or an interrupt, then finish the requests that have begun.
+    """Serve requests until SIGTERM or an interrupt. Then finish the requests in progress.
 
     This is a server runner of PasteDeploy (``[server:main]``).
 
-    :param drain: the longest time, in seconds, that finishing may take. Requests that still
-        run one second later are dropped.
-    :param options: as waitress takes them.
+    :param app: the WSGI application.
+    :param drain: the longest time for finishing requests, in seconds. Requests that are not
+        finished one second later are dropped.
+    :param options: the options of ``waitress.serve``.
+    :returns: 0.
     :raises ValueError: if ``drain`` is not a number of seconds.
     :raises OSError: if the address cannot be used. The error names the address.
     """
@@ -70,18 +75,18 @@ def serve(
         server.print_listen("Serving on http://{}:{}")
         while not stop.is_set():
             _close_idle(sockets, limit)
-            _turn(sockets)
+            _handle_events(sockets)
         known: set[wasyncore.dispatcher] = set()
-        while not known.issuperset(sockets.values()):  # a turn accepts one connection
+        while not known.issuperset(sockets.values()):  # each call accepts one connection
             known.update(sockets.values())
-            _turn(sockets, 0)
+            _handle_events(sockets, 0)
         for each in listeners:
             wasyncore.dispatcher.close(each)
-        _turn(sockets, 0)  # reads what those connections have sent
-        log.info("Stopping: requests that have begun are finished, within %s s", drain)
+        _handle_events(sockets, 0)  # reads the requests on the accepted connections
+        log.info("Stopping: finishing the requests in progress, for at most %s s", drain)
         stopped = time.monotonic()
         while (busy := _busy(sockets, stopped)) and time.monotonic() < stopped + float(drain):
-            _turn(sockets)
+            _handle_events(sockets)
         log.log(logging.WARNING if busy else logging.INFO, "Stopped: %d requests left", busy)
     except KeyboardInterrupt:
         pass
@@ -92,14 +97,15 @@ def serve(
     return 0
 
 
-def _turn(sockets: dict[int, wasyncore.dispatcher], timeout: float = _TURN) -> None:
+def _handle_events(sockets: dict[int, wasyncore.dispatcher], timeout: float = _CHECK_EVERY) -> None:
+    """Wait up to ``timeout`` seconds for events on the sockets, and handle them."""
     wasyncore.loop(timeout=timeout, map=sockets, use_poll=True, count=1)
 
 
 def _channel_class(stop: threading.Event) -> type[HTTPChannel]:
-    """Connections that end with the answer once the server must stop.
+    """Return a channel class whose connections close after the response once ``stop`` is set.
 
-    A proxy reuses its connections at once, so that none of them would ever be idle.
+    Otherwise a proxy would reuse the connections at once, and new requests would keep arriving.
     """
 
     class Task(WSGITask):  # type: ignore[misc]
@@ -120,7 +126,7 @@ def _channels(sockets: dict[int, wasyncore.dispatcher]) -> list[HTTPChannel]:
 
 
 def _close_idle(sockets: dict[int, wasyncore.dispatcher], limit: int) -> None:
-    """Keep a tenth of the connections free: close those that have been idle longest."""
+    """Close the connections that have been idle longest, so that a tenth of ``limit`` is free."""
     too_many = len(sockets) - limit * 9 // 10
     if too_many > 0:
         idle = [
@@ -133,9 +139,11 @@ def _close_idle(sockets: dict[int, wasyncore.dispatcher], limit: int) -> None:
 
 
 def _busy(sockets: dict[int, wasyncore.dispatcher], stopped: float) -> int:
-    """On how many connections a request is being received, answered or sent.
+    """Return the number of connections with a request in progress.
 
-    A request that has not arrived :data:`ARRIVAL` seconds after the stop does not count.
+    A partly received request is in progress only until :data:`ARRIVAL` seconds after the stop.
+
+    :param stopped: the time of the stop, from ``time.monotonic()``.
     """
     arriving = time.monotonic() < stopped + ARRIVAL
     return sum(
@@ -145,7 +153,7 @@ def _busy(sockets: dict[int, wasyncore.dispatcher], stopped: float) -> int:
 
 
 def _allow_files(needed: int) -> None:
-    """Raise this process's limit of open files, as far as the system allows it."""
+    """Raise the process's limit of open files to ``needed``, or as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < needed:
         most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)

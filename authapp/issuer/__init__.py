@@ -1,10 +1,10 @@
-"""The embedded issuer: a backend for development, in the wire format of Django SimpleJWT.
+"""The embedded issuer: a backend for development, with the wire format of Django SimpleJWT.
 
-It runs inside the site (``authapp.backend.url = embedded:``) or as a process of its own
-(``use = egg:authapp#issuer``). authapp calls it over HTTP only.
+The issuer runs inside the site (``authapp.backend.url = embedded:``) or as a separate process
+(``use = egg:authapp#issuer``). In both cases, authapp calls the issuer with HTTP requests only.
 
-Its key is derived from a secret, so tokens stay valid after a restart. Which tokens were spent or
-revoked is kept in memory only, so a restart forgets it.
+The signing key is derived from a secret, so tokens stay valid after a restart. The lists of spent
+and revoked tokens are in memory only, so a restart deletes these lists.
 """
 
 import json
@@ -26,7 +26,7 @@ from pyramid.request import Request
 from pyramid.view import view_config
 
 from authapp.session import base64url
-from authapp.settings.allowed_values import literal, whole
+from authapp.settings.allowed_values import plain, whole
 from authapp.settings.ini import Ini
 
 KEY_ID = "authapp-issuer"
@@ -39,8 +39,8 @@ log = logging.getLogger(__name__)
 class User:
     """One user of the issuer.
 
-    ``id`` is the number of the user's line in ``issuer.users``, from 1. ``name`` is what the user
-    types to sign in.
+    :param id: the number of the user's line in ``issuer.users``. The first line is 1.
+    :param name: the user name for sign-in.
     """
 
     id: int
@@ -53,6 +53,7 @@ class User:
 def read_users(text: str) -> list[User]:
     """Read the setting ``issuer.users``: one user per line, ``name password email role …``.
 
+    :returns: the users, in the order of the lines.
     :raises ValueError: if a line has fewer than three words.
     """
     users = []
@@ -67,12 +68,14 @@ def read_users(text: str) -> list[User]:
 class Issuer:
     """Issues tokens, rotates refresh tokens, and revokes them.
 
-    All refresh tokens that come from one sign-in form a chain. They are revoked together.
+    A sign-in and its refreshes create a chain of tokens. The refresh tokens of a chain are revoked
+    together.
 
-    :param secret: the signing key is derived from it.
+    :param users: the users who can sign in.
+    :param secret: the secret from which the signing key is derived.
     :param access: the lifetime of an access token, in seconds.
     :param refresh: the lifetime of a refresh token, in seconds.
-    :param session: seconds after a sign-in at which all tokens of its chain expire.
+    :param session: the lifetime of a chain, in seconds. All tokens of the chain expire then.
     """
 
     def __init__(
@@ -88,17 +91,17 @@ class Issuer:
         self._ended: dict[str, int] = {}
 
     def key_set(self) -> dict[str, Any]:
-        """The public key, as a JWKS document (RFC 7517 section 5, RFC 8037 section 2)."""
+        """Return the public key as a JWKS document (RFC 7517 section 5, RFC 8037 section 2)."""
         public = base64url.encode(self._key.public_key().public_bytes_raw())
         key = {"kty": "OKP", "crv": "Ed25519", "x": public}
         return {"keys": [{**key, "kid": KEY_ID, "alg": "EdDSA", "use": "sig"}]}
 
     def login(self, name: object, password: object) -> dict[str, str] | None:
-        """Sign in.
+        """Sign a user in.
 
-        :param name: the user name; any value.
-        :param password: the password; any value.
-        :returns: an ``access`` and a ``refresh`` token; None if the credentials are wrong.
+        :param name: the user name. Any value is allowed.
+        :param password: the password. Any value is allowed.
+        :returns: an ``access`` and a ``refresh`` token, or None if the credentials are wrong.
         """
         user = self.users.get(str(name))
         expected = user.password if user else secrets.token_hex()
@@ -109,11 +112,11 @@ class Issuer:
     def refresh(self, token: object) -> dict[str, str] | None:
         """Spend a refresh token.
 
-        A token that was spent before revokes its whole chain, because an attacker may have copied
-        it (RFC 9700 section 4.14.2).
+        If the token was spent before, the whole chain is revoked, because an attacker may have
+        copied the token (RFC 9700 section 4.14.2).
 
-        :param token: the refresh token; any value.
-        :returns: a new ``access`` and ``refresh`` token; None if the token is invalid, expired,
+        :param token: the refresh token. Any value is allowed.
+        :returns: a new ``access`` and ``refresh`` token, or None if the token is invalid, expired,
             spent or revoked.
         """
         claims = self.read(token, "refresh")
@@ -132,7 +135,8 @@ class Issuer:
     def blacklist(self, token: object) -> bool:
         """Revoke the chain of a refresh token.
 
-        :returns: whether the token was valid, revoked or not.
+        :param token: the refresh token. Any value is allowed.
+        :returns: True if the token is valid. A revoked token is valid until it expires.
         """
         claims = self.read(token, "refresh")
         if claims is not None:
@@ -141,12 +145,12 @@ class Issuer:
         return claims is not None
 
     def read(self, token: object, kind: str) -> dict[str, Any] | None:
-        """Read a token of this issuer.
+        """Verify a token of this issuer, and return the claims.
 
-        :param token: the token; any value.
+        :param token: the token. Any value is allowed.
         :param kind: ``access`` or ``refresh``.
-        :returns: its claims; None if it is invalid, expired, of the other kind, or of an unknown
-            user.
+        :returns: the claims, or None if the token is invalid, is expired, is of the other kind, or
+            belongs to an unknown user.
         """
         try:
             claims: dict[str, Any] = jwt.decode(
@@ -184,10 +188,10 @@ class Issuer:
 
 
 def _fields(request: Request, *names: str) -> list[object]:
-    """The values of some fields of a JSON or form body.
+    """Return the values of some fields of a JSON or form body.
 
-    :raises pyramid.httpexceptions.HTTPBadRequest: if a field is missing or empty, with the answer
-        of SimpleJWT.
+    :raises pyramid.httpexceptions.HTTPBadRequest: if a field is missing or empty. The response body
+        is the same as in SimpleJWT.
     """
     try:
         body = request.json_body if request.content_type == "application/json" else request.POST
@@ -206,7 +210,7 @@ def _unauthorized(detail: str, code: str) -> HTTPException:
 
 @view_config(route_name="token", request_method="POST", renderer="json", require_csrf=False)
 def token_view(request: Request) -> dict[str, str]:
-    """``POST /api/token/``: sign in with ``username`` and ``password``."""
+    """Sign a user in with ``username`` and ``password``: ``POST /api/token/``."""
     pair: dict[str, str] | None = request.issuer.login(*_fields(request, "username", "password"))
     if pair is None:
         raise _unauthorized("No active account found with the given credentials", "no_active")
@@ -215,7 +219,7 @@ def token_view(request: Request) -> dict[str, str]:
 
 @view_config(route_name="refresh", request_method="POST", renderer="json", require_csrf=False)
 def refresh_view(request: Request) -> dict[str, str]:
-    """``POST /api/token/refresh/``: spend the token ``refresh`` and return a new pair."""
+    """Spend the token ``refresh`` and return new tokens: ``POST /api/token/refresh/``."""
     pair: dict[str, str] | None = request.issuer.refresh(*_fields(request, "refresh"))
     if pair is None:
         raise _unauthorized("Token is blacklisted or expired", "token_not_valid")
@@ -224,7 +228,7 @@ def refresh_view(request: Request) -> dict[str, str]:
 
 @view_config(route_name="blacklist", request_method="POST", renderer="json", require_csrf=False)
 def blacklist_view(request: Request) -> dict[str, str]:
-    """``POST /api/token/blacklist/``: revoke the chain of the token ``refresh``."""
+    """Revoke the chain of the token ``refresh``: ``POST /api/token/blacklist/``."""
     if not request.issuer.blacklist(*_fields(request, "refresh")):
         raise _unauthorized("Token is invalid", "token_not_valid")
     return {}
@@ -232,14 +236,14 @@ def blacklist_view(request: Request) -> dict[str, str]:
 
 @view_config(route_name="jwks", request_method="GET", renderer="json")
 def jwks_view(request: Request) -> dict[str, Any]:
-    """``GET /.well-known/jwks.json``: the public key."""
+    """Return the public key: ``GET /.well-known/jwks.json``."""
     keys: dict[str, Any] = request.issuer.key_set()
     return keys
 
 
 @view_config(route_name="me", request_method="GET", renderer="json")
 def me_view(request: Request) -> dict[str, Any]:
-    """``GET /me``: the user of a bearer token (RFC 6750 section 2.1)."""
+    """Return the user of a bearer token (RFC 6750 section 2.1): ``GET /me``."""
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     claims = request.issuer.read(token, "access") if kind.lower() == "bearer" else None
     if claims is None:
@@ -250,7 +254,7 @@ def me_view(request: Request) -> dict[str, Any]:
 
 @view_config(context=HTTPException)
 def error_view(error: HTTPException, request: Request) -> Any:
-    """Answer errors as JSON."""
+    """Return an error as JSON."""
     if error.content_type != "application/json":
         error.content_type = "application/json"
         error.body = json.dumps({"detail": error.title}).encode()
@@ -258,23 +262,27 @@ def error_view(error: HTTPException, request: Request) -> Any:
 
 
 def main(global_config: dict[str, str], **settings: Any) -> Any:
-    """Make the issuer's WSGI application (``egg:authapp#issuer``).
+    """Create the issuer's WSGI application (``egg:authapp#issuer``).
 
-    :param settings: those that begin with ``issuer.`` are read. Lifetimes are in seconds.
-    :raises SettingsError: with all problems of these settings.
+    :param settings: the settings. Only settings that begin with ``issuer.`` are read. Lifetimes are
+        in seconds.
+    :returns: the WSGI application.
+    :raises SettingsError: if settings are invalid. The error lists all problems.
     """
     ini = Ini(settings, "issuer.")
     no_users: list[User] = []
     issuer = Issuer(
         ini.take("users", read_users, no_users, secret=True),
-        ini.take("secret", literal, "", secret=True) or secrets.token_hex(),
+        ini.take("secret", plain, "", secret=True) or secrets.token_hex(),
         ini.take("access_lifetime", whole(1, 10**9), 300),
         ini.take("refresh_lifetime", whole(1, 10**9), 604_800),
         ini.take("session_lifetime", whole(1, 10**9), 10**9),
     )
     ini.finish()
     if not issuer.users:
-        log.warning("NoUsers: issuer.users is empty: write name password email role … per line")
+        log.warning(
+            "NoUsers: issuer.users is empty. Add one line per user: name password email role …"
+        )
     config = Configurator()
     config.add_request_method(lambda request: issuer, "issuer", reify=True)
     config.add_route("token", "/api/token/")

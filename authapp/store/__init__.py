@@ -1,5 +1,6 @@
-"""The store: what requests must know of each other, for a while.
+"""The store: strings that requests of all threads and processes share for a limited time.
 
-It decides how texts are kept, shared by processes, and recovered when Redis loses them. It does
-not know what they mean: renewal and revocation do.
+This package stores the strings, shares them between processes, and writes them again if Redis loses
+them. The package does not interpret the strings. The callers interpret them, for example
+:mod:`authapp.renewal`.
 """

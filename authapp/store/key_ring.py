@@ -1,8 +1,10 @@
-"""What Redis holds of ours: key names that tell nothing, and encrypted values.
+"""Key names and encrypted values for Redis.
 
-A key name is ``authapp:`` and an HMAC of what it stands for. Someone who can read Redis cannot
-test a stolen token against it. A value is ``nonce || ciphertext || tag`` (AES-256-GCM) with its
-key name as associated data. A value that is copied to another key does not decrypt.
+A key name is ``authapp:`` and an HMAC of the key. An attacker who can read Redis but has no
+secret cannot compute the HMAC. So the attacker cannot check whether a stolen token occurs in Redis.
+
+A value is ``nonce || ciphertext || tag`` (AES-256-GCM). The associated data is the key name, so a
+value that is copied to another key does not decrypt.
 """
 
 import base64
@@ -17,18 +19,18 @@ from authapp.session.encryption import derive
 from authapp.store.protocol import Key
 
 NAMES = 4096
-"""How many key names are cached: every request of a session needs the same ones."""
+"""How many key names are cached. Every request of a session needs the same few names."""
 
 _NONCE = 12
 
 
 class KeyRing:
-    """The key names and the encryption that one secret gives."""
+    """The key names and the encryption that are derived from one secret."""
 
     def __init__(self, secret: bytes) -> None:
         self._names = derive(secret, "authapp shared names", 32)
         self._cipher = AESGCM(derive(secret, "authapp shared values", 32))
-        #: The name in Redis of a key.
+        #: Returns the name in Redis of a key: :meth:`_name` with a cache.
         self.name = lru_cache(maxsize=NAMES)(self._name)
 
     def _name(self, key: Key) -> bytes:
@@ -36,12 +38,21 @@ class KeyRing:
         return b"authapp:" + base64.urlsafe_b64encode(hmac.digest(self._names, text, "sha256"))
 
     def encrypt(self, name: bytes, text: str) -> bytes:
-        """Encrypt a text for one key name."""
+        """Encrypt a string that will be stored under one key name.
+
+        :param name: the key name, from :attr:`name`.
+        :returns: nonce, ciphertext and tag.
+        """
         nonce = os.urandom(_NONCE)
         return nonce + self._cipher.encrypt(nonce, text.encode(errors="surrogatepass"), name)
 
     def decrypt(self, name: bytes, value: object) -> str | None:
-        """The text of a value, or None if it was not encrypted for this name with this secret."""
+        """Decrypt a value from Redis.
+
+        :param name: the key name under which Redis holds the value.
+        :param value: the reply of Redis.
+        :returns: the string, or None if this secret did not encrypt the value for this key name.
+        """
         if not isinstance(value, bytes):
             return None
         try:

@@ -14,8 +14,8 @@ _NOTHING = (float("-inf"), "")
 class MemoryStore:
     """A store for all threads of one process.
 
-    :param clock: returns seconds and never goes back: a wall clock that is set must not make
-        the store forget anything.
+    :param clock: returns seconds and never goes back. A wall clock is not suitable, because
+        entries would expire too early if the clock is set forward.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -33,34 +33,38 @@ class MemoryStore:
         return texts
 
     def put(self, key: Key, text: str, seconds: float) -> None:
-        """See :class:`authapp.store.protocol.Store`. This also drops what has expired."""
+        """See :class:`authapp.store.protocol.Store`. Expired entries are removed."""
         now = self._clock()
         with self._lock:
             self._texts[key] = (now + seconds, text)
             heapq.heappush(self._ends, (now + seconds, key))
             while self._ends and self._ends[0][0] <= now:
                 _, expired = heapq.heappop(self._ends)
-                # A key that was put again meanwhile has a later end.
+                # A key that was stored again has a later expiry time.
                 if self._texts.get(expired, (now + 1,))[0] <= now:
                     del self._texts[expired]
 
     def lease(self, key: Key) -> AbstractContextManager[Lease]:
-        """See :class:`authapp.store.protocol.Store`. There is no other process."""
+        """See :class:`authapp.store.protocol.Store`. The lease is always ``MINE``."""
         return nullcontext(Lease.MINE)
 
     def living(self, *keys: Key) -> list[tuple[Key, str, float]]:
-        """The unexpired texts under some keys, or under all: key, text, seconds that are left."""
+        """Return the entries that have not expired.
+
+        :param keys: the keys to look up. Without keys, all entries are returned.
+        :returns: for each entry the key, the string, and the seconds until the entry expires.
+        """
         now = self._clock()
         with self._lock:
             found = [(key, self._texts.get(key, _NOTHING)) for key in keys or self._texts]
         return [(key, text, ends - now) for key, (ends, text) in found if ends > now]
 
     def remembers(self, seconds: float) -> bool:
-        """Always true: only the end of the process empties this store."""
+        """Return True. This store loses nothing while the process runs."""
         return True
 
     def healthy(self) -> bool:
-        """Always true."""
+        """Return True. No other process uses this store."""
         return True
 
     def __len__(self) -> int:

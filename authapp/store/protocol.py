@@ -1,7 +1,7 @@
-"""What a store promises: small texts under keys, each for a given time, and leases.
+"""The interface of a store: short strings that expire, and leases.
 
-A session lives in its cookie. The store remembers only exceptions, for a while: the successor
-of a spent refresh token, sessions that were signed out, a backend that is down.
+Sessions are not in the store, but in cookies. The store contains only exceptions, each for a
+limited time: successors of spent refresh tokens, revoked sessions, and a backend that is down.
 """
 
 from contextlib import AbstractContextManager
@@ -10,11 +10,11 @@ from typing import NamedTuple, Protocol
 
 
 class StoreUnavailable(Exception):
-    """The store that processes share is down, or refused a command."""
+    """The store that processes share is down, or has refused a command."""
 
 
 class Key(NamedTuple):
-    """Where a text is kept: a purpose, and a secret within it (a refresh token, say)."""
+    """The key of a string in the store: a purpose, and a secret such as a refresh token."""
 
     purpose: str
     secret: str
@@ -24,39 +24,45 @@ class Key(NamedTuple):
 
 
 class Lease(Enum):
-    """The result of an attempt to take a lease."""
+    """The result of trying to take a lease."""
 
     MINE = "mine"
+    """This process has the lease."""
     THEIRS = "theirs"
+    """Another process has the lease."""
     UNSURE = "unsure"
-    """No other process is known to have it, but they cannot be asked."""
+    """The store is down or has refused the command. Another process may have the lease."""
 
 
 class Store(Protocol):
-    """A store of small texts, each kept for a given time."""
+    """A store of short strings, each with an expiry time."""
 
     def get(self, *keys: Key) -> list[str | None]:
-        """The texts under some keys; None for a key that has none, or whose time is over."""
+        """Return the string of each key, or None if the string is missing or has expired."""
 
     def put(self, key: Key, text: str, seconds: float) -> None:
-        """Keep a text under a key for ``seconds``.
+        """Store a string under a key for ``seconds``. It replaces an earlier string.
 
-        Processes may put different texts under one key while they cannot reach each other.
-        Of these the greater text wins, so what is put must be ordered in that way.
+        While processes cannot exchange data, they may store different strings under one key. When
+        these strings are merged later, the greatest string is kept. So the string that must be kept
+        has to be the greatest one in Python's string order.
         """
 
     def lease(self, key: Key) -> AbstractContextManager[Lease]:
-        """Try to be the only process that works on a key; see :class:`Lease`.
+        """Try to become the only process that works on a key.
 
-        This returns at once. The lease lasts as long as the ``with`` block, and ends by itself
-        a few seconds after its process died. It does not keep threads of one process apart.
+        This method does not wait until another process releases its lease. The lease lasts as long
+        as the ``with`` block. If the process dies, the lease expires after a few seconds. A lease
+        does not coordinate the threads of one process.
+
+        :returns: a context manager, which returns a :class:`Lease` when it is entered.
         """
 
     def remembers(self, seconds: float) -> bool:
-        """Whether everything that was put, and every lease, of the last ``seconds`` is there.
+        """Return True if the store has lost no string and no lease in the last ``seconds``.
 
-        If not, another process may be working on a key that this process has a lease for.
+        If False, another process may be working on a key although this process has its lease.
         """
 
     def healthy(self) -> bool:
-        """Whether all processes that share the store can reach each other through it."""
+        """Return True if all processes can exchange strings and leases through the store."""

@@ -1,8 +1,8 @@
 """The store that all processes share: ``authapp.shared = redis://…``.
 
-Whatever happens to Redis (down, slow, full, read-only, emptied, failed over), requests are
-answered. While Redis cannot be asked, the process uses its own memory. What it puts meanwhile
-is written to Redis later (:mod:`authapp.store.resync`).
+authapp serves requests even if Redis is down, slow, full, read-only, emptied or failing over. While
+Redis is down, each process uses its own memory instead. Strings that a process stores during that
+time are written to Redis later (:mod:`authapp.store.resync`).
 """
 
 from collections.abc import Sequence
@@ -19,8 +19,10 @@ from authapp.store.resync import EPOCH, Resync, merge, milliseconds
 class RedisStore:
     """A store in Redis.
 
-    :param secrets: each one encrypts and decrypts a copy of every text. So processes that have
-        a new secret already and processes that do not have it yet understand each other.
+    :param connection: the connections to Redis.
+    :param secrets: every string is stored once for each secret, encrypted with that secret. So two
+        processes that have at least one secret in common can read each other's strings. This is
+        needed while secrets are rotated.
     """
 
     def __init__(self, connection: RedisConnection, secrets: Sequence[bytes]) -> None:
@@ -36,11 +38,11 @@ class RedisStore:
         own, pending = self._own.get(*keys), self._resync.pending.keys() & keys
         try:
             with self._connection.command():
-                epoch, theirs = self._ask(*keys)
+                epoch, theirs = self._read(*keys)
         except StoreUnavailable:
             return own
         self._resync.see_epoch(epoch)
-        # Before and after the question: a write may have become pending, or be done, meanwhile.
+        # Pending writes are read before and after the command, because other threads change them.
         pending |= self._resync.pending.keys() & keys
         self._resync.start()
         return [
@@ -71,15 +73,15 @@ class RedisStore:
         return self.healthy() and self._connection.remembers(seconds)
 
     def healthy(self) -> bool:
-        """Whether Redis gives leases and has everything this process has put."""
+        """Return True if Redis grants leases and has all strings of this process."""
         sure = self._leases.work()
         self.get()
         if sure and self._resync.pending:
             self._resync.resend()
         return sure and not self._resync.pending
 
-    def _ask(self, *keys: Key) -> tuple[object, list[str | None]]:
-        """Read the epoch marker, and the texts under some keys, in one command."""
+    def _read(self, *keys: Key) -> tuple[object, list[str | None]]:
+        """Read the epoch marker and the strings of some keys with one command."""
         names = [ring.name(key) for key in keys for ring in self._key_rings]
         epoch, *values = self._redis.mget([EPOCH, *names])
         texts = list(map(KeyRing.decrypt, self._key_rings * len(keys), names, values))

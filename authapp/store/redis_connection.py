@@ -1,4 +1,4 @@
-"""The connections to one Redis, and whether it is up, down, or has lost data."""
+"""The connections to one Redis, and its state: up or down, and the time of the last data loss."""
 
 import logging
 import re
@@ -21,33 +21,33 @@ from authapp.store.protocol import StoreUnavailable
 log = logging.getLogger(__name__)
 
 TIMEOUT = 0.25
-"""Seconds that one command may take, to connect and to answer."""
+"""Seconds to connect to Redis, and again for the reply to one command."""
 
 PAUSE = 0.5
-"""Seconds for which a Redis that failed is not asked. Then one request tries it again."""
+"""Seconds without commands after Redis did not respond. Then one request tries Redis again."""
 
 STALL = 1.0
-"""Seconds after which a Redis without an answer no longer counts as stalled (by a fork, or a
-slow command), but as down."""
+"""Seconds for which Redis is *stalled* after Redis stops responding, because of a slow command for
+example. A process that needs a lease waits while Redis is stalled."""
 
 REPEAT_LOG = 60.0
-"""Seconds between two log lines about the same refusal."""
+"""Seconds between two log lines about the same kind of error reply."""
 
 CONNECTIONS = 32
-"""Connections of one process. A request that finds none free for :data:`TIMEOUT` goes on as if
-Redis were down."""
+"""The most connections of one process. A request that gets no connection within :data:`TIMEOUT`
+continues as if Redis were down."""
 
 _RUN = re.compile(rb"run_id:([0-9a-f]+)")
 _REFUSED = re.compile(r"the '[a-z|]{1,20}' command|DB index")
 
 
 class RedisConnection:
-    """One Redis, and its state.
+    """The connections to one Redis, and its state.
 
-    An error reply (memory is full, read-only, not permitted) does not mean that Redis is down,
-    as other commands may work. Redis is down only if it does not answer.
+    Redis is down if it does not respond. An error reply (memory full, read-only, not permitted)
+    does not mean that Redis is down, because other commands may still work.
 
-    :param client: with short timeouts and without retries; see :func:`connect`.
+    :param client: a client with short timeouts and without retries (see :func:`connect`).
     :param clock: returns seconds and never goes back.
     """
 
@@ -62,115 +62,120 @@ class RedisConnection:
         self._ask_at = 0.0
         self._not_before: dict[str, float] = {}
         self._lost_at = float("-inf")
-        self._run: bytes | None = None
+        self._run_id: bytes | None = None
         self._generation = 0
-        self._made: WeakKeyDictionary[AbstractConnection, int] = WeakKeyDictionary()
+        self._generations: WeakKeyDictionary[AbstractConnection, int] = WeakKeyDictionary()
 
     def counters(self) -> RedisStorage:
-        """Counters for rate limits, over the same connections."""
+        """Return counters for rate limits, which use the same connections."""
         pool = self.client.connection_pool
         return RedisStorage("redis://", connection_pool=pool, key_prefix="authapp:limit")
 
     @property
     def address(self) -> str:
-        """Host and port, or the socket's path, without a password."""
+        """Host and port of Redis, or the path of its socket. A password is left out."""
         options = self.client.connection_pool.connection_kwargs
         return str(options.get("path") or f"{options.get('host')}:{options.get('port')}")
 
     @property
     def stalled(self) -> bool:
-        """Whether Redis stopped answering less than :data:`STALL` seconds ago."""
+        """True if Redis is down, and has been down for less than :data:`STALL` seconds."""
         return self._down and self._clock() - self._down_since < STALL
 
     def connected(self, connection: AbstractConnection, run: bytes | None) -> None:
         """Record a new connection.
 
-        :param run: the ``run_id`` of the Redis process, if it may be asked. Another one than
-            before means that Redis was restarted or is another Redis.
+        :param run: the ``run_id`` of the Redis process, or None if Redis does not permit ``INFO``.
+            If the ``run_id`` has changed, Redis was restarted or replaced, and data may be lost.
         """
-        if self._run not in (run, None):
+        if self._run_id not in (run, None):
             self.lost_data()
-        self._run = run
-        self._made[connection] = self._generation
+        self._run_id = run
+        self._generations[connection] = self._generation
 
     def given_back(self, connection: AbstractConnection) -> None:
-        """Close a connection that was used, if it is older than the last data loss.
+        """Close a connection if it was opened before the last data loss.
 
-        It may lead to a Redis that is no longer the primary: when an address moves, open
-        connections stay where they were, and what is written through them is lost.
+        The pool calls this method when a request returns a connection to the pool. An old
+        connection may lead to a former primary: if the address of Redis moves to another server,
+        open connections stay with the old server. Strings written to that server are lost.
         """
-        if self._made.get(connection, self._generation) < self._generation:
-            del self._made[connection]
+        if self._generations.get(connection, self._generation) < self._generation:
+            del self._generations[connection]
             connection.disconnect()  # type: ignore[no-untyped-call]
             self.on_data_loss()
 
     def lost_data(self) -> None:
-        """Record that Redis may have lost data: it is another one, empty, or was down."""
+        """Record that Redis may have lost data because Redis was down, restarted or replaced."""
         self._lost_at = self._clock()
         self._generation += 1
         self.on_data_loss()
 
     def remembers(self, seconds: float) -> bool:
-        """Whether Redis cannot have lost data within so many seconds."""
+        """Return True if Redis cannot have lost data in the last ``seconds``."""
         return self._clock() - self._lost_at > seconds
 
     @contextmanager
     def command(self) -> Iterator[None]:
-        """Enter this context around every command.
+        """Send every command within this context.
 
-        :raises StoreUnavailable: if the command fails or is refused, and at once while Redis
-            is down.
+        :raises StoreUnavailable: if Redis does not respond or refuses the command. While Redis is
+            down, this error is raised before a command is sent.
         :raises LockError: if redis-py reports a lost lock.
         """
         if self._down:
             with self._lock:
                 if self._clock() < self._ask_at:
                     raise StoreUnavailable
-                self._ask_at = self._clock() + PAUSE  # this request tries it, the others do not
-        answer: Exception | None = None
+                self._ask_at = self._clock() + PAUSE  # only this request tries Redis
+        error_reply: Exception | None = None
         try:
             yield
-        # Full, read-only, not permitted, a counter that is no number, a lock that is gone.
+        # Memory full, read-only, not permitted, a counter that is not a number, a lost lock.
         except (ResponseError, ValueError, LockError) as error:
-            answer = error
+            error_reply = error
         except (RedisError, OSError) as error:
             with self._lock:
                 self._ask_at = self._clock() + PAUSE
                 if not self._down:
                     self._down, self._down_since = True, self._clock()
-                    text = "StoreDown: %s at %s; each process goes on alone"
+                    text = "StoreDown: %s at %s; each process uses its own memory"
                     log.error(text, type(error).__name__, self.address)
             raise StoreUnavailable from None
         if self._down:
-            self.lost_data()  # it may be back from a dump that has the epoch marker but no leases
+            self.lost_data()  # Redis may have loaded a dump with the epoch marker and no leases
             self._down = False
             log.warning("StoreBack: Redis answers again at %s", self.address)
-        if isinstance(answer, LockError):
-            raise answer
-        if answer is not None:
-            self.log_refusal(answer)
+        if isinstance(error_reply, LockError):
+            raise error_reply
+        if error_reply is not None:
+            self.log_refusal(error_reply)
             raise StoreUnavailable
 
     def log_refusal(self, error: Exception) -> None:
-        """Log an error reply, once a minute for each kind."""
-        if isinstance(error, ReadOnlyError) and self._is_time("look for the primary", PAUSE):
+        """Log an error reply, at most once per minute for each kind.
+
+        A read-only Redis may be a former primary. In this case, all connections are closed when
+        they are returned to the pool. New connections then lead to the present primary.
+        """
+        if isinstance(error, ReadOnlyError) and self._is_due("look for the primary", PAUSE):
             self._generation += 1
-        what = _REFUSED.search(str(error))
-        kind = type(error).__name__ + (f" ({what[0]})" if what else "")
-        if self._is_time(f"log {kind}", REPEAT_LOG):
+        refused = _REFUSED.search(str(error))
+        kind = type(error).__name__ + (f" ({refused[0]})" if refused else "")
+        if self._is_due(f"log {kind}", REPEAT_LOG):
             log.error("StoreRefuses: %s at %s", kind, self.address)
 
-    def _is_time(self, what: str, seconds: float) -> bool:
-        """Whether something was not done within so many seconds. If so, it counts as done now."""
+    def _is_due(self, action: str, seconds: float) -> bool:
+        """Return True if ``action`` was not done in the last ``seconds``, and record it as done."""
         now = self._clock()
-        if now < self._not_before.get(what, 0):
+        if now < self._not_before.get(action, 0):
             return False
-        self._not_before[what] = now + seconds
+        self._not_before[action] = now + seconds
         return True
 
 
 class _Pool(BlockingConnectionPool):
-    """A connection pool that reports each connection that is given back."""
+    """A connection pool that reports every connection that is returned to the pool."""
 
     owner: RedisConnection
 
@@ -181,19 +186,20 @@ class _Pool(BlockingConnectionPool):
 
 
 def connect(url: str) -> RedisConnection:
-    """Prepare the connections to the Redis at a URL. Nothing is sent yet.
+    """Create the connections to the Redis at a URL, without sending anything yet.
 
-    :raises ValueError: if redis-py does not understand the URL.
+    :param url: a URL as in ``authapp.shared``.
+    :raises ValueError: if redis-py cannot parse the URL.
     """
 
-    def greet(connection: Connection) -> None:
-        """Do what redis-py does with a new connection, and ask for the ``run_id``."""
+    def set_up(connection: Connection) -> None:
+        """Set up a new connection as redis-py does, and read the ``run_id``."""
         connection.on_connect()  # type: ignore[no-untyped-call]
         connection.send_command("INFO", "server")  # type: ignore[no-untyped-call]
         try:
-            said = _RUN.search(connection.read_response())
-            owner.connected(connection, said and said[1])
-        except ResponseError as error:  # INFO is refused, so another run cannot be told
+            run = _RUN.search(connection.read_response())
+            owner.connected(connection, run and run[1])
+        except ResponseError as error:  # without INFO, a restart cannot be recognized
             owner.connected(connection, None)
             owner.log_refusal(error)
 
@@ -204,9 +210,11 @@ def connect(url: str) -> RedisConnection:
         socket_timeout=TIMEOUT,
         socket_connect_timeout=TIMEOUT,
         retry=Retry(NoBackoff(), 0),
-        redis_connect_func=greet,
+        redis_connect_func=set_up,
     )
-    pool.connection_kwargs["decode_responses"] = False  # whatever the URL says: values are bytes
+    pool.connection_kwargs["decode_responses"] = (
+        False  # values are bytes, even if the URL says otherwise
+    )
     try:
         pool.connection_class(**pool.connection_kwargs)
     except TypeError as error:

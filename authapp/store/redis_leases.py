@@ -1,7 +1,7 @@
-"""Leases in Redis: at most one process at a time does something.
+"""Leases in Redis: at most one process at a time works on a key.
 
-A lease is a lock of redis-py for each secret, so that processes which have different secrets
-while those are rotated still share one of the locks.
+A lease consists of one redis-py lock for each secret. While secrets are rotated, processes have
+different lists of secrets. The lists have at least one secret in common, and so at least one lock.
 """
 
 import threading
@@ -18,14 +18,14 @@ from authapp.store.protocol import Key, Lease, StoreUnavailable
 from authapp.store.redis_connection import RedisConnection
 
 LEASE = 4.0
-"""Seconds after which the lease of a process that died ends."""
+"""Seconds after which a lease expires if its process has died."""
 
 _TRY_AGAIN = 0.05
 """Seconds between two attempts to take a lease while Redis is stalled."""
 
 
 class RedisLeases:
-    """Takes, keeps and gives back leases."""
+    """Takes, extends and releases leases."""
 
     def __init__(self, connection: RedisConnection, key_rings: Sequence[KeyRing]) -> None:
         self._connection = connection
@@ -36,69 +36,70 @@ class RedisLeases:
         """See :meth:`authapp.store.protocol.Store.lease`."""
         locks = self._locks(key)
         try:
-            lease = self._take(locks)
-            with nullcontext() if lease is Lease.THEIRS else self._kept(locks):
+            lease = self._acquire(locks)
+            with nullcontext() if lease is Lease.THEIRS else self._extended(locks):
                 yield lease
         finally:
-            self._give_back(locks)
+            self._release(locks)
 
     def work(self) -> bool:
-        """Whether Redis gives leases right now."""
+        """Return True if Redis grants leases at present."""
         locks = self._locks(Key("health check", uuid.uuid4().hex))
-        sure = self._take(locks) is not Lease.UNSURE
-        self._give_back(locks)
+        sure = self._acquire(locks) is not Lease.UNSURE
+        self._release(locks)
         return sure
 
     def _locks(self, key: Key) -> list[Lock]:
         key = Key(f"lease of {key.purpose}", key.secret)
-        # Sorted, so that two processes take them in the same order whatever that of the secrets.
+        # All processes take the locks in the same order, whatever the order of their secrets.
         names = sorted(ring.name(key).decode() for ring in self._key_rings)
         return [self._connection.client.lock(name, LEASE, thread_local=False) for name in names]
 
-    def _take(self, locks: list[Lock]) -> Lease:
+    def _acquire(self, locks: list[Lock]) -> Lease:
         while True:
             try:
                 with self._connection.command():
-                    return Lease.MINE if all(map(_hold, locks)) else Lease.THEIRS
-            except (StoreUnavailable, LockError):  # LockError: Redis lost the lease at once
+                    return Lease.MINE if all(map(_acquire_or_extend, locks)) else Lease.THEIRS
+            except (StoreUnavailable, LockError):  # LockError: Redis has lost the lock
                 if not self._connection.stalled:
                     return Lease.UNSURE
-            time.sleep(_TRY_AGAIN)  # other processes may not have noticed the stall
+            # Redis is only stalled. Other processes may not have noticed it, and still use leases.
+            time.sleep(_TRY_AGAIN)
 
-    def _give_back(self, locks: list[Lock]) -> None:
+    def _release(self, locks: list[Lock]) -> None:
         for lock in locks:
             if lock.local.token is not None:
                 with suppress(LockError, StoreUnavailable), self._connection.command():
                     lock.release()
 
     @contextmanager
-    def _kept(self, locks: list[Lock]) -> Iterator[None]:
-        """Extend the locks until this context ends, however long that takes."""
+    def _extended(self, locks: list[Lock]) -> Iterator[None]:
+        """Extend the locks regularly until this context ends."""
         done = threading.Event()
-        keeper = threading.Thread(target=self._keep, args=(locks, done), daemon=True)
-        keeper.start()
+        extender = threading.Thread(target=self._keep, args=(locks, done), daemon=True)
+        extender.start()
         try:
             yield
         finally:
             done.set()
-            keeper.join()
+            extender.join()
 
     def _keep(self, locks: list[Lock], done: threading.Event) -> None:
         while not done.wait(LEASE / 4):
             for lock in locks:
                 with suppress(LockError, StoreUnavailable), self._connection.command():
-                    _hold(lock)
+                    _acquire_or_extend(lock)
 
 
-def _hold(lock: Lock) -> bool:
-    """Take a lock, or extend it. Returns whether it is held."""
+def _acquire_or_extend(lock: Lock) -> bool:
+    """Take a lock, or extend a lock that this process has. Return True if this succeeds."""
     if lock.local.token is not None:
         with suppress(LockError):
             return bool(lock.extend(LEASE, replace_ttl=True))
-    # The token is set before: the lock may be taken although no answer came in time.
+    # Redis may take the lock although its reply is late. With the token set, the lock is released.
     token = uuid.uuid4().hex
     lock.local.token = token.encode()
     if not lock.acquire(blocking=False, token=token):
         lock.local.token = None
         return False
-    return bool(lock.extend(LEASE, replace_ttl=True))  # fails where scripts are forbidden
+    return bool(lock.extend(LEASE, replace_ttl=True))  # fails if scripts are not permitted

@@ -1,11 +1,12 @@
-"""What happens when Redis comes back empty, or missed a write: it is written again.
+"""Write strings to Redis again after Redis has lost data or has not accepted a write.
 
-Each process keeps what it has put in its own memory too. A **pending write** is a text of this
-process that Redis may not have: Redis was down or full when it was put, or has lost data since.
-A thread, the **resync**, compares the pending writes with Redis and writes what is missing.
+Each process has a copy of the strings that it has stored in Redis. A **pending write** is a string
+that Redis may not have, because Redis was down or full when the string was stored, or has lost data
+since then. A thread, the **resync**, compares the pending writes with Redis and writes the missing
+strings.
 
-An **epoch marker**, a key with a random value, shows that Redis lost its data: the marker is
-then gone or another one.
+The **epoch marker** is a key with a random value. If Redis has lost its data, the marker is missing
+or has another value.
 """
 
 import logging
@@ -29,10 +30,10 @@ EPOCH = b"authapp:mark"
 """The key of the epoch marker."""
 
 EPOCH_LIFE = 86_400
-"""Seconds after which the marker expires. Everything is then compared once more."""
+"""Seconds after which the epoch marker expires. All strings are then compared with Redis again."""
 
 FLUSH_ON_SHUTDOWN = 3.0
-"""Seconds for which a process that ends goes on trying to write what is pending."""
+"""Seconds for which a process that is shutting down continues to write its pending writes."""
 
 _BATCH = 500
 
@@ -47,13 +48,14 @@ for number, name in ipairs(KEYS) do
 end
 return replaced
 """
-"""Writes values, with milliseconds to live, where Redis still has the value that was compared."""
+"""Writes values with a time to live in milliseconds. A value is written only if Redis still has the
+value that was read before."""
 
 
 class Resync:
     """The pending writes of one process, and the thread that writes them.
 
-    :param own: what this process has put.
+    :param own: the strings that this process has stored.
     """
 
     def __init__(
@@ -73,15 +75,15 @@ class Resync:
         connection.on_data_loss = self._mark_all_pending
 
     def see_epoch(self, epoch: object) -> None:
-        """Compare the epoch marker that a question has read with the one from before.
+        """Compare the present epoch marker with the epoch marker that was read before.
 
-        :param epoch: the marker, or None if there is none.
+        :param epoch: the present marker, or None if Redis has no marker.
         """
         if epoch is None or epoch != self.epoch:
             self._detect_data_loss(epoch)
 
     def _detect_data_loss(self, epoch: object) -> None:
-        """Redis has no epoch marker, or another one: it was emptied or restarted."""
+        """Set or adopt an epoch marker, because the marker is missing or has another value."""
         if self.epoch is not None:
             self.epoch = None
             self._connection.lost_data()
@@ -89,27 +91,27 @@ class Resync:
             if epoch is None:
                 epoch = os.urandom(16).hex().encode()
                 if not self._redis.set(EPOCH, epoch, ex=EPOCH_LIFE, nx=True):
-                    return  # another process was faster; its marker is seen next time
+                    return  # another process has set its marker, which is read next time
             self.epoch = epoch
-            self._mark_all_pending()  # what was put before the first marker was seen, too
+            self._mark_all_pending()  # includes strings from before the first marker was read
 
     def _mark_all_pending(self) -> None:
         self.mark_pending(*(key for key, *_ in self._own.living()))
 
     def mark_pending(self, *keys: Key) -> None:
-        """Redis may not have what this process has under these keys."""
+        """Record that Redis may not have the strings of this process under these keys."""
         with self._lock:
             self.pending.update((key, next(self._changes)) for key in keys)
         self.start()
 
     def start(self) -> None:
-        """Start the thread if something is pending, even if no further request comes."""
+        """Start the resync thread if writes are pending. The thread does not depend on requests."""
         if not self.pending:
             return
         with self._lock:
             if self.pending and (self.thread is None or not self.thread.is_alive()):
                 self.thread = threading.Thread(target=self._run, daemon=False)
-                with suppress(RuntimeError):  # no more threads can be started: try next time
+                with suppress(RuntimeError):  # no thread can be started now, so try next time
                     self.thread.start()
 
     def _run(self) -> None:
@@ -125,13 +127,13 @@ class Resync:
             if not done:
                 with self._lock:
                     for key in self.pending.keys() - {key for key, *_ in self._own.living()}:
-                        del self.pending[key]  # its time to live is over
+                        del self.pending[key]  # the string has expired
                 time.sleep(PAUSE)
 
     def resend(self) -> bool:
-        """Write a batch of what is pending, the newest first.
+        """Write a batch of pending writes, the newest first.
 
-        :returns: whether Redis took it.
+        :returns: True if Redis accepted the batch.
         """
         with self._lock:
             pending = dict(self.pending)
@@ -142,19 +144,21 @@ class Resync:
         if done:
             with self._lock:
                 for key in batch:
-                    # It stays pending if it has changed meanwhile.
+                    # If a key has changed since, its new string is still pending.
                     if self.pending.get(key) == pending[key]:
                         del self.pending[key]
         return done
 
     def _write_missing(self, keys: list[Key]) -> bool:
-        """Write own texts where Redis has none, or one that merges to ours.
+        """Write strings of this process that Redis does not have.
 
-        :returns: False if another process wrote one of the keys at the same moment.
+        If Redis has another string under a key, the greater string is kept.
+
+        :returns: False if a key was changed by another process at the same time.
         """
         places = [(key, ring, ring.name(key)) for key in keys for ring in self._key_rings]
         values = self._redis.mget([EPOCH, *(name for *_, name in places)])[1:]
-        # Read own texts only now: what this process puts after that is written after this, too.
+        # Own strings are read last. A string that is stored later is written to Redis later, too.
         own = {key: (text, seconds) for key, text, seconds in self._own.living(*keys)}
         names: list[bytes] = []
         arguments: list[Any] = []
@@ -167,13 +171,15 @@ class Resync:
 
 
 def milliseconds(seconds: float) -> int:
-    """A time to live as Redis takes it: at least one millisecond."""
+    """Convert a time to live from seconds to whole milliseconds, at least one, for Redis."""
     return max(1, int(seconds * 1000))
 
 
 def merge(*texts: str | None) -> str | None:
-    """Of texts that were put independently of each other, the greater one wins.
+    """Merge strings that were stored independently of each other under one key.
 
     See :meth:`authapp.store.protocol.Store.put`.
+
+    :returns: the greatest string, or None if there is no string.
     """
     return max((text for text in texts if text is not None), default=None)
