@@ -41,6 +41,7 @@ setup(
         "joserfc>=1.6",
         "cryptography>=45",
         "limits>=4.0",
+        "jmespath>=1.0",
         "plaster_pastedeploy>=1.0",
     ],
     extras_require={

@@ -1,9 +1,9 @@
-"""authapp: signed-in sessions for Pyramid, on top of a backend that issues its own tokens.
+"""authapp adds signed-in sessions to Pyramid, on top of a backend that issues its own tokens.
 
-- ``config.include("authapp")`` adds it to an application (:func:`includeme`).
-- ``egg:authapp`` is a site of its own (:func:`main`).
+- ``config.include("authapp")`` adds authapp to an application (:func:`includeme`).
+- ``egg:authapp`` in an ini file serves authapp as a complete site (:func:`main`).
 
-The names in ``__all__`` are the public API. Everything else may change.
+The names in ``__all__`` are the public API. All other names may change without notice.
 """
 
 from typing import Any
@@ -66,10 +66,12 @@ __all__ = [
 
 
 def main(global_config: dict[str, str], **settings: Any) -> Any:
-    """The site: authapp with a start page and an admin page of its own (``egg:authapp``).
+    """Create the site, which is authapp with a start page and an admin page (``egg:authapp``).
 
+    :param global_config: the section ``[DEFAULT]`` of the ini file. It is not used.
+    :param settings: the settings in the application's section of the ini file.
     :returns: the WSGI application.
-    :raises SettingsError: with all problems of the settings.
+    :raises SettingsError: if any setting is wrong. The error lists all problems.
     """
     settings.setdefault("authapp.headers", "all")
     with Configurator(settings=settings) as config:
@@ -79,13 +81,16 @@ def main(global_config: dict[str, str], **settings: Any) -> Any:
 
 
 def includeme(config: Configurator) -> None:
-    """The add-on: ``config.include("authapp")``, with a ``route_prefix`` if you like.
+    """Add authapp to an application: ``config.include("authapp")``.
 
-    :raises SettingsError: with all problems of the settings.
+    ``config.include`` may have a ``route_prefix``. All paths of authapp are then below the prefix.
+
+    :param config: the configurator of the application. Its settings have the ``authapp.`` keys.
+    :raises SettingsError: if any setting is wrong. The error lists all problems.
     """
     settings = Settings.from_ini(config.registry.settings)
     if not asbool(config.registry.settings.get("jinja2.autoescape", True)):
-        raise SettingsError(["jinja2.autoescape = false: authapp's pages need true"])
+        raise SettingsError(["jinja2.autoescape = false: authapp's pages require true"])
     issuer = None
     if settings.backend_url == EMBEDDED:
         from authapp.issuer import main as make_issuer
@@ -106,7 +111,7 @@ def includeme(config: Configurator) -> None:
     config.action("authapp", register_services, order=PHASE1_CONFIG, introspectables=(shown,))
     config.add_directive("set_auth_backend", _set_auth_backend)
     config.set_csrf_storage_policy(SessionCSRF(settings.secrets, secure=settings.cookie.secure))
-    # authapp checks the origin itself: see authapp.web.csrf.
+    # Pyramid's own check of the origin is off, because authapp.web.csrf checks the origin.
     config.set_default_csrf_options(require_csrf=True, check_origin=False)
     config.include("pyramid_jinja2")
     for part in (
@@ -124,12 +129,16 @@ def includeme(config: Configurator) -> None:
         "views",
     ):
         config.include(f"authapp.web.{part}")
-    if not settings.development:  # in development a debugger may want to see the exception
+    if not settings.development:  # in development, a debugger shows the exceptions
         config.include("authapp.web.views.errors")
 
 
 def _set_auth_backend(config: Configurator, backend: Backend) -> None:
-    """``config.set_auth_backend(obj)``: use a backend object of the application's own."""
+    """Use the application's own backend object: ``config.set_auth_backend(obj)``.
+
+    :param config: the configurator of the application.
+    :param backend: an object with the methods of :class:`Backend`.
+    """
     shown = config.introspectable(
         "authapp", "backend", type(backend).__qualname__, "authapp backend"
     )

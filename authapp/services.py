@@ -1,7 +1,7 @@
-"""The objects of one application, made from its settings and wired once.
+"""Creates the objects that an application needs from the application's settings.
 
-The tween, the policy and the views get them from here (:func:`services_of`). This module knows
-every lower room and nothing of Pyramid's views.
+The tweens, the security policy and the views get these objects from :func:`services_of`. This
+module imports the lower rooms. It does not depend on Pyramid's views.
 """
 
 from collections.abc import Callable
@@ -11,8 +11,6 @@ from typing import Any
 from pyramid.request import Request
 from zope.interface import Interface
 
-from authapp.backend.bulkhead import Bulkhead
-from authapp.backend.circuit_breaker import CircuitBreaker
 from authapp.backend.guarded_backend import GuardedBackend
 from authapp.backend.http_backend import HTTPBackend
 from authapp.backend.http_client import BoundedSession
@@ -33,22 +31,26 @@ from authapp.store.memory import MemoryStore
 from authapp.store.protocol import Store
 
 EMBEDDED_URL = "http://embedded.invalid"
-"""Where ``embedded:`` is reached: a name that no resolver knows (RFC 6761 section 6.4)."""
+"""The base URL of the embedded issuer (``authapp.backend.url = embedded:``).
+
+No resolver knows this host name (RFC 6761 section 6.4). The HTTP client does not connect to the
+host, because :func:`wire` mounts an adapter that calls the issuer in this process.
+"""
 
 _KEY_SET_PATH = "/.well-known/jwks.json"
 
 
 class IBackend(Interface):
-    """Marker under which an application's own backend is registered."""
+    """The interface under which the Pyramid registry holds the application's own backend."""
 
 
 class IServices(Interface):
-    """Marker under which the :class:`Services` are registered."""
+    """The interface under which the Pyramid registry holds the :class:`Services`."""
 
 
 @dataclass(frozen=True)
 class Services:
-    """What the tween, the policy and the views work with."""
+    """The objects that the tweens, the security policy and the views use."""
 
     settings: Settings
     cookie: SessionCookie
@@ -63,18 +65,22 @@ class Services:
     renewal: Renewal
     throttle: LoginThrottle
     excluded: Callable[[str], bool]
-    """Whether a path neither renews nor writes the session (``authapp.refresh.exclude``)."""
+    """Return True if the renewal tween skips a path.
+
+    The tween skips the paths below ``authapp.refresh.exclude``, the static files and the health
+    check.
+    """
     for_programs: Callable[[str], bool]
-    """Whether a path is for programs, not for people (``authapp.api_prefixes``)."""
+    """Return True if a path is for programs and not for people (``authapp.api_prefixes``)."""
 
     @property
     def backend_url(self) -> str | None:
-        """The base URL of the backend; None if the application brings its own backend."""
+        """The base URL of the backend, or None if ``authapp.backend.url`` is not set."""
         return EMBEDDED_URL if self.settings.backend_url == EMBEDDED else self.settings.backend_url
 
 
 def services_of(request: Request) -> Services:
-    """The services of the application that answers a request."""
+    """Return the services of the application that handles a request."""
     services: Services = request.registry.getUtility(IServices)
     return services
 
@@ -85,15 +91,20 @@ def wire(
     own_paths: tuple[str, ...],
     issuer: Callable[..., Any] | None,
 ) -> Services:
-    """Make the services.
+    """Create the services of an application.
 
-    :param backend: the application's own, or None for the one that the settings name.
+    :param settings: the settings of the application.
+    :param backend: the application's own backend object. If it is None, the services call the
+        backend at ``authapp.backend.url``.
     :param own_paths: path prefixes of authapp's static files and health check.
-    :param issuer: the embedded issuer, a WSGI application, if the settings name it.
-    :raises SettingsError: if the settings name Redis and it cannot be used in that way.
+    :param issuer: the embedded issuer, a WSGI application. It is None unless
+        ``authapp.backend.url`` is ``embedded:``.
+    :returns: the services.
+    :raises SettingsError: if ``authapp.shared`` names Redis, and the Redis extra is not installed
+        or the URL is not valid.
     """
     sealer = Sealer(settings.secrets, settings.session_format, settings.cookie.name)
-    store, counters = _store(settings)
+    store, counters = _create_store(settings)
     revocation = Revocation(store, settings.refresh_lifetime)
     successors = Successors(store, settings.refresh_reuse)
     http = BoundedSession(settings.backend_timeout, settings.backend_ca)
@@ -102,10 +113,17 @@ def wire(
 
         http.mount(EMBEDDED_URL, WSGIAdapter(issuer))
     url = EMBEDDED_URL if settings.backend_url == EMBEDDED else settings.backend_url
-    breaker = CircuitBreaker(store, Bulkhead(settings.backend_bulkhead))
-    guarded = GuardedBackend(backend or HTTPBackend(http, url or "", settings.wire), breaker)
+    guarded = GuardedBackend(
+        backend or HTTPBackend(http, url or "", settings.description),
+        store,
+        settings.backend_bulkhead,
+    )
     reader = TokenReader(
-        settings.claims, settings.verify, _key_set(settings, http), settings.refresh_lifetime
+        settings.claims,
+        settings.verify,
+        _key_set(settings, http),
+        settings.refresh_lifetime,
+        settings.access_lifetime,
     )
     return Services(
         settings=settings,
@@ -129,39 +147,46 @@ def wire(
         throttle=LoginThrottle(
             settings.login_rate, derive(settings.secrets[0], "authapp throttle", 32), counters
         ),
-        excluded=_below(*settings.refresh_exclude, *own_paths),
-        for_programs=_below(*settings.api_prefixes),
+        excluded=_path_matcher(*settings.refresh_exclude, *own_paths),
+        for_programs=_path_matcher(*settings.api_prefixes),
     )
 
 
-def _below(*prefixes: str) -> Callable[[str], bool]:
-    """Whether a path is one of these, or below one of them."""
-    heads = tuple(f"{each}/" for each in prefixes)
-    return lambda path: f"{path}/".startswith(heads)
+def _path_matcher(*prefixes: str) -> Callable[[str], bool]:
+    """Return a function that decides whether a path equals a prefix or is below a prefix."""
+    with_slash = tuple(f"{each}/" for each in prefixes)
+    return lambda path: f"{path}/".startswith(with_slash)
 
 
 def _key_set(settings: Settings, http: BoundedSession) -> KeySet | None:
+    """Return the key set that verifies access tokens, or None if no key set is configured."""
     jwks = settings.verify and settings.verify.jwks
     if not jwks:
         return None
     return KeySet(http, EMBEDDED_URL + _KEY_SET_PATH if jwks == EMBEDDED else jwks)
 
 
-def _store(settings: Settings) -> tuple[Store, Counters | None]:
-    """The store, and the counters of failed sign-ins in it, if processes share it."""
+def _create_store(settings: Settings) -> tuple[Store, Counters | None]:
+    """Create the store, and the counters of failed sign-ins that all processes share.
+
+    :returns: the store and the counters. The counters are None if the store is in memory, because
+        other processes cannot read them.
+    :raises SettingsError: see :func:`wire`.
+    """
     if settings.shared == MEMORY:
         return MemoryStore(), None
     try:
         from authapp.store.redis import RedisStore
         from authapp.store.redis_connection import connect
     except ImportError:
-        problem = "authapp.shared: Redis needs an extra: pip install 'authapp[redis]'"
+        problem = "authapp.shared: Redis support is not installed: pip install 'authapp[redis]'"
         raise SettingsError([problem]) from None
     try:
         connection = connect(settings.shared)
     except ValueError:
-        problem = "authapp.shared: redis://host:port/db is allowed, with options of redis-py"
+        problem = "authapp.shared: redis://host:port/db is allowed, with options in the query"
         raise SettingsError([problem]) from None
     store = RedisStore(connection, settings.secrets)
-    store.get()  # sees the epoch marker now: if it is gone later, Redis has lost data
+    # Read the epoch marker. If the marker is missing later, Redis has lost data.
+    store.get()
     return store, (connection.counters(), connection.command)

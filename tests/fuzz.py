@@ -18,23 +18,26 @@ with atheris.instrument_imports(include=["authapp"]):
     from webob import Request, Response
 
     from authapp.backend.embedded import WSGIAdapter
+    from authapp.backend.expressions import expression
     from authapp.backend.http_backend import HTTPBackend
     from authapp.backend.http_client import BoundedSession
-    from authapp.backend.presets import PRESETS
+    from authapp.backend.identity_reader import ClaimExpressions
+    from authapp.backend.presets import names
     from authapp.backend.protocol import BackendRejected, BackendUnavailable, Credentials
-    from authapp.backend.token_reader import ClaimNames, TokenReader
+    from authapp.backend.token_reader import TokenReader
     from authapp.session.cookie_reader import CookieReader
     from authapp.session.cookies import SessionCookie, readable
     from authapp.session.encryption import CannotOpen, Sealer
     from authapp.session.session import Identity, Session, TokenPair, Validity, jwt_claims
     from authapp.store.key_ring import KeyRing
+    from site_under_test import description
 
 NAME = "authapp.session"
 SECRET = b"a secret for the fuzzer that is long enough"
 NOW = 1_790_000_000
 COOKIE = SessionCookie(NAME, secure=False)
 SEALERS = [Sealer([SECRET], name, NAME) for name in ("next-auth-4", "authjs-5")]
-NAMES = ClaimNames(("sub", "id"), ("email",), ("name",), ("roles",), ("scope",))
+NAMES = ClaimExpressions(*map(expression, ("sub || id", "email", "name", "roles", "scope")))
 RING, KEY = KeyRing(SECRET), b"authapp:a key"
 
 
@@ -109,7 +112,10 @@ def backend_answer(data: bytes) -> None:
 
     http = BoundedSession(5)
     http.mount("http://", WSGIAdapter(_wsgi(answer)))
-    backends = [HTTPBackend(http, "http://backend.invalid", preset) for preset in PRESETS.values()]
+    backends = [
+        HTTPBackend(http, "http://backend.invalid", description(backend__preset=name))
+        for name in names()
+    ]
     logins = [partial(backend.login, Credentials("alice", "password")) for backend in backends]
     refreshes = [partial(backend.refresh, TokenPair("access", "refresh")) for backend in backends]
     for verb in logins + refreshes:

@@ -8,6 +8,8 @@ from pyramid.request import Request
 from webtest import TestApp, TestResponse
 
 import authapp
+from authapp.backend.description import Description
+from authapp.settings.settings import Settings
 
 SECRET = "a secret for tests that is long enough, 1"
 COOKIE = "authapp.session"
@@ -23,6 +25,11 @@ def settings(backend_url: str, **more: str) -> dict[str, str]:
         "authapp.backend.timeout": "2",
     }
     return ini | {f"authapp.{key.replace('__', '.')}": value for key, value in more.items()}
+
+
+def description(**keys: str) -> Description:
+    """How a backend speaks, by the settings of an ini file."""
+    return Settings.from_ini(settings("http://backend.invalid", **keys)).description
 
 
 def add_view(config: Configurator, view: Callable[[Request], Any], **options: Any) -> None:

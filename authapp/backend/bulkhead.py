@@ -1,9 +1,12 @@
-"""A bulkhead: how many requests of a process may block on a backend that does not answer.
+"""A bulkhead: a limit on the requests of a process that wait for a slow backend.
 
-A server has few threads. If all of them wait for the backend, not even a public page is
-served. So a fixed number of requests (slots) may wait for the whole timeout. A request without
-a slot waits only while the backend is not slow: a call is slow when it takes longer than
-:data:`SLOW_CALL` seconds and longer than three times the slowest recent answer.
+A server has few threads. If all threads wait for the backend, the server cannot serve even a
+public page. So only a fixed number of requests may wait for the whole timeout: the number of
+*slots*. A request without a slot waits only until the backend is slow.
+
+The backend is slow if it has not responded to a running call within the *slow-call threshold*. The
+threshold is :data:`SLOW_CALL` seconds. If three times the duration of the slowest recent call is
+longer, that duration is the threshold.
 """
 
 import threading
@@ -17,7 +20,7 @@ from typing import TypeVar
 from authapp.backend.protocol import CallNotPermitted
 
 SLOW_CALL = 1.0
-"""Seconds without an answer that are never slow: the least slow-call threshold."""
+"""The shortest slow-call threshold, in seconds."""
 
 T = TypeVar("T")
 
@@ -25,8 +28,8 @@ T = TypeVar("T")
 class Bulkhead:
     """The requests of this process that wait for one backend.
 
-    :param slots: how many requests may wait for the whole timeout. It must be smaller than the
-        number of server threads.
+    :param slots: how many requests may wait for the whole timeout. Use fewer slots than the server
+        has threads.
     :param clock: returns seconds and never goes back.
     """
 
@@ -41,19 +44,20 @@ class Bulkhead:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Enter this context around a call that a request waits for.
+        """Call the backend within this context, if a request waits for the call.
 
-        Without a slot, the call starts only when the backend has answered its other calls.
+        If the request has no slot and another call has no response yet, the request waits first.
+        The call starts as soon as the backend has responded to a call.
 
-        :raises CallNotPermitted: if there is no slot and the backend is slow.
+        :raises CallNotPermitted: if the request has no slot and the backend is slow.
         """
         with self._take_slot() as has_slot:
             with self._changed:
-                while not has_slot and (silent := self._silent_for()):
+                while not has_slot and (unresponsive := self._seconds_without_response()):
                     threshold = self._slow_call_threshold()
-                    if silent >= threshold:
+                    if unresponsive >= threshold:
                         raise CallNotPermitted("the backend is slow and all slots are taken")
-                    self._changed.wait(threshold - silent)
+                    self._changed.wait(threshold - unresponsive)
                 began = self._clock()
                 self._calls.append(began)
             try:
@@ -63,7 +67,7 @@ class Bulkhead:
                     self._calls.remove(began)
 
     def answered(self, seconds: float) -> None:
-        """Record that the backend answered a call, after so many seconds."""
+        """Record that the backend has responded to a call after ``seconds``."""
         with self._changed:
             self._answered_at = self._clock()
             self._slowest = max(seconds, 0.9 * self._slowest)
@@ -72,25 +76,29 @@ class Bulkhead:
     def wait_for(self, future: "Future[T]", seconds: float) -> T | None:
         """Wait for the result of another request's call.
 
-        :param seconds: how long to wait at most. Without a slot, the wait ends as soon as the
-            backend is slow.
-        :returns: the result, or None if it did not come in time.
+        :param future: the future of the result.
+        :param seconds: the longest time to wait, in seconds. A request without a slot stops waiting
+            as soon as the backend is slow.
+        :returns: the result, or None if the result did not arrive in time.
         """
         give_up = self._clock() + seconds
         with self._take_slot() as has_slot:
             while (left := give_up - self._clock()) > 0:
                 if not has_slot:
-                    left = min(left, self._slow_call_threshold() - self._silent_for())
+                    left = min(left, self._slow_call_threshold() - self._seconds_without_response())
                 try:
                     return future.result(max(left, 0))
                 except FutureTimeout:
-                    if not has_slot and self._silent_for() >= self._slow_call_threshold():
+                    if (
+                        not has_slot
+                        and self._seconds_without_response() >= self._slow_call_threshold()
+                    ):
                         break
         return None
 
     @contextmanager
     def _take_slot(self) -> Iterator[bool]:
-        """Count this request as waiting, and tell whether it has a slot."""
+        """Record that this request waits, and yield True if the request has a slot."""
         with self._changed:
             has_slot = self._waiting < self._slots
             self._waiting += 1
@@ -100,8 +108,12 @@ class Bulkhead:
             with self._changed:
                 self._waiting -= 1
 
-    def _silent_for(self) -> float:
-        """For how many seconds a call has been running without any call being answered."""
+    def _seconds_without_response(self) -> float:
+        """Return the seconds for which the backend has not responded to a running call.
+
+        The result is 0 if no call is running, or if the oldest call began before the last
+        response.
+        """
         began = min(self._calls, default=self._answered_at)
         return self._clock() - began if began > self._answered_at else 0.0
 

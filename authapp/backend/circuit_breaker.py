@@ -1,4 +1,4 @@
-"""The circuit breaker: who may call the backend while it is down.
+"""The circuit breaker: who may call one verb of the backend while that verb is down.
 
 - **Closed**: the backend is up, and every request may call it.
 - **Open**: the backend is down. Calls fail at once, so that no thread waits in vain.
@@ -21,6 +21,7 @@ from authapp.backend.protocol import (
     BackendThrottled,
     BackendUnavailable,
     CallNotPermitted,
+    UnexpectedAnswer,
 )
 from authapp.session.session import TokenPair
 from authapp.store.protocol import Key, Store
@@ -37,11 +38,13 @@ LOG_AGAIN = 60.0
 FAILING_SESSIONS = 3
 """How many different sessions in a row must get a bad answer before the breaker opens."""
 
-_STATE, _DOWN, _UP = Key("backend", "state"), "down", "up"
+_DOWN, _UP = "down", "up"
 
 
 class CircuitBreaker:
-    """The state of one backend, as this process sees it.
+    """The state of one verb of a backend, as this process sees it.
+
+    Each verb has its own: a sign-in that hangs or gets 503 must not stop renewals.
 
     A backend that cannot be reached opens the breaker at once. A bad answer to one session
     does not, as the backend may be well otherwise: Django SimpleJWT answers a deleted user
@@ -50,13 +53,21 @@ class CircuitBreaker:
     An open breaker is written to the store, so that other processes do not each have to wait
     for a backend that hangs.
 
+    :param verb: names the verb in the log and in the store.
     :param clock: returns seconds and never goes back.
     """
 
     def __init__(
-        self, store: Store, bulkhead: Bulkhead, clock: Callable[[], float] = time.monotonic
+        self,
+        store: Store,
+        bulkhead: Bulkhead,
+        clock: Callable[[], float] = time.monotonic,
+        verb: str = "refresh",
     ) -> None:
         self.bulkhead = bulkhead
+        self._verb = verb
+        self._state = Key("backend", f"state of {verb}")
+        self._logged = False
         self._store = store
         self._clock = clock
         self._lock = threading.Lock()
@@ -77,7 +88,7 @@ class CircuitBreaker:
         :param renewed: the tokens that a renewal spends. They tell sessions apart.
         :raises CallNotPermitted: at once, while the breaker is open or another request probes.
         """
-        if self.closed and self._store.get(_STATE) == [_DOWN]:
+        if self.closed and self._store.get(self._state) == [_DOWN]:
             self._pause_for(None, "another process got no answer")
         with self._lock:
             wait = self._retry_at - self._clock()
@@ -98,7 +109,10 @@ class CircuitBreaker:
         try:
             yield
         except (BackendDown, BackendThrottled) as error:
-            self._open(error)
+            self.open(error)
+            raise
+        except UnexpectedAnswer:
+            self._answered(began)
             raise
         except BackendUnavailable as error:
             self._failed_for_one(renewed, error)
@@ -125,8 +139,9 @@ class CircuitBreaker:
             was_closed, self._pause = self.closed, 0.0
             self._failing.clear()
         if not was_closed:
-            self._store.put(_STATE, _UP, LONGEST_PAUSE)
-            log.warning("BackendBack: it answers again")
+            self._store.put(self._state, _UP, LONGEST_PAUSE)
+            if self._logged:
+                log.warning("BackendBack: %s: it answers again", self._verb)
 
     def _failed_for_one(self, renewed: TokenPair | None, error: BackendUnavailable) -> None:
         """Record a bad answer to one session."""
@@ -136,17 +151,24 @@ class CircuitBreaker:
                 self._failing.add(renewed)
             opens = not self.closed or len(self._failing) >= FAILING_SESSIONS
         if opens:
-            self._open(error)
+            self.open(error)
 
-    def _open(self, error: BackendUnavailable) -> None:
-        """Open the breaker, here and for the processes that share the store."""
-        self._store.put(_STATE, _DOWN, self._pause_for(error.retry_after, error.reason))
+    def open(self, error: BackendUnavailable, *, quiet: bool = False) -> None:
+        """Open the breaker in this process, and for the processes that share the store.
 
-    def _pause_for(self, retry_after: float | None, why: str) -> float:
+        :param quiet: do not log it, because another verb has logged it.
+        """
+        pause = self._pause_for(error.retry_after, error.reason, quiet=quiet)
+        self._store.put(self._state, _DOWN, pause)
+
+    def _pause_for(self, retry_after: float | None, why: str, *, quiet: bool = False) -> float:
         """Stay open for a while, and return for how many seconds."""
         with self._lock:
             if self.closed or self._clock() - self._retry_at > LOG_AGAIN:
-                log.error("BackendDown: %s; one request at a time goes on trying it", why)
+                self._logged = not quiet
+                if self._logged:
+                    text = "BackendDown: %s: %s; one request at a time goes on trying it"
+                    log.error(text, self._verb, why)
             self._pause = min(max(2 * self._pause, FIRST_PAUSE), LONGEST_PAUSE)
             jittered = self._pause * random.uniform(0.75, 1.25)  # noqa: S311 - not a secret
             wait = max(jittered, retry_after or 0)

@@ -1,7 +1,7 @@
-"""Calls a WSGI application in this process as if it were on the network.
+"""Call a WSGI application in this process as if the application were on the network.
 
-The embedded issuer is called by the same client code as a real backend. No socket is needed, and
-no second server thread: a server with one thread can still call its own issuer.
+The same client code calls the embedded issuer and a real backend. A call uses no socket and no
+second server thread, so a server with one thread can call its own issuer.
 """
 
 import io
@@ -14,10 +14,14 @@ from urllib3 import HTTPResponse
 from webob import Request
 
 WSGIApplication = Callable[..., Any]
+"""A WSGI application (PEP 3333)."""
 
 
 class WSGIAdapter(HTTPAdapter):
-    """A transport adapter for requests that calls a WSGI application."""
+    """A transport adapter for ``requests``, which calls a WSGI application.
+
+    :param application: the WSGI application.
+    """
 
     def __init__(self, application: WSGIApplication) -> None:
         super().__init__()
@@ -28,7 +32,7 @@ class WSGIAdapter(HTTPAdapter):
     ) -> requests.Response:
         """See ``requests.adapters.HTTPAdapter``. The timeout is ignored."""
         body = request.body or b""
-        answer = Request.blank(
+        response = Request.blank(
             request.url,
             method=request.method,
             headers=dict(request.headers),
@@ -37,10 +41,10 @@ class WSGIAdapter(HTTPAdapter):
         return self.build_response(
             request,
             HTTPResponse(
-                body=io.BytesIO(answer.body),
-                headers=answer.headers.items(),
-                status=answer.status_int,
-                reason=answer.status[4:],
+                body=io.BytesIO(response.body),
+                headers=response.headers.items(),
+                status=response.status_int,
+                reason=response.status[4:],
                 preload_content=False,
             ),
         )

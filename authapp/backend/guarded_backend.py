@@ -1,49 +1,94 @@
-"""The backend behind its circuit breaker: what renewal, sign-in and sign-out call."""
+"""The backend behind its circuit breakers: renewal, sign-in and sign-out use this object."""
 
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
+from authapp.backend.bulkhead import Bulkhead
 from authapp.backend.circuit_breaker import CircuitBreaker
 from authapp.backend.protocol import (
     Backend,
     BackendThrottled,
     BackendUnavailable,
+    ConnectionFailed,
     Credentials,
 )
 from authapp.session.session import TokenPair
+from authapp.store.protocol import Store
+
+VERBS = ("refresh", "login", "logout", "call")
+"""Each has a circuit breaker of its own. ``call`` is ``request.backend``."""
 
 REACH_EVERY = 1.0
 """Seconds for which the result of a health check is reused."""
 
 
 class GuardedBackend:
-    """A backend that is called through a circuit breaker."""
+    """A backend whose verbs are called through one circuit breaker each.
 
-    def __init__(self, backend: Backend, breaker: CircuitBreaker) -> None:
+    Renewals have some of the slots for themselves. So sign-ins and calls of the application
+    cannot take all of them while they hang.
+
+    :param slots: how many requests of this process may wait for the backend.
+    """
+
+    def __init__(self, backend: Backend, store: Store, slots: int) -> None:
         self._backend = backend
-        self.breaker = breaker
+        others = Bulkhead(max(1, slots // 2))
+        renewals = Bulkhead(max(1, slots - slots // 2))
+        self.breakers = {
+            verb: CircuitBreaker(store, renewals if verb == "refresh" else others, verb=verb)
+            for verb in VERBS
+        }
         self._reaching = threading.Lock()
         self._reach_again = 0.0
         self._reached = True
 
+    @property
+    def breaker(self) -> CircuitBreaker:
+        """The circuit breaker of renewals."""
+        return self.breakers["refresh"]
+
+    @property
+    def refreshes(self) -> bool:
+        """Whether the backend can refresh tokens at all."""
+        return getattr(self._backend, "refreshes", True)
+
+    @contextmanager
+    def calling(self, verb: str, renewed: TokenPair | None = None) -> Iterator[None]:
+        """Enter this context around every call of a verb.
+
+        A connection that cannot be made concerns all verbs, so it opens all breakers.
+
+        :raises CallNotPermitted: as :meth:`authapp.backend.circuit_breaker.CircuitBreaker.call`.
+        """
+        try:
+            with self.breakers[verb].call(renewed):
+                yield
+        except ConnectionFailed as error:
+            for name, breaker in self.breakers.items():
+                if name != verb:
+                    breaker.open(error, quiet=True)
+            raise
+
     def login(self, credentials: Credentials) -> TokenPair:
         """See :class:`authapp.backend.protocol.Backend`."""
-        with self.breaker.call():
+        with self.calling("login"):
             try:
                 return _checked(self._backend.login(credentials))
             except BackendThrottled as error:
-                throttled = error  # it concerns this sign-in only, and stops no renewal
+                throttled = error  # it concerns this sign-in only, and must not open the breaker
         raise throttled
 
     def refresh(self, tokens: TokenPair) -> TokenPair:
         """See :class:`authapp.backend.protocol.Backend`."""
-        with self.breaker.call(tokens):
+        with self.calling("refresh", tokens):
             return _checked(self._backend.refresh(tokens))
 
     def logout(self, tokens: TokenPair) -> None:
         """See :class:`authapp.backend.protocol.Backend`."""
-        with self.breaker.call():
+        with self.calling("logout"):
             self._backend.logout(tokens)
 
     def reach(self) -> bool:
@@ -55,7 +100,7 @@ class GuardedBackend:
         """
         reach = getattr(self._backend, "reach", None)
         if reach is None:
-            return self.breaker.closed
+            return all(breaker.closed for breaker in self.breakers.values())
         if self._reaching.acquire(blocking=False):
             try:
                 if time.monotonic() >= self._reach_again:

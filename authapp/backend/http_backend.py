@@ -1,55 +1,40 @@
-"""A backend that is called over HTTP. A wire format says how each verb becomes a request."""
+"""A backend that is called over HTTP, as its :class:`Description` says."""
 
-import json
 import re
-import ssl
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from http.client import HTTPException
+from dataclasses import replace
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-import requests
-from urllib3.exceptions import HTTPError, InvalidHeader
-from urllib3.util import Retry
-
+from authapp.backend.description import Description
+from authapp.backend.expressions import Condition, Expression
 from authapp.backend.http_client import BoundedSession, hurry
-from authapp.backend.presets import Wire
+from authapp.backend.http_exchange import Reply, exchange, in_one_line, unusable
 from authapp.backend.protocol import (
     LATE,
+    AccountIncomplete,
+    AccountLocked,
     BackendDown,
     BackendRejected,
     BackendThrottled,
     BackendUnavailable,
     Credentials,
+    UnexpectedAnswer,
 )
+from authapp.backend.request_template import CannotSend, RequestTemplate
 from authapp.session.session import MAX_LIFETIME, TokenPair
-
-MAX_ANSWER = 256 * 1024
-"""Bytes of the largest answer that is accepted."""
 
 MAX_TOKEN = 8 * 1024
 """Characters of the longest token that is accepted. All tokens of a session must fit into three
 cookies."""
 
-MAX_RETRY_AFTER = 300
-"""Seconds of the longest ``Retry-After`` that is honoured. A longer one counts as this."""
-
-_NETWORK_ERRORS = (OSError, HTTPError, HTTPException)
-"""The kinds of exceptions that can be the cause of a failed request. Any other exception in the
-chain was being handled before the request, and did not cause the failure."""
-
-_MAX_CAUSES = 8
-"""How many causes of an exception are followed. Exceptions can be chained in a circle."""
-
 _TOKEN = re.compile(rf"\A[!-~]{{1,{MAX_TOKEN}}}\Z")
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
-_GATEWAY = re.compile(r"(?:^|,)\s*(?:basic|digest|kerberos|negotiate|ntlm)\b", re.IGNORECASE)
-"""Authentication schemes of a gateway in front of the backend. Its 401 says nothing of our user."""
-
-_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity"}
+_SECRETS = ("password", "access", "refresh", "client_secret", "code", "state")
+_TELLING = ("error", "code", "detail", "message", "msg", "error_description")
+"""Members of a response's JSON that often say what is wrong. The log shows them."""
 
 
 class HTTPBackend:
@@ -57,226 +42,230 @@ class HTTPBackend:
 
     :param session: sends the requests, and bounds how long each may take.
     :param url: the base URL, without a slash at the end.
-    :param wire: the wire format.
     """
 
-    def __init__(self, session: BoundedSession, url: str, wire: Wire) -> None:
+    def __init__(self, session: BoundedSession, url: str, description: Description) -> None:
         self._session = session
         self._url = url
-        self._wire = wire
+        self._description = description.with_client()
+        self.refreshes = description.refresh is not None
 
     def login(self, credentials: Credentials) -> TokenPair:
         """See :class:`authapp.backend.protocol.Backend`."""
-        wire = self._wire
-        fields = {
-            wire.username_field: credentials.username,
-            wire.password_field: credentials.password,
-            **wire.login_extra,
+        said = self._description.conditions
+        values = {
+            "username": credentials.username,
+            "password": credentials.password,
+            "address": credentials.address,
         }
-        if wire.scope is not None:
-            fields["scope"] = wire.scope
-        answer = self._post(wire.login_path, fields)
-        return self._token_pair(answer, self._token(answer, wire.refresh_field))
+        try:
+            reply = self._send(self._description.login, values)
+        except CannotSend as error:
+            raise BackendRejected(str(error)) from None
+        reason = self._reason(reply, values)
+        if said.login_throttled(reply.content):
+            raise BackendThrottled(f"status {reply.status} {reason}".strip(), reply.retry_after)
+        outcomes: tuple[tuple[Condition, type[BackendRejected]], ...] = (
+            (said.login_locked, AccountLocked),
+            (said.login_incomplete, AccountIncomplete),
+            (said.login_refused, BackendRejected),
+        )
+        for condition, error_class in outcomes:
+            if condition(reply.content):
+                raise error_class(f"status {reply.status} {reason}".strip())
+        tokens = self._tokens(reply, None)
+        if tokens is None:
+            raise self._unexpected("login", reply, values, "login.refused")
+        return self._with_userinfo(tokens)
 
     def refresh(self, tokens: TokenPair) -> TokenPair:
         """See :class:`authapp.backend.protocol.Backend`.
 
-        A backend that hangs may still spend the token later. If nothing read its answer then, the
-        new token would be lost. So the call runs in a thread of its own, which awaits a late
+        A backend that hangs may still spend the token later. If nothing read its response then,
+        the new token would be lost. So the call runs in a thread of its own, which awaits a late
         response for :data:`LATE` seconds.
         """
-        answer: Future[TokenPair] = Future()
+        template = self._description.refresh
+        if template is None:
+            raise BackendUnavailable("authapp.backend.refresh is none")
+        response: Future[TokenPair] = Future()
 
         def call() -> None:
             try:
-                answer.set_result(self._refresh(tokens))
+                response.set_result(self._refresh(template, tokens))
             except Exception as error:
-                answer.set_exception(error)
+                response.set_exception(error)
 
         # Not a daemon thread: a process that stops must wait for the new token.
         threading.Thread(target=call, daemon=False).start()
         try:
-            return answer.result(self._session.timeout)
+            return response.result(self._session.timeout)
         except FutureTimeout:
-            where = _address(self._url + self._wire.refresh_path)
-            raise BackendDown(f"ReadTimeout at {where}", late=answer) from None
+            raise BackendDown(f"ReadTimeout at {self._where(template)}", late=response) from None
 
-    def _refresh(self, tokens: TokenPair) -> TokenPair:
-        wire, timeout = self._wire, self._session.timeout
-        fields = {wire.refresh_request_field: tokens.refresh, **wire.refresh_extra}
+    def _refresh(self, template: RequestTemplate, tokens: TokenPair) -> TokenPair:
+        timeout = self._session.timeout
+        values = {"access": tokens.access, "refresh": tokens.refresh}
         # Only a response that has not begun may be late. Its body must come within the timeout.
         hooks = {"response": lambda response, **options: hurry(response, timeout)}
-        answer = self._post(wire.refresh_path, fields, timeout=(timeout, LATE), hooks=hooks)
-        # A backend that does not rotate refresh tokens need not return one.
-        kept = answer.get(wire.refresh_field) is None
-        return self._token_pair(
-            answer, tokens.refresh if kept else self._token(answer, wire.refresh_field)
-        )
+        try:
+            reply = self._send(template, values, timeout=(timeout, LATE), hooks=hooks)
+        except CannotSend as error:
+            raise BackendUnavailable(str(error)) from None
+        if self._description.conditions.refresh_refused(reply.content):
+            reason = self._reason(reply, values)
+            raise BackendRejected(f"status {reply.status} {reason}".strip())
+        renewed = self._tokens(reply, tokens)
+        if renewed is None:
+            raise self._unexpected("refresh", reply, values, "refresh.refused")
+        return self._with_userinfo(renewed)
 
     def logout(self, tokens: TokenPair) -> None:
         """See :class:`authapp.backend.protocol.Backend`."""
-        wire = self._wire
-        fields = {wire.logout_field: tokens.refresh, **wire.logout_extra}
-        self._post(wire.logout_path, fields, False)
+        template = self._description.logout
+        if template is None:
+            return
+        values = {"access": tokens.access, "refresh": tokens.refresh}
+        try:
+            reply = self._send(template, values)
+        except CannotSend as error:
+            raise BackendUnavailable(str(error)) from None
+        done = self._description.conditions.logout_done
+        if not (reply.good if done is None else done(reply.content)):
+            raise self._unexpected("logout", reply, values, "logout.done")
 
     def reach(self) -> None:
-        """Check whether the backend is up: any answer will do except a server error (5xx).
+        """Check whether the backend is up: any response will do except a server error (5xx).
 
         :raises BackendUnavailable: if the backend is down.
         """
-        response, _ = _exchange(self._session, "GET", self._url + "/")
-        if response.status_code >= 500:
-            raise BackendDown(f"status {response.status_code}")
+        reply = exchange(self._session, "GET", self._url + "/")
+        if reply.status >= 500:
+            raise BackendDown(f"status {reply.status}")
 
-    def _post(
-        self, path: str, fields: Mapping[str, str], needs_object: bool = True, **options: Any
-    ) -> dict[str, Any]:
-        """Post fields to a path of the backend.
+    def _send(
+        self, template: RequestTemplate, values: Mapping[str, str | None], **options: Any
+    ) -> Reply:
+        """Send a request of the description.
 
-        :param needs_object: whether an answer without a JSON object is an error.
-        :param options: as ``requests.request`` takes them.
-        :returns: the JSON object in the answer; empty if there is none.
-        :raises BackendRejected: if the backend rejects the token, or the password.
-        :raises BackendUnavailable: if there is no usable answer.
+        :raises CannotSend: if a value cannot be sent unchanged.
+        :raises BackendUnavailable: if there is no response.
         """
-        wire = self._wire
-        if wire.client_id is not None and wire.client_secret is not None:
-            # RFC 6749 section 2.3.1: both are form-encoded before they are sent as Basic.
-            options["auth"] = (quote(wire.client_id, ""), quote(wire.client_secret, ""))
-        elif wire.client_id is not None:
-            fields = {**fields, "client_id": wire.client_id}
-        options["data" if wire.form else "json"] = fields
-        response, answer = _exchange(self._session, "POST", self._url + path, **options)
-        if _good(response) and (answer is not None or not needs_object):
-            return answer or {}
-        rejected = (
-            response.status_code in (400, 401, 403)
-            and answer is not None
-            and not _GATEWAY.search(_QUOTED.sub("", response.headers.get("WWW-Authenticate", "")))
-            and answer.get("error") not in wire.not_about_the_token
+        about = self._description
+        client = {"client_id": about.client_id, "client_secret": about.client_secret}
+        request = template.fill({**client, "scope": about.scope, **values})
+        names = {name.lower() for name in request.headers}
+        if about.client_auth == "basic" and "authorization" not in names:
+            # RFC 6749 section 2.3.1: id and secret are form-encoded before Basic encodes them.
+            options["auth"] = (
+                quote(about.client_id or "", ""),
+                quote(about.client_secret or "", ""),
+            )
+        return exchange(
+            self._session,
+            request.method,
+            self._url + request.path,
+            shown=request.shown,
+            headers=request.headers,
+            data=request.body,
+            **options,
         )
-        if rejected:
-            raise BackendRejected(f"status {response.status_code}")
-        raise _unusable(response, answer)
 
-    def _token_pair(self, answer: Mapping[str, Any], refresh: str) -> TokenPair:
+    def _tokens(self, reply: Reply, before: TokenPair | None) -> TokenPair | None:
+        """Read the tokens in a response; None if there is no usable access token.
+
+        A response to a refresh without a refresh token keeps the old one. A backend without
+        refresh tokens has the access token in their place, so that the session ends with it.
+
+        :param before: the tokens of a session that is renewed.
+        """
+        answers, content = self._description.answers, reply.content
+        access = _token(answers.access, content)
+        refresh = _token(answers.refresh, content)
+        if access is None or (refresh is None and _value(answers.refresh, content) is not None):
+            return None
+        expires_in = _seconds(_value(answers.expires_in, content))
+        refresh_expires_in = _seconds(_value(answers.refresh_expires_in, content))
+        template = self._description.refresh
+        if refresh is None and (template is None or "refresh" not in template.placeholders):
+            refresh, refresh_expires_in = access, expires_in
+        elif refresh is None and before is not None:
+            refresh = before.refresh
+        elif refresh is None:
+            return None
+        user = _value(answers.user, content)
         return TokenPair(
-            self._token(answer, self._wire.access_field),
+            access,
             refresh,
-            _seconds(answer.get(self._wire.expires_field)),
-            _seconds(answer.get(self._wire.refresh_expires_field)),
+            expires_in,
+            refresh_expires_in,
+            user if isinstance(user, dict) else None,
         )
 
-    @staticmethod
-    def _token(answer: Mapping[str, Any], name: str) -> str:
-        """The token in a field of an answer.
+    def _with_userinfo(self, tokens: TokenPair) -> TokenPair:
+        """Ask the backend who the user is, if there is a request for that.
 
-        :raises BackendUnavailable: if it is missing, or cannot be sent in a header.
+        :raises BackendUnavailable: with the new ``tokens``, if there is no usable response.
         """
-        token = answer.get(name)
-        if not isinstance(token, str) or not _TOKEN.match(token):
-            raise BackendUnavailable(f"no usable {name} in the answer")
-        return token
+        template = self._description.userinfo
+        if template is None:
+            return tokens
+        values = {"access": tokens.access, "refresh": tokens.refresh}
+        try:
+            reply = self._send(template, values)
+            if not reply.good or not isinstance(reply.content["body"], dict):
+                raise self._unexpected("userinfo", reply, values, "userinfo")
+        except (CannotSend, BackendUnavailable) as error:
+            failed = BackendUnavailable(f"userinfo: {error}")
+            failed.tokens = tokens
+            raise failed from None
+        return replace(tokens, user={**reply.content["body"], **(tokens.user or {})})
+
+    def _reason(self, reply: Reply, values: Mapping[str, str | None]) -> str:
+        """Return the backend's own words, for the log."""
+        found = _value(self._description.answers.reason, reply.content)
+        return in_one_line(found, *map(values.get, _SECRETS))
+
+    def _unexpected(
+        self, verb: str, reply: Reply, values: Mapping[str, str | None], setting: str
+    ) -> BackendUnavailable:
+        """Return the error for a response that is neither success nor described."""
+        if reply.status >= 500 or (reply.status == 429 and verb != "login"):
+            return unusable(reply)
+        if reply.status in (404, 405):
+            setting = verb  # the path or the method is wrong
+        body = reply.content["body"]
+        secrets = [values.get(name) for name in _SECRETS]
+        said = [
+            f"{name}={in_one_line(body[name], *secrets)!r}"
+            for name in _TELLING
+            if isinstance(body, dict) and isinstance(body.get(name), str | int)
+        ]
+        text = " ".join([f"status {reply.status}, {reply.content_type}", *said])
+        hint = f"see authapp.backend.{setting}"
+        return UnexpectedAnswer(f"{verb}: {text}, from {reply.where}; {hint}", reply.retry_after)
+
+    def _where(self, template: RequestTemplate) -> str:
+        return f"{template.shown} at {self._url.partition('://')[2]}"
 
 
-def fetch_object(session: requests.Session, url: str) -> dict[str, Any]:
-    """Fetch a JSON object, such as a key set.
-
-    :raises BackendUnavailable: if the answer is not 2xx with a JSON object.
-    """
-    response, answer = _exchange(session, "GET", url)
-    if not _good(response) or answer is None:
-        raise _unusable(response, answer)
-    return answer
+def _value(expression: Expression | None, content: object) -> Any:
+    return None if expression is None else expression(content)
 
 
-def _exchange(
-    session: requests.Session, method: str, url: str, **options: Any
-) -> tuple[requests.Response, dict[str, Any] | None]:
-    """Send one request.
-
-    :returns: the response, and the JSON object in its body or None.
-    :raises BackendUnavailable: if there is no answer, or its body cannot be read.
-    """
-    try:
-        with session.request(
-            method, url, headers=_HEADERS, stream=True, allow_redirects=False, **options
-        ) as response:
-            if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-                raise BackendUnavailable("a compressed answer, which was not requested")
-            body = response.raw.read(MAX_ANSWER + 1, decode_content=False)
-    except (requests.RequestException, HTTPError, OSError, UnicodeError) as error:
-        raise unreachable(error, url) from None
-    if len(body) > MAX_ANSWER:
-        raise BackendUnavailable(f"an answer of more than {MAX_ANSWER} bytes")
-    return response, _json_object(body)
-
-
-def unreachable(error: Exception, url: str) -> BackendDown:
-    """The error to raise if a request to a URL has failed. Its text holds no secret."""
-    return BackendDown(f"{_error_kind(error)} at {_address(url)}")
-
-
-def _error_kind(error: BaseException) -> str:
-    """The class of an error, and of its root cause if no connection was made.
-
-    For a certificate that is not trusted, the reason.
-
-    The texts of errors are left out, as they may hold the URL or the body of a request.
-    """
-    names, cause = [type(error).__name__], error
-    for _ in range(_MAX_CAUSES):
-        earlier = cause.__cause__ or cause.__context__
-        if not isinstance(earlier, _NETWORK_ERRORS):
-            break
-        cause = earlier
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"{names[0]} ({cause.verify_message})"
-    if isinstance(error, requests.ConnectionError):
-        names.append(f"({type(cause).__name__})")  # tells a refused connection from an unknown host
-    return " ".join(names)
-
-
-def _address(url: str) -> str:
-    """The host and the path of a URL, without a password or a query."""
-    parts = urlsplit(url)
-    return parts.netloc.rpartition("@")[2] + parts.path
-
-
-def _good(response: requests.Response) -> bool:
-    return 200 <= response.status_code < 300
-
-
-def _unusable(response: requests.Response, answer: object) -> BackendUnavailable:
-    """The error to raise for an answer that says nothing of the user."""
-    kind = "not a JSON object" if answer is None else "JSON"
-    kinds: dict[int, type[BackendUnavailable]] = {429: BackendThrottled}
-    kinds |= dict.fromkeys((502, 503, 504), BackendDown)
-    return kinds.get(response.status_code, BackendUnavailable)(
-        f"status {response.status_code}, {kind}, from {_address(response.url)}",
-        _retry_after(response.headers.get("Retry-After")),
-    )
-
-
-def _json_object(body: bytes) -> dict[str, Any] | None:
-    """The JSON object in a body (UTF-8, RFC 8259). None if the body is anything else."""
-    try:
-        value = json.loads(body.decode("utf-8"))
-    except (ValueError, RecursionError):
+def _token(expression: Expression | None, content: object) -> str | None:
+    """Return a token that can be sent in a header; None if there is none."""
+    value = _value(expression, content)
+    if not isinstance(value, str):
         return None
-    return value if isinstance(value, dict) else None
+    value = value.removeprefix("Bearer ")
+    return value if _TOKEN.match(value) else None
 
 
 def _seconds(value: object) -> int | None:
-    """A lifetime in seconds. None if the value is not a usable lifetime."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    """Return a lifetime in seconds: a number or its digits. None if it is not usable."""
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,12}", value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value if 0 < value <= MAX_LIFETIME else None
-
-
-def _retry_after(value: str | None) -> float | None:
-    """The seconds to wait, from a ``Retry-After`` header (RFC 9110 section 10.2.3)."""
-    try:
-        return None if value is None else min(Retry().parse_retry_after(value), MAX_RETRY_AFTER)
-    except (InvalidHeader, ValueError, OverflowError):
-        return None
+    return int(value) if 1 <= value <= MAX_LIFETIME else None

@@ -1,8 +1,8 @@
-"""The HTTP client for the backend: each answer has one deadline, and users share no state.
+"""The HTTP client for the backend: each response has one deadline, and users share no state.
 
-In requests, the read timeout bounds each read from the socket. A server that sends one byte a
-second could block a thread for ever. Here the read timeout bounds the whole answer, headers and
-body.
+The read timeout of ``requests`` limits each single read from the socket. A server that sends one
+byte per second could block a thread forever. In this client, the read timeout limits the whole
+response, headers and body.
 """
 
 import io
@@ -19,17 +19,17 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 POOL_SIZE = 32
-"""How many connections to one backend are kept open. Further ones are closed after use."""
+"""The most connections to one backend that stay open. Other connections are closed after use."""
 
 _NO_TIMEOUT = 3600
-"""Seconds for the whole answer if a request has no read timeout: ``timeout=(…, None)``."""
+"""Seconds for the whole response if a request has no read timeout: ``timeout=(…, None)``."""
 
 
 class _DeadlineReader(io.RawIOBase):
     """Reads from a socket until a deadline, which all reads share.
 
-    :param sock: its timeout says how far away the deadline is.
-    :param file: the file of the socket. It keeps the connection open until it is closed.
+    :param sock: the socket. The time until the deadline is the timeout of this socket.
+    :param file: the file of the socket. The connection stays open until the file is closed.
     """
 
     def __init__(self, sock: socket.socket, file: IO[bytes]) -> None:
@@ -43,7 +43,7 @@ class _DeadlineReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         left = self.deadline - time.monotonic()
         if left <= 0:
-            raise TimeoutError("the answer took too long")
+            raise TimeoutError("the response took too long")
         self._sock.settimeout(left)
         return self._sock.recv_into(buffer)
 
@@ -53,7 +53,7 @@ class _DeadlineReader(io.RawIOBase):
 
 
 class _DeadlineResponse(HTTPResponse):
-    """An answer with one deadline for all of it, from the status line to the last byte."""
+    """A response with one deadline, from the status line to the last byte."""
 
     def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
@@ -62,12 +62,13 @@ class _DeadlineResponse(HTTPResponse):
 
 
 def hurry(response: requests.Response, seconds: float) -> None:
-    """Shorten the deadline of an answer.
+    """Shorten the deadline of a response.
 
-    :param seconds: the answer must be complete so many seconds from now. An earlier deadline stays.
+    :param seconds: the response must be complete this many seconds from now. If the present
+        deadline is earlier, it does not change.
     """
     original = response.raw._original_response  # private, but requests uses it too
-    if isinstance(original, _DeadlineResponse):  # an answer of the embedded issuer is not
+    if isinstance(original, _DeadlineResponse):  # responses of the embedded issuer have no deadline
         original.reader.deadline = min(original.reader.deadline, time.monotonic() + seconds)
 
 
@@ -88,10 +89,10 @@ class _SecurePool(HTTPSConnectionPool):
 
 
 class BoundedAdapter(HTTPAdapter):
-    """A transport adapter for requests that sets a deadline for each answer, and never retries.
+    """A transport adapter for ``requests``. It sets a deadline for each response and never retries.
 
-    :param timeout: seconds to connect, and again to read the whole answer. A request may bring a
-        timeout of its own.
+    :param timeout: seconds to connect, and again to read the whole response. A request can override
+        this timeout.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -99,7 +100,7 @@ class BoundedAdapter(HTTPAdapter):
         super().__init__(pool_connections=4, pool_maxsize=POOL_SIZE, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """See ``requests.adapters.HTTPAdapter``. Use the pools of this module."""
+        """See ``requests.adapters.HTTPAdapter``. This method uses the pools of this module."""
         super().init_poolmanager(*args, **options)
         pools = {"http": _Pool, "https": _SecurePool}
         self.poolmanager.pool_classes_by_scheme = pools
@@ -114,17 +115,17 @@ class BoundedAdapter(HTTPAdapter):
 
 
 class BoundedSession(requests.Session):
-    """A session of requests for all threads and all users. Each answer has one deadline.
+    """A ``requests`` session for all threads and all users. Each response has one deadline.
 
-    It does without three features of requests:
+    Three features of ``requests`` are disabled:
 
-    - Cookies: one user's cookies would be sent with another user's call.
-    - Redirects: the password would be sent to another origin.
-    - Settings from the environment: proxies and ``~/.netrc``.
+    - Cookies, because one user's cookies would be sent with another user's request.
+    - Redirects, because a password could be sent to another origin.
+    - Settings from the environment, which are proxies and ``~/.netrc``.
 
-    :param timeout: see :class:`BoundedAdapter`.
-    :param authorities: a file with the certificates (PEM) of the authorities to trust, instead of
-        the well-known ones.
+    :param timeout: seconds to connect, and again to read the whole response.
+    :param authorities: the path of a PEM file with the certificate authorities to trust. If None,
+        the well-known authorities are trusted.
     """
 
     def __init__(self, timeout: float, authorities: str | None = None) -> None:
@@ -137,5 +138,5 @@ class BoundedSession(requests.Session):
         self.mount("http://", BoundedAdapter(timeout))
 
     def resolve_redirects(self, *args: Any, **options: Any) -> Iterator[requests.Response]:
-        """Follow no redirect, even if the caller asks for it, as ``get()`` does."""
+        """Follow no redirects, even if the caller asks for them, as ``get()`` does."""
         return iter(())

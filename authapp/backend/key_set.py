@@ -1,4 +1,4 @@
-"""The backend's public keys: a JWKS document (RFC 7517), read if needed and kept for a day."""
+"""The backend's public keys: a JWKS document (RFC 7517), which is read on demand and cached."""
 
 import logging
 import threading
@@ -10,31 +10,33 @@ from contextlib import suppress
 import jwt
 
 from authapp.backend.bulkhead import Bulkhead
-from authapp.backend.http_backend import fetch_object
 from authapp.backend.http_client import BoundedSession
+from authapp.backend.http_exchange import fetch_object
 from authapp.backend.protocol import BackendDown, BackendUnavailable
 
 log = logging.getLogger(__name__)
 
 KEYS_FRESH = 3600
-"""Seconds after which the key set is stale, and is read again for the next token."""
+"""Seconds after which the key set is stale. A stale key set is read again for the next token."""
 
 KEYS_RETRY = 60
-"""Seconds between two attempts to read the key set for the same reason: because it is stale, or
-because a token names an unknown key."""
+"""The shortest time in seconds between two attempts to read the key set for the same reason. There
+are two reasons: the key set is stale, or a token names an unknown key."""
 
 KEYS_LOST = 86_400
-"""Seconds for which the last keys are used if the key set cannot be read."""
+"""Seconds for which the cached keys are used if the key set cannot be read again."""
 
 
 class KeySet:
-    """The keys of one JWKS document, which is read again if a token names an unknown key.
+    """The keys of one JWKS document. If a token names an unknown key, the document is read again.
 
-    One request reads the document. Other requests go on with the keys they have. A request whose
-    key is unknown waits for the new keys. A :class:`authapp.backend.bulkhead.Bulkhead` with one
-    slot limits that wait, so that a key set that does not answer blocks one thread only.
+    One request reads the document. Meanwhile other requests use the cached keys, and a request
+    whose key is unknown waits for the new keys. A :class:`authapp.backend.bulkhead.Bulkhead` with
+    one slot limits this wait. So a server that does not respond blocks only one thread.
 
-    :param session: makes the request. Its timeout also bounds the wait for another request.
+    :param session: the HTTP session that reads the document. Its timeout also limits the time for
+        which a request waits for another request.
+    :param url: the URL of the document.
     :param clock: returns seconds and never goes back.
     """
 
@@ -55,11 +57,11 @@ class KeySet:
         self._tried_at = {"stale": self._good_at, "unknown": self._good_at}
 
     def key(self, kid: str | None) -> jwt.PyJWK:
-        """The public key that verifies a token.
+        """Return the public key that verifies a token.
 
-        :param kid: the key id in the header of the token. If it is None, and the set has only one
-            key, that key is used.
-        :raises BackendUnavailable: if the set has no such key, or cannot be read.
+        :param kid: the key id in the header of the token. If ``kid`` is None and the key set has
+            only one key, that key is returned.
+        :raises BackendUnavailable: if the key set has no such key or cannot be read.
         """
         if not self._fresh or self._find(kid) is None:
             self._look_again(kid)
@@ -80,14 +82,14 @@ class KeySet:
         return self._keys.get(kid)
 
     def _look_again(self, kid: str | None) -> None:
-        """Read the set, unless another request is reading it or has read it already."""
+        """Read the key set, unless another request is reading or has just read the key set."""
         with self._lock:
-            # An unknown key is looked for at once, and then once in KEYS_RETRY seconds.
+            # For unknown keys, the key set is read at once, and then once in KEYS_RETRY seconds.
             why = "unknown" if self._fresh else "stale"
             reading = self._reading
             if reading is None:
                 if self._fresh and self._find(kid) is not None:
-                    return  # another request has read it meanwhile
+                    return  # another request has just read the key set
                 if self._clock() - self._tried_at[why] < KEYS_RETRY:
                     return
                 mine = self._reading = Future()
@@ -105,7 +107,7 @@ class KeySet:
             mine.set_result(None)
 
     def _read(self) -> None:
-        """Read the public keys. If that fails, keep the previous ones."""
+        """Read the public keys. If that fails, keep the cached keys."""
         began = self._clock()
         try:
             entries = fetch_object(self._session, self._url).get("keys")
@@ -118,17 +120,17 @@ class KeySet:
             self._keys, self._good_at = keys, began
             self._bulkhead.answered(self._clock() - began)
         else:
-            log.warning("KeySetUnavailable: no public key in it")
+            log.warning("KeySetUnavailable: the key set contains no public key")
 
 
 def _public_key(entry: object) -> jwt.PyJWK | None:
-    """The public key in an entry of a key set. None for anything else, such as a private key."""
+    """Return the public key in an entry of a key set, or None for any other entry."""
     if not isinstance(entry, dict) or entry.get("kty") not in ("RSA", "EC", "OKP"):
         return None
     if "d" in entry or not isinstance(entry.get("kid") or "", str):
         return None
     try:
         return jwt.PyJWK(entry)
-    except Exception as error:  # whatever is wrong, the other keys can be used
+    except Exception as error:  # the other keys can be used, whatever the error is
         log.warning("KeySetUnavailable: an invalid key: %s", type(error).__name__)
         return None

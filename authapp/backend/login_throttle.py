@@ -1,4 +1,4 @@
-"""Counts failed sign-ins, and says how long to wait after too many of them."""
+"""Count failed sign-ins, and delay further sign-ins after too many failures."""
 
 import hmac
 import time
@@ -20,19 +20,19 @@ context raises :class:`~authapp.store.protocol.StoreUnavailable` if the storage 
 
 
 class LoginThrottle:
-    """Counts failed sign-ins. Each failure counts towards three limits:
+    """Counts failed sign-ins, and limits the failures in three ways:
 
-    - one user name from one address: ``rate``,
-    - one address with any user name: ten times ``rate``,
-    - one user name from any address: a hundred times ``rate``. This limit is high, so that an
+    - for one user name from one address: ``rate``,
+    - for one address with any user name: ten times ``rate``,
+    - for one user name from any address: a hundred times ``rate``. This limit is high, so that an
       attacker cannot easily lock a user out from another address.
 
-    Each process counts for itself, and in the shared storage if there is one. While the shared
-    storage is down, this process still limits attackers by its own count, and users can sign in.
+    Each process has its own counters. If there is a shared storage, each failure is counted in that
+    storage too. While the shared storage is down, each process uses its own counters only.
 
-    :param rate: how many failures of one name from one address are allowed in which time.
-    :param key: the key of the digests that are stored in place of names and addresses.
-    :param shared: the counters that all processes share.
+    :param rate: how many failures per period are allowed for one user name from one address.
+    :param key: the key of the HMAC. Names and addresses are stored only as HMAC digests.
+    :param shared: the counters that all processes share, or None.
     """
 
     def __init__(self, rate: RateLimitItem, key: bytes, shared: Counters | None = None) -> None:
@@ -48,11 +48,11 @@ class LoginThrottle:
         ]
 
     def wait(self, name: str, address: str) -> int:
-        """How long to wait before a sign-in may be tried.
+        """Return how many seconds to wait before a sign-in may be tried.
 
         :param name: the user name, as typed.
         :param address: the IP address of the browser.
-        :returns: seconds; 0 if the sign-in may be tried now.
+        :returns: whole seconds, or 0 if the sign-in may be tried now.
         """
 
         def longest(counter: RateLimiter) -> int:
@@ -63,11 +63,15 @@ class LoginThrottle:
         return max(self._with_each(longest))
 
     def failed(self, name: str, address: str) -> None:
-        """Count a failed sign-in. The parameters are those of :meth:`wait`."""
+        """Count a failed sign-in.
+
+        :param name: the user name, as typed.
+        :param address: the IP address of the browser.
+        """
         self._with_each(lambda counter: [counter.hit(*each) for each in self._keyed(name, address)])
 
     def _with_each(self, use: Callable[[RateLimiter], T]) -> list[T]:
-        """Call a function with each counter. Leave out those whose storage is down."""
+        """Call a function with each counter, except counters whose storage is down."""
         results = []
         for counter, guard in self._counters:
             with suppress(StoreUnavailable), guard():
@@ -75,8 +79,8 @@ class LoginThrottle:
         return results
 
     def _keyed(self, name: str, address: str) -> list[tuple[RateLimitItem, str]]:
-        """The three limits, each with its key."""
-        # Some backends treat "Alice" and "alice" as one user. Both spellings must share one limit.
+        """Return the three limits. Each limit comes with the key of its counter."""
+        # Some backends treat "Alice" and "alice" as one user, so the two spellings share one limit.
         name = unicodedata.normalize("NFKC", name).casefold().strip()
         keys = (f"{address} {name}", address, name)
         return list(zip(self._limits, map(self._digest, keys), strict=True))

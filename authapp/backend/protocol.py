@@ -20,10 +20,20 @@ class Credentials:
 
     username: str
     password: str = field(repr=False)
+    address: str | None = None
+    """The visitor's address, as the server believes it."""
 
 
 class BackendRejected(Exception):
     """The backend answered "no": a wrong password, a revoked token."""
+
+
+class AccountLocked(BackendRejected):
+    """The account is locked or disabled."""
+
+
+class AccountIncomplete(BackendRejected):
+    """The account needs something first: a verified e-mail address, a new password."""
 
 
 class BackendUnavailable(Exception):
@@ -37,6 +47,10 @@ class BackendUnavailable(Exception):
         super().__init__(reason)
         self.reason = reason
         self.retry_after = retry_after
+        #: Whether the backend responded at all.
+        self.answered = False
+        #: New tokens that came although the call failed after that. They must not be lost.
+        self.tokens: TokenPair | None = None
 
 
 class BackendDown(BackendUnavailable):
@@ -56,8 +70,23 @@ class BackendDown(BackendUnavailable):
         self.late = late
 
 
+class ConnectionFailed(BackendDown):
+    """No connection to the backend can be made: refused, no such host, TLS."""
+
+
 class CallNotPermitted(BackendDown):
     """The backend was not called: its circuit breaker is open, or its bulkhead is full."""
+
+
+class UnexpectedAnswer(BackendUnavailable):
+    """The backend answered, but the settings do not describe that response.
+
+    It is logged under this name. The text says what came and which setting could describe it.
+    """
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason, retry_after)
+        self.answered = True
 
 
 class BackendThrottled(BackendUnavailable):

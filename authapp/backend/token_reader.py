@@ -7,12 +7,13 @@ cookie can only be written with our secret.
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import jwt
 
+from authapp.backend.identity_reader import ClaimExpressions, read_identity
 from authapp.backend.key_set import KeySet
 from authapp.backend.protocol import BackendUnavailable
 from authapp.session.session import (
@@ -22,9 +23,6 @@ from authapp.session.session import (
     Session,
     TokenPair,
     Validity,
-    is_user_id,
-    text,
-    texts,
 )
 
 log = logging.getLogger(__name__)
@@ -33,18 +31,33 @@ MAX_SKEW = 7_200
 """Seconds by which a backend's clock may differ from ours. If a token was issued further in the
 future, it is refused. If it was issued further in the past, it counts as an old token."""
 
-ASYMMETRIC = ["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "EdDSA"]
-"""The algorithms that are accepted with a key set (RFC 7518 section 3.1, RFC 8037 section 3.1)."""
+SYMMETRIC = ["HS256", "HS384", "HS512"]
+"""The algorithms that are accepted with a secret (RFC 7518 section 3.1)."""
+
+ASYMMETRIC = [
+    "RS256",
+    "RS384",
+    "RS512",
+    "ES256",
+    "ES384",
+    "ES512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "EdDSA",
+]
+"""The algorithms that are accepted with a public key (RFC 7518, RFC 8037)."""
 
 
 @dataclass(frozen=True)
 class Verify:
     """How the backend's access tokens are verified (``backend.verify``).
 
-    Either ``secret`` or ``jwks`` is set.
+    One of ``secret``, ``jwks`` and ``pem`` is set.
 
-    :param secret: the key for HS256.
+    :param secret: the key for HS256, HS384 and HS512.
     :param jwks: the URL of a key set (RFC 7517).
+    :param pem: a public key in PEM format.
     :param issuer: the ``iss`` that tokens must have. None: any.
     :param audience: the ``aud`` that tokens must have. None: any.
     :param leeway: seconds by which times in a token may differ from ours.
@@ -52,23 +65,10 @@ class Verify:
 
     secret: str | None = field(default=None, repr=False)
     jwks: str | None = None
+    pem: str | None = None
     issuer: str | None = None
     audience: str | None = None
     leeway: int = 30
-
-
-@dataclass(frozen=True)
-class ClaimNames:
-    """Which claims of the access token hold the parts of an identity.
-
-    Each part has a tuple of dotted paths. The first path with a value is used.
-    """
-
-    id: tuple[str, ...]
-    email: tuple[str, ...]
-    name: tuple[str, ...]
-    roles: tuple[str, ...]
-    scopes: tuple[str, ...]
 
 
 class TokenReader:
@@ -78,16 +78,19 @@ class TokenReader:
     :param keys: the keys that verify them, if ``verify`` has the URL of a key set.
     :param refresh_lifetime: seconds for which a refresh token is valid if neither the token nor
         the answer says when it expires.
+    :param access_lifetime: the same for an access token, if the settings name it.
     """
 
     def __init__(
         self,
-        names: ClaimNames,
+        names: ClaimExpressions,
         verify: Verify | None,
         keys: KeySet | None,
         refresh_lifetime: int,
+        access_lifetime: int | None = None,
     ) -> None:
         self._names = names
+        self._access_lifetime = access_lifetime
         self._verify = verify
         self._keys = keys
         self._refresh_lifetime = refresh_lifetime
@@ -103,9 +106,18 @@ class TokenReader:
         :raises BackendUnavailable: if the tokens cannot be used, whatever the reason.
         """
         claims = self._claims(tokens.access, now)
-        identity = self._identity(claims)
-        valid_until = self._expiry(claims, tokens.expires_in, now)
-        if before is not None and before.tokens.refresh == tokens.refresh:
+        if claims is None and tokens.user is None:
+            raise BackendUnavailable(
+                "the access token is not a JWT, and neither authapp.backend.answer.user nor"
+                " authapp.backend.userinfo names the user"
+            )
+        identity = read_identity(self._names, claims or {}, tokens.user or {})
+        valid_until = self._expiry(claims or {}, tokens.expires_in, now)
+        if valid_until is None and self._access_lifetime is not None:
+            valid_until = int(now) + self._access_lifetime
+        if tokens.refresh == tokens.access:
+            refresh_until = valid_until  # the backend has no refresh tokens
+        elif before is not None and before.tokens.refresh == tokens.refresh:
             # The backend issued it earlier, so its ``iat`` does not tell the backend's time now.
             refresh_until = self._expiry({}, tokens.refresh_expires_in, now)
             refresh_until = refresh_until or before.validity.refresh_until
@@ -113,21 +125,28 @@ class TokenReader:
             refresh_claims = _unverified_claims(tokens.refresh) or {}
             refresh_until = self._expiry(refresh_claims, tokens.refresh_expires_in, now)
             refresh_until = refresh_until or int(now) + self._refresh_lifetime
-        if valid_until is None or min(valid_until, refresh_until) <= now:
-            raise BackendUnavailable("a token without an expiry, or expired on arrival")
+        if valid_until is None or refresh_until is None:
+            raise BackendUnavailable(
+                "nothing says when the access token expires; authapp.backend.access_lifetime can"
+            )
+        if min(valid_until, refresh_until) <= now:
+            raise BackendUnavailable("a token that had expired on arrival")
         return identity, Validity(valid_until, refresh_until)
 
-    def _claims(self, access: str, now: float) -> dict[str, Any]:
-        """The claims of an access token, verified if the settings say so."""
+    def _claims(self, access: str, now: float) -> dict[str, Any] | None:
+        """Return the claims of an access token, verified if the settings say so.
+
+        :returns: None for an opaque token, if tokens need not be verified.
+        """
         verify = self._verify
         claims = _unverified_claims(access)
-        if claims is None:
-            raise BackendUnavailable("the access token is not a JWT")
         if verify is None:
             return claims
+        if claims is None:
+            raise BackendUnavailable("the access token is not a JWT, so it cannot be verified")
         try:
-            key: Any = verify.secret
-            algorithms = ["HS256"]
+            key: Any = verify.secret or verify.pem
+            algorithms = SYMMETRIC if verify.secret else ASYMMETRIC
             if self._keys is not None:
                 key = self._keys.key(jwt.get_unverified_header(access).get("kid"))
                 algorithms = [each for each in ASYMMETRIC if each == key.algorithm_name]
@@ -168,10 +187,10 @@ class TokenReader:
             is more than :data:`MAX_LIFETIME` ahead.
         """
         expires = _numeric_date(claims, "exp")
-        if expires is not None:
-            expires -= self._clock_skew(claims, now)
-        elif expires_in is not None:
+        if expires_in is not None:
             expires = int(now) + expires_in
+        elif expires is not None:
+            expires -= self._clock_skew(claims, now)
         if expires is not None and expires > now + MAX_LIFETIME:
             raise BackendUnavailable("a token that expires more than ten years from now")
         return expires
@@ -191,24 +210,6 @@ class TokenReader:
         log.warning("ClockSkew: the backend's clock is %d s off", skew)
         return skew
 
-    def _identity(self, claims: Mapping[str, Any]) -> Identity:
-        """The user in the claims of an access token.
-
-        :raises BackendUnavailable: if they name no user.
-        """
-        names = self._names
-        user_id = _first_value(claims, names.id)
-        if not is_user_id(user_id):
-            raise BackendUnavailable(f"the access token names no user in {' or '.join(names.id)}")
-        return Identity(
-            user_id,
-            text(_first_value(claims, names.email)),
-            text(_first_value(claims, names.name)),
-            texts(_first_value(claims, names.roles)),
-            texts(_first_value(claims, names.scopes)),
-            claims,
-        )
-
 
 def _unverified_claims(token: str) -> dict[str, Any] | None:
     """The claims of a JWT, without verifying it. None for an opaque token.
@@ -224,27 +225,15 @@ def _unverified_claims(token: str) -> dict[str, Any] | None:
 
 
 def _numeric_date(claims: Claims, name: str) -> int | None:
-    """A NumericDate (RFC 7519 section 2) in whole seconds. None if the claim is missing.
+    """Return a NumericDate (RFC 7519 section 2), rounded down. None if the claim is missing.
 
-    :raises BackendUnavailable: if the claim is anything else.
+    :raises BackendUnavailable: if the claim is anything but a finite number.
     """
     value = claims.get(name)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise BackendUnavailable(f"{name} of a token is not a time in whole seconds")
+    if value is None:
+        return None
+    if isinstance(value, float) and math.isfinite(value):
+        return math.floor(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise BackendUnavailable(f"{name} of a token is not a time")
     return value
-
-
-def _first_value(claims: Mapping[str, Any], paths: Iterable[str]) -> Any:
-    """The value under the first dotted path that has one. None if no path has.
-
-    The name of a claim may contain dots itself: ``https://example.com/roles``.
-    """
-    for path in paths:
-        if claims.get(path) is not None:
-            return claims[path]
-        value: Any = claims
-        for name in path.split("."):
-            value = value.get(name) if isinstance(value, Mapping) else None
-        if value is not None:
-            return value
-    return None

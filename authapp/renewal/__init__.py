@@ -1,5 +1,6 @@
-"""Renewal: spend each refresh token once, and let sign-out win.
+"""Renewal and revocation of sessions.
 
-It decides who calls the backend for a session, who waits, and what the answer means for the
-session. It does not know of cookies, requests or pages.
+Each refresh token is spent once, and no renewal restores a session that was signed out. This
+package decides which request calls the backend, which requests wait, and what the response means
+for the session. The package does not use cookies, requests or pages.
 """

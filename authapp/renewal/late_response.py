@@ -1,8 +1,8 @@
-"""Waits for a response to a refresh after its request has been answered.
+"""Wait for a response to a refresh after the request that needed the refresh has ended.
 
-A backend that hangs may still spend the refresh token and answer later. If nobody took that
-response, the new tokens would be lost. So the call goes on in a thread of its own, its lease
-stays taken, and the outcome is kept for the next request of the session.
+A slow backend may still spend the refresh token and respond late. If no thread received the late
+response, the new tokens would be lost. So the call continues in a thread of its own, and the lease
+is not released. When the response arrives, the outcome is stored for the session's next request.
 """
 
 import threading
@@ -15,7 +15,7 @@ from authapp.backend.protocol import BackendDown
 from authapp.session.session import TokenPair
 
 ANNOUNCE_AGAIN = 0.5
-"""Seconds between two announcements that a response is late."""
+"""Seconds between two announcements of the same late response."""
 
 
 def await_late_response(
@@ -25,14 +25,15 @@ def await_late_response(
     use: Callable[["Future[TokenPair]"], None],
     landing: ExitStack,
 ) -> None:
-    """Wait for a late response without blocking the caller, then use it.
+    """Arrange that a late response is used when it arrives. This function does not block.
 
-    :param late: the response that has not come yet.
-    :param announce: tells other requests and processes for so many seconds that it is late.
-    :param use: is called with ``late`` when the response has come. It may raise ``BackendDown``.
-    :param landing: is closed after that; it gives back the lease and ends the flight. The lease
-        lasts until then, even if the backend answers other calls meanwhile: this call may still
-        spend the token.
+    :param late: the future of the response.
+    :param announce: tells other requests and processes that the response is late. The argument is
+        the number of seconds for which the announcement is valid, and 0 ends the announcement.
+    :param use: is called with ``late`` when the response has arrived or the call has failed.
+        ``use`` may raise ``BackendDown``.
+    :param landing: is closed after ``use``. Closing it releases the lease and ends the single
+        flight. The lease lasts until then because the backend may still spend the token.
     """
 
     def announce_until_done() -> None:
@@ -40,12 +41,12 @@ def await_late_response(
             announce(3 * ANNOUNCE_AGAIN)
             wait_for([late], ANNOUNCE_AGAIN)
 
-    def take(late: "Future[TokenPair]") -> None:
+    def use_and_land(late: "Future[TokenPair]") -> None:
         with suppress(BackendDown), landing:
             announce(0)
             use(late)
 
     announce(3 * ANNOUNCE_AGAIN)
-    with suppress(RuntimeError):  # no more threads can be started: the lease is still taken
+    with suppress(RuntimeError):  # no thread can be started, but the lease still lasts
         threading.Thread(target=announce_until_done, daemon=True).start()
-    late.add_done_callback(take)
+    late.add_done_callback(use_and_land)

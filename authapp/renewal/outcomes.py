@@ -1,4 +1,4 @@
-"""The outcome of a renewal: renewed, rejected or unavailable (contract section 3)."""
+"""The outcomes of a renewal: renewed, rejected and unavailable (contract section 3)."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,10 @@ from authapp.session.session import Session
 
 @dataclass(frozen=True)
 class Renewed:
-    """The session continues as this one.
+    """The session was renewed, or is used unchanged.
 
-    ``asked`` is true only for the request that called the backend for it.
+    :param session: the session to use from now on.
+    :param asked: True only for the request that called the backend.
     """
 
     session: Session
@@ -19,7 +20,12 @@ class Renewed:
 
 @dataclass(frozen=True)
 class Rejected:
-    """The session has ended, and why. ``asked`` as in :class:`Renewed`."""
+    """The session has ended.
+
+    :param code: the error code that the user gets.
+    :param reason: the reason, for the log.
+    :param asked: True only for the request that called the backend.
+    """
 
     code: ErrorCode
     reason: str
@@ -28,7 +34,13 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Unavailable:
-    """There is no answer. The session is kept; try again in ``retry_after`` seconds."""
+    """The session could not be renewed now. The session has not ended.
+
+    :param session: the session to keep in the cookie.
+    :param reason: the reason, for the log.
+    :param retry_after: seconds after which to try again.
+    :param asked: True only for the request that called the backend.
+    """
 
     session: Session
     reason: str

@@ -1,10 +1,12 @@
-"""Renewal of one session: a single flight among threads, a lease among processes.
+"""Renewal of one session: a single flight among threads, and a lease among processes.
 
-The first request of a session that needs renewal is the **leader**: it spends the refresh token.
-The others are **followers**: they wait for the leader's outcome, or go on with the access token
-while it is valid. Threads share a future. Processes share a lease in the store. The outcome is
-kept under the spent token (:mod:`authapp.renewal.successors`) before the lease ends, so that a
-request which comes later finds it.
+The first request that renews a session is the **leader**. The leader spends the refresh token.
+Other requests of the session are **followers**. A follower continues at once while its access token
+is valid. Otherwise the follower waits for the leader's outcome.
+
+The threads of one process share a future. Processes share a lease in the store. The outcome is
+stored under the spent token (:mod:`authapp.renewal.successors`) before the lease is released.
+Later requests with the old cookie find the outcome under that token.
 """
 
 import logging
@@ -35,14 +37,14 @@ from authapp.store.protocol import Lease
 log = logging.getLogger(__name__)
 
 _LOOK_AGAIN = 0.01
-"""Seconds between two looks at a renewal that another process is doing."""
+"""Seconds between two checks whether another process has finished its renewal."""
 
 
 class Renewal:
     """Renews sessions with a backend.
 
-    :param buffer: seconds before its expiry from which an access token is due.
-    :param patience: seconds for which a follower waits at most.
+    :param buffer: an access token is due for renewal this many seconds before it expires.
+    :param patience: the longest time that a follower waits, in seconds.
     :param clock: returns epoch seconds.
     """
 
@@ -67,13 +69,14 @@ class Renewal:
         self._flights: dict[tuple[str, str], Future[Outcome]] = {}
 
     def renew(self, session: Session, known: Known | None = None, *, wait: bool = False) -> Outcome:
-        """Return the successor of a session: one that exists already, or a new one.
+        """Renew a session, or find the successor that another request has created.
 
-        While another request renews it: wait for that outcome if the access token has expired.
-        If it is still valid, return the session unchanged and do not wait.
+        If another request is renewing the session, there are two cases. If the access token is
+        still valid, return the session unchanged. Otherwise wait for that request's outcome.
 
-        :param known: what the store knows of the session, if it has just been asked.
-        :param wait: wait in any case, although the access token may be valid.
+        :param known: the information in the store, if the caller has just read it.
+        :param wait: if True, wait for the other request even if the access token is valid.
+        :returns: the outcome, with the session to use.
         """
         known = known or self._successors.look_up(session)
         newest: Session | Rejected = session
@@ -82,22 +85,26 @@ class Renewal:
         if isinstance(newest, Rejected):
             return newest
         if newest.tokens == session.tokens:
-            newest = session  # an equal value from another request would be written as a cookie
+            newest = session  # the cookie is written if the object is another one
         elif self._is_fresh(newest):
             return Renewed(newest)
         else:
             known = self._successors.look_up(newest)
         if known.failed is not None:
             return Unavailable(newest, known.failed)
-        may_go_on = self._is_valid(newest) and not wait
+        if not self._backend.refreshes:
+            return Renewed(newest)  # the session ends when the access token expires
+        may_continue = self._is_valid(newest) and not wait
         mine: Future[Outcome] = Future()
-        flight = self._flights.setdefault(_name(newest), mine)  # atomic: exactly one leads
+        flight = self._flights.setdefault(
+            _flight_key(newest), mine
+        )  # atomic: exactly one thread leads
         if flight is mine:
-            return self._lead(newest, may_go_on, mine)
-        if may_go_on:
+            return self._lead(newest, may_continue, mine)
+        if may_continue:
             return Renewed(newest)
         if not self._backend.breaker.closed:
-            return Unavailable(newest, "another request is trying the backend")
+            return Unavailable(newest, "the backend is down, and another request is probing it")
         outcome = self._backend.breaker.bulkhead.wait_for(flight, self._patience)
         return outcome or Unavailable(newest, "another request is still renewing")
 
@@ -107,32 +114,33 @@ class Renewal:
     def _is_valid(self, session: Session) -> bool:
         return session.phase(self._clock(), self._buffer).valid
 
-    def _lead(self, session: Session, may_go_on: bool, flight: "Future[Outcome]") -> Outcome:
-        """Renew for all threads of this process, then give the outcome to the followers."""
+    def _lead(self, session: Session, may_continue: bool, flight: "Future[Outcome]") -> Outcome:
+        """Renew the session as the leader, and give the outcome to the followers."""
         outcome: Outcome = Unavailable(session, "the renewal was interrupted")
         with ExitStack() as landing:
-            landing.callback(self._flights.pop, _name(session))
+            landing.callback(self._flights.pop, _flight_key(session))
             try:
-                outcome = self._once(session, may_go_on, landing)
+                outcome = self._spend_once(session, may_continue, landing)
             finally:
                 flight.set_result(replace(outcome, asked=False))
         return outcome
 
-    def _once(self, session: Session, may_go_on: bool, landing: ExitStack) -> Outcome:
-        """Spend the token, unless another process has done so or is doing so.
+    def _spend_once(self, session: Session, may_continue: bool, landing: ExitStack) -> Outcome:
+        """Spend the refresh token, unless another process has spent or is spending the token.
 
-        :param landing: what ends the flight. A late response takes it over.
+        :param landing: ends the single flight when it is closed. If the response is late, the
+            flight ends when the response arrives.
         """
         while True:
             with ExitStack() as leased:
                 lease = leased.enter_context(self._successors.lease(session))
-                # Other processes keep their outcome before their lease ends, so look first.
+                # Another process stores its outcome before it releases the lease, so look first.
                 outcome = self._result_from_others(session)
                 if outcome is not None:
                     return outcome
                 if lease is not Lease.THEIRS:
-                    return self._try(session, lease, leased, landing)
-            if may_go_on:
+                    return self._spend_or_defer(session, lease, leased, landing)
+            if may_continue:
                 return Renewed(session)
             try:
                 with self._backend.breaker.bulkhead.call():
@@ -141,30 +149,36 @@ class Renewal:
                 return Unavailable(session, error.reason)
 
     def _result_from_others(self, session: Session) -> Outcome | None:
-        """The outcome that another process has kept; None if the token is still to be spent."""
+        """Return the outcome that another process has stored, or None if the token is unspent."""
         known = self._successors.look_up(session)
         if known.revoked:
             return Rejected(ErrorCode.SESSION_REVOKED, "signed out meanwhile")
         if known.successor is not None:
             newest = self._successors.newest(session)
             if newest is not session:
-                return self._adopt(newest)
+                return self._outcome_of_successor(newest)
         if known.failed is not None:
             return Unavailable(session, known.failed)
         return None
 
-    def _adopt(self, newest: Session | Rejected) -> Outcome:
-        """What a successor that another request has made means for this request."""
+    def _outcome_of_successor(self, newest: Session | Rejected) -> Outcome:
+        """Return the outcome for this request if another request has already spent the token.
+
+        :param newest: the end of the successor chain. It is a session, or a rejection.
+        """
         if isinstance(newest, Rejected):
             return newest
         if self._is_valid(newest):
             return Renewed(newest)
         return Unavailable(newest, "the successor's access token cannot be used")
 
-    def _try(
+    def _spend_or_defer(
         self, session: Session, lease: Lease, leased: ExitStack, landing: ExitStack
     ) -> Outcome:
-        """Spend the token. If the response is late, the lease and the flight go on."""
+        """Spend the token.
+
+        If the response is late, the lease and the flight continue until the response arrives.
+        """
         try:
             return self._spend(session, lease, self._backend.refresh)
         except BackendDown as error:
@@ -182,11 +196,11 @@ class Renewal:
             return self._unless_revoked(session, outcome)
 
     def _announce_late(self, session: Session, seconds: float) -> None:
-        """Make other requests and processes answer "unavailable" and not send the token again."""
-        self._successors.keep_failure(session, "the backend's answer is late", seconds)
+        """Store a failure, so that no request and no process sends the token again."""
+        self._successors.keep_failure(session, "the backend's response is late", seconds)
 
     def _use_late(self, session: Session, lease: Lease, late: "Future[TokenPair]") -> None:
-        """Keep the outcome of a late response for the next request of the session."""
+        """Store the outcome of a late response for the next request of the session."""
         if isinstance(late.exception(), BackendRejected | None):
             self._backend.breaker.close()
         outcome = self._spend(session, lease, lambda tokens: late.result(), late=True)
@@ -194,9 +208,9 @@ class Renewal:
         log.warning("RenewalLate: session %s: the outcome is %s", session.digest, kind)
 
     def _wait_for_other_process(self, session: Session) -> None:
-        """Wait until another process has kept its outcome, or its lease has ended.
+        """Wait until another process has stored its outcome, or its lease has ended.
 
-        :raises BackendDown: if that takes longer than the backend may take.
+        :raises BackendDown: if this takes longer than ``patience``.
         """
         give_up = time.monotonic() + self._patience
         while time.monotonic() < give_up:
@@ -214,20 +228,22 @@ class Renewal:
         *,
         late: bool = False,
     ) -> Outcome:
-        """Spend the token and keep the outcome: contract section 3.
+        """Spend the token and store the outcome (contract section 3).
 
-        :param lease: whether another process can spend the token at the same time.
-        :param refresh: the backend's verb, or the response to it that was late.
-        :param late: whether no browser has the outcome yet.
-        :raises BackendDown: if there is no answer.
+        :param lease: the lease of the token. If the lease is unsure, another process can spend the
+            token at the same time.
+        :param refresh: returns new tokens for old tokens. This function calls the backend, or
+            returns the late response.
+        :param late: True if the response is late, so that no browser has received the outcome.
+        :raises BackendDown: if the backend is down or does not respond.
         """
         longest = 2 * self._patience + 1 + (LATE if late else 0)
         outcome = self._interpret(session, lease, refresh, longest)
         if isinstance(outcome, Rejected):
-            # Another process may have spent the token while this one was stopped.
+            # Another process may have spent the token while this process was suspended.
             newest = self._successors.newest(session)
             if newest is not session:
-                return self._adopt(newest)
+                return self._outcome_of_successor(newest)
         self._successors.keep(session, outcome, late=late)
         return self._unless_revoked(session, outcome)
 
@@ -238,48 +254,58 @@ class Renewal:
         refresh: Callable[[TokenPair], TokenPair],
         longest: float,
     ) -> Outcome:
-        """Call the backend, and say what its answer means.
+        """Call the backend, and convert the response to an outcome.
 
-        :param longest: seconds that another process could take for the same call.
+        :param longest: the longest time that another process can take for this call, in seconds.
+        :raises BackendDown: if the backend is down or does not respond.
         """
         try:
             tokens = refresh(session.tokens)
         except BackendRejected as error:
             if not self._successors.exclusive(lease, longest):
-                return self._failed(session, "rejected, but another process may have renewed")
+                return self._failed(
+                    session, "rejected, but another process may have renewed the session"
+                )
             return Rejected(ErrorCode.REFRESH_TOKEN_REJECTED, str(error), asked=True)
         except BackendDown:
             raise
         except Exception as error:
             why = getattr(error, "reason", type(error).__name__)
+            new: TokenPair | None = getattr(error, "tokens", None)
+            if new is not None:  # the call failed after the old refresh token was spent
+                session = replace(session, tokens=replace(session.tokens, refresh=new.refresh))
             return self._failed(session, why, getattr(error, "retry_after", None))
         now = self._clock()
         try:
             identity, validity = self._reader.read(tokens, now, session)
         except Exception as error:
-            # Whatever it is: the old refresh token is spent, so continue with the new one.
+            # The old refresh token is spent, whatever the error is. So keep the new refresh token.
             kept = replace(session, tokens=replace(session.tokens, refresh=tokens.refresh))
             return self._failed(kept, getattr(error, "reason", type(error).__name__))
         if str(identity.id) != str(session.identity.id):
-            log.error("RefreshTokenRejected: the backend answered with another user's token")
+            log.error("RefreshTokenRejected: the backend returned another user's token")
             code = ErrorCode.REFRESH_TOKEN_REJECTED
-            return Rejected(code, "another user's token came back", asked=True)
+            return Rejected(code, "the backend returned another user's token", asked=True)
         return Renewed(session.renewed(identity, tokens, validity, now), asked=True)
 
     def _failed(
         self, session: Session, reason: str, retry_after: float | None = None
     ) -> Unavailable:
-        """The renewal of this session failed; it is not tried again for a second or so."""
+        """Store a failure, so that no request renews this session for some time.
+
+        :param retry_after: the length of this time in seconds. The default is :data:`RETRY_AFTER`.
+        """
         wait = retry_after or RETRY_AFTER
         self._successors.keep_failure(session, reason, wait)
         return Unavailable(session, reason, wait, asked=True)
 
     def _unless_revoked(self, session: Session, outcome: Outcome) -> Outcome:
-        """The outcome, unless the session was signed out while the backend was called.
+        """Return the outcome, or a rejection if the session was signed out during the renewal.
 
-        A sign-out revokes first and then looks for the successor. A renewal keeps the successor
-        first and then looks for a revocation. So one of them sees the other in any order, and
-        tells the backend to end the new token.
+        A sign-out first stores the revocation and then looks for a successor. A renewal first
+        stores the successor and then looks for a revocation. So at least one of two things happens:
+        the sign-out finds the successor, or the renewal finds the revocation. In each case the
+        backend is asked to revoke the new tokens.
         """
         if not self._revocation.revoked(session):
             return outcome
@@ -287,10 +313,16 @@ class Renewal:
             if not isinstance(outcome, Rejected):
                 self._backend.logout(outcome.session.tokens)
         except (BackendRejected, BackendUnavailable) as error:
-            log.warning("SessionRevoked: the backend was not told: %s", type(error).__name__)
+            log.warning(
+                "SessionRevoked: the backend has not revoked the new tokens: %s",
+                type(error).__name__,
+            )
         return Rejected(ErrorCode.SESSION_REVOKED, "signed out meanwhile", asked=True)
 
 
-def _name(session: Session) -> tuple[str, str]:
-    """What a flight is called. Some backends have one refresh token for each user."""
+def _flight_key(session: Session) -> tuple[str, str]:
+    """Return the key of a single flight.
+
+    The key includes the session id because some backends have one refresh token per user.
+    """
     return session.sid, session.tokens.refresh

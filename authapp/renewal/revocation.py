@@ -1,7 +1,7 @@
-"""Revocation: sessions that were signed out, here or by any process that shares the store.
+"""Revocation: the sessions that were signed out, in all processes that share the store.
 
-A revocation is kept for as long as a copy of the session's cookie could come back, or a
-renewal that was running at the sign-out could extend the session.
+The store keeps a revocation for as long as a copy of the session's cookie can be valid. This time
+includes the extension by a renewal that may be running at sign-out.
 """
 
 from functools import lru_cache
@@ -12,16 +12,18 @@ from authapp.store.protocol import Key, Store
 _NEVER = float("-inf")
 
 CLOCKS_DIFFER = 60.0
-"""Seconds by which the clocks of machines that share sessions may differ."""
+"""Seconds by which the clocks of machines that share a store may differ."""
 
 REPLACED = 60.0
-"""Seconds after a sign-in for which responses to earlier requests may still arrive."""
+"""Seconds after a sign-in within which the browser may still receive earlier responses."""
 
 
 class Revocation:
     """The revoked sessions, in the store.
 
-    :param lifetime: the shortest time in seconds for which a refresh token is valid.
+    :param store: the store that all processes share.
+    :param lifetime: the default lifetime of a refresh token, in seconds. The store keeps each
+        revocation for at least this time.
     """
 
     def __init__(self, store: Store, lifetime: float) -> None:
@@ -29,53 +31,58 @@ class Revocation:
         self._lifetime = lifetime
 
     def revoke(self, session: Session) -> None:
-        """End this session, every copy of its cookie and every successor of it."""
+        """Revoke a session, all copies of its cookie and all its successors."""
         key, _ = revocation_keys(session.sid, session.identity.id)
         self._store.put(key, "1", self._window(session))
 
     def replace(self, session: Session) -> None:
-        """End this session because another one takes its place in the browser."""
-        # In this order: a request that sees the revocation then asks whether it was replaced.
+        """Revoke a session because another session replaces it in the browser."""
+        # In this order, a request that finds the revocation also finds the replacement.
         self._store.put(_replaced_key(session), "1", REPLACED)
         self.revoke(session)
 
     def replaced(self, session: Session) -> bool:
-        """Whether the session was replaced within the last minute.
+        """Return True if another session has replaced this session in the last 60 seconds.
 
-        If so, the browser's cookie may hold the other session already.
+        If True, do not clear the cookie, because the cookie may already contain the other session.
         """
         return self._store.get(_replaced_key(session)) != [None]
 
     def revoke_user(self, session: Session, now: float) -> None:
-        """End all sessions of this session's user that began until ``now``, by any clock."""
+        """Revoke all sessions of this session's user that began until ``now``.
+
+        :param now: epoch seconds. :data:`CLOCKS_DIFFER` seconds are added, because another machine
+            whose clock is ahead may have recorded the sign-in.
+        """
         self.revoke(session)
         key = _user_key(session.identity.id)
         until = max(now + CLOCKS_DIFFER, session.authenticated_at, _moment(*self._store.get(key)))
-        # Until the year 2286 the later of two moments is also the greater text, which wins.
+        # A merge keeps the greatest string. Until the year 2286 all times have ten digits, so the
+        # greatest string is the latest time.
         self._store.put(key, repr(until), self._window(session))
 
     def revoked(self, session: Session) -> bool:
-        """Whether this session was revoked."""
+        """Return True if this session was revoked."""
         keys = revocation_keys(session.sid, session.identity.id)
         return is_revoked(session, *self._store.get(*keys))
 
     def next_start(self, user_id: int | str, now: float) -> float:
-        """The moment of sign-in to give a new session, in epoch seconds.
+        """Return the sign-in time for a new session, in epoch seconds.
 
-        It is later than the user's last :meth:`revoke_user`, which therefore does not end the
-        new session, even if it came from a machine whose clock is ahead of ours.
+        The returned time is later than the user's last :meth:`revoke_user`. Otherwise that
+        call would also revoke the new session if a machine whose clock is ahead made the call.
         """
         revoked_until = _moment(*self._store.get(_user_key(user_id)))
         return now if now > revoked_until else revoked_until + 0.001
 
     def _window(self, session: Session) -> float:
-        """The longest time, in seconds, that a renewal running now can give this session."""
+        """Return the longest time in seconds by which a running renewal can extend the session."""
         return max(self._lifetime, session.validity.refresh_until - session.issued_at)
 
 
 @lru_cache(maxsize=4096)
 def revocation_keys(sid: str, user_id: int | str) -> tuple[Key, Key]:
-    """The keys to ask the store for, to know whether a session was revoked.
+    """Return the keys of the strings that tell whether a session was revoked.
 
     :returns: the key for this session alone, and the key for all sessions of the user.
     """
@@ -83,7 +90,11 @@ def revocation_keys(sid: str, user_id: int | str) -> tuple[Key, Key]:
 
 
 def is_revoked(session: Session, alone: str | None, all_of_user: str | None) -> bool:
-    """Whether a session was revoked, by the texts under its :func:`revocation_keys`."""
+    """Return True if a session was revoked.
+
+    :param alone: the string under the first of the session's :func:`revocation_keys`, or None.
+    :param all_of_user: the string under the second of these keys, or None.
+    """
     return alone is not None or session.authenticated_at <= _moment(all_of_user)
 
 

@@ -1,8 +1,8 @@
 """The successors of spent refresh tokens.
 
-The outcome of a renewal is kept in the store under the refresh token that it spent. A request
-that still carries the old cookie finds the new session there. Where a backend rotates refresh
-tokens, successors form a chain.
+The store keeps the outcome of a renewal under the refresh token that the renewal spent. A request
+that still has the old cookie finds the new session under that token. If the backend rotates
+refresh tokens, the successors form a chain.
 """
 
 import json
@@ -21,18 +21,20 @@ from authapp.store.protocol import Key, Lease, Store
 log = logging.getLogger(__name__)
 
 _CACHED_FOR = 0.25
-"""Seconds for which the end of a chain is cached, for a burst of requests with one cookie."""
+"""Seconds for which the end of a chain is cached. Browsers often send a burst of requests."""
 
 _KEPT_IF_LATE = 3600.0
-"""Seconds for which the outcome of a late response is kept."""
+"""Seconds for which the store keeps the outcome of a late response."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """What the store knows of a session, read with one command.
+    """The information about a session in the store, read with one command.
 
-    ``revoked``: it was signed out. ``successor``: the outcome of the renewal that spent its
-    refresh token. ``failed``: why a renewal failed within the last second or so.
+    :param revoked: True if the session was signed out.
+    :param successor: the outcome of the renewal that spent the session's refresh token, or None.
+    :param failed: the reason why a renewal failed, or None. It expires when the renewal may be
+        tried again, which is usually after one second.
     """
 
     revoked: bool
@@ -41,14 +43,15 @@ class Known:
 
     @property
     def anything(self) -> bool:
-        """Whether there is an outcome, so that no request has to wait for one."""
+        """True if the store has a revocation, a successor or a failure for the session."""
         return self.revoked or self.successor is not None or self.failed is not None
 
 
 class Successors:
     """The outcomes of renewals, in the store.
 
-    :param reuse: seconds for which the successor of a spent token is kept.
+    :param store: the store that all processes share.
+    :param reuse: seconds for which the store keeps the successor of a spent token.
     """
 
     def __init__(self, store: Store, reuse: float) -> None:
@@ -57,7 +60,7 @@ class Successors:
         self._newest_cached = lru_cache(maxsize=1024)(self._newest_at)
 
     def look_up(self, session: Session) -> Known:
-        """What the store knows of a session right now."""
+        """Read the information about a session from the store."""
         *revoked, successor, failed = self._store.get(
             *revocation_keys(session.sid, session.identity.id), _key(session), _failed_key(session)
         )
@@ -68,9 +71,9 @@ class Successors:
         )
 
     def newest(self, session: Session) -> Session | Rejected:
-        """The end of the chain of successors of a session; the session itself if it has none."""
+        """Return the end of a session's successor chain, or the session if it has no successor."""
         newest, seen = session, set[str]()
-        # A backend that does not rotate its refresh tokens makes a chain that is a circle.
+        # If a backend does not rotate its refresh tokens, the chain is a circle.
         while newest.tokens.refresh not in seen:
             seen.add(newest.tokens.refresh)
             known = _successor_in(newest, *self._store.get(_key(newest)))
@@ -82,9 +85,9 @@ class Successors:
         return session if newest.tokens == session.tokens else newest
 
     def newest_cached(self, session: Session) -> Session | Rejected:
-        """As :meth:`newest`, but cached for a quarter of a second.
+        """Return the end of a session's successor chain, at most 0.25 seconds old.
 
-        Before a token is spent or a cookie is written, :meth:`newest` is asked.
+        Use :meth:`newest` instead before you spend a token or write a cookie.
         """
         return self._newest_cached(session, int(time.monotonic() / _CACHED_FOR))
 
@@ -92,26 +95,27 @@ class Successors:
         return self.newest(session)
 
     def lease(self, session: Session) -> AbstractContextManager[Lease]:
-        """Try to be the only process that spends a session's refresh token."""
+        """Try to become the only process that spends a session's refresh token."""
         return self._store.lease(_key(session))
 
     def exclusive(self, lease: Lease, seconds: float) -> bool:
-        """Whether no other process can have spent the token without this one knowing.
+        """Return True if only this process can have spent the token.
 
-        :param lease: the lease under which this process spent it.
-        :param seconds: how long a call of the backend can take.
+        :param lease: the lease under which this process spent the token.
+        :param seconds: the longest time that a call of the backend can take, in seconds.
         """
         return lease is Lease.MINE and self._store.remembers(seconds)
 
     def keep(self, session: Session, outcome: Outcome, *, late: bool = False) -> None:
-        """Keep an outcome under the token that was spent for it. A failure is not kept.
+        """Store an outcome under the refresh token that was spent. A failure is not stored.
 
-        :param late: no browser has the outcome yet, and the next request may take a while.
+        :param late: True if no browser has received the outcome yet. The successor is then stored
+            for at least one hour, because the session's next request may come late.
         """
         seconds = self._reuse
         match outcome:
-            # When two texts are merged the greater wins: a later successor before an earlier
-            # one, and any successor before a rejection.
+            # A merge keeps the greatest string. Of two successors, the string of the later one is
+            # greater. The string of a successor is greater than the string of a rejection.
             case Rejected(code, reason):
                 text = json.dumps({"code": code, "reason": reason})
             case Renewed(successor) | Unavailable(successor) if successor is not session:
@@ -123,15 +127,17 @@ class Successors:
         self._store.put(_key(session), text, seconds)
 
     def keep_failure(self, session: Session, reason: str, seconds: float) -> None:
-        """A renewal failed: no request tries it again within so many seconds."""
+        """Store a failure, so that no request renews this session in the next ``seconds``."""
         self._store.put(_failed_key(session), reason, seconds)
 
 
 def _successor_in(session: Session, text: str | None) -> Session | Rejected | None:
-    """The outcome in a text that is kept under a session's refresh token.
+    """Read the outcome that is stored under a session's refresh token.
 
-    A backend that returns the same refresh token again makes us keep outcomes from before this
-    session began, or of another session of the user, under that token. They are not successors.
+    A backend may return the same refresh token at each renewal. The outcome under that token can
+    then be older than this session, or belong to another session of the user.
+
+    :returns: the outcome, or None if the outcome is not a successor of this session.
     """
     known = _read(text)
     if isinstance(known, Session) and known.tokens.refresh == session.tokens.refresh:
@@ -141,9 +147,11 @@ def _successor_in(session: Session, text: str | None) -> Session | Rejected | No
 
 @lru_cache(maxsize=1024)
 def _read(text: str | None) -> Session | Rejected | None:
-    """The outcome that :meth:`Successors.keep` wrote. All requests of a burst get one value.
+    """Parse the string that :meth:`Successors.keep` stored.
 
-    :returns: None for no text, and for the text of another version of authapp.
+    The result is cached, so that all requests of a burst get the same object.
+
+    :returns: the outcome, or None if there is no string or it cannot be parsed.
     """
     if text is None:
         return None
@@ -154,13 +162,13 @@ def _read(text: str | None) -> Session | Rejected | None:
         return Session.from_claims(known["session"])
     except (ValueError, KeyError, TypeError):
         log.warning(
-            "SuccessorUnreadable: another version of authapp wrote the outcome of a renewal"
+            "SuccessorUnreadable: another version of authapp has stored the outcome of a renewal"
         )
         return None
 
 
 def _key(session: Session) -> Key:
-    """Where the successor of a session is kept: under the refresh token that was spent."""
+    """Return the key of a session's successor, which contains the session's refresh token."""
     return Key("spent refresh token", session.tokens.refresh)
 
 

@@ -1,5 +1,5 @@
-"""The session: an immutable value, its encryption, and its cookies.
+"""The session: an immutable value, its encryption and its cookies.
 
-This package decides what a session holds, which phase it is in, and how it travels in cookies. It
-imports no other part of authapp. It knows nothing of the network, the store or requests.
+This package defines what a session contains, its phases, and how cookies store a session. The
+package imports no other part of authapp. It uses no network, no store and no request.
 """

@@ -1,8 +1,8 @@
-"""Finds the session in a ``Cookie`` header.
+"""Read the session from a ``Cookie`` header.
 
-A browser sends the same header until its session is renewed, so results are cached by header.
-The cache of :class:`authapp.session.encryption.Sealer` goes by token: other cookies in the
-header may change with every page.
+A browser sends the same header until its session is renewed. So results are cached, and the whole
+header is the cache key. :class:`authapp.session.encryption.Sealer` has a second cache, whose key is
+the token alone. The second cache is used if other cookies in the header change with every page.
 """
 
 from functools import lru_cache
@@ -13,17 +13,19 @@ from authapp.session.encryption import CannotOpen, Sealer
 from authapp.session.session import Session
 
 CACHED = 1024
-"""How many headers are cached, those without a session among them."""
+"""How many headers are cached, including headers without a session."""
 
 LONGEST = 8192
-"""Characters of the longest header that is cached. Proxies let through about as much."""
+"""The length of the longest header that is cached. Many proxies accept no longer header."""
 
 
 class ReadCookie(NamedTuple):
-    """What a ``Cookie`` header holds.
+    """The session in a ``Cookie`` header.
 
-    ``names``: the names of cookies that are ours, whatever their values. ``session``: the
-    session that decrypts, if there is one. ``older``: further sessions of the same user.
+    :param names: the names of all session cookies and chunks in the header, even if their values
+        are invalid.
+    :param session: the newest session in the header, or None.
+    :param older: the other sessions in the header. They belong to the same user.
     """
 
     names: tuple[str, ...] = ()
@@ -32,16 +34,19 @@ class ReadCookie(NamedTuple):
 
 
 class CookieReader:
-    """Reads sessions from ``Cookie`` headers."""
+    """Reads sessions from ``Cookie`` headers, with a cache."""
 
     def __init__(self, cookie: SessionCookie, sealer: Sealer) -> None:
         self._cookie = cookie
         self._sealer = sealer
-        #: As :meth:`_read`, for headers that came before.
+        #: Reads a header: :meth:`_read` with a cache.
         self.cached = lru_cache(maxsize=CACHED)(self._read)
 
     def read(self, header: str) -> ReadCookie:
-        """What a header holds. Any text is allowed."""
+        """Return the session in a ``Cookie`` header.
+
+        :param header: any string.
+        """
         if self._cookie.name not in header:
             return ReadCookie()
         return self.cached(header) if len(header) <= LONGEST else self._read(header)
@@ -49,9 +54,10 @@ class CookieReader:
     def _read(self, header: str) -> ReadCookie:
         """Decrypt the candidates in a header.
 
-        If they belong to different users, an attacker planted one of them. None is used then.
+        If the sessions belong to different users, an attacker has planted one of the cookies. In
+        this case no session is returned.
         """
-        found = self._cookie.read(readable(header))  # values end where WebOb would end them
+        found = self._cookie.read(readable(header))  # each value ends as in WebOb
         sessions: list[Session] = []
         for candidate in found.candidates:
             try:

@@ -1,7 +1,7 @@
-"""Write a token to cookies, and read it again: names, prefixes, chunks.
+"""Write tokens to cookies, and read tokens from cookies: names, prefixes and chunks.
 
-The ``Cookie`` header is only searched for our own cookies. Parsing all cookies takes longer than
-decrypting the session.
+Only the session cookie and its chunks are read from a ``Cookie`` header. Parsing all cookies would
+take longer than decrypting the session.
 """
 
 import re
@@ -16,43 +16,45 @@ CSRF_COOKIE = "authapp.csrf"
 """The name of the CSRF cookie. The session cookie must not have the same name."""
 
 CHUNK_LENGTH = 3900
-"""Characters of a token in one cookie. Browsers accept 4,096 bytes, with the name."""
+"""The most characters of a token in one cookie. Browsers accept 4,096 bytes including the name."""
 
 MAX_CHUNKS = 3
-"""How many cookies a token may take. Many servers accept no more than 8 to 16 KB of headers."""
+"""The most cookies for one token. Many servers accept at most 8 to 16 KB of headers."""
 
 _NAME = re.compile(r"\A(?!\$)[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}\Z")
 
 _INDEX = re.compile("0|[1-9][0-9]?")
 
 _MAX_VALUES = 5
-"""How many values of one cookie name are tried. A sibling domain can set cookies of our name."""
+"""The most values read for one cookie name. A sibling domain can set cookies of that name too."""
 
 _MAX_NAMES = 10
-"""How many cookies one response clears. Proxies accept response headers of about 4 KB."""
+"""The most cookies that one response clears. Some proxies accept only 4 KB of response headers."""
 
 _LONGEST_NAME = 256
-_LEGAL_VALUE = "A-Za-z0-9~!@#$%^&*()_+=`.?|:/{}<>'-"  # WebOb's
+_LEGAL_VALUE = "A-Za-z0-9~!@#$%^&*()_+=`.?|:/{}<>'-"  # as in WebOb
 _PAIR = re.compile(
     rf"([!#$%&'*+\-.^_`|~0-9A-Za-z]{{1,{_LONGEST_NAME}}})[ \t]*=[ \t]*"
     rf"""("(?:[^\\"]|\\.)*"|[{_LEGAL_VALUE}]*)"""
 )
 _LEGAL = b";" + bytes(each for each in range(128) if re.match(f"[{_LEGAL_VALUE}]", chr(each)))
-"""The characters of a ``Cookie`` header that needs no repair, except spaces."""
+"""The characters that :func:`readable` accepts without repair. Spaces are checked separately."""
 
 _set_cookie = lru_cache(maxsize=256)(make_cookie)
-"""Cached, because many requests write the same cookie after a renewal."""
+"""Cached, because many responses set the same cookie after a renewal."""
 
 
 class SessionTooLarge(ValueError):
-    """The token needs more cookies than a server would accept."""
+    """The token needs more than :data:`MAX_CHUNKS` cookies."""
 
 
 class Candidates(NamedTuple):
-    """What a ``Cookie`` header holds under our name.
+    """The session cookies and chunks in a ``Cookie`` header.
 
-    ``candidates``: the texts that may be a complete token, the most likely one first. ``names``:
-    the names of cookies that are ours, whatever their values.
+    :param candidates: strings to decrypt. Each one may be a complete token: the value of a session
+        cookie, or the joined values of chunks. Complete cookies come before chunks.
+    :param names: the names of all session cookies and chunks in the header, even if their values
+        are invalid.
     """
 
     candidates: tuple[str, ...] = ()
@@ -63,30 +65,31 @@ class Candidates(NamedTuple):
 
 
 def readable(header: str) -> str:
-    """Repair a ``Cookie`` header, so that WebOb can parse it safely.
+    """Repair a ``Cookie`` header, so that WebOb can parse the header safely.
 
     WebOb's parser has two weaknesses:
 
-    - Text that is not ``name=value`` takes quadratic time: half a minute for 60 KB, while it holds
-      the interpreter's lock.
-    - If one value is not UTF-8 (``x="\\377"``), no cookie can be read. The browser sends that
-      cookie with every request until it expires.
+    - If a part of the header is not ``name=value``, parsing takes quadratic time. For 60 KB, WebOb
+      blocks all threads of the process for half a minute.
+    - If one value is not UTF-8 (``x="\\377"``), WebOb can read no cookie at all. The browser sends
+      that cookie with every request until the cookie expires.
 
-    So such text and such cookies are left out. Each value ends where WebOb would stop reading it.
+    This function removes such parts and such cookies from the header. In the result, each value
+    ends where WebOb would end the value.
 
-    :param header: any text, decoded as latin-1.
-    :returns: a header in which WebOb finds the other cookies, with the values that it would find
-        in the original.
+    :param header: any string. The bytes of the header must be decoded as latin-1.
+    :returns: a header with the other cookies. WebOb reads the same values from it as from the
+        original header.
     """
     plain = header.encode("latin-1", "replace").translate(None, _LEGAL) == b" " * header.count("; ")
     if plain and all(0 < pair.find("=") <= _LONGEST_NAME for pair in header.split(";")):
         return header
     pairs = (_PAIR.match(pair.strip(" \t")) for pair in header.split(";"))
-    return "; ".join(f"{pair[1]}={pair[2]}" for pair in pairs if pair and _is_text(pair[2]))
+    return "; ".join(f"{pair[1]}={pair[2]}" for pair in pairs if pair and _is_utf8(pair[2]))
 
 
-def _is_text(value: str) -> bool:
-    """Whether WebOb can decode a value as UTF-8."""
+def _is_utf8(value: str) -> bool:
+    """Return True if WebOb can decode a cookie value as UTF-8."""
     if "\\" in value or not value.isascii():
         try:
             dict(RequestCookies({"HTTP_COOKIE": f"x={value}"}))
@@ -99,8 +102,10 @@ def _is_text(value: str) -> bool:
 class SessionCookie:
     """The session cookie: its name and attributes (RFC 6265 section 4.1).
 
-    :param domain: the browser sends the cookie to this domain and its subdomains. If it is None,
-        the browser sends the cookie to this host only.
+    :param name: the name of the cookie.
+    :param secure: if True, the browser sends the cookie over HTTPS only.
+    :param domain: the browser sends the cookie to this domain and its subdomains. If ``domain`` is
+        None, the browser sends the cookie only to the host that set the cookie.
     :param samesite: ``Lax``, ``Strict`` or ``None``.
     """
 
@@ -111,30 +116,33 @@ class SessionCookie:
 
     @staticmethod
     def default_name(*, secure: bool, domain: str | None) -> str:
-        """The name of the cookie if the settings name none.
+        """Return the default name of the cookie.
 
-        Its prefix makes browsers refuse such a cookie from insecure pages, and ``__Host-`` also
-        from sibling domains (RFC 6265bis section 4.1.3).
+        A name with a prefix can be set by HTTPS pages only. A name with the prefix ``__Host-``
+        cannot be set by sibling domains either (RFC 6265bis section 4.1.3).
         """
         prefix = "" if not secure else "__Secure-" if domain else "__Host-"
         return f"{prefix}authapp.session"
 
     @staticmethod
     def valid_name(name: str) -> bool:
-        """Whether ``name`` can be the name of a cookie (RFC 6265 section 4.1.1)."""
+        """Return True if ``name`` is a valid name for a cookie (RFC 6265 section 4.1.1)."""
         return _NAME.match(name) is not None
 
     def read(self, header: str) -> Candidates:
-        """Find our cookies in a ``Cookie`` header.
+        """Find the session cookies and chunks in a ``Cookie`` header.
 
-        A header may hold more than one token of ours:
+        A header may contain more than one token, for three reasons:
 
-        - the same name twice, set for another path or by a sibling domain,
-        - a complete token and chunks,
-        - chunks that are left from a longer token.
+        - The cookie was set twice, for different paths or by a sibling domain.
+        - The header contains a complete token and also chunks.
+        - Chunks of an earlier, longer token are still stored in the browser.
 
-        So this returns a bounded number of candidates. The caller decrypts each: one that was
-        joined from chunks of different tokens does not decrypt.
+        The caller tries to decrypt every candidate. A candidate that was joined from chunks of
+        different tokens does not decrypt.
+
+        :param header: any string.
+        :returns: a limited number of candidates.
         """
         whole: list[str] = []
         chunks: dict[int, list[str]] = {}
@@ -159,22 +167,24 @@ class SessionCookie:
         return Candidates(tuple(candidates), tuple(names)[:_MAX_NAMES])
 
     def _chunk_index(self, name: str) -> int | None:
-        """The index of the chunk with this cookie name (``<name>.0`` to ``<name>.99``), or None."""
+        """Return the index in a chunk's name (``<name>.0`` to ``<name>.99``), or None."""
         base, _, index = name.rpartition(".")
         return int(index) if base == self.name and _INDEX.fullmatch(index) else None
 
     def write(self, token: str, max_age: int, names: Collection[str] = ()) -> list[str]:
-        """Store a token in the browser.
+        """Return the headers that store a token in the browser.
 
-        :param max_age: seconds from now until the browser drops the cookies.
-        :param names: the names of our cookies in the request. Those that are no longer used are
-            cleared.
+        :param max_age: seconds after which the browser deletes the cookies.
+        :param names: the names of the session cookies and chunks in the request. Cookies that the
+            new token does not use are cleared.
         :returns: values for ``Set-Cookie`` headers.
         :raises SessionTooLarge: if the token needs more than :data:`MAX_CHUNKS` cookies.
         """
         parts = [token[at : at + CHUNK_LENGTH] for at in range(0, len(token), CHUNK_LENGTH)]
         if len(parts) > MAX_CHUNKS:
-            raise SessionTooLarge(f"an encrypted session of {len(token)} bytes does not fit")
+            raise SessionTooLarge(
+                f"an encrypted session of {len(token)} bytes does not fit into cookies"
+            )
         if len(parts) == 1:
             values = {self.name: token}
         else:
@@ -185,19 +195,20 @@ class SessionCookie:
         return self._clear_host_only(replaced) + written + self.clear(unused)
 
     def clear(self, names: Iterable[str]) -> list[str]:
-        """Remove cookies from the browser.
+        """Return the headers that delete cookies from the browser.
 
+        :param names: the names of the cookies.
         :returns: values for ``Set-Cookie`` headers.
         """
         names = tuple(names)
         return self._clear_host_only(names) + [self._cookie(name, None, 0) for name in names]
 
     def _clear_host_only(self, names: Iterable[str]) -> list[str]:
-        """Clear cookies from before ``domain`` was set. The browser would send them too."""
+        """Clear cookies without a domain, which were set before ``domain`` was configured."""
         return replace(self, domain=None).clear(names) if self.domain else []
 
     def owns(self, set_cookie: str) -> bool:
-        """Whether a ``Set-Cookie`` value sets a cookie of ours."""
+        """Return True if a ``Set-Cookie`` value sets the session cookie or a chunk."""
         name = set_cookie.partition("=")[0]
         return name == self.name or self._chunk_index(name) is not None
 

@@ -1,12 +1,14 @@
-"""Encrypt a session into a token (seal), and decrypt it again (open): contract section 2.
+"""Encrypt a session into a token (seal), and decrypt a token into a session (open).
 
-A token is a compact JWE (RFC 7516 section 3.1) with ``dir`` key management, in one of two formats
-that Auth.js writes too. All tokens of one key have the same protected header, byte for byte. The
-header is compared with the expected bytes and never parsed, so that it cannot ask for another
+See contract section 2. A token is a compact JWE (RFC 7516 section 3.1) with ``dir`` key management.
+There are two formats, and Auth.js writes the same formats.
+
+All tokens of one key have the same protected header, byte for byte. authapp compares the header
+with the expected bytes and never parses the header. So an attacker cannot choose another
 algorithm, another key or compression.
 
-joserfc encrypts. Decryption calls the cipher directly, which is faster than joserfc. It happens for
-every session that is not in the cache.
+joserfc encrypts the tokens. To decrypt, this module calls the cipher directly, because that is
+faster than joserfc. Every session that is not in the cache must be decrypted.
 """
 
 import hmac
@@ -32,24 +34,27 @@ from authapp.session import base64url
 from authapp.session.session import Session
 
 CACHE_SIZE = 4096
-"""How many decrypted tokens are cached. Each takes about 10 KB."""
+"""How many decrypted tokens are cached. Each cached token takes about 10 KB of memory."""
 
 MAX_TOKEN_LENGTH = 16_384
-"""Characters of the longest token that is decrypted: more than all chunks can hold together."""
+"""The most characters of a token that is decrypted. All chunks of a token together have less."""
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class CannotOpen(ValueError):
-    """The token was not encrypted with one of our keys, or it does not hold a session."""
+    """The token was not encrypted with one of the secrets, or does not contain a session."""
 
 
 Decrypt = Callable[[bytes, bytes, bytes], bytes]
-"""Takes initialization vector, ciphertext and tag, and returns the plaintext."""
+"""A function that takes initialization vector, ciphertext and tag, and returns the plaintext."""
 
 
 def _a256gcm(key: bytes, header: bytes) -> Decrypt:
-    """Decrypt as in RFC 7518 section 5.3. The encoded header is authenticated too."""
+    """Return a function that decrypts A256GCM (RFC 7518 section 5.3).
+
+    :param header: the encoded protected header. It is the additional authenticated data.
+    """
     cipher = AESGCM(key)
 
     def decrypt(iv: bytes, ciphertext: bytes, tag: bytes) -> bytes:
@@ -61,14 +66,17 @@ def _a256gcm(key: bytes, header: bytes) -> Decrypt:
 
 
 def _a256cbc_hs512(key: bytes, header: bytes) -> Decrypt:
-    """Decrypt as in RFC 7518 section 5.2.2.2. The encoded header is authenticated too."""
+    """Return a function that decrypts A256CBC-HS512 (RFC 7518 section 5.2.2.2).
+
+    :param header: the encoded protected header. It is the additional authenticated data.
+    """
     mac_key, cipher = key[:32], AES(key[32:])
     length = (8 * len(header)).to_bytes(8, "big")
 
     def decrypt(iv: bytes, ciphertext: bytes, tag: bytes) -> bytes:
         signed = header + iv + ciphertext + length
-        # Not hmac.digest(): it releases the GIL for texts of this length, and under load a thread
-        # waits 5 ms to get it back.
+        # hmac.digest() would release the GIL for data of this length. Under load, a thread then
+        # waits 5 ms for the GIL.
         if not hmac.compare_digest(hmac.new(mac_key, signed, "sha512").digest()[:32], tag):
             raise InvalidTag
         decryptor, unpadder = Cipher(cipher, CBC(iv)).decryptor(), PKCS7(128).unpadder()
@@ -80,15 +88,16 @@ def _a256cbc_hs512(key: bytes, header: bytes) -> Decrypt:
 
 @dataclass(frozen=True)
 class Format:
-    """How one version of Auth.js derives its key, and which encryption it uses.
+    """The key derivation and the encryption of one version of Auth.js.
 
     :param name: the value of ``authapp.session.format``.
     :param encryption: the ``enc`` of the header (RFC 7518 section 5.1).
-    :param decrypt: takes a key and an encoded header, and returns what decrypts with them.
-    :param key_length: bytes of the key.
-    :param key_info: the HKDF info; ``{}`` stands for the salt.
-    :param salted: whether the name of the cookie is the HKDF salt. If not, the salt is empty.
-    :param names_key: whether the header has a ``kid``: the thumbprint of the key.
+    :param decrypt: a function that takes a key and an encoded header, and returns a
+        :data:`Decrypt` function for tokens with that key and header.
+    :param key_length: the length of the key in bytes.
+    :param key_info: the HKDF info. ``{}`` is replaced by the salt.
+    :param salted: if True, the HKDF salt is the name of the cookie. If False, the salt is empty.
+    :param names_key: if True, the header has a ``kid``, which is the thumbprint of the key.
     """
 
     name: str
@@ -100,20 +109,23 @@ class Format:
     names_key: bool
 
     def key(self, secret: bytes, cookie_name: str) -> OctKey:
-        """Derive the key from a secret, and in ``authjs-5`` from the name of the cookie too."""
+        """Derive the key from a secret.
+
+        :param cookie_name: the name of the session cookie. Only ``authjs-5`` uses it.
+        """
         salt = cookie_name if self.salted else ""
         info = self.key_info.format(salt)
         return OctKey.import_key(derive(secret, info, self.key_length, salt.encode()))
 
     def header(self, key: OctKey) -> dict[str, str]:
-        """The protected header of tokens of this key, in the order in which Auth.js writes it."""
+        """Return the protected header of tokens of this key, in the member order of Auth.js."""
         header = {"alg": "dir", "enc": self.encryption}
         return {**header, "kid": _thumbprint(key)} if self.names_key else header
 
     def opener(self, key: OctKey) -> tuple[str, Decrypt]:
-        """What is needed to decrypt tokens of a key.
+        """Return what is needed to recognize and decrypt tokens of a key.
 
-        :returns: their encoded header, and a function that decrypts them.
+        :returns: the encoded header of the tokens, and a function that decrypts the tokens.
         """
         header = json.dumps(self.header(key), separators=(",", ":")).encode()
         encoded = base64url.encode(header)
@@ -146,17 +158,18 @@ FORMATS = {
 
 
 def derive(secret: bytes, info: str, length: int, salt: bytes = b"") -> bytes:
-    """Derive a key for one purpose from a secret: HKDF-SHA256 (RFC 5869).
+    """Derive a key for one purpose from a secret, with HKDF-SHA256 (RFC 5869).
 
-    :param info: names the purpose. Another purpose gives another key.
-    :param length: bytes of the key.
+    :param info: the name of the purpose. Different purposes give different keys.
+    :param length: the length of the key in bytes.
+    :param salt: the HKDF salt.
     :returns: the key.
     """
     return HKDF(SHA256(), length, salt, info.encode()).derive(secret)
 
 
 def _thumbprint(key: OctKey) -> str:
-    """The thumbprint of a symmetric key (RFC 7638), with SHA-512."""
+    """Return the thumbprint of a symmetric key (RFC 7638), with SHA-512."""
     value = {"k": base64url.encode(key.raw_value), "kty": "oct"}
     return jwk.thumbprint(value, "sha512")
 
@@ -164,12 +177,12 @@ def _thumbprint(key: OctKey) -> str:
 class Sealer:
     """Encrypts and decrypts sessions.
 
-    The first secret encrypts. Any of them can decrypt, so that secrets can be replaced without
+    The first secret encrypts. Each of the secrets can decrypt, so secrets can be rotated without
     signing users out.
 
-    :param secrets: at least one secret, the newest first.
+    :param secrets: at least one secret. The newest secret is first.
     :param format_name: a key of :data:`FORMATS`.
-    :param cookie_name: the name of the session cookie. In ``authjs-5`` the key depends on it.
+    :param cookie_name: the name of the session cookie. In ``authjs-5`` the key depends on the name.
     """
 
     def __init__(self, secrets: Sequence[bytes], format_name: str, cookie_name: str) -> None:
@@ -177,17 +190,17 @@ class Sealer:
         self._algorithms = ["dir", self._format.encryption]
         self._keys = [self._format.key(secret, cookie_name) for secret in secrets]
         self._openers = [self._format.opener(key) for key in self._keys]
-        #: Decrypts a token, as :meth:`_open`. Sessions are immutable, so they can be cached. Tokens
-        #: that cannot be decrypted are not cached.
+        #: Decrypts a token: :meth:`_open` with a cache. Sessions are immutable, so a cached session
+        #: can be returned to many requests. Tokens that cannot be decrypted are not cached.
         self.open = lru_cache(maxsize=CACHE_SIZE)(self._open)
-        #: Encrypts a session, as :meth:`_seal`. It is cached because many requests write the same
-        #: session after a renewal.
+        #: Encrypts a session: :meth:`_seal` with a cache. After a renewal, many requests write the
+        #: same session.
         self.seal = lru_cache(maxsize=CACHE_SIZE // 4)(self._seal)
 
     def _seal(self, session: Session) -> str:
         """Encrypt a session.
 
-        :returns: a compact JWE: base64url characters and dots.
+        :returns: a compact JWE, which consists of base64url characters and dots.
         """
         return jwe.encrypt_compact(
             self._format.header(self._keys[0]),
@@ -197,10 +210,11 @@ class Sealer:
         )
 
     def _open(self, token: str) -> Session:
-        """Decrypt a token. Any text is allowed.
+        """Decrypt a token.
 
+        :param token: any string.
         :returns: the session in the token.
-        :raises CannotOpen: if it was not encrypted with one of the secrets or holds no session.
+        :raises CannotOpen: if no secret decrypts the token, or the token contains no session.
         """
         header, *segments = _segments(token)
         for expected, decrypt in self._openers:
@@ -220,7 +234,7 @@ class Sealer:
         """
         try:
             claims = _JSON.decode(plaintext.decode())
-            if _SURROGATE.search(plaintext):  # a lone surrogate cannot be written as UTF-8 again
+            if _SURROGATE.search(plaintext):  # a lone surrogate cannot be encoded as UTF-8
                 json.dumps(claims, ensure_ascii=False).encode()
             return Session.from_claims(claims)
         except (ValueError, RecursionError) as error:
@@ -230,9 +244,11 @@ class Sealer:
 def _segments(token: str) -> tuple[str, bytes, bytes, bytes]:
     """Split a compact JWE with a direct key.
 
+    Base64url that is not canonical is refused. Otherwise an attacker could write one token in many
+    ways and fill the cache.
+
     :returns: the encoded header, and the decoded initialization vector, ciphertext and tag.
-    :raises CannotOpen: for any other text, and for base64url that is not canonical. Otherwise one
-        session could be cached and logged under many tokens.
+    :raises CannotOpen: if ``token`` is not a compact JWE with a direct key.
     """
     parts = token.split(".") if len(token) <= MAX_TOKEN_LENGTH else []
     if len(parts) != 5 or parts[1]:

@@ -1,7 +1,8 @@
-"""The error codes of a session, and the text that a person reads for each.
+"""The error codes of a session, and the sentence that a user reads for each error code.
 
-The codes appear in pages, JSON, events and logs (contract section 3). The texts are message ids
-of the translation domain ``authapp``. Each says what happened and then what to do.
+The codes appear in pages, JSON, events and logs (contract section 3). The sentences are message
+ids of the translation domain ``authapp``. Each sentence says what happened, and then what the
+user can do.
 """
 
 from enum import Enum
@@ -11,14 +12,19 @@ from pyramid.i18n import TranslationString, TranslationStringFactory
 _ = TranslationStringFactory("authapp")
 
 RETRY_AFTER = 1.0
-"""Seconds after which to try again, if the backend or the view does not say."""
+"""The default number of seconds after which a client may try again.
+
+The default is used if neither the backend nor the view gives a number.
+"""
 
 
 class ErrorCode(str, Enum):
-    """Why a user could not sign in, or is no longer signed in."""
+    """The reason why a user could not sign in or is no longer signed in."""
 
     INVALID_CREDENTIALS = "InvalidCredentials"
     TOO_MANY_ATTEMPTS = "TooManyAttempts"
+    ACCOUNT_LOCKED = "AccountLocked"
+    ACCOUNT_INCOMPLETE = "AccountIncomplete"
     BACKEND_UNAVAILABLE = "BackendUnavailable"
     REFRESH_TOKEN_EXPIRED = "RefreshTokenExpired"  # noqa: S105 - a code
     REFRESH_TOKEN_REJECTED = "RefreshTokenRejected"  # noqa: S105 - a code
@@ -30,7 +36,7 @@ class ErrorCode(str, Enum):
 
     @property
     def sentence(self) -> TranslationString:
-        """What happened and what to do. Translate it with ``request.localizer``."""
+        """The sentence for the user. Translate it with ``request.localizer``."""
         return _SENTENCES[self]
 
 
@@ -40,6 +46,13 @@ _SENTENCES = {
     ),
     ErrorCode.TOO_MANY_ATTEMPTS: _(
         "There were too many failed sign-in attempts. Wait a few minutes, then try again."
+    ),
+    ErrorCode.ACCOUNT_LOCKED: _(
+        "This account is locked. Contact the people who manage your access."
+    ),
+    ErrorCode.ACCOUNT_INCOMPLETE: _(
+        "Your account needs something from you first, such as a confirmed email address."
+        " Check your email, or contact the people who manage your access."
     ),
     ErrorCode.BACKEND_UNAVAILABLE: _(
         "The sign-in service is not responding right now. Nothing is lost. Try again in a moment."
@@ -53,16 +66,18 @@ _SENTENCES = {
 }
 
 SIGNED_OUT = "SignedOut"
-"""The ``reason`` in the URL of the sign-in page after a sign-out. It is not an error."""
+"""The ``reason`` in the URL of the sign-in page after a sign-out. It is not an error code."""
 
 SIGNED_OUT_SENTENCE = _("You are signed out.")
+"""The sentence for the reason ``SignedOut``."""
 
 
 def reason_sentence(reason: str) -> TranslationString | None:
-    """Return the text for the ``reason`` in the URL of the sign-in page.
+    """Return the sentence for the ``reason`` in the URL of the sign-in page.
 
-    :param reason: the value from the query. It may be any text.
-    :returns: the text for an error code or ``SignedOut``, or None for anything else.
+    :param reason: the value from the query string. A client can send any string.
+    :returns: the sentence if ``reason`` is an error code or ``SignedOut``. None for any other
+        string.
     """
     if reason == SIGNED_OUT:
         return SIGNED_OUT_SENTENCE
@@ -73,9 +88,10 @@ def reason_sentence(reason: str) -> TranslationString | None:
 
 
 TOO_LARGE_SENTENCE = _("What you sent is too large. Shorten it and send it again.")
-"""The text for a request body that is too large."""
+"""The sentence for a request body that is too large (413)."""
 
 SIGN_IN_REQUIRED = "SignInRequired"
-"""The code for a request that needs a signed-in user. No session has ended."""
+"""The code of a 401 response if the request needs a signed-in user and no session has ended."""
 
 SIGN_IN_REQUIRED_SENTENCE = _("You need to be signed in for this. Sign in to continue.")
+"""The sentence for the code ``SignInRequired``."""

@@ -1,7 +1,7 @@
-"""The session: an immutable value, and pure functions of it and the time.
+"""The session: an immutable value, and pure functions of a session and the time.
 
-This module knows nothing of cookies, keys, the network or Pyramid. Times are whole seconds since
-the epoch. Only the time of the sign-in has a fraction.
+This module does not use cookies, keys, the network or Pyramid. Times are whole seconds since the
+epoch, except the time of sign-in, which may have a fraction.
 """
 
 import base64
@@ -17,54 +17,56 @@ from typing import Any, TypeGuard
 from authapp.session import base64url
 
 MAX_LIFETIME = 315_360_000
-"""The longest lifetime of a token that is accepted, in seconds: ten years."""
+"""The longest lifetime of a token that authapp accepts, in seconds: ten years."""
 
-_MAX_TIME = 253402300800  # the year 10000, which a datetime cannot hold
+_MAX_TIME = 253402300800  # the year 10000: a datetime cannot hold it
 
 Claims = Mapping[str, Any]
 """The claims of a token: a JSON object (RFC 7519 section 4)."""
 
 
 class NotASession(ValueError):
-    """The claims in a token of ours do not describe a session."""
+    """The claims in a decrypted token do not describe a session."""
 
 
 class Phase(Enum):
     """The phase of a session (contract section 3)."""
 
-    FRESH = "fresh"
-    DUE = "due"
-    EXPIRED = "expired"
-    ENDED = "ended"
+    FRESH = "fresh"  # the access token is valid and need not be renewed yet
+    DUE = "due"  # the access token is still valid, and it is time to renew it
+    EXPIRED = "expired"  # the access token has expired, the refresh token is valid
+    ENDED = "ended"  # the refresh token has expired
 
     @property
     def valid(self) -> bool:
-        """Whether the access token can be used."""
+        """True if the access token can be used, which means that the phase is fresh or due."""
         return self in (Phase.FRESH, Phase.DUE)
 
 
 @dataclass(frozen=True)
 class TokenPair:
-    """The tokens with which a backend answers a login or a refresh.
+    """The tokens in the backend's response to a login or a refresh.
 
-    :param expires_in: seconds until the access token expires, if the answer says so (RFC 6749
-        section 5.1). The ``exp`` of a token that is a JWT takes precedence.
-    :param refresh_expires_in: the same for the refresh token.
+    :param expires_in: seconds until the access token expires (RFC 6749 section 5.1), or None. If
+        the token is a JWT with an ``exp`` claim, authapp uses ``exp`` instead.
+    :param refresh_expires_in: seconds until the refresh token expires, under the same rules.
+    :param user: claims about the user from the backend's response, or None.
     """
 
     access: str = field(repr=False)
     refresh: str = field(repr=False)
     expires_in: int | None = None
     refresh_expires_in: int | None = None
+    user: Claims | None = field(default=None, repr=False, compare=False)
 
     def alone(self) -> "TokenPair":
-        """The tokens without their lifetimes, as a session holds them."""
+        """Return the two tokens without their lifetimes, as a session stores them."""
         return TokenPair(self.access, self.refresh)
 
 
 @dataclass(frozen=True)
 class Validity:
-    """When the access token and the refresh token expire: whole seconds since the epoch."""
+    """The expiry times of the access token and the refresh token, in epoch seconds."""
 
     valid_until: int
     refresh_until: int
@@ -74,7 +76,7 @@ class Validity:
 class Identity:
     """The user who is signed in.
 
-    :param claims: all claims of the access token. Empty if the token is not a JWT.
+    :param claims: all claims of the access token, or an empty dict if the token is not a JWT.
     """
 
     id: int | str
@@ -86,19 +88,19 @@ class Identity:
 
     @cached_property
     def principals(self) -> tuple[str, ...]:
-        """The names of this user in ACLs, beside Everyone and Authenticated."""
+        """The principals of this user in ACLs, in addition to Everyone and Authenticated."""
         roles = (f"role:{role}" for role in self.roles)
         return (f"user:{self.id}", *roles, *(f"scope:{scope}" for scope in self.scopes))
 
 
 @dataclass(frozen=True)
 class Session:
-    """The session of a signed-in user. It is kept in the encrypted cookie and nowhere else.
+    """The session of a signed-in user. A session is stored in the encrypted cookie only.
 
-    :param sid: the id. It is made at sign-in and stays the same through every renewal.
-    :param issued_at: when the tokens arrived.
-    :param authenticated_at: when the user signed in.
-    :param claims: the claims that the session was read from. Members that authapp does not know
+    :param sid: the session id. It is created at sign-in, and a renewal does not change it.
+    :param issued_at: the time at which authapp received the tokens.
+    :param authenticated_at: the time of sign-in.
+    :param claims: the claims from which the session was read. Members that authapp does not know
         are written back unchanged.
     """
 
@@ -112,7 +114,7 @@ class Session:
 
     @property
     def digest(self) -> str:
-        """The name of this session in logs, from which the id cannot be computed."""
+        """The name of this session in logs: 16 hex digits of the SHA-256 hash of the session id."""
         return hashlib.sha256(self.sid.encode()).hexdigest()[:16]
 
     @classmethod
@@ -124,9 +126,9 @@ class Session:
         now: float,
         authenticated_at: float | None = None,
     ) -> "Session":
-        """Create the session of a user who has just signed in, with a new id.
+        """Create the session of a user who has just signed in, with a new session id.
 
-        :param authenticated_at: when the user signed in. The default is ``now``.
+        :param authenticated_at: the time of sign-in. The default is ``now``.
         """
         signed_in = now if authenticated_at is None else authenticated_at
         sid = secrets.token_urlsafe(16)
@@ -135,11 +137,11 @@ class Session:
     def renewed(
         self, identity: Identity, tokens: TokenPair, validity: Validity, now: float
     ) -> "Session":
-        """The successor of this session: the same id and user, new tokens.
+        """Return the successor of this session: the same session id and user, with new tokens.
 
-        If the new access token has no name or email, the session keeps those it has. They may
-        come from the sign-in form or from a Next.js application. Roles and scopes are those of
-        the new token only.
+        If ``identity`` has no name or email, the successor keeps the old name or email, which the
+        sign-in form or a Next.js application may have supplied. Roles and scopes are taken from
+        ``identity`` only.
         """
         before = self.identity
         return replace(
@@ -154,11 +156,11 @@ class Session:
         )
 
     def phase(self, now: float, buffer: float) -> Phase:
-        """The phase of this session at the time ``now``.
+        """Return the phase of this session at the time ``now``.
 
-        :param buffer: how many seconds before its expiry the access token is renewed. At most a
-            third of the token's lifetime counts. Otherwise every request would renew a
-            short-lived token.
+        :param buffer: an access token is due for renewal this many seconds before it expires. If a
+            third of the token's lifetime is shorter, that third is used instead. Otherwise a
+            short-lived token would be due at every request.
         """
         valid_until = self.validity.valid_until
         left = valid_until - now
@@ -171,7 +173,7 @@ class Session:
         return Phase.DUE
 
     def to_claims(self) -> dict[str, Any]:
-        """The claims to encrypt (contract section 2), with a new ``jti``."""
+        """Return the claims to encrypt (contract section 2). Each call creates a new ``jti``."""
         user, before = self.identity, _object_or_empty(self.claims.get("data"))
         data = {
             **before,
@@ -207,7 +209,7 @@ class Session:
         }
 
     def largest_part(self) -> str:
-        """Say for the log which part of this session is largest: names and sizes, no values."""
+        """Return names and sizes of the largest parts of this session, for the log."""
         tokens = len(self.tokens.access) + len(self.tokens.refresh)
         parts = {
             "the access token": len(self.tokens.access),
@@ -224,13 +226,12 @@ class Session:
 
     @classmethod
     def from_claims(cls, claims: object) -> "Session":
-        """Read the session from decrypted claims.
+        """Create a session from decrypted claims.
 
-        A Next.js application that shares the cookie may have written them. Such claims have no
-        ``sid`` and no ``auth_time``. Optional members may hold anything, and are ignored if their
-        type is wrong.
+        A Next.js application that shares the cookie may have written the claims. Such claims have
+        no ``sid`` and no ``auth_time``. Optional members are ignored if their type is wrong.
 
-        :param claims: the JSON value in the token.
+        :param claims: the decoded JSON value in the token.
         :raises NotASession: if a required member is missing or has the wrong type.
         """
         top = _object(claims, "the claims")
@@ -266,10 +267,10 @@ class Session:
 
 
 def _derive_sid(refresh: str) -> str:
-    """Derive the id of a session from another application, which gave it none.
+    """Derive a session id for a session that another application wrote without a session id.
 
-    All copies of the session have the same refresh token, so they get the same id. The id does
-    not depend on a secret: while secrets are replaced, processes may have different ones.
+    All copies of the session have the same refresh token, so all copies get the same session id.
+    No secret is used, because processes may have different secrets while secrets are rotated.
     """
     digest = hashlib.sha256(b"authapp session id\0" + refresh.encode(errors="replace")).digest()
     return base64url.encode(digest[:16])
@@ -278,7 +279,7 @@ def _derive_sid(refresh: str) -> str:
 def jwt_claims(token: str) -> dict[str, Any]:
     """Read the claims of a JWT without verifying it. Use this for trusted tokens only.
 
-    :returns: the claims. Empty if ``token`` is not a JWT (RFC 7519 section 3).
+    :returns: the claims, or an empty dict if ``token`` is not a JWT (RFC 7519 section 3).
     """
     try:
         claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "==").decode())
@@ -288,14 +289,14 @@ def jwt_claims(token: str) -> dict[str, Any]:
 
 
 def text(value: object) -> str | None:
-    """The value if it is a text and not empty. Otherwise None."""
+    """Return ``value`` if ``value`` is a non-empty string, otherwise None."""
     return value if isinstance(value, str) and value else None
 
 
 def texts(value: object) -> tuple[str, ...]:
-    """The non-empty texts of a list, or the words of a text (``scope``, RFC 6749 section 3.3).
+    """Return the non-empty strings of a list, or the words of a string.
 
-    Anything else gives an empty tuple.
+    A ``scope`` is such a string of words (RFC 6749 section 3.3). Other values give an empty tuple.
     """
     if isinstance(value, str):
         return tuple(value.split())
@@ -303,7 +304,7 @@ def texts(value: object) -> tuple[str, ...]:
 
 
 def is_user_id(value: object) -> TypeGuard[int | str]:
-    """Whether a value can be the id of a user: a whole number, or a text that is not empty."""
+    """Return True if ``value`` can be a user's id: an integer or a non-empty string."""
     return isinstance(value, int | str) and not isinstance(value, bool) and value != ""
 
 
@@ -326,7 +327,7 @@ def _object(value: object, name: str) -> dict[str, Any]:
 def _required_text(value: object, name: str) -> str:
     found = text(value)
     if found is None:
-        raise NotASession(f"{name} is not a text, or is empty")
+        raise NotASession(f"{name} is not a non-empty string")
     return found
 
 
@@ -338,5 +339,5 @@ def _time(value: object, name: str) -> int:
 
 def _id(value: object) -> int | str:
     if not is_user_id(value):
-        raise NotASession("the id of the user is neither a text nor a whole number")
+        raise NotASession("the id of the user is neither a non-empty string nor an integer")
     return value

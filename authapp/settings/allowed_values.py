@@ -13,6 +13,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import limits
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pyramid.settings import falsey, truthy
 
 from authapp.backend.token_reader import Verify
@@ -100,8 +102,8 @@ def words(text: str) -> tuple[str, ...]:
     return found
 
 
-def literal(text: str) -> str:
-    """Read a secret: the text itself, ``env:NAME`` or ``file:PATH``.
+def resolve(text: str) -> str:
+    """Read a text: the text itself, ``env:NAME`` or ``file:PATH``.
 
     :returns: the text, the environment variable, or the text of the file. White space around the
         text and around that of the file is removed.
@@ -114,7 +116,7 @@ def literal(text: str) -> str:
         return os.environ[where]
     if kind.lower() == "file":
         try:
-            return Path(where).read_text(encoding="utf-8").strip()
+            return Path(where).read_text(encoding="utf-8-sig").strip()
         except (OSError, ValueError):
             raise ValueError(f"the file {where} cannot be read") from None
     return text
@@ -124,7 +126,7 @@ def secrets(development: bool) -> Callable[[str], tuple[bytes, ...]]:
     """Return a reader of one or more secrets, one per line."""
 
     def read(text: str) -> tuple[bytes, ...]:
-        secrets = tuple(literal(line).encode() for line in text.split("\n") if line.strip())
+        secrets = tuple(resolve(line).encode() for line in text.split("\n") if line.strip())
         for number, secret in enumerate(secrets, 1):
             line = f"line {number}" if len(secrets) > 1 else "it"
             if len(secret) < SECRET_LENGTH:
@@ -190,10 +192,10 @@ def hosts(text: str) -> tuple[str, ...]:
     return hosts
 
 
-def url(text: str, development: bool, allowed: str) -> str:
+def url(text: str, http: bool, allowed: str) -> str:
     """Read an absolute http or https URL, without user name, query or fragment.
 
-    :param development: whether http is allowed.
+    :param http: whether http is allowed.
     :param allowed: what the message says is allowed.
     :raises ValueError: if the text is not such a URL.
     """
@@ -205,19 +207,21 @@ def url(text: str, development: bool, allowed: str) -> str:
     good = good and re.fullmatch(r"[!-~]+", text) is not None and not set(text) & set("\\?#@")
     if not good or parts.scheme not in ("https", "http"):
         raise ValueError(f"must be {allowed}")
-    if parts.scheme == "http" and not development:
-        raise ValueError(f"must use https; http {_ONLY_IN_DEVELOPMENT}")
+    if parts.scheme == "http" and not http:
+        raise ValueError(
+            f"must use https; http {_ONLY_IN_DEVELOPMENT} or authapp.backend.private_network = true"
+        )
     return text
 
 
-def backend_url(development: bool) -> Callable[[str], str]:
+def backend_url(development: bool, private: bool) -> Callable[[str], str]:
     """Return a reader of the backend's base URL, or of ``embedded:`` in development."""
 
     def read(text: str) -> str:
         if text != EMBEDDED:
             allowed = "a URL such as https://auth.example.com"
             allowed += f" or {EMBEDDED}" if development else ""
-            return url(text, development, allowed).rstrip("/")
+            return url(text, development or private, allowed).rstrip("/")
         if not development:
             raise ValueError(f"the embedded issuer {_ONLY_IN_DEVELOPMENT}")
         return text
@@ -236,20 +240,37 @@ def authorities(text: str) -> str:
     return text
 
 
-def verify(development: bool) -> Callable[[str], Verify]:
-    """Return a reader of how access tokens are verified: ``secret:…`` or ``jwks:URL``."""
+def verify(development: bool, private: bool) -> Callable[[str], Verify]:
+    """Return a reader of how access tokens are verified.
+
+    ``secret:…``, ``jwks:URL`` and ``pem:PATH`` are allowed.
+    """
 
     def read(text: str) -> Verify:
         kind, _, value = text.partition(":")
         if kind == "secret" and value:
-            return Verify(secret=literal(value))
+            return Verify(secret=resolve(value))
         if kind == "jwks" and value:
             allowed = "jwks: and a URL such as https://auth.example.com/jwks"
             allowed = f"jwks:{EMBEDDED}, or {allowed}" if development else allowed
-            return Verify(jwks=value if value == EMBEDDED else url(value, development, allowed))
-        raise ValueError("must be secret:… or jwks:URL")
+            return Verify(
+                jwks=value if value == EMBEDDED else url(value, development or private, allowed)
+            )
+        if kind == "pem" and value:
+            return Verify(pem=_public_key(value))
+        raise ValueError("must be secret:…, jwks:URL or pem:PATH")
 
     return read
+
+
+def _public_key(text: str) -> str:
+    """Return a public key in PEM format, given itself or as the path of a file."""
+    try:
+        pem = text if text.startswith("-----BEGIN") else Path(text).read_text(encoding="utf-8-sig")
+        load_pem_public_key(pem.encode())
+    except (OSError, ValueError, UnsupportedAlgorithm):
+        raise ValueError("pem: and a file with a public key in PEM format is allowed") from None
+    return pem
 
 
 def store_url(text: str) -> str:
@@ -268,13 +289,6 @@ def rate(text: str) -> limits.RateLimitItem:
     if rate is None or rate.amount < 1:
         raise ValueError("must be one rate such as 10/minute or 100/hour")
     return rate
-
-
-def path(text: str) -> str:
-    """Read a path that begins with one slash."""
-    if not re.fullmatch(r"/(?!/)[!-~]*", text):
-        raise ValueError("must be a path that begins with /")
-    return text
 
 
 def paths(text: str) -> tuple[str, ...]:

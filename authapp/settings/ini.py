@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 from pyramid.exceptions import ConfigurationError
 
+from authapp.settings.allowed_values import resolve
+
 T = TypeVar("T")
 
 
@@ -32,7 +34,7 @@ class Ini:
         self._prefix = prefix
         self._left = {key: value for key, value in ini.items() if key.startswith(prefix)}
         self._others = [key for key in ini if not key.startswith(prefix)]
-        self._known: list[str] = []
+        self.known: list[str] = []
         self._problems: list[str] = []
         self.shown: dict[str, str] = {}
 
@@ -55,7 +57,7 @@ class Ini:
         :returns: the value, or ``default`` if the key is missing, empty or not allowed.
         """
         name, key = key, self._prefix + key
-        self._known.append(key)
+        self.known.append(key)
         text = str(self._left.pop(key, "")).strip()
         if not text:
             if missing:
@@ -67,7 +69,7 @@ class Ini:
         secret = secret or "@" in text  # a URL with a password in it
         self.shown[key] = "***" if secret else text
         try:
-            return read(text)
+            return read(resolve(text) if "\n" not in text else text)
         except ValueError as error:
             value = "" if secret else f" = {text!r}"
             self._problems.append(f"{key}{value}: {error}")
@@ -93,7 +95,7 @@ class Ini:
         :raises SettingsError: with all problems.
         """
         for key in self._left:
-            near = difflib.get_close_matches(key, self._known, 1, 0)[0]
+            near = difflib.get_close_matches(key, self.known, 1, 0)[0]
             self._problems.append(f"{key} is not a setting; the nearest is {near}")
         if self._problems:
             raise SettingsError([*self._problems, *perhaps])

@@ -10,13 +10,15 @@ from typing import Any
 
 import limits
 
-from authapp.backend.presets import PRESETS, Wire
-from authapp.backend.token_reader import ClaimNames, Verify
+from authapp.backend.description import Description
+from authapp.backend.identity_reader import ClaimExpressions
+from authapp.backend.token_reader import Verify
 from authapp.session.cookies import SessionCookie
 from authapp.session.encryption import FORMATS
 from authapp.session.session import MAX_LIFETIME
 from authapp.settings import allowed_values as values
 from authapp.settings.allowed_values import EMBEDDED, MAKE_ONE, MEMORY, SECRET_LENGTH
+from authapp.settings.backend_settings import read_claims, read_description, with_preset
 from authapp.settings.ini import Ini
 
 PREFIX = "authapp."
@@ -38,12 +40,13 @@ class Settings:
     cookie: SessionCookie
     session_format: str
     backend_url: str | None
-    wire: Wire
+    description: Description
     backend_ca: str | None
     backend_timeout: float
     backend_bulkhead: int
     verify: Verify | None
-    claims: ClaimNames
+    claims: ClaimExpressions
+    access_lifetime: int | None
     refresh_buffer: int
     refresh_reuse: int
     refresh_lifetime: int
@@ -65,7 +68,13 @@ class Settings:
             a backend of its own.
         :raises SettingsError: with all problems, one per line.
         """
-        reader = Ini(ini, PREFIX)
+        reader = Ini(with_preset(ini), PREFIX)
+        settings = cls._read(reader)
+        reader.finish([] if reader.has("backend.url") else [BACKEND_URL_MISSING])
+        return settings
+
+    @classmethod
+    def _read(cls, reader: Ini) -> "Settings":
         take = reader.take
 
         development = take("development", values.boolean, False)
@@ -83,19 +92,12 @@ class Settings:
             values.cookie_name(development, domain),
             SessionCookie.default_name(secure=not development, domain=domain),
         )
-        url = take("backend.url", values.backend_url(development), None)
-        wire = PRESETS[take("backend.preset", values.one_of(PRESETS), "simplejwt")]
-        overrides = {
-            key: take(f"backend.{key}", values.literal if key == "client_secret"
-                      else values.path if key.endswith("_path") else values.plain, None,
-                      secret=key == "client_secret")
-            for key in Wire.OVERRIDABLE
-        }  # fmt: skip
-        verify = take("backend.verify", values.verify(development), None, secret=True)
+        private = take("backend.private_network", values.boolean, False)
+        url = take("backend.url", values.backend_url(development, private), None)
+        verify = take("backend.verify", values.verify(development, private), None, secret=True)
         issuer = take("backend.issuer", values.plain, None)
         audience = take("backend.audience", values.plain, None)
         leeway = take("backend.leeway", values.whole(0, 600), Verify.leeway)
-        reader.needs("backend.client_secret", "backend.client_id")
         for key in ("issuer", "audience", "leeway"):
             reader.needs(f"backend.{key}", "backend.verify")
         if verify and verify.jwks == EMBEDDED and url != EMBEDDED:
@@ -108,25 +110,20 @@ class Settings:
                 f"authapp.backend.verify: secret:… cannot verify tokens of {EMBEDDED}, which signs"
                 f" them with a key of its own; use jwks:{EMBEDDED}"
             )
-        settings = cls(
+        return cls(
             secrets=secrets,
             development=development,
             development_hosts=hosts,
             cookie=SessionCookie(name, not development, domain, samesite),
             session_format=take("session.format", values.one_of(FORMATS), "next-auth-4"),
             backend_url=url,
-            wire=wire.override(overrides),
+            description=read_description(reader),
             backend_ca=take("backend.ca", values.authorities, None),
             backend_timeout=take("backend.timeout", values.decimal(0.05, 60), 5.0),
             backend_bulkhead=take("backend.bulkhead", values.count, 3),
             verify=verify and replace(verify, issuer=issuer, audience=audience, leeway=leeway),
-            claims=ClaimNames(
-                take("claims.id", values.words, ("sub", "user_id", "id")),
-                take("claims.email", values.words, ("email",)),
-                take("claims.name", values.words, ("name",)),
-                take("claims.roles", values.words, ("roles",)),
-                take("claims.scopes", values.words, ("scope",)),
-            ),
+            claims=read_claims(reader),
+            access_lifetime=take("backend.access_lifetime", values.whole(1, MAX_LIFETIME), None),
             refresh_buffer=take("refresh.buffer", values.whole(0, 86_400), 300),
             refresh_reuse=take("refresh.reuse", values.whole(0, 3_600), 60),
             refresh_lifetime=take("refresh.lifetime", values.whole(1, MAX_LIFETIME), 604_800),
@@ -138,5 +135,10 @@ class Settings:
             headers=take("headers", values.one_of(("own", "all", "off")), "own"),
             shown=reader.shown,
         )  # fmt: skip
-        reader.finish([] if reader.has("backend.url") else [BACKEND_URL_MISSING])
-        return settings
+
+
+def known_keys() -> list[str]:
+    """Return the keys of all settings, with their prefix."""
+    reader = Ini(with_preset({}), PREFIX)
+    Settings._read(reader)
+    return reader.known

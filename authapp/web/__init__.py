@@ -1,5 +1,5 @@
-"""The Pyramid side: tween, security policy, request methods, views, headers.
+"""The Pyramid part of authapp: tweens, security policy, request methods, views and headers.
 
-This room decides how requests and responses carry a session. The rooms below decide what a
-session is, when it is renewed, and what the backend's answers mean.
+This room decides how requests and responses carry a session. The lower rooms decide what a session
+contains, when a session is renewed, and how responses of the backend are read.
 """

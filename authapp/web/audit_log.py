@@ -1,4 +1,4 @@
-"""The audit log: one line of JSON for each sign-in, renewal, end and sign-out."""
+"""The audit log: one line of JSON for each event of :mod:`authapp.web.events`."""
 
 import json
 import logging
@@ -12,7 +12,12 @@ audit = logging.getLogger("authapp.audit")
 
 
 def write_audit_line(event: SessionEvent | SignInFailed) -> None:
-    """Write one line to the logger ``authapp.audit``. It is ASCII, so no line can be forged."""
+    """Write an event to the logger ``authapp.audit`` as one line of JSON.
+
+    The JSON is ASCII and contains no line breaks. So a user name cannot add a forged line.
+
+    :param event: the event. The line contains the name of the event's class.
+    """
     request = event.request
     line = {
         "time": round(time.time(), 3),
@@ -31,5 +36,5 @@ def write_audit_line(event: SessionEvent | SignInFailed) -> None:
 
 
 def includeme(config: Configurator) -> None:
-    """Add the subscriber."""
+    """Subscribe the audit log to all events of authapp."""
     config.add_subscriber(write_audit_line, AuthEvent)

@@ -1,4 +1,7 @@
-"""``request.backend``: the application's own calls to the backend, as the signed-in user."""
+"""The HTTP client with which an application calls the backend: ``request.backend``.
+
+Each call carries the access token of the signed-in user.
+"""
 
 import re
 from typing import Any
@@ -8,72 +11,85 @@ import requests
 from pyramid.request import Request
 from requests.auth import AuthBase
 
-from authapp.backend.http_backend import unreachable
 from authapp.backend.http_client import BoundedSession
+from authapp.backend.http_exchange import unreachable
 from authapp.backend.protocol import BackendDown
+from authapp.backend.request_template import Text
 from authapp.services import services_of
 from authapp.session.session import Session
 from authapp.web.cookie_writer import write_to_response
 from authapp.web.request_session import RequestSession, renew_session
 
 
-class _Bearer(AuthBase):
-    """Adds the user's access token to a call (RFC 6750 section 2.1).
+class _UserToken(AuthBase):
+    """Adds the user's access token to an HTTP request, as ``backend.authorization`` says.
 
-    The options of a call hold this object instead of the token. So an error report that prints
-    their values does not show the token.
+    The options of the HTTP request contain this object instead of the token. So an error report
+    that prints the options does not show the token.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, authorization: Text) -> None:
         self._session = session
+        self._authorization = authorization
 
     def __call__(self, call: requests.PreparedRequest) -> requests.PreparedRequest:
         if not re.fullmatch("[!-~]+", self._session.tokens.access):
-            # requests and http.client would refuse it too, but print the token in their error.
+            # requests and http.client would refuse this token too, but their error contains it.
             raise ValueError("the access token cannot be sent in a header")
-        call.headers["Authorization"] = f"Bearer {self._session.tokens.access}"
+        values = {"access": self._session.tokens.access}
+        call.headers["Authorization"] = self._authorization.fill(values) or ""
         return call
 
 
 class BackendUnreachable(requests.ConnectionError, requests.Timeout):
-    """The backend did not answer a call, or is down and was not called. The text says which.
+    """The backend did not respond to a call, or the call was not sent.
 
-    If a view does not catch this, the response is 503.
+    A call is not sent while the backend is down or slow (circuit breaker, bulkhead). The error text
+    gives the reason. If the view does not catch the error, authapp returns a 503 response.
     """
 
 
 class BackendSession(BoundedSession):
     """A ``requests`` session for calls to the backend as the signed-in user.
 
-    It takes paths below ``authapp.backend.url`` and sends the user's access token with every
-    call. No call goes to another origin. After a 401 it renews the session and tries once more,
-    unless the body came from a file or an iterator, which cannot be read twice.
+    - The URL of a call is a path below ``authapp.backend.url``. No call goes to another origin.
+    - Every call carries the user's access token, unless no user is signed in or the call has its
+      own ``auth`` option.
+    - If the backend responds with 401, the user's session is renewed, and the call is sent once
+      more. A call is not repeated if its body comes from a file or an iterator, because such a
+      body cannot be read twice.
+
+    :param request: the Pyramid request, which provides the user's session.
     """
 
     def __init__(self, request: Request) -> None:
         services = services_of(request)
         super().__init__(services.settings.backend_timeout, services.settings.backend_ca)
-        self.adapters = services.http.adapters  # all requests share one pool of connections
+        self.adapters = services.http.adapters  # all requests share one connection pool
         self._request = request
         self._url = (services.backend_url or "") + "/"
 
     def request(  # type: ignore[override]
         self, method: str, url: str, **options: Any
     ) -> requests.Response:
-        """Call the backend. The parameters are those of ``requests.Session.request``.
+        """Send an HTTP request to the backend, with the user's access token.
 
-        :param url: a path below the backend's URL, or a full URL of the same origin.
-        :returns: the response, whatever its status.
-        :raises BackendUnreachable: if the backend does not answer. While it is known to be down,
-            this is raised at once.
-        :raises ValueError: if the URL is of another origin, or if ``authapp.backend.url`` is not
-            set.
+        :param method: the HTTP method.
+        :param url: a path below ``authapp.backend.url``, or a full URL below that URL.
+        :param options: the other parameters of ``requests.Session.request``.
+        :returns: the response, with any status code.
+        :raises BackendUnreachable: if the backend does not respond. If the backend is down, this
+            error is raised at once.
+        :raises ValueError: if ``url`` is not below ``authapp.backend.url``, if this setting is not
+            set, or if the access token contains characters that a header cannot contain.
         """
         if self._url == "/":
             raise ValueError("request.backend needs authapp.backend.url in the ini file")
         url = urljoin(self._url, url.lstrip("/"))
         if urlsplit(url)[:2] != urlsplit(self._url)[:2]:
-            raise ValueError("request.backend calls the origin of authapp.backend.url only")
+            raise ValueError("request.backend can call the origin of authapp.backend.url only")
+        if not urlsplit(url).path.startswith(urlsplit(self._url).path):
+            raise ValueError("request.backend can only call paths below authapp.backend.url")
         ours: RequestSession = self._request.authapp
         response = self._send_as(ours, method, url, options)
         body = response.request.body
@@ -90,15 +106,17 @@ class BackendSession(BoundedSession):
     def _send_as(
         self, ours: RequestSession, method: str, url: str, options: dict[str, Any]
     ) -> requests.Response:
+        """Send an HTTP request through the circuit breaker, with the user's access token."""
         if ours.identity and ours.session and options.get("auth") is None:
-            options = {**options, "auth": _Bearer(ours.session)}
+            authorization = services_of(self._request).settings.description.authorization
+            options = {**options, "auth": _UserToken(ours.session, authorization)}
         try:
-            with services_of(self._request).backend.breaker.call():
+            with services_of(self._request).backend.calling("call"):
                 try:
                     return super().request(method, url, **options)
                 except (requests.ConnectionError, requests.Timeout) as error:
-                    # Inside the breaker's context, so that it opens and other requests do not
-                    # wait for this backend (contract section 3).
+                    # Raise inside the context of the circuit breaker, so that the breaker opens.
+                    # Other requests then do not wait for the backend (contract section 3).
                     raise unreachable(error, url) from None
         except BackendDown as down:
             raise BackendUnreachable(down.reason) from None

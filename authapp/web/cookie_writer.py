@@ -1,7 +1,8 @@
-"""Writes the session's cookie to the response. Nothing else in authapp does.
+"""Writes the session's cookie to the response. No other module of authapp writes this cookie.
 
-A response callback does it. Pyramid calls it after every tween, so the cookie is set on any
-response: a page, a redirect, an error view, the response of another tween.
+A response callback writes the cookie. Pyramid runs response callbacks after all tweens. So
+the cookie can be set on every response: a page, a redirect, an error page, a response that another
+tween created.
 """
 
 import logging
@@ -22,14 +23,18 @@ from authapp.web.responses import vary_by
 log = logging.getLogger(__name__)
 
 _CACHE_HEADERS = ("CDN-Cache-Control", "Surrogate-Control", "Expires")
-"""Headers that some caches believe more than Cache-Control (RFC 9213 section 2.2)."""
+"""Response headers that some caches obey instead of ``Cache-Control`` (RFC 9213 section 2.2)."""
 
 
 def cookies_for(session: Session, services: Services, names: Collection[str] = ()) -> list[str]:
-    """The ``Set-Cookie`` values for a session.
+    """Return the ``Set-Cookie`` values that store a session in the browser.
 
-    :param names: the cookies of ours that the request brought.
-    :raises SessionTooLarge: if browsers would not store it. The error says what is large.
+    :param session: the session to encrypt.
+    :param services: the services of the application.
+    :param names: the names of the session cookies in the request. If a name is no longer used, the
+        returned values clear the cookie of that name.
+    :raises SessionTooLarge: if the session does not fit into cookies. The error names the largest
+        part of the session.
     """
     lifetime = max(0, session.validity.refresh_until - int(time.time()))
     try:
@@ -39,16 +44,26 @@ def cookies_for(session: Session, services: Services, names: Collection[str] = (
 
 
 def write_to_response(request: Request, ours: RequestSession) -> None:
-    """Make the response carry the session as it is at the end of the request."""
+    """Ensure that the response gets the cookie of the session.
+
+    The cookie contains the session that is current at the end of the request.
+
+    :param request: the request whose response gets the cookie.
+    :param ours: the session of the request, ``request.authapp``.
+    """
     if not ours.writes:
         ours.writes = True
-        # The callback added when the session was opened may have run already: an application's
-        # own callback can come later and sign out, say.
+        # Add the callback again, because the first one may have run already. For example, the
+        # application's own response callback may run after the first one and sign the user out.
         request.add_response_callback(finish_response)
 
 
 def finish_response(request: Request, response: Response) -> None:
-    """Keep the response out of shared caches, and write the cookie if the session changed."""
+    """Keep the response out of shared caches, and write the cookie if the session changed.
+
+    This function is a response callback. If the view has set ``Cache-Control``, the view's value
+    is kept, unless a cookie is written.
+    """
     ours: RequestSession = request.authapp
     if ours.identity is not None:
         response.headers.setdefault("Cache-Control", "private, no-store")
@@ -59,62 +74,67 @@ def finish_response(request: Request, response: Response) -> None:
 
 
 def _write_cookie(request: Request, response: Response) -> None:
-    """Write, or clear, the cookie."""
+    """Write the session's cookie, or clear the cookie if the session has ended."""
     services, ours = services_of(request), request.authapp
     if ours.session is not None:
-        _check_again(ours, ours.session, services)
+        _adopt_changes(ours, ours.session, services)
     cookies = services.cookie.clear(() if _was_replaced(ours, services) else ours.names)
     if ours.session is not None:
         try:
             cookies = cookies_for(ours.session, services, ours.names)
-            _end_replaced(ours, ours.session, services)
+            _revoke_replaced(ours, ours.session, services)
         except SessionTooLarge as error:
             log.error("SessionTooLarge: renewal: %s", error)
     if cookies:
         headers = response.headers
-        # A subrequest's response may carry our cookie already; the outer response decides.
+        # If the view returns the response of a subrequest, that response may have our cookie
+        # already. Replace that cookie with the cookie of this request.
         others = [each for each in headers.getall("Set-Cookie") if not services.cookie.owns(each)]
         headers.pop("Set-Cookie", None)
         for cookie in others + cookies:
             headers.add("Set-Cookie", cookie)
-        # Whatever the view said: a cache must not give this cookie to other visitors.
+        # Replace the view's value, because a cache must not send this cookie to other users.
         headers["Cache-Control"] = "private, no-store"
         for name in _CACHE_HEADERS:
             headers.pop(name, None)
 
 
 def _was_replaced(ours: RequestSession, services: Services) -> bool:
-    """Whether the session ended because the user signed in again with another request.
+    """Return True if the session ended because another request signed in in the same browser.
 
-    The browser then holds the new session's cookie, and this response must not clear it.
+    The browser then has the cookie of the new session. This response must not clear that cookie.
     """
     if ours.session is not None or ours.error is None or ours.opened is None:
         return False
     return services.revocation.replaced(ours.opened)
 
 
-def _end_replaced(ours: RequestSession, session: Session, services: Services) -> None:
-    """After a sign-in, end the sessions that the browser had before."""
+def _revoke_replaced(ours: RequestSession, session: Session, services: Services) -> None:
+    """After a sign-in, revoke the sessions that the browser had before."""
     for each in ours.sessions if ours.replaces else ():
-        # Some backends have one refresh token for each user, which the new session has as well.
+        # Some backends issue one refresh token per user. The new session then has the refresh
+        # token of the earlier session. If another request is renewing the earlier session, a
+        # revocation would make the backend revoke this refresh token.
         if each.tokens.refresh != session.tokens.refresh:
             services.revocation.replace(each)
 
 
-def _check_again(ours: RequestSession, session: Session, services: Services) -> None:
-    """Look for a sign-out or a further renewal that happened during this request."""
+def _adopt_changes(ours: RequestSession, session: Session, services: Services) -> None:
+    """Adopt a sign-out or a later renewal that other requests completed during this request."""
     known = services.successors.look_up(session)
     if known.revoked:
         ours.end(ErrorCode.SESSION_REVOKED)
         return
-    # A new sign-in has no predecessors, even if the backend gives out a token for the second time.
-    continues = ours.opened is not None and ours.opened.sid == session.sid
-    if not continues or known.successor is None:
+    # A new session has no successor. If the store has a successor, it belongs to an earlier
+    # session, because the backend has issued the same refresh token again.
+    is_new = ours.opened is None or ours.opened.sid != session.sid
+    if is_new or known.successor is None:
         return
     newest = services.successors.newest(session)
     if isinstance(newest, Rejected):
         ours.end(newest.code)
-    # With a backend that keeps the refresh token, "newest" may be what this request had before.
+    # If the backend does not rotate refresh tokens, ``newest`` may be a session that this request
+    # had before.
     elif newest.sid == session.sid and newest.tokens not in [each.tokens for each in ours.held]:
         ours.identity = ours.identity and newest.identity
         ours.session = newest

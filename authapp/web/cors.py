@@ -1,10 +1,10 @@
-"""CORS: other origins may read ``/session`` and the paths for programs (threat A8).
+"""CORS: allows other origins to read ``/session`` and the paths for programs (threat A8).
 
-An origin may read them, with credentials, if it is listed in ``authapp.cors.origins`` exactly as
-the browser sends it. The headers follow the CORS protocol of the Fetch standard. The paths for
-programs are those below ``authapp.api_prefixes``.
+The paths for programs are the paths below ``authapp.api_prefixes``. An origin may read responses
+with credentials if ``authapp.cors.origins`` contains exactly the string that browsers send as
+``Origin``. The response headers follow the CORS protocol of the Fetch standard.
 
-CORS does not allow an origin to *change* anything. That needs a CSRF token and an entry in
+CORS does not allow an origin to *change* data. A change requires a CSRF token and an entry in
 Pyramid's setting ``pyramid.csrf_trusted_origins``.
 """
 
@@ -20,21 +20,21 @@ from authapp.web.responses import vary_by
 from authapp.web.routes import is_at, path_of
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-"""Methods that a preflight may ask for."""
+"""The HTTP methods that a preflight may request."""
 
 REQUEST_HEADERS = "Accept, Content-Type, X-CSRF-Token, X-Requested-With"
-"""Request headers that another origin may set."""
+"""The request headers that a page of another origin may send."""
 
 REMEMBERED = "600"
-"""Seconds for which a browser may cache the answer to a preflight."""
+"""Seconds for which a browser may cache the response to a preflight."""
 
 
 def cors_tween_factory(
     handler: Callable[[Request], Response], registry: Registry
 ) -> Callable[[Request], Response]:
-    """The tween that answers preflights and adds the CORS headers to responses.
+    """Return the tween that responds to preflights and adds the CORS headers to other responses.
 
-    If no origins are configured there is no tween.
+    :returns: the tween. If ``authapp.cors.origins`` is empty, ``handler`` itself.
     """
     services: Services = registry.getUtility(IServices)
     origins = services.settings.cors_origins
@@ -64,11 +64,12 @@ def cors_tween_factory(
 
 
 def _is_shared(request: Request, services: Services) -> bool:
+    """Return True if other origins may read the path of a request."""
     return services.for_programs(path_of(request.environ)) or is_at(request, "session")
 
 
 def includeme(config: Configurator) -> None:
-    """Put the tween outside the session tween, because a preflight carries no cookie."""
+    """Add the tween outside the renewal tween, because a preflight carries no cookie."""
     config.add_tween(
         "authapp.web.cors.cors_tween_factory",
         over="authapp.web.renewal_tween.renewal_tween_factory",

@@ -1,9 +1,11 @@
-"""CSRF tokens. A token is bound to the session, or to a cookie of its own before sign-in.
+"""CSRF tokens. A token is bound to the session, or before sign-in to a separate CSRF cookie.
 
-Pyramid decides when a token is checked (``require_csrf``). This module makes the tokens and
-compares them. It also compares the ``Origin`` header, which browsers send with every unsafe
-request. Pyramid's own check of ``Origin`` is not enough: it covers https only, and fails if the
-header is not a URL.
+Pyramid decides when a token is checked (``require_csrf``). This module creates and compares the
+tokens. This module also checks the ``Origin`` header, which browsers send with every unsafe
+request. Pyramid's own check of the ``Origin`` header has two defects:
+
+- Pyramid's check does nothing for requests over http.
+- Pyramid's check raises ``ValueError`` if the header is not a valid URL.
 """
 
 import hmac
@@ -24,10 +26,10 @@ from authapp.session.session import Session
 
 
 def check_csrf(request: Request) -> None:
-    """Check the CSRF token of a request to one of authapp's own views.
+    """Check the CSRF token and the origin of a request to one of authapp's own views.
 
-    These views do not use Pyramid's check, because an application may have changed its defaults
-    and the names of the form field and the header.
+    These views call this function instead of setting ``require_csrf``. An application may have
+    changed Pyramid's defaults for ``require_csrf``, such as the name of the form field.
 
     :raises pyramid.exceptions.BadCSRFToken: if the token is wrong, or if the request comes from
         another site.
@@ -37,10 +39,11 @@ def check_csrf(request: Request) -> None:
 
 @implementer(ICSRFStoragePolicy)
 class SessionCSRF:
-    """Pyramid's CSRF storage policy, based on the session of the request.
+    """The CSRF storage policy for Pyramid, based on the session of the request.
 
-    :param secrets: the first one makes tokens. A token made with any of them is accepted.
-    :param secure: whether the cookie for visitors who are not signed in is sent over https only.
+    :param secrets: the first secret creates tokens. A token is accepted if any of the secrets
+        created the token.
+    :param secure: whether browsers send the CSRF cookie over https only.
     """
 
     def __init__(self, secrets: Sequence[bytes], *, secure: bool) -> None:
@@ -53,27 +56,28 @@ class SessionCSRF:
         )
 
     def new_csrf_token(self, request: Request) -> str:
-        """Return a new token. While there is a session, its token stays the same."""
+        """Return a new CSRF token. If the request has a session, the token does not change."""
         request.add_response_callback(_keep_private)
         session = _bound_session(request)
         return self._token(0, session) if session else str(self._anonymous.new_csrf_token(request))
 
     def get_csrf_token(self, request: Request) -> str:
-        """Return the token to put into a form or a header."""
+        """Return the CSRF token to put into a form or a header."""
         request.add_response_callback(_keep_private)
         session = _bound_session(request)
         return self._token(0, session) if session else str(self._anonymous.get_csrf_token(request))
 
     def check_csrf_token(self, request: Request, supplied_token: str) -> bool:
-        """Whether the token of a request is correct and the request comes from this site.
+        """Return True if the token of a request is correct and the request comes from this site.
 
-        :param supplied_token: the form field or the header. An uploaded file is not a token.
+        :param supplied_token: the value of the form field or of the header. A value that is not a
+            string, such as an uploaded file, is refused.
         """
         if not isinstance(supplied_token, str) or not _same_origin(request):
             return False
         session = _bound_session(request)
-        # The user may have signed in in another tab after the sign-in form was opened. The form
-        # then has the token of the cookie, although there is a session now.
+        # The user may open the sign-in form and then sign in in another tab. The form still has
+        # the token of the CSRF cookie, although the request now has a session.
         if session is None or _is_at_login(request):
             correct: bool = self._anonymous.check_csrf_token(request, supplied_token)
             if correct or session is None:
@@ -85,23 +89,26 @@ class SessionCSRF:
         )
 
     def _token(self, number: int, session: Session) -> str:
-        # Not hmac.digest: it releases the GIL, and on a busy server a thread waits to get the
-        # GIL back. A page would wait once for each of its forms.
+        """Return the token of a session, created with the secret at index ``number``."""
+        # hmac.digest is not used, because it releases the GIL. On a busy server the thread would
+        # wait to get the GIL back, once for each form of a page.
         return hmac.new(self._keys[number], session.sid.encode(), "sha256").hexdigest()
 
 
 def _keep_private(request: Request, response: Response) -> None:
-    """Keep a page with a token out of shared caches, even if its view allows them."""
+    """Keep a page with a CSRF token out of shared caches, even if the view allows caching."""
     cache_control = response.headers.get("Cache-Control", "")
     if "no-store" not in cache_control and "private" not in cache_control:
         response.headers["Cache-Control"] = "private, no-store"
 
 
 def _bound_session(request: Request) -> Session | None:
-    """The session that the token of this request is bound to, if any.
+    """Return the session to which the CSRF token of a request is bound.
 
-    On the sign-in page, a session that is kept but signs nobody in does not count. It may have
-    ended by the time the form is sent, so the token of that form is bound to the cookie.
+    While the backend is down, a request may have a session but no signed-in user. On the sign-in
+    page such a session is not used, because the session may end before the form is sent.
+
+    :returns: the session, or None if the token is bound to the CSRF cookie.
     """
     ours = request.authapp
     session: Session | None = ours.session
@@ -114,11 +121,12 @@ def _is_at_login(request: Request) -> bool:
 
 
 def _same_origin(request: Request) -> bool:
-    """Whether ``Origin``, or else ``Referer``, names this site or an origin that it trusts.
+    """Return True if the ``Origin`` header names this site or a trusted origin.
 
-    Browsers send at least one of the two with every unsafe request. A request without both is
-    therefore accepted, unless it says ``Sec-Fetch-Site: cross-site``. The scheme is not compared,
-    because behind a proxy only the proxy may know it.
+    If a request has no ``Origin`` header, the ``Referer`` header is used. Browsers send at least
+    one of these headers with every unsafe request. So a request without both headers is accepted,
+    unless its ``Sec-Fetch-Site`` header is ``cross-site``. The scheme is not compared, because a
+    server behind a proxy may not know the scheme of the original request.
     """
     headers = request.headers
     origin = headers.get("Origin", headers.get("Referer"))
@@ -132,7 +140,7 @@ def _same_origin(request: Request) -> bool:
 
 
 def _host(url: str) -> str | None:
-    """The host and port of a URL, without a default port. None if it has no host."""
+    """Return the host and port of a URL, without a default port, or None if there is no host."""
     try:
         parts = urlsplit(url)
         port = "" if parts.port in (None, 80, 443) else f":{parts.port}"

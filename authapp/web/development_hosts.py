@@ -1,9 +1,10 @@
-"""In development, answer only requests that are addressed to this machine.
+"""In development, refuses requests whose ``Host`` header does not name this machine.
 
-A development site shows more than a stranger may see: passwords of its users on the sign-in
-page, a debug toolbar. A page of any site can reach it by DNS rebinding: the name in the
-``Host`` header is then the stranger's. So a host that is neither a loopback address nor
-named in ``authapp.development.hosts`` gets 400.
+A development site shows data that no attacker may see. Examples are the users' passwords on the
+sign-in page and the debug toolbar. An attacker's page can send requests to the development site by
+DNS rebinding. The ``Host`` header of these requests contains the attacker's host name. So a request
+gets 400, unless its host is a loopback name, a loopback address or an entry of
+``authapp.development.hosts``.
 """
 
 import ipaddress
@@ -26,10 +27,10 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 
 
 def is_allowed(host: str, named: Collection[str] = ()) -> bool:
-    """Whether a ``Host`` header addresses this machine.
+    """Return True if a ``Host`` header names this machine.
 
-    :param host: the header's value (RFC 9110 section 7.2): any text.
-    :param named: host names that are allowed beside the loopback ones, in lower case.
+    :param host: the value of the header (RFC 9110 section 7.2). A client can send any string.
+    :param named: host names to allow in addition to loopback names and addresses, in lower case.
     """
     match = _HOST.fullmatch(host.lower())
     if match is None:
@@ -46,18 +47,23 @@ def is_allowed(host: str, named: Collection[str] = ()) -> bool:
 def development_hosts_tween_factory(
     handler: Callable[[Request], Response], registry: Registry
 ) -> Callable[[Request], Response]:
-    """The tween that refuses other hosts; outside ``development`` there is none."""
+    """Return the tween that refuses requests for other hosts.
+
+    :returns: the tween. If ``authapp.development`` is false, ``handler`` itself.
+    """
     settings = registry.getUtility(IServices).settings
 
     def development_hosts_tween(request: Request) -> Response:
-        # A browser always sends the header, so a request without one comes from a program.
+        # Browsers always send ``Host``. So a request without this header comes from a program.
         host: str | None = request.environ.get("HTTP_HOST")
         if host is None or is_allowed(host, settings.development_hosts):
             return handler(request)
-        log.warning("UnknownHost: %r; authapp.development.hosts can allow it", host[:256])
+        log.warning(
+            "UnknownHost: %r. To allow this host, add it to authapp.development.hosts", host[:256]
+        )
         text = (
-            "This development site answers to localhost only.\n"
-            "To open it under another name, add that name to authapp.development.hosts\n"
+            "This development site accepts requests for localhost only.\n"
+            "To open the site under another name, add that name to authapp.development.hosts\n"
             "in the ini file.\n"
         )
         return Response(text, status=400, content_type="text/plain")
@@ -66,7 +72,7 @@ def development_hosts_tween_factory(
 
 
 def includeme(config: Configurator) -> None:
-    """Put the tween outside the debug toolbar, which answers requests itself."""
+    """Add the tween outside the debug toolbar, because the toolbar handles some requests itself."""
     config.add_tween(
         "authapp.web.development_hosts.development_hosts_tween_factory",
         under=INGRESS,

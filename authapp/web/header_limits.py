@@ -1,7 +1,7 @@
-"""Bounds on request headers, before anything parses them: threats C1 and D2.
+"""Limits on request headers, applied before any code parses the headers (threats C1 and D2).
 
-Some parsers take quadratic time, so that a header of 60 KB costs half a minute of processor
-time. Here each header that Pyramid or authapp parses is bounded before that.
+Some parsers take quadratic time. With such a parser, a header of 60 KB takes half a minute of
+processor time. So this module limits every header that Pyramid or authapp parses.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from pyramid.tweens import INGRESS
 from authapp.session.cookies import readable
 
 MAX_HEADER = 1000
-"""Characters of the longest header that is parsed. A longer one counts as absent."""
+"""The maximum length of a parsed header's value, in characters. Longer headers are removed."""
 
 _PARSED = (
     "HTTP_ACCEPT",
@@ -30,33 +30,34 @@ _PARSED = (
     "HTTP_X_FORWARDED_",
     "HTTP_X_REQUEST",
 )
-"""What the names of those headers begin with, as PEP 3333 spells them."""
+"""Prefixes of the names of the headers that are parsed. The names are WSGI names (PEP 3333)."""
 
 
 def header_limits_tween_factory(
     handler: Callable[[Request], Response], registry: Registry
 ) -> Callable[[Request], Response]:
-    """The tween that bounds them."""
+    """Return the tween that limits the headers of each request."""
 
     def header_limits_tween(request: Request) -> Response:
-        _bound(request.environ)
+        _limit_headers(request.environ)
         return handler(request)
 
     return header_limits_tween
 
 
-def _bound(environ: dict[str, Any]) -> None:
-    long = [
+def _limit_headers(environ: dict[str, Any]) -> None:
+    """Remove long headers from a WSGI environ, and repair the ``Cookie`` header."""
+    too_long = [
         name
         for name, value in environ.items()
         if name.startswith(_PARSED) and len(value) > MAX_HEADER
     ]
-    for name in long:
+    for name in too_long:
         del environ[name]
     if "HTTP_COOKIE" in environ:
         environ["HTTP_COOKIE"] = readable(environ["HTTP_COOKIE"])
 
 
 def includeme(config: Configurator) -> None:
-    """Add the tween outside all others."""
+    """Add the tween outside all other tweens, so that no tween parses an unlimited header."""
     config.add_tween("authapp.web.header_limits.header_limits_tween_factory", under=INGRESS)

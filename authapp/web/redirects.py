@@ -1,4 +1,4 @@
-"""Redirect targets. A user is only ever sent to a path on this site."""
+"""Redirect targets. authapp redirects users only to paths on this site."""
 
 import re
 from urllib.parse import unquote, urlsplit
@@ -8,20 +8,22 @@ from pyramid.request import Request
 from authapp.web.routes import leads_to
 
 MAX_NEXT = 2048
-"""The longest target that is followed, in characters."""
+"""The maximum length of a redirect target, in characters."""
 
 # A path starts with exactly one slash. White space, control characters, backslashes and non-ASCII
-# characters are refused, because browsers drop or replace them before they look for a host.
+# characters are refused, because browsers remove or replace these characters before they parse
+# the URL. The changed URL could name another host.
 _PATH = re.compile(r"\A/(?!/)[!-\[\]-~]*\Z")
 
 
 def safe_next(request: Request, target: str | None) -> str:
     """Return the target if it is safe to redirect to, otherwise the application's root path.
 
-    A safe target is a path on this site without the segments ``.`` and ``..``. It must not be the
-    sign-in or sign-out page, because that would redirect in a circle.
+    A safe target is a path on this site without the segments ``.`` and ``..``. The sign-in page
+    and the sign-out page are not safe, because the user would be redirected in a circle.
 
-    :param target: the value of ``next``. It may be any text.
+    :param target: the value of ``next``. A client can send any string.
+    :returns: a path, with a query if the target has a query.
     """
     home: str = request.script_name + "/"
     if not target or len(target) > MAX_NEXT or not _PATH.match(target):
@@ -34,10 +36,11 @@ def safe_next(request: Request, target: str | None) -> str:
 
 
 def current_page(request: Request) -> str:
-    """Return the path to come back to after signing in.
+    """Return the path to which the user returns after signing in.
 
-    For GET and HEAD this is the requested page. For other methods it is the page that the form
-    was on (the ``Referer`` header), or the root path if that page is not on this site.
+    - For GET and HEAD, return the path and query of the request.
+    - For other methods, return the path of the page with the form (the ``Referer`` header). If
+      that page is not on this site, return the application's root path.
     """
     if request.method in ("GET", "HEAD"):
         return safe_next(request, request.path_qs)

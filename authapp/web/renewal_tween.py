@@ -1,6 +1,7 @@
-"""The tween: open the session, renew it if it is due, then run the view.
+"""The renewal tween opens the session, renews a due or expired session, and then runs the view.
 
-It is outside the tween for exception views, so that error pages see the renewed session too.
+The renewal tween is outside Pyramid's tween for exception views. So error pages also see the
+renewed session.
 """
 
 import logging
@@ -24,20 +25,23 @@ from authapp.web.routes import ROUTES, is_at, path_of
 log = logging.getLogger(__name__)
 
 MAX_FORM = 65_536
-"""Bytes of the largest form that our own pages accept."""
+"""The largest request body that authapp's own pages accept, in bytes."""
 
 Handler = Callable[[Request], Response]
 
-_SHOW_THE_END = ("login", "logout", "session")
-"""Routes that say themselves that a session has ended, and never redirect to sign-in."""
+_NOT_REDIRECTED = ("login", "logout", "session")
+"""Routes whose views handle an ended session. The tween does not redirect them to sign-in."""
 
 
 def renewal_tween_factory(handler: Handler, registry: Registry) -> Handler:
-    """The tween around every request, except those to excluded paths."""
+    """Return the tween that opens and renews sessions.
+
+    The tween does nothing for the paths below ``authapp.refresh.exclude``.
+    """
     services: Services = registry.getUtility(IServices)
 
     def renewal_tween(request: Request) -> Response:
-        if not _is_text(request.environ):
+        if not _is_utf8(request.environ):
             return handler(request)
         if _has_body(request.environ) and _is_too_large(request):
             log.warning("TooLarge: %s %s", request.method, request.path[:256])
@@ -45,47 +49,51 @@ def renewal_tween_factory(handler: Handler, registry: Registry) -> Handler:
         if services.excluded(path_of(request.environ)):
             return handler(request)
         ours: RequestSession = request.authapp
-        ours.writes = True  # the callback that was added when it was opened will write it
+        ours.writes = True  # the response callback then writes the cookie
         if ours.session is not None:
             if ours.phase is not Phase.FRESH and not _signs_out(request):
                 renew_session(request, ours.session, ours.known)
         elif ours.opened is not None and ours.error is not None:
             request.registry.notify(SessionEnded(request, ours.opened, ours.error))
         ended = ours.opened is not None and ours.session is None
-        if ended and not is_at(request, *_SHOW_THE_END):
+        if ended and not is_at(request, *_NOT_REDIRECTED):
             return sign_in_required(request, ours.error)
         return handler(request)
 
     return renewal_tween
 
 
-def _is_text(environ: dict[str, Any]) -> bool:
-    """Whether the path is UTF-8. If it is not, the router answers that."""
+def _is_utf8(environ: dict[str, Any]) -> bool:
+    """Return True if the path is UTF-8. If not, Pyramid's router raises an error."""
     path: str = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
     if path.isascii():
         return True
     try:
-        path.encode("latin-1").decode()  # PEP 3333 gives bytes as latin-1
+        path.encode("latin-1").decode()  # a WSGI path is bytes decoded as latin-1 (PEP 3333)
     except UnicodeDecodeError:
         return False
     return True
 
 
 def _has_body(environ: dict[str, Any]) -> bool:
-    # PEP 3333: CONTENT_LENGTH may be empty, which means no body.
+    # If CONTENT_LENGTH is an empty string (PEP 3333), the request has no body.
     return bool(environ.get("CONTENT_LENGTH")) or "HTTP_TRANSFER_ENCODING" in environ
 
 
 def _is_too_large(request: Request) -> bool:
-    """Whether a body for one of our pages is longer than any form, or of unknown length."""
+    """Return True if one of authapp's own pages gets a body that is too large.
+
+    A body of unknown length is refused as too large.
+    """
     length = request.content_length
     return (length is None or length > MAX_FORM) and is_at(request, *ROUTES)
 
 
 def _signs_out(request: Request) -> bool:
+    """Return True if the request is a sign-out. The session is not renewed before a sign-out."""
     return request.method == "POST" and is_at(request, "logout")
 
 
 def includeme(config: Configurator) -> None:
-    """Add the tween."""
+    """Add the tween outside Pyramid's tween for exception views."""
     config.add_tween("authapp.web.renewal_tween.renewal_tween_factory", over=EXCVIEW)

@@ -1,4 +1,4 @@
-"""What authapp adds to every request: ``request.validity``, ``request.backend`` and so on."""
+"""The attributes that authapp adds to every request, such as ``request.validity``."""
 
 import logging
 import time
@@ -19,22 +19,28 @@ log = logging.getLogger(__name__)
 
 
 def open_request_session(request: Request) -> RequestSession:
-    """Open the session of a request, without renewing it: ``request.authapp``.
+    """Open the session of a request, without renewing the session: ``request.authapp``.
 
-    Without the tween (a subrequest, an excluded path, a script) nothing else happens: an expired
-    access token signs nobody in, and no cookie is written.
+    The renewal tween does not run for a subrequest, an excluded path or a script. In these cases
+    the session is not renewed. If the access token has expired, no user is signed in. A cookie is
+    written only if the request signs a user in or out, or if ``request.backend`` renews the
+    session.
+
+    :returns: the session of the request. If the cookies contain no session, or the session has
+        ended, ``session`` is None in the returned object.
     """
     services = services_of(request)
     request.add_response_callback(finish_response)
     names, session, older = services.cookie_reader.read(request.environ.get("HTTP_COOKIE", ""))
-    # An ended session, left at another path or domain, must not hide an active one.
+    # The browser may also send cookies that were set for other paths or domains. If such a cookie
+    # contains an ended session, use the next session.
     while older and session is not None and _has_ended(session, services):
         session, *rest = older
         older = tuple(rest)
     ours = RequestSession(names, session, older)
     if session is None:
         if ours.names:
-            log.info("SessionInvalid: none of our secrets opens a session's cookie")
+            log.info("SessionInvalid: no secret decrypts the session cookie")
             ours.end(ErrorCode.SESSION_INVALID)
         return ours
     ours.phase = phase = session.phase(time.time(), services.settings.refresh_buffer)
@@ -55,24 +61,31 @@ def open_request_session(request: Request) -> RequestSession:
 
 
 def _has_ended(session: Session, services: Services) -> bool:
+    """Return True if the session has ended or was revoked."""
     phase = session.phase(time.time(), services.settings.refresh_buffer)
     return phase is Phase.ENDED or services.revocation.revoked(session)
 
 
 def session_error(request: Request) -> ErrorCode | None:
-    """``request.session_error``: why nobody is signed in, if there is a reason."""
+    """Return the error code of the request's session: ``request.session_error``.
+
+    :returns: why no user is signed in. None if a user is signed in or the request has no session.
+    """
     error: ErrorCode | None = request.authapp.error
     return error
 
 
 def validity(request: Request) -> Validity | None:
-    """``request.validity``: until when the user's tokens are valid, or None."""
+    """Return the times at which the user's tokens expire: ``request.validity``.
+
+    :returns: the times, or None if no user is signed in.
+    """
     found: Validity | None = request.authapp.validity
     return found
 
 
 def includeme(config: Configurator) -> None:
-    """Add the request methods."""
+    """Add the attributes and methods to requests."""
     config.add_request_method(open_request_session, "authapp", reify=True)
     config.add_request_method(BackendSession, "backend", reify=True)
     config.add_request_method(request_id, reify=True)

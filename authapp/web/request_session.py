@@ -1,7 +1,9 @@
-"""The session of one request, ``request.authapp``: which session it has, and who is signed in.
+"""The session of one request, and the user who is signed in: ``request.authapp``.
 
-The tween renews it, the policy and the templates read it, sign-in and sign-out replace it.
-:mod:`authapp.web.cookie_writer` writes it to the response.
+- The renewal tween renews the session.
+- The security policy and the templates read the session.
+- A sign-in replaces the session, and a sign-out ends the session.
+- :mod:`authapp.web.cookie_writer` writes the session to the response.
 """
 
 import time
@@ -17,19 +19,23 @@ from authapp.web.events import RenewalFailed, SessionEnded, SessionRenewed
 
 
 class RequestSession:
-    """The session of one request.
+    """The session of one request, ``request.authapp``.
 
-    :ivar names: the cookies of ours that the request brought.
-    :ivar opened: the session in them, if any, which was in ``phase``.
-    :ivar known: what the store knew of it then.
-    :ivar older: further sessions of the same user in those cookies.
-    :ivar session: the session that continues; it may sign nobody in for now.
-    :ivar identity: the user who is signed in, if any.
-    :ivar error: why nobody is signed in, if there is a reason.
-    :ivar retry_after: seconds after which that may change.
-    :ivar held: all sessions that this request has had.
-    :ivar writes: whether the response gets the cookie of ``session`` if that is not ``opened``.
-    :ivar replaces: whether the sessions in the request's cookies end then: a new sign-in.
+    :ivar names: the names of the session cookies in the request.
+    :ivar opened: the session in these cookies, or None.
+    :ivar phase: the phase of ``opened`` at the beginning of the request.
+    :ivar known: the result of looking up ``opened`` in the store. None if ``opened`` was fresh.
+    :ivar older: further sessions of the same user in these cookies.
+    :ivar session: the current session, or None. If the access token has expired and the backend is
+        unavailable, ``session`` is kept, but ``identity`` is None.
+    :ivar identity: the signed-in user, or None.
+    :ivar error: why no user is signed in. None if a user is signed in or there was no session.
+    :ivar retry_after: seconds after which a client may try again, if the backend is unavailable.
+    :ivar held: ``opened``, and every session that became the current session later.
+    :ivar writes: True if the response callback may write the cookie. The callback writes the cookie
+        if ``session`` is not ``opened``, and clears the cookie if ``session`` is None.
+    :ivar replaces: True after a sign-in. The earlier sessions of this request are revoked when the
+        cookie of the new session is written.
     """
 
     session: Session | None = None
@@ -49,34 +55,51 @@ class RequestSession:
 
     @property
     def sessions(self) -> list[Session]:
-        """All sessions of this request, one for each id. A sign-out ends every one of them."""
+        """The sessions that a sign-out in this request revokes.
+
+        The list contains the sessions in the request's cookies, and sessions that were added by a
+        sign-in or a renewal during the request. If several sessions have the same id, the list
+        contains only the latest session. A renewal does not change the id.
+        """
         return list({each.sid: each for each in (*self.older, *self.held)}.values())
 
     def use(self, session: Session) -> None:
-        """Sign the user in with this session."""
+        """Make a session the current session, and sign its user in."""
         self.held.append(session)
         self.session, self.identity, self.error = session, session.identity, None
 
     def keep(self, session: Session, error: ErrorCode) -> None:
-        """Keep the session, but sign nobody in with it for now."""
+        """Make a session the current session, but sign no user in.
+
+        The session stays in the browser's cookie, so that a later request can renew the session.
+
+        :param error: why no user is signed in.
+        """
         self.session, self.identity, self.error = session, None, error
 
     def end(self, error: ErrorCode | None) -> None:
-        """End the session."""
+        """End the session. The response then clears the session cookies.
+
+        :param error: why the session ended, or None after a sign-out.
+        """
         self.session, self.identity, self.error = None, None, error
 
     @property
     def validity(self) -> Validity | None:
-        """Until when the tokens of the signed-in user are valid."""
+        """The times at which the user's tokens expire, or None if no user is signed in."""
         return self.session.validity if self.session and self.identity else None
 
 
 def renew_session(
     request: Request, session: Session, known: Known | None = None, *, wait: bool = False
 ) -> Outcome:
-    """Renew the session of a request, use the outcome from here on, and notify subscribers.
+    """Renew a session, update ``request.authapp`` with the outcome, and notify subscribers.
 
-    The parameters are those of :meth:`authapp.renewal.renewal.Renewal.renew`.
+    :param request: the request whose ``request.authapp`` is updated.
+    :param session: the session to renew.
+    :param known: the result of looking up the session in the store, if that was just done.
+    :param wait: True to wait for a renewal by another request, even if the access token is valid.
+    :returns: the outcome.
     """
     services, ours, notify = services_of(request), request.authapp, request.registry.notify
     outcome = services.renewal.renew(session, known, wait=wait)

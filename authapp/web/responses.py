@@ -1,6 +1,6 @@
-"""Responses that several modules give: redirects, error pages and problems (RFC 9457).
+"""Responses that several modules return: redirects, error pages and problems (RFC 9457).
 
-A person gets a page. A program gets a problem, which is JSON.
+A person gets an HTML page. A program gets a problem, which is a JSON object.
 """
 
 import math
@@ -21,16 +21,17 @@ _PROBLEM = "application/problem+json"
 
 
 class OwnResponse(Response):  # type: ignore[misc]
-    """A response that authapp made, even if the path belongs to the application.
+    """A response that authapp created, although the path may belong to the application.
 
-    The class marks it for :mod:`authapp.web.security_headers`.
+    :mod:`authapp.web.security_headers` uses the class to recognize these responses.
     """
 
 
 def wants_page(request: Request) -> bool:
-    """Whether a person opens a page with this request. Otherwise a program asks for data.
+    """Return True if the response to a request must be an HTML page, and False if it must be JSON.
 
-    Contract section 4 has the rules.
+    A person who opens a page in a browser gets HTML. A program that requests data gets JSON. The
+    rules that distinguish the two kinds of requests are in contract section 4.
     """
     if services_of(request).for_programs(path_of(request.environ)):
         return False
@@ -43,9 +44,10 @@ def wants_page(request: Request) -> bool:
 
 
 class _SeeOtherPath(HTTPSeeOther):  # type: ignore[misc]
-    """A 303 whose ``Location`` stays a path (RFC 9110 section 10.2.2).
+    """A 303 redirect whose ``Location`` header is a path (RFC 9110 section 10.2.2).
 
-    WebOb would make it a full URL with the request's ``Host`` header, which a client can forge.
+    WebOb would replace the path with a full URL. The host in this URL would come from the
+    request's ``Host`` header, which a client can forge.
     """
 
     def _abs_headerlist(self, environ: dict[str, Any]) -> list[tuple[str, str]]:
@@ -54,14 +56,19 @@ class _SeeOtherPath(HTTPSeeOther):  # type: ignore[misc]
 
 
 def see_other(location: str) -> Response:
-    """Return a 303 to a path on this site. No cache keeps it."""
+    """Return a 303 redirect to a path on this site. Caches do not store the response.
+
+    :param location: the path, with an optional query. It must be safe to redirect to: see
+        :func:`authapp.web.redirects.safe_next`.
+    """
     return _SeeOtherPath(location, headers={"Cache-Control": "no-store"})
 
 
 def sign_in_required(request: Request, code: ErrorCode | None) -> Response:
-    """Redirect a person to the sign-in page (303), or answer a program with a 401 problem.
+    """Return the response to a request that needs a signed-in user, if no user is signed in.
 
     :param code: why the session ended, or None if there was no session.
+    :returns: for a person, a 303 redirect to the sign-in page. For a program, a 401 problem.
     """
     if wants_page(request):
         return see_other(_login_url(request, code))
@@ -69,7 +76,7 @@ def sign_in_required(request: Request, code: ErrorCode | None) -> Response:
 
 
 def sign_in_problem(request: Request, code: ErrorCode | None) -> Response:
-    """Return a 401 problem for a program. Its ``login_url`` is the sign-in page.
+    """Return a 401 problem for a program. ``login_url`` is the path of the sign-in page.
 
     :param code: why the session ended, or None if there was no session.
     """
@@ -80,6 +87,7 @@ def sign_in_problem(request: Request, code: ErrorCode | None) -> Response:
 
 
 def _login_url(request: Request, code: ErrorCode | None) -> str:
+    """Return the path of the sign-in page, with ``next`` and ``reason`` in the query."""
     query = {"next": current_page(request)} | ({"reason": code.value} if code else {})
     return str(request.route_path("login", _query=query))
 
@@ -91,7 +99,7 @@ def problem(
 
     :param status: the HTTP status code.
     :param code: the error code, for programs.
-    :param detail: the sentence for people. It is translated here.
+    :param detail: the sentence for people. This function translates the sentence.
     :param members: further members of the JSON object.
     """
     response = OwnResponse(status=status, content_type=_PROBLEM, charset="utf-8")
@@ -114,12 +122,13 @@ def failure(
     sentence: TranslationString,
     wait: float | None = None,
 ) -> Response:
-    """Return an error as a page for a person or as a problem for a program.
+    """Return an error response: an HTML page for a person, or a problem for a program.
 
     :param status: the HTTP status code.
-    :param code: the error code, as in :func:`problem`.
-    :param sentence: what happened and what to do. It is translated here.
-    :param wait: seconds for ``Retry-After``, or None if it does not help to try again.
+    :param code: the error code, for programs.
+    :param sentence: the sentence for people. This function translates the sentence.
+    :param wait: the number of seconds for the ``Retry-After`` header. None means no such header,
+        because trying again does not help.
     """
     if wants_page(request):
         again = current_page(request) if wait is not None or request.method == "POST" else None
@@ -136,21 +145,27 @@ def failure(
 
 
 def backend_unavailable(request: Request, wait: float) -> Response:
-    """Return a 503, because the request needs the backend and the backend does not answer.
+    """Return a 503 response to a request that needs the backend while the backend is unavailable.
 
-    :param wait: seconds for ``Retry-After``.
+    :param wait: the number of seconds for the ``Retry-After`` header.
     """
     code = ErrorCode.BACKEND_UNAVAILABLE
     return failure(request, 503, code, code.sentence, wait)
 
 
 def vary_by(response: Response, header: str) -> None:
-    """Add a request header to ``Vary``: its value may change the response."""
+    """Add a header's name to ``Vary``, because the response depends on that request header.
+
+    :param header: the name of the request header.
+    """
     present = response.headers.setdefault("Vary", header)
     if present != header and header not in (response.vary or ()):
         response.vary = (*(response.vary or ()), header)
 
 
 def retry_after(seconds: float) -> str:
-    """The value of a ``Retry-After`` header in whole seconds (RFC 9110 section 10.2.3)."""
+    """Return the value of a ``Retry-After`` header (RFC 9110 section 10.2.3).
+
+    :returns: the seconds, rounded up to a whole number. At least 1.
+    """
     return str(max(1, math.ceil(seconds)))

@@ -1,13 +1,14 @@
 """Response headers that tell browsers what a page may do (threat L4).
 
-The setting ``authapp.headers`` says which responses get them:
+The setting ``authapp.headers`` chooses the responses that get these headers:
 
-- ``own``: authapp's own pages and errors. This is the default of the add-on, because an
-  application's pages may need more than these headers allow.
-- ``all``: all responses. This is the default of the site.
-- ``off``: none.
+- ``own``: the responses of authapp's own pages, and authapp's error responses. This is the default
+  in an application that includes authapp. The application's own pages may need more than the
+  headers allow.
+- ``all``: all responses. This is the default of the site (``egg:authapp``).
+- ``off``: no response.
 
-A header that a view has set itself stays as it is.
+If a view has set one of the headers, the view's value is kept.
 """
 
 from collections.abc import Callable
@@ -31,7 +32,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "object-src 'none'",
     )
 )
-"""authapp's pages load everything from their own origin, and no site may frame them."""
+"""The policy: a page loads all resources from its own origin, and no site may frame the page."""
 
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
@@ -42,35 +43,39 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-"""The headers and their values."""
+"""Name of the header -> value of the header."""
 
 STRICT_TRANSPORT_SECURITY = "max-age=31536000"
-"""One year (RFC 6797). It is sent over https only."""
+"""The value for one year, in seconds (RFC 6797). The header is sent over https only."""
 
 
 def security_headers_tween_factory(
     handler: Callable[[Request], Response], registry: Registry
 ) -> Callable[[Request], Response]:
-    """The tween that sets the headers. There is none if the setting is ``off``."""
-    where = registry.getUtility(IServices).settings.headers
+    """Return the tween that sets the headers.
+
+    :returns: the tween. If ``authapp.headers`` is ``off``, ``handler`` itself.
+    """
+    applies_to = registry.getUtility(IServices).settings.headers
 
     def security_headers_tween(request: Request) -> Response:
         response = handler(request)
-        if where == "all" or isinstance(response, OwnResponse) or _is_own(request):
+        if applies_to == "all" or isinstance(response, OwnResponse) or _is_own(request):
             for name, value in HEADERS.items():
                 response.headers.setdefault(name, value)
             if request.scheme == "https":
                 response.headers.setdefault("Strict-Transport-Security", STRICT_TRANSPORT_SECURITY)
         return response
 
-    return handler if where == "off" else security_headers_tween
+    return handler if applies_to == "off" else security_headers_tween
 
 
 def _is_own(request: Request) -> bool:
+    """Return True if the request is for one of authapp's own pages."""
     route = getattr(request, "matched_route", None)
     return route is not None and route.name in ROUTES
 
 
 def includeme(config: Configurator) -> None:
-    """Put the tween outside all others, so that every response passes it."""
+    """Add the tween outside all other tweens, so that every response goes through it."""
     config.add_tween("authapp.web.security_headers.security_headers_tween_factory", under=INGRESS)

@@ -19,14 +19,14 @@ _TEXTS = {
     ),
     "other": _("Someone else has signed in from another tab. This page will reload."),
 }
-"""The texts that ``session.js`` shows, by the names that it gives them."""
+"""Name of a text in ``session.js`` -> text for the user."""
 
 
 def describe(request: Request) -> dict[str, Any]:
     """Return the session as the JSON object of contract section 4, without ``csrf_token``.
 
-    It never contains a token of the backend. Times are epoch seconds. All are whole numbers
-    except ``signed_in_at``.
+    The object contains no token of the backend. Times are seconds since the epoch. All times are
+    whole numbers, except ``signed_in_at``.
     """
     identity, validity, error = request.identity, request.validity, request.session_error
     return {
@@ -41,14 +41,14 @@ def describe(request: Request) -> dict[str, Any]:
 
 
 def session_options(request: Request, *, waiting: bool = False) -> str:
-    """``request.session_options()``: the options of ``watchSession`` in ``session.js``.
+    """Return the options of ``watchSession`` in ``session.js``: ``request.session_options()``.
 
-    Put them into a page as ``<meta name="authapp" content="…">``. They contain a CSRF token only
-    if a user is signed in, so that caches may keep a public page.
+    Put the options into a page as ``<meta name="authapp" content="…">``. The options contain a
+    CSRF token only if a user is signed in. So caches may store a page for anonymous users.
 
-    :param waiting: whether the page, like the sign-in page, is shown only until a user is signed
-        in. The script then reloads it.
-    :returns: a JSON object as text.
+    :param waiting: True for a page that is no longer useful once a user is signed in, such as the
+        sign-in page. When a user signs in in another tab, the script reloads the page.
+    :returns: a JSON object as a string.
     """
     session = describe(request)
     if session["user"]:

@@ -1,4 +1,4 @@
-"""The variables that every template has: ``identity``, ``validity``, ``session_error``."""
+"""The variables of every template: ``identity``, ``validity`` and ``session_error``."""
 
 from pyramid.config import Configurator
 from pyramid.events import BeforeRender
@@ -7,7 +7,12 @@ from authapp.web.request_session import RequestSession
 
 
 def add_template_variables(event: BeforeRender) -> None:
-    """Add the variables, unless the view has set them. They are None without a request."""
+    """Add the variables to a template. A variable that the view has set is kept.
+
+    If a template is rendered without a request, the variables are None.
+
+    :param event: the event, which holds the variables of the template.
+    """
     request = event.get("request")
     ours: RequestSession | None = getattr(request, "authapp", None)
     event.setdefault("identity", ours and request.identity)
@@ -16,5 +21,5 @@ def add_template_variables(event: BeforeRender) -> None:
 
 
 def includeme(config: Configurator) -> None:
-    """Add the subscriber."""
+    """Subscribe :func:`add_template_variables` to ``BeforeRender``."""
     config.add_subscriber(add_template_variables, BeforeRender)

@@ -152,6 +152,6 @@ def test_the_log_says_again_that_it_is_away_when_that_was_long_ago(
         attempt(breaker, BackendDown(f"dead after {seconds}"))
     said = [record.getMessage() for record in caplog.records]
     assert [line.partition(";")[0] for line in said] == [
-        "BackendDown: dead after 0",
-        "BackendDown: dead after 70",
+        "BackendDown: refresh: dead after 0",
+        "BackendDown: refresh: dead after 70",
     ]

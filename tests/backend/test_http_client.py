@@ -11,10 +11,11 @@ import pytest
 import requests
 
 from authapp.backend import http_client as transport
-from authapp.backend.http_backend import MAX_ANSWER, MAX_RETRY_AFTER, HTTPBackend, fetch_object
+from authapp.backend.http_backend import HTTPBackend
 from authapp.backend.http_client import BoundedSession
-from authapp.backend.presets import PRESETS
+from authapp.backend.http_exchange import MAX_RESPONSE, MAX_RETRY_AFTER, fetch_object
 from authapp.backend.protocol import BackendUnavailable, Credentials
+from site_under_test import description
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
@@ -54,7 +55,7 @@ def test_b1_a_redirect_is_asked_of_nobody() -> None:
     """B1. Not even by a session of requests that would follow it, with the password."""
     moved = b"HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
     with server(lambda connection: connection.sendall(moved)) as url:
-        backend = HTTPBackend(requests.Session(), url.rstrip("/"), PRESETS["simplejwt"])
+        backend = HTTPBackend(requests.Session(), url.rstrip("/"), description())
         with pytest.raises(BackendUnavailable, match="status 307"):
             backend.login(Credentials("alice", "password"))
 
@@ -125,7 +126,7 @@ def test_b5_what_is_compressed_is_not_unpacked() -> None:
     bomb = gzip.compress(b" " * 20_000_000)
     head = OK + f"Content-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n".encode()
     with server(lambda connection: connection.sendall(head + bomb)) as url:
-        assert fetch(url, 5) == "a compressed answer, which was not requested"
+        assert fetch(url, 5) == "a compressed response, which was not requested"
 
 
 def test_b5_a_hundred_megabytes_are_not_read() -> None:
@@ -139,7 +140,7 @@ def test_b5_a_hundred_megabytes_are_not_read() -> None:
             sent += 1
 
     with server(speak) as url:
-        assert fetch(url, 5) == f"an answer of more than {MAX_ANSWER} bytes"
+        assert fetch(url, 5) == f"a response of more than {MAX_RESPONSE} bytes"
     assert sent < 100
 
 

@@ -11,8 +11,8 @@ import pytest
 import time_machine
 from pyramid.request import Request
 
-from authapp.backend.http_backend import fetch_object
 from authapp.backend.http_client import BoundedSession
+from authapp.backend.http_exchange import fetch_object
 from authapp.backend.protocol import BackendUnavailable
 from authapp.issuer import main as issuer
 from servers import ISSUER_SETTINGS, Served

@@ -15,16 +15,20 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from webob import Request, Response
 
+from authapp.backend.expressions import expression
 from authapp.backend.http_client import BoundedSession
+from authapp.backend.identity_reader import ClaimExpressions
 from authapp.backend.key_set import KEYS_FRESH, KEYS_LOST, KEYS_RETRY, KeySet
 from authapp.backend.protocol import BackendUnavailable
-from authapp.backend.token_reader import ClaimNames, TokenReader, Verify
+from authapp.backend.token_reader import TokenReader, Verify
 from authapp.session.session import Identity, Session, TokenPair, Validity
 from servers import Served
 
 NOW = 1_790_000_000
 SECRET = "a secret that both sides know, long enough"
-NAMES = ClaimNames(("sub", "user_id", "id"), ("email",), ("name",), ("roles",), ("scope",))
+NAMES = ClaimExpressions(
+    *map(expression, ("sub || user_id || id", "email", "name", "roles", "scope"))
+)
 
 
 def reader(verify: Verify | None = None, keys: KeySet | None = None, **names: Any) -> TokenReader:
@@ -62,13 +66,14 @@ def test_identity() -> None:
 
 
 def test_claims_elsewhere() -> None:
-    names = {
-        "id": ("uid",),
-        "email": ("contact.mail",),
-        "name": ("nick", "https://example.com/name"),
-        "roles": ("realm_access.roles",),
-        "scopes": ("scp",),
+    sources = {
+        "id": "uid",
+        "email": "contact.mail",
+        "name": 'nick || "https://example.com/name"',
+        "roles": "realm_access.roles",
+        "scopes": "scp",
     }
+    names = {name: expression(source) for name, source in sources.items()}
     access = token(
         uid=7,
         contact={"mail": "m"},
@@ -83,7 +88,7 @@ def test_claims_elsewhere() -> None:
 
 @pytest.mark.parametrize("sub", [..., None, "", True, 1.5, [], {}])
 def test_a_token_that_names_nobody(sub: Any) -> None:
-    assert "names no user in sub or user_id or id" in refused(token(sub=sub))
+    assert "no user in sub || user_id || id" in refused(token(sub=sub))
 
 
 def test_user_id_where_there_is_no_sub() -> None:
@@ -102,13 +107,12 @@ def test_a_token_that_is_no_jwt(access: str) -> None:
         " 1790000300",
         "1_790_000_300",
         "\uff11\uff17\uff19\uff10",
-        1790000300.5,
         True,
         [1],
     ],
 )
 def test_j5_an_expiry_that_is_no_whole_number(exp: Any) -> None:
-    assert "not a time in whole seconds" in refused(token(exp=exp, iat=...), expires_in=300)
+    assert "is not a time" in refused(token(exp=exp, iat=...), expires_in=300)
 
 
 @pytest.mark.parametrize("exp", [10**60, 10**18, NOW + 315_360_001])
@@ -122,7 +126,7 @@ def test_j5_an_expiry_too_far_ahead(exp: int) -> None:
 
 @pytest.mark.parametrize("exp", [..., None, NOW, NOW - 1, -1])
 def test_j5_no_expiry_or_one_that_has_passed(exp: Any) -> None:
-    assert "without an expiry, or expired" in refused(token(exp=exp))
+    assert "expire" in refused(token(exp=exp))
 
 
 def test_j5_issued_too_far_in_the_future() -> None:
@@ -130,7 +134,7 @@ def test_j5_issued_too_far_in_the_future() -> None:
     read(token(iat=NOW + 7_199, exp=NOW + 8_000))
 
 
-@pytest.mark.parametrize("iat", [10**400, "x", 1.5])
+@pytest.mark.parametrize("iat", [10**400, "x", True])
 def test_j5_an_impossible_iat(iat: Any) -> None:
     # By hand: PyJWT does not write such a token.
     head, _, tail = token().split(".")
@@ -142,9 +146,85 @@ def test_j5_an_impossible_iat(iat: Any) -> None:
 def test_lifetimes_beside_the_tokens() -> None:
     _, validity = read(token(exp=...), expires_in=60, refresh_in=90)
     assert validity == Validity(NOW + 60, NOW + 90)
-    # What a token says of itself counts more.
+    # They come before what a token says of itself: contract section 7.
     _, validity = read(token(), refresh=token(exp=NOW + 5000), expires_in=60, refresh_in=90)
+    assert validity == Validity(NOW + 60, NOW + 90)
+
+
+def test_a_numeric_date_may_have_a_fraction() -> None:
+    """RFC 7519 section 2."""
+    access = token(iat=NOW + 0.5, exp=NOW + 300.5, nbf=NOW - 0.5)
+    _, validity = read(access, Verify(secret=SECRET), refresh=token(exp=NOW + 5000.9))
     assert validity == Validity(NOW + 300, NOW + 5000)
+
+
+def test_one_string_is_one_role_and_scopes_are_words() -> None:
+    identity, _ = read(token(roles="Support admin", scope="read write"))
+    assert identity.roles == ("Support admin",)
+    assert identity.scopes == ("read", "write")
+    assert read(token(roles={"admin": True}))[0].roles == ()
+
+
+def test_roles_elsewhere_and_in_two_places() -> None:
+    for source, claims in (
+        ("authorities[].authority", {"authorities": [{"authority": "ROLE_ADMIN"}]}),
+        ("split(roles, ',')", {"roles": "ROLE_ADMIN, "}),
+        ('"https://example.com/roles"', {"https://example.com/roles": ["ROLE_ADMIN"]}),
+        (
+            'resource_access."my.app".roles',
+            {"resource_access": {"my.app": {"roles": ["ROLE_ADMIN"]}}},
+        ),
+        ("[a, b][]", {"a": ["ROLE_ADMIN"], "b": []}),
+    ):
+        names = {**vars(NAMES), "roles": expression(source)}
+        identity, _ = reader(**names).read(TokenPair(token(**claims), "r"), NOW)
+        assert identity.roles == ("ROLE_ADMIN",), source
+
+
+def test_an_opaque_access_token_with_what_the_backend_says_of_the_user() -> None:
+    pair = TokenPair("opaque", "r", 60, None, {"id": 7, "email": "a@example.com", "roles": ["x"]})
+    identity, validity = reader().read(pair, NOW)
+    assert (identity.id, identity.email, identity.roles) == (7, "a@example.com", ("x",))
+    assert validity == Validity(NOW + 60, NOW + 1000)
+    # A claim of the token replaces what is said beside it.
+    pair = TokenPair(token(email="b@example.com"), "r", 60, None, {"email": "a@example.com"})
+    assert reader().read(pair, NOW)[0].email == "b@example.com"
+
+
+def test_an_opaque_access_token_that_nobody_explains() -> None:
+    assert "neither authapp.backend.answer.user nor" in refused("opaque", expires_in=60)
+    assert "so it cannot be verified" in refused("opaque", Verify(secret=SECRET), expires_in=60)
+
+
+def test_a_lifetime_that_only_the_settings_name() -> None:
+    pair = TokenPair("opaque", "r", None, None, {"id": 7})
+    reads = TokenReader(NAMES, None, None, 1000, access_lifetime=90)
+    assert reads.read(pair, NOW)[1] == Validity(NOW + 90, NOW + 1000)
+
+
+def test_without_a_refresh_token_the_session_ends_with_its_access_token() -> None:
+    access = token(exp=NOW + 60)
+    assert reader().read(TokenPair(access, access), NOW)[1] == Validity(NOW + 60, NOW + 60)
+    pair = TokenPair("opaque", "opaque", 60, None, {"id": 7})
+    assert reader().read(pair, NOW)[1] == Validity(NOW + 60, NOW + 60)
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
+def test_a_secret_verifies_each_symmetric_algorithm(algorithm: str) -> None:
+    assert read(token(SECRET * 2, algorithm), Verify(secret=SECRET * 2))[0].id == "1"
+
+
+def test_a_public_key_in_pem_format() -> None:
+    private = ed25519.Ed25519PrivateKey.generate()
+    public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    verify = Verify(pem=public.decode())
+    assert read(token(private, "EdDSA"), verify)[0].id == "1"
+    # J1. The public key as the secret of a symmetric algorithm.
+    head = base64.urlsafe_b64encode(b'{"alg":"HS256"}').rstrip(b"=").decode()
+    body = base64.urlsafe_b64encode(b'{"sub":"1","exp":%d}' % (NOW + 9)).rstrip(b"=").decode()
+    signed = hmac.digest(public, f"{head}.{body}".encode(), "sha256")
+    tail = base64.urlsafe_b64encode(signed).rstrip(b"=").decode()
+    assert "InvalidAlgorithmError" in refused(f"{head}.{body}.{tail}", verify)
 
 
 @pytest.mark.parametrize("ahead", [600, -600])
@@ -197,7 +277,7 @@ def test_j1_no_algorithm_but_the_configured() -> None:
     assert read(token(), verify)[0].id == "1"
     none = jwt.encode({"sub": "1", "exp": NOW + 300}, None, "none")
     assert "InvalidAlgorithmError" in refused(none, verify)
-    assert "InvalidAlgorithmError" in refused(token(SECRET * 2, "HS512"), verify)
+    assert "InvalidSignatureError" in refused(token(SECRET * 2, "HS512"), Verify(secret=SECRET * 3))
     assert "InvalidSignatureError" in refused(token("x" * 32), verify)
 
 

@@ -15,14 +15,13 @@ from webtest import TestApp
 
 from authapp.backend.http_backend import HTTPBackend
 from authapp.backend.http_client import BoundedSession
-from authapp.backend.presets import PRESETS
 from authapp.session.cookies import SessionCookie
 from authapp.session.encryption import Sealer
 from authapp.session.session import Session, jwt_claims
 from nextjs_side import NextSide, install, write_scripts
-from servers import BLACKLIST, LOGIN, REFRESH, Served
+from servers import BLACKLIST, LOGIN, NOT_VALID, REFRESH, Served
 from session.test_encryption import PEERS
-from site_under_test import Site, settings
+from site_under_test import Site, description, settings
 
 NEW, OLD = "the-new-secret-of-both-sides-0123456789", "the-old-secret-of-both-sides-0123456789"
 FORMATS = {4: "next-auth-4", 5: "authjs-5"}
@@ -88,9 +87,7 @@ class Both:
         with Configurator(settings=ini) as config:
             config.include("authapp")
             # Production wants https of its backend; this one is real, and on http.
-            config.set_auth_backend(
-                HTTPBackend(BoundedSession(2), backend.url, PRESETS["simplejwt"])
-            )
+            config.set_auth_backend(HTTPBackend(BoundedSession(2), backend.url, description()))
             self.pyramid = Site(wsgi=config.make_wsgi_app())
         scheme, port = ("https", 443) if secure else ("http", 80)
         here = {"HTTP_HOST": f"localhost:{port}", "wsgi.url_scheme": scheme}
@@ -331,7 +328,7 @@ def test_made_there_and_signed_out_here_before_any_renewal(both: Both) -> None:
 
 def test_made_there_and_ended_by_the_backend(both: Both) -> None:
     both.seal(made_elsewhere(both.backend))
-    both.backend.instead[REFRESH] = Answer(status=401, json_body={"detail": "no"})
+    both.backend.instead[REFRESH] = Answer(status=401, json_body=NOT_VALID)
     with later(EXPIRED):
         assert "reason=RefreshTokenRejected" in both.account(status=303).location
     assert both.cookies() == {}

@@ -32,7 +32,7 @@ from webob import Response as Answer
 
 from authapp.issuer import main as issuer
 from eventually import eventually
-from servers import BLACKLIST, ISSUER_SETTINGS, LOGIN, REFRESH, Served
+from servers import BLACKLIST, ISSUER_SETTINGS, LOGIN, NOT_VALID, REFRESH, Served
 from site_under_test import COOKIE, Site
 
 ACCESS, WINDOW, BUFFER = 900, 604_800, 300
@@ -128,7 +128,7 @@ class Sessions(RuleBasedStateMachine):
             return UNAVAILABLE[fault]
         if renews and fault == REJECTED:
             self.calls.append(Call(token, fault))
-            return Answer(status=401, json_body={"detail": "no"})
+            return Answer(status=401, json_body=NOT_VALID)
         if renews and fault == FOREIGN:
             self.calls.append(Call(token, fault))
             return self.log_in_as_mallory()

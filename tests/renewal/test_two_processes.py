@@ -13,7 +13,7 @@ from webob import Response as Answer
 from authapp.issuer import main as issuer
 from authapp.store.redis_leases import RedisLeases
 from eventually import eventually
-from servers import ISSUER_SETTINGS, LOGIN, REFRESH, Served
+from servers import ISSUER_SETTINGS, LOGIN, NOT_VALID, REFRESH, Served
 from servers.redis_server import RedisServer
 from site_under_test import COOKIE, SECRET, Site
 
@@ -123,7 +123,7 @@ def test_the_other_waits_no_longer_than_the_backend_may_take(
 
 
 def test_a_rejection_is_known_to_the_other(sites: list[Site], backend: Served) -> None:
-    backend.instead[REFRESH] = Answer(status=401, json_body={})
+    backend.instead[REFRESH] = Answer(status=401, json_body=NOT_VALID)
     with later(EXPIRED):
         for site in sites:
             assert "RefreshTokenRejected" in page(site, status=303).location
@@ -138,7 +138,7 @@ def test_a_rejection_comes_while_the_other_waits(
     def reject(request: Any) -> Answer:
         come.set()
         assert go.wait(5)
-        return Answer(status=401, json_body={})
+        return Answer(status=401, json_body=NOT_VALID)
 
     backend.instead[REFRESH] = reject
     with later(EXPIRED):
@@ -380,7 +380,7 @@ def test_r11_a_redis_that_was_away_may_have_lost_leases(
     site.sign_in()
     redis_server.start()
     eventually(site.services.store.healthy, 5)
-    backend.instead[REFRESH] = Answer(status=401, json_body={})
+    backend.instead[REFRESH] = Answer(status=401, json_body=NOT_VALID)
     with later(EXPIRED):
         page(site, status=503)
     assert COOKIE in site.cookies
@@ -395,7 +395,7 @@ def test_r11_a_lease_that_cannot_be_kept_is_none(
     redis_server.client.execute_command("ACL", "SETUSER", "app", *rights)
     site = Site(backend.url, shared=redis_server.url.replace("//", "//app:x@"))
     site.sign_in()
-    backend.instead[REFRESH] = Answer(status=401, json_body={})
+    backend.instead[REFRESH] = Answer(status=401, json_body=NOT_VALID)
     with later(EXPIRED):
         page(site, status=503)
     site.services.store._connection.client.connection_pool.disconnect()

@@ -20,6 +20,9 @@ ISSUER_SETTINGS = {
     """,
 }
 
+NOT_VALID = {"detail": "Token is invalid", "code": "token_not_valid"}
+"""What SimpleJWT says of a refresh token that it refuses, with status 401."""
+
 LOGIN, REFRESH, BLACKLIST = "/api/token/", "/api/token/refresh/", "/api/token/blacklist/"
 
 

@@ -34,10 +34,10 @@ def test_defaults() -> None:
     assert (settings.cookie.secure, settings.cookie.samesite) == (True, "Lax")
     assert settings.session_format == "next-auth-4"
     assert settings.backend_url == "https://auth.example.com"
-    assert settings.wire.login_path == "/api/token/"
+    assert settings.description.login.shown == "POST /api/token/"
     assert settings.backend_timeout == 5
     assert settings.verify is None
-    assert settings.claims.id == ("sub", "user_id", "id")
+    assert settings.claims.id.source == "sub || user_id || id"
     assert settings.refresh_buffer == 300
     assert settings.refresh_reuse == 60
     assert settings.refresh_lifetime == 604_800
@@ -54,7 +54,7 @@ def test_everything_set() -> None:
         session__domain="example.com",
         session__samesite="strict",
         backend__preset="oauth2",
-        backend__login_path="/realms/x/token",
+        backend__login="\n  POST /realms/x/token\n  name = {username}\n  word = {password}",
         backend__client_id="web",
         backend__client_secret="s3cret",
         backend__timeout="0.5",
@@ -62,7 +62,7 @@ def test_everything_set() -> None:
         backend__issuer="me",
         backend__audience="you",
         backend__leeway="5",
-        claims__roles="realm_access.roles, groups",
+        claims__roles="realm_access.roles || groups",
         refresh__buffer="60",
         api_prefixes="/api/ /v2",
         cors__origins="https://app.example.com http://localhost:3000",
@@ -70,15 +70,17 @@ def test_everything_set() -> None:
     )
     assert settings.cookie.name == "next-auth.session-token"
     assert settings.cookie.samesite == "Strict"
-    assert settings.wire.form
-    assert settings.wire.login_path == "/realms/x/token"
-    assert settings.wire.refresh_path == "/token"
-    assert settings.wire.client_secret == "s3cret"
+    description = settings.description
+    assert description.login.shown == "POST /realms/x/token"
+    assert description.refresh
+    assert description.refresh.shown == "POST /token"
+    assert description.client_secret == "s3cret"
+    assert description.client_auth == "basic"
     assert settings.backend_timeout == 0.5
     assert settings.verify
     assert (settings.verify.secret, settings.verify.issuer) == ("shared-by-both", "me")
     assert (settings.verify.audience, settings.verify.leeway) == ("you", 5)
-    assert settings.claims.roles == ("realm_access.roles", "groups")
+    assert settings.claims.roles.source == "realm_access.roles || groups"
     assert settings.api_prefixes == ("/api", "/v2")
     assert settings.shown["authapp.backend.client_secret"] == "***"
     assert settings.shown["authapp.backend.verify"] == "***"
@@ -139,27 +141,60 @@ def test_secrets_come_from_lines_the_environment_and_files(
         ("backend.url", "https://x:0/", "a URL such as"),
         ("backend.url", "https://[", "a URL such as"),
         ("backend.url", "https://u@x/", "a URL such as"),
-        ("backend.preset", "ldap", "must be one of simplejwt, oauth2"),
+        ("backend.preset", "ldap", "must be one of allauth, dj-rest-auth, djoser"),
         ("backend.ca", "/nowhere.pem", "the file cannot be read: No such file or directory"),
         ("backend.ca", __file__, "must be a file of certificates in PEM format"),
         ("backend.timeout", "0", "must be seconds from 0.05 to 60"),
         ("backend.timeout", "1e1", "must be seconds from 0.05 to 60"),
         ("backend.bulkhead", "0", "must be a whole number from 1 to 9999"),
-        ("backend.verify", "none", "authapp.backend.verify: must be secret:… or jwks:URL"),
-        ("backend.verify", "secret:", "must be secret:… or jwks:URL"),
+        (
+            "backend.verify",
+            "none",
+            "authapp.backend.verify: must be secret:…, jwks:URL or pem:PATH",
+        ),
+        ("backend.verify", "secret:", "must be secret:…, jwks:URL or pem:PATH"),
         ("backend.verify", "jwks:http://x", "must use https"),
         ("backend.url", "https://exa mple.com", "a URL such as"),
         ("backend.url", "https://x/?a=1", "a URL such as"),
         ("backend.url", "https://:pw@x/", "a URL such as"),
         ("backend.url", "https://x/\\y", "a URL such as"),
-        ("backend.login_path", "login", "must be a path that begins with /"),
-        ("backend.refresh_path", ".evil.com/x", "must be a path that begins with /"),
-        ("backend.logout_path", "//evil.com/x", "must be a path that begins with /"),
+        (
+            "backend.login",
+            "login",
+            "the first line must be a method (GET, POST, PUT, PATCH, DELETE)",
+        ),
+        ("backend.login", "none", "there is no sign-in without it"),
+        ("backend.login", "POST .evil.com/x", "the path must begin with one /"),
+        ("backend.refresh", "POST //evil.com/x", "the path must begin with one /"),
+        (
+            "backend.refresh",
+            "POST /x\nusername = {username}",
+            "{username} has no value in this request",
+        ),
+        ("backend.login", "name = {username}\nPOST /x", "the first line must be a method"),
+        (
+            "backend.login",
+            "POST /x\nname = {user}",
+            "unknown placeholder {user} in 'name = {user}'",
+        ),
+        ("backend.login", "POST /x\nname", "a line must be Name: value or name = value"),
+        ("backend.login", "POST /x\nname = {username", "a brace is not closed"),
+        ("backend.login", "POST /x\na = 1\na.b = 2", "is both a value and an object"),
+        ("backend.login", "POST /x\na..b = 2", "has an empty part"),
+        ("backend.login", "POST /x\nHost: evil.example", "is set by the HTTP client"),
+        ("backend.login", "POST /x\nX-A: 1\nx-a: 2", "the header x-a is there twice"),
+        ("backend.login", "POST /x\nContent-Type: text/xml", "must be application/json or"),
+        ("backend.answer.access", "body.[", "must be JMESPath; it fails at character"),
+        ("backend.answer.access", "no_such(body)", "must be JMESPath"),
+        ("backend.refresh.refused", "status = `400`", "must be JMESPath"),
+        ("backend.authorization", "JWT", "must hold {access} and no other placeholder"),
+        ("backend.client_auth", "mutual", "must be one of basic, post, none"),
+        ("backend.verify", "pem:/nowhere", "a file with a public key in PEM format"),
         ("backend.verify", "jwks:embedded:", "works only with authapp.backend.url = embedded:"),
         ("backend.leeway", "5", "has no effect without authapp.backend.verify"),
         ("backend.issuer", "me", "has no effect without authapp.backend.verify"),
         ("backend.client_secret", "x", "has no effect without authapp.backend.client_id"),
-        ("claims.id", ",", "must contain at least one word"),
+        ("claims.id", ",", "must be JMESPath"),
         ("login.rate", "0/minute", "one rate such as"),
         ("login.rate", "10/minute;100/hour", "one rate such as"),
         ("session.cookie", "x" * 129, "up to 128 letters"),

@@ -193,7 +193,7 @@ def test_r11_redis_goes_and_comes_back(
         assert lease is Lease.UNSURE
     assert not one.healthy()
     assert time.monotonic() - began < 2, "a hanging Redis is asked only now and then"
-    assert caplog.text.count(f"{redis_server.address}; each process goes on alone") == 1
+    assert caplog.text.count(f"{redis_server.address}; each process uses its own memory") == 1
 
     redis_server.start() if how == "stop" else redis_server.go_on()
     eventually(one.healthy, 5)
@@ -462,7 +462,7 @@ def test_r11_full(
             assert lease is Lease.UNSURE
         assert one.get(A, B) == ["text", "of another"]
     assert said(caplog, "StoreRefuses: OutOfMemoryError", redis_server) == 1
-    assert f"{redis_server.address}; each process goes on alone" not in caplog.text
+    assert f"{redis_server.address}; each process uses its own memory" not in caplog.text
     assert not one.healthy()
     redis_server.client.config_set("maxmemory", "0")
     assert one.healthy()
@@ -642,7 +642,7 @@ def test_each_kind_of_refusal_is_said(
 def test_the_rights_that_operators_are_told_to_give_are_enough(
     redis_server: RedisServer, process: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rights = re.search(r"its rights: `([^`]+)`", OPERATIONS.read_text())
+    rights = re.search(r"Give the Redis user `([^`]+)`", OPERATIONS.read_text())
     assert rights
     words = ["ACL", "SETUSER", "few", "on", ">pw", "~authapp:*", *rights[1].split()]
     redis_server.client.execute_command(*words)

@@ -11,10 +11,9 @@ from pyramid.response import Response
 
 from authapp.backend.http_backend import HTTPBackend
 from authapp.backend.http_client import BoundedSession
-from authapp.backend.presets import PRESETS
 from authapp.web.security_headers import HEADERS
 from servers import Served
-from site_under_test import Site, add_view, application
+from site_under_test import Site, add_view, application, description
 
 APP = "https://app.example.com"
 
@@ -82,7 +81,7 @@ def test_l4_errors_on_an_applications_pages_are_authapps_own(backend: Served) ->
         config.add_route("private", "/private")
         config.add_view(lambda request: Response("x"), route_name="private", permission="see")
         add_view(config, lambda request: 1 / 0)
-        reached = HTTPBackend(BoundedSession(2), backend.url, PRESETS["simplejwt"])
+        reached = HTTPBackend(BoundedSession(2), backend.url, description())
         config.set_auth_backend(reached)
 
     def answers(site: Site) -> list[Any]:

@@ -152,7 +152,7 @@ def test_a_throttled_sign_in_stops_nobody_elses_renewal(site: Site, backend: Ser
     site.sign_in("bob")
     backend.instead[LOGIN] = Response(status=429, headers={"Retry-After": "99"}, json_body={})
     other = Site(wsgi=site.app)
-    assert other.sign_in(status=503).headers["Retry-After"] == "99"
+    assert other.sign_in(status=429).headers["Retry-After"] == "99"
     csrf = site.csrf()
     assert site.post("/session", headers={"X-CSRF-Token": csrf}).json["user"]["id"] == 2
 
@@ -216,12 +216,35 @@ def test_s8_failures_alone_are_counted(backend: Served) -> None:
     site = Site(backend.url, login__rate="1/minute")
     for _ in range(3):
         Site(wsgi=site.app).sign_in("alice", status=303)
-    backend.instead[LOGIN] = Response(status=500)
-    for _ in range(2):
-        site.sign_in("alice", status=503)
-    del backend.instead[LOGIN]
     site.sign_in("alice", "wrong", status=401)
     site.sign_in("alice", status=429)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Response(status=500),
+        Response(status=401, text="Unauthorized"),
+        Response(status=422, json_body={"message": "bad"}),
+        Response(status=404, json_body={"message": "User not found"}),
+        Response(status=200, json_body={"code": 401, "msg": "bad"}),
+        Response(status=200, json_body={"access": "no JWT", "refresh": "x"}),
+        Response(status=503, headers={"Retry-After": "1"}),
+    ],
+    ids=str,
+)
+def test_s8_a_guess_counts_whatever_the_backend_answers(backend: Served, answer: Response) -> None:
+    site = Site(backend.url, login__rate="1/minute")
+    backend.instead[LOGIN] = answer
+    site.sign_in("alice", "guess", status=503)
+    del backend.instead[LOGIN]
+    site.sign_in("alice", status=429)
+
+
+def test_s8_a_backend_that_is_not_there_counts_nothing() -> None:
+    site = Site("http://127.0.0.1:1", login__rate="1/minute")
+    for _ in range(3):
+        site.sign_in("alice", status=503)
 
 
 def test_s8_what_a_stranger_says_of_his_address_changes_nothing(

@@ -30,7 +30,7 @@ from authapp.backend.protocol import Credentials
 from authapp.issuer import main as issuer
 from authapp.services import IServices
 from authapp.web.events import SessionEvent, SignInFailed
-from servers import BLACKLIST, ISSUER_SETTINGS, LOGIN, REFRESH, Served
+from servers import BLACKLIST, ISSUER_SETTINGS, LOGIN, NOT_VALID, REFRESH, Served
 from servers.oauth2 import CLIENT_ID, OAuth2
 from servers.redis_server import RedisServer
 from site_under_test import COOKIE, Site, add_view, application, settings
@@ -263,7 +263,7 @@ def test_too_many_sign_ins(walk: Walk, backend: Served) -> None:
     "answer",
     [
         None,
-        Answer(status=401, json_body={"detail": "no"}),
+        Answer(status=401, json_body=NOT_VALID),
         Answer(status=503),
         Answer("<h1>Welcome</h1>"),
         Answer(status=307, headers={"Location": "http://127.0.0.1:1/"}),

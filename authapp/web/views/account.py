@@ -1,4 +1,4 @@
-"""The account page."""
+"""The account page, which shows the signed-in user and can renew the session."""
 
 import json
 import time
@@ -24,9 +24,10 @@ from authapp.web.views.session import renew_now
     renderer="authapp:templates/account.jinja2",
 )
 def account(request: Request) -> dict[str, Any]:
-    """Show the signed-in user, the roles, and how long the session is valid.
+    """Show the signed-in user, the user's roles, and the times at which the tokens expire.
 
-    :raises pyramid.httpexceptions.HTTPForbidden: if nobody is signed in.
+    :returns: the variables of the template.
+    :raises pyramid.httpexceptions.HTTPForbidden: if no user is signed in.
     """
     if request.identity is None:
         raise HTTPForbidden()
@@ -34,11 +35,11 @@ def account(request: Request) -> dict[str, Any]:
     return {
         "utc": lambda seconds: datetime.fromtimestamp(seconds, timezone.utc),
         "now": int(time.time()),
-        # After a sign-out everywhere, the moment of a new sign-in may be in the future: see
-        # Revocation.next_start.
+        # After a sign-out everywhere, ``authenticated_at`` of the next session may be in the
+        # future: see Revocation.next_start.
         "began": min(int(session.authenticated_at), session.issued_at),
         "issued_at": session.issued_at,
-        "claims": [(name, _shown(value)) for name, value in session.identity.claims.items()],
+        "claims": [(name, _displayed(value)) for name, value in session.identity.claims.items()],
     }
 
 
@@ -49,7 +50,15 @@ def account(request: Request) -> dict[str, Any]:
     require_csrf=False,
 )
 def renew(request: Request) -> Response:
-    """Renew the session and show the page again: the button "Renew now" without scripts."""
+    """Renew the session, and redirect back to the account page.
+
+    The button "Renew now" sends this request if scripts are disabled in the browser.
+
+    :returns: a 303 redirect. If the renewal fails, see
+        :func:`authapp.web.responses.backend_unavailable` and
+        :func:`authapp.web.responses.sign_in_required`.
+    :raises pyramid.exceptions.BadCSRFToken: see :func:`authapp.web.csrf.check_csrf`.
+    """
     code = renew_now(request)
     if code is ErrorCode.BACKEND_UNAVAILABLE:
         return backend_unavailable(request, request.authapp.retry_after)
@@ -58,7 +67,7 @@ def renew(request: Request) -> Response:
     return see_other(request.route_path("account"))
 
 
-def _shown(value: object) -> str:
-    """The value of a claim as text: a string as it is, anything else as JSON."""
+def _displayed(value: object) -> str:
+    """Return the value of a claim for display: a string unchanged, any other value as JSON."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text.encode(errors="replace").decode()

@@ -1,4 +1,4 @@
-"""Error responses: each is a page for a person or a problem for a program."""
+"""Views for errors. A person gets an HTML page, and a program gets a problem (RFC 9457)."""
 
 import logging
 
@@ -29,12 +29,12 @@ _BROKEN = _("Something went wrong on our side, and we have logged it. Try again 
 @forbidden_view_config()
 @exception_view_config(HTTPUnauthorized)
 def forbidden(error: Response, request: Request) -> Response:
-    """Answer a request that needs a signed-in user or a permission.
+    """Return the response to a request that is not permitted, according to its cause:
 
-    - The user is signed in: 403.
-    - The session could not be renewed because the backend does not answer: 503.
-    - Nobody is signed in: a redirect to the sign-in page, or 401.
-    - The view has raised a complete response: that response.
+    - The view has raised a complete response: the view's response.
+    - A user is signed in, but does not have the permission: 403.
+    - The session could not be renewed because the backend is unavailable: 503.
+    - No user is signed in: a 303 redirect to the sign-in page, or 401 for a program.
     """
     if _is_complete(error):
         return error
@@ -47,14 +47,14 @@ def forbidden(error: Response, request: Request) -> Response:
 
 
 def _is_complete(error: Response) -> bool:
-    """Whether a view has raised a response with its own body or ``WWW-Authenticate`` header."""
+    """Return True if the view has given the response a body or a ``WWW-Authenticate`` header."""
     return bool(error.body) or "WWW-Authenticate" in error.headers
 
 
 @exception_view_config(BadCSRFToken)
 @exception_view_config(BadCSRFOrigin)
 def stale_form(request: Request) -> Response:
-    """Answer a form of another session or from another site with 403."""
+    """Return 403 if the CSRF token is missing or wrong, or the request is from another site."""
     has_token = request.headers.get("X-CSRF-Token", "") != "" or (
         _is_readable(request) and request.POST.get("csrf_token", "") != ""
     )
@@ -65,19 +65,23 @@ def stale_form(request: Request) -> Response:
 
 @exception_view_config(BackendUnreachable)
 def backend_unreachable(request: Request) -> Response:
-    """Answer with 503 if a view has called the backend and the backend does not answer."""
+    """Return 503 if a view has called ``request.backend`` and the backend is unavailable."""
     return backend_unavailable(request, RETRY_AFTER)
 
 
 @notfound_view_config()
 def not_found(error: Response, request: Request) -> Response:
-    """Answer with 404, unless the view has raised a complete response."""
+    """Return 404, or the view's response if the view has raised a complete response."""
     return error if _is_complete(error) else failure(request, 404, "NotFound", _NOT_FOUND)
 
 
 @exception_view_config(HTTPServiceUnavailable)
 def unavailable(error: Response, request: Request) -> Response:
-    """Answer with 503 if a view has raised that, with its ``Retry-After`` in seconds."""
+    """Return 503 if a view has raised ``HTTPServiceUnavailable``.
+
+    If the raised response is complete, it is returned unchanged. Otherwise only the number of
+    seconds in its ``Retry-After`` header is used.
+    """
     if _is_complete(error):
         return error
     wait = error.headers.get("Retry-After", "")
@@ -87,7 +91,7 @@ def unavailable(error: Response, request: Request) -> Response:
 
 @exception_view_config(Exception, readable=False)
 def bad_request(error: Exception, request: Request) -> Response:
-    """Answer with 400 if the request cannot be decoded.
+    """Return 400 if the request cannot be decoded.
 
     Examples are a URL that is not UTF-8 and a multipart form without a boundary.
     """
@@ -96,29 +100,31 @@ def bad_request(error: Exception, request: Request) -> Response:
 
 
 class Readable:
-    """View predicate: whether the path, the query and the form of a request can be decoded.
+    """A view predicate that tests if the path, the query and the form of a request can be decoded.
 
-    WebOb raises many kinds of errors for those that cannot, and raises them late, in the code
-    that first reads them. This predicate tells these errors from those of a view.
+    If a part of a request cannot be decoded, WebOb raises an error in the code that first reads
+    this part. The type of the error varies. The predicate distinguishes errors of the request from
+    errors of a view.
 
-    :param wanted: the value that the request must have.
+    :param wanted: True to match requests that can be decoded, False to match all other requests.
     """
 
     def __init__(self, wanted: bool, config: Configurator) -> None:
         self._wanted = wanted
 
     def text(self) -> str:
-        """The predicate in Pyramid's introspection."""
+        """Return the description of the predicate for Pyramid's introspection."""
         return f"readable = {self._wanted}"
 
     phash = text
 
     def __call__(self, context: object, request: Request) -> bool:
-        """Whether the request has that value."""
+        """Return True if the predicate matches the request."""
         return _is_readable(request) is self._wanted
 
 
 def _is_readable(request: Request) -> bool:
+    """Return True if the path, the query and the form of a request can be decoded."""
     try:
         request.path, request.GET, request.POST  # noqa: B018 - reading them may raise
     except Exception:
@@ -127,7 +133,7 @@ def _is_readable(request: Request) -> bool:
 
 
 def broken(error: Exception, request: Request) -> Response:
-    """Answer with 500 if a view has failed. The log has the traceback, the page does not."""
+    """Return 500 if a view has raised an exception. Only the log contains the traceback."""
     log.error("InternalError: %s %s", request.method, request.path[:256], exc_info=error)
     return failure(request, 500, "InternalError", _BROKEN)
 
@@ -135,7 +141,7 @@ def broken(error: Exception, request: Request) -> Response:
 def includeme(config: Configurator) -> None:
     """Add the view for all other exceptions.
 
-    Without a response to an exception, the cookie of a session that was just renewed would be
-    lost.
+    The response of this view carries the cookie if the session was renewed. Without a response, the
+    browser would not receive the renewed session.
     """
     config.add_exception_view(broken, context=Exception)

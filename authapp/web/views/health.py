@@ -13,10 +13,11 @@ from authapp.services import services_of
     permission=NO_PERMISSION_REQUIRED, route_name="health", request_method="GET", renderer="json"
 )
 def health(request: Request) -> dict[str, Any]:
-    """Say that this process answers. With ``?deep=1``, check the backend and the store too.
+    """Report that this process handles requests. With ``?deep=1``, check the backend and the store.
 
-    :returns: ``{"status": "ok"}``. With ``?deep=1`` also ``backend`` and ``shared``, each "ok" or
-        "down". If one is down, so is ``status``, and the response is 503.
+    :returns: ``{"status": "ok"}``. With ``?deep=1``, the object also has the members ``backend``
+        and ``shared``, which are "ok" or "down". If one of them is "down", ``status`` is "down",
+        and the status code is 503.
     """
     request.response.cache_control = "no-store"
     if request.GET.get("deep") != "1":

@@ -1,4 +1,4 @@
-"""Sign-in: the form, and what happens when it is sent."""
+"""Sign-in: the view that shows the form and the view that receives the form."""
 
 import logging
 import time
@@ -9,7 +9,15 @@ from pyramid.request import Request
 from pyramid.security import NO_PERMISSION_REQUIRED, remember
 from pyramid.view import view_config
 
-from authapp.backend.protocol import BackendRejected, BackendUnavailable, Credentials
+from authapp.backend.protocol import (
+    AccountIncomplete,
+    AccountLocked,
+    BackendRejected,
+    BackendThrottled,
+    BackendUnavailable,
+    Credentials,
+    UnexpectedAnswer,
+)
 from authapp.services import services_of
 from authapp.session.cookies import SessionTooLarge
 from authapp.session.error_codes import RETRY_AFTER, ErrorCode, reason_sentence
@@ -23,11 +31,16 @@ from authapp.web.responses import retry_after, see_other
 log = logging.getLogger(__name__)
 
 MAX_FIELD = 4096
-"""The longest user name or password, in bytes. A longer one is refused without a call."""
+"""The maximum length of a user name or password, in bytes.
+
+If a user name or password is longer, the sign-in fails, and the backend is not called.
+"""
 
 _STATUS = {
     ErrorCode.INVALID_CREDENTIALS: 401,
     ErrorCode.TOO_MANY_ATTEMPTS: 429,
+    ErrorCode.ACCOUNT_LOCKED: 403,
+    ErrorCode.ACCOUNT_INCOMPLETE: 403,
     ErrorCode.BACKEND_UNAVAILABLE: 503,
 }
 
@@ -35,14 +48,16 @@ _STATUS = {
 class SignInRefused(Exception):
     """A sign-in failed.
 
-    :ivar code: why it failed.
-    :ivar retry_after: seconds after which to try again, or None if waiting does not help.
+    :ivar code: why the sign-in failed.
+    :ivar retry_after: seconds after which the user may try again. None if the user need not wait.
+    :ivar reason: details for the log, without secrets.
     """
 
-    def __init__(self, code: ErrorCode, retry_after: float | None = None) -> None:
+    def __init__(self, code: ErrorCode, retry_after: float | None = None, reason: str = "") -> None:
         super().__init__(code)
         self.code = code
         self.retry_after = retry_after
+        self.reason = reason
 
 
 @view_config(
@@ -52,7 +67,10 @@ class SignInRefused(Exception):
     renderer="authapp:templates/login.jinja2",
 )
 def login_form(request: Request) -> Any:
-    """Show the sign-in form, or redirect to ``next`` if the user is signed in."""
+    """Show the sign-in form, or redirect to ``next`` if a user is signed in already.
+
+    :returns: the variables of the template, or a 303 redirect.
+    """
     target = safe_next(request, request.GET.get("next"))
     if request.identity is not None:
         return see_other(target)
@@ -68,17 +86,24 @@ def login_form(request: Request) -> Any:
     require_csrf=False,
 )
 def login(request: Request) -> Any:
-    """Sign in and redirect to ``next``, or show the form again with the reason for the failure.
+    """Sign the user in and redirect to ``next``.
 
-    :raises pyramid.exceptions.BadCSRFToken: as :func:`authapp.web.csrf.check_csrf`.
+    If the sign-in fails, the form is shown again with the reason.
+
+    :returns: a 303 redirect. If the sign-in failed, the variables of the template.
+    :raises pyramid.exceptions.BadCSRFToken: see :func:`authapp.web.csrf.check_csrf`.
     """
     check_csrf(request)
     target = safe_next(request, _field(request, "next"))
-    credentials = Credentials(_field(request, "username"), _field(request, "password"))
+    credentials = Credentials(
+        _field(request, "username"), _field(request, "password"), request.remote_addr
+    )
     try:
         session = _sign_in(request, credentials)
     except SignInRefused as refused:
-        request.registry.notify(SignInFailed(request, credentials.username, refused.code))
+        request.registry.notify(
+            SignInFailed(request, credentials.username, refused.code, refused.reason)
+        )
         request.response.status = _STATUS[refused.code]
         if refused.retry_after is not None:
             request.response.headers["Retry-After"] = retry_after(refused.retry_after)
@@ -90,18 +115,19 @@ def login(request: Request) -> Any:
 def _sign_in(request: Request, credentials: Credentials) -> Session:
     """Sign in the user with these credentials.
 
-    :returns: the new session, which the response will carry.
-    :raises SignInRefused: if the credentials are wrong, if there were too many failed attempts,
-        or if the backend gives no usable answer.
+    :returns: the new session. A response callback writes the cookie of this session.
+    :raises SignInRefused: if the sign-in fails. Its ``code`` says why.
     """
     services = services_of(request)
     name, address = credentials.username, request.remote_addr or ""
     if wait := services.throttle.wait(name, address):
         raise SignInRefused(ErrorCode.TOO_MANY_ATTEMPTS, wait)
+    answered = False
     try:
         if not all(map(_plausible, (name, credentials.password))):
             raise BackendRejected("no user can have these credentials")
         tokens = services.backend.login(credentials)
+        answered = True
         now = time.time()
         identity, validity = services.reader.read(tokens, now)
         if identity.name is None:
@@ -110,26 +136,45 @@ def _sign_in(request: Request, credentials: Credentials) -> Session:
         session = Session.start(identity, tokens, validity, now, began)
         remember(request, str(identity.id), session=session)
         request.authapp.replaces = True
-    except BackendRejected:
+    except BackendRejected as error:
         services.throttle.failed(name, address)
-        raise SignInRefused(ErrorCode.INVALID_CREDENTIALS) from None
+        raise SignInRefused(_code_of(error), reason=str(error)) from None
     except BackendUnavailable as error:
-        log.warning("BackendUnavailable: sign-in: %s", error.reason)
-        seconds = error.retry_after or RETRY_AFTER
-        raise SignInRefused(ErrorCode.BACKEND_UNAVAILABLE, seconds) from None
+        # Count every sign-in to which the backend responded. Any response may conceal that the
+        # password was wrong.
+        if answered or error.answered:
+            services.throttle.failed(name, address)
+        code = "UnexpectedAnswer" if isinstance(error, UnexpectedAnswer) else "BackendUnavailable"
+        log.warning("%s: sign-in: %s", code, error.reason)
+        throttled = isinstance(error, BackendThrottled)
+        raise SignInRefused(
+            ErrorCode.TOO_MANY_ATTEMPTS if throttled else ErrorCode.BACKEND_UNAVAILABLE,
+            error.retry_after or RETRY_AFTER,
+            error.reason,
+        ) from None
     except SessionTooLarge as error:
         log.error("SessionTooLarge: sign-in: %s", error)
         raise SignInRefused(ErrorCode.BACKEND_UNAVAILABLE, RETRY_AFTER) from None
     return session
 
 
+def _code_of(error: BackendRejected) -> ErrorCode:
+    """Return the error code for a rejected sign-in."""
+    if isinstance(error, AccountLocked):
+        return ErrorCode.ACCOUNT_LOCKED
+    if isinstance(error, AccountIncomplete):
+        return ErrorCode.ACCOUNT_INCOMPLETE
+    return ErrorCode.INVALID_CREDENTIALS
+
+
 def _field(request: Request, name: str) -> str:
+    """Return a field of the form, or an empty string if the field is missing or a file."""
     value = request.POST.get(name, "")
     return value if isinstance(value, str) else ""
 
 
 def _plausible(text: str) -> bool:
-    """Whether this can be a user name or a password. If not, the backend is not called."""
+    """Return True if a string may be a user name or password. If not, the backend is not called."""
     return 0 < len(text.encode(errors="surrogatepass")) <= MAX_FIELD and "\0" not in text
 
 
@@ -140,6 +185,7 @@ def _form(
     username: str = "",
     notice: Any = None,
 ) -> dict[str, Any]:
+    """Return the variables of the sign-in form's template, and forbid caches to store the page."""
     request.response.cache_control = "no-store"
     return {
         "next": target,
@@ -151,7 +197,10 @@ def _form(
 
 
 def _known_users(request: Request) -> list[Any]:
-    """The users of the embedded issuer, with passwords. It exists in development only."""
+    """Return the users of the embedded issuer, with passwords.
+
+    :returns: an empty list if there is no embedded issuer. It is allowed in development only.
+    """
     if services_of(request).settings.backend_url != EMBEDDED:
         return []
     from authapp.issuer import read_users

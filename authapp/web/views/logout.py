@@ -1,4 +1,4 @@
-"""Sign-out. It takes effect at once, even if the backend does not answer."""
+"""Sign-out. A sign-out takes effect at once, even if the backend is unavailable."""
 
 import logging
 import time
@@ -28,7 +28,10 @@ log = logging.getLogger(__name__)
     renderer="authapp:templates/logout.jinja2",
 )
 def logout_form(request: Request) -> dict[str, Any]:
-    """Ask for confirmation. Only the form signs the user out, never a link."""
+    """Show the sign-out form. A link cannot sign the user out, because only POST does.
+
+    :returns: the variables of the template.
+    """
     request.response.cache_control = "no-store"
     return {}
 
@@ -40,12 +43,13 @@ def logout_form(request: Request) -> dict[str, Any]:
     require_csrf=False,
 )
 def logout(request: Request) -> Response:
-    """End the session, or with ``everywhere=1`` all sessions of the user.
+    """Revoke the session. With ``everywhere=1``, revoke all sessions of the user.
 
-    Without a session the CSRF token is not checked, because there is nothing to end.
+    If the request has no session, the CSRF token is not checked, because there is no session to
+    revoke.
 
-    :returns: a redirect to the sign-in page.
-    :raises pyramid.exceptions.BadCSRFToken: as :func:`authapp.web.csrf.check_csrf`.
+    :returns: a 303 redirect to the sign-in page.
+    :raises pyramid.exceptions.BadCSRFToken: see :func:`authapp.web.csrf.check_csrf`.
     """
     ours: RequestSession = request.authapp
     if ours.session is not None:
@@ -55,29 +59,31 @@ def logout(request: Request) -> Response:
         if everywhere:
             services.revocation.revoke_user(session, time.time())
         forget(request)
-        # After the revocation: a renewal that runs meanwhile either sees the revocation, or its
-        # successor is found here.
+        # Look for a successor after the revocation. A renewal by another request stores its
+        # successor first and then looks for a revocation. So either that renewal finds the
+        # revocation, or this sign-out finds the successor.
         session = _newest_session(services, session)
-        _tell_backend(services, session)
+        _revoke_at_backend(services, session)
         request.registry.notify(SignedOut(request, session, everywhere))
     response = see_other(request.route_path("login", _query={"reason": SIGNED_OUT}))
-    # Clear the browser's cache, so that the back button shows no private page.
+    # Clear the browser's cache, so that the back button does not show private pages.
     response.headers["Clear-Site-Data"] = '"cache"'
     return response
 
 
 def _newest_session(services: Services, session: Session) -> Session:
-    """The end of the successor chain. The backend still accepts its refresh token."""
+    """Return the last session of the successor chain, which has the current refresh token."""
     newest = services.successors.newest(session)
     return newest if isinstance(newest, Session) else session
 
 
-def _tell_backend(services: Services, session: Session) -> None:
-    """Ask the backend once to revoke the refresh token.
+def _revoke_at_backend(services: Services, session: Session) -> None:
+    """Call the backend once to revoke the session's refresh token.
 
     A failure is only logged, because the session is already revoked in the store.
     """
     try:
         services.backend.logout(session.tokens)
     except (BackendRejected, BackendUnavailable) as error:
-        log.warning("SignedOut: the backend was not told: %s", type(error).__name__)
+        why = f"{type(error).__name__}: {error}"
+        log.warning("SignedOut: the backend did not revoke the refresh token: %s", why)

@@ -1,4 +1,7 @@
-"""The pages of the site itself. An application that includes authapp has its own instead."""
+"""The start page and the admin page of the site (``egg:authapp``).
+
+An application that includes authapp does not get these pages.
+"""
 
 from typing import Any
 
@@ -9,7 +12,7 @@ from pyramid.view import view_config
 
 
 class Root:
-    """The root resource. Its ACL says who may view the site and who may administer it."""
+    """The root resource. Its ACL grants ``view`` to everyone and ``administer`` to admins."""
 
     __acl__ = ((Allow, Everyone, "view"), (Allow, "role:admin", "administer"))
 
@@ -19,13 +22,13 @@ class Root:
 
 @view_config(route_name="home", permission="view", renderer="authapp:templates/home.jinja2")
 def home(request: Request) -> dict[str, Any]:
-    """Show the start page, which is public."""
+    """Show the start page. All users may see the page, including anonymous users."""
     return {}
 
 
 @view_config(route_name="admin", permission="administer", renderer="authapp:templates/admin.jinja2")
 def admin(request: Request) -> dict[str, Any]:
-    """Show a page for users with the role ``admin``."""
+    """Show the admin page. Only users with the role ``admin`` may see the page."""
     return {}
 
 

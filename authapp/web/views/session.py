@@ -1,4 +1,4 @@
-"""The session as JSON, for scripts (contract section 4). It never contains a backend token."""
+"""The session as JSON, for scripts (contract section 4). The JSON contains no backend token."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ from authapp.web.session_json import describe
     permission=NO_PERMISSION_REQUIRED, route_name="session", request_method="GET", renderer="json"
 )
 def session(request: Request) -> dict[str, Any]:
-    """Return who is signed in and until when, with a CSRF token."""
+    """Return the user, the times at which the tokens expire, and a CSRF token."""
     request.response.cache_control = "no-store"
     return {**describe(request), "csrf_token": get_csrf_token(request)}
 
@@ -35,8 +35,9 @@ def session(request: Request) -> dict[str, Any]:
 def renew(request: Request) -> dict[str, Any] | Response:
     """Renew the session now.
 
-    :returns: the same as :func:`session`. If nobody is signed in, a 401 problem. If the backend
-        does not answer, a 503 problem.
+    :returns: the same object as :func:`session`. If no user is signed in, a 401 problem. If the
+        backend is unavailable, a 503 problem.
+    :raises pyramid.exceptions.BadCSRFToken: see :func:`authapp.web.csrf.check_csrf`.
     """
     code = renew_now(request)
     if code is ErrorCode.BACKEND_UNAVAILABLE:
@@ -45,19 +46,22 @@ def renew(request: Request) -> dict[str, Any] | Response:
         return response
     if request.identity is None:
         return sign_in_problem(request, code)
-    answer: dict[str, Any] = session(request)
-    return answer
+    description: dict[str, Any] = session(request)
+    return description
 
 
 def renew_now(request: Request) -> ErrorCode | None:
-    """Renew the session of a request, unless this request has renewed it already.
+    """Renew the session of a request, unless this request has renewed the session already.
 
-    Without a session the CSRF token is not checked. There is nothing to forge, and a script whose
-    session has just ended still sends the token of that session. It must learn why it ended.
+    If the request has no session, the CSRF token is not checked, for two reasons:
 
-    :returns: why nobody is signed in, or ``BackendUnavailable`` if the backend did not answer.
-        None if the session was renewed, or if there was none.
-    :raises pyramid.exceptions.BadCSRFToken: as :func:`authapp.web.csrf.check_csrf`.
+    - The request changes nothing, so an attacker gains nothing by forging the request.
+    - If the session has just ended, the script still sends the CSRF token of that session. The
+      response must say why the session ended, and not that the CSRF token is wrong.
+
+    :returns: None if the session was renewed, or if the request has no session. Otherwise the error
+        code: ``BackendUnavailable`` if the session is kept, or the reason why the session ended.
+    :raises pyramid.exceptions.BadCSRFToken: see :func:`authapp.web.csrf.check_csrf`.
     """
     ours: RequestSession = request.authapp
     before = ours.session
@@ -66,6 +70,7 @@ def renew_now(request: Request) -> ErrorCode | None:
         if ours.identity and before is ours.opened:
             outcome = renew_session(request, before, wait=True)
             if isinstance(outcome, Unavailable):
-                # The access token may still be valid, but the user asked for a renewal.
+                # Report the failure even if the access token is still valid, because the client
+                # has requested a renewal.
                 return ErrorCode.BACKEND_UNAVAILABLE
     return ours.error

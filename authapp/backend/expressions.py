@@ -1,0 +1,140 @@
+"""Expressions that read the backend's responses: JMESPath, compiled at start-up.
+
+A response is the object ``{status, headers, cookies, body}`` of contract section 7. Whatever it
+holds, an expression gives a value or None, and never raises.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+
+import jmespath
+import jmespath.functions
+from jmespath.exceptions import JMESPathError, ParseError
+
+Response = Mapping[str, Any]
+"""``{status, headers, cookies, body}``."""
+
+
+class _Functions(jmespath.functions.Functions):  # type: ignore[misc]
+    @jmespath.functions.signature({"types": ["string"]}, {"types": ["string"]})  # type: ignore[untyped-decorator]
+    def _func_split(self, text: str, separator: str) -> list[str]:
+        parts = text.split(separator) if separator else [text]
+        return [part.strip() for part in parts]
+
+
+_OPTIONS = jmespath.Options(custom_functions=_Functions())
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A compiled JMESPath expression."""
+
+    source: str
+    _compiled: Any = field(repr=False, compare=False)
+
+    def __call__(self, value: object) -> Any:
+        """Return what the expression gives for a value; None if it cannot be applied."""
+        try:
+            return self._compiled.search(value, options=_OPTIONS)
+        except (JMESPathError, ValueError, TypeError, RecursionError, OverflowError):
+            return None
+
+
+@dataclass(frozen=True)
+class Condition:
+    """An expression that is true or false, or a list of statuses."""
+
+    expression: Expression | None
+    statuses: frozenset[int] = frozenset()
+
+    def __call__(self, response: Response) -> bool:
+        """Return whether a response meets the condition."""
+        if self.expression is None:
+            return response.get("status") in self.statuses
+        # JMESPath: null, false and what is empty are false; zero is true.
+        found = self.expression(response)
+        return found is not None and found is not False and found not in ("", [], {})
+
+
+NEVER = Condition(None)
+"""The condition that no response meets."""
+
+
+def expression(text: str) -> Expression:
+    """Compile an expression.
+
+    :raises ValueError: with the position of the mistake.
+    """
+    try:
+        compiled = jmespath.compile(text)
+        for name in _functions_called(compiled.parsed):
+            if name not in _OPTIONS.custom_functions.FUNCTION_TABLE:
+                raise ValueError(f"must be JMESPath; there is no function {name}")
+        return Expression(text, compiled)
+    except ParseError as error:
+        raise ValueError(f"must be JMESPath; it fails at character {error.lex_position}") from None
+    except JMESPathError as error:
+        raise ValueError(f"must be JMESPath: {str(error).splitlines()[0]}") from None
+
+
+def _functions_called(node: Any) -> Iterator[str]:
+    """Return the names of the functions in a syntax tree of JMESPath."""
+    if isinstance(node, dict):
+        if node.get("type") == "function_expression":
+            yield node["value"]
+        for child in node.get("children", ()):
+            yield from _functions_called(child)
+
+
+def condition(text: str) -> Condition:
+    """Read a condition: JMESPath, a list of statuses such as ``400 401``, or ``none``.
+
+    :raises ValueError: if the text is none of these.
+    """
+    if text.strip().lower() == "none":
+        return NEVER
+    if re.fullmatch(r"[1-5]\d\d([\s,]+[1-5]\d\d)*", text.strip()):
+        return Condition(None, frozenset(map(int, re.findall(r"\d+", text))))
+    return Condition(expression(text))
+
+
+def read_response(
+    status: int, headers: Mapping[str, str], set_cookies: list[str], body: bytes
+) -> Response:
+    """Return a response as expressions see it.
+
+    :param set_cookies: the values of its ``Set-Cookie`` headers.
+    """
+    text = body.decode(errors="replace")
+    try:
+        content: Any = json.loads(text, parse_constant=_not_json)
+        json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        content = text
+    return {
+        "status": status,
+        "headers": {name.lower(): value for name, value in headers.items()},
+        "cookies": _cookies(set_cookies),
+        "body": content,
+    }
+
+
+def _not_json(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _cookies(set_cookies: list[str]) -> dict[str, str]:
+    """Read the names and values of cookies; a cookie that cannot be read is left out."""
+    found: dict[str, str] = {}
+    for each in set_cookies:
+        cookie = SimpleCookie()
+        try:
+            cookie.load(each.partition(";")[0])
+        except CookieError:
+            continue
+        found |= {name: morsel.value for name, morsel in cookie.items()}
+    return found

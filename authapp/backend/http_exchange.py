@@ -1,0 +1,167 @@
+"""One request to the backend, and the errors that mean "no usable response"."""
+
+import re
+import ssl
+from dataclasses import dataclass
+from http.client import HTTPException
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from urllib3.exceptions import HTTPError, InvalidHeader
+from urllib3.util import Retry
+
+from authapp.backend.expressions import Response, read_response
+from authapp.backend.protocol import (
+    BackendDown,
+    BackendThrottled,
+    BackendUnavailable,
+    ConnectionFailed,
+)
+
+MAX_RESPONSE = 256 * 1024
+"""Bytes of the largest response body that is accepted."""
+
+MAX_RETRY_AFTER = 300
+"""Seconds of the longest ``Retry-After`` that is honoured. A longer one is cut to this."""
+
+_NETWORK_ERRORS = (OSError, HTTPError, HTTPException)
+"""The kinds of exceptions that can be the cause of a failed request. Any other exception in the
+chain was being handled before the request, and did not cause the failure."""
+
+_MAX_CAUSES = 8
+"""How many causes of an exception are followed. Exceptions can be chained in a circle."""
+
+_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity"}
+
+_MAX_SHOWN = 100
+_TOKEN_LIKE = re.compile(r"[A-Za-z0-9_+/=-]{24,}(?:\.[A-Za-z0-9_-]+)*")
+_NOT_PRINTABLE = re.compile(r"[^ -~\u00a0-\u1fff\u3040-\ud7ff]")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A response, with what the log may say of it."""
+
+    status: int
+    content: Response
+    where: str
+    content_type: str
+    retry_after: float | None
+
+    @property
+    def good(self) -> bool:
+        """Whether the status is 2xx."""
+        return 200 <= self.status < 300
+
+
+def exchange(
+    session: requests.Session, method: str, url: str, *, shown: str = "", **options: Any
+) -> Reply:
+    """Send one request and read its response.
+
+    :param shown: the path to show in errors, if the one in ``url`` may hold a value.
+    :param options: as ``requests.request`` takes them.
+    :raises BackendUnavailable: if there is no response, or its body cannot be read.
+    """
+    headers = {**_HEADERS, **options.pop("headers", {})}
+    where = (shown and f"{shown} at {urlsplit(url).netloc.rpartition('@')[2]}") or address(url)
+    try:
+        with session.request(
+            method, url, headers=headers, stream=True, allow_redirects=False, **options
+        ) as response:
+            if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+                raise BackendUnavailable("a compressed response, which was not requested")
+            body = response.raw.read(MAX_RESPONSE + 1, decode_content=False)
+    except (requests.RequestException, HTTPError, OSError, UnicodeError) as error:
+        raise unreachable(error, where) from None
+    if len(body) > MAX_RESPONSE:
+        raise BackendUnavailable(f"a response of more than {MAX_RESPONSE} bytes")
+    set_cookies = response.raw.headers.getlist("Set-Cookie")
+    return Reply(
+        response.status_code,
+        read_response(response.status_code, response.headers, set_cookies, body),
+        where,
+        response.headers.get("Content-Type", "no content type").partition(";")[0][:64],
+        _retry_after(response.headers.get("Retry-After")),
+    )
+
+
+def fetch_object(session: requests.Session, url: str) -> dict[str, Any]:
+    """Fetch a JSON object, such as a key set.
+
+    :raises BackendUnavailable: if the response is not 2xx with a JSON object.
+    """
+    reply = exchange(session, "GET", url)
+    body = reply.content["body"]
+    if not reply.good or not isinstance(body, dict):
+        raise unusable(reply)
+    return body
+
+
+def unusable(reply: Reply) -> BackendUnavailable:
+    """Return the error for a response that says nothing of the user."""
+    kind = "JSON" if isinstance(reply.content["body"], dict) else "not a JSON object"
+    kinds: dict[int, type[BackendUnavailable]] = {429: BackendThrottled}
+    kinds |= dict.fromkeys((502, 503, 504), BackendDown)
+    text = f"status {reply.status}, {kind}, from {reply.where}"
+    error = kinds.get(reply.status, BackendUnavailable)(text, reply.retry_after)
+    error.answered = True
+    return error
+
+
+def unreachable(error: Exception, where: str) -> BackendDown:
+    """Return the error for a request that failed. Its text holds no secret.
+
+    :param where: a URL, or what to show instead of it.
+    """
+    kind: type[BackendDown] = BackendDown
+    if isinstance(error, requests.ConnectionError) and not isinstance(error, requests.Timeout):
+        kind = ConnectionFailed
+    return kind(f"{_error_kind(error)} at {address(where)}")
+
+
+def _error_kind(error: BaseException) -> str:
+    """Return the class of an error, and of its root cause if no connection was made.
+
+    For a certificate that is not trusted, the reason is returned. The texts of other errors are
+    left out, as they may hold the URL or the body of a request.
+    """
+    names, cause = [type(error).__name__], error
+    for _ in range(_MAX_CAUSES):
+        earlier = cause.__cause__ or cause.__context__
+        if not isinstance(earlier, _NETWORK_ERRORS):
+            break
+        cause = earlier
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"{names[0]} ({cause.verify_message})"
+    if isinstance(error, requests.ConnectionError):
+        names.append(f"({type(cause).__name__})")  # tells a refused connection from an unknown host
+    return " ".join(names)
+
+
+def address(url: str) -> str:
+    """Return the host and the path of a URL, without a password or a query."""
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2] + parts.path
+
+
+def in_one_line(value: object, *secrets: str | None) -> str:
+    """Return text of the backend's so that it can be logged: one line, bounded, no secrets.
+
+    :param secrets: what the request held. Text that has one of them in it is not shown.
+    """
+    text = value if isinstance(value, str) else "" if value is None else repr(value)
+    text = text[: 4 * _MAX_SHOWN]
+    if any(secret and len(secret) > 3 and secret in text for secret in secrets):
+        return "(not shown: it repeats what was sent)"
+    text = _NOT_PRINTABLE.sub(" ", _TOKEN_LIKE.sub("***", text))
+    return " ".join(text.split())[:_MAX_SHOWN]
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Return the seconds of a ``Retry-After`` header (RFC 9110 section 10.2.3), bounded."""
+    try:
+        return None if value is None else min(Retry().parse_retry_after(value), MAX_RETRY_AFTER)
+    except (InvalidHeader, ValueError, OverflowError):
+        return None

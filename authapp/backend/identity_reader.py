@@ -1,0 +1,48 @@
+"""Reads the user from claims, by the expressions of ``claims.*``."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from authapp.backend.expressions import Expression
+from authapp.backend.protocol import BackendUnavailable
+from authapp.session.session import Claims, Identity, is_user_id, text, texts
+
+
+@dataclass(frozen=True)
+class ClaimExpressions:
+    """Where the parts of an identity are in the claims."""
+
+    id: Expression
+    email: Expression
+    name: Expression
+    roles: Expression
+    scopes: Expression
+
+
+def read_identity(names: ClaimExpressions, claims: Claims, user: Claims) -> Identity:
+    """Return the user that claims describe.
+
+    :param claims: the claims of the access token; empty for an opaque token.
+    :param user: what else the backend says of the user. A claim of the same name replaces it.
+    :raises BackendUnavailable: if no user is named.
+    """
+    known: dict[str, Any] = {**user, **claims}
+    user_id = names.id(known)
+    if not is_user_id(user_id):
+        raise BackendUnavailable(
+            f"no user in {names.id.source}, which authapp.claims.id names; there are"
+            f" {', '.join(sorted(known))[:200] or 'no claims'}"
+        )
+    return Identity(
+        user_id,
+        text(names.email(known)),
+        text(names.name(known)),
+        _roles(names.roles(known)),
+        texts(names.scopes(known)),
+        claims,
+    )
+
+
+def _roles(value: object) -> tuple[str, ...]:
+    """Return the strings of a list. One string is one role, whatever it holds."""
+    return (value,) if isinstance(value, str) and value else texts(value) * isinstance(value, list)

@@ -1,0 +1,117 @@
+"""The settings below ``authapp.backend.`` and ``authapp.claims.``: contract section 7."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from authapp.backend.description import CLIENT_AUTH, Answers, Conditions, Description
+from authapp.backend.expressions import NEVER, Condition, Expression, condition, expression
+from authapp.backend.identity_reader import ClaimExpressions
+from authapp.backend.presets import load, names
+from authapp.backend.request_template import RequestTemplate, Text, parse, parse_text
+from authapp.settings import allowed_values as values
+from authapp.settings.ini import Ini
+
+PRESET = "authapp.backend.preset"
+DEFAULT_PRESET = "simplejwt"
+
+
+def with_preset(ini: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of an ini file above those of its preset."""
+    name = str(ini.get(PRESET, "")).strip() or DEFAULT_PRESET
+    return {**(load(name) if name in names() else {}), **ini}
+
+
+def read_description(reader: Ini) -> Description:
+    """Read how the backend speaks. Problems are reported to the reader."""
+    take = reader.take
+
+    def request(
+        name: str, *allowed: str, default: RequestTemplate | None = None
+    ) -> RequestTemplate | None:
+        return take(f"backend.{name}", _request(*allowed), default)
+
+    def found(name: str) -> Expression | None:
+        return take(f"backend.answer.{name}", expression, None)
+
+    def meets(name: str) -> Condition:
+        return take(f"backend.{name}", condition, NEVER)
+
+    take("backend.preset", values.one_of(names()), DEFAULT_PRESET)
+    client = ("client_id", "client_secret", "scope")
+    login = request("login", *client, "username", "password", "address", default=_NO_LOGIN)
+    if login is None:
+        reader.problem("authapp.backend.login = none: there is no sign-in without it")
+    scope = take("backend.scope", values.plain, None)
+    client_id = take("backend.client_id", values.plain, None)
+    client_secret = take("backend.client_secret", values.plain, None, secret=True)
+    reader.needs("backend.client_secret", "backend.client_id")
+    reader.needs("backend.client_auth", "backend.client_id")
+    if reader.has("backend.scope") and login and "scope" not in login.placeholders:
+        reader.problem("authapp.backend.scope has no effect: authapp.backend.login has no {scope}")
+    default_auth = "none" if client_id is None else "basic" if client_secret else "post"
+    return Description(
+        login=login or _NO_LOGIN,
+        refresh=request("refresh", *client, "access", "refresh"),
+        logout=request("logout", *client, "access", "refresh"),
+        userinfo=request("userinfo", *client, "access"),
+        answers=Answers(
+            access=found("access") or _NO_TOKEN,
+            refresh=found("refresh"),
+            expires_in=found("expires_in"),
+            refresh_expires_in=found("refresh_expires_in"),
+            user=found("user"),
+            reason=found("reason"),
+        ),
+        conditions=Conditions(
+            login_refused=meets("login.refused"),
+            login_locked=meets("login.locked"),
+            login_incomplete=meets("login.incomplete"),
+            login_throttled=meets("login.throttled"),
+            refresh_refused=meets("refresh.refused"),
+            logout_done=take("backend.logout.done", condition, None),
+        ),
+        authorization=take("backend.authorization", _authorization, _BEARER),
+        client_id=client_id,
+        client_secret=client_secret,
+        client_auth=take("backend.client_auth", values.one_of(CLIENT_AUTH), default_auth),
+        scope=scope,
+    )
+
+
+def read_claims(reader: Ini) -> ClaimExpressions:
+    """Read where the parts of an identity are in the claims."""
+
+    def found(name: str, default: str) -> Expression:
+        return reader.take(f"claims.{name}", expression, expression(default))
+
+    return ClaimExpressions(
+        found("id", "sub || user_id || id"),
+        found("email", "email"),
+        found("name", "name || preferred_username || username"),
+        found("roles", "roles"),
+        found("scopes", "scope"),
+    )
+
+
+def _request(*allowed: str) -> Callable[[str], RequestTemplate | None]:
+    def read(text: str) -> RequestTemplate | None:
+        template = parse(text)
+        other = template.placeholders - set(allowed) if template else set()
+        if other:
+            there = ", ".join(f"{{{name}}}" for name in allowed)
+            raise ValueError(f"{{{min(other)}}} has no value in this request; there are {there}")
+        return template
+
+    return read
+
+
+def _authorization(text: str) -> Text:
+    found = parse_text(text)
+    if found.placeholders != {"access"}:
+        raise ValueError("must hold {access} and no other placeholder, as in: Bearer {access}")
+    return found
+
+
+_BEARER = parse_text("Bearer {access}")
+_NO_TOKEN = expression("`null`")
+_NO_LOGIN = RequestTemplate("POST", parse_text("/"), (), (), "application/json", "POST /")

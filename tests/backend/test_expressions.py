@@ -1,0 +1,75 @@
+"""Reading responses: whatever comes, an expression gives a value or None. Threat W3."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authapp.backend.expressions import condition, expression, read_response
+from authapp.backend.presets import load, names
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=10,
+)
+NAMES = ("error", "detail", "code", "errors", "data", "meta", "username", "msg", "user")
+OURS = st.fixed_dictionaries({}, optional=dict.fromkeys(NAMES, JSON))
+
+
+def response(body: object, status: int = 400) -> Any:
+    return read_response(status, {}, [], json.dumps(body).encode())
+
+
+@given(OURS | JSON, st.integers(200, 599))
+def test_every_preset_reads_every_shape(body: object, status: int) -> None:
+    for name in names():
+        for key, text in load(name).items():
+            if ".answer." in key:
+                expression(text)(response(body, status))
+            elif key.endswith((".refused", ".locked", ".incomplete", ".throttled")):
+                assert condition(text)(response(body, status)) in (True, False)
+
+
+def test_a_response_as_expressions_see_it() -> None:
+    seen = read_response(
+        201,
+        {"Content-Type": "application/json", "X-Token": "t"},
+        ["jwt-refresh=abc; HttpOnly; Path=/", "other=1", "=", "\x00=x"],
+        b'{"a": [1]}',
+    )
+    assert seen["status"] == 201
+    assert seen["headers"]["x-token"] == "t"
+    assert seen["cookies"] == {"jwt-refresh": "abc", "other": "1"}
+    assert expression('cookies."jwt-refresh"')(seen) == "abc"
+    assert seen["body"] == {"a": [1]}
+
+
+@pytest.mark.parametrize(
+    "body", [b"<h1>no</h1>", b"", b"\xff", b"[" * 100_000, b"NaN", b'{"a": 1e999}', b'"\\ud800"']
+)
+def test_what_is_not_json_is_text(body: bytes) -> None:
+    assert isinstance(read_response(200, {}, [], body)["body"], str)
+
+
+def test_w3_a_large_response_takes_no_time() -> None:
+    seen = response({str(number): number for number in range(100_000)})
+    assert condition("body.error == 'invalid_grant'")(seen) is False
+
+
+def test_conditions() -> None:
+    assert condition("400 401, 422")(response({}, 401))
+    assert not condition("400 401")(response({}, 403))
+    assert not condition("none")(response({}, 400))
+    assert condition("body.code")(response({"code": 0}))
+    for nothing in (None, False, "", [], {}):
+        assert not condition("body.code")(response({"code": nothing}))
+    assert not condition("body.code")(response([1]))
+    assert not condition("starts_with(body.code, 'x')")(response({"code": 1})), "a wrong type"
+
+
+def test_split() -> None:
+    assert expression("split(body, ',')")({"body": "a, b,"}) == ["a", "b", ""]
+    assert expression("split(body, '')")({"body": "a b"}) == ["a b"]
