@@ -64,7 +64,11 @@ class HTTPBackend:
             raise BackendRejected(str(error)) from None
         reason = self._reason(reply, values)
         if said.login_throttled(reply.content):
-            raise BackendThrottled(f"status {reply.status} {reason}".strip(), reply.retry_after)
+            throttled = BackendThrottled(
+                f"status {reply.status} {reason}".strip(), reply.retry_after
+            )
+            throttled.answered = True
+            raise throttled
         outcomes: tuple[tuple[Condition, type[BackendRejected]], ...] = (
             (said.login_locked, AccountLocked),
             (said.login_incomplete, AccountIncomplete),

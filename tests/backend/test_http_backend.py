@@ -1,0 +1,295 @@
+"""What the responses of a backend mean: contract section 7, as a person and an operator see it."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import time_machine
+from webob import Request, Response
+
+from authapp.backend.http_backend import HTTPBackend
+from authapp.backend.http_client import BoundedSession
+from authapp.backend.protocol import BackendUnavailable
+from authapp.session.session import TokenPair
+from eventually import eventually
+from servers import Served
+from site_under_test import Site, description
+
+LINES = {
+    "backend__login": "\nPOST /login\nname = {username}\nword = {password}",
+    "backend__refresh": "\nPOST /refresh\nrefresh = {refresh}",
+    "backend__logout": "\nDELETE /session\nAuthorization: Bearer {access}",
+    "backend__answer__access": "body.access",
+    "backend__answer__refresh": "body.refresh",
+    "backend__answer__expires_in": "body.expires_in",
+    "backend__answer__refresh_expires_in": "body.refresh_expires_in",
+    "backend__answer__user": "body.user",
+    "backend__answer__reason": "body.reason",
+    "backend__login__refused": "body.no == 'wrong'",
+    "backend__login__locked": "body.no == 'locked'",
+    "backend__login__incomplete": "body.no == 'incomplete'",
+    "backend__login__throttled": "body.no == 'slower'",
+    "backend__refresh__refused": "body.no == 'spent'",
+    "login__rate": "100/minute",
+}
+GOOD = {"access": "opaque-1", "refresh": "r-1", "expires_in": 60, "user": {"id": 7, "name": "Al"}}
+
+
+class Backend:
+    """Answers each path with what the test has put there."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Any] = {"/login": GOOD}
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        answer = self.answers.get(environ["PATH_INFO"], Response(status=404))
+        if callable(answer) and not isinstance(answer, Response):
+            answer = answer(Request(environ))
+        if not isinstance(answer, Response):
+            answer = Response(json_body=answer)
+        return answer(environ, start_response)
+
+
+@pytest.fixture
+def backend() -> Backend:
+    return Backend()
+
+
+@pytest.fixture
+def site(backend: Backend) -> Iterator[Callable[..., Site]]:
+    with Served(backend) as served:
+        yield lambda **lines: Site(served.url, **{**LINES, **lines})
+
+
+SHAPES = [
+    ({"no": "wrong"}, 401, "InvalidCredentials"),
+    ({"no": "locked", "reason": "too many tries"}, 403, "AccountLocked"),
+    ({"no": "incomplete"}, 403, "AccountIncomplete"),
+    (Response(status=400, json_body={"no": "wrong"}), 401, "InvalidCredentials"),
+    (Response(status=429, json_body={"no": "slower"}), 429, "TooManyAttempts"),
+    (Response(status=401, text="Unauthorized"), 503, "UnexpectedAnswer"),
+    (Response(status=401, json_body={"message": "no"}), 503, "UnexpectedAnswer"),
+    (Response(status=422, json_body={"message": "no"}), 503, "UnexpectedAnswer"),
+    (Response(status=404, json_body={"message": "User not found"}), 503, "UnexpectedAnswer"),
+    (Response(status=400, json_body={"data": None, "error": {"a": []}}), 503, "UnexpectedAnswer"),
+    ({"code": 401, "msg": "bad"}, 503, "UnexpectedAnswer"),
+    ({"error": ["bad"]}, 503, "UnexpectedAnswer"),
+    ([], 503, "UnexpectedAnswer"),
+    ("text", 503, "UnexpectedAnswer"),
+    (Response(text="<h1>Gateway</h1>"), 503, "UnexpectedAnswer"),
+    (Response(status=302, location="https://evil.example"), 503, "UnexpectedAnswer"),
+    ({**GOOD, "access": None}, 503, "UnexpectedAnswer"),
+    ({**GOOD, "access": "a\nb"}, 503, "UnexpectedAnswer"),
+    ({**GOOD, "refresh": 5}, 503, "UnexpectedAnswer"),
+    ({"access": "opaque"}, 503, "UnexpectedAnswer"),
+    (Response(status=500), 503, "BackendUnavailable"),
+    (Response(status=503), 503, "BackendUnavailable"),
+    ({**GOOD, "user": [7]}, 503, "BackendUnavailable"),
+    ({**GOOD, "user": {"name": "nobody"}}, 503, "BackendUnavailable"),
+    ({**GOOD, "expires_in": "soon"}, 503, "BackendUnavailable"),
+]
+
+
+@pytest.mark.parametrize(("answer", "status", "code"), SHAPES, ids=range(len(SHAPES)))
+def test_a_sign_in(
+    site: Callable[..., Site],
+    backend: Backend,
+    caplog: pytest.LogCaptureFixture,
+    answer: Any,
+    status: int,
+    code: str,
+) -> None:
+    """Twenty-five shapes of refusal: page, log line, and what counts."""
+    caplog.set_level(logging.INFO)
+    backend.answers["/login"] = answer
+    page = site(login__rate="1/minute")
+    page.sign_in("alice", "secret-word", status=status)
+    assert code in caplog.text
+    assert "secret-word" not in caplog.text
+    backend.answers["/login"] = GOOD
+    page.sign_in("alice", status=429)  # the one before has been counted
+
+
+def test_the_log_line_of_an_undescribed_response(
+    site: Callable[..., Site], backend: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = {
+        "error": "bad\r\nforged \x1b[31m",
+        "code": 17,
+        "detail": "x" * 500,
+        "msg": "my-password",
+    }
+    backend.answers["/login"] = Response(status=418, json_body=said)
+    site().sign_in("alice", "my-password", status=503)
+    (line,) = [r.getMessage() for r in caplog.records if "UnexpectedAnswer" in r.getMessage()]
+    assert "status 418, application/json error='bad forged [31m' code='17'" in line
+    assert "from POST /login at 127.0.0.1:" in line
+    assert line.endswith("see authapp.backend.login.refused")
+    assert "my-password" not in line
+    assert "x" * 101 not in line
+
+
+def test_the_backends_own_words_are_in_the_audit_log(
+    site: Callable[..., Site], backend: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "authapp.audit")
+    backend.answers["/login"] = {"no": "locked", "reason": "locked until noon " + "t" * 40}
+    site().sign_in("alice", status=403)
+    assert '"reason": "status 200 locked until noon ***"' in caplog.text
+
+
+def test_an_opaque_access_token_whose_lifetime_is_in_digits(
+    site: Callable[..., Site], backend: Backend
+) -> None:
+    backend.answers["/login"] = {**GOOD, "expires_in": "60", "refresh_expires_in": 900.5}
+    browser = site()
+    browser.sign_in("alice", status=303)
+    session = browser.opened()
+    assert session.identity.id == 7
+    assert session.validity.refresh_until - session.validity.valid_until == 840
+
+
+def test_a_token_that_names_its_kind(site: Callable[..., Site], backend: Backend) -> None:
+    backend.answers["/login"] = {**GOOD, "access": "Bearer opaque-1"}
+    browser = site()
+    browser.sign_in("alice")
+    assert browser.opened().tokens.access == "opaque-1"
+
+
+def test_a_renewal_without_a_refresh_token_keeps_the_old_one(
+    site: Callable[..., Site], backend: Backend
+) -> None:
+    browser = site()
+    browser.sign_in("alice")
+    backend.answers["/refresh"] = {**GOOD, "access": "opaque-2", "refresh": None}
+    with time_machine.travel(time.time() + 61):
+        browser.get("/account", status=200)
+        assert browser.opened().tokens == TokenPair("opaque-2", "r-1")
+
+
+def test_userinfo_names_the_user(site: Callable[..., Site], backend: Backend) -> None:
+    backend.answers["/login"] = {"access": "opaque-1", "refresh": "r-1", "expires_in": 60}
+    backend.answers["/me"] = lambda request: {
+        "id": 7,
+        "email": request.headers["Authorization"],
+    }
+    browser = site(backend__userinfo="\nGET /me\nAuthorization: Bearer {access}")
+    browser.sign_in("alice")
+    assert browser.opened().identity.email == "Bearer opaque-1"
+
+
+@pytest.mark.parametrize("answer", [Response(status=401), [], Response(status=503)], ids=str)
+def test_userinfo_that_fails_at_a_renewal_loses_no_token(
+    site: Callable[..., Site], backend: Backend, answer: Any
+) -> None:
+    backend.answers["/me"] = {"id": 7}
+    browser = site(backend__userinfo="\nGET /me\nAuthorization: Bearer {access}")
+    browser.sign_in("alice")
+    backend.answers["/refresh"] = {**GOOD, "access": "opaque-2", "refresh": "r-2"}
+    backend.answers["/me"] = answer
+    now = time.time()
+    with time_machine.travel(now + 61):
+        browser.get("/account", status=503)
+        assert browser.opened().tokens.refresh == "r-2"
+    backend.answers["/me"] = {"id": 7}
+    backend.answers["/refresh"] = lambda request: (
+        {**GOOD, "access": "opaque-3", "refresh": "r-3"}
+        if request.json_body == {"refresh": "r-2"}
+        else Response(status=401)
+    )
+    with time_machine.travel(now + 64):
+        eventually(lambda: browser.get("/account", status="*").status_int == 200)
+        assert browser.opened().tokens.refresh == "r-3"
+
+
+def test_userinfo_that_fails_at_a_sign_in(site: Callable[..., Site], backend: Backend) -> None:
+    browser = site(backend__userinfo="\nGET /nowhere")
+    browser.sign_in("alice", status=503)
+
+
+def test_without_refresh_tokens_a_session_ends_with_its_access_token(
+    site: Callable[..., Site], backend: Backend
+) -> None:
+    backend.answers["/login"] = {**GOOD, "refresh": None}
+    browser = site(backend__refresh="none", backend__logout="none")
+    browser.sign_in("alice")
+    now = time.time()
+    with time_machine.travel(now + 55):
+        assert browser.get("/session").json["user"]["id"] == 7
+    cookie = browser.cookie_header()
+    with time_machine.travel(now + 61):
+        answer = browser.get("/account", headers=cookie, status=303)
+        assert "RefreshTokenExpired" in answer.location
+    with time_machine.travel(now + 1):
+        browser.sign_in("alice")
+        assert "SignedOut" in browser.sign_out().location
+
+
+def test_a_sliding_token_renews_itself(site: Callable[..., Site], backend: Backend) -> None:
+    backend.answers["/login"] = {**GOOD, "refresh": None}
+    backend.answers["/refresh"] = lambda request: {
+        **GOOD,
+        "refresh": None,
+        "access": request.json_body["token"] + "+",
+    }
+    browser = site(backend__refresh="\nPOST /refresh\ntoken = {access}")
+    browser.sign_in("alice")
+    now = time.time()
+    with time_machine.travel(now + 50):
+        browser.get("/account", status=200)
+        assert browser.opened().tokens.access == "opaque-1+"
+
+
+def test_a_value_that_cannot_be_sent(site: Callable[..., Site], backend: Backend) -> None:
+    browser = site(
+        backend__login="\nPOST /login\nX-Name: {username}\nword = {password}",
+        backend__refresh="\nPOST /refresh/{refresh}",
+        backend__logout="\nDELETE /session/{refresh}",
+    )
+    browser.sign_in("a\tb", status=401)
+    backend.answers["/login"] = {**GOOD, "refresh": ".."}
+    browser.sign_in("alice")
+    with time_machine.travel(time.time() + 61):
+        browser.get("/account", status=503)
+        assert "SignedOut" in browser.sign_out().location
+
+
+def test_what_means_that_a_sign_out_is_done(
+    site: Callable[..., Site], backend: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend.answers["/session"] = Response(status=401, json_body={"done": True})
+    browser = site(backend__logout__done="body.done")
+    browser.sign_in("alice")
+    browser.sign_out()
+    assert "SignedOut: the backend" not in caplog.text
+    browser = site()
+    browser.sign_in("alice")
+    browser.sign_out()
+    assert "see authapp.backend.logout.done" in caplog.text
+
+
+def test_basic_authentication_of_the_client(site: Callable[..., Site], backend: Backend) -> None:
+    seen: list[Request] = []
+
+    def login(request: Request) -> dict[str, Any]:
+        seen.append(request)
+        return GOOD
+
+    backend.answers["/login"] = login
+    client = {"backend__client_id": "web app", "backend__client_secret": "s:1"}
+    site(**client).sign_in("alice")
+    assert seen[-1].authorization[0] == "Basic"
+    own = LINES["backend__login"] + "\nAuthorization: Api {client_secret}"
+    site(**client, backend__login=own).sign_in("alice")
+    assert seen[-1].headers["Authorization"] == "Api s:1"
+
+
+def test_a_backend_without_refresh_tokens_says_so() -> None:
+    backend = HTTPBackend(
+        BoundedSession(1), "http://x.invalid", description(backend__refresh="none")
+    )
+    assert not backend.refreshes
+    with pytest.raises(BackendUnavailable, match=r"authapp\.backend\.refresh is none"):
+        backend.refresh(TokenPair("a", "r"))
