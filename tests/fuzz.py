@@ -38,6 +38,7 @@ NOW = 1_790_000_000
 COOKIE = SessionCookie(NAME, secure=False)
 SEALERS = [Sealer([SECRET], name, NAME) for name in ("next-auth-4", "authjs-5")]
 NAMES = ClaimExpressions(*map(expression, ("sub || id", "email", "name", "roles", "scope")))
+PRESETS = [description(backend__preset=name) for name in names()]
 RING, KEY = KeyRing(SECRET), b"authapp:a key"
 
 
@@ -102,6 +103,7 @@ def backend_answer(data: bytes) -> None:
     provider = atheris.FuzzedDataProvider(data)
     status = provider.PickValueInList([200, 200, 200, 201, 204, 301, 400, 401, 403, 429, 500, 503])
     kind = provider.PickValueInList(["application/json", "text/html", "application/problem+json"])
+    preset = provider.PickValueInList(PRESETS)
     after = provider.PickValueInList(["1", "-1", "9" * 400, "1e9", "nan", "Wed, 21 Oct 2015", ""])
     body = provider.ConsumeBytes(provider.remaining_bytes())
 
@@ -112,13 +114,9 @@ def backend_answer(data: bytes) -> None:
 
     http = BoundedSession(5)
     http.mount("http://", WSGIAdapter(_wsgi(answer)))
-    backends = [
-        HTTPBackend(http, "http://backend.invalid", description(backend__preset=name))
-        for name in names()
-    ]
-    logins = [partial(backend.login, Credentials("alice", "password")) for backend in backends]
-    refreshes = [partial(backend.refresh, TokenPair("access", "refresh")) for backend in backends]
-    for verb in logins + refreshes:
+    backend = HTTPBackend(http, "http://backend.invalid", preset)
+    login = partial(backend.login, Credentials("alice", "password"))
+    for verb in (login, partial(backend.refresh, TokenPair("access", "refresh"))):
         with suppress(BackendRejected, BackendUnavailable):
             TokenReader(NAMES, None, None, 1000).read(verb(), NOW)
     jwt_claims(f"a.{body.decode('latin-1')}.c")

@@ -235,19 +235,22 @@ def test_sign_in_that_fails(walk: Walk, backend: Served) -> None:
     echo = Answer(status=400, json_body={"error": "wrong", "sent": wrong})
     token = Answer(json_body={"access": f"{wrong}\n", "refresh": wrong, "detail": wrong})
     no_jwt = Answer(json_body={"access": f"{wrong}.{wrong}.x", "refresh": wrong})
-    for answer, status in [
-        (echo, 401),
-        (token, 503),
-        (no_jwt, 503),
-        (Answer(wrong, status=500), 503),
-        (Answer(status=307, headers={"Location": f"http://127.0.0.1:1/{wrong}"}), 503),
-        (Answer(wrong, headers={"Content-Encoding": "gzip"}), 503),
-        (Answer(status=429, json_body={"detail": wrong}), 503),
-        (Answer(wrong * 10_000), 503),
-        (Answer(status=503, headers={"Retry-After": wrong}), 503),
-    ]:
+    for number, (answer, status) in enumerate(
+        [
+            (echo, 503),
+            (token, 503),
+            (no_jwt, 503),
+            (Answer(wrong, status=500), 503),
+            (Answer(status=307, headers={"Location": f"http://127.0.0.1:1/{wrong}"}), 503),
+            (Answer(wrong, headers={"Content-Encoding": "gzip"}), 503),
+            (Answer(status=429, json_body={"detail": wrong}), 429),
+            (Answer(wrong * 10_000), 503),
+            (Answer(status=503, headers={"Retry-After": wrong}), 503),
+        ]
+    ):
         backend.instead[LOGIN] = answer
-        walk.sign_in(status, password=wrong)
+        # Each one counts for its name, whatever the backend answers.
+        walk.sign_in(status, password=wrong, username=f"alice{number}")
 
 
 def test_too_many_sign_ins(walk: Walk, backend: Served) -> None:
