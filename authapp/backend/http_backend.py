@@ -238,6 +238,8 @@ class HTTPBackend:
             return unusable(reply)
         if reply.status in (404, 405):
             setting = verb  # the path or the method is wrong
+        elif reply.good and verb in ("login", "refresh"):
+            setting = f"answer.* and authapp.backend.{setting}"  # a token was not found
         body = reply.content["body"]
         secrets = [values.get(name) for name in _SECRETS]
         said = [

@@ -165,12 +165,14 @@ class Town:
             self.trouble_until = max(self.trouble_until, time.monotonic() + MOMENT)
 
     def recover(self) -> None:
-        """After a fault: one request for each application, and then no 503 is an answer."""
+        """After a fault: one request of each verb and application, then no 503 is an answer."""
         if self.trouble_until > 0:
             time.sleep(max(0, self.trouble_until - time.monotonic()))
             self.trouble_until = 0
             for site in self.apps:
-                Site(wsgi=site.app).sign_in("scout", "password", status=303)
+                scout = Site(wsgi=site.app)
+                scout.sign_in("scout", "password", status=303)
+                scout.post("/session", headers={"X-CSRF-Token": scout.csrf()}, status=200)
 
     def change_redis(self, fault: str) -> None:
         """In the middle of a step, while everybody stays with one application."""

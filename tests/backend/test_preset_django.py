@@ -1,0 +1,211 @@
+"""The site in front of Django with Djoser, dj-rest-auth and Ninja JWT, by their presets.
+
+Each runs as a process of its own; see ``servers/django_presets_app.py``.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import time_machine
+
+from servers.process import Process, serve
+from site_under_test import COOKIE, Site
+
+for package in ("djoser", "dj_rest_auth", "ninja_jwt"):
+    pytest.importorskip(package)
+
+pytestmark = pytest.mark.servers
+
+KEY = "a key for tests that is long enough for HS256"
+ACCESS = 300
+NONE = "\u2013"  # what the page shows
+BLACKLIST = "POST /auth/jwt/blacklist/\nrefresh = {refresh}"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A package, how it is set up, and what it can tell and do."""
+
+    preset: str
+    login: str
+    refresh: str
+    orders: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
+    tells_email: bool = True
+    asks_whether_active: bool = True
+
+
+REST = Case("dj-rest-auth", "/dj-rest-auth/login/", "/dj-rest-auth/token/refresh/")
+CASES = {
+    "djoser": Case(
+        "djoser",
+        "/auth/jwt/create/",
+        "/auth/jwt/refresh/",
+        settings={"backend__logout": BLACKLIST},
+    ),
+    "cookie": Case(REST.preset, REST.login, REST.refresh, {"httponly": True}),
+    "json": Case(REST.preset, REST.login, REST.refresh, {"httponly": False}),
+    "ninja": Case(
+        "ninja-jwt",
+        "/api/token/pair",
+        "/api/token/refresh",
+        tells_email=False,
+        asks_whether_active=False,
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Process]]:
+    with ExitStack() as stack:
+        yield {
+            preset: stack.enter_context(
+                serve(
+                    "django_presets_app.py",
+                    tmp_path_factory.mktemp(preset),
+                    PACKAGE=preset,
+                    SIGNING_KEY=KEY,
+                )
+            )
+            for preset in sorted({case.preset for case in CASES.values()})
+        }
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> Case:
+    return CASES[request.param]
+
+
+@pytest.fixture
+def django(processes: dict[str, Process], case: Case) -> Process:
+    """As it is at the beginning of each test."""
+    process = processes[case.preset]
+    active = {"alice": True, "bob": True}
+    process.set(active=active, backend="ModelBackend", forbidden=None, language="en")
+    process.set(**case.orders)
+    return process
+
+
+@pytest.fixture
+def site(django: Process, case: Case) -> Site:
+    return make_site(django, case)
+
+
+def make_site(django: Process, case: Case, **more: str) -> Site:
+    keys = {"backend__preset": case.preset, "backend__verify": f"secret:{KEY}"}
+    return Site(django.url, **keys | case.settings | more)
+
+
+def page(site: Site, **options: Any) -> Any:
+    return site.get("/account", headers={"Accept": "text/html"}, **options)
+
+
+def shown(site: Site) -> dict[str, str]:
+    html = page(site, status=200).html
+    return {each: html.find(id=each).text.strip() for each in ("user-id", "name", "email", "roles")}
+
+
+def refuses(django: Process, case: Case, refresh: str) -> bool:
+    """Whether it refuses a refresh token; if not, that has spent it."""
+    answer = django.request("POST", case.refresh, json={"refresh": refresh}, cookies={})
+    return answer.status_code == 401 and answer.json()["code"] == "token_not_valid"
+
+
+def assert_refused_as(code: str, status: int, site: Site, *who: str, log: Any) -> None:
+    log.clear()
+    assert code in site.sign_in(*who, status=status).text
+    assert COOKIE not in site.cookies
+    (line,) = [each.getMessage() for each in log.records if "SignInFailed" in each.getMessage()]
+    assert code in line
+    assert "UnexpectedAnswer" not in log.text
+
+
+@pytest.mark.parametrize("language", ["en", "pt-br"])
+@pytest.mark.parametrize(
+    "who", [("alice", "wrong"), ("mallory", "x"), ("a" * 200, "x"), ("a\0", "x")]
+)
+def test_wrong_credentials(
+    site: Site, django: Process, who: tuple[str, str], language: str, caplog: Any
+) -> None:
+    caplog.set_level(logging.INFO)
+    django.set(language=language)
+    assert_refused_as("InvalidCredentials", 401, site, *who, log=caplog)
+
+
+@pytest.mark.parametrize("case", [CASES["json"]])
+def test_dj_rest_auth_says_that_an_account_is_disabled(
+    site: Site, django: Process, caplog: Any
+) -> None:
+    caplog.set_level(logging.INFO)
+    django.set(active={"bob": False}, backend="AllowAllUsersModelBackend")
+    assert_refused_as("AccountLocked", 403, site, "bob", log=caplog)
+
+
+def test_who_it_is_and_three_renewals_in_a_row(site: Site, django: Process, case: Case) -> None:
+    site.sign_in(status=303)
+    email = "alice@example.com" if case.tells_email else NONE
+    identity = {"user-id": "1", "name": "alice", "email": email, "roles": "admin"}
+    calls, chain = django.set()["calls"].get(case.refresh, 0), []
+    for number in range(4):
+        with time_machine.travel(time.time() + number * (ACCESS + 1)):
+            assert shown(site) == identity
+        chain.append(site.opened().tokens.refresh)
+    assert len(set(chain)) == 4
+    assert django.set()["calls"][case.refresh] == calls + 3
+    assert [refuses(django, case, each) for each in chain] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("language", ["en", "pt-br"])
+def test_a_deactivated_users_session(
+    site: Site, django: Process, case: Case, language: str
+) -> None:
+    site.sign_in("bob", status=303)
+    django.set(active={"bob": False}, language=language)
+    with time_machine.travel(time.time() + ACCESS + 1):
+        answer = page(site)
+    if case.asks_whether_active:
+        assert answer.location.endswith("reason=RefreshTokenRejected")
+    else:
+        assert answer.status_int == 200
+
+
+def test_a_spent_refresh_token_ends_the_session(site: Site, django: Process, case: Case) -> None:
+    site.sign_in(status=303)
+    assert not refuses(django, case, site.opened().tokens.refresh)
+    with time_machine.travel(time.time() + ACCESS + 1):
+        assert page(site).location.endswith("reason=RefreshTokenRejected")
+
+
+def test_sign_out_blacklists_the_refresh_token(site: Site, django: Process, case: Case) -> None:
+    site.sign_in(status=303)
+    refresh = site.opened().tokens.refresh
+    site.sign_out()
+    assert refuses(django, case, refresh)
+
+
+@pytest.mark.parametrize("case", [CASES["djoser"]])
+def test_djosers_preset_signs_out_here_only(django: Process, case: Case) -> None:
+    site = make_site(django, case, backend__logout="none")
+    site.sign_in(status=303)
+    refresh, copy = site.opened().tokens.refresh, site.twin()
+    site.sign_out()
+    assert copy.get("/session").json["error"] == "SessionRevoked"
+    assert not refuses(django, case, refresh)
+
+
+def test_a_gateways_403_keeps_the_session(site: Site, django: Process, case: Case) -> None:
+    site.sign_in(status=303)
+    django.set(forbidden=case.refresh)
+    with time_machine.travel(time.time() + ACCESS + 1):
+        page(site, status=503)
+    django.set(forbidden=None)
+    later = make_site(django, case)  # it has not just been told to wait
+    for cookie in site.cookiejar:
+        later.cookiejar.set_cookie(cookie)
+    with time_machine.travel(time.time() + 2 * ACCESS):
+        assert shown(later)["user-id"] == "1"

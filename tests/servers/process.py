@@ -1,0 +1,61 @@
+"""Somebody else's package as a process of its own, which tests start and stop.
+
+A script in this folder takes a directory as its argument, prints ``PORT <n>`` once it can be
+reached on 127.0.0.1, and serves until it is terminated.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import PIPE, Popen, TimeoutExpired
+from typing import Any
+
+import requests
+
+CONTROL = "/control/"
+
+
+class Process:
+    """The process as tests see it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._http = requests.Session()
+        self._http.trust_env = False
+
+    def request(self, method: str, path: str, **options: Any) -> requests.Response:
+        """Ask it something, past authapp."""
+        return self._http.request(method, self.url + path, timeout=10, **options)
+
+    def post(self, path: str, **fields: Any) -> requests.Response:
+        """POST some JSON."""
+        return self.request("POST", path, json=fields)
+
+    def set(self, **orders: Any) -> Any:
+        """Send orders to its control endpoint; returns what that says."""
+        answer = self.post(CONTROL, **orders)
+        answer.raise_for_status()
+        return answer.json()
+
+
+@contextmanager
+def serve(script: str, folder: Path, **environ: str) -> Iterator[Process]:
+    """Run a script of this folder.
+
+    :param folder: where it keeps its files.
+    :param environ: variables of its environment.
+    """
+    command = [sys.executable, str(Path(__file__).parent / script), str(folder)]
+    with Popen(command, env=os.environ | environ, stdout=PIPE, text=True) as running:
+        try:
+            line = running.stdout.readline() if running.stdout else ""
+            assert line.startswith("PORT "), "it did not start, and says why above"
+            yield Process(f"http://127.0.0.1:{int(line.split()[1])}")
+        finally:
+            running.terminate()
+            try:
+                running.wait(10)
+            except TimeoutExpired:
+                running.kill()
