@@ -70,6 +70,19 @@ setup(
             " and python_version in '3.11 3.13'",
             "types-requests",
         ],
+        # The packages whose presets are tested, and what serves them.
+        "presets": [
+            "djoser>=2.3.5",
+            "dj-rest-auth>=7.2",
+            "django-ninja-jwt>=5.4.5",
+            "Flask-JWT-Extended>=4.7",
+            "fastapi-users[sqlalchemy]>=15.0.5",
+            "fastapi>=0.120",
+            "uvicorn>=0.30",
+            "aiosqlite>=0.20",
+            "django-oauth-toolkit>=3.0.1",
+            "django-allauth[headless]>=65.19.3",
+        ],
     },
     entry_points={
         "paste.app_factory": [

@@ -31,6 +31,7 @@ def needs_servers(item: pytest.Item) -> bool:
     return (
         item.path.parent.name in WITH_SERVERS
         or item.path.stem in MODULES_WITH_SERVERS
+        or item.path.stem.startswith("test_preset_")
         or "redis_server" in getattr(item, "fixturenames", ())
     )
 

@@ -55,6 +55,11 @@ class GuardedBackend:
         """Whether the backend can refresh tokens at all."""
         return getattr(self._backend, "refreshes", True)
 
+    @property
+    def logout_needs_access(self) -> bool:
+        """Whether a logout works only with an access token that has not expired."""
+        return self.refreshes and getattr(self._backend, "logout_needs_access", False)
+
     @contextmanager
     def calling(self, verb: str, renewed: TokenPair | None = None) -> Iterator[None]:
         """Enter this context around every call of a verb.

@@ -49,6 +49,8 @@ class HTTPBackend:
         self._url = url
         self._description = description.with_client()
         self.refreshes = description.refresh is not None
+        named = description.logout.placeholders if description.logout else frozenset()
+        self.logout_needs_access = "access" in named and "refresh" not in named
 
     def login(self, credentials: Credentials) -> TokenPair:
         """See :class:`authapp.backend.protocol.Backend`."""

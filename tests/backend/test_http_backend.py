@@ -270,6 +270,26 @@ def test_what_means_that_a_sign_out_is_done(
     assert "see authapp.backend.logout.done" in caplog.text
 
 
+def test_a_sign_out_with_an_expired_access_token_reaches_the_backend(
+    site: Callable[..., Site], backend: Backend
+) -> None:
+    """A backend that takes the access token to sign out would ignore an expired one."""
+    seen: list[str] = []
+    backend.answers["/refresh"] = {**GOOD, "access": "opaque-2", "refresh": "r-2"}
+
+    def ended(request: Request) -> Response:
+        seen.append(request.headers["Authorization"])
+        return Response(status=204)
+
+    backend.answers["/session"] = ended
+    browser = site()
+    browser.sign_in("alice")
+    csrf = browser.csrf()
+    with time_machine.travel(time.time() + 61):
+        browser.post("/logout", {"csrf_token": csrf}, status=303)
+    assert seen == ["Bearer opaque-2"]
+
+
 def test_basic_authentication_of_the_client(site: Callable[..., Site], backend: Backend) -> None:
     seen: list[Request] = []
 

@@ -82,8 +82,13 @@ def _revoke_at_backend(services: Services, session: Session) -> None:
 
     A failure is only logged, because the session is already revoked in the store.
     """
+    tokens, backend = session.tokens, services.backend
+    valid = session.phase(time.time(), services.settings.refresh_buffer).valid
     try:
-        services.backend.logout(session.tokens)
+        if backend.logout_needs_access and not valid:
+            # The store has the revocation, so no request can use the new tokens.
+            tokens = backend.refresh(tokens)
+        backend.logout(tokens)
     except (BackendRejected, BackendUnavailable) as error:
         why = f"{type(error).__name__}: {error}"
         log.warning("SignedOut: the backend did not revoke the refresh token: %s", why)

@@ -1,0 +1,135 @@
+"""The preset ``oauth-toolkit`` in front of Django with django-oauth-toolkit."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from servers.oauth_toolkit_app import CLIENT_ID, CLIENT_SECRET
+from servers.process import Process, serve
+from site_under_test import COOKIE, Site
+
+TOKEN, REVOKE, ME = "/o/token/", "/o/revoke_token/", "/me"
+GATEWAY = "POST /gateway\nrefresh_token = {refresh}"
+LONG, SHORT = 300, 2
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    with serve("oauth_toolkit_app.py", tmp_path_factory.mktemp("toolkit")) as served:
+        yield served
+
+
+@pytest.fixture
+def django(process: Process) -> Process:
+    process.set(access=LONG, active={"bob": True})
+    return process
+
+
+def site_of(django: Process, **more: str) -> Site:
+    preset = {"backend__preset": "oauth-toolkit", "backend__scope": "read"}
+    client = {"backend__client_id": CLIENT_ID, "backend__client_secret": CLIENT_SECRET}
+    me = {"backend__userinfo": f"GET {ME}\nAuthorization: Bearer {{access}}"}
+    return Site(django.url, **{**preset, **client, **me, **more})
+
+
+def page(site: Site, **options: Any) -> Any:
+    return site.get("/account", headers={"Accept": "text/html"}, **options)
+
+
+def expire(site: Site) -> Any:
+    """Wait until the access token has expired; returns the session."""
+    session = site.opened()
+    while time.time() <= session.validity.valid_until:
+        time.sleep(0.01)
+    return session
+
+
+def spent(django: Process, refresh: str) -> bool:
+    """Whether it refuses a refresh token; if not, that has spent it."""
+    form = {"grant_type": "refresh_token", "refresh_token": refresh}
+    client = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+    answer = django.request("POST", TOKEN, data=form | client)
+    return (answer.status_code, answer.json().get("error")) == (400, "invalid_grant")
+
+
+def test_wrong_password(django: Process) -> None:
+    site = site_of(django)
+    assert "InvalidCredentials" in site.sign_in("alice", "wrong", status=401).text
+    assert COOKIE not in site.cookies
+
+
+def test_a_wrong_client_secret_is_nobodys_wrong_password(django: Process) -> None:
+    site = site_of(django, backend__client_secret="wrong")
+    assert "BackendUnavailable" in site.sign_in(status=503).text
+
+
+@pytest.mark.parametrize("auth", ["basic", "post"])
+def test_sign_in_shows_what_the_view_says(django: Process, auth: str) -> None:
+    site = site_of(django, backend__client_auth=auth)
+    site.sign_in(status=303)
+    shown = {"user-id": "1", "email": "alice@example.com", "name": "Alice Liddell"}
+    html = page(site, status=200).html
+    for element, text in {**shown, "roles": "admin"}.items():
+        assert html.find(id=element).text.strip() == text
+    assert LONG - 5 < site.opened().validity.valid_until - time.time() <= LONG
+
+
+def test_three_renewals_in_a_row(django: Process) -> None:
+    django.set(access=SHORT)
+    site = site_of(django)
+    site.sign_in()
+    chain = [site.opened().tokens.refresh]
+    for _ in range(3):
+        expire(site)
+        assert "alice@example.com" in page(site, status=200)
+        chain.append(site.opened().tokens.refresh)
+    assert [spent(django, each) for each in chain] == [True, True, True, False]
+
+
+def deactivated(django: Process) -> Site:
+    """A user with an access token that has expired, who is not active any more."""
+    django.set(access=SHORT)
+    site = site_of(django)
+    site.sign_in("bob")
+    django.set(active={"bob": False})
+    expire(site)
+    return site
+
+
+def test_the_package_renews_a_deactivated_users_session(django: Process) -> None:
+    page(deactivated(django), status=200)
+    assert "InvalidCredentials" in site_of(django).sign_in("bob", status=401).text
+
+
+def test_a_validator_that_refuses_users_who_are_not_active_ends_the_session(tmp_path: Path) -> None:
+    with serve("oauth_toolkit_app.py", tmp_path, VALIDATOR="active") as django:
+        site = deactivated(django)
+        assert page(site, status=303).location.endswith("reason=RefreshTokenRejected")
+    assert COOKIE not in site.cookies
+
+
+def test_sign_out_revokes_both_tokens(django: Process) -> None:
+    site = site_of(django)
+    site.sign_in()
+    tokens, before = site.opened().tokens, django.set()
+    access = {"Authorization": f"Bearer {tokens.access}"}
+    assert django.request("GET", ME, headers=access).status_code == 200
+    site.sign_out()
+    after = django.set()
+    assert after["calls"].get(REVOKE) == before["calls"].get(REVOKE, 0) + 1
+    assert after["good"] == before["good"] - 1
+    assert django.request("GET", ME, headers=access).status_code == 403
+    assert spent(django, tokens.refresh)
+
+
+def test_a_gateways_403_keeps_the_session(django: Process) -> None:
+    django.set(access=SHORT)
+    site = site_of(django, backend__refresh=GATEWAY)
+    site.sign_in()
+    before = expire(site)
+    page(site, status=503)
+    assert site.opened().tokens.refresh == before.tokens.refresh
+    assert not spent(django, before.tokens.refresh)

@@ -1,0 +1,194 @@
+"""Django with django-allauth headless and its JWT tokens, as a process of its own: see
+``process.py``.
+
+``public.pem`` in its directory is the key that verifies its tokens. ``/control/`` is for tests:
+POST sets the lifetime of access tokens, who is active and what users sign in with, and returns the
+number of calls by method and path.
+"""
+
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import django
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from django.conf import settings
+from django.core.management import call_command
+from django.http import HttpRequest, JsonResponse
+from django.urls import include, path
+from django.views.decorators.csrf import csrf_exempt
+from waitress import create_server
+
+USERS = {"alice": "admin", "bob": "editor", "carol": ""}
+NOT_VERIFIED = "carol"
+
+calls: Counter[str] = Counter()
+
+
+def private_key(directory: Path) -> str:
+    """A new key; ``public.pem`` has its public part."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    public = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    (directory / "public.pem").write_bytes(public)
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()
+
+
+def configure(directory: Path) -> None:
+    """What would stand in ``settings.py``, as the package's documentation has it."""
+    settings.configure(
+        SECRET_KEY="secret of the backend that is long enough",
+        ALLOWED_HOSTS=["127.0.0.1"],
+        ROOT_URLCONF=__name__,
+        USE_TZ=True,
+        DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+        EMAIL_BACKEND="django.core.mail.backends.dummy.EmailBackend",
+        LOGGING_CONFIG=None,
+        DATABASES={
+            "default": {
+                "ENGINE": "django.db.backends.sqlite3",
+                "NAME": directory / "django.sqlite3",
+                "OPTIONS": {"timeout": 20},
+            }
+        },
+        INSTALLED_APPS=[
+            "django.contrib.auth",
+            "django.contrib.contenttypes",
+            "django.contrib.sessions",
+            "django.contrib.messages",
+            "allauth",
+            "allauth.account",
+            "allauth.headless",
+        ],
+        MIDDLEWARE=[
+            "django.contrib.sessions.middleware.SessionMiddleware",
+            "django.middleware.common.CommonMiddleware",
+            "django.middleware.csrf.CsrfViewMiddleware",
+            "django.contrib.auth.middleware.AuthenticationMiddleware",
+            "django.contrib.messages.middleware.MessageMiddleware",
+            "allauth.account.middleware.AccountMiddleware",
+        ],
+        AUTHENTICATION_BACKENDS=["allauth.account.auth_backends.AuthenticationBackend"],
+        TEMPLATES=[
+            {
+                "BACKEND": "django.template.backends.django.DjangoTemplates",
+                "APP_DIRS": True,
+                "OPTIONS": {
+                    "context_processors": [
+                        "django.template.context_processors.request",
+                        "django.contrib.auth.context_processors.auth",
+                        "django.contrib.messages.context_processors.messages",
+                    ]
+                },
+            }
+        ],
+        ACCOUNT_LOGIN_METHODS={"username"},
+        ACCOUNT_EMAIL_VERIFICATION="mandatory",
+        ALLAUTH_TRUSTED_PROXY_COUNT=1,
+        HEADLESS_ONLY=True,
+        HEADLESS_CLIENTS=("app",),
+        HEADLESS_FRONTEND_URLS={
+            "account_confirm_email": "https://app.example.com/verify/{key}",
+            "account_reset_password_from_key": "https://app.example.com/reset/{key}",
+            "account_signup": "https://app.example.com/signup",
+        },
+        HEADLESS_TOKEN_STRATEGY=f"{__name__}.WithRoles",
+        HEADLESS_JWT_PRIVATE_KEY=private_key(directory),
+        HEADLESS_JWT_ACCESS_TOKEN_EXPIRES_IN=300,
+        HEADLESS_JWT_REFRESH_TOKEN_EXPIRES_IN=3600,
+    )
+    django.setup()
+
+
+def urls() -> list[Any]:
+    """The routes of the package, and those for tests. It sets the token strategy."""
+    from allauth.headless.tokens.strategies.jwt import JWTTokenStrategy
+
+    class WithRoles(JWTTokenStrategy):  # type: ignore[misc]
+        def get_claims(self, user: Any) -> dict[str, Any]:
+            return {"roles": list(user.groups.values_list("name", flat=True))}
+
+    globals()["WithRoles"] = WithRoles
+    return [
+        path("accounts/", include("allauth.urls")),
+        path("_allauth/", include("allauth.headless.urls")),
+        path("gateway", lambda request: JsonResponse({"message": "Forbidden"}, status=403)),
+        path("control/", control),
+    ]
+
+
+def create_users() -> None:
+    """Each with a group, which is their role."""
+    from allauth.account.models import EmailAddress
+    from django.contrib.auth.models import Group, User
+
+    for name, role in USERS.items():
+        user = User.objects.create_user(name, f"{name}@example.com", f"{name}-password")
+        EmailAddress.objects.create(
+            user=user, email=user.email, primary=True, verified=name != NOT_VERIFIED
+        )
+        if role:
+            user.groups.add(Group.objects.create(name=role))
+
+
+@csrf_exempt
+def control(request: HttpRequest) -> JsonResponse:
+    """POST ``{"access": 2, "active": {"bob": false}, "methods": ["email"]}``, any of them."""
+    from django.contrib.auth.models import User
+    from django.core.cache import cache
+
+    orders = json.loads(request.body)
+    cache.clear()  # the rate limits
+    if "access" in orders:
+        settings.HEADLESS_JWT_ACCESS_TOKEN_EXPIRES_IN = orders["access"]
+    if "methods" in orders:
+        settings.ACCOUNT_LOGIN_METHODS = set(orders["methods"])
+    for name, active in orders.get("active", {}).items():
+        User.objects.filter(username=name).update(is_active=active)
+    return JsonResponse({"calls": calls})
+
+
+def counted(application: Callable[..., Any]) -> Callable[..., Any]:
+    """The application, with its requests counted by path."""
+
+    def answer(environ: dict[str, Any], start_response: Any) -> Any:
+        calls[environ["REQUEST_METHOD"] + " " + environ["PATH_INFO"]] += 1
+        return application(environ, start_response)
+
+    return answer
+
+
+def main(directory: Path) -> None:
+    """Set up and serve."""
+    logging.basicConfig(level=logging.CRITICAL)  # Django logs each 4xx
+    configure(directory)
+    from django.core.wsgi import get_wsgi_application
+
+    global urlpatterns
+    urlpatterns = urls()
+    call_command("migrate", verbosity=0)
+    create_users()
+    server = create_server(
+        counted(get_wsgi_application()),
+        host="127.0.0.1",
+        port=0,
+        threads=8,
+        clear_untrusted_proxy_headers=False,  # as behind a proxy that one trusts
+    )
+    print("PORT", server.effective_port, flush=True)
+    server.run()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,153 @@
+"""Django with django-oauth-toolkit, as a process of its own: see ``process.py``.
+
+``VALIDATOR=active`` refuses the refresh tokens of users who are not active, which the package
+itself accepts. ``/control/`` is for tests: POST sets lifetimes and who is active, and returns the
+number of calls by path and of refresh tokens that are good.
+"""
+
+import json
+import logging
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import django
+from django.conf import settings
+from django.core.management import call_command
+from django.http import HttpRequest, JsonResponse
+from django.urls import include, path
+from waitress import create_server
+
+CLIENT_ID, CLIENT_SECRET = "authapp", "secret of the client: +/&"
+USERS = {"alice": "admin", "bob": "editor"}
+
+calls: Counter[str] = Counter()
+
+
+def configure(directory: Path) -> None:
+    """What would stand in ``settings.py``, as the package's documentation has it."""
+    validators = {"active": f"{__name__}.ActiveUsers"}
+    validator = validators.get(os.environ.get("VALIDATOR", ""))
+    settings.configure(
+        SECRET_KEY="secret of the backend that is long enough",
+        ALLOWED_HOSTS=["127.0.0.1"],
+        ROOT_URLCONF=__name__,
+        USE_TZ=True,
+        DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+        LOGGING_CONFIG=None,
+        DATABASES={
+            "default": {
+                "ENGINE": "django.db.backends.sqlite3",
+                "NAME": directory / "django.sqlite3",
+                "OPTIONS": {"timeout": 20},
+            }
+        },
+        INSTALLED_APPS=[
+            "django.contrib.auth",
+            "django.contrib.contenttypes",
+            "django.contrib.sessions",
+            "oauth2_provider",
+        ],
+        OAUTH2_PROVIDER={
+            "SCOPES": {"read": "Reading", "write": "Writing"},
+            "ACCESS_TOKEN_EXPIRE_SECONDS": 300,
+            "ALWAYS_RELOAD_OAUTHLIB_CORE": True,  # /control/ sets the lifetime
+            **({"OAUTH2_VALIDATOR_CLASS": validator} if validator else {}),
+        },
+    )
+    django.setup()
+
+
+def urls() -> list[Any]:
+    """The routes of the package, the view that says who the user is, and the one for tests."""
+    from oauth2_provider.oauth2_validators import OAuth2Validator
+    from oauth2_provider.views.generic import ProtectedResourceView
+
+    class ActiveUsers(OAuth2Validator):  # type: ignore[misc]
+        def validate_refresh_token(
+            self, refresh_token: str, client: Any, request: Any, *args: Any, **kwargs: Any
+        ) -> bool:
+            good = super().validate_refresh_token(refresh_token, client, request, *args, **kwargs)
+            return good and request.user.is_active
+
+    class Me(ProtectedResourceView):  # type: ignore[misc]
+        def get(self, request: Any) -> JsonResponse:
+            user = request.resource_owner
+            roles = list(user.groups.values_list("name", flat=True))
+            about = {"id": user.pk, "email": user.email, "name": user.get_full_name()}
+            return JsonResponse({**about, "roles": roles})
+
+    globals()["ActiveUsers"] = ActiveUsers
+    return [
+        path("o/", include("oauth2_provider.urls", namespace="oauth2_provider")),
+        path("me", Me.as_view()),
+        path("gateway", lambda request: JsonResponse({"message": "Forbidden"}, status=403)),
+        path("control/", control),
+    ]
+
+
+def create() -> None:
+    """The users, each with a group, which is their role, and the client that authapp is."""
+    from django.contrib.auth.models import Group, User
+    from oauth2_provider.models import Application
+
+    for name, role in USERS.items():
+        user = User.objects.create_user(name, f"{name}@example.com", f"{name}-password")
+        user.first_name, user.last_name = name.title(), "Liddell"
+        user.save()
+        user.groups.add(Group.objects.create(name=role))
+    Application.objects.create(
+        name="authapp",
+        client_id=CLIENT_ID,
+        client_secret=CLIENT_SECRET,
+        client_type=Application.CLIENT_CONFIDENTIAL,
+        authorization_grant_type=Application.GRANT_PASSWORD,
+    )
+
+
+def control(request: HttpRequest) -> JsonResponse:
+    """POST ``{"access": 2, "active": {"bob": false}}``, any of them."""
+    from django.contrib.auth.models import User
+    from oauth2_provider.models import RefreshToken
+    from oauth2_provider.settings import oauth2_settings
+
+    orders = json.loads(request.body)
+    if "access" in orders:
+        oauth2_settings.ACCESS_TOKEN_EXPIRE_SECONDS = orders["access"]
+    for name, active in orders.get("active", {}).items():
+        User.objects.filter(username=name).update(is_active=active)
+    good = RefreshToken.objects.filter(revoked=None).count()
+    return JsonResponse({"calls": calls, "good": good})
+
+
+def counted(application: Callable[..., Any]) -> Callable[..., Any]:
+    """The application, with its requests counted by path."""
+
+    def answer(environ: dict[str, Any], start_response: Any) -> Any:
+        calls[environ["PATH_INFO"]] += 1
+        return application(environ, start_response)
+
+    return answer
+
+
+def main(directory: Path) -> None:
+    """Set up and serve."""
+    logging.basicConfig(level=logging.ERROR)  # a refused sign-in is no news
+    configure(directory)
+    from django.core.wsgi import get_wsgi_application
+
+    global urlpatterns
+    urlpatterns = urls()
+    call_command("migrate", verbosity=0)
+    create()
+    server = create_server(counted(get_wsgi_application()), host="127.0.0.1", port=0, threads=8)
+    print("PORT", server.effective_port, flush=True)
+    server.run()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
