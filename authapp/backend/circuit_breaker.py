@@ -111,11 +111,11 @@ class CircuitBreaker:
         except (BackendDown, BackendThrottled) as error:
             self.open(error)
             raise
-        except UnexpectedAnswer:
-            self._answered(began)
-            raise
         except BackendUnavailable as error:
-            self._failed_for_one(renewed, error)
+            if isinstance(error, UnexpectedAnswer) and error.refusal:
+                self._answered(began)
+            else:
+                self._failed_for_one(renewed, error)
             raise
         except BackendRejected:
             self._answered(began)

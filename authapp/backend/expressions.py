@@ -77,8 +77,6 @@ def expression(text: str) -> Expression:
         return Expression(text, compiled)
     except ParseError as error:
         raise ValueError(f"must be JMESPath; it fails at character {error.lex_position}") from None
-    except JMESPathError as error:
-        raise ValueError(f"must be JMESPath: {str(error).splitlines()[0]}") from None
 
 
 def _functions_called(node: Any) -> Iterator[str]:

@@ -251,7 +251,11 @@ class HTTPBackend:
         ]
         text = " ".join([f"status {reply.status}, {reply.content_type}", *said])
         hint = f"see authapp.backend.{setting}"
-        return UnexpectedAnswer(f"{verb}: {text}, from {reply.where}; {hint}", reply.retry_after)
+        return UnexpectedAnswer(
+            f"{verb}: {text}, from {reply.where}; {hint}",
+            reply.retry_after,
+            refusal=reply.status >= 400 or isinstance(body, dict),
+        )
 
     def _where(self, template: RequestTemplate) -> str:
         return f"{template.shown} at {self._url.partition('://')[2]}"

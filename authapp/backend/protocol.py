@@ -82,11 +82,17 @@ class UnexpectedAnswer(BackendUnavailable):
     """The backend answered, but the settings do not describe that response.
 
     It is logged under this name. The text says what came and which setting could describe it.
+
+    :param refusal: whether the response refuses something: 4xx, or a JSON object. Anything else,
+        such as a page in HTML, may mean that something answers in place of the backend.
     """
 
-    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self, reason: str, retry_after: float | None = None, *, refusal: bool = True
+    ) -> None:
         super().__init__(reason, retry_after)
         self.answered = True
+        self.refusal = refusal
 
 
 class BackendThrottled(BackendUnavailable):

@@ -5,7 +5,7 @@ Each call carries the access token of the signed-in user.
 
 import re
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import requests
 from pyramid.request import Request
@@ -88,7 +88,9 @@ class BackendSession(BoundedSession):
         url = urljoin(self._url, url.lstrip("/"))
         if urlsplit(url)[:2] != urlsplit(self._url)[:2]:
             raise ValueError("request.backend can call the origin of authapp.backend.url only")
-        if not urlsplit(url).path.startswith(urlsplit(self._url).path):
+        path = urlsplit(url).path
+        # urljoin has resolved dot segments, but the HTTP client also resolves encoded ones.
+        if ".." in unquote(path) or not path.startswith(urlsplit(self._url).path):
             raise ValueError("request.backend can only call paths below authapp.backend.url")
         ours: RequestSession = self._request.authapp
         response = self._send_as(ours, method, url, options)

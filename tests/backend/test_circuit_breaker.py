@@ -155,3 +155,13 @@ def test_the_log_says_again_that_it_is_away_when_that_was_long_ago(
         "BackendDown: refresh: dead after 0",
         "BackendDown: refresh: dead after 70",
     ]
+
+
+def test_a_breaker_that_another_verb_opened_says_nothing(
+    breaker: CircuitBreaker, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    breaker.open(BackendDown("no connection"), quiet=True)
+    clock.now += 2
+    assert attempt(breaker) == "ok"
+    assert breaker.closed
+    assert caplog.text == ""

@@ -37,7 +37,7 @@ def test_a_response_as_expressions_see_it() -> None:
     seen = read_response(
         201,
         {"Content-Type": "application/json", "X-Token": "t"},
-        ["jwt-refresh=abc; HttpOnly; Path=/", "other=1", "=", "\x00=x"],
+        ["jwt-refresh=abc; HttpOnly; Path=/", "other=1", "=", "\x00=x", "a,b=1"],
         b'{"a": [1]}',
     )
     assert seen["status"] == 201
@@ -68,6 +68,10 @@ def test_conditions() -> None:
         assert not condition("body.code")(response({"code": nothing}))
     assert not condition("body.code")(response([1]))
     assert not condition("starts_with(body.code, 'x')")(response({"code": 1})), "a wrong type"
+
+
+def test_a_slice() -> None:
+    assert expression("body[0:1]")({"body": [1, 2]}) == [1]
 
 
 def test_split() -> None:

@@ -147,6 +147,19 @@ def test_w1_a_path_segment_that_cannot_be_sent(value: str) -> None:
         template("GET /a/{username}/b").fill({"username": value})
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "X-A: {username}",
+        "Content-Type: application/x-www-form-urlencoded\na = {username}",
+        "Cookie: a={username}",
+    ],
+)
+def test_w1_a_lone_surrogate_is_sent_in_json_alone(lines: str) -> None:
+    with pytest.raises(CannotSend):
+        template(f"POST /a\n{lines}").fill({"username": "\ud800"})
+
+
 @given(VALUES)
 def test_w1_in_a_header(value: str) -> None:
     request = filled(lambda: template("GET /x\nX-A: {refresh}\nX-B: 1").fill({"refresh": value}))

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pyramid.paster import get_appsettings
 
 from authapp.settings.ini import SettingsError
@@ -195,6 +197,8 @@ def test_secrets_come_from_lines_the_environment_and_files(
         ("backend.issuer", "me", "has no effect without authapp.backend.verify"),
         ("backend.client_secret", "x", "has no effect without authapp.backend.client_id"),
         ("claims.id", ",", "must be JMESPath"),
+        ("api_prefixes", ",", "must contain at least one word"),
+        ("backend.scope", "openid", "authapp.backend.login has no {scope}"),
         ("login.rate", "0/minute", "one rate such as"),
         ("login.rate", "10/minute;100/hour", "one rate such as"),
         ("session.cookie", "x" * 129, "up to 128 letters"),
@@ -305,6 +309,26 @@ def test_the_ini_files_are_good(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AUTHAPP_SECRET")
     with pytest.raises(SettingsError, match="the environment variable AUTHAPP_SECRET is not set"):
         Settings.from_ini(get_appsettings(str(HERE / "production.ini")))
+
+
+def test_a_public_key_as_a_file(tmp_path: Path) -> None:
+    key = Ed25519PrivateKey.generate().public_key()
+    pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    (tmp_path / "key.pem").write_text(pem)
+    verify = read(backend__verify=f"pem:{tmp_path / 'key.pem'}").verify
+    assert verify
+    assert verify.pem == pem
+
+
+def test_every_text_can_come_from_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """White space at its ends and a byte-order mark are no part of it."""
+    monkeypatch.setenv("REDIS_URL", "redis://localhost:1/0")
+    (tmp_path / "url").write_bytes(b"\xef\xbb\xbfhttps://auth.example.com\r\n")
+    settings = read(shared="env:REDIS_URL", backend__url=f"file:{tmp_path / 'url'}")
+    assert settings.shared == "redis://localhost:1/0"
+    assert settings.backend_url == "https://auth.example.com"
 
 
 def test_development_hosts() -> None:

@@ -967,6 +967,29 @@ def test_a_view_that_does_not_mind_a_backend_that_is_away(
     assert "secret" not in caplog.text
 
 
+def test_request_backend_stays_below_the_backends_url(backend: Served) -> None:
+    def call(request: Request) -> str:
+        for path in ("../admin", "/../admin", "x/../../admin", "%2e%2e/admin", "x/.%2E/../y"):
+            with pytest.raises(ValueError, match="paths below"):
+                request.backend.get(path)
+        return "stayed"
+
+    site = application(f"{backend.url}/api", lambda config: add_view(config, call))
+    assert site.get("/view").json == "stayed"
+
+
+def test_how_request_backend_names_the_user(backend: Served) -> None:
+    def call(request: Request) -> int:
+        return int(request.backend.get("/me").status_code)
+
+    site = application(
+        backend.url, lambda config: add_view(config, call), backend__authorization="JWT {access}"
+    )
+    site.sign_in()
+    site.get("/view")
+    assert backend.requests[-1].headers["Authorization"].startswith("JWT ")
+
+
 def test_a_call_of_a_view_that_handles_something_else(
     backend: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
