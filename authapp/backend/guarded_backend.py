@@ -25,12 +25,12 @@ REACH_EVERY = 1.0
 
 
 class GuardedBackend:
-    """A backend whose verbs are called through one circuit breaker each.
+    """Wraps a backend. Each verb (login, refresh, logout, call) has its own circuit breaker.
 
-    Renewals have some of the slots for themselves. So sign-ins and calls of the application
-    cannot take all of them while they hang.
+    At most ``slots`` requests of this process may wait for the backend at a time. Half of the
+    slots are reserved for renewals. So renewals can still be sent while sign-ins hang.
 
-    :param slots: how many requests of this process may wait for the backend.
+    :param slots: how many requests may wait.
     """
 
     def __init__(self, backend: Backend, store: Store, slots: int) -> None:

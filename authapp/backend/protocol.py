@@ -113,9 +113,10 @@ class Backend(Protocol):
         """Return tokens for a user name and a password."""
 
     def refresh(self, tokens: TokenPair) -> TokenPair:
-        """Return new tokens for a refresh token, and perhaps spend it.
+        """Exchange a refresh token for new tokens.
 
-        A backend that does not rotate refresh tokens returns the one it was given.
+        The backend may make the old refresh token worthless (rotation). If it does not rotate
+        refresh tokens, the result has the same refresh token again.
         """
 
     def logout(self, tokens: TokenPair) -> None:

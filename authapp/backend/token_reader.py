@@ -134,9 +134,10 @@ class TokenReader:
         return identity, Validity(valid_until, refresh_until)
 
     def _claims(self, access: str, now: float) -> dict[str, Any] | None:
-        """Return the claims of an access token, verified if the settings say so.
+        """Return the claims of an access token. Verify the token first if the settings require it.
 
-        :returns: None for an opaque token, if tokens need not be verified.
+        :returns: the claims, or None if the token is opaque and need not be verified.
+        :raises BackendUnavailable: if the token must be verified and cannot be.
         """
         verify = self._verify
         claims = _unverified_claims(access)

@@ -162,7 +162,7 @@ class Renewal:
         return None
 
     def _outcome_of_successor(self, newest: Session | Rejected) -> Outcome:
-        """Return the outcome for this request if another request has already spent the token.
+        """Return the outcome of a renewal that another request has already made.
 
         :param newest: the end of the successor chain. It is a session, or a rejection.
         """

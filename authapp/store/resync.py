@@ -55,7 +55,7 @@ value that was read before."""
 class Resync:
     """The pending writes of one process, and the thread that writes them.
 
-    :param own: the strings that this process has stored.
+    :param own: the memory of this process, which holds every string that it has put.
     """
 
     def __init__(

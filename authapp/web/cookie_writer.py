@@ -93,7 +93,8 @@ def _write_cookie(request: Request, response: Response) -> None:
         headers.pop("Set-Cookie", None)
         for cookie in others + cookies:
             headers.add("Set-Cookie", cookie)
-        # Replace the view's value, because a cache must not send this cookie to other users.
+        # Replace the view's Cache-Control: a shared cache must not send this cookie to other
+        # users.
         headers["Cache-Control"] = "private, no-store"
         for name in _CACHE_HEADERS:
             headers.pop(name, None)
