@@ -140,8 +140,8 @@ class Session:
         """Return the successor of this session: the same session id and user, with new tokens.
 
         If ``identity`` lacks a name, the successor keeps the old name. The same holds for the
-        email. The sign-in form or a Next.js application may have supplied them. Roles and scopes are taken from
-        ``identity`` only.
+        email. The sign-in form or a Next.js application may have supplied them. Roles and scopes
+        are taken from ``identity`` only.
         """
         before = self.identity
         return replace(
