@@ -1,7 +1,7 @@
-"""S9. ``next`` as Chromium reads it: the address bar never leaves the site.
+"""S9. Chromium never leaves the site when it follows ``next``.
 
-Where the site sends people is asked for each payload, and read by Chromium's own parser; every
-twentieth is followed in the address bar itself.
+The test requests the redirect of each payload, and resolves its target with Chromium's URL parser.
+Chromium itself visits every twentieth payload.
 """
 
 import json

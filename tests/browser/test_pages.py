@@ -1,4 +1,4 @@
-"""Every page: accessible (axe-core), narrow and wide, light and dark, light in weight."""
+"""Every page is accessible (axe-core) in narrow and wide windows, in light and dark colors."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedSite]:
 
 @pytest.fixture(params=["light", "dark"])
 def page(chromium: Any, site: ServedSite, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A page, which asks no other host and complains of nothing."""
+    """Yield a page, and check that it calls no other host and has no warnings or errors."""
     window = chromium.new_context(
         locale="en", color_scheme=request.param, viewport={"width": 320, "height": 640}
     )
@@ -37,8 +37,8 @@ def page(chromium: Any, site: ServedSite, request: pytest.FixtureRequest) -> Ite
     assert faults == []
 
 
-def look(page: Any) -> None:
-    """Nothing to scroll sideways, at 320 px or wide; and nothing that axe finds."""
+def check_layout_and_accessibility(page: Any) -> None:
+    """Check that a page does not scroll sideways and has no axe violations, narrow and wide."""
     for width in (320, 1280):
         page.set_viewport_size({"width": width, "height": 640})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -52,7 +52,7 @@ def sign_in(page: Any, name: str, password: str) -> None:
     page.keyboard.press("Enter")
 
 
-def test_pages_for_strangers(site: ServedSite, page: Any) -> None:
+def test_pages_for_anonymous_visitors_are_accessible(site: ServedSite, page: Any) -> None:
     for path, heading in {
         "/": "Signed-in sessions for Pyramid",
         "/login": "Sign in",
@@ -62,10 +62,10 @@ def test_pages_for_strangers(site: ServedSite, page: Any) -> None:
     }.items():
         page.goto(site.url + path)
         assert page.locator("h1").inner_text() == heading
-        look(page)
+        check_layout_and_accessibility(page)
 
 
-def test_pages_for_those_who_are_signed_in(site: ServedSite, page: Any) -> None:
+def test_pages_for_signed_in_users_are_accessible(site: ServedSite, page: Any) -> None:
     page.goto(site.url + "/account")
     sign_in(page, "alice", "alice-password")
     page.wait_for_url("**/account")
@@ -78,32 +78,34 @@ def test_pages_for_those_who_are_signed_in(site: ServedSite, page: Any) -> None:
     }.items():
         page.goto(site.url + path)
         assert page.locator("h1").inner_text() == heading
-        look(page)
+        check_layout_and_accessibility(page)
 
 
-def test_pages_of_failures(site: ServedSite, page: Any) -> None:
+def test_error_pages_are_accessible(site: ServedSite, page: Any) -> None:
     dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
     page.goto(site.url + "/login?next=/admin")
     sign_in(page, "bob", "bob-password")
     page.locator("h1", has_text="You do not have access").wait_for()
     assert "403 Forbidden" in page.locator("main small").inner_text()
-    look(page)
+    check_layout_and_accessibility(page)
     page.context.clear_cookies()
     for status in ("InvalidCredentials", "InvalidCredentials", "TooManyAttempts"):
         page.goto(site.url + "/login")
         sign_in(page, f"nobody-{dark}", "wrong")
         page.locator("#problem", has_text=status).wait_for()
-        look(page)
+        check_layout_and_accessibility(page)
 
 
-def test_a_page_while_the_backend_is_away(site: ServedSite, page: Any) -> None:
+def test_unavailable_page_is_accessible_and_offers_to_try_again(
+    site: ServedSite, page: Any
+) -> None:
     page.goto(site.url + "/unavailable")
     assert page.locator("main small").inner_text() == "503 Unavailable"
-    look(page)
+    check_layout_and_accessibility(page)
     assert page.get_by_role("link", name="Try again").get_attribute("href") == "/unavailable"
 
 
-def test_the_sign_in_page_weighs_little(site: ServedSite, chromium: Any) -> None:
+def test_sign_in_page_loads_less_than_30_kilobytes(site: ServedSite, chromium: Any) -> None:
     window = chromium.new_context()
     page = window.new_page()
     bodies: list[int] = []

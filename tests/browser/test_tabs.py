@@ -1,4 +1,4 @@
-"""Sessions in several tabs, asleep, offline and at their end: Chromium, ``pserve``, seconds."""
+"""Sessions in several tabs of Chromium: after sleep, offline and at the end of the session."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,8 +12,8 @@ from browser.axe import violations
 from served_site import ServedSite
 
 
-def keep_faults(page: Any, faults: list[str]) -> None:
-    """Note what a page complains of, but for what Chromium says of a server that is away."""
+def record_faults(page: Any, faults: list[str]) -> None:
+    """Record the errors and warnings of a page, except Chromium's messages about failed loads."""
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on(
         "console",
@@ -44,17 +44,20 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., ServedSite]]:
 
 @pytest.fixture
 def window(chromium: Any) -> Iterator[Any]:
-    """One browser with many tabs."""
+    """Yield a browser window, and check that its tabs have no errors or warnings."""
     window = chromium.new_context(locale="en", viewport={"width": 1000, "height": 700})
     faults: list[str] = []
-    window.on("page", lambda page: keep_faults(page, faults))
+    window.on("page", lambda page: record_faults(page, faults))
     yield window
     window.close()
     assert faults == []
 
 
-def until(page: Any, expression: str, seconds: float = 15) -> None:
-    """Wait for something to be true in a page, whose policy forbids Playwright's own way."""
+def wait_until(page: Any, expression: str, seconds: float = 15) -> None:
+    """Wait until a JavaScript expression is true in a page.
+
+    The Content-Security-Policy of the page forbids Playwright's ``wait_for_function``.
+    """
     give_up = time.monotonic() + seconds
     while not page.evaluate(expression):
         assert time.monotonic() < give_up, expression
@@ -69,8 +72,8 @@ def sign_in(page: Any, site: ServedSite, name: str = "alice", path: str = "/acco
     page.wait_for_url(site.url + path)
 
 
-def tabs(window: Any, site: ServedSite, number: int, path: str = "/account") -> list[Any]:
-    """Tabs of one signed-in user."""
+def open_tabs(window: Any, site: ServedSite, number: int, path: str = "/account") -> list[Any]:
+    """Sign a user in, and return tabs that show ``path``."""
     pages = [window.new_page() for _ in range(number)]
     sign_in(pages[0], site, path=path)
     for page in pages[1:]:
@@ -79,12 +82,12 @@ def tabs(window: Any, site: ServedSite, number: int, path: str = "/account") -> 
 
 
 def valid_until(page: Any) -> int:
-    """Until when access is valid, as the page tells."""
+    """Return the expiry of the access token that the page shows, in Unix seconds."""
     return int(page.locator("#valid-until time").get_attribute("data-seconds"))
 
 
 def renew(page: Any) -> None:
-    """Press the button, in a second in which a new token ends later than the old one."""
+    """Wait a second, so that the new token expires later than the old one, and renew."""
     page.wait_for_timeout(1000)
     page.get_by_role("button", name="Renew now").click()
 
@@ -95,11 +98,9 @@ def sign_out(page: Any, how: str = "Sign out") -> None:
 
 
 @pytest.mark.parametrize("how", ["Sign out", "Sign out everywhere"])
-def test_sign_out_takes_all_tabs_along_and_sign_in_brings_them_back(
-    serve: Any, window: Any, how: str
-) -> None:
+def test_sign_out_and_sign_in_reach_all_tabs(serve: Any, window: Any, how: str) -> None:
     site = serve(300)
-    pages = tabs(window, site, 5)
+    pages = open_tabs(window, site, 5)
     pages[3].goto(site.url + "/?of=tab3")
     sign_out(pages[0], how)
     for page in pages[1:]:
@@ -110,9 +111,9 @@ def test_sign_out_takes_all_tabs_along_and_sign_in_brings_them_back(
         page.wait_for_url(site.url + ("/?of=tab3" if page is pages[3] else "/account"))
 
 
-def test_another_user_is_announced_and_the_pages_are_loaded_anew(serve: Any, window: Any) -> None:
+def test_tabs_announce_another_user_and_reload(serve: Any, window: Any) -> None:
     site = serve(300)
-    first, second, waits = tabs(window, site, 3)
+    first, second, waits = open_tabs(window, site, 3)
     window.clear_cookies()  # as if the session had ended
     sign_in(first, site, "bob")
     for page in (second, waits):
@@ -121,48 +122,48 @@ def test_another_user_is_announced_and_the_pages_are_loaded_anew(serve: Any, win
         page.locator("#name", has_text="bob").wait_for()
 
 
-def test_one_of_five_tabs_renews_and_all_know(serve: Any, window: Any) -> None:
+def test_one_of_five_tabs_renews_for_all(serve: Any, window: Any) -> None:
     site = serve(8)
-    pages = tabs(window, site, 5)
+    pages = open_tabs(window, site, 5)
     asked: list[str] = []
     window.on("request", lambda request: asked.extend([request.url] * ("/session" in request.url)))
     before = valid_until(pages[0])
     for page in pages:
         page.evaluate("document.addEventListener('authapp:renewed', () => window.heard = true)")
     for page in pages:
-        until(page, "window.heard")
+        wait_until(page, "window.heard")
         assert valid_until(page) > before
         assert page.locator("#life .mark").count() == 1
     assert site.log.count('"SessionRenewed"') == 1
     assert len(asked) == 1
 
 
-def test_renew_now_stays_on_the_page(serve: Any, window: Any) -> None:
+def test_renew_now_does_not_reload_the_page(serve: Any, window: Any) -> None:
     site = serve(300)
-    (page,) = tabs(window, site, 1)
+    (page,) = open_tabs(window, site, 1)
     page.evaluate("window.here = true")
     claim = page.locator("#claims tr", has=page.locator("code", has_text="exp")).locator("td")
     before = claim.inner_text()
     renew(page)
     page.locator("#life .mark").wait_for(state="attached")
-    until(page, f"!document.querySelector('#claims').innerText.includes('{before}')")
+    wait_until(page, f"!document.querySelector('#claims').innerText.includes('{before}')")
     assert int(claim.inner_text()) == valid_until(page)
     assert page.evaluate("window.here")
     assert page.get_by_role("status").inner_text() == "Renewed."
     again = page.get_by_role("button", name="Renew now")
-    for _ in range(2):  # two tokens of one second end at the same time
+    for _ in range(2):  # two tokens of the same second have the same expiry
         with page.expect_response("**/session"):
             again.click()
-        until(page, "document.querySelector('output').value === 'Renewed.'")
+        wait_until(page, "document.querySelector('output').value === 'Renewed.'")
     window.set_offline(True)
     again.click()
     page.locator(".authapp-notice").wait_for()
     assert page.locator("output").inner_text() == ""
 
 
-def test_the_end_is_announced_and_covers_the_page(serve: Any, window: Any) -> None:
+def test_end_of_the_session_is_announced_and_covers_the_page(serve: Any, window: Any) -> None:
     site = serve(300, session_lifetime="10")
-    page, other = tabs(window, site, 2)
+    page, other = open_tabs(window, site, 2)
     page.evaluate("document.addEventListener('authapp:ended', (e) => window.code = e.detail.code)")
     notice = page.locator(".authapp-notice[role=status]")
     notice.wait_for()
@@ -184,9 +185,9 @@ def test_the_end_is_announced_and_covers_the_page(serve: Any, window: Any) -> No
     assert other.locator("#name").inner_text() == "alice"
 
 
-def test_a_half_written_form_is_there_again(serve: Any, window: Any) -> None:
+def test_unsent_form_is_restored_after_sign_in(serve: Any, window: Any) -> None:
     site = serve(300, session_lifetime="6")
-    (page,) = tabs(window, site, 1, "/form")
+    (page,) = open_tabs(window, site, 1, "/form")
     form = page.locator("#letter")
     form.locator("[name=title]").fill('half "written"')
     form.locator("textarea").fill("two\nlines")
@@ -197,7 +198,7 @@ def test_a_half_written_form_is_there_again(serve: Any, window: Any) -> None:
     page.locator("dialog.authapp-cover[open]").wait_for()
     assert "4242" not in page.evaluate("JSON.stringify({...sessionStorage})")
     page.get_by_role("link", name="Sign in").last.click()
-    # The page has one field more when it is seen again.
+    # After the sign-in, the page has one more field.
     page.context.add_init_script(
         "addEventListener('DOMContentLoaded', () => document.querySelector('#letter')?.prepend("
         "Object.assign(document.createElement('input'), { type: 'checkbox', name: 'all' })))"
@@ -216,9 +217,9 @@ def test_a_half_written_form_is_there_again(serve: Any, window: Any) -> None:
     assert page.evaluate("sessionStorage.authappDraft") is None
 
 
-def test_what_one_user_typed_is_not_shown_to_the_next(serve: Any, window: Any) -> None:
+def test_unsent_form_is_not_shown_to_another_user(serve: Any, window: Any) -> None:
     site = serve(300, session_lifetime="6")
-    (page,) = tabs(window, site, 1, "/form")
+    (page,) = open_tabs(window, site, 1, "/form")
     page.locator("[name=title]").fill("alice's own")
     page.locator("dialog.authapp-cover[open]").wait_for()
     sign_in(page, site, "bob", "/form")
@@ -226,14 +227,14 @@ def test_what_one_user_typed_is_not_shown_to_the_next(serve: Any, window: Any) -
     assert "own" not in page.evaluate("JSON.stringify({...sessionStorage})")
 
 
-def test_offline_signs_nobody_out_and_it_goes_on_by_itself(serve: Any, window: Any) -> None:
+def test_tabs_stay_signed_in_while_offline_and_recover(serve: Any, window: Any) -> None:
     site = serve(6)
-    pages = tabs(window, site, 2)
+    pages = open_tabs(window, site, 2)
     asked: list[str] = []
     window.on("request", lambda request: asked.extend([request.url] * ("/session" in request.url)))
     pages[0].evaluate("document.addEventListener('authapp:unavailable', () => window.away = true)")
     window.set_offline(True)
-    # Whichever tab asks is the one that tells.
+    # Only the tab that sends the request shows the notice at first.
     deadline = time.monotonic() + 15
     notices = [page.locator(".authapp-notice") for page in pages]
     while not any(notice.count() for notice in notices):
@@ -248,9 +249,9 @@ def test_offline_signs_nobody_out_and_it_goes_on_by_itself(serve: Any, window: A
     assert site.log.count('"SessionEnded"') == 0
 
 
-def test_a_server_that_is_away_signs_nobody_out(serve: Any, window: Any) -> None:
+def test_tab_stays_signed_in_while_the_server_is_down(serve: Any, window: Any) -> None:
     site = serve(5)
-    (page,) = tabs(window, site, 1)
+    (page,) = open_tabs(window, site, 1)
     site.stop()
     page.locator(".authapp-notice", has_text="Nothing is lost").wait_for()
     site.start()
@@ -269,12 +270,12 @@ def test_a_server_that_is_away_signs_nobody_out(serve: Any, window: Any) -> None
         (500, "text/html", "oh"),
     ],
 )
-def test_what_others_answer_signs_nobody_out(
+def test_tab_stays_signed_in_after_responses_of_other_servers(
     serve: Any, window: Any, status: int, kind: str, body: str
 ) -> None:
-    """B8. A gateway, or a network that wants to be paid first."""
+    """B8. A gateway or the captive portal of a network responds instead of the site."""
     site = serve(300)
-    (page,) = tabs(window, site, 1)
+    (page,) = open_tabs(window, site, 1)
     page.route(
         "**/session", lambda route: route.fulfill(status=status, body=body, content_type=kind)
     )
@@ -291,71 +292,71 @@ def test_a_wrong_clock_signs_nobody_out(serve: Any, chromium: Any, hours: int) -
     site = serve(6)
     window = chromium.new_context(locale="en")
     window.clock.install(time=time.time() + hours * 3600)
-    (page,) = tabs(window, site, 1)
+    (page,) = open_tabs(window, site, 1)
     before = valid_until(page)
     page.clock.run_for(4000)
-    until(page, f"document.querySelector('#valid-until time').dataset.seconds > {before}")
+    wait_until(page, f"document.querySelector('#valid-until time').dataset.seconds > {before}")
     window.clock.set_system_time((time.time() - 2 * hours * 3600) * 1000)
     before = valid_until(page)
-    until(page, f"document.querySelector('#valid-until time').dataset.seconds > {before}")
+    wait_until(page, f"document.querySelector('#valid-until time').dataset.seconds > {before}")
     assert page.locator("dialog.authapp-cover").count() == 0
     window.close()
 
 
-def test_after_sleep_one_question_tells(serve: Any, chromium: Any) -> None:
+def test_tabs_send_few_requests_after_sleep(serve: Any, chromium: Any) -> None:
     site = serve(300)
     window = chromium.new_context(locale="en")
     window.clock.install()
-    pages = tabs(window, site, 3)
+    pages = open_tabs(window, site, 3)
     asked: list[str] = []
     window.on("request", lambda request: asked.extend([request.url] * ("/session" in request.url)))
-    window.clock.fast_forward(8 * 3600 * 1000)  # a night, of which timers saw nothing
+    window.clock.fast_forward(8 * 3600 * 1000)  # eight hours in which no timer ran
     for _ in range(5):
         for page in pages:
             page.evaluate("window.dispatchEvent(new Event('focus'))")
         pages[0].wait_for_timeout(100)
-    # One tab asks; here another may do so whose clock was moved after it had heard.
+    # One tab asks the site. A tab whose clock moves after it got the result may ask again.
     assert 1 <= len(asked) <= 3
     assert all(page.url == site.url + "/account" for page in pages)
     window.close()
 
 
-def test_without_broadcast_and_locks_tabs_still_know(serve: Any, window: Any) -> None:
+def test_tabs_stay_in_sync_without_broadcast_channel_and_locks(serve: Any, window: Any) -> None:
     site = serve(300)
     window.add_init_script(
         "delete globalThis.BroadcastChannel;"
         "Object.defineProperty(Navigator.prototype, 'locks', { value: undefined })"
     )
-    first, second = tabs(window, site, 2)
+    first, second = open_tabs(window, site, 2)
     renew(first)
     second.locator("#life .mark").wait_for(state="attached")
     sign_out(first)
     second.wait_for_url("**/login?next=*reason=SignedOut", timeout=1000)
-    until(first, "localStorage.length === 0")  # one tab's storage is a moment behind another's
+    wait_until(first, "localStorage.length === 0")  # other tabs see a change of the storage late
 
 
-def test_an_application_uses_the_module_alone(serve: Any, window: Any) -> None:
+def test_application_can_use_session_js_without_page_js(serve: Any, window: Any) -> None:
     site = serve(300)
-    (page,) = tabs(window, site, 1)
+    (page,) = open_tabs(window, site, 1)
     page.goto(site.url + "/alone")
-    until(page, "window.authapp?.session.user")
+    wait_until(page, "window.authapp?.session.user")
     status = "async ([path, method]) => (await authapp.fetch(path, { method })).status"
-    assert page.evaluate(status, ["/form", "POST"]) == 200, "the CSRF token goes along"
+    assert page.evaluate(status, ["/form", "POST"]) == 200, "authapp.fetch sends the CSRF token"
     assert page.evaluate("fetch('/form', { method: 'POST' }).then(a => a.status)") == 403
     page.evaluate("document.addEventListener('authapp:ended', (e) => e.preventDefault())")
     page.evaluate("document.addEventListener('authapp:ended', (e) => window.code = e.detail.code)")
     window.clear_cookies()
     assert page.evaluate(status, ["/api/me", "GET"]) == 401
     assert page.evaluate("window.code") == "SignedOut"
-    assert page.url == site.url + "/alone", "the application shows it itself"
+    assert page.url == site.url + "/alone", "the application handles the end itself"
 
 
-def test_it_can_be_renewed_at_once(serve: Any, window: Any) -> None:
-    """Before anything was asked the module has no CSRF token."""
+def test_renew_works_before_any_other_request(serve: Any, window: Any) -> None:
+    """Before its first request the module has no CSRF token."""
     site = serve(300)
-    (page,) = tabs(window, site, 1)
+    (page,) = open_tabs(window, site, 1)
     page.goto(site.url + "/alone")
-    until(page, "window.authapp?.session.user")
+    wait_until(page, "window.authapp?.session.user")
     asked: list[tuple[str, int]] = []
     page.on("response", lambda answer: asked.append((answer.request.method, answer.status)))
     page.evaluate(
@@ -366,11 +367,9 @@ def test_it_can_be_renewed_at_once(serve: Any, window: Any) -> None:
     assert ("POST", 403) not in asked
 
 
-def test_a_session_that_is_gone_when_it_is_to_be_renewed_was_signed_out(
-    serve: Any, window: Any
-) -> None:
+def test_renewing_a_missing_session_redirects_to_sign_in(serve: Any, window: Any) -> None:
     site = serve(300)
-    (page,) = tabs(window, site, 1)
+    (page,) = open_tabs(window, site, 1)
     window.clear_cookies()
     page.get_by_role("button", name="Renew now").click()
     page.wait_for_url("**/login?next=%2Faccount&reason=SignedOut")
@@ -378,26 +377,26 @@ def test_a_session_that_is_gone_when_it_is_to_be_renewed_was_signed_out(
 
 def test_back_after_sign_out_shows_no_private_page(serve: Any, window: Any) -> None:
     site = serve(300)
-    (page,) = tabs(window, site, 1)
+    (page,) = open_tabs(window, site, 1)
     sign_out(page)
     page.go_back()
     page.wait_for_url("**/login?*")
     assert "alice@example.com" not in page.content()
 
 
-def test_a_form_from_before_a_new_sign_in_still_works(serve: Any, window: Any) -> None:
+def test_open_form_gets_the_new_csrf_token_after_another_sign_in(serve: Any, window: Any) -> None:
     site = serve(300)
-    first, second = tabs(window, site, 2, "/form")
+    first, second = open_tabs(window, site, 2, "/form")
     second.evaluate("window.here = true")
     first.context.clear_cookies()
     sign_in(first, site, path="/form")
     token = first.locator("#letter [name=csrf_token]").get_attribute("value")
-    until(second, f"document.querySelector('#letter [name=csrf_token]').value === '{token}'")
-    assert second.evaluate("window.here"), "without being loaded anew"
+    wait_until(second, f"document.querySelector('#letter [name=csrf_token]').value === '{token}'")
+    assert second.evaluate("window.here"), "the page must not reload"
 
 
-def test_a_reason_in_the_address_is_not_believed(serve: Any, window: Any) -> None:
-    """The page to sign in was made before somebody did so in another tab."""
+def test_reason_in_the_address_does_not_end_the_session(serve: Any, window: Any) -> None:
+    """The sign-in page was loaded before the user signed in in another tab."""
     site = serve(300)
     late, other = window.new_page(), window.new_page()
     held: list[Any] = []
@@ -412,20 +411,20 @@ def test_a_reason_in_the_address_is_not_believed(serve: Any, window: Any) -> Non
     assert other.url == site.url + "/account"
 
 
-def test_a_page_that_asks_before_it_is_left_is_covered(serve: Any, window: Any) -> None:
+def test_page_with_a_beforeunload_prompt_is_covered_after_sign_out(serve: Any, window: Any) -> None:
     site = serve(300)
-    page, other = tabs(window, site, 2)
+    page, other = open_tabs(window, site, 2)
     page.evaluate("addEventListener('beforeunload', (event) => event.preventDefault())")
-    page.locator("h1").click()  # only then may a page ask
+    page.locator("h1").click()  # Chromium allows the prompt only after a user action
     page.on("dialog", lambda dialog: dialog.dismiss())
     sign_out(other)
     page.locator("dialog.authapp-cover[open]").wait_for()
     assert page.url == site.url + "/account"
 
 
-def test_more_typed_than_the_browser_keeps_still_ends(serve: Any, window: Any) -> None:
+def test_session_ends_when_the_unsent_form_is_too_large_to_store(serve: Any, window: Any) -> None:
     site = serve(300)
-    (page,) = tabs(window, site, 1, "/form")
+    (page,) = open_tabs(window, site, 1, "/form")
     page.evaluate("document.querySelector('textarea').value = 'x'.repeat(6_000_000)")
     window.clear_cookies()
     page.evaluate("import('/authapp-static/page.js').then((it) => it.session.renew())")
@@ -433,9 +432,9 @@ def test_more_typed_than_the_browser_keeps_still_ends(serve: Any, window: Any) -
 
 
 def test_a_page_whose_path_looks_like_a_host_stays_on_the_site(serve: Any, window: Any) -> None:
-    """S9."""
+    """S9. The path begins with two slashes."""
     site = serve(300)
-    page, other = tabs(window, site, 2)
+    page, other = open_tabs(window, site, 2)
     page.goto(site.url + "//evil.example/x")
     window.clear_cookies()
     sign_in(other, site, "bob")
@@ -444,10 +443,10 @@ def test_a_page_whose_path_looks_like_a_host_stays_on_the_site(serve: Any, windo
     assert page.url == site.url + "//evil.example/x"
 
 
-def test_a_retry_after_that_is_a_date_makes_no_storm(serve: Any, window: Any) -> None:
-    """RFC 9110 section 10.2.3 allows it."""
+def test_retry_after_date_does_not_cause_repeated_requests(serve: Any, window: Any) -> None:
+    """RFC 9110, section 10.2.3, allows a date."""
     site = serve(300)
-    (page,) = tabs(window, site, 1)
+    (page,) = open_tabs(window, site, 1)
     asked: list[str] = []
 
     def refuse(route: Any) -> None:
@@ -461,7 +460,9 @@ def test_a_retry_after_that_is_a_date_makes_no_storm(serve: Any, window: Any) ->
     assert len(asked) <= 3
 
 
-def test_a_page_for_everybody_hears_of_a_sign_in(serve: Any, window: Any) -> None:
+def test_public_page_gets_the_csrf_token_after_sign_in_in_another_tab(
+    serve: Any, window: Any
+) -> None:
     site = serve(300)
     public, other = window.new_page(), window.new_page()
     public.goto(site.url + "/")
@@ -470,12 +471,12 @@ def test_a_page_for_everybody_hears_of_a_sign_in(serve: Any, window: Any) -> Non
         " { name: 'csrf_token', value: 'of before' }))"
     )
     sign_in(other, site)
-    until(public, "document.querySelector('[name=csrf_token]').value.length === 64")
+    wait_until(public, "document.querySelector('[name=csrf_token]').value.length === 64")
 
 
 def test_the_cover_hides_the_page_without_a_stylesheet(serve: Any, window: Any) -> None:
     site = serve(300, session_lifetime="6")
-    (page,) = tabs(window, site, 1)
+    (page,) = open_tabs(window, site, 1)
     page.goto(site.url + "/alone")
     page.locator("dialog.authapp-cover[open]").wait_for()
     box = page.locator("dialog.authapp-cover").bounding_box()
@@ -496,14 +497,12 @@ OPTIONS = """{"url": "/x", "login": "javascript:window.harmed=1", "session": {}}
         f"<img name=querySelector><meta name=authapp content='{OPTIONS}'>",
     ],
 )
-def test_what_another_user_wrote_into_a_page_is_not_read(
-    serve: Any, window: Any, content: str
-) -> None:
-    """The session ends, and the link that covers the page leads to our sign-in."""
+def test_options_in_the_page_body_are_not_read(serve: Any, window: Any, content: str) -> None:
+    """When the session ends, the browser goes to authapp's own sign-in page."""
     site = serve(300)
-    (page,) = tabs(window, site, 1)
+    (page,) = open_tabs(window, site, 1)
     page.goto(site.url + "/hostile?" + urlencode({"content": content}))
-    until(page, "window.authapp?.session.user")
+    wait_until(page, "window.authapp?.session.user")
     window.clear_cookies()
     page.evaluate("window.authapp.renew()")
     page.wait_for_url("**/login?next=*&reason=SignedOut")

@@ -1,4 +1,4 @@
-"""The whole path as a person walks it: Chromium, ``pserve``, the embedded issuer."""
+"""Sign-in, renewal, restart and sign-out with Chromium, ``pserve`` and the embedded issuer."""
 
 import time
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def page(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     page.on("pageerror", lambda error: problems.append(str(error)))
 
     def note(message: Any) -> None:
-        # What Clear-Site-Data has cleared is information; the site is away for a moment.
+        # Chromium reports Clear-Site-Data as information. The site refuses connections at restart.
         if message.type != "info" and "ERR_CONNECTION_REFUSED" not in message.text:
             problems.append(message.text)
 
@@ -39,16 +39,16 @@ def page(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     assert problems == []
 
 
-def until(page: Any) -> int:
-    """Until when access is valid, as the page tells."""
+def valid_until(page: Any) -> int:
+    """Return the expiry of the access token that the page shows, in Unix seconds."""
     return int(page.locator("#valid-until time").get_attribute("data-seconds"))
 
 
-def test_sign_in_renew_restart_sign_out(site: ServedSite, page: Any) -> None:
+def test_session_survives_renewal_and_restart_until_sign_out(site: ServedSite, page: Any) -> None:
     page.goto(site.url + "/account")
     assert page.url.endswith("/login?next=%2Faccount")
     assert "alice-password" in page.locator("table").inner_text()
-    # By keyboard alone: the name has the focus.
+    # Use the keyboard only. The user name field has the focus.
     page.keyboard.type("alice")
     page.keyboard.press("Tab")
     page.keyboard.type("alice-password")
@@ -60,11 +60,11 @@ def test_sign_in_renew_restart_sign_out(site: ServedSite, page: Any) -> None:
     if width == 360:
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
-    before = until(page)
+    before = valid_until(page)
     while time.time() <= before:
         page.wait_for_timeout(100)
     page.reload()
-    assert until(page) > before, "access moves on by itself on reload"
+    assert valid_until(page) > before, "a reload renews the session"
 
     (cookie,) = [c for c in page.context.cookies() if c["name"] == "authapp.session"]
     assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Lax")

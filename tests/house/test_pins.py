@@ -1,4 +1,4 @@
-"""What runs in production is pinned for every Python, and each pin was looked at."""
+"""All packages of production are pinned for every Python, and each pin was reviewed."""
 
 import re
 from importlib.metadata import PackageNotFoundError, requires
@@ -20,13 +20,14 @@ PINS = [
         re.MULTILINE,
     )
 ]
-"""Canonical name, version, and for which Pythons it is."""
+"""The canonical name, the version and the environment marker of each pin."""
 
 
 def needed(name: str, environment: dict[str, str], extra: str = "") -> set[str]:
-    """What a distribution needs with one Python, and what that needs: canonical names.
+    """Return the canonical names of all packages that a distribution needs with one Python.
 
-    What is not installed here, since this Python does not need it, needs nothing itself.
+    The requirements of these packages are included. If this Python does not need a package, the
+    package is not installed, and its requirements are unknown and left out.
     """
     found = set()
     try:
@@ -41,12 +42,12 @@ def needed(name: str, environment: dict[str, str], extra: str = "") -> set[str]:
     return found
 
 
-def test_every_supported_python_is_meant() -> None:
+def test_the_supported_pythons_are_found_in_setup_py() -> None:
     assert PYTHONS == ["3.10", "3.11", "3.12", "3.13"]
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_the_pins_of_production_were_looked_at(python: str) -> None:
+def test_the_pins_of_production_were_reviewed(python: str) -> None:
     environment = {"python_version": python, "python_full_version": f"{python}.0"}
     reviewed = " ".join((HERE / "CHANGES.md").read_text().partition("## Pins")[2].split())
     for name in needed("authapp", environment, "redis"):
@@ -55,5 +56,5 @@ def test_the_pins_of_production_were_looked_at(python: str) -> None:
             for pinned, version, marker in PINS
             if pinned == name and (marker is None or marker.evaluate(environment))
         ]
-        assert len(mine) == 1, f"{name} has {mine} for Python {python}"
-        assert mine[0] in reviewed, f"CHANGES.md, Pins: nobody has looked at {mine[0]}"
+        assert len(mine) == 1, f"{name} has the pins {mine} for Python {python}"
+        assert mine[0] in reviewed, f"CHANGES.md, section Pins, has no review of {mine[0]}"

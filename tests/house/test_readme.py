@@ -1,4 +1,4 @@
-"""The README's application, copied out and run, and the package built and installed."""
+"""Run the README's application, and build and install the package."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ def readme_app() -> str:
     return (HERE / "README.md").read_text().split("```python\n")[1].split("```")[0]
 
 
-def test_the_application_of_the_readme(
+def test_the_application_of_the_readme_works(
     backend: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = readme_app()
@@ -40,7 +40,7 @@ def test_the_application_of_the_readme(
     assert admin.get("/orders").json["email"] == "alice@example.com"
 
 
-def test_every_setting_stands_in_the_readme() -> None:
+def test_every_setting_is_in_the_readme() -> None:
     table = (HERE / "README.md").read_text().partition("## Settings")[2]
     keys = [key.removeprefix("authapp.") for key in settings.known_keys()]
     assert len(keys) > 50
@@ -51,7 +51,7 @@ def test_every_setting_stands_in_the_readme() -> None:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An sdist, and the wheel that is built from it."""
+    """Build an sdist, build a wheel from the sdist, and return the folder of the two files."""
     folder = tmp_path_factory.mktemp("dist")
     subprocess.run(
         [sys.executable, "-m", "build", "--outdir", folder, HERE], check=True, capture_output=True
@@ -59,7 +59,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_wheel_holds_all_it_needs(built: Path) -> None:
+def test_the_wheel_contains_all_files_of_the_package(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     wanted = {
@@ -91,7 +91,7 @@ def test_the_wheel_runs_pserve_in_an_empty_venv(built: Path, tmp_path: Path) -> 
     line = ""
     while "Serving on" not in line:
         line = process.stderr.readline()
-        assert line, "it did not start"
+        assert line, "pserve did not start"
     url = line.split("Serving on ")[1].strip()
     assert "alice-password" in requests.get(url + "/login", timeout=5).text
     process.terminate()
@@ -99,7 +99,7 @@ def test_the_wheel_runs_pserve_in_an_empty_venv(built: Path, tmp_path: Path) -> 
     process.stderr.close()
 
 
-def test_without_settings_it_says_what_it_needs() -> None:
+def test_including_authapp_without_settings_names_a_missing_one() -> None:
     config = Configurator()
     with pytest.raises(SettingsError, match=r"authapp\.secret is missing"):
         config.include("authapp")

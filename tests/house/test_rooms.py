@@ -1,4 +1,4 @@
-"""The rooms of authapp: arrows point down, files stay short, each room says what it is."""
+"""The rooms of authapp: imports go down, files are short, and each room has a docstring."""
 
 import ast
 from collections.abc import Iterator
@@ -12,10 +12,13 @@ import authapp
 ROOT = Path(authapp.__file__).parent
 
 FLOORS = ["session", "store", "backend", "settings", "issuer", "renewal", "services", "web", ""]
-"""From the ground up; the last one is ``authapp/__init__.py``. A room imports lower ones only."""
+"""The rooms from the lowest to the highest. A room imports only lower rooms.
+
+The last entry is ``authapp/__init__.py``.
+"""
 
 ANYWHERE = {"version", "server"}
-"""Modules that import nothing of ours."""
+"""Modules that import nothing of authapp. Every room may import these modules."""
 
 
 def room_of(file: Path) -> str:
@@ -41,28 +44,28 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_a_room_imports_lower_rooms_only(file: Path) -> None:
+def test_a_room_imports_only_lower_rooms(file: Path) -> None:
     room = room_of(file)
     others = rooms_imported(file) - {room}
     if room in ANYWHERE:
         assert not others
         return
     up = {each for each in others - ANYWHERE if FLOORS.index(each) >= FLOORS.index(room)}
-    assert not up, f"{file.name} in {room!r} imports {up}, which stands higher"
+    assert not up, f"{file.name} in {room!r} imports {up}, which is not lower"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_a_file_is_short(file: Path) -> None:
+def test_a_file_has_at_most_350_lines(file: Path) -> None:
     assert len(file.read_text().splitlines()) <= 350
 
 
-def test_each_room_says_what_it_decides() -> None:
+def test_each_room_has_a_docstring() -> None:
     packages = [file.parent.name for file in ROOT.glob("*/__init__.py")]
     assert set(packages) <= set(FLOORS)
     for name in packages:
         said = import_module(f"authapp.{name}").__doc__
         assert said, name
-        assert len(said.split()) >= 20, f"authapp.{name} says little of itself"
+        assert len(said.split()) >= 20, f"the docstring of authapp.{name} is too short"
 
 
 def test_the_public_names_exist() -> None:

@@ -1,4 +1,4 @@
-"""The embedded issuer as a backend of its own."""
+"""The embedded issuer as a separate backend."""
 
 import time
 from typing import Any
@@ -22,7 +22,7 @@ def issuer() -> TestApp:
     return TestApp(main({}, **ISSUER_SETTINGS))
 
 
-def test_login(issuer: TestApp) -> None:
+def test_sign_in_returns_tokens_with_the_users_claims(issuer: TestApp) -> None:
     pair = issuer.post_json(LOGIN, ALICE).json
     key = jwt.PyJWKSet.from_dict(issuer.get("/.well-known/jwks.json").json).keys[0]
     claims = jwt.decode(pair["access"], key, algorithms=["EdDSA"])
@@ -31,22 +31,22 @@ def test_login(issuer: TestApp) -> None:
     assert claims["exp"] - claims["iat"] == 900
     me = issuer.get("/me", headers={"Authorization": f"Bearer {pair['access']}"}).json
     assert me == {"id": 1, "name": "alice", "email": "alice@example.com", "roles": ["admin"]}
-    assert issuer.post(LOGIN, ALICE).json, "a form will do as well"
+    assert issuer.post(LOGIN, ALICE).json, "a form is accepted too"
 
 
 @pytest.mark.parametrize("name", ["alice", "nobody"])
-def test_wrong_credentials(issuer: TestApp, name: str) -> None:
+def test_wrong_credentials_are_refused(issuer: TestApp, name: str) -> None:
     answer = issuer.post_json(LOGIN, {"username": name, "password": "wrong"}, status=401)
     assert answer.json["code"] == "no_active"
 
 
 @pytest.mark.parametrize("body", ["", "{", "[]", "1", '{"username": "alice"}', "[" * 100_000])
-def test_fields_that_are_missing(issuer: TestApp, body: str) -> None:
+def test_missing_fields_are_refused(issuer: TestApp, body: str) -> None:
     answer = issuer.post(LOGIN, body, content_type="application/json", status=400)
     assert answer.json["password"] == ["This field is required."]
 
 
-def test_the_last_refresh_token_ends_with_the_session() -> None:
+def test_tokens_expire_no_later_than_the_session() -> None:
     issuer = TestApp(main({}, **ISSUER_SETTINGS, **{"issuer.session_lifetime": "1000"}))
     with time_machine.travel(0, tick=False) as clock:
         pair = issuer.post_json(LOGIN, ALICE).json
@@ -57,7 +57,7 @@ def test_the_last_refresh_token_ends_with_the_session() -> None:
             assert (claims["auth_time"], claims["exp"]) == (0, 1000)
 
 
-def test_rotation_and_reuse(issuer: TestApp) -> None:
+def test_reuse_of_a_spent_refresh_token_ends_its_family(issuer: TestApp) -> None:
     first = issuer.post_json(LOGIN, ALICE).json["refresh"]
     second = issuer.post_json(REFRESH, {"refresh": first}).json["refresh"]
     third = issuer.post_json(REFRESH, {"refresh": second}).json["refresh"]
@@ -66,7 +66,7 @@ def test_rotation_and_reuse(issuer: TestApp) -> None:
     issuer.post_json(REFRESH, {"refresh": third}, status=401)
 
 
-def test_blacklist(issuer: TestApp) -> None:
+def test_a_blacklisted_refresh_token_is_refused(issuer: TestApp) -> None:
     refresh = issuer.post_json(LOGIN, ALICE).json["refresh"]
     issuer.post_json(BLACKLIST, {"refresh": refresh})
     issuer.post_json(REFRESH, {"refresh": refresh}, status=401)
@@ -74,7 +74,7 @@ def test_blacklist(issuer: TestApp) -> None:
         issuer.post_json(BLACKLIST, {"refresh": nonsense}, status=401)
 
 
-def test_what_has_expired_is_forgotten(issuer: TestApp) -> None:
+def test_expired_refresh_tokens_are_dropped(issuer: TestApp) -> None:
     refresh = issuer.post_json(LOGIN, ALICE).json["refresh"]
     issuer.post_json(REFRESH, {"refresh": refresh})
     issuer.post_json(BLACKLIST, {"refresh": refresh})
@@ -85,11 +85,11 @@ def test_what_has_expired_is_forgotten(issuer: TestApp) -> None:
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer x", "Basic eDp5"])
-def test_me_without_a_token(issuer: TestApp, header: str) -> None:
+def test_me_without_a_valid_token_is_refused(issuer: TestApp, header: str) -> None:
     issuer.get("/me", headers={"Authorization": header}, status=401)
 
 
-def test_a_refresh_token_opens_no_door(issuer: TestApp) -> None:
+def test_access_and_refresh_tokens_are_not_interchangeable(issuer: TestApp) -> None:
     pair: Any = issuer.post_json(LOGIN, ALICE).json
     issuer.get("/me", headers={"Authorization": f"Bearer {pair['refresh']}"}, status=401)
     issuer.post_json(REFRESH, {"refresh": pair["access"]}, status=401)
@@ -99,7 +99,7 @@ def test_errors_are_json(issuer: TestApp) -> None:
     assert issuer.get("/nowhere", status=404).json == {"detail": "Not Found"}
 
 
-def test_users() -> None:
+def test_users_are_read_from_lines() -> None:
     (user,) = read_users("dora sesame d@example.com a b")
     assert (user.id, user.name, user.roles) == (1, "dora", ("a", "b"))
     assert "sesame" not in repr(user)
@@ -107,7 +107,7 @@ def test_users() -> None:
         read_users("dora sesame")
 
 
-def test_without_settings_it_has_no_users(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_issuer_without_settings_has_no_users(caplog: pytest.LogCaptureFixture) -> None:
     TestApp(main({})).post_json(LOGIN, ALICE, status=401)
     assert "NoUsers: issuer.users is empty" in caplog.text
 
@@ -122,8 +122,8 @@ def test_without_settings_it_has_no_users(caplog: pytest.LogCaptureFixture) -> N
         ("acces_lifetime", "20", "is not a setting; the nearest is issuer.access_lifetime"),
     ],
 )
-def test_what_is_wrong_is_said_at_once(key: str, value: str, says: str) -> None:
-    """By the issuer itself, and by the site that it is embedded in: in the same words."""
+def test_invalid_settings_are_reported_at_start_up(key: str, value: str, says: str) -> None:
+    """The issuer and the site that embeds the issuer report the problem in the same words."""
     wrong = {f"issuer.{key}": value}
     site = Configurator(settings=settings("embedded:") | wrong)
     for start in (lambda: main({}, **wrong), lambda: site.include("authapp")):

@@ -1,5 +1,6 @@
-// Plays the Next.js side for tests: a command in JSON a line in, its answer a line out.
-// `now` of a command is the time there: tests move the clock.
+// The Next.js side of the tests. Each input line is a command in JSON. Each output line is the
+// result of one command, in JSON.
+// `now` in a command sets the clock of this process, because tests change the time.
 import { createInterface } from "node:readline";
 
 let offset = 0;
@@ -22,7 +23,7 @@ const { decodeWithAny } = await import("./decode.js");
 const { sessionOf } = await import("./read.js");
 const PATH = "/api/auth";
 
-// A request as Next.js's pages router gives it to next-auth 4.
+// Call next-auth 4 with a request in the form that the pages router of Next.js passes.
 async function visit4({ method, url, headers, body }) {
   const { pathname, searchParams } = new URL(url);
   const nextauth = pathname.slice(PATH.length + 1).split("/");

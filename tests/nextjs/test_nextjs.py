@@ -1,4 +1,4 @@
-"""One cookie for Pyramid and Next.js: the real next-auth 4 and @auth/core on the other side."""
+"""One cookie for Pyramid and Next.js, with the real packages next-auth 4 and @auth/core."""
 
 import json
 import time
@@ -37,7 +37,7 @@ later: Callable[[float], Any] = lambda seconds: time_machine.travel(time.time() 
 
 
 class Sides(dict[tuple[int, bool, str], NextSide]):
-    """Next.js applications by version, https or not, and cookie name; made when asked for."""
+    """Next.js applications by version, HTTPS (or HTTP) and cookie name, made at first use."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -71,12 +71,12 @@ def version(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def packages(sides: Sides, version: int) -> NextSide:
-    """The packages alone, for what is sealed and opened."""
+    """Return an application of which the test calls only the packages."""
     return sides[version, False, NAMES[version, False]]
 
 
 class Both:
-    """A browser, and the two applications that share its cookie."""
+    """A browser, and the two applications that share its session cookie."""
 
     def __init__(self, side: NextSide, backend: Served, secure: bool, name: str, **more: str):
         self.side, self.backend, self.name = side, backend, name
@@ -86,7 +86,7 @@ class Both:
             ini |= {"authapp.development": "false", "authapp.backend.url": "https://x.example"}
         with Configurator(settings=ini) as config:
             config.include("authapp")
-            # Production wants https of its backend; this one is real, and on http.
+            # In production the URL of a backend must be HTTPS, but the test's backend uses HTTP.
             config.set_auth_backend(HTTPBackend(BoundedSession(2), backend.url, description()))
             self.pyramid = Site(wsgi=config.make_wsgi_app())
         scheme, port = ("https", 443) if secure else ("http", 80)
@@ -95,7 +95,7 @@ class Both:
         self.nextjs = TestApp(side, cookiejar=self.pyramid.cookiejar, extra_environ=here)
 
     def cookies(self) -> dict[str, str]:
-        """The session's cookie in the browser, or its chunks."""
+        """Return the session cookie in the browser, or the chunks of the cookie."""
         found = {cookie.name: cookie.value or "" for cookie in self.pyramid.cookiejar}
         return {name: found[name] for name in sorted(found) if name.startswith(self.name)}
 
@@ -103,11 +103,11 @@ class Both:
         return "; ".join(f"{name}={value}" for name, value in self.cookies().items())
 
     def claims(self) -> Any:
-        """What the browser holds, as the real package opens it."""
+        """Return the claims in the browser's cookie, as the real package decrypts them."""
         return self.side.ask("getToken", cookie=self.header(), cookieName=self.name, secret=NEW)
 
     def seal(self, claims: dict[str, Any]) -> None:
-        """Put a session into the browser that the real package has sealed."""
+        """Encrypt claims with the real package, and put the cookie into the browser."""
         token = self.side.ask("encode", token=claims, secret=NEW, maxAge=WEEK, **self.salt())
         answer = Answer("", headers={"Set-Cookie": f"{self.name}={token}; Path=/"})
         jar, environ = self.pyramid.cookiejar, self.pyramid.extra_environ
@@ -117,7 +117,7 @@ class Both:
         return {"salt": self.name} if self.side.version == 5 else {}
 
     def next_session(self) -> Any:
-        """What a page of the Next.js side sees; this runs its ``jwt`` callback."""
+        """Return the session as a Next.js page sees it. Next.js calls its ``jwt`` callback."""
         return self.nextjs.get("/api/auth/session").json
 
     def next_sign_in(self, name: str = "alice") -> None:
@@ -134,7 +134,7 @@ class Both:
         return self.pyramid.get("/account", headers=headers, **options)
 
     def session(self, held: str = "") -> Any:
-        """What Pyramid says of the browser's session, or of a copy of a cookie."""
+        """Return Pyramid's response about the browser's session, or about a copy of a cookie."""
         if not held:
             return self.pyramid.get("/session").json
         other = TestApp(self.pyramid.app, extra_environ=self.pyramid.extra_environ)
@@ -162,8 +162,8 @@ def tokens_of(backend: Served, name: str = "alice") -> dict[str, str]:
     return requests.post(backend.url + LOGIN, json=fields, timeout=5).json()
 
 
-def made_elsewhere(backend: Served, **more: Any) -> dict[str, Any]:
-    """Claims of a session that another callback than the document's has made."""
+def claims_of_another_callback(backend: Served, **more: Any) -> dict[str, Any]:
+    """Return session claims as made by a callback other than the one in docs/nextjs.md."""
     tokens = tokens_of(backend)
     until = {
         "valid_until": jwt_claims(tokens["access"])["exp"],
@@ -173,7 +173,7 @@ def made_elsewhere(backend: Served, **more: Any) -> dict[str, Any]:
     return {"sub": "1", "picture": "p.png", "data": data, **more}
 
 
-# What is sealed on one side is opened on the other.
+# Each side decrypts the tokens of the other side.
 
 
 def session_of(extra: int = 0) -> Session:
@@ -197,7 +197,7 @@ def session_of(extra: int = 0) -> Session:
 
 @pytest.mark.parametrize("secure", [False, True])
 @pytest.mark.parametrize("extra", [0, 6000], ids=["single", "chunked"])
-def test_sealed_here_and_opened_there(packages: NextSide, secure: bool, extra: int) -> None:
+def test_nextjs_decrypts_a_token_of_pyramid(packages: NextSide, secure: bool, extra: int) -> None:
     name = NAMES[packages.version, secure]
     sealer = Sealer([NEW.encode(), OLD.encode()], FORMATS[packages.version], name)
     session = session_of(extra)
@@ -208,14 +208,14 @@ def test_sealed_here_and_opened_there(packages: NextSide, secure: bool, extra: i
     written = SessionCookie(name, secure).write(token, WEEK)
     assert len(written) == (3 if extra else 1)
     cookie = "; ".join(["theme=dark", *(each.partition(";")[0] for each in reversed(written))])
-    # The names are the packages' own: none is given.
+    # No cookie name is given, so the packages use their default names.
     assert packages.ask("getToken", cookie=cookie, secureCookie=secure, secret=NEW) == claims
     assert packages.ask("getToken", cookie=cookie, secureCookie=not secure, secret=NEW) is None
     assert packages.ask("getToken", cookie=cookie, secureCookie=secure, secret=OLD) is None
 
 
 @pytest.mark.parametrize("secure", [False, True])
-def test_sealed_there_and_opened_here(packages: NextSide, secure: bool) -> None:
+def test_pyramid_decrypts_a_token_of_nextjs(packages: NextSide, secure: bool) -> None:
     name = NAMES[packages.version, secure]
     sealer = Sealer([NEW.encode(), OLD.encode()], FORMATS[packages.version], name)
     claims = {**session_of().to_claims(), "a claim of theirs": {"deep": [1, None, "é"]}}
@@ -229,8 +229,8 @@ def test_sealed_there_and_opened_here(packages: NextSide, secure: bool) -> None:
         assert again["data"] == claims["data"]
 
 
-def test_several_secrets_there(packages: NextSide) -> None:
-    """@auth/core takes a list; next-auth 4 is told how by the document."""
+def test_nextjs_accepts_several_secrets(packages: NextSide) -> None:
+    """@auth/core accepts a list of secrets. next-auth 4 needs the code of docs/nextjs.md."""
     name = NAMES[packages.version, False]
     secrets = {"secret": [NEW, OLD]} if packages.version == 5 else {}
     for secret in (NEW, OLD, "another secret, which neither side knows"):
@@ -239,7 +239,7 @@ def test_several_secrets_there(packages: NextSide) -> None:
         assert (claims is not None) == (secret in (NEW, OLD))
 
 
-def test_read_where_no_cookie_can_be_written(both: Both) -> None:
+def test_nextjs_reads_the_session_without_writing_a_cookie(both: Both) -> None:
     if both.side.version == 4:
         both.pyramid.sign_in()
         cookie = both.header()
@@ -250,7 +250,7 @@ def test_read_where_no_cookie_can_be_written(both: Both) -> None:
         assert both.header() == cookie
 
 
-def test_the_known_answers_of_unit_tests_are_the_packages(packages: NextSide) -> None:
+def test_the_real_packages_decrypt_the_tokens_of_unit_tests(packages: NextSide) -> None:
     for each in json.loads(PEERS.read_text()):
         if each["format"] == FORMATS[packages.version]:
             salt = {"salt": each["cookie"]} if packages.version == 5 else {}
@@ -258,11 +258,11 @@ def test_the_known_answers_of_unit_tests_are_the_packages(packages: NextSide) ->
             assert claims["picture"] == "kept"
 
 
-# A session that was made on the other side is a full session here.
+# Pyramid treats a session that Next.js has made like its own sessions.
 
 
-def test_made_there_shown_renewed_and_revoked_here(both: Both) -> None:
-    both.seal(made_elsewhere(both.backend, error="RefreshAccessTokenError"))
+def test_pyramid_shows_renews_and_revokes_a_nextjs_session(both: Both) -> None:
+    both.seal(claims_of_another_callback(both.backend, error="RefreshAccessTokenError"))
     assert "Set-Cookie" not in both.account(status=200).headers
     assert both.session()["user"]["id"] == 1
     with later(EXPIRED):
@@ -289,8 +289,10 @@ def test_made_there_shown_renewed_and_revoked_here(both: Both) -> None:
         {"user": None, "sid": None, "auth_time": "2026-11-26T00:00:00Z"},
     ],
 )
-def test_what_another_callback_keeps_there_signs_nobody_out(both: Both, own: Any) -> None:
-    claims = made_elsewhere(both.backend, error={"code": "RefreshAccessTokenError"}, name=["A"])
+def test_other_data_of_a_callback_does_not_sign_the_user_out(both: Both, own: Any) -> None:
+    claims = claims_of_another_callback(
+        both.backend, error={"code": "RefreshAccessTokenError"}, name=["A"]
+    )
     both.seal({**claims, "data": {**claims["data"], **own}})
     both.account(status=200)
     held = both.header()
@@ -302,8 +304,8 @@ def test_what_another_callback_keeps_there_signs_nobody_out(both: Both, own: Any
         assert both.session(held)["error"] == "SessionRevoked"
 
 
-def test_a_session_of_more_cookies_than_three_is_none_here(both: Both) -> None:
-    claims = made_elsewhere(both.backend)
+def test_pyramid_rejects_a_session_in_more_than_three_cookies(both: Both) -> None:
+    claims = claims_of_another_callback(both.backend)
     both.seal({**claims, "more": "x" * 7000})
     assert both.session()["user"]["id"] == 1
     token = both.side.ask(
@@ -319,22 +321,22 @@ def test_a_session_of_more_cookies_than_three_is_none_here(both: Both) -> None:
     assert [each.partition("=")[0] for each in cleared] == [f"{both.name}.{n}" for n in range(4)]
 
 
-def test_made_there_and_signed_out_here_before_any_renewal(both: Both) -> None:
-    both.seal(made_elsewhere(both.backend))
+def test_pyramid_signs_out_a_nextjs_session_before_any_renewal(both: Both) -> None:
+    both.seal(claims_of_another_callback(both.backend))
     held = both.header()
     both.pyramid.sign_out()
     assert both.session(held)["error"] == "SessionRevoked"
 
 
-def test_made_there_and_ended_by_the_backend(both: Both) -> None:
-    both.seal(made_elsewhere(both.backend))
+def test_a_rejected_renewal_ends_a_nextjs_session(both: Both) -> None:
+    both.seal(claims_of_another_callback(both.backend))
     both.backend.instead[REFRESH] = Answer(status=401, json_body=NOT_VALID)
     with later(EXPIRED):
         assert "reason=RefreshTokenRejected" in both.account(status=303).location
     assert both.cookies() == {}
 
 
-# The applications of the document, side by side.
+# The two applications of docs/nextjs.md, side by side.
 
 
 @pytest.mark.parametrize(
@@ -342,7 +344,7 @@ def test_made_there_and_ended_by_the_backend(both: Both) -> None:
     [{}, {"secure": True}, {"secure": True, "name": "__Host-authapp.session"}],
     ids=["http", "https", "authapp's own name"],
 )
-def test_signed_in_on_one_side_is_signed_in_on_both(
+def test_sign_in_and_sign_out_on_one_side_apply_to_both(
     both_with: Callable[..., Both], options: Any
 ) -> None:
     both = both_with(**options)
@@ -365,7 +367,7 @@ def test_signed_in_on_one_side_is_signed_in_on_both(
     assert both.backend.calls[REFRESH] == 0
 
 
-def test_signed_out_there_its_copies_end_with_the_access_token(both: Both) -> None:
+def test_after_nextjs_sign_out_cookie_copies_work_until_a_renewal(both: Both) -> None:
     both.pyramid.sign_in()
     held = both.header()
     both.next_sign_out()
@@ -377,18 +379,18 @@ def test_signed_out_there_its_copies_end_with_the_access_token(both: Both) -> No
         assert both.session(held)["error"] == "RefreshTokenRejected"
 
 
-def test_signed_out_here_while_an_answer_there_is_under_way(both: Both) -> None:
+def test_a_late_nextjs_response_does_not_undo_a_pyramid_sign_out(both: Both) -> None:
     both.pyramid.sign_in()
     held = both.header()
     both.pyramid.sign_out()
     seen = both.nextjs.get("/api/auth/session", headers={"Cookie": held}).json
     assert seen["user"]["id"] == 1
-    assert both.cookies(), "it has put the session back"
+    assert both.cookies(), "Next.js has written the session again"
     assert both.session()["error"] == "SessionRevoked"
     assert both.cookies() == {}
 
 
-def test_signed_out_here_everywhere_reaches_what_began_there(both: Both) -> None:
+def test_sign_out_everywhere_in_pyramid_ends_nextjs_sessions(both: Both) -> None:
     both.next_sign_in()
     held = both.header()
     both.pyramid.reset()
@@ -396,7 +398,7 @@ def test_signed_out_here_everywhere_reaches_what_began_there(both: Both) -> None
     both.pyramid.sign_out(everywhere=True)
     for seconds in (100, EXPIRED):
         with later(seconds):
-            # Next.js writes it anew with a new ``iat``, and in the end renews it.
+            # Next.js writes the session with a new ``iat``, and renews the expired session.
             seen = both.nextjs.get("/api/auth/session", headers={"Cookie": held}).json
             assert seen["user"]["id"] == 1
             assert "error" not in seen
@@ -406,9 +408,9 @@ def test_signed_out_here_everywhere_reaches_what_began_there(both: Both) -> None
     assert both.backend.calls[REFRESH] == 1
 
 
-def test_signed_out_everywhere_and_nobody_knows_when_it_began(both: Both) -> None:
-    """The limit that the document names: without ``auth_time`` there is ``iat`` only."""
-    both.seal(made_elsewhere(both.backend))
+def test_sign_out_everywhere_is_limited_without_auth_time(both: Both) -> None:
+    """docs/nextjs.md names this limit: without ``auth_time``, Pyramid has only ``iat``."""
+    both.seal(claims_of_another_callback(both.backend))
     held = both.header()
     both.pyramid.reset()
     both.pyramid.sign_in()
@@ -420,12 +422,12 @@ def test_signed_out_everywhere_and_nobody_knows_when_it_began(both: Both) -> Non
 
 
 @pytest.mark.parametrize("extra", [0, 3000], ids=["single", "chunked"])
-def test_a_renewal_by_either_is_accepted_by_the_other(both: Both, extra: int) -> None:
+def test_each_side_accepts_a_renewal_by_the_other(both: Both, extra: int) -> None:
     both.next_sign_in()
     claims = both.claims()
     both.seal({**claims, "more": "x" * extra})
     if extra:
-        both.next_session()  # writes it in chunks
+        both.next_session()  # Next.js writes the session in chunks
         assert list(both.cookies()) == [f"{both.name}.0", f"{both.name}.1"]
     spent = [claims["data"]["tokens"]["refresh"]]
     for number, visit in enumerate((both.next_session, both.account, both.next_session), 1):
@@ -442,7 +444,7 @@ def test_a_renewal_by_either_is_accepted_by_the_other(both: Both, extra: int) ->
     assert claims["data"]["sid"] == both.claims()["data"]["sid"]
 
 
-def test_the_backend_is_away_for_both(both: Both) -> None:
+def test_both_sides_keep_the_session_while_the_backend_is_down(both: Both) -> None:
     both.next_sign_in()
     both.backend.instead[REFRESH] = Answer(status=503)
     with later(EXPIRED):
@@ -454,10 +456,10 @@ def test_the_backend_is_away_for_both(both: Both) -> None:
         assert "alice@example.com" in both.account(status=200)
 
 
-# Who renews: the document's table.
+# Which side renews: the table of docs/nextjs.md.
 
 
-def test_pyramid_renews_and_what_nextjs_writes_late_does_no_harm(
+def test_a_late_nextjs_response_is_harmless_if_only_pyramid_renews(
     both_with: Callable[..., Both],
 ) -> None:
     both = both_with(renews="1")
@@ -469,7 +471,7 @@ def test_pyramid_renews_and_what_nextjs_writes_late_does_no_harm(
         assert both.session()["user"]["id"] == 1
         assert "error" not in both.next_session()
         new = both.claims()["data"]["tokens"]
-        # It was under way meanwhile.
+        # This request was sent before the renewal, but its response arrives later.
         both.nextjs.get("/api/auth/session", headers={"Cookie": held})
         assert both.claims()["data"]["tokens"] != new
         both.account(status=200)
@@ -477,8 +479,8 @@ def test_pyramid_renews_and_what_nextjs_writes_late_does_no_harm(
         assert both.backend.calls[REFRESH] == 1
 
 
-def spend_once(backend: Served) -> None:
-    """As SimpleJWT: a spent token is refused, and the others of its family live on."""
+def refuse_spent_tokens(backend: Served) -> None:
+    """Refuse spent tokens as SimpleJWT does. Newer tokens of the family stay valid."""
     spent: set[str] = set()
 
     def answer(request: Any) -> Answer | None:
@@ -491,8 +493,8 @@ def spend_once(backend: Served) -> None:
     backend.instead[REFRESH] = answer
 
 
-def test_both_spend_one_token_and_nextjs_comes_second(both: Both) -> None:
-    spend_once(both.backend)
+def test_pyramid_corrects_the_cookie_if_nextjs_spends_a_token_second(both: Both) -> None:
+    refuse_spent_tokens(both.backend)
     both.next_sign_in()
     held = both.header()
     with later(EXPIRED):
@@ -501,13 +503,15 @@ def test_both_spend_one_token_and_nextjs_comes_second(both: Both) -> None:
         seen = both.nextjs.get("/api/auth/session", headers={"Cookie": held}).json
         assert seen["error"] == "RefreshTokenRejected"
         both.account(status=200)
-        assert both.claims()["data"]["tokens"] == new, "Pyramid has put it right"
+        assert both.claims()["data"]["tokens"] == new, "Pyramid has restored the new tokens"
         assert "error" not in both.next_session()
 
 
-def test_what_pyramid_does_not_remember_any_more(both_with: Callable[..., Both]) -> None:
+def test_pyramid_cannot_correct_the_cookie_after_refresh_reuse(
+    both_with: Callable[..., Both],
+) -> None:
     both = both_with(refresh__reuse="0")
-    spend_once(both.backend)
+    refuse_spent_tokens(both.backend)
     both.next_sign_in()
     held = both.header()
     with later(EXPIRED):
@@ -516,8 +520,8 @@ def test_what_pyramid_does_not_remember_any_more(both_with: Callable[..., Both])
         assert "reason=RefreshTokenRejected" in both.account(status=303).location
 
 
-def test_both_spend_one_token_and_pyramid_comes_second(both: Both) -> None:
-    spend_once(both.backend)
+def test_the_user_is_signed_out_if_pyramid_spends_a_token_second(both: Both) -> None:
+    refuse_spent_tokens(both.backend)
     both.next_sign_in()
     held = both.header()
     with later(EXPIRED):
@@ -526,11 +530,13 @@ def test_both_spend_one_token_and_pyramid_comes_second(both: Both) -> None:
         answer = both.account(headers={"Cookie": held}, status=303)
         assert "reason=RefreshTokenRejected" in answer.location
         assert both.cookies() == {}
-        assert both.session(new)["user"]["id"] == 1, "it holds, if its answer comes last"
+        assert both.session(new)["user"]["id"] == 1, (
+            "the new session is valid if its response arrives last"
+        )
 
 
-def test_nextjs_spends_one_token_twice(both: Both) -> None:
-    spend_once(both.backend)
+def test_the_user_is_signed_out_if_nextjs_spends_a_token_twice(both: Both) -> None:
+    refuse_spent_tokens(both.backend)
     both.next_sign_in()
     held = both.header()
     with later(EXPIRED):
@@ -540,8 +546,8 @@ def test_nextjs_spends_one_token_twice(both: Both) -> None:
         assert "reason=RefreshTokenRejected" in both.account(status=303).location
 
 
-def test_a_backend_that_ends_the_family(both: Both) -> None:
-    """RFC 9700 section 4.14.2, as the embedded issuer."""
+def test_reuse_ends_the_session_if_the_backend_ends_the_token_family(both: Both) -> None:
+    """RFC 9700 section 4.14.2. The embedded issuer does the same."""
     both.next_sign_in()
     held = both.header()
     with later(EXPIRED):
@@ -553,7 +559,7 @@ def test_a_backend_that_ends_the_family(both: Both) -> None:
         assert both.session(new)["error"] == "RefreshTokenRejected"
 
 
-def test_moved_from_a_callback_that_kept_its_tokens_elsewhere(both: Both) -> None:
+def test_tokens_kept_elsewhere_by_another_callback_are_moved(both: Both) -> None:
     tokens = tokens_of(both.backend)
     both.seal({"sub": "1", "accessToken": tokens["access"], "refreshToken": tokens["refresh"]})
     assert both.next_session()["user"]["id"] == 1

@@ -1,4 +1,4 @@
-"""production.ini and the nginx of docs/operations.md, as written, under their load."""
+"""production.ini and the nginx configuration of docs/operations.md, unchanged, under load."""
 
 import socket
 import threading
@@ -35,12 +35,12 @@ def fleet(tmp_path: Path, backend: Served, request: pytest.FixtureRequest) -> It
 def test_a_burst_of_300_slow_pages_is_answered(fleet: Fleet) -> None:
     answers = burst([(f"{fleet.url}/tenth", "")] * 300)
     assert {answer.status for answer in answers} == {200}
-    # nginx keeps its connections now, and the server has room for others all the same.
+    # nginx keeps its connections open, but the server still accepts other connections.
     assert requests.get(fleet.sites[0].url + "/health", timeout=10).ok
 
 
 @pytest.mark.parametrize("fleet", [2], indirect=True)
-def test_a_process_stops_under_steady_traffic_and_nobody_sees_it(fleet: Fleet) -> None:
+def test_no_request_fails_when_a_process_stops_under_steady_traffic(fleet: Fleet) -> None:
     stop = threading.Event()
     answers: list[int] = []
 
@@ -68,7 +68,7 @@ def test_a_process_stops_under_steady_traffic_and_nobody_sees_it(fleet: Fleet) -
 
 
 @pytest.mark.parametrize("fleet", [1], indirect=True)
-def test_a_body_that_does_not_arrive_holds_up_no_stop(fleet: Fleet) -> None:
+def test_an_unfinished_request_body_does_not_delay_the_stop(fleet: Fleet) -> None:
     (site,) = fleet.sites
     go_on = threading.Event()
     with socket.create_connection(("127.0.0.1", site.port)) as slow:

@@ -1,4 +1,4 @@
-"""O3. The server that finishes what has begun."""
+"""O3. Before the server stops, it answers all accepted requests."""
 
 import os
 import resource
@@ -17,8 +17,8 @@ from authapp.server import serve
 
 
 @pytest.fixture(autouse=True)
-def survives() -> Iterator[None]:
-    """A signal that comes when the server has ended is nobody's."""
+def ignore_late_sigterm() -> Iterator[None]:
+    """Ignore a SIGTERM that arrives after the server has stopped."""
     before = signal.signal(signal.SIGTERM, lambda *_: None)
     yield
     signal.signal(signal.SIGTERM, before)
@@ -35,7 +35,10 @@ def terminate() -> None:
 
 
 def until_stopped(client: Callable[[str], Any], app: Callable[..., Any], **options: str) -> Any:
-    """Serve in this thread, which signals go to, while another one is the client."""
+    """Serve in this thread, which receives the signals, and call the client in another thread.
+
+    :returns: a list with the value that the client has returned.
+    """
     url, results = f"127.0.0.1:{free_port()}", []
 
     def run() -> None:
@@ -52,7 +55,7 @@ def until_stopped(client: Callable[[str], Any], app: Callable[..., Any], **optio
 
 
 def get(url: str, **options: Any) -> requests.Response:
-    """As soon as it is there."""
+    """Send a GET request as soon as the server accepts connections."""
     while True:
         try:
             return requests.get(url, timeout=10, **options)
@@ -60,11 +63,11 @@ def get(url: str, **options: Any) -> requests.Response:
             continue
 
 
-def test_o3_what_has_begun_is_answered_and_nothing_else_is_taken() -> None:
+def test_o3_accepted_requests_are_answered_and_new_ones_are_refused() -> None:
     refused = threading.Event()
 
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        """Is told to stop in the middle, and ends when nobody is let in any more."""
+        """Stop the server during this request, and respond when new connections are refused."""
         terminate()
         host, port = environ["SERVER_NAME"], int(environ["SERVER_PORT"])
         while True:
@@ -81,8 +84,8 @@ def test_o3_what_has_begun_is_answered_and_nothing_else_is_taken() -> None:
     assert len(answer.content) == 1_000_000
 
 
-def test_o3_who_has_knocked_already_is_answered() -> None:
-    """Five at once, while the server's thread is kept busy by a handler of a signal."""
+def test_o3_waiting_connections_are_answered_before_the_stop() -> None:
+    """Open five connections while a signal handler keeps the server's thread busy."""
     knocking: list[socket.socket] = []
 
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -117,8 +120,8 @@ def test_o3_who_has_knocked_already_is_answered() -> None:
     assert [answer.endswith(b"ok") for answer in answers] == [True] * 5
 
 
-def test_o3_it_waits_no_longer_than_it_is_told() -> None:
-    """For somebody who does not take the answer, say."""
+def test_o3_the_server_waits_no_longer_than_drain() -> None:
+    """For example, the client does not read the response."""
     ended = threading.Event()
     size = 8_000_000
 
@@ -146,12 +149,12 @@ def test_o3_it_waits_no_longer_than_it_is_told() -> None:
 
 
 @pytest.mark.parametrize("drain", ["30s", "-5", "", "soon"])
-def test_how_long_it_may_wait_is_read_at_once(drain: str) -> None:
+def test_an_invalid_drain_is_refused_at_start_up(drain: str) -> None:
     with pytest.raises(ValueError, match=f"drain = '{drain}': seconds such as 30 are allowed"):
         serve(None, {}, drain=drain)  # type: ignore[arg-type]
 
 
-def test_an_address_that_is_taken_is_named() -> None:
+def test_an_address_in_use_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         listen = f"127.0.0.1:{other.getsockname()[1]}"
         with pytest.raises(OSError, match=f"in use: listen = {listen}"):
@@ -161,8 +164,8 @@ def test_an_address_that_is_taken_is_named() -> None:
             serve(lambda *_: [], {}, host=host, port=port)
 
 
-def test_a6_with_production_ini_no_visitor_says_where_the_site_is() -> None:
-    """A6. nginx passes on what it does not set, X-Forwarded-Host say."""
+def test_a6_with_production_ini_clients_cannot_set_the_host() -> None:
+    """A6. nginx passes on headers that it does not set, for example X-Forwarded-Host."""
     ini = ConfigParser()
     ini.read(Path(__file__).parents[2] / "production.ini")
     options = {key: value for key, value in ini["server:main"].items() if key != "use"}
@@ -180,7 +183,7 @@ def test_a6_with_production_ini_no_visitor_says_where_the_site_is() -> None:
     assert until_stopped(client, app, **options) == ["https www.example.com 192.0.2.1"]
 
 
-def test_an_interrupt_ends_it_at_once() -> None:
+def test_an_interrupt_stops_the_server() -> None:
     def client(url: str) -> int:
         status = get(url).status_code
         os.kill(os.getpid(), signal.SIGINT)
@@ -193,8 +196,8 @@ def test_an_interrupt_ends_it_at_once() -> None:
     assert until_stopped(client, app) == [204]
 
 
-def test_idle_connections_keep_nobody_out() -> None:
-    """More of them than the server takes: those that have been idle longest are closed."""
+def test_idle_connections_do_not_block_new_ones() -> None:
+    """Above ``connection_limit``, the server closes the longest idle connections."""
 
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         start_response("204 No Content", [])
@@ -214,10 +217,10 @@ def test_idle_connections_keep_nobody_out() -> None:
 
 
 @pytest.mark.parametrize("hard", [500, 100_000, resource.RLIM_INFINITY])
-def test_open_files_are_allowed_for(
+def test_the_limit_of_open_files_is_raised(
     hard: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The system's limits are the process's own, so they are put in its place here."""
+    """The limits apply to the whole test process, so the test replaces the system calls."""
     raised: list[tuple[int, tuple[int, int]]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda which: (256, hard))
     monkeypatch.setattr(resource, "setrlimit", lambda which, limits: raised.append(limits))

@@ -1,4 +1,4 @@
-"""A process that is told to stop, and has yet to tell the others something: promises 1 and 3."""
+"""A process that has to stop, but has data for other processes: promises 1 and 3."""
 
 import re
 import signal
@@ -40,7 +40,7 @@ def served(tmp_path: Path, backend: Served, redis_server: RedisServer) -> Iterat
 
 
 def session_of(backend: Served) -> Session:
-    """Of alice, who has just signed in at the backend."""
+    """Sign in as alice at the backend and return her session."""
     form = {"username": "alice", "password": "alice-password"}
     tokens = requests.post(backend.url + LOGIN, json=form, timeout=5).json()
     now = int(time.time())
@@ -58,13 +58,15 @@ def visit(site: ServedSite, cookie: dict[str, str]) -> requests.Response:
     )
 
 
-def told_to_stop(site: ServedSite) -> None:
+def begin_stop(site: ServedSite) -> None:
     site.process.send_signal(signal.SIGTERM)
     eventually(lambda: "Stopped: 0 requests left" in site.log)
-    assert site.process.poll() is None, "it has something to do yet"
+    assert site.process.poll() is None, "the process still has work to do"
 
 
-def test_an_answer_that_is_late_is_waited_for(served: ServedSite, backend: Served) -> None:
+def test_a_process_that_stops_waits_for_a_late_response(
+    served: ServedSite, backend: Served
+) -> None:
     fresh = session_of(backend)
     over = Validity(int(time.time()) - 1, fresh.validity.refresh_until)
     cookie = cookie_of(replace(fresh, validity=over))
@@ -75,7 +77,7 @@ def test_an_answer_that_is_late_is_waited_for(served: ServedSite, backend: Serve
 
     backend.instead[REFRESH] = late
     assert visit(served, cookie).status_code == 503
-    told_to_stop(served)
+    begin_stop(served)
     go.set()
     assert served.process.wait(10) == 0
     served.start()
@@ -83,8 +85,8 @@ def test_an_answer_that_is_late_is_waited_for(served: ServedSite, backend: Serve
     assert backend.calls[REFRESH] == 1
 
 
-@pytest.mark.parametrize("back", [True, False], ids=["back in time", "not back"])
-def test_a_sign_out_is_told(
+@pytest.mark.parametrize("back", [True, False], ids=["redis is up in time", "redis stays down"])
+def test_a_process_that_stops_writes_a_pending_sign_out(
     served: ServedSite, backend: Served, redis_server: RedisServer, back: bool
 ) -> None:
     cookie = cookie_of(session_of(backend))
@@ -99,7 +101,7 @@ def test_a_sign_out_is_told(
         allow_redirects=False,
     )
     assert answer.headers["Location"].endswith("reason=SignedOut")
-    told_to_stop(served)
+    begin_stop(served)
     if back:
         redis_server.start()
     assert served.process.wait(FLUSH_ON_SHUTDOWN + 7) == 0

@@ -1,4 +1,4 @@
-"""Sealed token and cookies: names, prefixes, chunks; threats C8, C13, C14."""
+"""The session cookie: names, prefixes and chunks. Threats C8, C13 and C14."""
 
 import time
 
@@ -21,12 +21,12 @@ TOKEN = st.text("abcXYZ019-_.", min_size=1, max_size=CHUNK_LENGTH * MAX_CHUNKS)
 
 
 def header(set_cookies: list[str]) -> str:
-    """What a browser sends back."""
+    """Return the Cookie header that a browser sends after these Set-Cookie headers."""
     return "; ".join(each.partition(";")[0] for each in set_cookies)
 
 
 @given(TOKEN)
-def test_there_and_back(token: str) -> None:
+def test_a_written_token_is_read_back(token: str) -> None:
     written = COOKIE.write(token, 60)
     assert token in COOKIE.read("other=1; " + header(written) + "; n2=3").candidates
 
@@ -38,7 +38,7 @@ def test_a_long_token_is_chunked() -> None:
     assert all(len(each) < 4096 for each in written)
 
 
-def test_chunks_that_are_no_longer_used_are_cleared() -> None:
+def test_unused_chunks_are_cleared() -> None:
     shorter = COOKIE.write("x", 60, ["n.0", "n.1", "n"])
     assert [each.partition(";")[0] for each in shorter] == ["n=x", "n.0=", "n.1="]
     assert "Max-Age=0" in shorter[1]
@@ -46,7 +46,7 @@ def test_chunks_that_are_no_longer_used_are_cleared() -> None:
     assert [each.partition("=")[0] for each in longer] == ["n.0", "n.1", "n", "n.5"]
 
 
-def test_c14_what_no_browser_would_bring_back_is_not_written() -> None:
+def test_c14_a_token_too_large_for_three_cookies_is_not_written() -> None:
     with pytest.raises(SessionTooLarge, match="11701 bytes"):
         COOKIE.write("x" * (3 * 3900 + 1), 60)
 
@@ -71,23 +71,25 @@ def test_c14_what_no_browser_would_bring_back_is_not_written() -> None:
         ("n.99999=a; n.99=b", (), ("n.99",)),
     ],
 )
-def test_c8_c13_what_may_be_a_token(
+def test_c8_c13_candidates_and_names_are_read_from_the_header(
     text: str, candidates: tuple[str, ...], names: tuple[str, ...]
 ) -> None:
     assert COOKIE.read(text) == Candidates(candidates, names)
 
 
 @given(st.text())
-def test_c1_any_header(text: str) -> None:
+def test_c1_any_header_can_be_read(text: str) -> None:
     presented = COOKIE.read(text + "; n=" + text)
     assert len(presented.candidates) <= 5 + 2 * MAX_CHUNKS
 
 
-def test_c8_sixty_chunks_are_no_more_work_than_three() -> None:
+def test_c8_only_three_of_sixty_chunks_are_read() -> None:
     many = "; ".join(f"n.{index}=x" for index in range(60))
     presented = COOKIE.read(many)
     assert presented.candidates == ("x", "xx", "xxx")
-    assert len(presented.names) == 10, "what is cleared must fit into a proxy's buffer"
+    assert len(presented.names) == 10, (
+        "the headers that clear cookies must fit into a proxy's buffer"
+    )
     assert "x" not in repr(presented)
 
 
@@ -118,13 +120,13 @@ def test_c8_sixty_chunks_are_no_more_work_than_three() -> None:
         ("a=1; a=2", "a=1; a=2"),
     ],
 )
-def test_what_is_left_of_a_header(text: str, left: str) -> None:
+def test_unreadable_pairs_are_removed_from_a_cookie_header(text: str, left: str) -> None:
     assert readable(text) == left
     assert readable(left) == left
 
 
 @given(st.text(st.characters(max_codepoint=255)) | st.text('ab=;" \\37,-\xe9'))
-def test_what_is_left_is_what_webob_reads(text: str) -> None:
+def test_webob_reads_no_other_names_from_a_repaired_header(text: str) -> None:
     def read(header: str) -> dict[str, str]:
         return dict(RequestCookies({"HTTP_COOKIE": header}))
 
@@ -140,15 +142,15 @@ def test_what_is_left_is_what_webob_reads(text: str) -> None:
 @pytest.mark.parametrize(
     "run", ["-", "a b", '"', '"\\', "=", "=;", ";", "x=\xe9", 'x="', ",", "a=b c"]
 )
-def test_c8_a_long_header_takes_no_longer_than_its_length(head: str, run: str) -> None:
-    """WebOb alone takes minutes for some of these."""
+def test_c8_a_long_header_is_parsed_in_linear_time(head: str, run: str) -> None:
+    """Without the repair, WebOb needs minutes for some of these headers."""
     text = head + run * (200_000 // len(run))
     began = time.process_time()
     dict(RequestCookies({"HTTP_COOKIE": readable(text)}))
     assert time.process_time() - began < 5
 
 
-def test_names_and_attributes() -> None:
+def test_cookie_names_and_attributes() -> None:
     name = SessionCookie.default_name
     assert name(secure=False, domain=None) == "authapp.session"
     assert name(secure=True, domain=None) == "__Host-authapp.session"
@@ -158,8 +160,8 @@ def test_names_and_attributes() -> None:
         assert part in written
 
 
-def test_namesakes_of_this_host_are_cleared_where_a_domain_is_set() -> None:
-    """They are from before it was set, and would be sent along for as long as they live."""
+def test_host_only_cookies_are_cleared_when_a_domain_is_set() -> None:
+    """The browser has these cookies from the time before the domain was set."""
     cookie = SessionCookie("n", True, "example.com")
     for written in (cookie.write("x", 60, ["n"]), cookie.clear(["n"])):
         host, domain = written
@@ -169,7 +171,7 @@ def test_namesakes_of_this_host_are_cleared_where_a_domain_is_set() -> None:
     assert len(cookie.write("x", 60)) == 1
 
 
-def test_which_set_cookie_is_ours() -> None:
+def test_owns_recognises_our_set_cookie_headers() -> None:
     assert COOKIE.owns("n=1; Path=/")
     assert COOKIE.owns("n.1=1")
     assert not COOKIE.owns("n.x=1")

@@ -1,4 +1,4 @@
-"""Seal and open: contract section 2, threats C1 to C9."""
+"""Encrypt and decrypt session tokens: section 2 of the contract, threats C1 to C9."""
 
 import base64
 import json
@@ -26,7 +26,7 @@ def sealer(name: str = "next-auth-4", *secrets: bytes, cookie: str = NAME) -> Se
 
 
 def sealed(claims: object, name: str = "next-auth-4", header: Any = None, **more: Any) -> str:
-    """A token of our own key with whatever claims and header."""
+    """Return a token that is encrypted with our own key and has any claims and header."""
     form = FORMATS[name]
     key = form.key(NEW, NAME)
     registry = jwe.JWERegistry(algorithms=["dir", "A256GCM", "A256CBC-HS512", "A128GCM", "DEF"])
@@ -35,7 +35,7 @@ def sealed(claims: object, name: str = "next-auth-4", header: Any = None, **more
 
 
 @BOTH
-def test_there_and_back(name: str) -> None:
+def test_a_sealed_session_can_be_opened(name: str) -> None:
     session = make()
     token = sealer(name).seal(session)
     assert token.count(".") == 4
@@ -44,7 +44,7 @@ def test_there_and_back(name: str) -> None:
     assert opened.sid == session.sid
 
 
-def test_the_headers_are_the_peers() -> None:
+def test_jwe_headers_match_those_of_auth_js() -> None:
     header = sealer().seal(make()).partition(".")[0]
     assert base64.urlsafe_b64decode(header + "==") == b'{"alg":"dir","enc":"A256GCM"}'
     header = sealer("authjs-5").seal(make()).partition(".")[0]
@@ -63,8 +63,8 @@ def test_keys_are_derived_as_the_contract_says() -> None:
 
 
 @BOTH
-def test_where_the_tag_begins_is_not_for_others_to_say(name: str) -> None:
-    """Three bytes from one segment to its neighbour: the same bytes, spelled another way."""
+def test_bytes_cannot_be_moved_between_ciphertext_and_tag(name: str) -> None:
+    """Move three bytes between the segments. The joined bytes of both segments stay equal."""
     header, _, iv, ciphertext, tag = sealer(name).seal(make()).split(".")
     raw = base64.urlsafe_b64decode(ciphertext + "=" * (-len(ciphertext) % 4))
     raw += base64.urlsafe_b64decode(tag + "==")
@@ -76,7 +76,7 @@ def test_where_the_tag_begins_is_not_for_others_to_say(name: str) -> None:
 
 
 @BOTH
-def test_c6_every_secret_opens_and_the_first_one_seals(name: str) -> None:
+def test_c6_every_secret_decrypts_and_the_first_encrypts(name: str) -> None:
     old = sealer(name, OLD).seal(make())
     both = sealer(name, NEW, OLD)
     assert both.open(old).sid == "sid"
@@ -84,12 +84,12 @@ def test_c6_every_secret_opens_and_the_first_one_seals(name: str) -> None:
 
 
 @BOTH
-def test_c5_a_secret_that_was_removed_opens_nothing(name: str) -> None:
+def test_c5_a_removed_secret_decrypts_nothing(name: str) -> None:
     with pytest.raises(CannotOpen):
         sealer(name, NEW).open(sealer(name, OLD).seal(make()))
 
 
-def test_c7_another_format_or_another_cookies_name() -> None:
+def test_c7_tokens_of_another_format_or_cookie_name_are_rejected() -> None:
     for name, other in (("next-auth-4", "authjs-5"), ("authjs-5", "next-auth-4")):
         with pytest.raises(CannotOpen):
             sealer(name).open(sealer(other).seal(make()))
@@ -99,7 +99,7 @@ def test_c7_another_format_or_another_cookies_name() -> None:
 
 @BOTH
 @given(data=st.data())
-def test_c2_one_bit_flipped_anywhere(name: str, data: st.DataObject) -> None:
+def test_c2_a_token_with_one_flipped_bit_is_rejected(name: str, data: st.DataObject) -> None:
     token = sealer(name).seal(make())
     position = data.draw(st.integers(0, len(token) - 1))
     bit = data.draw(st.integers(0, 6))
@@ -110,7 +110,9 @@ def test_c2_one_bit_flipped_anywhere(name: str, data: st.DataObject) -> None:
 
 @BOTH
 @given(data=st.data())
-def test_c3_truncated_extended_or_spelled_otherwise(name: str, data: st.DataObject) -> None:
+def test_c3_truncated_extended_or_reencoded_tokens_are_rejected(
+    name: str, data: st.DataObject
+) -> None:
     token = sealer(name).seal(make())
     segments = token.split(".")
     which = data.draw(st.sampled_from([0, 2, 3, 4]))
@@ -133,15 +135,15 @@ def test_c3_truncated_extended_or_spelled_otherwise(name: str, data: st.DataObje
         sealer(name).open(".".join(segments))
 
 
-def test_c3_no_second_spelling_with_a_key_of_its_own() -> None:
-    """C3. The segment that is empty where the key is direct."""
+def test_c3_a_token_with_an_encrypted_key_is_rejected() -> None:
+    """C3. The algorithm is ``dir``, so the segment of the encrypted key must be empty."""
     header, _, *rest = sealer().seal(make()).split(".")
     assert opens(".".join([header, "", *rest]))
     assert not opens(".".join([header, "AAAA", *rest]))
 
 
-def test_c3_no_second_spelling_of_the_last_character() -> None:
-    """Decoders ignore its spare bits."""
+def test_c3_the_spare_bits_of_the_last_character_cannot_be_changed() -> None:
+    """Many base64url decoders ignore these bits."""
     token = sealer().seal(make())
     spellings = [token[:-1] + last for last in ALPHABET]
     assert token in spellings
@@ -149,13 +151,13 @@ def test_c3_no_second_spelling_of_the_last_character() -> None:
 
 
 @given(raw=st.binary(min_size=1))
-def test_c3_bytes_have_one_spelling(raw: bytes) -> None:
-    """C3. Whether or not the decoder of the day minds another."""
+def test_c3_bytes_have_exactly_one_encoding(raw: bytes) -> None:
+    """C3. This must not depend on how strict Python's base64 decoder is."""
     text = base64url.encode(raw)
     standard = base64.b64encode(raw).decode()
     assert text == standard.translate(str.maketrans("+/", "-_", "="))
     spellings = {text[:-1] + last for last in ALPHABET} | {standard, f"{text}=", f"{text}\n"}
-    assert {each for each in spellings | {text} if means(each) == raw} == {text}
+    assert {each for each in spellings | {text} if decoded_or_none(each) == raw} == {text}
 
 
 @given(
@@ -163,16 +165,18 @@ def test_c3_bytes_have_one_spelling(raw: bytes) -> None:
     odd=st.lists(st.tuples(st.integers(0, 60), st.sampled_from("=+/ \n.*é")), max_size=4),
     cut=st.integers(0, 3),
 )
-def test_c3_odd_characters_anywhere(raw: bytes, odd: list[tuple[int, str]], cut: int) -> None:
+def test_c3_text_with_odd_characters_is_canonical_or_rejected(
+    raw: bytes, odd: list[tuple[int, str]], cut: int
+) -> None:
     text = base64url.encode(raw)
     for position, character in odd:
         text = text[:position] + character + text[position:]
     text = text[: len(text) - cut]
-    found = means(text)
+    found = decoded_or_none(text)
     assert found is None or base64url.encode(found) == text
 
 
-def means(text: str) -> bytes | None:
+def decoded_or_none(text: str) -> bytes | None:
     try:
         return base64url.decode(text)
     except ValueError:
@@ -203,7 +207,7 @@ def opens(token: str) -> bool:
     ],
 )
 @BOTH
-def test_c4_no_header_but_ours(name: str, header: Any) -> None:
+def test_c4_a_forged_header_is_rejected(name: str, header: Any) -> None:
     token = sealer(name).seal(make())
     text = json.dumps(header, separators=(",", ":")).encode()
     forged = base64.urlsafe_b64encode(text).rstrip(b"=").decode() + token[token.index(".") :]
@@ -211,7 +215,7 @@ def test_c4_no_header_but_ours(name: str, header: Any) -> None:
         sealer(name).open(forged)
 
 
-def test_c4_compressed_with_our_own_key() -> None:
+def test_c4_compression_is_rejected_even_with_our_own_key() -> None:
     with pytest.raises(CannotOpen):
         sealer().open(
             sealed(make().to_claims(), header={"alg": "dir", "enc": "A256GCM", "zip": "DEF"})
@@ -226,8 +230,8 @@ def test_c4_compressed_with_our_own_key() -> None:
         {"alg": "dir", "enc": "A256GCM", "kid": "another"},
     ],
 )
-def test_c4_another_header_with_our_own_key(header: Any) -> None:
-    """C4. It is compared byte for byte: nothing in it is there to be parsed."""
+def test_c4_another_header_is_rejected_even_with_our_own_key(header: Any) -> None:
+    """C4. The header is compared byte for byte and never parsed."""
     assert opens(sealed(make().to_claims()))
     assert not opens(sealed(make().to_claims(), header=header))
 
@@ -245,35 +249,35 @@ def test_c4_another_header_with_our_own_key(header: Any) -> None:
         b'{"data": {"tokens": []}}',
         b'{"data": {"tokens": {"refresh": "\\ud800"}}}',
         b"\xff",
-        b"[" * 10_000,  # a token that is still short enough
+        b"[" * 10_000,  # the token is short enough to be decrypted
         b"1" * 10_000,
     ],
 )
-def test_c9_our_seal_on_no_session(text: bytes) -> None:
+def test_c9_an_encrypted_text_that_is_no_session_is_rejected(text: bytes) -> None:
     with pytest.raises(CannotOpen):
         sealer().open(sealed(text))
 
 
 @pytest.mark.parametrize("member", ["NaN", "Infinity", '"\\ud800"', '"\\uDFFF"'])
-def test_c9_json_that_is_none(member: str) -> None:
+def test_c9_invalid_json_is_rejected(member: str) -> None:
     text = json.dumps(make().to_claims())[:-1] + f', "more": {member}}}'
     with pytest.raises(CannotOpen):
         sealer().open(sealed(text.encode()))
 
 
-def test_text_beyond_the_first_plane_is_no_surrogate() -> None:
+def test_a_surrogate_pair_in_json_is_accepted() -> None:
     text = json.dumps({**make().to_claims(), "name": "🔑"})
     assert "\\ud83d" in text
     assert sealer().open(sealed(text.encode())).identity.name == "🔑"
 
 
 @given(st.text(max_size=300))
-def test_c1_any_text(text: str) -> None:
+def test_c1_any_text_is_rejected(text: str) -> None:
     with pytest.raises(CannotOpen):
         sealer().open(text)
 
 
-def test_c1_a_megabyte() -> None:
+def test_c1_too_long_texts_are_rejected() -> None:
     with pytest.raises(CannotOpen):
         sealer().open("A" * 1_000_000)
     token = sealer().seal(make())
@@ -281,14 +285,14 @@ def test_c1_a_megabyte() -> None:
         sealer().open(token + "A" * MAX_TOKEN_LENGTH)
 
 
-def test_c1_not_even_our_own_seal_on_what_no_browser_brings_back() -> None:
-    """C1, C14. What is too long is not decrypted."""
+def test_c1_a_too_long_token_is_rejected_even_with_our_own_key() -> None:
+    """C1, C14. A token that is too long is not decrypted."""
     claims = make().to_claims()
     assert opens(sealed(claims))
     assert not opens(sealed({**claims, "padding": "x" * MAX_TOKEN_LENGTH}))
 
 
-def test_o6_what_does_not_open_leaves_nothing_behind() -> None:
+def test_o6_rejected_tokens_are_not_cached() -> None:
     opener = sealer()
     for number in range(100):
         with pytest.raises(CannotOpen):
@@ -296,18 +300,18 @@ def test_o6_what_does_not_open_leaves_nothing_behind() -> None:
     assert opener.open.cache_info().currsize == 0
 
 
-def test_an_opened_token_is_remembered() -> None:
+def test_an_opened_token_is_cached() -> None:
     opener = sealer()
     token = opener.seal(make())
     assert opener.open(token) is opener.open(token)
 
 
-def test_a_session_without_an_id_gets_one_that_hangs_on_its_refresh_token() -> None:
+def test_a_missing_session_id_is_derived_from_the_refresh_token() -> None:
     claims = make().to_claims()
     del claims["data"]["sid"]
     one = sealer().open(sealed(claims))
     assert one.sid == sealer().open(sealed(claims)).sid
-    # While secrets change, processes have them in any order.
+    # While secrets are changed, processes may have the secrets in different orders.
     for secrets in ((OLD, NEW), (NEW, OLD)):
         assert one.sid == sealer("next-auth-4", *secrets).open(sealed(claims)).sid
     claims["data"]["tokens"]["refresh"] = "another"
@@ -315,8 +319,8 @@ def test_a_session_without_an_id_gets_one_that_hangs_on_its_refresh_token() -> N
 
 
 @pytest.mark.parametrize("peer", json.loads(PEERS.read_text()), ids=lambda peer: peer["cookie"])
-def test_known_answers(peer: dict[str, str]) -> None:
-    """Sealed by the packages themselves; tests/nextjs/test_nextjs.py asks them again."""
+def test_tokens_of_the_real_packages_can_be_opened(peer: dict[str, str]) -> None:
+    """The real packages made these tokens, and tests/nextjs/test_nextjs.py decrypts them too."""
     opener = sealer(peer["format"], peer["secret"].encode(), cookie=peer["cookie"])
     session = opener.open(peer["token"])
     assert session.identity.id == 1

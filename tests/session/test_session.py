@@ -1,4 +1,4 @@
-"""The session as a value."""
+"""The session as an immutable value."""
 
 import json
 from typing import Any
@@ -44,11 +44,11 @@ def make(valid_until: int = NOW + 900, refresh_until: int = NOW + 604_800, **mor
         (604_800, Phase.ENDED),
     ],
 )
-def test_phases(after: float, phase: Phase) -> None:
+def test_the_phase_depends_on_the_time(after: float, phase: Phase) -> None:
     assert make().phase(NOW + after, 300) is phase
 
 
-def test_the_buffer_is_at_most_a_third_of_the_tokens_life() -> None:
+def test_the_buffer_is_at_most_a_third_of_the_tokens_lifetime() -> None:
     assert make(NOW + 30).phase(NOW + 19, 300) is Phase.FRESH
     assert make(NOW + 30).phase(NOW + 20, 300) is Phase.DUE
 
@@ -59,7 +59,9 @@ def test_the_buffer_is_at_most_a_third_of_the_tokens_life() -> None:
     buffer=st.integers(0, 10_000),
     after=st.floats(-10, 200_000),
 )
-def test_phases_follow_each_other(life: int, window: int, buffer: int, after: float) -> None:
+def test_phases_follow_each_other_in_order(
+    life: int, window: int, buffer: int, after: float
+) -> None:
     session = make(NOW + life, NOW + window)
     order = list(Phase)
     earlier, later = (session.phase(NOW + t, buffer) for t in (after, after + 1))
@@ -69,7 +71,7 @@ def test_phases_follow_each_other(life: int, window: int, buffer: int, after: fl
         assert session.phase(NOW + after, buffer) is Phase.FRESH
 
 
-def test_what_is_sealed_is_what_the_contract_says() -> None:
+def test_the_claims_are_as_the_contract_says() -> None:
     claims = make().to_claims()
     assert claims.pop("jti") != make().to_claims()["jti"]
     assert claims == {
@@ -93,7 +95,7 @@ def test_what_is_sealed_is_what_the_contract_says() -> None:
     }
 
 
-def test_there_and_back_and_unknown_members_survive_a_renewal() -> None:
+def test_unknown_members_survive_a_renewal() -> None:
     claims = make().to_claims()
     claims |= {"picture": "p", "error": "Failed"}
     claims["data"]["more"] = [1]
@@ -116,7 +118,7 @@ def test_there_and_back_and_unknown_members_survive_a_renewal() -> None:
     assert again["iat"] == NOW + 1
 
 
-def test_a_session_of_a_next_js_application() -> None:
+def test_claims_of_a_nextjs_application_are_read() -> None:
     opened = Session.from_claims(
         {
             "sub": "7",
@@ -131,12 +133,12 @@ def test_a_session_of_a_next_js_application() -> None:
         },
     )
     assert opened.identity == Identity("7", "a@example.com", "Alice")
-    assert opened.validity.refresh_until == NOW + 5, "exp, where that is sooner"
-    assert opened.sid == "y3Q1xibSTxsAO3X183_s7Q", "made from the refresh token"
+    assert opened.validity.refresh_until == NOW + 5, "exp is earlier than refresh_until"
+    assert opened.sid == "y3Q1xibSTxsAO3X183_s7Q", "the id is derived from the refresh token"
     assert opened.authenticated_at == NOW
 
 
-def test_a_new_session_has_an_id_of_its_own() -> None:
+def test_a_new_session_has_its_own_id() -> None:
     one, two = (
         Session.start(Identity(1), TokenPair("a", "r", 9, 9), Validity(NOW, NOW), NOW + 0.7)
         for _ in range(2)
@@ -146,7 +148,7 @@ def test_a_new_session_has_an_id_of_its_own() -> None:
     assert (one.issued_at, one.authenticated_at) == (NOW, NOW + 0.7)
 
 
-def spoilt(path: str, value: Any) -> dict[str, Any]:
+def claims_with(path: str, value: Any) -> dict[str, Any]:
     claims = make().to_claims()
     *parents, name = path.split(".")
     place = claims
@@ -182,15 +184,15 @@ def spoilt(path: str, value: Any) -> dict[str, Any]:
         ("iat", None),
     ],
 )
-def test_c9_what_is_no_session(path: str, value: Any) -> None:
+def test_c9_claims_that_are_no_session_are_rejected(path: str, value: Any) -> None:
     with pytest.raises(NotASession):
-        Session.from_claims(spoilt(path, value))
+        Session.from_claims(claims_with(path, value))
 
 
 @pytest.mark.parametrize(
     ("path", "value", "seen", "means"),
     [
-        ("data.user", "x", "id", "1"),  # that of sub
+        ("data.user", "x", "id", "1"),  # the id is the value of sub
         ("data.user.id", None, "id", "1"),
         ("data.user.email", 1, "email", "alice@example.com"),
         ("name", {"first": "Alice"}, "name", None),
@@ -201,17 +203,17 @@ def test_c9_what_is_no_session(path: str, value: Any) -> None:
         ("data.user.scopes", ["read", None, ""], "scopes", ("read",)),
     ],
 )
-def test_what_another_application_keeps_there_ends_no_session(
+def test_unusable_identity_values_do_not_end_the_session(
     path: str, value: Any, seen: str, means: Any
 ) -> None:
-    opened = Session.from_claims(spoilt(path, value))
+    opened = Session.from_claims(claims_with(path, value))
     assert getattr(opened.identity, seen) == means
     again = opened.renewed(opened.identity, opened.tokens, opened.validity, NOW).to_claims()
     assert Session.from_claims(again).identity == opened.identity
 
 
-def test_an_error_of_any_kind_goes_with_a_renewal() -> None:
-    opened = Session.from_claims(spoilt("error", {"code": 1}))
+def test_a_renewal_removes_an_error_of_any_type() -> None:
+    opened = Session.from_claims(claims_with("error", {"code": 1}))
     assert opened.to_claims()["error"] == {"code": 1}
     assert (
         "error"
@@ -220,16 +222,16 @@ def test_an_error_of_any_kind_goes_with_a_renewal() -> None:
 
 
 @pytest.mark.parametrize("sid", [..., None, "", 1, ["x"]])
-def test_a_session_without_an_id(sid: Any) -> None:
-    claims = spoilt("data.sid", sid)
+def test_a_session_without_a_valid_id_always_gets_the_same_id(sid: Any) -> None:
+    claims = claims_with("data.sid", sid)
     assert Session.from_claims(claims).sid == Session.from_claims(claims).sid != "sid"
 
 
 @pytest.mark.parametrize(
     "began", [..., None, "now", True, -1, 10**400, float("inf"), float("nan"), [1]]
 )
-def test_a_session_of_which_nobody_says_when_it_began(began: Any) -> None:
-    assert Session.from_claims(spoilt("data.auth_time", began)).authenticated_at == NOW
+def test_without_a_valid_auth_time_the_time_of_issue_is_used(began: Any) -> None:
+    assert Session.from_claims(claims_with("data.auth_time", began)).authenticated_at == NOW
 
 
 JSON = st.recursive(
@@ -245,9 +247,11 @@ PATHS = [
 
 
 @given(path=st.sampled_from(PATHS), value=JSON, now=st.floats(0, 1e12))
-def test_c9_whatever_was_sealed_is_a_session_or_is_not(path: str, value: Any, now: float) -> None:
+def test_c9_any_value_in_the_claims_is_accepted_or_rejected(
+    path: str, value: Any, now: float
+) -> None:
     try:
-        session = Session.from_claims(spoilt(path, value))
+        session = Session.from_claims(claims_with(path, value))
     except NotASession:
         return
     session.phase(now, 300)
@@ -255,7 +259,7 @@ def test_c9_whatever_was_sealed_is_a_session_or_is_not(path: str, value: Any, no
 
 
 @given(JSON)
-def test_c9_any_json(value: Any) -> None:
+def test_c9_json_that_is_no_object_is_rejected(value: Any) -> None:
     assume(not isinstance(value, dict))
     with pytest.raises(NotASession):
         Session.from_claims(value)
@@ -269,13 +273,13 @@ def test_a_token_that_is_no_jwt_has_no_claims(token: str) -> None:
     assert jwt_claims(token) == {}
 
 
-def test_secrets_are_in_no_repr() -> None:
+def test_repr_contains_no_secrets() -> None:
     text = repr(make())
     for secret in ("'access'", "'refresh'"):
         assert secret not in text
 
 
-def test_the_largest_part_is_named() -> None:
+def test_the_largest_part_of_a_session_is_named() -> None:
     assert make().largest_part().startswith("everything else has 3")
     tokens = TokenPair("a", "r" * 999)
     big = Session.start(Identity(1), tokens, Validity(NOW, NOW), NOW)

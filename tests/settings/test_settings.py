@@ -1,4 +1,4 @@
-"""The ini file as one value: contract section 6."""
+"""The settings of an ini file: section 6 of the contract."""
 
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ def test_defaults() -> None:
     assert settings.api_prefixes == settings.cors_origins == ()
 
 
-def test_everything_set() -> None:
+def test_settings_are_read_from_the_ini_file() -> None:
     settings = read(
         session__cookie="next-auth.session-token",
         session__format="authjs-5",
@@ -104,7 +104,9 @@ def test_secrets_come_from_lines_the_environment_and_files(
         SECRET.encode(),
     )
     assert read(backend__verify="secret:env:A_SECRET").verify
-    assert read(secret="ENV:A_SECRET").secrets == settings.secrets[:1], "in any case"
+    assert read(secret="ENV:A_SECRET").secrets == settings.secrets[:1], (
+        "the prefix may have upper case"
+    )
     assert read(secret=f"File:{file}").secrets == settings.secrets[1:2]
 
 
@@ -224,13 +226,13 @@ def test_secrets_come_from_lines_the_environment_and_files(
         ("refresh.bufer", "1", "authapp.refresh.bufer is not a setting; the nearest is authapp.re"),
     ],
 )
-def test_what_is_wrong_is_said_with_what_is_allowed(key: str, value: str, says: str) -> None:
+def test_an_invalid_value_is_reported_with_what_is_allowed(key: str, value: str, says: str) -> None:
     (problem,) = problems(GOOD | {f"authapp.{key}": value})
     assert says in problem
 
 
-def test_a_key_with_another_prefix_is_no_setting_and_is_named() -> None:
-    """It may be somebody else's, so that alone is no problem."""
+def test_a_missing_setting_names_a_similar_key_with_another_prefix() -> None:
+    """Another package may use that key, so the key alone is no problem."""
     for other in ("secret", "autapp.secret"):
         ini = {other: SECRET, "authapp.backend.url": "https://x.example"}
         (problem,) = problems(ini)
@@ -240,7 +242,7 @@ def test_a_key_with_another_prefix_is_no_setting_and_is_named() -> None:
     read(GOOD | {"autapp.secret": SECRET})
 
 
-def test_in_development_the_embedded_backend_is_allowed_too() -> None:
+def test_messages_mention_the_embedded_backend_only_in_development() -> None:
     (problem,) = problems(LOCAL, backend__url="embedded")
     assert "must be a URL such as https://auth.example.com or embedded:" in problem
     assert "embedded" not in problems(GOOD, backend__url="localhost")[0]
@@ -254,16 +256,16 @@ def test_in_development_the_embedded_backend_is_allowed_too() -> None:
     assert "signs-nothing" not in problem
 
 
-def test_a_leeway_out_of_bounds() -> None:
+def test_a_leeway_out_of_bounds_is_refused() -> None:
     (problem,) = problems(backend__verify="secret:x", backend__leeway="601")
     assert "must be whole seconds from 0 to 600" in problem
 
 
-def test_blank_lines_between_secrets() -> None:
+def test_blank_lines_between_secrets_are_ignored() -> None:
     assert len(read(secret=f"\n{SECRET}\n\n   \n{SECRET[::-1]}\n").secrets) == 2
 
 
-def test_https_only_names_are_refused_in_development() -> None:
+def test_cookie_settings_that_contradict_each_other_are_refused() -> None:
     assert "needs https" in problems(LOCAL, session__cookie="__Host-x")[0]
     assert "needs https" in problems(LOCAL, session__samesite="none")[0]
     assert read(session__samesite="none").cookie.samesite == "None"
@@ -273,7 +275,7 @@ def test_https_only_names_are_refused_in_development() -> None:
     )
 
 
-def test_development_allows_what_production_does_not() -> None:
+def test_development_allows_placeholders_and_the_embedded_backend() -> None:
     settings = read(
         LOCAL,
         secret="development-only-secret-for-nothing",
@@ -293,7 +295,7 @@ def test_a_password_in_a_url_is_not_shown() -> None:
     assert "a URL such as" in problem
 
 
-def test_all_problems_are_said_at_once_and_no_secret_is() -> None:
+def test_all_problems_are_reported_at_once_without_secrets() -> None:
     said = problems(
         {"other.key": "left alone"}, secret="short-secret", refresh__reuse="x", nonsense="1"
     )
@@ -302,7 +304,7 @@ def test_all_problems_are_said_at_once_and_no_secret_is() -> None:
     assert any("authapp.backend.url is missing" in each for each in said)
 
 
-def test_the_ini_files_are_good(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ini_files_of_the_project_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUTHAPP_SECRET", "x1y2z3w4" * 6)
     assert not Settings.from_ini(get_appsettings(str(HERE / "production.ini"))).development
     assert Settings.from_ini(get_appsettings(str(HERE / "development.ini"))).development
@@ -311,7 +313,7 @@ def test_the_ini_files_are_good(monkeypatch: pytest.MonkeyPatch) -> None:
         Settings.from_ini(get_appsettings(str(HERE / "production.ini")))
 
 
-def test_a_public_key_as_a_file(tmp_path: Path) -> None:
+def test_a_public_key_is_read_from_a_file(tmp_path: Path) -> None:
     key = Ed25519PrivateKey.generate().public_key()
     pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     (tmp_path / "key.pem").write_text(pem)
@@ -320,10 +322,10 @@ def test_a_public_key_as_a_file(tmp_path: Path) -> None:
     assert verify.pem == pem
 
 
-def test_every_text_can_come_from_elsewhere(
+def test_any_value_can_come_from_the_environment_or_a_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """White space at its ends and a byte-order mark are no part of it."""
+    """White space at both ends and a byte-order mark are removed."""
     monkeypatch.setenv("REDIS_URL", "redis://localhost:1/0")
     (tmp_path / "url").write_bytes(b"\xef\xbb\xbfhttps://auth.example.com\r\n")
     settings = read(shared="env:REDIS_URL", backend__url=f"file:{tmp_path / 'url'}")
@@ -331,7 +333,7 @@ def test_every_text_can_come_from_elsewhere(
     assert settings.backend_url == "https://auth.example.com"
 
 
-def test_development_hosts() -> None:
+def test_invalid_development_hosts_are_refused() -> None:
     (problem,) = problems(LOCAL, development__hosts="https://x")
     assert "must be host names such as box.example.com, without ports" in problem
     (problem,) = problems(development__hosts="box")

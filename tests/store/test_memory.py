@@ -1,4 +1,4 @@
-"""The shared memory of one process."""
+"""The store of a single process, in memory."""
 
 from authapp.store.memory import MemoryStore
 from authapp.store.protocol import Key, Lease
@@ -14,7 +14,7 @@ class Clock:
 A, B = Key("p", "a"), Key("p", "b")
 
 
-def test_a_text_is_kept_for_its_time() -> None:
+def test_a_string_is_kept_until_it_expires() -> None:
     clock = Clock()
     memory = MemoryStore(clock)
     memory.put(A, "1", 10)
@@ -26,7 +26,7 @@ def test_a_text_is_kept_for_its_time() -> None:
     assert memory.get(A) == [None]
 
 
-def test_o6_what_has_ended_is_dropped() -> None:
+def test_o6_expired_entries_are_dropped() -> None:
     clock = Clock()
     memory = MemoryStore(clock)
     for number in range(1000):
@@ -35,7 +35,7 @@ def test_o6_what_has_ended_is_dropped() -> None:
     assert len(memory) <= 11
 
 
-def test_a_text_that_is_put_again_lives_on() -> None:
+def test_storing_a_string_again_extends_its_lifetime() -> None:
     clock = Clock()
     memory = MemoryStore(clock)
     memory.put(A, "1", 1)
@@ -48,18 +48,18 @@ def test_a_text_that_is_put_again_lives_on() -> None:
     assert len(memory) == 1
 
 
-def test_for_no_time_at_all() -> None:
+def test_a_string_with_a_lifetime_of_zero_is_not_stored() -> None:
     memory = MemoryStore(Clock())
     memory.put(A, "1", 0)
     assert memory.get(A) == [None]
     assert len(memory) == 0
 
 
-def test_secrets_are_in_no_repr() -> None:
+def test_repr_contains_no_secrets() -> None:
     assert repr(Key("purpose", "secret")) == "Key('purpose')"
 
 
-def test_a_process_alone_is_the_only_one() -> None:
+def test_a_single_process_gets_the_lease() -> None:
     memory = MemoryStore()
     with memory.lease(A) as lease:
         assert lease is Lease.MINE

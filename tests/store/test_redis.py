@@ -1,4 +1,4 @@
-"""The shared memory on a real Redis, and whatever can happen to it: threats R11 to R13."""
+"""The store on a real Redis, and the failures of Redis: threats R11 to R13."""
 
 import base64
 import hmac
@@ -30,7 +30,7 @@ A, B = Key("purpose", "secret a"), Key("purpose", "secret b")
 
 @pytest.fixture
 def process(redis_server: RedisServer) -> Iterator[Callable[..., RedisStore]]:
-    """Makes the shared memory of one more process."""
+    """Return a function that makes the store of one more process."""
     processes = []
 
     def start(*secrets: bytes) -> RedisStore:
@@ -39,17 +39,19 @@ def process(redis_server: RedisServer) -> Iterator[Callable[..., RedisStore]]:
 
     yield start
     for each in processes:
-        each._resync.pending.clear()  # nobody is to be told any more
+        each._resync.pending.clear()  # so that the resync thread ends
         eventually(lambda each=each: each._resync.thread is None, 5)
         each._redis.connection_pool.disconnect()
 
 
-def said(caplog: pytest.LogCaptureFixture, line: str, redis_server: RedisServer) -> int:
-    """How often the log has a line about this Redis; another test's may still be looked for."""
+def log_count(caplog: pytest.LogCaptureFixture, line: str, redis_server: RedisServer) -> int:
+    """Return how often the log has a line about this Redis, and not about another test's Redis."""
     return caplog.text.count(f"{line} at {redis_server.address}")
 
 
-def test_what_one_puts_the_others_get(process: Any, redis_server: RedisServer) -> None:
+def test_a_string_of_one_process_is_read_by_the_others(
+    process: Any, redis_server: RedisServer
+) -> None:
     one, two = process(), process()
     assert one.get(A, B) == [None, None]
     one.put(A, "text", 60)
@@ -59,22 +61,24 @@ def test_what_one_puts_the_others_get(process: Any, redis_server: RedisServer) -
     assert one.healthy()
 
 
-def test_r13_redis_shows_neither_keys_nor_values(process: Any, redis_server: RedisServer) -> None:
+def test_r13_redis_contains_no_plain_keys_or_values(
+    process: Any, redis_server: RedisServer
+) -> None:
     process().put(A, "text", 60)
     (name,) = redis_server.keys()
     assert b"secret" not in name
     assert b"text" not in redis_server.client.get(name)
 
 
-def test_r13_names_are_keyed_digests(process: Any, redis_server: RedisServer) -> None:
-    """R13. Whoever reads Redis and has a stolen token cannot tell whether it is there."""
+def test_r13_key_names_are_keyed_digests(process: Any, redis_server: RedisServer) -> None:
+    """R13. An attacker who can read Redis cannot find the entry of a stolen token."""
     process().put(A, "text", 60)
     key = derive(OLD, "authapp shared names", 32)
     digest = hmac.digest(key, b"purpose\0secret a", "sha256")
     assert redis_server.keys() == [b"authapp:" + base64.urlsafe_b64encode(digest)]
 
 
-def test_r13_a_value_under_another_key_does_not_open(
+def test_r13_a_value_moved_to_another_key_is_not_decrypted(
     process: Any, redis_server: RedisServer
 ) -> None:
     one, two = process(), process()
@@ -88,16 +92,20 @@ def test_r13_a_value_under_another_key_does_not_open(
 
 
 @pytest.mark.parametrize("garbage", [b"", b"x", b"x" * 12, b"x" * 28, b"x" * 1_000_000])
-def test_r11_garbage_under_our_key(process: Any, redis_server: RedisServer, garbage: bytes) -> None:
+def test_r11_garbage_under_our_key_is_ignored(
+    process: Any, redis_server: RedisServer, garbage: bytes
+) -> None:
     one = process()
     one.put(A, "text", 60)
     (name,) = redis_server.keys()
     redis_server.client.set(name, garbage)
     assert process().get(A) == [None]
-    assert one.get(A) == ["text"], "it knows it itself"
+    assert one.get(A) == ["text"], "the process reads its own copy"
 
 
-def test_r11_another_type_under_our_key(process: Any, redis_server: RedisServer) -> None:
+def test_r11_a_value_of_another_type_is_ignored_and_replaced(
+    process: Any, redis_server: RedisServer
+) -> None:
     one = process()
     one.put(A, "text", 60)
     (name,) = redis_server.keys()
@@ -109,7 +117,7 @@ def test_r11_another_type_under_our_key(process: Any, redis_server: RedisServer)
     assert one.healthy()
 
 
-def test_while_secrets_change_all_understand_each_other(process: Any) -> None:
+def test_processes_share_data_while_secrets_are_changed(process: Any) -> None:
     before, during, after = process(OLD), process(NEW, OLD), process(NEW)
     before.put(A, "from before", 60)
     during.put(B, "from during", 60)
@@ -117,7 +125,7 @@ def test_while_secrets_change_all_understand_each_other(process: Any) -> None:
     assert before.get(B) == ["from during"]
     assert after.get(A, B) == [None, "from during"]
     during.put(A, "1", 60)
-    before.put(A, "2", 60)  # a later sign-out everywhere, which only the old secret tells
+    before.put(A, "2", 60)  # a later sign-out everywhere, stored with the old secret only
     assert during.get(A) == before.get(A) == ["2"]
     with before.lease(A) as first, during.lease(A) as second:
         assert (first, second) == (Lease.MINE, Lease.THEIRS)
@@ -127,7 +135,7 @@ def test_while_secrets_change_all_understand_each_other(process: Any) -> None:
         assert (first, second, third) == (Lease.MINE, Lease.THEIRS, Lease.THEIRS)
 
 
-def test_a_lease_is_held_by_one(process: Any, redis_server: RedisServer) -> None:
+def test_a_lease_is_held_by_one_process(process: Any, redis_server: RedisServer) -> None:
     one, two = process(), process()
     with one.lease(A) as mine, two.lease(A) as theirs, two.lease(B) as other:
         assert (mine, theirs, other) == (Lease.MINE, Lease.THEIRS, Lease.MINE)
@@ -136,7 +144,7 @@ def test_a_lease_is_held_by_one(process: Any, redis_server: RedisServer) -> None
     assert redis_server.keys() == []
 
 
-def test_r5_a_lease_does_not_expire_under_a_slow_holder(
+def test_r5_a_lease_does_not_expire_while_its_holder_is_slow(
     process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis_leases, "LEASE", 0.2)
@@ -153,11 +161,12 @@ def test_r5_a_lease_does_not_expire_under_a_slow_holder(
     assert threading.active_count() <= before, "no thread is left over"
 
 
-def test_r4_a_lease_ends_after_its_holder_has_died(
+def test_r4_a_lease_expires_after_its_holder_has_died(
     process: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis_leases, "LEASE", 0.2)
-    monkeypatch.setattr(RedisLeases, "_keep", lambda *args: None)  # as if it had been killed
+    # No process extends the lease, as if its holder had been killed.
+    monkeypatch.setattr(RedisLeases, "_keep", lambda *args: None)
     one, two = process(), process()
 
     def free() -> bool:
@@ -169,7 +178,7 @@ def test_r4_a_lease_ends_after_its_holder_has_died(
         eventually(free, 5)
 
 
-def test_a_lease_that_was_lost_is_no_failure(process: Any, redis_server: RedisServer) -> None:
+def test_releasing_a_lost_lease_does_not_fail(process: Any, redis_server: RedisServer) -> None:
     one = process()
     with one.lease(A) as mine:
         assert mine is Lease.MINE
@@ -178,7 +187,7 @@ def test_a_lease_that_was_lost_is_no_failure(process: Any, redis_server: RedisSe
 
 
 @pytest.mark.parametrize("how", ["stop", "pause"])
-def test_r11_redis_goes_and_comes_back(
+def test_r11_redis_goes_down_and_comes_up_again(
     process: Any, redis_server: RedisServer, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     one, two = process(), process()
@@ -192,16 +201,18 @@ def test_r11_redis_goes_and_comes_back(
     with one.lease(A) as lease:
         assert lease is Lease.UNSURE
     assert not one.healthy()
-    assert time.monotonic() - began < 2, "a hanging Redis is asked only now and then"
+    assert time.monotonic() - began < 2, "a hanging Redis is tried only once per PAUSE"
     assert caplog.text.count(f"{redis_server.address}; each process uses its own memory") == 1
 
     redis_server.start() if how == "stop" else redis_server.go_on()
     eventually(one.healthy, 5)
     eventually(lambda: two.get(A, B) == ["changed", "meanwhile"], 5)
-    assert said(caplog, "StoreBack: Redis answers again", redis_server) == 1
+    assert log_count(caplog, "StoreBack: Redis answers again", redis_server) == 1
 
 
-def test_r11_an_empty_redis_is_told_what_was_known(process: Any, redis_server: RedisServer) -> None:
+def test_r11_a_restarted_empty_redis_gets_all_strings_again(
+    process: Any, redis_server: RedisServer
+) -> None:
     one, two = process(), process()
     for number in range(1200):
         one.put(Key("many", str(number)), "x", 60)
@@ -213,10 +224,10 @@ def test_r11_an_empty_redis_is_told_what_was_known(process: Any, redis_server: R
 
 
 @pytest.mark.parametrize("how", ["flush", "restart"])
-def test_r11_a_redis_that_comes_back_empty_is_noticed(
+def test_r11_data_loss_is_detected_without_a_failed_command(
     process: Any, redis_server: RedisServer, how: str
 ) -> None:
-    """Nobody was refused meanwhile: the connections were made again in silence."""
+    """No command fails, because redis-py makes the connections again without an error."""
     one, two = process(), process()
     one.put(A, "text", 60)
     assert two.get(A) == ["text"]
@@ -225,15 +236,15 @@ def test_r11_a_redis_that_comes_back_empty_is_noticed(
     else:
         redis_server.stop()
         redis_server.start()
-    assert two.get(A) == [None], "two has nothing to tell, and one was not asked yet"
+    assert two.get(A) == [None], "two has no copy, and one has not detected the data loss yet"
     eventually(lambda: one.get(A) == ["text"] and two.get(A) == ["text"], 5)
 
 
 @pytest.mark.parametrize("how", ["quick", "noticed", "full", "read-only"])
-def test_r11_a_redis_that_is_back_from_an_older_dump_is_told_again(
+def test_r11_a_redis_restored_from_an_older_dump_is_resynced(
     process: Any, redis_server: RedisServer, how: str
 ) -> None:
-    """Sign-outs of the last seconds, say; of one key it has an older text, which is less."""
+    """The dump is older than both writes. So one string is older (and smaller), one is missing."""
     one, two = process(), process()
     one.put(A, "1", 60)
     assert two.get(A, B) == ["1", None]
@@ -257,11 +268,15 @@ def test_r11_a_redis_that_is_back_from_an_older_dump_is_told_again(
     assert one.get(A, B) == ["2", "signed out"]
 
 
-@pytest.mark.parametrize("how", ["the old one goes on", "the old one follows the new one"])
-def test_r11_the_address_of_the_primary_moves(
+@pytest.mark.parametrize(
+    "how",
+    ["the old one goes on", "the old one follows the new one"],
+    ids=["old primary keeps running", "old primary becomes a replica"],
+)
+def test_r11_connections_follow_a_failover_to_another_primary(
     redis_server: RedisServer, tmp_path: Path, how: str
 ) -> None:
-    """A failover that cuts no connection: those to the primary of before are not kept."""
+    """The failover closes no connection. Connections to the former primary are not used again."""
     (tmp_path / "other").mkdir()
     other = RedisServer(tmp_path / "other")
     address = Address(redis_server)
@@ -277,7 +292,7 @@ def test_r11_the_address_of_the_primary_moves(
         if how == "the old one goes on":
             with one._redis.client() as busy:
                 busy.ping()
-                one.get(A)  # through a second connection, which leads to the new one
+                one.get(A)  # through a second connection, which is made to the new primary
         else:
             redis_server.client.replicaof("127.0.0.1", other.port)
         one.put(A, "signed out", 60)
@@ -289,25 +304,34 @@ def test_r11_the_address_of_the_primary_moves(
             each.close()
 
 
-def between(shared: RedisStore, act: Callable[[], object], *, after: bool) -> threading.Event:
-    """Do something once, just before or after Redis is told what it did not know."""
-    replace, done = shared._resync._replace, threading.Event()
+def act_once_around_resync(
+    shared: RedisStore, act: Callable[[], object], *, after: bool
+) -> threading.Event:
+    """Call ``act`` once, just before or just after the resync writes to Redis.
 
-    def told(names: Any, values: Any) -> Any:
-        if not after and not done.is_set():
+    :returns: an event, which is set when ``act`` has returned.
+    """
+    replace, done = shared._resync._replace, threading.Event()
+    once = threading.Lock()  # ``act`` may start another resync
+
+    def act_once() -> None:
+        if once.acquire(blocking=False):
             act()
             done.set()
+
+    def replace_and_act(names: Any, values: Any) -> Any:
+        if not after:
+            act_once()
         answer = replace(names, values)
-        if after and not done.is_set():
-            done.set()
-            act()
+        if after:
+            act_once()
         return answer
 
-    shared._resync._replace = told  # type: ignore[assignment]
+    shared._resync._replace = replace_and_act  # type: ignore[assignment]
     return done
 
 
-def test_r11_what_is_put_while_another_compares_is_not_overwritten(
+def test_r11_resync_does_not_overwrite_a_string_stored_meanwhile(
     process: Any, redis_server: RedisServer
 ) -> None:
     one, two = process(), process()
@@ -317,14 +341,14 @@ def test_r11_what_is_put_while_another_compares_is_not_overwritten(
         redis_server.client.config_set("maxmemory", "0")
         two.put(A, "2", 60)
 
-    done = between(one, make_room, after=False)
+    done = act_once_around_resync(one, make_room, after=False)
     one.put(A, "1", 60)
     eventually(done.is_set, 5)
     eventually(lambda: not one._resync.pending, 5)
     assert one.get(A) == two.get(A) == ["2"]
 
 
-def test_r11_what_is_put_while_others_are_told_is_untold_still(
+def test_r11_a_string_stored_during_a_resync_stays_pending(
     process: Any, redis_server: RedisServer
 ) -> None:
     one, two = process(), process()
@@ -334,7 +358,7 @@ def test_r11_what_is_put_while_others_are_told_is_untold_still(
         one.put(A, "2", 60)
 
     redis_server.client.config_set("maxmemory", "1")
-    done = between(one, put_another, after=True)
+    done = act_once_around_resync(one, put_another, after=True)
     one.put(A, "1", 60)
     redis_server.client.config_set("maxmemory", "0")
     eventually(done.is_set, 5)
@@ -343,27 +367,27 @@ def test_r11_what_is_put_while_others_are_told_is_untold_still(
     eventually(lambda: two.get(A) == ["2"], 5)
 
 
-def test_r11_what_is_told_to_a_redis_that_is_gone_by_then_is_untold_still(
+def test_r11_strings_lost_during_a_resync_stay_pending(
     process: Any, redis_server: RedisServer
 ) -> None:
     one, two = process(), process()
 
     def flush() -> None:
         redis_server.client.flushall()
-        one.get(B)  # meets another mark
+        one.get(B)  # detects that the epoch marker is missing
 
     redis_server.client.config_set("maxmemory", "1")
-    done = between(one, flush, after=True)
+    done = act_once_around_resync(one, flush, after=True)
     one.put(A, "text", 60)
     redis_server.client.config_set("maxmemory", "0")
     eventually(done.is_set, 5)
     eventually(lambda: two.get(A) == ["text"], 5)
 
 
-def test_r11_the_latest_is_told_first(
+def test_r11_the_newest_pending_write_is_resynced_first(
     process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A sign-out does not wait behind all that a Redis which was away has missed."""
+    """A new sign-out is not delayed by the older strings that Redis has missed."""
     monkeypatch.setattr(resync, "_BATCH", 1)
     one, told = process(), []
     one.put(B, "earlier", 60)
@@ -376,12 +400,12 @@ def test_r11_the_latest_is_told_first(
 
     one._resync._replace = note
     redis_server.client.flushall()
-    one.get()  # meets another mark, and doubts them both
+    one.get()  # detects that the epoch marker is missing, so both strings become pending
     eventually(lambda: len(told) == 2, 5)
     assert told == [one._key_rings[0].name(key) for key in (A, B)]
 
 
-def test_r11_a_read_only_redis_is_not_connected_to_with_every_refusal(
+def test_r11_a_read_only_redis_does_not_cause_a_reconnect_per_command(
     process: Any, redis_server: RedisServer
 ) -> None:
     one = process()
@@ -400,7 +424,7 @@ def test_r11_a_read_only_redis_is_not_connected_to_with_every_refusal(
     redis_server.client.replicaof("NO", "ONE")
 
 
-def test_r11_a_text_of_any_characters_stops_nobody_from_being_told(
+def test_r11_a_lone_surrogate_does_not_block_the_resync(
     process: Any, redis_server: RedisServer
 ) -> None:
     one, two = process(), process()
@@ -411,7 +435,7 @@ def test_r11_a_text_of_any_characters_stops_nobody_from_being_told(
     eventually(lambda: two.get(A, B) == ["\ud800", "text"], 5)
 
 
-def test_r11_a_mark_that_cannot_be_set_hides_nothing(
+def test_r11_strings_are_readable_if_the_epoch_marker_cannot_be_set(
     process: Any, redis_server: RedisServer
 ) -> None:
     one, two = process(), process()
@@ -424,7 +448,7 @@ def test_r11_a_mark_that_cannot_be_set_hides_nothing(
     assert 0 < redis_server.client.ttl(EPOCH) <= EPOCH_LIFE
 
 
-def test_r11_two_that_make_a_mark_at_once_agree_on_one(
+def test_r11_two_processes_agree_on_one_epoch_marker(
     process: Any, redis_server: RedisServer
 ) -> None:
     one, two = process(), process()
@@ -436,7 +460,7 @@ def test_r11_two_that_make_a_mark_at_once_agree_on_one(
     assert two._resync.epoch == one._resync.epoch == made
 
 
-def test_r11_what_another_has_said_later_is_not_overwritten(
+def test_r11_a_later_string_of_another_process_is_not_overwritten(
     process: Any, redis_server: RedisServer
 ) -> None:
     one, two = process(), process()
@@ -449,10 +473,10 @@ def test_r11_what_another_has_said_later_is_not_overwritten(
     assert one.get(A) == two.get(A) == ["2"]
 
 
-def test_r11_full(
+def test_r11_a_full_redis_refuses_writes_and_can_be_read(
     process: Any, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It takes nothing, and can be asked all the same: what others know still counts."""
+    """Redis accepts no write, but processes can still read the strings of other processes."""
     one, two = process(), process()
     two.put(B, "of another", 60)
     redis_server.client.config_set("maxmemory", "1")
@@ -461,7 +485,7 @@ def test_r11_full(
         with one.lease(A) as lease:
             assert lease is Lease.UNSURE
         assert one.get(A, B) == ["text", "of another"]
-    assert said(caplog, "StoreRefuses: OutOfMemoryError", redis_server) == 1
+    assert log_count(caplog, "StoreRefuses: OutOfMemoryError", redis_server) == 1
     assert f"{redis_server.address}; each process uses its own memory" not in caplog.text
     assert not one.healthy()
     redis_server.client.config_set("maxmemory", "0")
@@ -469,10 +493,10 @@ def test_r11_full(
     assert two.get(A) == ["text"]
 
 
-def test_r11_what_redis_does_not_take_counts_where_it_was_put(
+def test_r11_a_process_reads_its_own_string_that_redis_refused(
     process: Any, redis_server: RedisServer
 ) -> None:
-    """A sign-out everywhere, say, of somebody who has done so before."""
+    """For example, a user signs out everywhere for the second time."""
     one = process()
     one.put(A, "1", 60)
     redis_server.client.config_set("maxmemory", "1")
@@ -483,10 +507,10 @@ def test_r11_what_redis_does_not_take_counts_where_it_was_put(
     assert process().get(A) == ["2"]
 
 
-def test_r11_what_is_told_late_does_not_hide_what_others_know(
+def test_r11_a_late_resync_does_not_hide_a_newer_string(
     process: Any, redis_server: RedisServer
 ) -> None:
-    """A sign-out everywhere, say, that another process has seen after this one."""
+    """For example, another process has handled a later sign-out everywhere."""
     one, two = process(), process()
     redis_server.stop()
     one.put(A, "1", 60)
@@ -497,9 +521,7 @@ def test_r11_what_is_told_late_does_not_hide_what_others_know(
     assert one.get(A) == two.get(A) == ["2"]
 
 
-def test_r11_what_cannot_be_told_takes_no_room_when_it_has_ended(
-    process: Any, redis_server: RedisServer
-) -> None:
+def test_r11_expired_pending_writes_are_dropped(process: Any, redis_server: RedisServer) -> None:
     one = process()
     redis_server.client.config_set("maxmemory", "1")
     one.put(A, "text", 60)
@@ -511,10 +533,10 @@ def test_r11_what_cannot_be_told_takes_no_room_when_it_has_ended(
     assert process().get(A) == ["text"]
 
 
-def test_r11_what_could_not_be_told_is_told_even_if_nobody_comes(
+def test_r11_pending_writes_are_resynced_without_further_requests(
     process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a thread that ends when it has; without one it is told with what is put next."""
+    """A thread writes them and then ends. If no thread can start, the next put starts one."""
     one, two = process(), process()
     redis_server.stop()
     one.put(A, "text", 60)
@@ -535,10 +557,10 @@ def test_r11_what_could_not_be_told_is_told_even_if_nobody_comes(
     eventually(lambda: two.get(A, B) == ["text of later", "too"], 5)
 
 
-def test_a_process_that_ends_does_not_wait_for_redis_for_ever(
+def test_a_process_that_shuts_down_does_not_wait_for_redis_for_ever(
     process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As test_stopping.py shows with a real one; here the main thread only seems to end."""
+    """The main thread only seems to end in this test. test_stopping.py stops a real process."""
     one, two = process(), process()
     redis_server.stop()
     with monkeypatch.context() as ending:
@@ -551,10 +573,10 @@ def test_a_process_that_ends_does_not_wait_for_redis_for_ever(
     eventually(lambda: one.get(A) and two.get(A) == ["text"], 5)
 
 
-def test_r11_a_lease_is_taken_as_soon_as_it_can_be(
+def test_r11_a_refused_or_lost_lease_is_taken_as_soon_as_possible(
     process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By whoever could not have it, and by whoever had it when Redis was emptied."""
+    """Redis is full at first, so it refuses the lease. Later, Redis loses the lease."""
     monkeypatch.setattr(redis_leases, "LEASE", 0.4)
     one, two = process(), process()
 
@@ -572,10 +594,10 @@ def test_r11_a_lease_is_taken_as_soon_as_it_can_be(
     assert not is_theirs()
 
 
-def test_r11_a_lease_that_was_taken_in_a_stall_is_ours(
+def test_r11_a_lease_taken_during_a_stall_is_recognised_as_ours(
     process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Redis heard of it, and answered too late; a moment later it says that it is held."""
+    """Redis has set the lease but responds too late. The next attempt finds the lease taken."""
     one = process()
     redis_server.pause()
     threading.Timer(redis_connection.TIMEOUT + 0.1, redis_server.go_on).start()
@@ -584,7 +606,7 @@ def test_r11_a_lease_that_was_taken_in_a_stall_is_ours(
     assert redis_server.keys() == []
 
 
-def test_an_option_that_makes_texts_of_bytes_means_nothing(redis_server: RedisServer) -> None:
+def test_the_option_decode_responses_has_no_effect(redis_server: RedisServer) -> None:
     server = connect(f"{redis_server.url}?decode_responses=true")
     shared = RedisStore(server, [OLD])
     shared.put(A, "text", 60)
@@ -593,10 +615,10 @@ def test_an_option_that_makes_texts_of_bytes_means_nothing(redis_server: RedisSe
     server.client.connection_pool.disconnect()
 
 
-def test_r11_a_stall_is_waited_for_whoever_else_asks(
+def test_r11_a_lease_waits_for_a_stall_although_other_commands_fail(
     process: Any, redis_server: RedisServer
 ) -> None:
-    """R11. Each failure puts off the next question; the lease is asked for until it is there."""
+    """R11. Each failed command postpones the next attempt. The lease is tried until it is taken."""
     one = process()
     one.get(A)
     redis_server.pause()
@@ -608,10 +630,10 @@ def test_r11_a_stall_is_waited_for_whoever_else_asks(
     others.join()
 
 
-def test_a_lease_that_was_never_held_is_not_given_back(
+def test_a_lease_that_was_never_held_is_not_released(
     process: Any, redis_server: RedisServer
 ) -> None:
-    """That would take the one question that a Redis that was away is asked for a while."""
+    """While Redis is down, one command per PAUSE is tried. A release would use up this command."""
     one = process()
     redis_server.stop()
     one.get(A)
@@ -623,7 +645,7 @@ def test_a_lease_that_was_never_held_is_not_given_back(
     assert one.healthy()
 
 
-def test_each_kind_of_refusal_is_said(
+def test_each_kind_of_refusal_is_logged_once(
     process: Any, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     one = process()
@@ -634,12 +656,12 @@ def test_each_kind_of_refusal_is_said(
     assert not one.healthy()
     redis_server.client.replicaof("NO", "ONE")
     redis_server.client.execute_command("ACL", "SETUSER", "default", "-@scripting")
-    assert not one.healthy(), "nobody can be sure of a lease"
+    assert not one.healthy(), "without scripts no process can be sure of its lease"
     for kind in ("OutOfMemoryError", "ReadOnlyError", "NoPermissionError (the 'evalsha' command)"):
-        assert said(caplog, f"StoreRefuses: {kind}", redis_server) == 1
+        assert log_count(caplog, f"StoreRefuses: {kind}", redis_server) == 1
 
 
-def test_the_rights_that_operators_are_told_to_give_are_enough(
+def test_the_documented_redis_rights_are_enough(
     redis_server: RedisServer, process: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     rights = re.search(r"Give the Redis user `([^`]+)`", OPERATIONS.read_text())
@@ -659,7 +681,7 @@ def test_the_rights_that_operators_are_told_to_give_are_enough(
     one._redis.connection_pool.disconnect()
 
 
-def test_redis_need_not_say_what_it_is(
+def test_the_store_works_without_the_right_to_call_info(
     process: Any, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     redis_server.client.execute_command("ACL", "SETUSER", "default", "-info")
@@ -670,7 +692,9 @@ def test_redis_need_not_say_what_it_is(
     assert "StoreRefuses: NoPermissionError (the 'info' command) at 127" in caplog.text
 
 
-def test_r11_read_only(process: Any, redis_server: RedisServer) -> None:
+def test_r11_writes_to_a_read_only_redis_are_resynced_later(
+    process: Any, redis_server: RedisServer
+) -> None:
     one = process()
     redis_server.client.replicaof("127.0.0.1", "1")
     one.put(A, "text", 60)
@@ -681,7 +705,9 @@ def test_r11_read_only(process: Any, redis_server: RedisServer) -> None:
     eventually(lambda: two.get(A, B) == ["text", "more"], 5)
 
 
-def test_r11_away_and_then_full(process: Any, redis_server: RedisServer) -> None:
+def test_r11_strings_are_kept_if_redis_is_down_and_then_full(
+    process: Any, redis_server: RedisServer
+) -> None:
     one, two = process(), process()
     one.put(A, "before", 60)
     redis_server.pause()
@@ -693,7 +719,7 @@ def test_r11_away_and_then_full(process: Any, redis_server: RedisServer) -> None
     assert one.get(A, B) == ["before", "meanwhile"]
 
 
-def test_one_request_at_a_time_tries_a_redis_that_hangs(
+def test_only_one_request_at_a_time_tries_a_hanging_redis(
     process: Any, redis_server: RedisServer
 ) -> None:
     one = process()
@@ -714,7 +740,9 @@ def test_one_request_at_a_time_tries_a_redis_that_hangs(
     redis_server.go_on()
 
 
-def test_a_redis_that_is_refused_from_the_start(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_redis_down_at_start_up_is_logged_without_its_password(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.ERROR)
     shared = RedisStore(connect("redis://:pass-word@127.0.0.1:1/0"), [OLD])
     assert shared.get(A) == [None]

@@ -1,4 +1,4 @@
-"""authapp included by somebody else's application: contract section 5."""
+"""authapp included in another Pyramid application: docs/contract.md, section 5."""
 
 import json
 import logging
@@ -55,7 +55,7 @@ class Root:
         self.request = request
 
 
-def test_principals_serve_acls(backend: Served) -> None:
+def test_principals_of_the_user_match_acls(backend: Served) -> None:
     def may(request: Request) -> list[str]:
         return [name for name in ("see", "own", "edit", "write") if request.has_permission(name)]
 
@@ -72,7 +72,7 @@ def test_principals_serve_acls(backend: Served) -> None:
     assert carol.get("/view").json == ["see"]
 
 
-def test_what_the_request_tells(backend: Served) -> None:
+def test_request_attributes_describe_the_signed_in_user(backend: Served) -> None:
     def tell(request: Request) -> dict[str, Any]:
         identity = request.identity
         return {
@@ -101,7 +101,9 @@ def test_what_the_request_tells(backend: Served) -> None:
     }
 
 
-def test_request_backend_calls_as_the_user_and_renews_on_401(site: Site, backend: Served) -> None:
+def test_request_backend_sends_the_users_token_and_renews_on_401(
+    site: Site, backend: Served
+) -> None:
     def me(request: Request) -> dict[str, Any]:
         answer = request.backend.get("/me")
         return {"status": answer.status_code, **answer.json()}
@@ -112,7 +114,7 @@ def test_request_backend_calls_as_the_user_and_renews_on_401(site: Site, backend
     assert site.get("/view").json["email"] == "alice@example.com"
     assert backend.calls[REFRESH] == 0
 
-    # The backend has ended the access token before its time.
+    # The backend has revoked the access token before its expiry.
     token = site.opened().tokens.access
 
     def refuse(request: Any) -> Response | None:
@@ -126,7 +128,7 @@ def test_request_backend_calls_as_the_user_and_renews_on_401(site: Site, backend
     assert backend.calls[REFRESH] == 1
     assert site.token() != before
 
-    # And one that is refused again is not tried for ever.
+    # If the backend refuses the new token too, the call is not repeated again.
     backend.instead["/me"] = Response(status=401, json_body={})
     calls = backend.calls["/me"]
     assert site.get("/view").json["status"] == 401
@@ -138,7 +140,7 @@ def test_request_backend_calls_as_the_user_and_renews_on_401(site: Site, backend
     assert COOKIE not in site.cookies
 
 
-def test_request_backend_sends_nothing_twice_that_cannot_be(backend: Served) -> None:
+def test_request_backend_does_not_resend_a_body_that_cannot_be_read_again(backend: Served) -> None:
     def post(request: Request) -> int:
         return int(request.backend.post("me", data=iter([b"a", b"b"])).status_code)
 
@@ -150,7 +152,7 @@ def test_request_backend_sends_nothing_twice_that_cannot_be(backend: Served) -> 
 
 
 @pytest.mark.parametrize("url", ["https://elsewhere.example/", "http://127.0.0.1:1/me"])
-def test_request_backend_takes_the_token_nowhere_else(backend: Served, url: str) -> None:
+def test_request_backend_refuses_urls_of_other_sites(backend: Served, url: str) -> None:
     def call(request: Request) -> str:
         try:
             request.backend.get(url)
@@ -163,7 +165,7 @@ def test_request_backend_takes_the_token_nowhere_else(backend: Served, url: str)
     assert "authapp.backend.url only" in site.get("/view").json
 
 
-def test_the_connections_of_the_backend_keep_no_cookie_and_follow_no_redirect(
+def test_request_backend_stores_no_cookies_and_follows_no_redirects(
     backend: Served,
 ) -> None:
     backend.instead["/set"] = Response(headers={"Set-Cookie": "of=alice"})
@@ -179,7 +181,7 @@ def test_the_connections_of_the_backend_keep_no_cookie_and_follow_no_redirect(
 
 
 class OwnBackend:
-    """A backend of another kind: a file, LDAP, whatever has three verbs."""
+    """A custom backend, which implements ``login``, ``refresh`` and ``logout``."""
 
     def __init__(self) -> None:
         self.ended: list[str] = []
@@ -213,28 +215,32 @@ def own_backend_site(backend: OwnBackend, **keys: str) -> Site:
         return Site(wsgi=config.make_wsgi_app())
 
 
-def test_a_backend_of_another_kind(caplog: pytest.LogCaptureFixture) -> None:
+def test_custom_backend_signs_in_renews_and_signs_out(caplog: pytest.LogCaptureFixture) -> None:
     backend = OwnBackend()
     site = own_backend_site(backend)
     site.sign_in("dora", "wrong", status=401)
     site.sign_in("dora", "sesame", status=303)
     assert site.get("/account").status_int == 200
-    assert site.opened().identity.name == "dora", "what was typed, where the token tells no name"
+    assert site.opened().identity.name == "dora", (
+        "without a name in the token, the typed name is used"
+    )
     with time_machine.travel(time.time() + 61):
         site.get("/account")
         assert site.opened().tokens.refresh == "dora:2"
     backend.fails = RuntimeError("with a token in it: dora:2")
     with time_machine.travel(time.time() + 150):
         site.get("/account", status=503)
-        assert site.get("/health?deep=1").json["backend"] == "ok", "one session's trouble"
+        assert site.get("/health?deep=1").json["backend"] == "ok", (
+            "one failed renewal is no failure of the backend"
+        )
     assert "BackendFailed: RuntimeError" in caplog.text
     assert "dora:2" not in caplog.text
     site.sign_out()
     assert backend.ended == ["dora:2"]
 
 
-def test_a_backend_that_gives_the_same_refresh_token_to_the_next_sign_in() -> None:
-    """What became of it in the session before is nothing to the new one."""
+def test_new_sign_in_works_when_the_backend_reuses_a_refresh_token() -> None:
+    """The use of the refresh token in the old session does not affect the new session."""
     site = own_backend_site(OwnBackend())
     site.sign_in("dora", "sesame", status=303)
     with time_machine.travel(time.time() + 61):
@@ -245,8 +251,8 @@ def test_a_backend_that_gives_the_same_refresh_token_to_the_next_sign_in() -> No
         assert site.get("/account").status_int == 200
 
 
-def test_a_backend_that_counts_from_one_again() -> None:
-    """What followed a token in the session before does not follow it in the new one."""
+def test_new_session_ignores_old_successors_of_a_reused_refresh_token() -> None:
+    """A successor from the old session is not used in the new session."""
     site = own_backend_site(OwnBackend())
     site.sign_in("dora", "sesame", status=303)
     first = site.opened()
@@ -256,14 +262,14 @@ def test_a_backend_that_counts_from_one_again() -> None:
     site.sign_out()
     site.services.store.put(
         Key("spent refresh token", first.tokens.refresh), "", 0
-    )  # some time ago
+    )  # the entry expires at once
     site.sign_in("dora", "sesame", status=303)
     site.post("/session", headers={"X-CSRF-Token": site.csrf()})
     assert site.opened().tokens.refresh == "dora:2"
     assert site.get("/account").status_int == 200
 
 
-def test_without_any_backend_the_application_does_not_start() -> None:
+def test_startup_fails_when_no_backend_is_configured() -> None:
     ini = settings("")
     del ini["authapp.backend.url"]
     config = Configurator(settings=ini)
@@ -273,8 +279,8 @@ def test_without_any_backend_the_application_does_not_start() -> None:
 
 
 @pytest.mark.parametrize("excluded", ["/view", "/other"])
-def test_signing_out_at_the_last_moment(backend: Served, excluded: str) -> None:
-    """A response callback of an application runs after the one that came before the view."""
+def test_forget_in_a_response_callback_clears_the_cookie(backend: Served, excluded: str) -> None:
+    """The view adds its response callback after authapp's own, so the view's runs last."""
 
     def view(request: Request) -> dict[str, Any]:
         assert request.identity
@@ -289,8 +295,8 @@ def test_signing_out_at_the_last_moment(backend: Served, excluded: str) -> None:
     assert COOKIE not in site.cookies
 
 
-def test_a_request_that_is_answered_twice(backend: Served) -> None:
-    """As pyramid_retry and others do with theirs."""
+def test_same_request_object_can_be_handled_twice(backend: Served) -> None:
+    """pyramid_retry and similar packages also handle a request more than once."""
 
     def again(request: Request) -> dict[str, Any]:
         inner = Request.blank("/session", headers={"Cookie": request.headers["Cookie"]})
@@ -311,7 +317,7 @@ def test_two_backends_conflict() -> None:
         config.commit()
 
 
-def test_remember_signs_nobody_in_without_a_session(backend: Served) -> None:
+def test_remember_raises_value_error_without_a_session(backend: Served) -> None:
     def view(request: Request) -> str:
         try:
             remember(request, "1")
@@ -323,7 +329,9 @@ def test_remember_signs_nobody_in_without_a_session(backend: Served) -> None:
     assert "needs session=" in site.get("/view").json
 
 
-def test_events_and_the_audit_log(backend: Served, caplog: pytest.LogCaptureFixture) -> None:
+def test_each_event_is_sent_and_written_to_the_audit_log(
+    backend: Served, caplog: pytest.LogCaptureFixture
+) -> None:
     heard: list[Any] = []
     kinds = (SignedIn, SignInFailed, SessionRenewed, RenewalFailed, SessionEnded, SignedOut)
 
@@ -376,10 +384,10 @@ def test_events_and_the_audit_log(backend: Served, caplog: pytest.LogCaptureFixt
         assert secret not in repr(heard)
 
 
-def test_events_that_an_application_sends_are_audited_too(
+def test_events_sent_by_the_application_are_written_to_the_audit_log(
     backend: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where nobody but authapp listens to anything."""
+    """The application itself has no subscribers."""
     caplog.set_level(logging.INFO, "authapp.audit")
 
     def view(request: Request) -> None:
@@ -393,8 +401,8 @@ def test_events_that_an_application_sends_are_audited_too(
     assert json.loads(record.message)["event"] == "SignedOut"
 
 
-def test_pyramid_sends_its_events_to_whoever_listens(backend: Served) -> None:
-    """With every request, before and after the site has begun to answer; and else to nobody."""
+def test_pyramid_events_reach_subscribers_added_before_and_after_startup(backend: Served) -> None:
+    """Subscribers may be added before the first request or after it."""
     heard: list[str] = []
 
     def listen(event: Any) -> None:
@@ -421,7 +429,7 @@ def test_pyramid_sends_its_events_to_whoever_listens(backend: Served) -> None:
         heard.clear()
 
 
-def test_subscribers_of_authapp_are_shown(backend: Served) -> None:
+def test_introspection_lists_the_subscribers_of_authapp(backend: Served) -> None:
     config = Configurator(settings=settings(backend.url))
     config.include("authapp")
     config.commit()
@@ -432,10 +440,10 @@ def test_subscribers_of_authapp_are_shown(backend: Served) -> None:
     assert {kind.__name__ for kind in kinds} == {"AuthEvent", "BeforeRender"}
 
 
-def test_l2_nobody_writes_lines_of_the_audit_log(
+def test_l2_user_names_and_request_ids_cannot_forge_audit_log_lines(
     backend: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """L2. Whatever stands in a name, and in what a stranger calls his request."""
+    """L2. User names and ``X-Request-ID`` headers may contain any characters."""
     caplog.set_level(logging.INFO, "authapp.audit")
     site = application(backend.url)
     name = "bob\r\n\x1b[31m\u2028\u202e" + "x" * 300
@@ -453,7 +461,7 @@ def test_l2_nobody_writes_lines_of_the_audit_log(
     assert all(re.fullmatch("[0-9a-f]{32}", line["request"]) for line in lines[:-1])
 
 
-def test_l3_each_failure_has_a_line_with_its_code(
+def test_l3_each_failure_logs_a_line_with_its_code(
     backend: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -497,7 +505,7 @@ def test_l3_each_failure_has_a_line_with_its_code(
     assert lines.count("BadCSRFToken: POST /view: no token") == 2
 
 
-def test_under_a_route_prefix(backend: Served) -> None:
+def test_authapp_works_under_a_route_prefix(backend: Served) -> None:
     with Configurator(settings=settings(backend.url)) as config:
         config.include("authapp", route_prefix="auth")
         add_view(config, lambda request: request.identity.id, permission="see")
@@ -518,7 +526,7 @@ def test_under_a_route_prefix(backend: Served) -> None:
     assert COOKIE not in site.cookies
 
 
-def test_below_a_mount_point(backend: Served) -> None:
+def test_authapp_works_below_a_mount_point(backend: Served) -> None:
     site = application(backend.url)
     site.extra_environ["SCRIPT_NAME"] = "/app"
     answer = site.get("/app/account", status=303)
@@ -528,7 +536,7 @@ def test_below_a_mount_point(backend: Served) -> None:
 
 
 @pytest.mark.parametrize(("mount", "prefix"), [("/my app", None), ("/a%b", "pré"), ("", "pré")])
-def test_our_own_addresses_are_known_however_they_are_spelled(
+def test_own_paths_are_recognized_with_unusual_mount_points_and_prefixes(
     backend: Served, mount: str, prefix: str | None
 ) -> None:
     settings_ = settings(backend.url, cors__origins="https://other.example")
@@ -568,7 +576,7 @@ def test_the_brand_can_be_overridden_on_all_pages(backend: Served, tmp_path: Pat
     assert 'class="brand"' not in page
 
 
-def test_views_policy_and_negotiator_can_be_overridden(backend: Served) -> None:
+def test_views_and_locale_negotiator_can_be_overridden(backend: Served) -> None:
     def more(config: Configurator) -> None:
         config.add_view(
             lambda request: Response("mine"), route_name="account", request_method="GET"
@@ -580,7 +588,7 @@ def test_views_policy_and_negotiator_can_be_overridden(backend: Served) -> None:
     assert "登录" in site.get("/login").text
 
 
-def test_it_shows_in_introspection_proutes_and_ptweens() -> None:
+def test_introspection_proutes_and_ptweens_list_authapp() -> None:
     config = Configurator(settings=settings("http://127.0.0.1:1", shared="memory:"))
     config.include("authapp")
     config.set_auth_backend(OwnBackend())
@@ -602,7 +610,9 @@ def test_it_shows_in_introspection_proutes_and_ptweens() -> None:
     assert "authapp.web.renewal_tween.renewal_tween_factory" in tweens
 
 
-def test_redis_needs_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_startup_fails_when_the_redis_extra_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "authapp.store.redis", None)
     config = Configurator(settings=settings("http://127.0.0.1:1", shared="redis://127.0.0.1:1"))
     config.include("authapp")
@@ -610,8 +620,11 @@ def test_redis_needs_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
         config.commit()
 
 
-def test_a_new_csrf_token(backend: Served) -> None:
-    """That of a session changes with the session only; that before sign-in when asked to."""
+def test_new_csrf_token_changes_the_token_only_before_sign_in(backend: Served) -> None:
+    """Before sign-in, each call of ``new_csrf_token`` changes the token.
+
+    The CSRF token of a session does not change while the session lasts.
+    """
     site = application(
         backend.url, lambda config: add_view(config, lambda request: new_csrf_token(request))
     )
@@ -620,7 +633,7 @@ def test_a_new_csrf_token(backend: Served) -> None:
     assert site.get("/view").json == site.csrf()
 
 
-def test_a_csrf_token_of_an_older_secret_is_good(backend: Served) -> None:
+def test_csrf_token_of_an_older_secret_is_accepted(backend: Served) -> None:
     site = application(backend.url)
     site.sign_in()
     csrf = site.csrf()
@@ -630,7 +643,7 @@ def test_a_csrf_token_of_an_older_secret_is_good(backend: Served) -> None:
     assert rotated.post("/session", headers={"X-CSRF-Token": csrf}).json["user"]["id"] == 1
 
 
-def test_a_cached_page_in_several_languages(backend: Served) -> None:
+def test_vary_header_of_a_view_is_kept_without_duplicates(backend: Served) -> None:
     def view(request: Request) -> Response:
         request.response.vary = ("Accept-Language", "Cookie")
         return Response(request.locale_name, vary=("Accept-Language", "Cookie"))
@@ -640,14 +653,14 @@ def test_a_cached_page_in_several_languages(backend: Served) -> None:
 
 
 class OldTokenBackend(OwnBackend):
-    """Takes turns between two refresh tokens, which is odd but legal."""
+    """A backend that alternates between two refresh tokens, which is unusual but allowed."""
 
     def refresh(self, tokens: TokenPair) -> TokenPair:
         return self._pair("dora", 3 - int(tokens.refresh.partition(":")[2]))
 
 
 class KeepingBackend(OwnBackend):
-    """Does not rotate refresh tokens."""
+    """A backend that does not rotate refresh tokens."""
 
     def refresh(self, tokens: TokenPair) -> TokenPair:
         access = jwt.encode({"sub": "dora", "n": time.time()}, "k" * 32)
@@ -655,7 +668,7 @@ class KeepingBackend(OwnBackend):
 
 
 @pytest.mark.parametrize("kind", [OldTokenBackend, KeepingBackend])
-def test_backends_that_rotate_otherwise(kind: type[OwnBackend]) -> None:
+def test_backends_with_unusual_refresh_token_rotation_can_renew(kind: type[OwnBackend]) -> None:
     site = own_backend_site(kind())
     site.sign_in("dora", "sesame")
     copy = site.twin()
@@ -668,8 +681,8 @@ def test_backends_that_rotate_otherwise(kind: type[OwnBackend]) -> None:
     assert len(accesses) >= 2
 
 
-def test_one_refresh_token_for_all_sessions_of_a_user() -> None:
-    """What came of a renewal of one of them is no successor of another."""
+def test_sign_out_does_not_affect_another_session_with_the_same_refresh_token() -> None:
+    """The successor of one session is not used for another session."""
     one = own_backend_site(KeepingBackend())
     one.sign_in("dora", "sesame")
     other = Site(wsgi=one.app)
@@ -681,8 +694,8 @@ def test_one_refresh_token_for_all_sessions_of_a_user() -> None:
         other.get("/account", status=200)
 
 
-def test_one_refresh_token_and_two_sessions_at_once() -> None:
-    """Nor does one of them get what the other waits for."""
+def test_concurrent_renewals_of_two_sessions_with_one_refresh_token_stay_separate() -> None:
+    """Each session is renewed by its own call, and keeps its session id."""
     both = threading.Barrier(2)
 
     class Slow(KeepingBackend):
@@ -703,8 +716,11 @@ def test_one_refresh_token_and_two_sessions_at_once() -> None:
 
 @pytest.mark.parametrize("after", [0, 10])
 @pytest.mark.parametrize("dated", [True, False])
-def test_a_session_that_a_view_made_is_not_undone(after: float, dated: bool) -> None:
-    """Of other rights and the same refresh token, with a renewal or a moment after it."""
+def test_session_set_by_a_view_is_not_replaced_by_a_renewal(after: float, dated: bool) -> None:
+    """The session from the view has other rights and the same refresh token.
+
+    The view sets the session during a renewal, or ten seconds after a renewal.
+    """
     promoted = jwt.encode({"sub": "dora", "promoted": True}, "k" * 32)
 
     def promote(request: Request) -> None:
@@ -732,8 +748,8 @@ def test_a_session_that_a_view_made_is_not_undone(after: float, dated: bool) -> 
             assert jwt.decode(site.opened().tokens.access, "k" * 32, ["HS256"])["n"] == time.time()
 
 
-def test_another_session_and_back(backend: Served) -> None:
-    """An application that lets its support see what a user sees."""
+def test_view_can_switch_to_another_session_and_back(backend: Served) -> None:
+    """Some applications let their support staff see what a user sees."""
     kept: list[Any] = []
 
     def change(request: Request) -> None:
@@ -755,8 +771,8 @@ def test_another_session_and_back(backend: Served) -> None:
     assert bob.get("/session").json["user"]["id"] == 2
 
 
-def at_once(site: Site, count: int, visit: Callable[[Site], Any]) -> list[Any]:
-    """Several copies of a browser, all at the same moment."""
+def visit_concurrently(site: Site, count: int, visit: Callable[[Site], Any]) -> list[Any]:
+    """Call ``visit`` with several copies of a browser at once, and return the results."""
     barrier = threading.Barrier(count)
 
     def one(browser: Site) -> Any:
@@ -768,7 +784,7 @@ def at_once(site: Site, count: int, visit: Callable[[Site], Any]) -> list[Any]:
 
 
 def slow_refresh(backend: Served) -> None:
-    """A refresh that the others have time to run into."""
+    """Delay each renewal, so that concurrent requests overlap with it."""
 
     def refresh(request: Any) -> None:
         threading.Event().wait(0.3)
@@ -776,18 +792,20 @@ def slow_refresh(backend: Served) -> None:
     backend.instead[REFRESH] = refresh
 
 
-def test_renew_now_in_several_tabs_at_once(backend: Served) -> None:
-    """Whoever asks for a renewal wants its outcome, though the token still holds."""
+def test_concurrent_renew_requests_of_several_tabs_renew_once(backend: Served) -> None:
+    """All tabs wait for the renewal, although the access token is still valid."""
     site = application(backend.url)
     site.sign_in()
     slow_refresh(backend)
     csrf = {"X-CSRF-Token": site.csrf()}
-    answers = at_once(site, 4, lambda tab: tab.post("/session", headers=csrf).json["validity"])
+    answers = visit_concurrently(
+        site, 4, lambda tab: tab.post("/session", headers=csrf).json["validity"]
+    )
     assert len(answers) == 4
     assert backend.calls[REFRESH] == 1
 
 
-def test_request_backend_waits_for_a_renewal_that_is_under_way(backend: Served) -> None:
+def test_request_backend_waits_for_a_renewal_in_progress(backend: Served) -> None:
     site = application(
         backend.url,
         lambda config: add_view(config, lambda request: request.backend.get("/me").status_code),
@@ -798,11 +816,11 @@ def test_request_backend_waits_for_a_renewal_that_is_under_way(backend: Served) 
         Response(status=401, json_body={}) if request.authorization[1] == token else None
     )
     slow_refresh(backend)
-    assert at_once(site, 4, lambda tab: tab.get("/view").json) == [200] * 4
+    assert visit_concurrently(site, 4, lambda tab: tab.get("/view").json) == [200] * 4
     assert backend.calls[REFRESH] == 1
 
 
-def test_an_application_in_another_language_stays_in_it(backend: Served) -> None:
+def test_default_locale_of_the_application_is_used_for_unknown_languages(backend: Served) -> None:
     ini = settings(backend.url) | {"pyramid.default_locale_name": "de"}
     with Configurator(settings=ini) as config:
         config.include("authapp")
@@ -818,7 +836,7 @@ def test_an_application_in_another_language_stays_in_it(backend: Served) -> None
     assert site.get("/view?_LOCALE_=de", headers={"Accept-Language": "en"}).json == "de"
 
 
-def test_a_default_permission_does_not_lock_the_sign_in_page(backend: Served) -> None:
+def test_default_permission_does_not_apply_to_authapps_own_pages(backend: Served) -> None:
     def more(config: Configurator) -> None:
         config.set_root_factory(Root)
         config.set_default_permission("see")
@@ -853,7 +871,9 @@ def test_a_default_permission_does_not_lock_the_sign_in_page(backend: Served) ->
         ("example.com", "https://example.com:x", "", False),
     ],
 )
-def test_s1_origins(backend: Served, host: str, origin: str, trusted: str, good: bool) -> None:
+def test_s1_forms_are_accepted_from_trusted_origins_only(
+    backend: Served, host: str, origin: str, trusted: str, good: bool
+) -> None:
     ini = settings(backend.url, development__hosts="example.com internal")
     ini |= {"pyramid.csrf_trusted_origins": trusted}
     with Configurator(settings=ini) as config:
@@ -871,7 +891,7 @@ def test_s1_origins(backend: Served, host: str, origin: str, trusted: str, good:
         site.post("/login", fields, headers={"Sec-Fetch-Site": fetch_site, **token}, status=status)
 
 
-def test_without_escaping_it_does_not_start(backend: Served) -> None:
+def test_startup_fails_when_jinja2_autoescape_is_false(backend: Served) -> None:
     config = Configurator(settings=settings(backend.url) | {"jinja2.autoescape": "false"})
     with pytest.raises(ConfigurationError, match="authapp's pages require true"):
         config.include("authapp")
@@ -888,7 +908,7 @@ def test_without_escaping_it_does_not_start(backend: Served) -> None:
         TokenPair("a", "r", None, 1.5),  # type: ignore[arg-type]
     ],
 )
-def test_a_backend_that_returns_something_else(answer: Any) -> None:
+def test_session_is_kept_when_a_backend_returns_an_invalid_token_pair(answer: Any) -> None:
     class Odd(OwnBackend):
         def refresh(self, tokens: TokenPair) -> TokenPair:
             return answer  # type: ignore[no-any-return]
@@ -901,7 +921,7 @@ def test_a_backend_that_returns_something_else(answer: Any) -> None:
     assert COOKIE in site.cookies
 
 
-def test_request_backend_needs_a_url() -> None:
+def test_request_backend_raises_value_error_without_a_backend_url() -> None:
     ini = settings("")
     del ini["authapp.backend.url"]
     with Configurator(settings=ini) as config:
@@ -917,7 +937,7 @@ def test_request_backend_needs_a_url() -> None:
     "options",
     [{"require_csrf": False}, {"token": "_csrf", "header": "X-XSRF", "require_csrf": True}],
 )
-def test_our_own_forms_have_csrf_rules_of_their_own(
+def test_authapps_forms_ignore_the_csrf_options_of_the_application(
     backend: Served, options: dict[str, Any]
 ) -> None:
     site = application(backend.url, lambda config: config.set_default_csrf_options(**options))
@@ -946,7 +966,7 @@ def test_o2_request_backend_does_not_wait_for_a_backend_that_is_down(backend: Se
     assert site.get("/view").json == "BackendUnreachable True"
 
 
-def test_a_view_that_does_not_mind_a_backend_that_is_away(
+def test_view_without_error_handling_responds_503_when_the_backend_is_down(
     backend: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
     def call(request: Request) -> Any:
@@ -967,7 +987,7 @@ def test_a_view_that_does_not_mind_a_backend_that_is_away(
     assert "secret" not in caplog.text
 
 
-def test_request_backend_stays_below_the_backends_url(backend: Served) -> None:
+def test_request_backend_refuses_paths_outside_the_backend_url(backend: Served) -> None:
     def call(request: Request) -> str:
         for path in ("../admin", "/../admin", "x/../../admin", "%2e%2e/admin", "x/.%2E/.%2E/y"):
             with pytest.raises(ValueError, match="paths below"):
@@ -978,7 +998,7 @@ def test_request_backend_stays_below_the_backends_url(backend: Served) -> None:
     assert site.get("/view").json == "stayed"
 
 
-def test_how_request_backend_names_the_user(backend: Served) -> None:
+def test_request_backend_uses_the_configured_authorization_header(backend: Served) -> None:
     def call(request: Request) -> int:
         return int(request.backend.get("/me").status_code)
 
@@ -990,10 +1010,10 @@ def test_how_request_backend_names_the_user(backend: Served) -> None:
     assert backend.requests[-1].headers["Authorization"].startswith("JWT ")
 
 
-def test_a_call_of_a_view_that_handles_something_else(
+def test_backend_error_is_logged_when_a_view_handles_another_exception(
     backend: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What it handles says nothing of the backend, and may have no end."""
+    """The view's exceptions do not cause the backend error, and their chain is a cycle."""
 
     def call(request: Request) -> str:
         try:
@@ -1014,7 +1034,7 @@ def test_a_call_of_a_view_that_handles_something_else(
     assert "BackendDown: call: ConnectionError" in caplog.text
 
 
-def test_c15_a_page_with_a_token_is_kept_by_no_cache(backend: Served) -> None:
+def test_c15_response_with_a_csrf_token_is_not_cacheable(backend: Served) -> None:
     def view(request: Request) -> Response:
         return Response(get_csrf_token(request), cache_control="public, max-age=60")
 
@@ -1024,8 +1044,8 @@ def test_c15_a_page_with_a_token_is_kept_by_no_cache(backend: Served) -> None:
     assert site.get("/view").headers["Cache-Control"] == "private, no-store"
 
 
-def test_an_application_may_set_what_it_sees(backend: Served) -> None:
-    """As it may with every attribute that add_request_method makes."""
+def test_application_can_assign_request_validity(backend: Served) -> None:
+    """As with every attribute that ``add_request_method`` adds."""
 
     def view(request: Request) -> Any:
         request.validity = "what the application makes of it"
@@ -1035,7 +1055,7 @@ def test_an_application_may_set_what_it_sees(backend: Served) -> None:
     assert site.get("/view").json == "what the application makes of it"
 
 
-def test_a_token_that_makes_the_reader_fail_loses_no_session(backend: Served) -> None:
+def test_session_is_kept_when_the_token_reader_raises(backend: Served) -> None:
     site = own_backend_site(OwnBackend())
     site.sign_in("dora", "sesame")
 
@@ -1050,14 +1070,14 @@ def test_a_token_that_makes_the_reader_fail_loses_no_session(backend: Served) ->
 
 
 @pytest.mark.parametrize("url", ["redis://h:abc", "redis://127.0.0.1:1?foo=bar"])
-def test_a_redis_url_that_is_none(url: str) -> None:
+def test_startup_fails_when_the_redis_url_is_invalid(url: str) -> None:
     config = Configurator(settings=settings("http://127.0.0.1:1", shared=url))
     config.include("authapp")
     with pytest.raises(ConfigurationError, match=r"authapp\.shared: redis://host:port/db"):
         config.commit()
 
 
-def test_whoever_waits_does_so_no_longer_than_the_backend_may_take() -> None:
+def test_waiting_requests_give_up_after_the_backend_timeout() -> None:
     come, go = threading.Event(), threading.Event()
 
     class Slow(OwnBackend):
@@ -1079,7 +1099,7 @@ def test_whoever_waits_does_so_no_longer_than_the_backend_may_take() -> None:
 
 
 @pytest.mark.parametrize("rejects", [False, True])
-def test_a_sign_out_during_a_renewal_with_a_backend_that_fails_then(
+def test_sign_out_during_a_renewal_ends_the_session_when_the_backend_fails(
     rejects: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Failing(OwnBackend):
@@ -1101,12 +1121,12 @@ def test_a_sign_out_during_a_renewal_with_a_backend_that_fails_then(
     assert (line in caplog.text) is not rejects
 
 
-def test_forget_without_a_session_is_nothing_special(backend: Served) -> None:
+def test_forget_without_a_session_returns_no_headers(backend: Served) -> None:
     site = application(backend.url, lambda config: add_view(config, forget))
     assert site.get("/view").json == []
 
 
-def test_a_session_that_no_browser_would_bring_back_is_refused_at_sign_in(
+def test_sign_in_is_refused_when_the_session_is_too_large_for_cookies(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Talkative(OwnBackend):
@@ -1121,7 +1141,7 @@ def test_a_session_that_no_browser_would_bring_back_is_refused_at_sign_in(
     assert "its claim 'permissions' 9002" in caplog.text
 
 
-def test_a_large_session_is_chunked(backend: Served) -> None:
+def test_large_session_is_split_into_several_cookies(backend: Served) -> None:
     class Chatty(OwnBackend):
         def _pair(self, name: str, number: int) -> TokenPair:
             claims = {"sub": name, "more": "p" * (4000 if number == 1 else 1)}
@@ -1136,14 +1156,14 @@ def test_a_large_session_is_chunked(backend: Served) -> None:
     assert {name for name in site.cookies if name.startswith(COOKIE)} == {COOKIE}
 
 
-def test_a_client_without_a_secret_names_itself(backend: Served) -> None:
+def test_client_without_a_secret_sends_its_client_id_in_the_body(backend: Served) -> None:
     site = Site(backend.url, backend__client_id="web")
     site.sign_in()
     assert backend.requests[-1].json_body["client_id"] == "web"
     assert "Authorization" not in backend.requests[-1].headers
 
 
-def test_a_scope_that_is_asked_for(backend: Served) -> None:
+def test_configured_scope_is_sent_at_sign_in(backend: Served) -> None:
     login = "\nPOST /api/token/\nusername={username}\npassword={password}\nscope={scope}"
     Site(backend.url, backend__scope="openid", backend__login=login).sign_in()
     assert backend.requests[-1].json_body["scope"] == "openid"

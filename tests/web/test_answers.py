@@ -1,4 +1,4 @@
-"""Who gets which answer: pages, problems, JSON, languages; contract section 4."""
+"""Pages, problem responses, JSON and languages: docs/contract.md, section 4."""
 
 import base64
 import io
@@ -35,7 +35,7 @@ PROBLEM = "application/problem+json"
     "path",
     ["//account", "/account/.", "/./account", "/%61ccount", "/account;x", "/ACCOUNT", "/account/"],
 )
-def test_a7_no_way_around_a_permission(site: Site, path: str) -> None:
+def test_a7_other_spellings_of_a_path_do_not_bypass_a_permission(site: Site, path: str) -> None:
     answer = site.get(path, headers=PAGE, status="*")
     assert answer.status_int in (303, 404)
     if answer.status_int == 303:
@@ -43,7 +43,7 @@ def test_a7_no_way_around_a_permission(site: Site, path: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"])
-def test_a7_the_method_is_what_was_sent(site: Site, name: str) -> None:
+def test_a7_method_override_headers_are_ignored(site: Site, name: str) -> None:
     site.sign_in()
     csrf = site.csrf()
     site.get("/logout", {"csrf_token": csrf}, headers={name: "POST"}, status=200)
@@ -51,13 +51,13 @@ def test_a7_the_method_is_what_was_sent(site: Site, name: str) -> None:
     assert site.get("/session").json["user"]["id"] == 1
 
 
-def test_a3_head_is_like_get(site: Site) -> None:
+def test_a3_head_redirects_to_sign_in_as_get_does(site: Site) -> None:
     answer = site.head("/account?a=1", headers=PAGE, status=303)
     assert answer.location.endswith("/login?next=%2Faccount%3Fa%3D1")
 
 
 @pytest.mark.parametrize("headers", [PAGE, {}, {"Accept": "*/*"}, {"Accept": "text/html, x/json"}])
-def test_a_page_sends_strangers_to_sign_in(site: Site, headers: dict[str, str]) -> None:
+def test_page_redirects_anonymous_visitors_to_sign_in(site: Site, headers: dict[str, str]) -> None:
     answer = site.get("/account?a=1&b=2", headers=headers, status=303)
     assert answer.location.endswith("/login?next=%2Faccount%3Fa%3D1%26b%3D2")
     assert answer.headers["Cache-Control"] == "no-store"
@@ -77,7 +77,9 @@ def test_a_page_sends_strangers_to_sign_in(site: Site, headers: dict[str, str]) 
         {"X-Requested-With": "XMLHttpRequest"},
     ],
 )
-def test_a_program_gets_a_problem(site: Site, headers: dict[str, str]) -> None:
+def test_program_gets_a_401_problem_instead_of_a_redirect(
+    site: Site, headers: dict[str, str]
+) -> None:
     answer = site.get("/account", headers=headers, status=401)
     assert answer.content_type == PROBLEM
     assert answer.json["code"] == "SignInRequired"
@@ -88,13 +90,13 @@ def test_a_program_gets_a_problem(site: Site, headers: dict[str, str]) -> None:
     assert "Location" not in answer.headers
 
 
-def test_api_prefixes_are_for_programs(backend: Served) -> None:
+def test_paths_in_api_prefixes_respond_401_instead_of_a_redirect(backend: Served) -> None:
     site = Site(backend.url, api_prefixes="/acc /account/")
     site.get("/account", headers=PAGE, status=401)
     assert Site(backend.url, api_prefixes="/acc").get("/account", status=303)
 
 
-def test_signed_in_but_not_allowed(site: Site) -> None:
+def test_user_without_the_permission_gets_403(site: Site) -> None:
     site.sign_in("bob")
     page = site.get("/admin", headers=PAGE, status=403)
     assert "You do not have access to this page" in page.text
@@ -102,14 +104,14 @@ def test_signed_in_but_not_allowed(site: Site) -> None:
     assert (problem.content_type, problem.json["code"]) == (PROBLEM, "Forbidden")
 
 
-def test_allowed(site: Site) -> None:
+def test_user_with_the_permission_sees_the_page(site: Site) -> None:
     site.sign_in("alice")
     assert "Only users with the admin role" in site.get("/admin").text
     assert "Administration" in site.get("/").text
 
 
 def test_a2_a_missing_page_can_look_like_a_forbidden_one(backend: Served) -> None:
-    """As docs/security.md says."""
+    """As described in docs/security.md, "Known limits"."""
 
     def missing(request: Request) -> Response:
         return sign_in_required(request, None)
@@ -122,13 +124,13 @@ def test_a2_a_missing_page_can_look_like_a_forbidden_one(backend: Served) -> Non
         assert answer.location == f"/login?next=%2F{path[1:]}"
 
 
-def test_not_found(site: Site) -> None:
+def test_missing_page_responds_404_as_a_page_or_a_problem(site: Site) -> None:
     assert "This page does not exist" in site.get("/nowhere", status=404).text
     problem = site.get("/nowhere", headers={"Accept": "application/json"}, status=404)
     assert (problem.content_type, problem.json["code"]) == (PROBLEM, "NotFound")
 
 
-def test_a_form_sent_by_a_stranger_leads_back_to_its_page(site: Site) -> None:
+def test_anonymous_form_post_redirects_to_sign_in_and_back_to_the_forms_page(site: Site) -> None:
     for referrer, target in [
         ("http://localhost/account?tab=1", "%2Faccount%3Ftab%3D1"),
         ("https://elsewhere.example/account", "%2F"),
@@ -155,7 +157,7 @@ def _forbidden(request: Request) -> Response:
         (HTTPServiceUnavailable(headers={"Retry-After": "9"}), 503, "Unavailable"),
     ],
 )
-def test_a_views_own_errors_have_both_shapes(
+def test_error_raised_by_a_view_becomes_a_page_or_a_problem(
     backend: Served, error: Exception, status: int, code: str
 ) -> None:
     def view(request: Request) -> Response:
@@ -180,7 +182,7 @@ def test_a_views_own_errors_have_both_shapes(
         HTTPUnauthorized(headers={"WWW-Authenticate": 'Basic realm="x"'}),
     ],
 )
-def test_what_a_view_answers_in_its_own_words_stays(backend: Served, error: Any) -> None:
+def test_error_with_its_own_body_or_challenge_is_kept(backend: Served, error: Any) -> None:
     def view(request: Request) -> Response:
         raise error
 
@@ -193,7 +195,7 @@ def test_what_a_view_answers_in_its_own_words_stays(backend: Served, error: Any)
             assert answer.body == error.body
 
 
-def test_a_bug_in_a_view_is_no_bad_request(backend: Served) -> None:
+def test_unicode_error_in_a_view_is_not_turned_into_a_400(backend: Served) -> None:
     site = application(
         backend.url, lambda config: add_view(config, lambda request: b"\xff".decode())
     )
@@ -201,39 +203,39 @@ def test_a_bug_in_a_view_is_no_bad_request(backend: Served) -> None:
         site.get("/view")
 
 
-def told_to_the_script(answer: Any) -> Any:
-    """What a page tells session.js."""
+def script_options(answer: Any) -> Any:
+    """Return the options that a page passes to session.js."""
     return json.loads(answer.html.find("meta", {"name": "authapp"})["content"])
 
 
-def test_a_page_tells_its_script_what_the_session_is(site: Site) -> None:
-    told = told_to_the_script(site.get("/"))
+def test_page_passes_the_session_to_its_script(site: Site) -> None:
+    told = script_options(site.get("/"))
     assert (told["url"], told["login"], told["waiting"]) == ("/session", "/login", False)
     assert told["session"]["user"] is told["session"]["signed_in_at"] is None
-    assert "csrf_token" not in told["session"], "a page for everybody sets no cookie"
+    assert "csrf_token" not in told["session"], "a public page sets no cookie"
     assert not site.cookies
-    assert told_to_the_script(site.get("/login"))["waiting"]
+    assert script_options(site.get("/login"))["waiting"]
     chinese = site.get("/", headers={"Accept-Language": "zh"})
-    assert told_to_the_script(chinese)["texts"]["signIn"] == "登录"
+    assert script_options(chinese)["texts"]["signIn"] == "登录"
     site.sign_in()
-    told = told_to_the_script(site.get("/"))
+    told = script_options(site.get("/"))
     assert told["session"] == {**site.get("/session").json, "now": told["session"]["now"]}
     assert told["session"]["signed_in_at"] == site.opened().authenticated_at
 
 
-def test_a_page_that_waits_for_the_backend_goes_on_by_itself(site: Site, backend: Served) -> None:
+def test_unavailable_page_tells_its_script_to_wait(site: Site, backend: Served) -> None:
     site.sign_in()
     backend.instead[REFRESH] = Answer(status=500)
     with time_machine.travel(time.time() + 901):
         answer = site.get("/account", status=503)
-        told = told_to_the_script(answer)
+        told = script_options(answer)
     assert told["waiting"]
     assert told["session"]["error"] == "BackendUnavailable"
     assert told["session"]["signed_in_at"] is None
 
 
 def test_claims_are_shown_as_text(backend: Served) -> None:
-    """A5."""
+    """A5. The account page escapes the HTML in claims."""
 
     def hostile(request: Request) -> Answer:
         answer = request.get_response(backend.application)
@@ -254,8 +256,11 @@ def test_claims_are_shown_as_text(backend: Served) -> None:
     assert row.td.text == '{"ü": ["</script>", null]}'
 
 
-def test_a_claim_that_is_half_a_character_is_shown(site: Site) -> None:
-    """From another application that shares the cookie: our own reader refuses such a token."""
+def test_claim_with_a_lone_surrogate_is_shown_as_a_question_mark(site: Site) -> None:
+    """authapp refuses such a token at sign-in and renewal.
+
+    Another application that shares the cookie may write such a token.
+    """
     site.sign_in()
     half = base64.urlsafe_b64encode(b'{"half": "\\ud800"}').decode().rstrip("=")
     session = site.opened()
@@ -265,8 +270,8 @@ def test_a_claim_that_is_half_a_character_is_shown(site: Site) -> None:
     assert page.html.find("code", string="half").find_parent("tr").td.text == "?"
 
 
-def test_the_account_page_shows_when_somebody_signed_in(site: Site) -> None:
-    """After a sign-out everywhere a session counts from a moment that is still to come."""
+def test_account_page_shows_the_time_of_the_sign_in(site: Site) -> None:
+    """After a sign-out everywhere, ``authenticated_at`` of the next session is in the future."""
     site.sign_in()
     site.sign_out(everywhere=True)
     site.sign_in()
@@ -276,7 +281,7 @@ def test_the_account_page_shows_when_somebody_signed_in(site: Site) -> None:
     assert int(signed_in["data-seconds"]) == session.issued_at
 
 
-def test_the_bar_shows_the_life_of_the_session_without_a_script(site: Site) -> None:
+def test_session_bar_is_drawn_without_a_script(site: Site) -> None:
     site.sign_in()
     now, session = int(time.time()), site.opened()
     aged = replace(
@@ -291,7 +296,7 @@ def test_the_bar_shows_the_life_of_the_session_without_a_script(site: Site) -> N
     assert access["width"] == "25.0%"
 
 
-def test_the_session_as_json(site: Site) -> None:
+def test_session_json_describes_the_session_without_tokens(site: Site) -> None:
     anonymous = site.get("/session")
     assert anonymous.headers["Cache-Control"] == "no-store"
     assert set(anonymous.json) == {"user", "validity", "error", "now", "signed_in_at", "csrf_token"}
@@ -309,7 +314,7 @@ def test_the_session_as_json(site: Site) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/account", "/session", "/login?next=/account"])
-def test_responses_to_the_signed_in_are_private(site: Site, path: str) -> None:
+def test_responses_to_signed_in_users_are_private(site: Site, path: str) -> None:
     assert "Cookie" in site.get("/").headers["Vary"]
     site.sign_in()
     answer = site.get(path)
@@ -317,26 +322,30 @@ def test_responses_to_the_signed_in_are_private(site: Site, path: str) -> None:
     assert "Cookie" in answer.headers["Vary"]
 
 
-def test_health(site: Site, backend: Served) -> None:
+def test_health_reports_the_backend_and_the_store(site: Site, backend: Served) -> None:
     assert site.get("/health").json == {"status": "ok"}
     deep = site.get("/health?deep=1")
     assert deep.json == {"status": "ok", "backend": "ok", "shared": "ok"}
     backend.instead["/"] = lambda request: Answer(status=200, body=b"x" * 300_000)
     deep = site.get("/health?deep=1")
-    assert deep.json == {"status": "ok", "backend": "ok", "shared": "ok"}, "as of a moment ago"
+    assert deep.json == {"status": "ok", "backend": "ok", "shared": "ok"}, (
+        "the last result is used again"
+    )
     assert backend.calls["/"] == 1
     for answer in (backend.instead["/"], Answer(status=503, json_body={})):
         backend.instead["/"] = answer
         site.services.backend._reach_again = 0
         deep = site.get("/health?deep=1", status=503)
         assert deep.json == {"status": "down", "backend": "down", "shared": "ok"}
-    assert site.services.backend.breaker.closed, "a health check decides nothing"
+    assert site.services.backend.breaker.closed, "a health check must not open the circuit breaker"
     with site.services.backend._reaching:
-        assert site.get("/health?deep=1", status=503), "one at a time asks"
+        assert site.get("/health?deep=1", status=503), (
+            "only one health check at a time calls the backend"
+        )
     assert site.get("/health").json == {"status": "ok"}
 
 
-def test_languages(site: Site) -> None:
+def test_pages_and_problems_use_the_language_of_the_request(site: Site) -> None:
     chinese = site.get("/login", headers={"Accept-Language": "fr, zh-CN;q=0.9, en;q=0.8"})
     assert 'lang="zh-Hans"' in chinese.text
     assert "登录" in chinese.text
@@ -354,7 +363,7 @@ def test_languages(site: Site) -> None:
 
 
 @pytest.mark.parametrize("locale", ["%00", "xx", "../../etc", "%ff", "z" * 9000])
-def test_languages_that_there_are_not(site: Site, locale: str) -> None:
+def test_unknown_locale_gives_english_pages(site: Site, locale: str) -> None:
     answer = site.get(f"/nowhere?_LOCALE_={locale}", status="*")
     assert answer.status_int in (400, 404)
     assert 'lang="en"' in answer.text
@@ -374,18 +383,20 @@ def test_languages_that_there_are_not(site: Site, locale: str) -> None:
     ],
 )
 @pytest.mark.parametrize("path", ["/login", "/logout", "/session", "/nowhere"])
-def test_a_form_that_cannot_be_read(site: Site, content_type: str, path: str) -> None:
+def test_form_with_an_invalid_content_type_gets_a_4xx(
+    site: Site, content_type: str, path: str
+) -> None:
     site.sign_in()
     answer = site.post(path, b"x=1", content_type=content_type, status="*")
     assert answer.status_int in (400, 403, 404)
 
 
-def test_a_form_that_is_no_text(site: Site) -> None:
+def test_form_with_invalid_bytes_gets_a_400_or_403(site: Site) -> None:
     for body in (b"username=%ff", b"csrf_token=\xff", b"csrf_token=%00"):
         assert site.post("/login", body, status="*").status_int in (400, 403)
 
 
-def test_s7_a_form_that_is_too_large(site: Site) -> None:
+def test_s7_too_large_form_gets_a_413_on_authapps_own_pages(site: Site) -> None:
     for path in ("/login", "/logout", "/session"):
         answer = site.post(path, b"username=" + b"x" * 1_000_000, status=413)
         assert "TooLarge" in answer.text
@@ -393,12 +404,12 @@ def test_s7_a_form_that_is_too_large(site: Site) -> None:
 
 
 @pytest.mark.parametrize("path", ["/login", "/logout", "/session", "/account"])
-def test_s7_what_is_too_large_for_our_pages_is_not_read(
+def test_s7_too_large_body_is_not_read(
     site: Site, caplog: pytest.LogCaptureFixture, path: str
 ) -> None:
     site.sign_in()
     body = io.BytesIO(b"csrf_token=x&y=" + b"z" * 2_000_000)
-    # As gunicorn does: nobody says how long it is, but that it ends.
+    # gunicorn sends no length for a chunked body, but sets wsgi.input_terminated.
     chunked = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
     for environ in ({"CONTENT_LENGTH": "2000015"}, chunked):
         answer = site.request(
@@ -410,12 +421,12 @@ def test_s7_what_is_too_large_for_our_pages_is_not_read(
 
 
 @pytest.mark.parametrize("path", ["/login", "/session", "/"])
-def test_an_empty_content_length_is_none(site: Site, path: str) -> None:
-    """PEP 3333 allows it, and uWSGI sends it."""
+def test_empty_content_length_means_no_body(site: Site, path: str) -> None:
+    """PEP 3333 allows an empty ``CONTENT_LENGTH``, and uWSGI sends it."""
     site.get(path, extra_environ={"CONTENT_LENGTH": ""}, status=200)
 
 
-def test_s7_forms_of_other_kinds(site: Site) -> None:
+def test_s7_uploads_json_and_repeated_fields_are_handled(site: Site) -> None:
     token = site.get("/login").form["csrf_token"].value
     good = {"csrf_token": token, "username": "alice", "password": "alice-password"}
     for name, status in {"csrf_token": 403, "username": 401, "password": 401}.items():
@@ -429,23 +440,23 @@ def test_s7_forms_of_other_kinds(site: Site) -> None:
     many = "&".join(f"f{number}=" for number in range(10_000))
     assert site.post("/login", many, status="*").status_int in (403, 413)
     form = "&".join(f"{key}={value}" for key, value in good.items())
-    for twice in ("username=bob", "password=wrong"):  # the last one counts
+    for twice in ("username=bob", "password=wrong"):  # the last value is used
         site.post("/login", f"{form}&{twice}", status=401)
     site.post("/login", f"username=bob&password=x&{form}", status=303)
 
 
 @pytest.mark.parametrize("path", ["/login?next=%ff", "/health?deep=%ff", "/login?%ff"])
-def test_a_query_that_is_no_text(site: Site, path: str) -> None:
+def test_undecodable_query_gets_a_400(site: Site, path: str) -> None:
     assert "BadRequest" in site.get(path, status=400).text
 
 
-def test_the_names_of_users_are_escaped(site: Site) -> None:
+def test_user_names_and_query_values_are_escaped(site: Site) -> None:
     refused = site.sign_in("<script>alert(1)</script>", "x", status=401)
     assert "<script>" not in refused.text
     assert "<script>" not in site.get("/login?next=/%22><script>&reason=<script>").text
 
 
-def test_the_passwords_of_the_embedded_issuer_are_shown() -> None:
+def test_sign_in_page_shows_the_passwords_of_the_embedded_issuer() -> None:
     import authapp
     from servers import ISSUER_SETTINGS
 
@@ -460,7 +471,7 @@ def test_the_passwords_of_the_embedded_issuer_are_shown() -> None:
     assert restarted.get("/session").json["user"]["id"] == 3
 
 
-def test_a_hanging_backend_does_not_keep_the_public_pages(site: Site, backend: Served) -> None:
+def test_hanging_backend_does_not_block_public_pages(site: Site, backend: Served) -> None:
     site.sign_in()
     come, go = threading.Event(), threading.Event()
 

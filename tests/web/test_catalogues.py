@@ -1,4 +1,4 @@
-"""Every sentence that a person reads is in every catalogue, and compiled."""
+"""Every user-visible sentence is in every message catalogue, and each catalogue is compiled."""
 
 import gettext
 import io
@@ -27,14 +27,14 @@ def test_every_sentence_is_translated(locale: str) -> None:
     folder = PACKAGE / "locale" / locale / "LC_MESSAGES"
     catalogue = read_po(io.BytesIO((folder / "authapp.po").read_bytes()), locale=locale)
     translated = {message.id: message.string for message in catalogue if message.id}
-    assert set(translated) == sentences(), "make messages"
+    assert set(translated) == sentences(), "run `make messages`"
     for sentence, translation in translated.items():
         assert translation, sentence
         assert ("${name}" in sentence) == ("${name}" in translation)
     compiled = io.BytesIO()
     write_mo(compiled, catalogue)
     with (folder / "authapp.mo").open("rb") as file:
-        assert entries(file) == entries(io.BytesIO(compiled.getvalue())), "make messages"
+        assert entries(file) == entries(io.BytesIO(compiled.getvalue())), "run `make messages`"
 
 
 def entries(file: IO[bytes]) -> dict[str, str]:

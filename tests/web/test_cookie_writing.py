@@ -1,4 +1,4 @@
-"""Whatever comes in as our cookie: threats C, seen from the outside."""
+"""Requests with valid and invalid session cookies: the threats C, tested through the site."""
 
 import itertools
 import time
@@ -17,17 +17,17 @@ from site_under_test import COOKIE, SECRET, Site, add_view, application
 
 
 def ask(site: Site, cookie: str, path: str = "/session") -> Any:
-    """A request with a raw ``Cookie`` header."""
+    """Send a request with a raw ``Cookie`` header, and return the response."""
     return Request.blank(path, environ={"HTTP_COOKIE": cookie}).get_response(site.app)
 
 
-def user(answer: Any) -> Any:
+def user_id(answer: Any) -> Any:
     assert answer.status_int == 200
     return answer.json_body["user"] and answer.json_body["user"]["id"]
 
 
 def cleared(answer: Any) -> set[str]:
-    """Names of our cookies that a response takes away."""
+    """Return the names of the session cookies that a response clears."""
     return {
         each.partition("=")[0]
         for each in answer.headers.getall("Set-Cookie")
@@ -52,9 +52,9 @@ def bob(site: Site) -> str:
     "value",
     ["", "\0", "é\xff", "x" * 1_000_000, '"quoted"', "a=b=c", "eyJ.eyJ.x", "....", "a..b.c.d", " "],
 )
-def test_c1_any_bytes_are_anonymity_and_a_cleared_cookie(site: Site, value: str) -> None:
+def test_c1_invalid_cookie_is_anonymous_and_is_cleared(site: Site, value: str) -> None:
     answer = ask(site, f"{COOKIE}={value}")
-    assert user(answer) is None
+    assert user_id(answer) is None
     assert answer.json_body["error"] == "SessionInvalid"
     assert cleared(answer) == {COOKIE}
     assert ask(site, f"{COOKIE}={value}", "/").status_int == 200
@@ -65,59 +65,68 @@ def test_c1_any_bytes_are_anonymity_and_a_cleared_cookie(site: Site, value: str)
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200
 )
 @given(text=st.text(st.characters(max_codepoint=255), max_size=200))
-def test_c1_any_cookie_header(site: Site, text: str) -> None:
+def test_c1_arbitrary_cookie_header_is_anonymous(site: Site, text: str) -> None:
     for header in (text, f"{COOKIE}={text}", f"{COOKIE}.0={text}; {text}"):
-        assert user(ask(site, header)) is None
+        assert user_id(ask(site, header)) is None
 
 
 @pytest.mark.parametrize("bad", [r'x="\200"', r'x="a;b\377"', 'x="é"', r'authapp.session="\377"'])
-def test_c1_a_cookie_that_is_no_text_hides_no_other(site: Site, alice: str, bad: str) -> None:
-    assert user(ask(site, f"{bad}; {COOKIE}={alice}")) == 1
+def test_c1_undecodable_cookie_does_not_hide_other_cookies(
+    site: Site, alice: str, bad: str
+) -> None:
+    assert user_id(ask(site, f"{bad}; {COOKIE}={alice}")) == 1
     form = ask(site, f"{bad}; authapp.csrf=0123; kept=1", "/login")
     assert 'value="0123"' in form.text
     assert ask(site, r'x="\"quoted\""; ' + f"{COOKIE}={alice}", "/").status_int == 200
 
 
-def test_c1_a_cookie_that_is_not_ours_is_nothing_special(site: Site) -> None:
+def test_c1_cookies_of_other_names_are_ignored(site: Site) -> None:
     answer = ask(site, "other=1")
     assert answer.json_body["error"] is None
     assert cleared(answer) == set()
 
 
 @pytest.mark.parametrize("index", [0, 40, 90, 500, -1])
-def test_c2_tampered(site: Site, alice: str, index: int) -> None:
+def test_c2_tampered_cookie_is_anonymous_and_is_cleared(site: Site, alice: str, index: int) -> None:
     flipped = "A" if alice[index] != "A" else "Q"
     tampered = alice[:index] + flipped + alice[index:][1:]
     answer = ask(site, f"{COOKIE}={tampered}")
-    assert user(answer) is None
+    assert user_id(answer) is None
     assert cleared(answer) == {COOKIE}
 
 
-def test_c5_c6_secrets_that_change(site: Site, backend: Served, alice: str) -> None:
+def test_c5_c6_cookie_is_accepted_only_while_its_secret_is_listed(
+    site: Site, backend: Served, alice: str
+) -> None:
     new = "a new secret, of more than 32 bytes"
-    assert user(ask(Site(backend.url, secret=new), f"{COOKIE}={alice}")) is None
+    assert user_id(ask(Site(backend.url, secret=new), f"{COOKIE}={alice}")) is None
     rotated = Site(backend.url, secret=f"{new}\n{SECRET}")
-    assert user(ask(rotated, f"{COOKIE}={alice}")) == 1
+    assert user_id(ask(rotated, f"{COOKIE}={alice}")) == 1
 
 
-def test_c6_a_secret_is_changed_without_signing_anybody_out(site: Site, backend: Served) -> None:
-    """docs/operations.md, "Changing the secret": new first, old second, then old gone."""
+def test_c6_changing_the_secret_signs_nobody_out(site: Site, backend: Served) -> None:
+    """docs/operations.md, "Changing the secret": add the new secret, then remove the old one."""
     new = "a new secret, of more than 32 bytes"
     site.sign_in()
     form = site.get("/account", headers={"Accept": "text/html"}).forms["renew"]
     both = Site(backend.url, secret=f"{new}\n{SECRET}")
     both.cookiejar = site.cookiejar
-    # A page that was open meanwhile still works, and from then on the new secret seals.
+    # A page from before the change still works. The new secret encrypts the next cookie.
     answer = both.post("/account", dict(form.submit_fields()), status=303)
     assert answer.location == "/account"
     alone = Site(backend.url, secret=new)
     alone.cookiejar = both.cookiejar
     assert "alice@example.com" in alone.get("/account", headers={"Accept": "text/html"})
-    assert user(ask(site, f"{COOKIE}={both.token()}")) is None, "the old one opens it no more"
+    assert user_id(ask(site, f"{COOKIE}={both.token()}")) is None, (
+        "the old secret does not decrypt the new cookie"
+    )
 
 
-def test_c6_processes_that_are_restarted_one_by_one_sign_nobody_out(backend: Served) -> None:
-    """docs/operations.md, the three steps: whoever asks meets a process of either side of each."""
+def test_c6_rolling_restart_with_a_new_secret_signs_nobody_out(backend: Served) -> None:
+    """docs/operations.md, "Changing the secret", has three steps.
+
+    During each step, processes with the old settings and with the new settings serve requests.
+    """
     new = "a new secret, of more than 32 bytes"
     steps = [SECRET, f"{SECRET}\n{new}", f"{new}\n{SECRET}"]
     for one, other in itertools.pairwise([*steps, new]):
@@ -130,12 +139,14 @@ def test_c6_processes_that_are_restarted_one_by_one_sign_nobody_out(backend: Ser
             next_one.post("/logout", {"csrf_token": csrf}, status=303)
 
 
-def test_c8_chunks(site: Site, alice: str, bob: str) -> None:
+def test_c8_only_complete_chunks_of_one_session_are_accepted(
+    site: Site, alice: str, bob: str
+) -> None:
     half = len(alice) // 2
     one, two = alice[:half], alice[half:]
     other = bob[len(bob) // 2 :]
-    assert user(ask(site, f"{COOKIE}.0={one}; {COOKIE}.1={two}")) == 1
-    assert user(ask(site, f"{COOKIE}.1={two}; {COOKIE}.0={one}; {COOKIE}.2=stale")) == 1
+    assert user_id(ask(site, f"{COOKIE}.0={one}; {COOKIE}.1={two}")) == 1
+    assert user_id(ask(site, f"{COOKIE}.1={two}; {COOKIE}.0={one}; {COOKIE}.2=stale")) == 1
     for header in (
         f"{COOKIE}.0={one}",
         f"{COOKIE}.1={two}",
@@ -145,24 +156,28 @@ def test_c8_chunks(site: Site, alice: str, bob: str) -> None:
         "; ".join(f"{COOKIE}.{n}={alice[n * 10 : n * 10 + 10]}" for n in range(60)),
     ):
         answer = ask(site, header)
-        assert user(answer) is None
-        assert cleared(answer), "what cannot be opened is taken away"
+        assert user_id(answer) is None
+        assert cleared(answer), "a cookie that does not decrypt is cleared"
 
 
-def test_c13_two_values(site: Site, alice: str, bob: str) -> None:
+def test_c13_duplicate_cookies_are_accepted_only_for_one_user(
+    site: Site, alice: str, bob: str
+) -> None:
     for header in (
         f"{COOKIE}=x; {COOKIE}={alice}",
         f"{COOKIE}={alice}; {COOKIE}=x",
         f"{COOKIE}={alice}; {COOKIE}={alice}",
         f"{COOKIE}={alice}; {COOKIE}.0=x; {COOKIE}.1=y",
     ):
-        assert user(ask(site, header)) == 1
-    assert user(ask(site, f"{COOKIE}={bob}; {COOKIE}={alice}")) is None, "one of them was planted"
-    assert user(ask(site, f"{COOKIE}={alice}; {COOKIE}.0={bob}")) is None
+        assert user_id(ask(site, header)) == 1
+    assert user_id(ask(site, f"{COOKIE}={bob}; {COOKIE}={alice}")) is None, (
+        "one of the two cookies may be planted"
+    )
+    assert user_id(ask(site, f"{COOKIE}={alice}; {COOKIE}.0={bob}")) is None
 
 
-def test_c13_a_session_that_was_signed_out_hides_none_that_stands(site: Site) -> None:
-    """C13. A newer one of the same user, left at another path or domain."""
+def test_c13_signed_out_session_does_not_hide_an_active_session(site: Site) -> None:
+    """C13. The signed-out session is newer, and its cookie has another path or domain."""
     site.sign_in("alice")
     good = site.token()
     with time_machine.travel(time.time() + 10):
@@ -170,39 +185,39 @@ def test_c13_a_session_that_was_signed_out_hides_none_that_stands(site: Site) ->
         other.sign_in("alice")
         ended = other.token()
         for header in (f"{COOKIE}={ended}; {COOKIE}={good}", f"{COOKIE}={good}; {COOKIE}={ended}"):
-            assert user(ask(site, header)) == 1
+            assert user_id(ask(site, header)) == 1
         other.sign_out()
         for header in (f"{COOKIE}={ended}; {COOKIE}={good}", f"{COOKIE}={good}; {COOKIE}={ended}"):
-            assert user(ask(site, header)) == 1
-        assert user(ask(site, f"{COOKIE}={ended}; {COOKIE}={ended}")) is None
+            assert user_id(ask(site, header)) == 1
+        assert user_id(ask(site, f"{COOKIE}={ended}; {COOKIE}={ended}")) is None
 
 
-def test_c13_a_session_that_has_ended_hides_none_that_stands(site: Site) -> None:
-    """C13. It began later and had less time."""
+def test_c13_ended_session_does_not_hide_an_active_session(site: Site) -> None:
+    """C13. The ended session began later and had a shorter lifetime."""
     site.sign_in("alice")
     stands, now = site.opened(), int(time.time())
     short = replace(stands.validity, valid_until=now + 10, refresh_until=now + 20)
     newer = replace(stands, sid="another", issued_at=now + 5, validity=short, claims={})
     both = f"{COOKIE}={site.services.sealer.seal(newer)}; {COOKIE}={site.token()}"
     with time_machine.travel(now + 30):
-        assert user(ask(site, both)) == 1
+        assert user_id(ask(site, both)) == 1
         csrf = ask(site, both).json_body["csrf_token"]
         site.post("/logout", {"csrf_token": csrf}, headers={"Cookie": both}, status=303)
-        assert user(ask(site, both)) is None
+        assert user_id(ask(site, both)) is None
 
 
-def test_c13_a_sign_out_ends_all_that_the_browser_brings(site: Site, backend: Served) -> None:
+def test_c13_sign_out_ends_all_sessions_in_the_cookie_header(site: Site, backend: Served) -> None:
     site.sign_in("alice")
     other = Site(wsgi=site.app)
     other.sign_in("alice")
     both = f"{COOKIE}={site.token()}; {COOKIE}={other.token()}"
     csrf = ask(site, both).json_body["csrf_token"]
     site.post("/logout", {"csrf_token": csrf}, headers={"Cookie": both}, status=303)
-    assert user(ask(site, both)) is None
-    assert user(ask(site, f"{COOKIE}={other.token()}")) is None
+    assert user_id(ask(site, both)) is None
+    assert user_id(ask(site, f"{COOKIE}={other.token()}")) is None
 
 
-def test_c13_the_newest_of_two_sessions_counts(site: Site) -> None:
+def test_c13_newer_of_two_sessions_is_used(site: Site) -> None:
     site.sign_in("alice")
     newer = Site(wsgi=site.app)
     with time_machine.travel(time.time() + 10):
@@ -212,7 +227,7 @@ def test_c13_the_newest_of_two_sessions_counts(site: Site) -> None:
         assert answer.json_body["validity"]["valid_until"] == newer.opened().validity.valid_until
 
 
-def test_c15_no_cache_is_told_to_keep_a_cookie(backend: Served) -> None:
+def test_c15_response_with_a_session_cookie_is_not_cacheable(backend: Served) -> None:
     said = {
         "Cache-Control": "public, max-age=60",
         "CDN-Cache-Control": "max-age=60",
@@ -235,18 +250,18 @@ def test_c15_no_cache_is_told_to_keep_a_cookie(backend: Served) -> None:
     assert not set(renewed) & (said.keys() - {"Cache-Control"})
 
 
-def test_c8_a_long_header_is_read_and_not_kept(site: Site, alice: str) -> None:
-    """What is remembered of headers is bounded in number and in length."""
+def test_c8_long_cookie_header_is_read_but_not_cached(site: Site, alice: str) -> None:
+    """The cache limits the number and the length of the headers in it."""
     for number in range(3):
-        assert user(ask(site, f"other={str(number) * 9000}; {COOKIE}={alice}")) == 1
+        assert user_id(ask(site, f"other={str(number) * 9000}; {COOKIE}={alice}")) == 1
     assert site.services.cookie_reader.cached.cache_info().currsize == 0
     for _ in range(3):
-        assert user(ask(site, f"{COOKIE}={alice}; other=1")) == 1
+        assert user_id(ask(site, f"{COOKIE}={alice}; other=1")) == 1
     assert site.services.cookie_reader.cached.cache_info().currsize == 1
 
 
-def test_c1_no_request_of_an_application_comes_to_harm(backend: Served) -> None:
-    """Whoever reads all cookies of a request: a view that is left alone, a subrequest."""
+def test_c1_application_can_read_and_set_request_cookies(backend: Served) -> None:
+    """A view on an excluded path and a subrequest read all cookies of a request."""
 
     def view(request: Any) -> Any:
         inner = request.copy()
@@ -267,7 +282,9 @@ def test_c1_no_request_of_an_application_comes_to_harm(backend: Served) -> None:
 
 
 @pytest.mark.parametrize("header", ["{}, b=c", '{}"', "{} b", "{}\\", "a=1,2; {}; b"])
-def test_c1_what_stands_behind_a_cookie_is_not_of_it(site: Site, alice: str, header: str) -> None:
-    """Servers join two header lines with a comma, and some clients are careless."""
-    assert user(ask(site, header.format(f"{COOKIE}={alice}"))) == 1
-    assert user(ask(site, header.format(f"{COOKIE} = {alice}"))) == 1
+def test_c1_text_after_a_cookie_value_is_not_part_of_the_value(
+    site: Site, alice: str, header: str
+) -> None:
+    """Servers join two header lines with a comma, and some clients send malformed headers."""
+    assert user_id(ask(site, header.format(f"{COOKIE}={alice}"))) == 1
+    assert user_id(ask(site, header.format(f"{COOKIE} = {alice}"))) == 1

@@ -1,4 +1,4 @@
-"""A development site answers to this machine only: DNS rebinding, tunnels."""
+"""A development site refuses other hosts, because of DNS rebinding and tunnels."""
 
 import re
 from pathlib import Path
@@ -43,11 +43,11 @@ def test_other_hosts_are_refused(host: str) -> None:
 
 
 @given(st.text())
-def test_any_text_is_judged_without_an_error(host: str) -> None:
+def test_any_host_of_another_domain_is_refused_without_an_error(host: str) -> None:
     assert is_allowed(f"{host}.example") is False
 
 
-def test_the_site_answers_400_and_names_the_setting(backend: Served) -> None:
+def test_refused_host_gets_a_400_that_names_the_setting(backend: Served) -> None:
     site = Site(backend.url)
     for path in ("/", "/login", "/nothing", "/authapp-static/session.js"):
         answer = site.get(path, headers={"Host": "evil.example"}, status=400)
@@ -55,29 +55,29 @@ def test_the_site_answers_400_and_names_the_setting(backend: Served) -> None:
         assert answer.content_type == "text/plain"
 
 
-def test_a_host_named_in_the_ini_file_is_allowed(backend: Served) -> None:
+def test_host_listed_in_development_hosts_is_allowed(backend: Served) -> None:
     site = Site(backend.url, development__hosts="Box.example 192.168.1.20")
     for host in ("box.example:6543", "192.168.1.20"):
         site.get("/login", headers={"Host": host}, status=200)
     site.get("/login", headers={"Host": "evil.example"}, status=400)
 
 
-def test_a_request_without_the_header_is_no_browser(site: Site) -> None:
+def test_request_without_a_host_header_is_allowed(site: Site) -> None:
     del site.extra_environ["HTTP_HOST"]
     site.get("/health", status=200)
 
 
-def test_development_ini_executes_no_code_that_comes_with_a_request(tmp_path: Path) -> None:
-    """The debug toolbar as it is shipped: no debugger, and no answer to another host."""
+def test_development_ini_executes_no_code_from_a_request(tmp_path: Path) -> None:
+    """The debug toolbar of development.ini has no debugger, and refuses other hosts."""
     served = ServedSite(tmp_path, toolbar=True)
     try:
         page = requests.get(served.url + "/nothing", timeout=10)
         assert page.status_code == 404
         number = re.search("_debug_toolbar/([0-9]+)", page.text)
-        assert number, "the toolbar is there"
+        assert number, "the page has the debug toolbar"
         toolbar = requests.get(f"{served.url}/_debug_toolbar/{number[1]}", timeout=10)
         assert toolbar.ok
-        assert "EVALEX" not in toolbar.text, "no traceback that code can be sent to"
+        assert "EVALEX" not in toolbar.text, "tracebacks must not execute code"
         elsewhere = {"Host": "evil.example"}
         for path in ("/nothing", f"/_debug_toolbar/{number[1]}"):
             answer = requests.get(served.url + path, headers=elsewhere, timeout=10)

@@ -1,4 +1,4 @@
-"""Threat D1. Our checks before routing see a path as Pyramid's router does."""
+"""Threat D1. The checks before routing match paths as Pyramid's router does."""
 
 from urllib.parse import quote
 
@@ -19,14 +19,12 @@ PIECES = st.sampled_from(
 
 @pytest.fixture(scope="module")
 def idle_site() -> Site:
-    """A site whose backend is never asked."""
+    """Return a site whose backend is never called."""
     return application("http://127.0.0.1:9")
 
 
 @given(pieces=st.lists(PIECES | st.text(max_size=3), max_size=4))
-def test_a_route_is_ours_if_and_only_if_pyramid_matches_it(
-    idle_site: Site, pieces: list[str]
-) -> None:
+def test_is_at_agrees_with_pyramids_route_matching(idle_site: Site, pieces: list[str]) -> None:
     path = "".join(pieces).encode(errors="replace").decode("latin-1")
     request = Request.blank("/", {"PATH_INFO": path})
     request.registry = idle_site.app.registry
@@ -36,14 +34,14 @@ def test_a_route_is_ours_if_and_only_if_pyramid_matches_it(
 
 @pytest.mark.parametrize("path", ["/login", "/logout", "/session", "/account"])
 @pytest.mark.parametrize("more", ["", "\n"])
-def test_no_spelling_of_a_path_gets_around_the_form_limit(
+def test_form_limit_applies_to_every_spelling_of_a_path(
     backend: Served, path: str, more: str
 ) -> None:
     site = application(backend.url, refresh__exclude="/login")
     site.post(quote(path + more), b"username=" + b"x" * 100_000, status=413)
 
 
-def test_a_path_for_programs_is_one_with_a_line_feed_too() -> None:
+def test_api_prefix_matches_a_path_with_a_line_feed() -> None:
     site = application("http://127.0.0.1:9", api_prefixes="/account")
     for path in ("/account", "/account%0a"):
         site.get(path, headers={"Accept": "text/html"}, status=401)

@@ -32,7 +32,7 @@ def request_() -> Request:
 
 
 @pytest.mark.parametrize(("verdict", "payload"), PAYLOADS)
-def test_s9_payloads(request_: Request, verdict: str, payload: str) -> None:
+def test_s9_payloads_stay_on_the_site(request_: Request, verdict: str, payload: str) -> None:
     followed = safe_next(request_, payload)
     assert followed in (payload, "/")
     if verdict == "follow":
@@ -42,7 +42,7 @@ def test_s9_payloads(request_: Request, verdict: str, payload: str) -> None:
 
 
 @given(st.text("/\\.:@%25e#?;&=\t\r\n \x00aå") | st.text())
-def test_s9_whatever_comes_in_stays_on_the_site(request_: Request, text: str) -> None:
+def test_s9_arbitrary_target_stays_on_the_site(request_: Request, text: str) -> None:
     followed = safe_next(request_, text)
     assert followed.startswith("/")
     assert not followed.startswith(("//", "/\\"))
@@ -66,10 +66,12 @@ def test_s9_whatever_comes_in_stays_on_the_site(request_: Request, text: str) ->
         "/a/./b",
     ],
 )
-def test_s9_what_leads_nowhere_or_in_circles(request_: Request, target: str | None) -> None:
+def test_s9_unusable_targets_are_replaced_by_the_start_page(
+    request_: Request, target: str | None
+) -> None:
     assert safe_next(request_, target) == "/"
 
 
-def test_s9_a_good_path_is_followed(request_: Request) -> None:
+def test_s9_safe_path_is_followed(request_: Request) -> None:
     for target in ("/account?tab=1#x", "/a.b/..c", "/" + "a" * (MAX_NEXT - 1)):
         assert safe_next(request_, target) == target

@@ -1,4 +1,4 @@
-"""What browsers are told, and which origins may read what: threats A6, A8, L4, L5."""
+"""Security headers and cross-origin access: threats A6, A8, L4 and L5."""
 
 import re
 from configparser import ConfigParser
@@ -18,7 +18,7 @@ from site_under_test import Site, add_view, application, description
 APP = "https://app.example.com"
 
 
-def included(backend: Served, **keys: str) -> Site:
+def application_site(backend: Served, **keys: str) -> Site:
     own = {"X-Frame-Options": "SAMEORIGIN"}
 
     def more(config: Configurator) -> None:
@@ -29,7 +29,7 @@ def included(backend: Served, **keys: str) -> Site:
     return application(backend.url, more, **keys)
 
 
-def has_headers(answer: Any) -> bool:
+def has_security_headers(answer: Any) -> bool:
     return all(answer.headers.get(name) == value for name, value in HEADERS.items())
 
 
@@ -45,15 +45,17 @@ def has_headers(answer: Any) -> bool:
         ("/authapp-static/authapp.css", 200),
     ],
 )
-def test_l4_every_response_of_the_site_has_them(site: Site, path: str, status: int) -> None:
+def test_l4_every_response_of_the_site_has_security_headers(
+    site: Site, path: str, status: int
+) -> None:
     answer = site.get(path, status=status)
-    assert has_headers(answer)
+    assert has_security_headers(answer)
     assert "Strict-Transport-Security" not in answer.headers
     secure = site.get(path, status=status, extra_environ={"wsgi.url_scheme": "https"})
     assert secure.headers["Strict-Transport-Security"] == "max-age=31536000"
 
 
-def test_l4_no_page_needs_what_they_forbid(site: Site) -> None:
+def test_l4_pages_contain_nothing_that_the_policy_forbids(site: Site) -> None:
     site.sign_in()
     for path in ("/", "/account", "/logout", "/nowhere"):
         text = site.get(path, status="*").text
@@ -63,19 +65,24 @@ def test_l4_no_page_needs_what_they_forbid(site: Site) -> None:
             assert forbidden not in text.replace('xmlns="http://www.w3.org/2000/svg"', "")
 
 
-def test_an_application_has_its_own_pages_as_it_likes(backend: Served) -> None:
-    site = included(backend)
-    assert has_headers(site.get("/login"))
+def test_headers_setting_selects_the_pages_with_security_headers(backend: Served) -> None:
+    site = application_site(backend)
+    assert has_security_headers(site.get("/login"))
     assert site.get("/view").headers.get("Content-Security-Policy") is None
-    everywhere = included(backend, headers="all")
+    everywhere = application_site(backend, headers="all")
     answer = everywhere.get("/view")
     assert "Content-Security-Policy" in answer.headers
-    assert answer.headers["X-Frame-Options"] == "SAMEORIGIN", "what a view has set stays"
-    assert "Content-Security-Policy" not in included(backend, headers="off").get("/login").headers
+    assert answer.headers["X-Frame-Options"] == "SAMEORIGIN", (
+        "a header that the view has set is kept"
+    )
+    assert (
+        "Content-Security-Policy"
+        not in application_site(backend, headers="off").get("/login").headers
+    )
 
 
-def test_l4_errors_on_an_applications_pages_are_authapps_own(backend: Served) -> None:
-    """L4. They have the form to sign out."""
+def test_l4_error_pages_of_authapp_have_security_headers(backend: Served) -> None:
+    """L4. Error pages contain the sign-out form."""
 
     def more(config: Configurator) -> None:
         config.add_route("private", "/private")
@@ -99,11 +106,11 @@ def test_l4_errors_on_an_applications_pages_are_authapps_own(backend: Served) ->
     for where, expected in (("own", True), ("off", False)):
         site = application("", more, headers=where, development="false")
         site.extra_environ["wsgi.url_scheme"] = "https"
-        assert [has_headers(each) for each in answers(site)] == [expected] * 5
+        assert [has_security_headers(each) for each in answers(site)] == [expected] * 5
 
 
-def test_production_ini_believes_its_proxy_alone_and_tells_no_version() -> None:
-    """S8, L4. Without these, visitors choose their address, and waitress names itself."""
+def test_production_ini_trusts_only_its_proxy_and_hides_the_server_name() -> None:
+    """S8, L4. Without these settings, clients can forge their address and see the server's name."""
     ini = ConfigParser()
     ini.read(Path(__file__).parents[2] / "production.ini")
     server = ini["server:main"]
@@ -113,7 +120,7 @@ def test_production_ini_believes_its_proxy_alone_and_tells_no_version() -> None:
     assert server["clear_untrusted_proxy_headers"] == "true"
 
 
-def test_l4_what_the_headers_say(site: Site) -> None:
+def test_l4_security_headers_have_the_documented_values(site: Site) -> None:
     headers = site.get("/login").headers
     assert headers["Content-Security-Policy"] == (
         "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none';"
@@ -126,7 +133,7 @@ def test_l4_what_the_headers_say(site: Site) -> None:
     assert headers["X-Frame-Options"] == "DENY"
 
 
-def test_sign_out_clears_what_the_browser_has_kept(site: Site) -> None:
+def test_sign_out_clears_the_browser_cache(site: Site) -> None:
     site.sign_in()
     assert site.sign_out().headers["Clear-Site-Data"] == '"cache"'
 
@@ -139,8 +146,10 @@ def test_a6_redirects_do_not_depend_on_the_host_header(host: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/session", "/api/x"])
-def test_a8_a_listed_origin_may_read(backend: Served, path: str) -> None:
-    site = included(backend, cors__origins=f"{APP} http://localhost:3000", api_prefixes="/api")
+def test_a8_listed_origin_may_read_responses(backend: Served, path: str) -> None:
+    site = application_site(
+        backend, cors__origins=f"{APP} http://localhost:3000", api_prefixes="/api"
+    )
     answer = site.get(path, headers={"Origin": APP})
     assert answer.headers["Access-Control-Allow-Origin"] == APP
     assert answer.headers["Access-Control-Allow-Credentials"] == "true"
@@ -168,8 +177,8 @@ def test_a8_a_listed_origin_may_read(backend: Served, path: str) -> None:
         "",
     ],
 )
-def test_a8_no_other_origin_may(backend: Served, origin: str) -> None:
-    site = included(backend, cors__origins=APP)
+def test_a8_other_origins_may_not_read_responses(backend: Served, origin: str) -> None:
+    site = application_site(backend, cors__origins=APP)
     for answer in (
         site.get("/session", headers={"Origin": origin}),
         site.options(
@@ -182,8 +191,8 @@ def test_a8_no_other_origin_may(backend: Served, origin: str) -> None:
         assert "Origin" in answer.headers["Vary"]
 
 
-def test_a8_nothing_else_is_shared(backend: Served) -> None:
-    site = included(backend, cors__origins=APP, api_prefixes="/api")
+def test_a8_cors_covers_no_other_paths_or_methods(backend: Served) -> None:
+    site = application_site(backend, cors__origins=APP, api_prefixes="/api")
     for path in ("/login", "/view", "/apical", "/account"):
         answer = site.get(path, headers={"Origin": APP}, status="*")
         assert "Access-Control-Allow-Origin" not in answer.headers
@@ -194,20 +203,20 @@ def test_a8_nothing_else_is_shared(backend: Served) -> None:
     site.options("/session", headers={"Origin": APP}, status=404)
 
 
-def test_a8_it_is_off_by_default(site: Site) -> None:
+def test_a8_cors_is_off_by_default(site: Site) -> None:
     answer = site.get("/session", headers={"Origin": APP})
     assert "Access-Control-Allow-Origin" not in answer.headers
 
 
-def test_a8_reading_is_not_changing(backend: Served) -> None:
-    """A listed origin reads the CSRF token, and is not thereby allowed to use it."""
-    site = included(backend, cors__origins=APP)
+def test_a8_listed_origin_may_not_send_unsafe_requests(backend: Served) -> None:
+    """A listed origin can read the CSRF token, but its POST requests are still refused."""
+    site = application_site(backend, cors__origins=APP)
     site.sign_in()
     token = site.get("/session", headers={"Origin": APP}).json["csrf_token"]
     site.post("/session", headers={"Origin": APP, "X-CSRF-Token": token}, status=403)
 
 
-def test_l5_json_says_what_it_is(site: Site) -> None:
+def test_l5_json_responses_have_the_right_type_and_are_not_cacheable(site: Site) -> None:
     for path in ("/session", "/health"):
         answer = site.get(path)
         assert answer.content_type == "application/json"

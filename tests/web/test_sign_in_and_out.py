@@ -1,4 +1,4 @@
-"""Sign in, see the account, sign out: contract section 4."""
+"""Sign-in, the account page and sign-out: docs/contract.md, section 4."""
 
 import logging
 import sys
@@ -17,7 +17,7 @@ from servers import BLACKLIST, ISSUER_SETTINGS, LOGIN, Served
 from site_under_test import COOKIE, Site, settings
 
 
-def test_the_whole_path(site: Site, backend: Served) -> None:
+def test_sign_in_account_page_and_sign_out_work_together(site: Site, backend: Served) -> None:
     assert "You are not signed in" in site.get("/").text
     sent_away = site.get("/account", status=303)
     assert sent_away.location.endswith("/login?next=%2Faccount")
@@ -42,16 +42,16 @@ def test_the_whole_path(site: Site, backend: Served) -> None:
     site.get("/account", status=303)
 
 
-def test_the_cookie_is_what_the_contract_says(site: Site) -> None:
-    (cookie,) = [
-        each for each in site.sign_in().headers.getall("Set-Cookie") if each.startswith(COOKIE)
-    ]
+def test_session_cookie_has_the_attributes_of_the_contract(site: Site) -> None:
+    with time_machine.travel(int(time.time()), tick=False):
+        written = site.sign_in().headers.getall("Set-Cookie")
+    (cookie,) = [each for each in written if each.startswith(COOKIE)]
     attributes = {each.strip() for each in cookie.split(";")[1:]}
     assert {"HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=604800"} <= attributes
     assert "secure" not in attributes
 
 
-def test_in_production_the_cookie_is_secure(backend: Served) -> None:
+def test_session_cookie_is_secure_in_production(backend: Served) -> None:
     site = Site(
         development="false", secret="another secret of sufficient length!", backend__url="https://x"
     )
@@ -61,7 +61,7 @@ def test_in_production_the_cookie_is_secure(backend: Served) -> None:
     assert "HttpOnly" in written
 
 
-def test_wrong_password(site: Site, backend: Served) -> None:
+def test_wrong_password_is_refused(site: Site, backend: Served) -> None:
     refused = site.sign_in("alice", "wrong", status=401)
     assert "InvalidCredentials" in refused.text
     assert "That user name and password do not match" in refused.text
@@ -71,7 +71,7 @@ def test_wrong_password(site: Site, backend: Served) -> None:
     assert backend.calls[LOGIN] == 1
 
 
-def test_the_embedded_issuer_renews_too() -> None:
+def test_embedded_issuer_renews_sessions() -> None:
     site = Site(wsgi=authapp.main({}, **settings("embedded:"), **ISSUER_SETTINGS))
     site.sign_in()
     before = site.opened()
@@ -79,8 +79,11 @@ def test_the_embedded_issuer_renews_too() -> None:
     assert site.opened().tokens.refresh != before.tokens.refresh
 
 
-def test_s5_a_name_that_nobody_has_is_refused_like_a_wrong_password() -> None:
-    """S5. The same answer, after the very same calls: here and in the embedded issuer."""
+def test_s5_unknown_user_name_is_refused_like_a_wrong_password() -> None:
+    """S5. The response is the same for an unknown name and for a wrong password.
+
+    authapp and the embedded issuer also call the same functions in the same order.
+    """
     site = Site(wsgi=authapp.main({}, **settings("embedded:"), **ISSUER_SETTINGS))
 
     def refused(name: str) -> tuple[list[str], str, list[tuple[str, str]]]:
@@ -105,8 +108,8 @@ def test_s5_a_name_that_nobody_has_is_refused_like_a_wrong_password() -> None:
             answer.headerlist,
         )
 
-    with time_machine.travel(time.time(), tick=False):  # the page tells the time
-        refused("carol")  # whatever is done once only
+    with time_machine.travel(time.time(), tick=False):  # the page contains the time
+        refused("carol")  # runs the code that only the first request runs
         known, unknown = refused("alice"), refused("nobod")
     assert "authapp.issuer.login" in known[0]
     assert known == unknown
@@ -115,7 +118,7 @@ def test_s5_a_name_that_nobody_has_is_refused_like_a_wrong_password() -> None:
 @pytest.mark.parametrize(
     ("name", "password"), [("", "x"), ("alice", ""), ("alice\0", "x"), ("a" * 5000, "x")]
 )
-def test_what_nobody_can_be_called_is_not_asked_about(
+def test_invalid_credentials_are_refused_without_calling_the_backend(
     site: Site, backend: Served, name: str, password: str
 ) -> None:
     form = site.get("/login").form
@@ -132,7 +135,7 @@ def test_credentials_are_passed_on_as_typed(site: Site, backend: Served) -> None
     }
 
 
-def test_a_field_that_is_a_file_is_no_credential(site: Site) -> None:
+def test_uploaded_file_is_not_accepted_as_a_user_name(site: Site) -> None:
     token = site.get("/login").form["csrf_token"].value
     files = [("username", "name.txt", b"alice")]
     answer = site.post(
@@ -141,14 +144,16 @@ def test_a_field_that_is_a_file_is_no_credential(site: Site) -> None:
     assert "InvalidCredentials" in answer.text
 
 
-def test_sign_in_with_a_dead_backend(site: Site, backend: Served) -> None:
+def test_sign_in_responds_503_when_the_backend_is_unavailable(site: Site, backend: Served) -> None:
     backend.instead[LOGIN] = Response(status=503, headers={"Retry-After": "7"})
     refused = site.sign_in(status=503)
     assert refused.headers["Retry-After"] == "7"
     assert "BackendUnavailable" in refused.text
 
 
-def test_a_throttled_sign_in_stops_nobody_elses_renewal(site: Site, backend: Served) -> None:
+def test_a_throttled_sign_in_does_not_stop_renewals_of_other_users(
+    site: Site, backend: Served
+) -> None:
     site.sign_in("bob")
     backend.instead[LOGIN] = Response(status=429, headers={"Retry-After": "99"}, json_body={})
     other = Site(wsgi=site.app)
@@ -157,13 +162,13 @@ def test_a_throttled_sign_in_stops_nobody_elses_renewal(site: Site, backend: Ser
     assert site.post("/session", headers={"X-CSRF-Token": csrf}).json["user"]["id"] == 2
 
 
-def test_somebody_signed_in_is_sent_on_from_the_form(site: Site) -> None:
+def test_signed_in_user_is_redirected_from_the_sign_in_page(site: Site) -> None:
     site.sign_in()
     assert site.get("/login?next=/account", status=303).location.endswith("/account")
     assert site.get("/login?next=//evil.com", status=303).location == "/"
 
 
-def test_a_new_sign_in_replaces_the_session_whole(site: Site) -> None:
+def test_new_sign_in_replaces_the_session_id_and_the_csrf_token(site: Site) -> None:
     form = site.get("/login").form
     site.sign_in("alice")
     before, csrf = site.opened(), site.csrf()
@@ -174,7 +179,7 @@ def test_a_new_sign_in_replaces_the_session_whole(site: Site) -> None:
     assert site.csrf() != csrf
 
 
-def test_too_many_failures(backend: Served) -> None:
+def test_too_many_failed_sign_ins_get_a_429(backend: Served) -> None:
     site = Site(backend.url, login__rate="2/minute")
     for _ in range(2):
         site.sign_in("alice", "wrong", status=401)
@@ -185,7 +190,7 @@ def test_too_many_failures(backend: Served) -> None:
     for spelled in ("ALICE", "Alice ", "\uff41lice"):
         site.sign_in(spelled, status=429)
     Site(wsgi=site.app).sign_in("bob", status=303)
-    # Her owner comes from elsewhere, and is not locked out.
+    # The owner of the account has another address and is not locked out.
     site.extra_environ["REMOTE_ADDR"] = "192.0.2.1"
     site.sign_in("alice", status=303)
 
@@ -196,7 +201,7 @@ def from_address(site: Site, address: str) -> Site:
     return other
 
 
-def test_s8_many_users_from_one_address(backend: Served) -> None:
+def test_s8_one_address_is_blocked_after_failures_for_many_users(backend: Served) -> None:
     site = Site(backend.url, login__rate="1/minute")
     for number in range(10):
         site.sign_in(f"user{number}", "wrong", status=401)
@@ -204,7 +209,7 @@ def test_s8_many_users_from_one_address(backend: Served) -> None:
     from_address(site, "192.0.2.1").sign_in("alice", status=303)
 
 
-def test_s8_one_user_from_many_addresses(backend: Served) -> None:
+def test_s8_one_user_is_blocked_after_failures_from_many_addresses(backend: Served) -> None:
     site = Site(backend.url, login__rate="1/minute")
     for number in range(100):
         from_address(site, f"192.0.2.{number}").sign_in("alice", "wrong", status=401)
@@ -212,7 +217,7 @@ def test_s8_one_user_from_many_addresses(backend: Served) -> None:
     from_address(site, "198.51.100.1").sign_in("bob", status=303)
 
 
-def test_s8_failures_alone_are_counted(backend: Served) -> None:
+def test_s8_only_failed_sign_ins_are_counted(backend: Served) -> None:
     site = Site(backend.url, login__rate="1/minute")
     for _ in range(3):
         Site(wsgi=site.app).sign_in("alice", status=303)
@@ -233,7 +238,9 @@ def test_s8_failures_alone_are_counted(backend: Served) -> None:
     ],
     ids=str,
 )
-def test_s8_a_guess_counts_whatever_the_backend_answers(backend: Served, answer: Response) -> None:
+def test_s8_guess_is_counted_for_any_response_of_the_backend(
+    backend: Served, answer: Response
+) -> None:
     site = Site(backend.url, login__rate="1/minute")
     backend.instead[LOGIN] = answer
     site.sign_in("alice", "guess", status=503)
@@ -241,13 +248,13 @@ def test_s8_a_guess_counts_whatever_the_backend_answers(backend: Served, answer:
     site.sign_in("alice", status=429)
 
 
-def test_s8_a_backend_that_is_not_there_counts_nothing() -> None:
+def test_s8_sign_ins_are_not_counted_when_the_backend_is_unreachable() -> None:
     site = Site("http://127.0.0.1:1", login__rate="1/minute")
     for _ in range(3):
         site.sign_in("alice", status=503)
 
 
-def test_s8_what_a_stranger_says_of_his_address_changes_nothing(
+def test_s8_x_forwarded_for_header_is_ignored(
     backend: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "authapp.audit")
@@ -260,7 +267,7 @@ def test_s8_what_a_stranger_says_of_his_address_changes_nothing(
     assert "198.51.100." not in caplog.text
 
 
-def test_s1_the_token_from_before_the_sign_in_is_none_of_the_session(site: Site) -> None:
+def test_s1_csrf_token_from_before_sign_in_is_refused_after_sign_in(site: Site) -> None:
     before = site.get("/login").form["csrf_token"].value
     site.sign_in()
     site.post("/logout", {"csrf_token": before}, status=403)
@@ -268,7 +275,7 @@ def test_s1_the_token_from_before_the_sign_in_is_none_of_the_session(site: Site)
     assert site.get("/session").json["user"]["id"] == 1
 
 
-def test_a_link_signs_nobody_out(site: Site) -> None:
+def test_get_logout_asks_for_confirmation_and_does_not_sign_out(site: Site) -> None:
     site.sign_in()
     asked = site.get("/logout")
     assert "Do you want to sign out?" in asked.text
@@ -277,7 +284,7 @@ def test_a_link_signs_nobody_out(site: Site) -> None:
     assert site.get("/session").json["user"] is None
 
 
-def test_sign_out_needs_the_token_of_the_session(site: Site) -> None:
+def test_sign_out_requires_the_csrf_token_and_the_same_origin(site: Site) -> None:
     site.sign_in()
     assert "BadCSRFToken" in site.post("/logout", {"csrf_token": "wrong"}, status=403).text
     foreign = {"Origin": "https://evil.example"}
@@ -289,7 +296,7 @@ def test_sign_out_needs_the_token_of_the_session(site: Site) -> None:
     site.post("/logout", {"csrf_token": site.csrf()}, headers=here, status=303)
 
 
-def test_sign_out_without_a_session_is_nothing_special(site: Site) -> None:
+def test_sign_out_without_a_session_redirects_as_usual(site: Site) -> None:
     for _ in range(2):
         assert site.post("/logout", status=303).location.endswith("reason=SignedOut")
 
@@ -304,7 +311,7 @@ def test_a_copy_of_a_signed_out_cookie_is_refused(site: Site) -> None:
     assert "You have been signed out" in answer.follow().text
 
 
-def test_sign_out_everywhere_ends_all_sessions_of_the_user_and_of_nobody_else(site: Site) -> None:
+def test_sign_out_everywhere_ends_all_sessions_of_this_user_only(site: Site) -> None:
     other, bob = Site(wsgi=site.app), Site(wsgi=site.app)
     site.sign_in("alice")
     other.sign_in("alice")
@@ -316,7 +323,7 @@ def test_sign_out_everywhere_ends_all_sessions_of_the_user_and_of_nobody_else(si
     assert other.get("/session").json["user"]["id"] == 1
 
 
-def test_sign_out_with_a_dead_backend(site: Site, backend: Served) -> None:
+def test_sign_out_revokes_the_session_when_the_backend_fails(site: Site, backend: Served) -> None:
     site.sign_in()
     backend.instead[BLACKLIST] = Response(status=500)
     copy = site.twin()
@@ -324,8 +331,8 @@ def test_sign_out_with_a_dead_backend(site: Site, backend: Served) -> None:
     assert copy.get("/session").json["error"] == "SessionRevoked"
 
 
-def test_s10_it_is_signed_out_here_before_the_backend_is_told(site: Site, backend: Served) -> None:
-    """S10. A backend that takes its time does not keep a session alive."""
+def test_s10_session_is_revoked_before_the_backend_is_called(site: Site, backend: Served) -> None:
+    """S10. A slow backend does not delay the sign-out on this site."""
     site.sign_in()
     copy = site.twin()
     come, go = threading.Event(), threading.Event()
@@ -343,8 +350,8 @@ def test_s10_it_is_signed_out_here_before_the_backend_is_told(site: Site, backen
         assert signing_out.result(5).status_int == 303
 
 
-def test_a_failed_sign_in_of_somebody_signed_in_leaves_all_forms_good(site: Site) -> None:
-    """The page then has the form to sign in and, above it, the one to sign out."""
+def test_forms_still_work_after_a_failed_sign_in_of_a_signed_in_user(site: Site) -> None:
+    """The page then has the sign-in form and, above it, the sign-out form."""
     form = site.get("/login").form
     site.sign_in()
     form["username"], form["password"] = "bob", "wrong"

@@ -1,4 +1,4 @@
-"""Every template sees ``identity``, ``validity`` and ``session_error``: contract section 5."""
+"""Templates see ``identity``, ``validity`` and ``session_error``: docs/contract.md, section 5."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,14 +28,14 @@ def templates(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def page_of(
+def site_with_page(
     backend: Served,
     templates: Path,
     more: Callable[[Configurator], None] = lambda config: None,
     renderer: str = "page.jinja2",
     **values: Any,
 ) -> Site:
-    """An application with this one page."""
+    """Return an application with one page, at ``/view``."""
 
     def view(request: Request) -> dict[str, Any]:
         return values
@@ -49,22 +49,22 @@ def page_of(
     return application(backend.url, add)
 
 
-def test_jinja2(backend: Served, templates: Path) -> None:
-    site = page_of(backend, templates)
+def test_jinja2_macros_and_includes_see_the_variables(backend: Served, templates: Path) -> None:
+    site = site_with_page(backend, templates)
     assert site.get("/view").text == "nobody in a macro,  in a part,True, no error"
     site.sign_in()
     assert site.get("/view").text == "alice in a macro, 1 in a part,False, no error"
 
 
-def test_what_a_view_returns_comes_first(backend: Served, templates: Path) -> None:
-    site = page_of(backend, templates, identity={"name": "its own", "id": 7})
+def test_values_of_the_view_override_the_variables(backend: Served, templates: Path) -> None:
+    site = site_with_page(backend, templates, identity={"name": "its own", "id": 7})
     site.sign_in()
     assert site.get("/view").text.startswith("its own in a macro, 7 in a part")
 
 
-def test_subscribers(backend: Served, templates: Path) -> None:
+def test_before_render_subscribers_see_the_variables(backend: Served, templates: Path) -> None:
     seen: list[dict[str, Any]] = []
-    site = page_of(
+    site = site_with_page(
         backend,
         templates,
         lambda config: config.add_subscriber(lambda event: seen.append(dict(event)), BeforeRender),
@@ -75,19 +75,21 @@ def test_subscribers(backend: Served, templates: Path) -> None:
     assert seen[-1]["session_error"] is None
 
 
-def test_templates_of_another_kind(backend: Served, templates: Path) -> None:
+def test_other_renderers_get_the_variables(backend: Served, templates: Path) -> None:
     def write(info: Any) -> Any:
         return lambda value, system: f"{info.name}: {system['identity'].name}"
 
     def more(config: Configurator) -> None:
         config.add_renderer(".mako", write)
 
-    site = page_of(backend, templates, more, "page.mako")
+    site = site_with_page(backend, templates, more, "page.mako")
     site.sign_in()
     assert site.get("/view").text == "page.mako: alice"
 
 
-def test_where_there_is_no_request_nobody_is_signed_in(backend: Served, templates: Path) -> None:
-    site = page_of(backend, templates)
+def test_user_is_anonymous_when_rendering_without_a_request(
+    backend: Served, templates: Path
+) -> None:
+    site = site_with_page(backend, templates)
     with testing.testConfig(registry=site.app.registry):
         assert render("page.jinja2", {}) == "nobody in a macro,  in a part,True, no error"
