@@ -1,4 +1,4 @@
-"""Who may wait for a backend that has not answered yet."""
+"""Bulkhead: how many requests can wait for a backend that has not responded yet."""
 
 import threading
 import time
@@ -20,12 +20,14 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_slow_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SLOW_CALL", 0.2)
 
 
-def hang(bulkhead: Bulkhead, pool: ThreadPoolExecutor, count: int) -> tuple[threading.Event, list]:  # type: ignore[type-arg]
-    """Some calls that wait until they are let go."""
+def start_blocked_calls(
+    bulkhead: Bulkhead, pool: ThreadPoolExecutor, count: int
+) -> tuple[threading.Event, list]:  # type: ignore[type-arg]
+    """Start calls that block. Return the event that releases them, and their futures."""
     go = threading.Event()
 
     def call() -> None:
@@ -45,48 +47,48 @@ def call(bulkhead: Bulkhead) -> str:
         return error.reason
 
 
-def test_a_seat_is_free(pool: ThreadPoolExecutor) -> None:
+def test_a_call_starts_when_a_slot_is_free(pool: ThreadPoolExecutor) -> None:
     bulkhead = Bulkhead(2)
-    go, calls = hang(bulkhead, pool, 1)
+    go, calls = start_blocked_calls(bulkhead, pool, 1)
     assert call(bulkhead) == "begun"
     go.set()
     calls[0].result(5)
 
 
-def test_standing_one_begins_when_there_is_a_sign(pool: ThreadPoolExecutor) -> None:
+def test_a_waiting_call_starts_after_the_backend_responds(pool: ThreadPoolExecutor) -> None:
     bulkhead = Bulkhead(2)
-    go, calls = hang(bulkhead, pool, 2)
+    go, calls = start_blocked_calls(bulkhead, pool, 2)
     standing = pool.submit(call, bulkhead)
     eventually(lambda: bulkhead._waiting == 3, 5)
     assert not standing.done()
     bulkhead.answered(0.01)
     assert standing.result(5) == "begun"
-    assert call(bulkhead) == "begun", "there was a sign since the calls began"
+    assert call(bulkhead) == "begun", "the backend has responded since the blocked calls began"
     go.set()
     for each in calls:
         each.result(5)
 
 
-def test_standing_one_gives_up_when_the_silence_is_unusual(pool: ThreadPoolExecutor) -> None:
+def test_a_waiting_call_fails_after_the_slow_call_threshold(pool: ThreadPoolExecutor) -> None:
     bulkhead = Bulkhead(2)
-    go, calls = hang(bulkhead, pool, 2)
+    go, calls = start_blocked_calls(bulkhead, pool, 2)
     began = time.monotonic()
     assert call(bulkhead) == "the backend is slow and all slots are taken"
     assert time.monotonic() - began < 2
     began = time.monotonic()
     assert call(bulkhead) == "the backend is slow and all slots are taken"
-    assert time.monotonic() - began < 0.1, "the next one is answered at once"
-    assert not any(each.done() for each in calls), "who has a seat waits it out"
+    assert time.monotonic() - began < 0.1, "the next call fails immediately"
+    assert not any(each.done() for each in calls), "calls that have a slot keep waiting"
     go.set()
     for each in calls:
         each.result(5)
     assert call(bulkhead) == "begun"
 
 
-def test_a_backend_that_is_usually_slow_is_given_time(pool: ThreadPoolExecutor) -> None:
+def test_a_backend_that_is_usually_slow_has_a_longer_threshold(pool: ThreadPoolExecutor) -> None:
     bulkhead = Bulkhead(1)
     bulkhead.answered(60)
-    go, _ = hang(bulkhead, pool, 1)
+    go, _ = start_blocked_calls(bulkhead, pool, 1)
     standing = pool.submit(call, bulkhead)
     over = time.monotonic() + 0.4
     eventually(lambda: time.monotonic() > over, 5)
@@ -97,9 +99,11 @@ def test_a_backend_that_is_usually_slow_is_given_time(pool: ThreadPoolExecutor) 
 
 
 @pytest.mark.parametrize("slots", [1, 5])
-def test_the_result_of_anothers_call(pool: ThreadPoolExecutor, slots: int) -> None:
+def test_a_follower_gets_the_result_of_the_leaders_call(
+    pool: ThreadPoolExecutor, slots: int
+) -> None:
     bulkhead = Bulkhead(slots)
-    go, _ = hang(bulkhead, pool, 1)
+    go, _ = start_blocked_calls(bulkhead, pool, 1)
     future: Future[str] = Future()
     result = pool.submit(bulkhead.wait_for, future, 5)
     eventually(lambda: bulkhead._waiting == 2, 5)
@@ -108,31 +112,31 @@ def test_the_result_of_anothers_call(pool: ThreadPoolExecutor, slots: int) -> No
     go.set()
 
 
-def test_a_seat_waits_for_a_result_as_long_as_it_may(pool: ThreadPoolExecutor) -> None:
+def test_wait_for_with_a_free_slot_waits_for_the_full_timeout(pool: ThreadPoolExecutor) -> None:
     bulkhead = Bulkhead(2)
-    go, _ = hang(bulkhead, pool, 1)
+    go, _ = start_blocked_calls(bulkhead, pool, 1)
     began = time.monotonic()
     assert bulkhead.wait_for(Future(), 0.4) is None
     assert time.monotonic() - began >= 0.4
     go.set()
 
 
-def test_standing_one_waits_for_a_result_until_the_silence_is_unusual(
+def test_wait_for_without_a_slot_gives_up_after_the_slow_call_threshold(
     pool: ThreadPoolExecutor,
 ) -> None:
     bulkhead = Bulkhead(1)
-    go, _ = hang(bulkhead, pool, 1)
+    go, _ = start_blocked_calls(bulkhead, pool, 1)
     began = time.monotonic()
     assert bulkhead.wait_for(Future(), 30) is None
     assert time.monotonic() - began < 5
     go.set()
 
 
-def test_standing_one_waits_on_while_the_backend_answers_others(
+def test_wait_for_without_a_slot_continues_while_the_backend_responds(
     pool: ThreadPoolExecutor,
 ) -> None:
     bulkhead = Bulkhead(1)
-    go, _ = hang(bulkhead, pool, 1)
+    go, _ = start_blocked_calls(bulkhead, pool, 1)
     future: Future[str] = Future()
     result = pool.submit(bulkhead.wait_for, future, 30)
     over = time.monotonic() + 0.6

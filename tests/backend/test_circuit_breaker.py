@@ -1,4 +1,4 @@
-"""Who may try a backend that does not answer."""
+"""Circuit breaker: which calls are allowed while the backend is down."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def breaker(clock: Clock) -> CircuitBreaker:
 def attempt(
     breaker: CircuitBreaker, error: Exception | None = None, session: str | None = None
 ) -> str:
-    """What became of a call: the reason it failed for, or ``ok``."""
+    """Make a call. Return the reason for its failure, or ``ok``."""
     try:
         with breaker.call(session and TokenPair("access", session)):
             if error:
@@ -49,7 +49,7 @@ def attempt(
 EARLY = "the backend is down"
 
 
-def test_pauses_grow_and_an_answer_ends_them(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_pauses_grow_until_the_backend_responds(breaker: CircuitBreaker, clock: Clock) -> None:
     pause = FIRST_PAUSE
     for _ in range(6):
         assert attempt(breaker, BackendDown("dead")) == "dead"
@@ -58,12 +58,12 @@ def test_pauses_grow_and_an_answer_ends_them(breaker: CircuitBreaker, clock: Clo
         assert attempt(breaker) == EARLY
         clock.now += pause * 0.52
         pause = min(2 * pause, LONGEST_PAUSE)
-    assert attempt(breaker, BackendRejected("no")) == "no", "a rejection is an answer"
+    assert attempt(breaker, BackendRejected("no")) == "no", "a rejection is a response"
     assert breaker.closed
     assert attempt(breaker) == "ok"
 
 
-def test_one_probe_at_a_time(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_only_one_probe_runs_at_a_time(breaker: CircuitBreaker, clock: Clock) -> None:
     attempt(breaker, BackendDown("dead"))
     clock.now += 1
     with breaker.call():
@@ -71,7 +71,7 @@ def test_one_probe_at_a_time(breaker: CircuitBreaker, clock: Clock) -> None:
     assert attempt(breaker) == "ok"
 
 
-def test_while_it_is_well_all_may_call_at_once(breaker: CircuitBreaker) -> None:
+def test_a_closed_breaker_allows_concurrent_calls(breaker: CircuitBreaker) -> None:
     with breaker.call(), breaker.call():
         assert attempt(breaker) == "ok"
 
@@ -86,7 +86,7 @@ def test_retry_after_is_honoured(breaker: CircuitBreaker, clock: Clock) -> None:
     assert attempt(breaker) == "ok"
 
 
-def test_a_bug_in_a_backend_is_unavailability(
+def test_an_exception_in_backend_code_raises_backend_unavailable(
     breaker: CircuitBreaker, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert attempt(breaker, KeyError("secret token")) == "KeyError"
@@ -94,7 +94,7 @@ def test_a_bug_in_a_backend_is_unavailability(
     assert "secret token" not in caplog.text
 
 
-def test_what_ends_the_process_frees_the_probe(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_an_interrupt_frees_the_probe(breaker: CircuitBreaker, clock: Clock) -> None:
     attempt(breaker, BackendDown("dead"))
     clock.now += 1
     interrupted: Any = KeyboardInterrupt()
@@ -106,15 +106,17 @@ def test_what_ends_the_process_frees_the_probe(breaker: CircuitBreaker, clock: C
 BAD = BackendUnavailable("500")
 
 
-def test_one_session_with_bad_answers_is_nobody_elses_trouble(breaker: CircuitBreaker) -> None:
+def test_bad_responses_for_one_session_do_not_open_the_breaker(breaker: CircuitBreaker) -> None:
     for _ in range(10):
         assert attempt(breaker, BAD, "deleted user") == "500"
-        assert attempt(breaker, BAD) == "500", "nor are sign-ins, for which anybody picks a name"
+        assert attempt(breaker, BAD) == "500", (
+            "sign-ins do not open the breaker, because a user can type any name"
+        )
     assert breaker.closed
     assert attempt(breaker, None, "another") == "ok"
 
 
-def test_several_sessions_in_a_row_with_bad_answers_are_the_backends(
+def test_bad_responses_for_several_sessions_in_a_row_open_the_breaker(
     breaker: CircuitBreaker, clock: Clock
 ) -> None:
     for number in range(2):
@@ -125,14 +127,16 @@ def test_several_sessions_in_a_row_with_bad_answers_are_the_backends(
         attempt(breaker, BAD, str(number))
     assert attempt(breaker, None, "well") == EARLY
     clock.now += LONGEST_PAUSE * 1.25
-    assert attempt(breaker, BAD) == "500", "while it is down, any bad answer keeps it so"
+    assert attempt(breaker, BAD) == "500", (
+        "while the backend is down, any bad response keeps the breaker open"
+    )
     assert attempt(breaker) == EARLY
     clock.now += LONGEST_PAUSE * 1.25
     assert attempt(breaker, None, "well") == "ok"
     assert breaker.closed
 
 
-def test_what_one_process_finds_out_the_others_need_not(clock: Clock) -> None:
+def test_processes_share_the_state_of_the_breaker(clock: Clock) -> None:
     shared = MemoryStore(clock)
     one, two = (CircuitBreaker(shared, Bulkhead(3, clock), clock) for _ in range(2))
     attempt(one, BackendDown("dead"))
@@ -140,13 +144,13 @@ def test_what_one_process_finds_out_the_others_need_not(clock: Clock) -> None:
     clock.now += FIRST_PAUSE * 1.25
     assert attempt(one) == "ok"
     assert attempt(two) == "ok"
-    assert attempt(one) == "ok", "and that it is back is known too"
+    assert attempt(one) == "ok", "the other process has closed the breaker for both processes"
 
 
-def test_the_log_says_again_that_it_is_away_when_that_was_long_ago(
+def test_backend_down_is_logged_again_after_a_minute_without_calls(
     breaker: CircuitBreaker, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A process that nobody has asked for anything since does not know that it was back."""
+    """A process that has made no call since cannot know whether the backend was up."""
     for seconds in (0, 2, 59, 70):
         clock.now += seconds
         attempt(breaker, BackendDown(f"dead after {seconds}"))
@@ -157,7 +161,7 @@ def test_the_log_says_again_that_it_is_away_when_that_was_long_ago(
     ]
 
 
-def test_a_breaker_that_another_verb_opened_says_nothing(
+def test_a_breaker_opened_by_another_verb_logs_nothing(
     breaker: CircuitBreaker, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     breaker.open(BackendDown("no connection"), quiet=True)

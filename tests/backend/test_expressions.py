@@ -1,4 +1,4 @@
-"""Reading responses: whatever comes, an expression gives a value or None. Threat W3."""
+"""Expressions return a value or None for every response. Threat W3."""
 
 import json
 from typing import Any
@@ -24,7 +24,7 @@ def response(body: object, status: int = 400) -> Any:
 
 
 @given(OURS | JSON, st.integers(200, 599))
-def test_every_preset_reads_every_shape(body: object, status: int) -> None:
+def test_every_preset_accepts_every_response_shape(body: object, status: int) -> None:
     for name in names():
         for key, text in load(name).items():
             if ".answer." in key:
@@ -33,7 +33,7 @@ def test_every_preset_reads_every_shape(body: object, status: int) -> None:
                 assert condition(text)(response(body, status)) in (True, False)
 
 
-def test_a_response_as_expressions_see_it() -> None:
+def test_expressions_read_status_headers_cookies_and_body() -> None:
     seen = read_response(
         201,
         {"Content-Type": "application/json", "X-Token": "t"},
@@ -50,16 +50,16 @@ def test_a_response_as_expressions_see_it() -> None:
 @pytest.mark.parametrize(
     "body", [b"<h1>no</h1>", b"", b"\xff", b"[" * 100_000, b"NaN", b'{"a": 1e999}', b'"\\ud800"']
 )
-def test_what_is_not_json_is_text(body: bytes) -> None:
+def test_a_body_that_is_not_json_is_a_string(body: bytes) -> None:
     assert isinstance(read_response(200, {}, [], body)["body"], str)
 
 
-def test_w3_a_large_response_takes_no_time() -> None:
+def test_w3_a_condition_on_a_large_response_is_fast() -> None:
     seen = response({str(number): number for number in range(100_000)})
     assert condition("body.error == 'invalid_grant'")(seen) is False
 
 
-def test_conditions() -> None:
+def test_conditions_are_status_codes_or_expressions() -> None:
     assert condition("400 401, 422")(response({}, 401))
     assert not condition("400 401")(response({}, 403))
     assert not condition("none")(response({}, 400))
@@ -67,13 +67,15 @@ def test_conditions() -> None:
     for nothing in (None, False, "", [], {}):
         assert not condition("body.code")(response({"code": nothing}))
     assert not condition("body.code")(response([1]))
-    assert not condition("starts_with(body.code, 'x')")(response({"code": 1})), "a wrong type"
+    assert not condition("starts_with(body.code, 'x')")(response({"code": 1})), (
+        "a value of the wrong type makes the condition false"
+    )
 
 
-def test_a_slice() -> None:
+def test_expressions_support_slices() -> None:
     assert expression("body[0:1]")({"body": [1, 2]}) == [1]
 
 
-def test_split() -> None:
+def test_split_strips_spaces_and_keeps_empty_parts() -> None:
     assert expression("split(body, ',')")({"body": "a, b,"}) == ["a", "b", ""]
     assert expression("split(body, '')")({"body": "a b"}) == ["a b"]

@@ -1,4 +1,4 @@
-"""A backend that fails in many ways, behind a served site with four threads: promise 2."""
+"""Faults of the backend, seen through a served site with four threads. Promise 2."""
 
 import re
 import threading
@@ -23,7 +23,7 @@ ACCESS = 2
 
 
 def sign_in(url: str) -> str | None:
-    """The session's cookie of somebody who signs in, if that worked."""
+    """Sign in. Return the session cookie, or None if the sign-in failed."""
     with requests.Session() as browser:
         page = browser.get(url + "/login", timeout=20).text
         csrf = re.search('name="csrf_token" value="([^"]+)', page)
@@ -33,8 +33,8 @@ def sign_in(url: str) -> str | None:
         return browser.cookies.get(NAME)
 
 
-class Place:
-    """A site of one process, and twenty people whose access tokens have expired."""
+class Deployment:
+    """A site with one process, and twenty sessions. Their access tokens expire at ``over``."""
 
     def __init__(self, folder: Path, backend: Served) -> None:
         self.backend = backend
@@ -52,16 +52,16 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     settings = {**ISSUER_SETTINGS, "issuer.access_lifetime": str(ACCESS)}
     with Served(issuer({}, **settings)) as backend:
-        place = Place(tmp_path_factory.mktemp("faults"), backend)
-        yield place
-        place.site.stop()
+        deployment = Deployment(tmp_path_factory.mktemp("faults"), backend)
+        yield deployment
+        deployment.site.stop()
 
 
-def pieces(piece: bytes, count: int, pause: float) -> Callable[[Any], Response]:
-    """An answer in pieces."""
+def response_in_pieces(piece: bytes, count: int, pause: float) -> Callable[[Any], Response]:
+    """Return a view that sends its response in pieces, with a pause after each piece."""
 
     def body() -> Iterator[bytes]:
         for _ in range(count):
@@ -83,58 +83,60 @@ FAULTS: dict[str, Any] = {
     "429 with Retry-After": Response(status=429, headers={"Retry-After": "1"}, json_body={}),
     "HTML": Response("<h1>Welcome</h1>"),
     "half a body": Response(b'{"access": "', content_type="application/json"),
-    "100 MB": pieces(b" " * 1_000_000, 100, 0),
-    "one byte a second": pieces(b" ", 100, 1),
+    "100 MB": response_in_pieces(b" " * 1_000_000, 100, 0),
+    "one byte a second": response_in_pieces(b" ", 100, 1),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_public_pages_are_served_and_nobody_is_signed_out(place: Place, fault: str) -> None:
-    while time.time() < place.over:
+def test_public_pages_are_served_and_sessions_are_kept_during_a_fault(
+    deployment: Deployment, fault: str
+) -> None:
+    while time.time() < deployment.over:
         time.sleep(0.02)
-    before = place.backend.calls[REFRESH]
-    place.backend.instead[REFRESH] = FAULTS[fault]
-    waiting = [(place.url + "/account", cookie) for cookie in place.cookies * 2]
-    public = [(place.url + "/", "") for _ in range(10)]
+    before = deployment.backend.calls[REFRESH]
+    deployment.backend.instead[REFRESH] = FAULTS[fault]
+    waiting = [(deployment.url + "/account", cookie) for cookie in deployment.cookies * 2]
+    public = [(deployment.url + "/", "") for _ in range(10)]
     began = time.monotonic()
-    # The forty are sent first; then somebody comes who only wants to read.
+    # The forty requests that need the backend are sent first, then those for public pages.
     answers = burst([*waiting, *public])
     accounts, pages = answers[:40], answers[40:]
     assert {answer.status for answer in pages} == {200}
     assert {answer.status for answer in accounts} == {503}
     assert all("Set-Cookie: authapp.session" not in answer.head for answer in accounts)
     assert all("Retry-After: " in answer.head for answer in accounts)
-    # Once it is known, those who need the backend are answered at once, and so is everybody.
+    # Once the backend is known to be down, every request gets a response immediately.
     answers = burst([*waiting, *public])
     assert {answer.status for answer in answers[40:]} == {200}
     print(
         f"{fault}: public pages {percentile(pages, 1):.2f} s, {percentile(answers[40:], 1):.2f} s"
     )
-    calls = place.backend.calls[REFRESH] - before
-    # At most one for each session, and one a moment once it is known to be down.
+    calls = deployment.backend.calls[REFRESH] - before
+    # At most one call for each session, and four probes a second once the backend is down.
     assert calls <= 20 + 4 * (time.monotonic() - began)
 
-    place.backend.instead.clear()
+    deployment.backend.instead.clear()
     gone = time.monotonic()
-    while burst([(place.url + "/account", place.cookies[0])])[0].status != 200:
+    while burst([(deployment.url + "/account", deployment.cookies[0])])[0].status != 200:
         assert time.monotonic() - gone < 10
         time.sleep(0.02)
     print(f"{fault}: back after {time.monotonic() - gone:.2f} s")
-    # The others find it well too; each spends its token once.
-    place.cookies = [
+    # The other sessions are renewed too. Each session uses its refresh token once.
+    deployment.cookies = [
         f"{NAME}={answer.cookie(NAME)}" if answer.cookie(NAME) else cookie
         for answer, cookie in zip(
-            burst([(place.url + "/account", cookie) for cookie in place.cookies]),
-            place.cookies,
+            burst([(deployment.url + "/account", cookie) for cookie in deployment.cookies]),
+            deployment.cookies,
             strict=True,
         )
     ]
-    place.over = time.time() + ACCESS + 1
+    deployment.over = time.time() + ACCESS + 1
 
 
 @pytest.mark.parametrize("path", [LOGIN, KEYS])
-def test_o2_somebody_is_served_while_it_hangs(tmp_path: Path, path: str) -> None:
-    """O2. Everybody signs in, and the backend is silent, or just its key set."""
+def test_o2_public_pages_are_served_while_sign_ins_hang(tmp_path: Path, path: str) -> None:
+    """O2. Six users sign in while the login endpoint or the key set does not respond."""
     come, go = threading.Event(), threading.Event()
 
     def wait(request: Any) -> None:
@@ -154,7 +156,9 @@ def test_o2_somebody_is_served_while_it_hangs(tmp_path: Path, path: str) -> None
             assert come.wait(10)
             for _ in range(3):
                 assert requests.get(site.url + "/", timeout=20).status_code == 200
-            assert not all(each.done() for each in signing_in), "some wait for it"
+            assert not all(each.done() for each in signing_in), (
+                "some sign-ins still wait for the backend"
+            )
             go.set()
             assert any(each.result(20) for each in signing_in)
         assert backend.calls[KEYS] == 1
@@ -162,16 +166,16 @@ def test_o2_somebody_is_served_while_it_hangs(tmp_path: Path, path: str) -> None
         site.stop()
 
 
-def test_refused_and_back(tmp_path: Path) -> None:
-    """The backend's port is closed, and opened again."""
+def test_sessions_are_renewed_after_the_backends_port_reopens(tmp_path: Path) -> None:
+    """The backend's port is closed and then opened again."""
     application = issuer({}, **{**ISSUER_SETTINGS, "issuer.access_lifetime": str(ACCESS)})
     with Served(application) as backend:
-        place = Place(tmp_path, backend)
-    while time.time() < place.over:
+        deployment = Deployment(tmp_path, backend)
+    while time.time() < deployment.over:
         time.sleep(0.02)
-    everybody = [(place.url + "/account", cookie) for cookie in place.cookies]
+    everybody = [(deployment.url + "/account", cookie) for cookie in deployment.cookies]
     for _ in range(2):
-        answers = burst([*everybody, (place.url + "/", "")])
+        answers = burst([*everybody, (deployment.url + "/", "")])
         assert [answer.status for answer in answers] == [503] * 20 + [200]
     with Served(application, int(backend.url.rpartition(":")[2])) as again:
         gone = time.monotonic()
@@ -179,5 +183,5 @@ def test_refused_and_back(tmp_path: Path) -> None:
             assert time.monotonic() - gone < 10
             time.sleep(0.02)
         assert {answer.status for answer in burst(everybody)} == {200}
-        assert again.calls[REFRESH] == 20, "each token once"
-    place.site.stop()
+        assert again.calls[REFRESH] == 20, "each refresh token is used once"
+    deployment.site.stop()

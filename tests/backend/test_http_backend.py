@@ -1,4 +1,4 @@
-"""What the responses of a backend mean: contract section 7, as a person and an operator see it."""
+"""Effects of each backend response on users and in the log: contract section 7."""
 
 import logging
 import time
@@ -38,7 +38,7 @@ GOOD = {"access": "opaque-1", "refresh": "r-1", "expires_in": 60, "user": {"id":
 
 
 class Backend:
-    """Answers each path with what the test has put there."""
+    """Sends the response that the test has set for the path."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {"/login": GOOD}
@@ -93,7 +93,7 @@ SHAPES = [
 
 
 @pytest.mark.parametrize(("answer", "status", "code"), SHAPES, ids=range(len(SHAPES)))
-def test_a_sign_in(
+def test_sign_in_refusals_have_the_right_status_and_code(
     site: Callable[..., Site],
     backend: Backend,
     caplog: pytest.LogCaptureFixture,
@@ -101,7 +101,7 @@ def test_a_sign_in(
     status: int,
     code: str,
 ) -> None:
-    """Twenty-five shapes of refusal: page, log line, and what counts."""
+    """Check the page, the log line and the rate limit for each shape of refusal."""
     caplog.set_level(logging.INFO)
     backend.answers["/login"] = answer
     page = site(login__rate="1/minute")
@@ -109,10 +109,10 @@ def test_a_sign_in(
     assert code in caplog.text
     assert "secret-word" not in caplog.text
     backend.answers["/login"] = GOOD
-    page.sign_in("alice", status=429)  # the one before has been counted
+    page.sign_in("alice", status=429)  # the rate limit has counted the first attempt
 
 
-def test_the_log_line_of_an_undescribed_response(
+def test_an_unexpected_response_is_logged_safely(
     site: Callable[..., Site], backend: Backend, caplog: pytest.LogCaptureFixture
 ) -> None:
     said = {
@@ -131,7 +131,7 @@ def test_the_log_line_of_an_undescribed_response(
     assert "x" * 101 not in line
 
 
-def test_the_backends_own_words_are_in_the_audit_log(
+def test_the_backends_reason_is_in_the_audit_log(
     site: Callable[..., Site], backend: Backend, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "authapp.audit")
@@ -140,7 +140,7 @@ def test_the_backends_own_words_are_in_the_audit_log(
     assert '"reason": "status 200 locked until noon ***"' in caplog.text
 
 
-def test_an_opaque_access_token_whose_lifetime_is_in_digits(
+def test_a_lifetime_can_be_a_string_of_digits_or_a_fraction(
     site: Callable[..., Site], backend: Backend
 ) -> None:
     backend.answers["/login"] = {**GOOD, "expires_in": "60", "refresh_expires_in": 900.5}
@@ -151,7 +151,9 @@ def test_an_opaque_access_token_whose_lifetime_is_in_digits(
     assert session.validity.refresh_until - session.validity.valid_until == 840
 
 
-def test_a_token_that_names_its_kind(site: Callable[..., Site], backend: Backend) -> None:
+def test_a_bearer_prefix_in_the_access_token_is_removed(
+    site: Callable[..., Site], backend: Backend
+) -> None:
     backend.answers["/login"] = {**GOOD, "access": "Bearer opaque-1"}
     browser = site()
     browser.sign_in("alice")
@@ -181,7 +183,7 @@ def test_userinfo_names_the_user(site: Callable[..., Site], backend: Backend) ->
 
 
 @pytest.mark.parametrize("answer", [Response(status=401), [], Response(status=503)], ids=str)
-def test_userinfo_that_fails_at_a_renewal_loses_no_token(
+def test_a_userinfo_failure_at_renewal_keeps_the_new_tokens(
     site: Callable[..., Site], backend: Backend, answer: Any
 ) -> None:
     backend.answers["/me"] = {"id": 7}
@@ -204,7 +206,9 @@ def test_userinfo_that_fails_at_a_renewal_loses_no_token(
         assert browser.opened().tokens.refresh == "r-3"
 
 
-def test_userinfo_that_fails_at_a_sign_in(site: Callable[..., Site], backend: Backend) -> None:
+def test_a_userinfo_failure_at_sign_in_returns_503(
+    site: Callable[..., Site], backend: Backend
+) -> None:
     browser = site(backend__userinfo="\nGET /nowhere")
     browser.sign_in("alice", status=503)
 
@@ -242,7 +246,9 @@ def test_a_sliding_token_renews_itself(site: Callable[..., Site], backend: Backe
         assert browser.opened().tokens.access == "opaque-1+"
 
 
-def test_a_value_that_cannot_be_sent(site: Callable[..., Site], backend: Backend) -> None:
+def test_a_value_that_cannot_be_sent_fails_that_request_only(
+    site: Callable[..., Site], backend: Backend
+) -> None:
     browser = site(
         backend__login="\nPOST /login\nX-Name: {username}\nword = {password}",
         backend__refresh="\nPOST /refresh/{refresh}",
@@ -256,7 +262,7 @@ def test_a_value_that_cannot_be_sent(site: Callable[..., Site], backend: Backend
         assert "SignedOut" in browser.sign_out().location
 
 
-def test_what_means_that_a_sign_out_is_done(
+def test_the_logout_done_setting_defines_a_successful_sign_out(
     site: Callable[..., Site], backend: Backend, caplog: pytest.LogCaptureFixture
 ) -> None:
     backend.answers["/session"] = Response(status=401, json_body={"done": True})
@@ -270,10 +276,10 @@ def test_what_means_that_a_sign_out_is_done(
     assert "see authapp.backend.logout.done" in caplog.text
 
 
-def test_a_sign_out_with_an_expired_access_token_reaches_the_backend(
+def test_sign_out_renews_an_expired_access_token_first(
     site: Callable[..., Site], backend: Backend
 ) -> None:
-    """A backend that takes the access token to sign out would ignore an expired one."""
+    """A backend that identifies the session by its access token ignores an expired token."""
     seen: list[str] = []
     backend.answers["/refresh"] = {**GOOD, "access": "opaque-2", "refresh": "r-2"}
 
@@ -290,7 +296,9 @@ def test_a_sign_out_with_an_expired_access_token_reaches_the_backend(
     assert seen == ["Bearer opaque-2"]
 
 
-def test_basic_authentication_of_the_client(site: Callable[..., Site], backend: Backend) -> None:
+def test_the_client_authenticates_with_http_basic_by_default(
+    site: Callable[..., Site], backend: Backend
+) -> None:
     seen: list[Request] = []
 
     def login(request: Request) -> dict[str, Any]:
@@ -306,7 +314,7 @@ def test_basic_authentication_of_the_client(site: Callable[..., Site], backend: 
     assert seen[-1].headers["Authorization"] == "Api s:1"
 
 
-def test_a_backend_without_refresh_tokens_says_so() -> None:
+def test_a_backend_without_refresh_tokens_rejects_a_renewal() -> None:
     backend = HTTPBackend(
         BoundedSession(1), "http://x.invalid", description(backend__refresh="none")
     )

@@ -1,4 +1,4 @@
-"""Bounded exchanges with servers that misbehave on the wire: threats B1 to B5."""
+"""Limits on exchanges with servers that misbehave: threats B1 to B5, and B8."""
 
 import gzip
 import socket
@@ -22,14 +22,14 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 @contextmanager
 def server(speak: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A TCP server that reads a request and then says what it likes."""
+    """Run a TCP server that reads one request and then calls ``speak``. Yield the URL."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve() -> None:
             connection, _ = listening.accept()
             with connection:
                 connection.recv(65536)
-                with suppress(OSError):  # the client hangs up, which is what is tested
+                with suppress(OSError):  # the client closes the connection, as the test expects
                     speak(connection)
 
         thread = threading.Thread(target=serve, daemon=True)
@@ -38,21 +38,21 @@ def server(speak: Callable[[socket.socket], None]) -> Iterator[str]:
         thread.join(10)
 
 
-def fetch(url: str, timeout: float = 0.3) -> str:
+def failure_reason(url: str, timeout: float = 0.3) -> str:
     with pytest.raises(BackendUnavailable) as caught:
         fetch_object(BoundedSession(timeout), url)
     return caught.value.reason
 
 
-def drip(connection: socket.socket, head: bytes) -> None:
+def send_slowly(connection: socket.socket, head: bytes) -> None:
     connection.sendall(head)
     for _ in range(1000):
         connection.sendall(b" ")
         threading.Event().wait(0.02)
 
 
-def test_b1_a_redirect_is_asked_of_nobody() -> None:
-    """B1. Not even by a session of requests that would follow it, with the password."""
+def test_b1_redirects_are_not_followed() -> None:
+    """B1. A plain ``requests.Session`` would follow the redirect and send the password."""
     moved = b"HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
     with server(lambda connection: connection.sendall(moved)) as url:
         backend = HTTPBackend(requests.Session(), url.rstrip("/"), description())
@@ -63,14 +63,14 @@ def test_b1_a_redirect_is_asked_of_nobody() -> None:
 @pytest.mark.parametrize(
     "head", [b"", b"HTTP/1.1 200 OK\r\nX: ", OK + b"Content-Length: 9999\r\n\r\n"]
 )
-def test_b4_one_byte_at_a_time_has_one_deadline(head: bytes) -> None:
-    with server(lambda connection: drip(connection, head)) as url:
+def test_b4_a_slow_response_has_one_deadline(head: bytes) -> None:
+    with server(lambda connection: send_slowly(connection, head)) as url:
         began = time.monotonic()
-        fetch(url)
+        failure_reason(url)
         assert time.monotonic() - began < 5
 
 
-def test_b4_a_deadline_that_passes_between_two_reads() -> None:
+def test_b4_a_read_after_the_deadline_raises_timeout_error() -> None:
     here, there = socket.socketpair()
     with here, there, here.makefile("rb") as file:
         there.sendall(b"x")
@@ -83,10 +83,10 @@ def test_b4_a_deadline_that_passes_between_two_reads() -> None:
             reader.readinto(bytearray(1))
 
 
-def test_b4_no_answer_at_all() -> None:
+def test_b4_a_missing_response_times_out() -> None:
     gone = threading.Event()
     with server(lambda connection: print(gone.wait(5))) as url:
-        assert fetch(url).split()[0] in ("ReadTimeout", "ConnectionError")
+        assert failure_reason(url).split()[0] in ("ReadTimeout", "ConnectionError")
         gone.set()
 
 
@@ -101,7 +101,7 @@ def test_b4_no_answer_at_all() -> None:
         ("9" * 5000, None),
     ],
 )
-def test_b8_retry_after(said: str, seconds: float | None) -> None:
+def test_b8_retry_after_is_parsed_and_limited(said: str, seconds: float | None) -> None:
     answer = f"HTTP/1.1 503 No\r\nRetry-After: {said}\r\nContent-Length: 0\r\n\r\n".encode()
     with (
         server(lambda connection: connection.sendall(answer)) as url,
@@ -111,25 +111,25 @@ def test_b8_retry_after(said: str, seconds: float | None) -> None:
     assert caught.value.retry_after == seconds
 
 
-def test_b5_half_a_body() -> None:
+def test_b5_a_truncated_body_is_rejected() -> None:
     half = OK + b'Content-Length: 100\r\n\r\n{"a":'
     with server(lambda connection: connection.sendall(half)) as url:
-        told = fetch(url).partition(" at ")[0].partition(", from")[0]
+        told = failure_reason(url).partition(" at ")[0].partition(", from")[0]
         assert told in ("ProtocolError", "status 200, not a JSON object")
     chunked = OK + b'Transfer-Encoding: chunked\r\n\r\n5\r\n{"a":'
     with server(lambda connection: connection.sendall(chunked)) as url:
-        assert fetch(url) == f"ProtocolError at {url[7:]}"
+        assert failure_reason(url) == f"ProtocolError at {url[7:]}"
 
 
-def test_b5_what_is_compressed_is_not_unpacked() -> None:
-    """B5. Whoever sends 20 KB of gzip means 20 MB."""
+def test_b5_a_compressed_response_is_rejected() -> None:
+    """B5. A gzip body of 20 KB can expand to 20 MB."""
     bomb = gzip.compress(b" " * 20_000_000)
     head = OK + f"Content-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n".encode()
     with server(lambda connection: connection.sendall(head + bomb)) as url:
-        assert fetch(url, 5) == "a compressed response, which was not requested"
+        assert failure_reason(url, 5) == "a compressed response, which was not requested"
 
 
-def test_b5_a_hundred_megabytes_are_not_read() -> None:
+def test_b5_an_oversized_response_is_rejected() -> None:
     sent = 0
 
     def speak(connection: socket.socket) -> None:
@@ -140,16 +140,16 @@ def test_b5_a_hundred_megabytes_are_not_read() -> None:
             sent += 1
 
     with server(speak) as url:
-        assert fetch(url, 5) == f"a response of more than {MAX_RESPONSE} bytes"
+        assert failure_reason(url, 5) == f"a response of more than {MAX_RESPONSE} bytes"
     assert sent < 100
 
 
-def test_b5_what_is_no_http() -> None:
+def test_b5_a_response_that_is_not_http_is_rejected() -> None:
     with server(lambda connection: connection.sendall(b"hello\r\n")) as url:
-        assert fetch(url) == f"ConnectionError (BadStatusLine) at {url[7:]}"
+        assert failure_reason(url) == f"ConnectionError (BadStatusLine) at {url[7:]}"
 
 
-def test_b2_nothing_is_taken_from_the_environment(
+def test_b2_proxy_environment_variables_are_ignored(
     monkeypatch: pytest.MonkeyPatch, tmp_path: object
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
@@ -158,17 +158,17 @@ def test_b2_nothing_is_taken_from_the_environment(
         assert fetch_object(BoundedSession(2), url) == {}
 
 
-def test_a_timeout_of_none_is_no_timeout_of_the_whole() -> None:
+def test_a_read_timeout_of_none_sets_no_deadline() -> None:
     with server(lambda connection: connection.sendall(OK + b"Content-Length: 2\r\n\r\n{}")) as url:
         assert BoundedSession(2).get(url, timeout=(1, None)).json() == {}
 
 
-def test_refused() -> None:
-    said = fetch("http://name:secret@127.0.0.1:1/a")
+def test_a_refused_connection_is_reported_without_credentials() -> None:
+    said = failure_reason("http://name:secret@127.0.0.1:1/a")
     assert said == "ConnectionError (ConnectionRefusedError) at 127.0.0.1:1/a"
 
 
-def test_a_good_answer_keeps_the_connection() -> None:
+def test_a_complete_response_keeps_the_connection_open() -> None:
     answers = 0
 
     def speak(connection: socket.socket) -> None:

@@ -29,7 +29,7 @@ OAUTH2 = {
     "claims__roles": "realm_access.roles",
 }
 
-# The server runs in threads of this process, so its clock goes along.
+# The server runs in threads of this process, so time_machine changes its clock too.
 later: Callable[[float], Any] = lambda seconds: time_machine.travel(time.time() + seconds)  # noqa: E731
 
 
@@ -53,8 +53,8 @@ def page(site: Site, path: str = "/account", **options: Any) -> Any:
     return site.get(path, headers={"Accept": "text/html"}, **options)
 
 
-def spend(backend: Served, refresh: str) -> requests.Response:
-    """The refresh token, posted to the server by somebody else who knows the client's secret."""
+def use_refresh_token(backend: Served, refresh: str) -> requests.Response:
+    """Send the refresh token to the server as another client program with the same secret."""
     form = {"grant_type": "refresh_token", "refresh_token": refresh}
     client = (CLIENT_ID, CLIENT_SECRET)
     with requests.Session() as http:
@@ -62,7 +62,7 @@ def spend(backend: Served, refresh: str) -> requests.Response:
         return http.post(backend.url + TOKEN, form, auth=client, timeout=5)
 
 
-def test_sign_in_shows_the_identity_that_the_token_tells(site: Site, backend: Served) -> None:
+def test_sign_in_shows_the_identity_from_the_token(site: Site, backend: Served) -> None:
     site.sign_in("alice", status=303)
     account = page(site, status=200)
     for element, text in {
@@ -86,13 +86,15 @@ def test_sign_in_shows_the_identity_that_the_token_tells(site: Site, backend: Se
 
 
 @pytest.mark.parametrize(("name", "password"), [("alice", "wrong"), ("mallory", "x")])
-def test_wrong_credentials(site: Site, oauth2: OAuth2, name: str, password: str) -> None:
+def test_wrong_credentials_are_refused(
+    site: Site, oauth2: OAuth2, name: str, password: str
+) -> None:
     assert "InvalidCredentials" in site.sign_in(name, password, status=401).text
     assert COOKIE not in site.cookies
     assert oauth2.live == {}
 
 
-def test_a_client_secret_of_any_characters_arrives_as_it_was_set(
+def test_a_client_secret_with_special_characters_is_sent_correctly(
     backend: Served, oauth2: OAuth2
 ) -> None:
     oauth2.client_secret = "gehe:im %2B+/ü€"
@@ -100,7 +102,7 @@ def test_a_client_secret_of_any_characters_arrives_as_it_was_set(
     site.sign_in(status=303)
 
 
-def test_a_wrong_client_secret_is_nobodys_wrong_password(backend: Served) -> None:
+def test_a_wrong_client_secret_returns_503(backend: Served) -> None:
     site = Site(backend.url, **OAUTH2 | {"backend__client_secret": "wrong"})
     assert "BackendUnavailable" in site.sign_in(status=503).text
 
@@ -113,7 +115,7 @@ def test_a_wrong_client_secret_is_nobodys_wrong_password(backend: Served) -> Non
         {"backend__audience": "other"},
     ],
 )
-def test_a_token_that_cannot_be_verified_signs_nobody_in(
+def test_sign_in_fails_when_the_token_cannot_be_verified(
     backend: Served, wrong: dict[str, str]
 ) -> None:
     site = Site(backend.url, **OAUTH2 | wrong)
@@ -150,7 +152,7 @@ def test_scopes_are_principals(backend: Served) -> None:
 
 
 @pytest.mark.parametrize("seconds", [DUE, EXPIRED])
-def test_renewal_spends_an_opaque_refresh_token_once(
+def test_renewal_uses_an_opaque_refresh_token_once(
     site: Site, backend: Served, oauth2: OAuth2, seconds: float
 ) -> None:
     site.sign_in()
@@ -162,16 +164,18 @@ def test_renewal_spends_an_opaque_refresh_token_once(
         assert after.tokens.refresh != before.tokens.refresh
         assert after.validity.valid_until >= before.validity.valid_until + seconds
         assert after.identity.scopes == ("openid", "profile")
-        assert spend(backend, before.tokens.refresh).json() == {"error": "invalid_grant"}
+        assert use_refresh_token(backend, before.tokens.refresh).json() == {
+            "error": "invalid_grant"
+        }
     assert after.sid == before.sid
-    assert backend.calls[TOKEN] == 3, "a sign-in, a renewal and ours"
+    assert backend.calls[TOKEN] == 3, "one sign-in, one renewal, and the request of this test"
     assert dict(backend.requests[1].POST) == {
         "grant_type": "refresh_token",
         "refresh_token": before.tokens.refresh,
     }
 
 
-def test_roles_that_the_server_takes_away_are_gone_with_the_next_renewal(
+def test_roles_removed_at_the_server_are_gone_after_the_next_renewal(
     site: Site, oauth2: OAuth2
 ) -> None:
     site.sign_in()
@@ -181,7 +185,7 @@ def test_roles_that_the_server_takes_away_are_gone_with_the_next_renewal(
         page(site, "/admin", status=403)
 
 
-def test_refresh_expires_in_says_when_the_session_ends(site: Site, backend: Served) -> None:
+def test_refresh_expires_in_sets_the_end_of_the_session(site: Site, backend: Served) -> None:
     began = int(time.time())
     site.sign_in()
     assert began + REFRESH <= site.opened().validity.refresh_until <= time.time() + REFRESH
@@ -194,10 +198,12 @@ def test_refresh_expires_in_says_when_the_session_ends(site: Site, backend: Serv
         answer = site.get("/account", headers=old_cookie, status=303)
         assert answer.location.endswith("/login?next=%2Faccount&reason=RefreshTokenExpired")
         assert COOKIE not in site.cookies
-    assert backend.calls[TOKEN] == 2, "it was not even asked"
+    assert backend.calls[TOKEN] == 2, "the site did not call the server"
 
 
-def test_without_refresh_expires_in_the_setting_counts(backend: Served, oauth2: OAuth2) -> None:
+def test_the_refresh_lifetime_setting_applies_without_refresh_expires_in(
+    backend: Served, oauth2: OAuth2
+) -> None:
     oauth2.names_refresh_expiry, lifetime = False, 1000
     site = Site(backend.url, refresh__lifetime=str(lifetime), **OAUTH2)
     began = int(time.time())
@@ -226,10 +232,10 @@ def test_invalid_grant_ends_the_session(site: Site, oauth2: OAuth2, seconds: flo
         assert "The sign-in service has ended your session." in answer.follow().text
 
 
-def test_a_refresh_token_that_is_over_at_the_server_first_ends_the_session(
+def test_a_refresh_token_that_expires_first_at_the_server_ends_the_session(
     backend: Served, oauth2: OAuth2
 ) -> None:
-    """As when the server names no end, and ours is a longer one."""
+    """The server states no refresh lifetime, and the lifetime in the settings is longer."""
     oauth2.names_refresh_expiry = False
     site = Site(backend.url, **OAUTH2)
     site.sign_in()
@@ -238,7 +244,7 @@ def test_a_refresh_token_that_is_over_at_the_server_first_ends_the_session(
 
 
 @pytest.mark.parametrize("challenges", [True, False])
-def test_invalid_client_ends_nobodys_session(site: Site, oauth2: OAuth2, challenges: bool) -> None:
+def test_invalid_client_keeps_the_session(site: Site, oauth2: OAuth2, challenges: bool) -> None:
     oauth2.challenges = challenges
     site.sign_in()
     held, right = site.token(), oauth2.client_secret
@@ -270,7 +276,7 @@ def test_sign_out_revokes_the_refresh_token(site: Site, backend: Served, oauth2:
     assert backend.calls[REVOKE] == 1
     assert dict(backend.requests[-1].POST) == {"token": refresh, "token_type_hint": "refresh_token"}
     assert oauth2.live == {}
-    assert spend(backend, refresh).json() == {"error": "invalid_grant"}
+    assert use_refresh_token(backend, refresh).json() == {"error": "invalid_grant"}
 
 
 def test_sign_out_with_an_older_cookie_revokes_the_newest_token(site: Site, oauth2: OAuth2) -> None:

@@ -47,40 +47,40 @@ def page(site: Site, **options: Any) -> Any:
     return site.get("/account", headers={"Accept": "text/html"}, **options)
 
 
-def expire(site: Site) -> Any:
-    """Wait until the access token has expired; returns the session."""
+def wait_until_expired(site: Site) -> Any:
+    """Wait until the access token has expired. Return the session."""
     session = site.opened()
     while time.time() <= session.validity.valid_until:
         time.sleep(0.01)
     return session
 
 
-def spent(django: Process, refresh: str) -> bool:
-    """Whether it refuses a refresh token; if not, that has spent it."""
+def refuses(django: Process, refresh: str) -> bool:
+    """Return whether Django refuses the refresh token. A token that is accepted is used up."""
     answer = django.post(REFRESH, refresh_token=refresh)
     return (answer.status_code, answer.json()) == (400, {"status": 400})
 
 
 @pytest.mark.parametrize(("name", "password"), [("alice", "wrong"), ("mallory", "x"), (" ", "x")])
-def test_wrong_credentials(site: Site, name: str, password: str) -> None:
+def test_wrong_credentials_are_refused(site: Site, name: str, password: str) -> None:
     assert "InvalidCredentials" in site.sign_in(name, password, status=401).text
     assert COOKIE not in site.cookies
 
 
-def test_accounts_that_need_something_first(site: Site, django: Process) -> None:
+def test_incomplete_and_locked_accounts_are_refused(site: Site, django: Process) -> None:
     assert "AccountIncomplete" in site.sign_in("carol", status=403).text
     django.set(active={"bob": False})
     assert "AccountLocked" in site.sign_in("bob", status=403).text
     assert COOKIE not in site.cookies
 
 
-def test_too_many_attempts_for_one_user(site: Site, django: Process) -> None:
+def test_too_many_failed_attempts_block_one_user(site: Site, django: Process) -> None:
     for _ in range(5):
         django.post(LOGIN, username="bob", password="wrong")
     assert "TooManyAttempts" in site.sign_in("bob", status=429).text
 
 
-def test_too_many_sign_ins_are_those_of_one_address(site: Site, django: Process) -> None:
+def test_too_many_sign_ins_block_one_address_only(site: Site, django: Process) -> None:
     for _ in range(31):
         headers = {"X-Forwarded-For": "192.0.2.1"}
         answer = django.request("POST", LOGIN, headers=headers, json={})
@@ -91,7 +91,7 @@ def test_too_many_sign_ins_are_those_of_one_address(site: Site, django: Process)
     site.sign_in(status=303)
 
 
-def test_a_backend_that_wants_email_addresses(
+def test_sign_in_by_email_address_needs_another_login_request(
     site: Site, django: Process, preset: dict[str, str]
 ) -> None:
     django.set(methods=["email"])
@@ -103,50 +103,50 @@ def test_a_backend_that_wants_email_addresses(
     site.sign_in("alice@example.com", "alice-password", status=303)
 
 
-def shows_alice(site: Site) -> None:
+def assert_page_shows_alice(site: Site) -> None:
     html = page(site, status=200).html
     shown = {"user-id": "1", "email": "alice@example.com", "name": "alice", "roles": "admin"}
     for element, text in shown.items():
         assert html.find(id=element).text.strip() == text
 
 
-def test_three_renewals_in_a_row(site: Site, django: Process) -> None:
+def test_three_renewals_in_a_row_use_each_refresh_token_once(site: Site, django: Process) -> None:
     django.set(access=SHORT)
     site.sign_in(status=303)
-    shows_alice(site)
+    assert_page_shows_alice(site)
     chain = [site.opened().tokens.refresh]
     for _ in range(3):
-        expire(site)
-        shows_alice(site)
+        wait_until_expired(site)
+        assert_page_shows_alice(site)
         chain.append(site.opened().tokens.refresh)
-    assert [spent(django, each) for each in chain] == [True, True, True, False]
+    assert [refuses(django, each) for each in chain] == [True, True, True, False]
 
 
 def test_a_deactivated_users_session_ends(site: Site, django: Process) -> None:
     django.set(access=SHORT)
     site.sign_in("bob")
     django.set(active={"bob": False})
-    expire(site)
+    wait_until_expired(site)
     assert page(site, status=303).location.endswith("reason=RefreshTokenRejected")
     assert COOKIE not in site.cookies
 
 
-def test_sign_out_ends_the_session_there(
+def test_sign_out_ends_the_session_at_the_backend(
     site: Site, django: Process, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.sign_in()
     tokens, before = site.opened().tokens, django.set()["calls"]
     site.sign_out()
     assert django.set()["calls"][f"DELETE {SESSION}"] == before.get(f"DELETE {SESSION}", 0) + 1
-    assert spent(django, tokens.refresh)
+    assert refuses(django, tokens.refresh)
     assert not [each for each in caplog.messages if "did not revoke" in each]
 
 
-def test_a_gateways_403_keeps_the_session(django: Process, preset: dict[str, str]) -> None:
+def test_a_403_from_a_gateway_keeps_the_session(django: Process, preset: dict[str, str]) -> None:
     django.set(access=SHORT)
     site = Site(django.url, **preset, backend__refresh=GATEWAY)
     site.sign_in()
-    before = expire(site)
+    before = wait_until_expired(site)
     page(site, status=503)
     assert site.opened().tokens.refresh == before.tokens.refresh
-    assert not spent(django, before.tokens.refresh)
+    assert not refuses(django, before.tokens.refresh)

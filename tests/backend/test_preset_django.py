@@ -1,6 +1,6 @@
-"""The site in front of Django with Djoser, dj-rest-auth and Ninja JWT, by their presets.
+"""The presets for Djoser, dj-rest-auth and Ninja JWT, with Django as the backend.
 
-Each runs as a process of its own; see ``servers/django_presets_app.py``.
+Each package runs in its own process. See ``servers/django_presets_app.py``.
 """
 
 import logging
@@ -23,13 +23,13 @@ pytestmark = pytest.mark.servers
 
 KEY = "a key for tests that is long enough for HS256"
 ACCESS = 300
-NONE = "\u2013"  # what the page shows
+NONE = "\u2013"  # the page shows a dash for a missing value
 BLACKLIST = "POST /auth/jwt/blacklist/\nrefresh = {refresh}"
 
 
 @dataclass(frozen=True)
 class Case:
-    """A package, how it is set up, and what it can tell and do."""
+    """A package, its configuration, and the features that differ between the packages."""
 
     preset: str
     login: str
@@ -83,7 +83,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 @pytest.fixture
 def django(processes: dict[str, Process], case: Case) -> Process:
-    """As it is at the beginning of each test."""
+    """Return the Django process, reset to its initial state for each test."""
     process = processes[case.preset]
     active = {"alice": True, "bob": True}
     process.set(active=active, backend="ModelBackend", forbidden=None, language="en")
@@ -111,7 +111,7 @@ def shown(site: Site) -> dict[str, str]:
 
 
 def refuses(django: Process, case: Case, refresh: str) -> bool:
-    """Whether it refuses a refresh token; if not, that has spent it."""
+    """Return whether Django refuses the refresh token. A token that is accepted is used up."""
     answer = django.request("POST", case.refresh, json={"refresh": refresh}, cookies={})
     return answer.status_code == 401 and answer.json()["code"] == "token_not_valid"
 
@@ -129,7 +129,7 @@ def assert_refused_as(code: str, status: int, site: Site, *who: str, log: Any) -
 @pytest.mark.parametrize(
     "who", [("alice", "wrong"), ("mallory", "x"), ("a" * 200, "x"), ("a\0", "x")]
 )
-def test_wrong_credentials(
+def test_wrong_credentials_are_refused(
     site: Site, django: Process, who: tuple[str, str], language: str, caplog: Any
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -138,15 +138,13 @@ def test_wrong_credentials(
 
 
 @pytest.mark.parametrize("case", [CASES["json"]])
-def test_dj_rest_auth_says_that_an_account_is_disabled(
-    site: Site, django: Process, caplog: Any
-) -> None:
+def test_dj_rest_auth_reports_a_disabled_account(site: Site, django: Process, caplog: Any) -> None:
     caplog.set_level(logging.INFO)
     django.set(active={"bob": False}, backend="AllowAllUsersModelBackend")
     assert_refused_as("AccountLocked", 403, site, "bob", log=caplog)
 
 
-def test_who_it_is_and_three_renewals_in_a_row(site: Site, django: Process, case: Case) -> None:
+def test_three_renewals_in_a_row_keep_the_identity(site: Site, django: Process, case: Case) -> None:
     site.sign_in(status=303)
     email = "alice@example.com" if case.tells_email else NONE
     identity = {"user-id": "1", "name": "alice", "email": email, "roles": "admin"}
@@ -161,7 +159,7 @@ def test_who_it_is_and_three_renewals_in_a_row(site: Site, django: Process, case
 
 
 @pytest.mark.parametrize("language", ["en", "pt-br"])
-def test_a_deactivated_users_session(
+def test_a_deactivated_users_session_ends_if_the_package_checks(
     site: Site, django: Process, case: Case, language: str
 ) -> None:
     site.sign_in("bob", status=303)
@@ -174,7 +172,7 @@ def test_a_deactivated_users_session(
         assert answer.status_int == 200
 
 
-def test_a_spent_refresh_token_ends_the_session(site: Site, django: Process, case: Case) -> None:
+def test_a_used_refresh_token_ends_the_session(site: Site, django: Process, case: Case) -> None:
     site.sign_in(status=303)
     assert not refuses(django, case, site.opened().tokens.refresh)
     with time_machine.travel(time.time() + ACCESS + 1):
@@ -189,7 +187,7 @@ def test_sign_out_blacklists_the_refresh_token(site: Site, django: Process, case
 
 
 @pytest.mark.parametrize("case", [CASES["djoser"]])
-def test_djosers_preset_signs_out_here_only(django: Process, case: Case) -> None:
+def test_djosers_preset_signs_out_at_the_site_only(django: Process, case: Case) -> None:
     site = make_site(django, case, backend__logout="none")
     site.sign_in(status=303)
     refresh, copy = site.opened().tokens.refresh, site.twin()
@@ -198,13 +196,13 @@ def test_djosers_preset_signs_out_here_only(django: Process, case: Case) -> None
     assert not refuses(django, case, refresh)
 
 
-def test_a_gateways_403_keeps_the_session(site: Site, django: Process, case: Case) -> None:
+def test_a_403_from_a_gateway_keeps_the_session(site: Site, django: Process, case: Case) -> None:
     site.sign_in(status=303)
     django.set(forbidden=case.refresh)
     with time_machine.travel(time.time() + ACCESS + 1):
         page(site, status=503)
     django.set(forbidden=None)
-    later = make_site(django, case)  # it has not just been told to wait
+    later = make_site(django, case)  # a new site, because the breaker of the first site is open
     for cookie in site.cookiejar:
         later.cookiejar.set_cookie(cookie)
     with time_machine.travel(time.time() + 2 * ACCESS):

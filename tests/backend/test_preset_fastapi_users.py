@@ -1,4 +1,4 @@
-"""The preset ``fastapi-users`` with FastAPI Users, as a process of its own."""
+"""The preset ``fastapi-users`` with FastAPI Users in a separate process."""
 
 import secrets
 import time
@@ -26,7 +26,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 @pytest.fixture
 def fastapi(process: Process) -> Process:
-    """As it is at the beginning of each test."""
+    """Return the FastAPI process, reset to its initial state for each test."""
     process.set(access=300, active={"alice": True, "bob": True}, instead={})
     return process
 
@@ -60,7 +60,7 @@ def status_of_me(fastapi: Process, access: str) -> int:
     return fastapi.request("GET", ME, headers=headers).status_code
 
 
-def test_a_wrong_password(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_wrong_password_is_refused(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "authapp.audit")
     assert "do not match" in sign_in(site, password="wrong", status=401).text
     assert '"event": "SignInFailed"' in caplog.text
@@ -69,19 +69,19 @@ def test_a_wrong_password(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     assert COOKIE not in site.cookies
 
 
-def test_a_user_who_is_not_active_cannot_sign_in(site: Site, fastapi: Process) -> None:
+def test_an_inactive_user_cannot_sign_in(site: Site, fastapi: Process) -> None:
     fastapi.set(active={"bob": False})
     assert "InvalidCredentials" in sign_in(site, "bob", status=401).text
 
 
-def test_a_user_whose_email_address_is_not_verified(fastapi: Process) -> None:
+def test_a_user_with_an_unverified_email_address_cannot_sign_in(fastapi: Process) -> None:
     site = site_at(f"{fastapi.url}/verified")
     assert "AccountIncomplete" in sign_in(site, "bob", status=403).text
     sign_in(site, "alice", status=303)
 
 
 @pytest.mark.parametrize(("name", "roles"), [("alice", "admin"), ("bob", NONE)])
-def test_sign_in_shows_who_it_is(site: Site, fastapi: Process, name: str, roles: str) -> None:
+def test_sign_in_shows_the_identity(site: Site, fastapi: Process, name: str, roles: str) -> None:
     sign_in(site, name, status=303)
     headers = {"Authorization": f"Bearer {site.opened().tokens.access}"}
     user_id = fastapi.request("GET", ME, headers=headers).json()["id"]
@@ -100,10 +100,12 @@ def test_the_session_ends_with_its_access_token(site: Site, fastapi: Process) ->
     answer = site.get("/account", headers={"Accept": "text/html", **cookie}, status=303)
     assert answer.location.endswith("/login?next=%2Faccount&reason=RefreshTokenExpired")
     after = fastapi.set()["calls"]
-    assert (after[LOGIN], after[ME]) == (calls[LOGIN], calls[ME]), "it was not asked"
+    assert (after[LOGIN], after[ME]) == (calls[LOGIN], calls[ME]), (
+        "the site did not call the backend"
+    )
 
 
-def test_sign_out_tells_the_backend_which_cannot_end_a_jwt(site: Site, fastapi: Process) -> None:
+def test_sign_out_calls_the_backend_but_the_jwt_stays_valid(site: Site, fastapi: Process) -> None:
     sign_in(site)
     access, copy, before = site.opened().tokens.access, site.twin(), fastapi.set()["calls"]
     site.sign_out()
@@ -112,7 +114,7 @@ def test_sign_out_tells_the_backend_which_cannot_end_a_jwt(site: Site, fastapi: 
     assert status_of_me(fastapi, access) == 200, "a JWT is valid until it expires"
 
 
-def test_what_a_gateway_says_at_sign_in_is_no_wrong_password(site: Site, fastapi: Process) -> None:
+def test_a_gateway_error_at_sign_in_returns_503(site: Site, fastapi: Process) -> None:
     for path in (LOGIN, ME):
         fastapi.set(instead={path: (403, {"message": "Forbidden"})})
         assert "BackendUnavailable" in sign_in(site, status=503).text

@@ -1,4 +1,4 @@
-"""The preset ``flask-jwt-extended`` with Flask-JWT-Extended, as a process of its own."""
+"""The preset ``flask-jwt-extended`` with Flask-JWT-Extended in a separate process."""
 
 import secrets
 import time
@@ -26,7 +26,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 @pytest.fixture
 def flask(process: Process) -> Process:
-    """As it is at the beginning of each test."""
+    """Return the Flask process, reset to its initial state for each test."""
     process.set(access=300, refresh=3600, active={"alice": True, "bob": True}, key=KEY, instead={})
     return process
 
@@ -36,8 +36,8 @@ def site(flask: Process) -> Site:
     return Site(flask.url, backend__preset="flask-jwt-extended", backend__verify=f"secret:{KEY}")
 
 
-def status_of(flask: Process, refresh: str) -> int:
-    """What Flask says when it is asked for a new access token."""
+def status_of_refresh(flask: Process, refresh: str) -> int:
+    """Ask Flask for a new access token. Return the status code."""
     headers = {"Authorization": f"Bearer {refresh}"}
     return flask.request("POST", "/refresh", headers=headers).status_code
 
@@ -61,7 +61,7 @@ def shown(site: Site) -> dict[str, str]:
 ALICE = {"user-id": "1", "email": "alice@example.com", "name": "alice", "roles": "admin"}
 
 
-def test_a_wrong_password(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_wrong_password_is_refused(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "authapp.audit")
     assert "do not match" in site.sign_in("alice", "wrong", status=401).text
     assert '"event": "SignInFailed"' in caplog.text
@@ -70,12 +70,14 @@ def test_a_wrong_password(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     assert COOKIE not in site.cookies
 
 
-def test_a_wrong_password_as_another_chapter_answers_it(site: Site, flask: Process) -> None:
+def test_a_wrong_password_is_refused_with_the_other_documented_text(
+    site: Site, flask: Process
+) -> None:
     flask.set(instead={"/login": (401, "Wrong username or password")})
     assert "InvalidCredentials" in site.sign_in(status=401).text
 
 
-def test_sign_in_and_three_renewals_in_a_row(site: Site, flask: Process) -> None:
+def test_three_renewals_in_a_row_keep_the_refresh_token(site: Site, flask: Process) -> None:
     flask.set(access=SHORT)
     site.sign_in(status=303)
     first, before = site.opened(), flask.set()["calls"].get("/refresh", 0)
@@ -85,15 +87,17 @@ def test_sign_in_and_three_renewals_in_a_row(site: Site, flask: Process) -> None
         assert shown(site) == ALICE
         assert site.opened().tokens.access != access
         assert flask.set()["calls"]["/refresh"] == before + times
-    assert site.opened().tokens.refresh == first.tokens.refresh, "Flask never changes it"
+    assert site.opened().tokens.refresh == first.tokens.refresh, (
+        "Flask never changes the refresh token"
+    )
     assert site.opened().validity.refresh_until == first.validity.refresh_until
 
 
 @pytest.mark.parametrize("orders", [{"active": {"bob": False}}, {"key": secrets.token_urlsafe(48)}])
-def test_a_refresh_token_that_is_refused_ends_the_session(
+def test_a_refused_refresh_token_ends_the_session(
     site: Site, flask: Process, orders: dict[str, Any]
 ) -> None:
-    """Because the user is not active any more, or the key is another one."""
+    """Flask refuses the token because the user is inactive or the signing key has changed."""
     site.sign_in("bob", status=303)
     flask.set(**orders)
     assert renew_now(site, status=401).json["code"] == "RefreshTokenRejected"
@@ -103,16 +107,14 @@ def test_a_refresh_token_that_is_refused_ends_the_session(
 def test_sign_out_revokes_the_refresh_token(site: Site, flask: Process) -> None:
     site.sign_in()
     refresh, copy, revoked = site.opened().tokens.refresh, site.twin(), flask.set()["revoked"]
-    assert status_of(flask, refresh) == 200
+    assert status_of_refresh(flask, refresh) == 200
     site.sign_out()
     assert flask.set()["revoked"] == revoked + 1
-    assert status_of(flask, refresh) == 401
+    assert status_of_refresh(flask, refresh) == 401
     assert copy.get("/session").json["error"] == "SessionRevoked"
 
 
-def test_a_refresh_token_that_was_revoked_elsewhere_ends_the_session(
-    site: Site, flask: Process
-) -> None:
+def test_a_refresh_token_revoked_elsewhere_ends_the_session(site: Site, flask: Process) -> None:
     site.sign_in()
     headers = {"Authorization": f"Bearer {site.opened().tokens.refresh}"}
     assert flask.request("DELETE", "/logout", headers=headers).ok
@@ -123,7 +125,7 @@ def test_a_refresh_token_that_was_revoked_elsewhere_ends_the_session(
     "answer",
     [(403, {"message": "Forbidden"}), (401, {"msg": "Missing Authorization Header"})],
 )
-def test_what_a_gateway_says_keeps_the_session(site: Site, flask: Process, answer: Any) -> None:
+def test_a_gateway_error_keeps_the_session(site: Site, flask: Process, answer: Any) -> None:
     site.sign_in()
     before, expired = site.opened(), time.time() + 301
     flask.set(instead={"/refresh": answer})
@@ -133,7 +135,7 @@ def test_what_a_gateway_says_keeps_the_session(site: Site, flask: Process, answe
         assert site.opened() == before
     flask.set(instead={})
     with time_machine.travel(expired + 5):
-        # A renewal that failed is not tried again for a second.
+        # A failed renewal is not tried again for one second.
         eventually(lambda: site.get("/session").json["user"] is not None)
         assert shown(site) == ALICE
         assert site.opened().tokens.access != before.tokens.access

@@ -39,35 +39,35 @@ def page(site: Site, **options: Any) -> Any:
     return site.get("/account", headers={"Accept": "text/html"}, **options)
 
 
-def expire(site: Site) -> Any:
-    """Wait until the access token has expired; returns the session."""
+def wait_until_expired(site: Site) -> Any:
+    """Wait until the access token has expired. Return the session."""
     session = site.opened()
     while time.time() <= session.validity.valid_until:
         time.sleep(0.01)
     return session
 
 
-def spent(django: Process, refresh: str) -> bool:
-    """Whether it refuses a refresh token; if not, that has spent it."""
+def refuses(django: Process, refresh: str) -> bool:
+    """Return whether Django refuses the refresh token. A token that is accepted is used up."""
     form = {"grant_type": "refresh_token", "refresh_token": refresh}
     client = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
     answer = django.request("POST", TOKEN, data=form | client)
     return (answer.status_code, answer.json().get("error")) == (400, "invalid_grant")
 
 
-def test_wrong_password(django: Process) -> None:
+def test_a_wrong_password_is_refused(django: Process) -> None:
     site = site_of(django)
     assert "InvalidCredentials" in site.sign_in("alice", "wrong", status=401).text
     assert COOKIE not in site.cookies
 
 
-def test_a_wrong_client_secret_is_nobodys_wrong_password(django: Process) -> None:
+def test_a_wrong_client_secret_returns_503(django: Process) -> None:
     site = site_of(django, backend__client_secret="wrong")
     assert "BackendUnavailable" in site.sign_in(status=503).text
 
 
 @pytest.mark.parametrize("auth", ["basic", "post"])
-def test_sign_in_shows_what_the_view_says(django: Process, auth: str) -> None:
+def test_sign_in_shows_the_identity_from_userinfo(django: Process, auth: str) -> None:
     site = site_of(django, backend__client_auth=auth)
     site.sign_in(status=303)
     shown = {"user-id": "1", "email": "alice@example.com", "name": "Alice Liddell"}
@@ -77,36 +77,36 @@ def test_sign_in_shows_what_the_view_says(django: Process, auth: str) -> None:
     assert LONG - 5 < site.opened().validity.valid_until - time.time() <= LONG
 
 
-def test_three_renewals_in_a_row(django: Process) -> None:
+def test_three_renewals_in_a_row_use_each_refresh_token_once(django: Process) -> None:
     django.set(access=SHORT)
     site = site_of(django)
     site.sign_in()
     chain = [site.opened().tokens.refresh]
     for _ in range(3):
-        expire(site)
+        wait_until_expired(site)
         assert "alice@example.com" in page(site, status=200)
         chain.append(site.opened().tokens.refresh)
-    assert [spent(django, each) for each in chain] == [True, True, True, False]
+    assert [refuses(django, each) for each in chain] == [True, True, True, False]
 
 
-def deactivated(django: Process) -> Site:
-    """A user with an access token that has expired, who is not active any more."""
+def deactivated_and_expired(django: Process) -> Site:
+    """Sign in a user, deactivate the user, and wait until the access token has expired."""
     django.set(access=SHORT)
     site = site_of(django)
     site.sign_in("bob")
     django.set(active={"bob": False})
-    expire(site)
+    wait_until_expired(site)
     return site
 
 
-def test_the_package_renews_a_deactivated_users_session(django: Process) -> None:
-    page(deactivated(django), status=200)
+def test_the_package_renews_the_session_of_a_deactivated_user(django: Process) -> None:
+    page(deactivated_and_expired(django), status=200)
     assert "InvalidCredentials" in site_of(django).sign_in("bob", status=401).text
 
 
-def test_a_validator_that_refuses_users_who_are_not_active_ends_the_session(tmp_path: Path) -> None:
+def test_a_validator_that_refuses_inactive_users_ends_the_session(tmp_path: Path) -> None:
     with serve("oauth_toolkit_app.py", tmp_path, VALIDATOR="active") as django:
-        site = deactivated(django)
+        site = deactivated_and_expired(django)
         assert page(site, status=303).location.endswith("reason=RefreshTokenRejected")
     assert COOKIE not in site.cookies
 
@@ -122,14 +122,14 @@ def test_sign_out_revokes_both_tokens(django: Process) -> None:
     assert after["calls"].get(REVOKE) == before["calls"].get(REVOKE, 0) + 1
     assert after["good"] == before["good"] - 1
     assert django.request("GET", ME, headers=access).status_code == 403
-    assert spent(django, tokens.refresh)
+    assert refuses(django, tokens.refresh)
 
 
-def test_a_gateways_403_keeps_the_session(django: Process) -> None:
+def test_a_403_from_a_gateway_keeps_the_session(django: Process) -> None:
     django.set(access=SHORT)
     site = site_of(django, backend__refresh=GATEWAY)
     site.sign_in()
-    before = expire(site)
+    before = wait_until_expired(site)
     page(site, status=503)
     assert site.opened().tokens.refresh == before.tokens.refresh
-    assert not spent(django, before.tokens.refresh)
+    assert not refuses(django, before.tokens.refresh)

@@ -1,4 +1,4 @@
-"""Requests written as HTTP: what is sent, and that no value can add anything. Threats W1, W2."""
+"""Request templates: a value cannot change the rest of the request. Threats W1 and W2."""
 
 import json
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from authapp.backend.request_template import (
 )
 
 VALUES = st.text(max_size=20) | st.text("\r\n\0\t{}\"'%/\\?#&=.;:, aé€", max_size=20)
-"""What a stranger can type, and what breaks other people's templates."""
+"""Strings that a user can type, including characters with a meaning in HTTP."""
 
 
 def template(text: str) -> RequestTemplate:
@@ -31,7 +31,7 @@ def template(text: str) -> RequestTemplate:
 
 
 def received(request: FilledRequest) -> Request:
-    """The request as a server reads it, after http.client has written it."""
+    """Return the request as a server reads it after http.client has written it."""
     sent: list[bytes] = []
     connection = HTTPConnection("backend.invalid")
     connection.sock = type("Sock", (), {"sendall": lambda self, data: sent.append(bytes(data))})()
@@ -41,14 +41,14 @@ def received(request: FilledRequest) -> Request:
 
 
 def filled(make: Callable[[], FilledRequest]) -> FilledRequest | None:
-    """None for a value that is refused."""
+    """Return the request, or None if the template refuses the value."""
     try:
         return make()
     except CannotSend:
         return None
 
 
-def test_a_request_as_in_the_contract() -> None:
+def test_a_json_request_from_the_contract_is_sent() -> None:
     login = template("""
         POST /auth/login
         Content-Type: application/json
@@ -74,7 +74,7 @@ def test_a_line_whose_placeholder_has_no_value_is_left_out() -> None:
     assert request.json_body == {"name": ""}
 
 
-def test_a_form_and_the_query_of_a_get() -> None:
+def test_fields_become_a_form_or_the_query_of_a_get() -> None:
     form = template("POST /x\nContent-Type: application/x-www-form-urlencoded\na.b = {username}")
     request = received(form.fill({"username": "é &="}))
     assert request.content_type == "application/x-www-form-urlencoded"
@@ -84,35 +84,35 @@ def test_a_form_and_the_query_of_a_get() -> None:
     assert received(template("DELETE /x").fill({})).body == b""
 
 
-def test_a_json_type_of_its_own() -> None:
+def test_a_custom_json_content_type_is_kept() -> None:
     request = received(template("POST /x\nContent-Type: application/vnd.x+json\na = 1").fill({}))
     assert request.headers["Content-Type"] == "application/vnd.x+json"
     assert json.loads(request.body) == {"a": "1"}
 
 
-def test_braces() -> None:
+def test_doubled_braces_are_literal() -> None:
     request = template("POST /x\na = {{b}} }").fill({})
     assert json.loads(request.body or b"") == {"a": "{b} }"}
     assert parse_text("{{username}}").fill({"username": "x"}) == "{username}"
 
 
-def test_none_is_no_request() -> None:
+def test_none_means_no_request() -> None:
     assert parse(" none ") is None
 
 
-def test_a_path_without_a_value_is_not_sent() -> None:
+def test_a_missing_value_in_the_path_raises_cannot_send() -> None:
     with pytest.raises(CannotSend):
         template("GET /x/{state}").fill({})
 
 
 @given(VALUES)
-def test_w1_in_a_field_of_json(value: str) -> None:
+def test_w1_a_value_stays_in_its_json_field(value: str) -> None:
     request = template('POST /x\na = {username}\nb = "').fill({"username": value})
     assert json.loads(request.body or b"") == {"a": value, "b": '"'}
 
 
 @given(VALUES)
-def test_w1_in_a_field_of_a_form(value: str) -> None:
+def test_w1_a_value_stays_in_its_form_field(value: str) -> None:
     form = "Content-Type: application/x-www-form-urlencoded"
     request = filled(
         lambda: template(f"POST /x\n{form}\na = {{password}}\nb = 1").fill({"password": value})
@@ -123,7 +123,7 @@ def test_w1_in_a_field_of_a_form(value: str) -> None:
 
 
 @given(VALUES)
-def test_w1_in_a_query(value: str) -> None:
+def test_w1_a_value_stays_in_its_query_parameter(value: str) -> None:
     request = filled(lambda: template("GET /x\na = {access}\nb = 1").fill({"access": value}))
     if request:
         query = urlsplit(received(request).url).query
@@ -131,7 +131,7 @@ def test_w1_in_a_query(value: str) -> None:
 
 
 @given(VALUES)
-def test_w1_in_a_path(value: str) -> None:
+def test_w1_a_value_stays_in_its_path_segment(value: str) -> None:
     request = filled(lambda: template("GET /a/{username}/b").fill({"username": value}))
     if request:
         first, segment, last = request.path[1:].split("/")
@@ -142,7 +142,7 @@ def test_w1_in_a_path(value: str) -> None:
 
 
 @pytest.mark.parametrize("value", [".", "..", "\ud800"])
-def test_w1_a_path_segment_that_cannot_be_sent(value: str) -> None:
+def test_w1_an_unsafe_path_segment_is_refused(value: str) -> None:
     with pytest.raises(CannotSend):
         template("GET /a/{username}/b").fill({"username": value})
 
@@ -155,13 +155,13 @@ def test_w1_a_path_segment_that_cannot_be_sent(value: str) -> None:
         "Cookie: a={username}",
     ],
 )
-def test_w1_a_lone_surrogate_is_sent_in_json_alone(lines: str) -> None:
+def test_w1_a_lone_surrogate_is_refused_outside_json(lines: str) -> None:
     with pytest.raises(CannotSend):
         template(f"POST /a\n{lines}").fill({"username": "\ud800"})
 
 
 @given(VALUES)
-def test_w1_in_a_header(value: str) -> None:
+def test_w1_a_value_stays_in_its_header(value: str) -> None:
     request = filled(lambda: template("GET /x\nX-A: {refresh}\nX-B: 1").fill({"refresh": value}))
     if request:
         came: Any = received(request).headers
@@ -172,7 +172,7 @@ def test_w1_in_a_header(value: str) -> None:
 
 
 @given(VALUES)
-def test_w1_in_a_cookie(value: str) -> None:
+def test_w1_a_value_stays_in_its_cookie(value: str) -> None:
     request = filled(lambda: template("GET /x\nCookie: r={refresh}; b=1").fill({"refresh": value}))
     if request:
         assert received(request).headers["Cookie"] == f"r={value}; b=1"
@@ -180,6 +180,6 @@ def test_w1_in_a_cookie(value: str) -> None:
 
 
 @given(st.text("POST GET/xaA:={}\n\r\t.-\"'%é", max_size=60) | st.text(max_size=60))
-def test_any_text_is_a_request_or_a_value_error(text: str) -> None:
+def test_any_string_parses_or_raises_value_error(text: str) -> None:
     with suppress(ValueError):
         parse("POST /x\n" + text)

@@ -1,7 +1,7 @@
-"""The site in front of Django with SimpleJWT, which runs as a process of its own.
+"""The site in front of Django with SimpleJWT in a separate process.
 
-Its clock is the real one, so what expires here is waited for: tokens live for two seconds
-where a test needs them to expire, and for minutes elsewhere.
+Django uses the real clock, so these tests wait until tokens expire. Tokens are valid for two
+seconds if a test needs them to expire, and for minutes in all other tests.
 """
 
 import threading
@@ -32,7 +32,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Django]:
 
 @pytest.fixture
 def django(process: Django) -> Django:
-    """As it is at the beginning of each test."""
+    """Return the Django process, reset to its initial state for each test."""
     process.set(access=ACCESS, refresh=WINDOW, active={"alice": True, "bob": True})
     return process
 
@@ -57,7 +57,7 @@ def wait_until(moment: float) -> None:
 
 
 def sign_in_until_expired(site: Site, django: Django, name: str = "alice") -> None:
-    """Signed in with an access token whose time is over; those to come live long again."""
+    """Sign in and wait until the access token expires. New access tokens are valid for longer."""
     django.set(access=SHORT)
     site.sign_in(name, status=303)
     django.set(access=ACCESS)
@@ -65,7 +65,7 @@ def sign_in_until_expired(site: Site, django: Django, name: str = "alice") -> No
 
 
 def assert_ended(site: Site, answer: Any, code: str, sentence: str) -> None:
-    """Sent to sign in again, and then back to where they were; the cookie is gone."""
+    """Assert that the response deletes the cookie and redirects to sign-in, with a way back."""
     assert answer.status_int == 303
     assert answer.location.endswith(f"/login?next=%2Faccount%3Ftab%3D1&reason={code}")
     assert COOKIE not in site.cookies
@@ -73,7 +73,9 @@ def assert_ended(site: Site, answer: Any, code: str, sentence: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "password"), [("alice", "wrong"), ("mallory", "x")])
-def test_wrong_credentials(site: Site, django: Django, name: str, password: str) -> None:
+def test_wrong_credentials_are_refused(
+    site: Site, django: Django, name: str, password: str
+) -> None:
     before = django.count()
     refused = site.sign_in(name, password, status=401)
     assert "InvalidCredentials" in refused.text
@@ -84,7 +86,7 @@ def test_wrong_credentials(site: Site, django: Django, name: str, password: str)
     assert after["outstanding"] == before["outstanding"]
 
 
-def test_a_user_who_is_not_active_cannot_sign_in(site: Site, django: Django) -> None:
+def test_an_inactive_user_cannot_sign_in(site: Site, django: Django) -> None:
     django.set(active={"bob": False})
     assert "InvalidCredentials" in site.sign_in("bob", status=401).text
 
@@ -93,7 +95,7 @@ def test_a_user_who_is_not_active_cannot_sign_in(site: Site, django: Django) -> 
     ("name", "user_id", "role", "admin"),
     [("alice", "1", "admin", 200), ("bob", "2", "editor", 403)],
 )
-def test_sign_in_shows_the_identity_that_the_token_tells(
+def test_sign_in_shows_the_identity_from_the_token(
     site: Site, name: str, user_id: str, role: str, admin: int
 ) -> None:
     site.sign_in(name, status=303)
@@ -113,15 +115,13 @@ def test_sign_in_shows_the_identity_that_the_token_tells(
     assert told["validity"] == {"valid_until": access["exp"], "refresh_until": refresh["exp"]}
 
 
-def test_a_token_that_was_signed_with_another_key_signs_nobody_in(django: Django) -> None:
+def test_sign_in_fails_when_the_token_is_signed_with_another_key(django: Django) -> None:
     site = Site(django.url, backend__verify="secret:another-key-than-that-of-the-server")
     assert "BackendUnavailable" in site.sign_in(status=503).text
     assert COOKIE not in site.cookies
 
 
-def test_the_session_is_renewed_once_the_access_token_has_expired(
-    site: Site, django: Django
-) -> None:
+def test_the_session_is_renewed_after_the_access_token_expires(site: Site, django: Django) -> None:
     sign_in_until_expired(site, django)
     before, count = site.opened(), django.count()
     answer = page(site, status=200)
@@ -132,10 +132,10 @@ def test_the_session_is_renewed_once_the_access_token_has_expired(
     assert django.count()["calls"][REFRESH] == count["calls"][REFRESH] + 1
     assert django.refuses(before.tokens.refresh)
     page(site, status=200)
-    assert site.opened().tokens == after.tokens, "it is fresh now"
+    assert site.opened().tokens == after.tokens, "the session is fresh now"
 
 
-def test_three_rotations_in_a_row(site: Site, django: Django) -> None:
+def test_three_rotations_in_a_row_use_each_refresh_token_once(site: Site, django: Django) -> None:
     site.sign_in()
     chain = [site.opened().tokens.refresh]
     for _ in range(3):
@@ -146,8 +146,8 @@ def test_three_rotations_in_a_row(site: Site, django: Django) -> None:
 
 
 @pytest.mark.parametrize("ahead", [-3600, 3600])
-def test_clocks_that_differ_by_an_hour_shorten_and_lengthen_nothing(site: Site, ahead: int) -> None:
-    """This side's clock is off, Django's is right."""
+def test_an_hour_of_clock_difference_does_not_change_lifetimes(site: Site, ahead: int) -> None:
+    """The site's clock is wrong and Django's clock is right."""
     with time_machine.travel(time.time() + ahead):
         site.sign_in(status=303)
         for _ in range(2):
@@ -172,9 +172,7 @@ def test_a_deactivated_users_session_ends(site: Site, django: Django) -> None:
     assert COOKIE not in program.cookies
 
 
-def test_a_refresh_token_that_somebody_else_has_spent_ends_the_session(
-    site: Site, django: Django
-) -> None:
+def test_a_refresh_token_used_elsewhere_ends_the_session(site: Site, django: Django) -> None:
     site.sign_in()
     assert not django.refuses(site.opened().tokens.refresh)
     assert renew_now(site, status=401).json["code"] == "RefreshTokenRejected"
@@ -187,11 +185,11 @@ def test_the_session_ends_with_the_refresh_token(site: Site, django: Django) -> 
     ends, cookie = site.opened().validity.refresh_until, site.cookie_header()
     calls = django.count()["calls"][REFRESH]
     wait_until(ends)
-    # A browser would not send the cookie any more, unless its clock is slow.
+    # A browser sends an expired cookie only if its clock is slow.
     answer = site.get("/account?tab=1", headers=cookie)
     assert_ended(site, answer, "RefreshTokenExpired", "Your session has ended.")
     assert "reason" not in page(site, status=303).location
-    assert django.count()["calls"][REFRESH] == calls, "it was not even asked"
+    assert django.count()["calls"][REFRESH] == calls, "the site did not call Django"
 
 
 def test_sign_out_blacklists_the_refresh_token(site: Site, django: Django) -> None:
@@ -216,7 +214,7 @@ def test_sign_out_with_an_older_cookie_blacklists_the_newest_token(
     assert site.get("/session").json["error"] == "SessionRevoked"
 
 
-def test_fifty_threads_with_one_expired_session_spend_one_refresh_token(
+def test_fifty_threads_with_one_expired_session_use_one_refresh_token(
     site: Site, django: Django
 ) -> None:
     sign_in_until_expired(site, django)
@@ -239,7 +237,7 @@ def test_fifty_threads_with_one_expired_session_spend_one_refresh_token(
 
 @pytest.fixture
 def application(django: Django) -> Site:
-    """An application of somebody's, which asks Django's own API as the user."""
+    """An application that uses authapp and calls Django's API as the user."""
 
     def whoami(request: Request) -> dict[str, Any]:
         answer = request.backend.get(ME)
@@ -254,16 +252,16 @@ def application(django: Django) -> Site:
         return Site(wsgi=config.make_wsgi_app())
 
 
-def test_calls_of_the_application_go_as_the_user(application: Site) -> None:
+def test_application_calls_are_made_as_the_user(application: Site) -> None:
     assert application.get("/whoami").json["status"] == 401
     application.sign_in("bob")
     assert application.get("/whoami").json == {"status": 200, "username": "bob"}
 
 
-def test_a_call_that_django_finds_expired_is_made_again_with_a_new_token(
+def test_a_call_with_an_expired_token_is_retried_with_a_new_token(
     application: Site, django: Django
 ) -> None:
-    """This side's clock is slow, so that it takes the access token for a good one."""
+    """The site's clock is slow, so the site still considers the access token valid."""
     slow = lambda: time_machine.travel(time.time() - 20)  # noqa: E731
     django.set(access=SHORT)
     with slow():
@@ -279,9 +277,7 @@ def test_a_call_that_django_finds_expired_is_made_again_with_a_new_token(
     assert application.opened().tokens.refresh != before.tokens.refresh
 
 
-def test_a_call_of_a_user_who_was_deactivated_ends_the_session(
-    application: Site, django: Django
-) -> None:
+def test_a_call_for_a_deactivated_user_ends_the_session(application: Site, django: Django) -> None:
     application.sign_in("bob")
     django.set(active={"bob": False})
     assert application.get("/whoami").json["code"] == "user_inactive"

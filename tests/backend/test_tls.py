@@ -27,7 +27,7 @@ def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)
 
 
-def test_an_authority_of_ones_own(authority: Authority) -> None:
+def test_a_private_certificate_authority_is_trusted(authority: Authority) -> None:
     def me(request: Request) -> Any:
         return request.backend.get("/me").json()
 
@@ -42,16 +42,16 @@ def test_an_authority_of_ones_own(authority: Authority) -> None:
         assert site.opened().tokens != first
 
 
-def test_b4_one_byte_at_a_time_has_one_deadline(authority: Authority) -> None:
-    """B4. Behind TLS, which is all of production, too."""
+def test_b4_a_slow_response_has_one_deadline(authority: Authority) -> None:
+    """B4. The deadline also applies to connections with TLS."""
 
-    def drip(environ: Any, start_response: Any) -> Iterator[bytes]:
+    def send_slowly(environ: Any, start_response: Any) -> Iterator[bytes]:
         start_response("200 OK", [("Content-Length", "400")])
         for _ in range(400):
             yield b" "
             threading.Event().wait(0.05)
 
-    with Secured(drip, authority.certify(HERE)) as backend:
+    with Secured(send_slowly, authority.certify(HERE)) as backend:
         began = time.monotonic()
         with pytest.raises(BackendUnavailable):
             fetch_object(BoundedSession(0.5, str(authority.file)), backend.url)
@@ -66,7 +66,7 @@ def test_b4_one_byte_at_a_time_has_one_deadline(authority: Authority) -> None:
         (ELSEWHERE, 30, True, "IP address mismatch"),
     ],
 )
-def test_b9_whoever_cannot_prove_to_be_the_backend_is_not(
+def test_b9_a_server_with_an_invalid_certificate_is_rejected(
     authority: Authority,
     backend: Served,
     caplog: pytest.LogCaptureFixture,
@@ -75,7 +75,7 @@ def test_b9_whoever_cannot_prove_to_be_the_backend_is_not(
     known: bool,
     reason: str,
 ) -> None:
-    """Nobody is signed in by it, nobody signed out, and the log says why."""
+    """Sign-in fails, existing sessions are kept, and the log states the reason."""
     caplog.set_level(logging.INFO)
     held = Site(backend.url)
     held.sign_in()
@@ -84,7 +84,7 @@ def test_b9_whoever_cannot_prove_to_be_the_backend_is_not(
         Site(secured.url, **ini).sign_in(status=503)
         assert reason in caplog.text
         caplog.clear()
-        site = Site(secured.url, **ini)  # which has not tried it yet
+        site = Site(secured.url, **ini)  # a new site, whose breaker is still closed
         site.cookiejar = held.cookiejar
         with time_machine.travel(time.time() + EXPIRED):
             site.get("/account", status=503)

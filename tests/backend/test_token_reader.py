@@ -1,4 +1,4 @@
-"""From tokens to identity and validity: threats J and B, and clocks."""
+"""Reading identity and validity from tokens: threats J and B, and clock differences."""
 
 import base64
 import hmac
@@ -52,7 +52,7 @@ def refused(access: str, verify: Verify | None = None, **more: Any) -> str:
     return caught.value.reason
 
 
-def test_identity() -> None:
+def test_claims_become_identity_and_validity() -> None:
     identity, validity = read(
         token(email="a@example.com", name="Alice", roles=["admin", 1, ""], scope="read write")
     )
@@ -65,7 +65,7 @@ def test_identity() -> None:
     assert validity == Validity(NOW + 300, NOW + 1000)
 
 
-def test_claims_elsewhere() -> None:
+def test_claim_names_are_configurable() -> None:
     sources = {
         "id": "uid",
         "email": "contact.mail",
@@ -87,16 +87,16 @@ def test_claims_elsewhere() -> None:
 
 
 @pytest.mark.parametrize("sub", [..., None, "", True, 1.5, [], {}])
-def test_a_token_that_names_nobody(sub: Any) -> None:
+def test_a_token_without_a_usable_user_id_is_refused(sub: Any) -> None:
     assert "no user in sub || user_id || id" in refused(token(sub=sub))
 
 
-def test_user_id_where_there_is_no_sub() -> None:
+def test_user_id_replaces_a_missing_sub() -> None:
     assert read(token(sub=..., user_id=3))[0].id == 3
 
 
 @pytest.mark.parametrize("access", ["", "opaque", "a.b.c", "ä"])
-def test_a_token_that_is_no_jwt(access: str) -> None:
+def test_a_token_that_is_not_a_jwt_is_refused(access: str) -> None:
     assert "not a JWT" in refused(access)
 
 
@@ -111,12 +111,12 @@ def test_a_token_that_is_no_jwt(access: str) -> None:
         [1],
     ],
 )
-def test_j5_an_expiry_that_is_no_whole_number(exp: Any) -> None:
+def test_j5_an_expiry_that_is_not_a_number_is_refused(exp: Any) -> None:
     assert "is not a time" in refused(token(exp=exp, iat=...), expires_in=300)
 
 
 @pytest.mark.parametrize("exp", [10**60, 10**18, NOW + 315_360_001])
-def test_j5_an_expiry_too_far_ahead(exp: int) -> None:
+def test_j5_an_expiry_more_than_ten_years_ahead_is_refused(exp: int) -> None:
     assert "expires more than ten years from now" in refused(token(exp=exp))
     assert "expires more than ten years from now" in refused(token(exp=...), expires_in=exp - NOW)
     assert "expires more than ten years from now" in refused(
@@ -125,47 +125,47 @@ def test_j5_an_expiry_too_far_ahead(exp: int) -> None:
 
 
 @pytest.mark.parametrize("exp", [..., None, NOW, NOW - 1, -1])
-def test_j5_no_expiry_or_one_that_has_passed(exp: Any) -> None:
+def test_j5_a_missing_or_past_expiry_is_refused(exp: Any) -> None:
     assert "expire" in refused(token(exp=exp))
 
 
-def test_j5_issued_too_far_in_the_future() -> None:
+def test_j5_an_iat_more_than_two_hours_ahead_is_refused() -> None:
     assert refused(token(iat=NOW + 7_201, exp=NOW + 8_000))
     read(token(iat=NOW + 7_199, exp=NOW + 8_000))
 
 
 @pytest.mark.parametrize("iat", [10**400, "x", True])
-def test_j5_an_impossible_iat(iat: Any) -> None:
-    # By hand: PyJWT does not write such a token.
+def test_j5_an_iat_that_is_not_a_time_is_refused(iat: Any) -> None:
+    # The token is built by hand because PyJWT refuses to encode these values.
     head, _, tail = token().split(".")
     claims = json.dumps({"sub": "1", "exp": NOW + 300, "iat": iat}).encode()
     body = base64.urlsafe_b64encode(claims).rstrip(b"=").decode()
     assert refused(f"{head}.{body}.{tail}")
 
 
-def test_lifetimes_beside_the_tokens() -> None:
+def test_lifetimes_in_the_response_override_the_tokens() -> None:
     _, validity = read(token(exp=...), expires_in=60, refresh_in=90)
     assert validity == Validity(NOW + 60, NOW + 90)
-    # They come before what a token says of itself: contract section 7.
+    # Lifetimes in the response override the expiry in the token: contract section 7.
     _, validity = read(token(), refresh=token(exp=NOW + 5000), expires_in=60, refresh_in=90)
     assert validity == Validity(NOW + 60, NOW + 90)
 
 
-def test_a_numeric_date_may_have_a_fraction() -> None:
+def test_a_numeric_date_can_have_a_fraction() -> None:
     """RFC 7519 section 2."""
     access = token(iat=NOW + 0.5, exp=NOW + 300.5, nbf=NOW - 0.5)
     _, validity = read(access, Verify(secret=SECRET), refresh=token(exp=NOW + 5000.9))
     assert validity == Validity(NOW + 300, NOW + 5000)
 
 
-def test_one_string_is_one_role_and_scopes_are_words() -> None:
+def test_a_string_is_one_role_and_scopes_are_split_at_spaces() -> None:
     identity, _ = read(token(roles="Support admin", scope="read write"))
     assert identity.roles == ("Support admin",)
     assert identity.scopes == ("read", "write")
     assert read(token(roles={"admin": True}))[0].roles == ()
 
 
-def test_roles_elsewhere_and_in_two_places() -> None:
+def test_role_expressions_read_nested_and_combined_claims() -> None:
     for source, claims in (
         ("authorities[].authority", {"authorities": [{"authority": "ROLE_ADMIN"}]}),
         ("split(roles, ',')", {"roles": "ROLE_ADMIN, "}),
@@ -181,22 +181,22 @@ def test_roles_elsewhere_and_in_two_places() -> None:
         assert identity.roles == ("ROLE_ADMIN",), source
 
 
-def test_an_opaque_access_token_with_what_the_backend_says_of_the_user() -> None:
+def test_user_data_in_the_response_describes_an_opaque_access_token() -> None:
     pair = TokenPair("opaque", "r", 60, None, {"id": 7, "email": "a@example.com", "roles": ["x"]})
     identity, validity = reader().read(pair, NOW)
     assert (identity.id, identity.email, identity.roles) == (7, "a@example.com", ("x",))
     assert validity == Validity(NOW + 60, NOW + 1000)
-    # A claim of the token replaces what is said beside it.
+    # A claim of the token overrides the user data in the response.
     pair = TokenPair(token(email="b@example.com"), "r", 60, None, {"email": "a@example.com"})
     assert reader().read(pair, NOW)[0].email == "b@example.com"
 
 
-def test_an_opaque_access_token_that_nobody_explains() -> None:
+def test_an_opaque_access_token_without_user_data_is_refused() -> None:
     assert "neither authapp.backend.answer.user nor" in refused("opaque", expires_in=60)
     assert "so it cannot be verified" in refused("opaque", Verify(secret=SECRET), expires_in=60)
 
 
-def test_a_lifetime_that_only_the_settings_name() -> None:
+def test_the_access_lifetime_setting_applies_without_an_expiry() -> None:
     pair = TokenPair("opaque", "r", None, None, {"id": 7})
     reads = TokenReader(NAMES, None, None, 1000, access_lifetime=90)
     assert reads.read(pair, NOW)[1] == Validity(NOW + 90, NOW + 1000)
@@ -214,12 +214,12 @@ def test_a_secret_verifies_each_symmetric_algorithm(algorithm: str) -> None:
     assert read(token(SECRET * 2, algorithm), Verify(secret=SECRET * 2))[0].id == "1"
 
 
-def test_a_public_key_in_pem_format() -> None:
+def test_a_pem_public_key_verifies_and_is_not_a_secret() -> None:
     private = ed25519.Ed25519PrivateKey.generate()
     public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     verify = Verify(pem=public.decode())
     assert read(token(private, "EdDSA"), verify)[0].id == "1"
-    # J1. The public key as the secret of a symmetric algorithm.
+    # J1. The attacker uses the public key as the secret of a symmetric algorithm.
     head = base64.urlsafe_b64encode(b'{"alg":"HS256"}').rstrip(b"=").decode()
     body = base64.urlsafe_b64encode(b'{"sub":"1","exp":%d}' % (NOW + 9)).rstrip(b"=").decode()
     signed = hmac.digest(public, f"{head}.{body}".encode(), "sha256")
@@ -228,7 +228,9 @@ def test_a_public_key_in_pem_format() -> None:
 
 
 @pytest.mark.parametrize("ahead", [600, -600])
-def test_a_backend_whose_clock_differs(ahead: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_backend_clock_that_is_off_is_corrected_and_logged(
+    ahead: int, caplog: pytest.LogCaptureFixture
+) -> None:
     there = NOW + ahead
     access = token(iat=there, nbf=there, exp=there + 300)
     refresh = token(iat=there, exp=there + 5000)
@@ -237,8 +239,8 @@ def test_a_backend_whose_clock_differs(ahead: int, caplog: pytest.LogCaptureFixt
     assert f"ClockSkew: the backend's clock is {ahead} s off" in caplog.text
 
 
-def test_a_token_that_is_old_is_given_no_new_life() -> None:
-    """A proxy's cache, or a replayed answer: no backend's clock is that far off."""
+def test_an_old_token_is_not_extended() -> None:
+    """The token is cached or replayed, because no backend's clock is wrong by a day."""
     assert "expired on arrival" in refused(token(iat=NOW - 90_000, exp=NOW - 86_400))
     _, validity = read(token(iat=NOW - 90_000, exp=NOW + 60))
     assert validity.valid_until == NOW + 60
@@ -246,20 +248,20 @@ def test_a_token_that_is_old_is_given_no_new_life() -> None:
     assert validity.valid_until == NOW + 300
 
 
-def test_within_the_leeway_the_token_is_believed(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_token_expiry_is_used_within_the_clock_leeway(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     _, validity = read(token(iat=NOW + 29, exp=NOW + 329))
     assert validity.valid_until == NOW + 329
     assert not caplog.text
 
 
-def test_within_the_leeway_a_short_lived_token_that_has_ended_is_a_matter_of_clocks() -> None:
-    """Ours is 25 s ahead, and the token lives 20 s."""
+def test_a_short_lived_token_that_expired_within_the_leeway_is_accepted() -> None:
+    """The site's clock is 25 s ahead, and the token is valid for 20 s."""
     _, validity = read(token(iat=NOW - 25, exp=NOW - 5))
     assert validity.valid_until == NOW + 20
 
 
-def test_b11_a_kept_refresh_token_keeps_its_end() -> None:
+def test_b11_an_unchanged_refresh_token_keeps_its_expiry() -> None:
     refresh = token(iat=NOW - 5000, exp=NOW + 100)
     before = Session(
         Identity("1"), TokenPair("a", refresh), Validity(NOW, NOW + 100), "sid", NOW - 9, NOW - 9
@@ -272,7 +274,7 @@ def test_b11_a_kept_refresh_token_keeps_its_end() -> None:
     assert validity.refresh_until == NOW + 1000
 
 
-def test_j1_no_algorithm_but_the_configured() -> None:
+def test_j1_only_the_configured_algorithm_is_accepted() -> None:
     verify = Verify(secret=SECRET)
     assert read(token(), verify)[0].id == "1"
     none = jwt.encode({"sub": "1", "exp": NOW + 300}, None, "none")
@@ -281,27 +283,27 @@ def test_j1_no_algorithm_but_the_configured() -> None:
     assert "InvalidSignatureError" in refused(token("x" * 32), verify)
 
 
-def test_j5_integer_subjects_and_audiences_that_nobody_configured() -> None:
+def test_j5_integer_claims_and_an_unconfigured_audience_are_accepted() -> None:
     identity, _ = read(token(sub=1, aud=["web", "app"]), Verify(secret=SECRET))
     assert identity.id == 1
     assert read(token(jti=7), Verify(secret=SECRET))
 
 
-def test_j6_issuer_and_audience() -> None:
+def test_j6_issuer_and_audience_must_match() -> None:
     verify = Verify(secret=SECRET, issuer="me", audience="you")
     assert read(token(iss="me", aud="you"), verify)
     for iss, aud in (("me/", "you"), ("me", "your"), (..., "you"), ("me", ...)):
         assert refused(token(iss=iss, aud=aud), verify)
 
 
-def test_j6_not_before() -> None:
+def test_j6_a_token_before_its_nbf_is_refused() -> None:
     verify = Verify(secret=SECRET)
     assert read(token(nbf=NOW + 30), verify)
     assert "not valid yet" in refused(token(nbf=NOW + 31), verify)
     assert "not a time" in refused(token(nbf="soon"), verify)
 
 
-def test_b6_claims_that_cannot_be_written_again() -> None:
+def test_b6_claims_that_cannot_be_serialized_again_are_refused() -> None:
     head, _, tail = token().split(".")
     for text in (b'{"sub": "\\ud800"}', b'{"sub": "1", "x": NaN}', b"[" * 100_000, b"[]"):
         body = base64.urlsafe_b64encode(text).rstrip(b"=").decode()
@@ -309,7 +311,7 @@ def test_b6_claims_that_cannot_be_written_again() -> None:
 
 
 class Keys:
-    """A JWKS document on a real server."""
+    """A WSGI application that serves a JWKS document."""
 
     def __init__(self) -> None:
         self.rsa = rsa.generate_private_key(65537, 2048)
@@ -366,19 +368,19 @@ def accepts(keys: Any, access: str) -> bool:
     return True
 
 
-def test_j_keys_of_a_set(keys: Any) -> None:
+def test_j_a_key_set_verifies_rsa_ec_and_ed25519_tokens(keys: Any) -> None:
     assert accepts(keys, token(keys.rsa, "RS256", "r"))
     assert accepts(keys, token(keys.ec, "ES256", "e"))
     assert accepts(keys, token(keys.ed, "EdDSA", "o"))
     assert keys.served.calls["/jwks"] == 1
 
 
-def test_j1_confusion_of_algorithms(keys: Any) -> None:
+def test_j1_algorithm_confusion_is_refused(keys: Any) -> None:
     assert not accepts(keys, token("x" * 32, "HS256", "r"))
-    assert not accepts(keys, token(keys.rsa, "RS512", "r")), "the key's own algorithm only"
+    assert not accepts(keys, token(keys.rsa, "RS512", "r")), "a key accepts only its own algorithm"
     assert not accepts(keys, token(keys.rsa, "RS256", "e"))
     assert not accepts(keys, jwt.encode({"sub": "1"}, None, "none", headers={"kid": "r"}))
-    # By hand: PyJWT does not sign with what is a public key, nor leave the algorithm out.
+    # Built by hand because PyJWT neither signs with a public key nor omits the algorithm.
     public = keys.rsa.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     body = token(keys.rsa, "RS256", "r").split(".")[1]
     for header in ({"alg": "HS256", "kid": "r"}, {"kid": "r"}):
@@ -387,14 +389,16 @@ def test_j1_confusion_of_algorithms(keys: Any) -> None:
         assert not accepts(keys, f"{signed}.{tag}")
 
 
-def test_j2_which_key(keys: Any) -> None:
-    assert not accepts(keys, token(keys.rsa, "RS256")), "no kid, and more keys than one"
+def test_j2_the_kid_selects_the_key(keys: Any) -> None:
+    assert not accepts(keys, token(keys.rsa, "RS256")), (
+        "the token has no kid, and the set has several keys"
+    )
     for kid in ("../../etc/passwd", "' OR 1=1 --", "x" * 8000):
         assert not accepts(keys, token(keys.rsa, "RS256", kid))
-    assert keys.served.calls["/jwks"] == 2, "read again at most once a minute"
+    assert keys.served.calls["/jwks"] == 2, "the key set is fetched again at most once a minute"
     keys.document = {"keys": keys.public()[:1]}
     keys.clock.now += KEYS_FRESH
-    assert accepts(keys, token(keys.rsa, "RS256")), "the only key needs no name"
+    assert accepts(keys, token(keys.rsa, "RS256")), "a single key needs no kid"
 
 
 def test_j3_keys_in_the_header_are_ignored(keys: Any) -> None:
@@ -409,13 +413,15 @@ def test_j3_keys_in_the_header_are_ignored(keys: Any) -> None:
     assert not accepts(keys, forged)
 
 
-def test_j2_a_new_key_is_found(keys: Any) -> None:
+def test_j2_a_new_key_is_fetched_at_most_once_a_minute(keys: Any) -> None:
     keys.document = {"keys": keys.public()[:1]}
     assert accepts(keys, token(keys.rsa, "RS256", "r"))
     keys.document = {"keys": keys.public()[:2]}
-    assert accepts(keys, token(keys.ec, "ES256", "e")), "looked for at once"
+    assert accepts(keys, token(keys.ec, "ES256", "e")), (
+        "the first unknown kid causes a fetch immediately"
+    )
     keys.document = {"keys": keys.public()}
-    assert not accepts(keys, token(keys.ed, "EdDSA", "o")), "but not again and again"
+    assert not accepts(keys, token(keys.ed, "EdDSA", "o")), "the next fetch waits for KEYS_RETRY"
     keys.clock.now += KEYS_RETRY
     assert accepts(keys, token(keys.ed, "EdDSA", "o"))
 
@@ -423,7 +429,7 @@ def test_j2_a_new_key_is_found(keys: Any) -> None:
 @pytest.mark.parametrize(
     "document", [None, {}, {"keys": []}, {"keys": 1}, {"keys": [1]}, [], {"keys": [{"kty": "x"}]}]
 )
-def test_j4_without_its_document_the_last_good_keys_go_on_for_a_day(
+def test_j4_the_last_good_keys_are_used_for_a_day_when_the_document_is_unusable(
     keys: Any, document: Any
 ) -> None:
     good = token(keys.rsa, "RS256", "r")
@@ -445,8 +451,8 @@ def test_j4_private_and_symmetric_keys_in_the_set_are_ignored(keys: Any) -> None
     assert accepts(keys, token(keys.rsa, "RS256", "r"))
 
 
-def test_j4_only_public_keys_are_kept(keys: Any) -> None:
-    """J4. A secret that somebody has published is nobody's key, whatever is done with it."""
+def test_j4_a_published_secret_is_not_kept(keys: Any) -> None:
+    """J4. A symmetric secret in a public key set is known to attackers."""
     secret = {"kty": "oct", "kid": "s", "k": "eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHg"}
     keys.document = {"keys": [secret, *keys.public()]}
     assert keys.set.key("r").key_type == "RSA"
@@ -454,7 +460,7 @@ def test_j4_only_public_keys_are_kept(keys: Any) -> None:
         keys.set.key("s")
 
 
-def test_j4_a_key_without_a_usable_name_spoils_no_other(keys: Any) -> None:
+def test_j4_a_key_with_an_invalid_kid_does_not_affect_other_keys(keys: Any) -> None:
     odd = {**keys.public()[2], "kid": ["a"]}
     keys.document = {"keys": [odd, *keys.public()]}
     assert accepts(keys, token(keys.rsa, "RS256", "r"))
@@ -473,15 +479,15 @@ def test_j4_a_key_without_a_usable_name_spoils_no_other(keys: Any) -> None:
         None,
     ],
 )
-def test_j4_nonsense_spoils_no_other_key(keys: Any, odd: Any) -> None:
+def test_j4_a_malformed_key_does_not_affect_other_keys(keys: Any, odd: Any) -> None:
     entry = {**keys.public()[0], "kid": "odd", **odd} if isinstance(odd, dict) else odd
     keys.document = {"keys": [entry, *keys.public()]}
     assert accepts(keys, token(keys.rsa, "RS256", "r"))
     assert not accepts(keys, token(keys.rsa, "RS256", "odd"))
 
 
-def test_j4_a_private_key_is_not_even_looked_at(keys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """J4. To find the primes of one without them takes PyJWT a minute, with the lock held."""
+def test_j4_a_private_key_is_not_parsed(keys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """J4. PyJWT needs a minute to compute missing primes, and would hold the lock."""
     seen: list[Any] = []
     monkeypatch.setattr(RSAAlgorithm, "from_jwk", lambda entry: seen.append(entry))
     private = RSAAlgorithm.to_jwk(keys.rsa, as_dict=True)
@@ -490,7 +496,7 @@ def test_j4_a_private_key_is_not_even_looked_at(keys: Any, monkeypatch: pytest.M
     assert not seen
 
 
-def test_j4_one_reads_and_others_go_on_with_the_last_good_keys(keys: Any) -> None:
+def test_j4_one_thread_fetches_while_others_use_the_last_good_keys(keys: Any) -> None:
     good, other = token(keys.rsa, "RS256", "r"), token(keys.ec, "ES256", "new")
     assert accepts(keys, good)
     keys.clock.now += KEYS_FRESH
@@ -507,7 +513,7 @@ def test_j4_one_reads_and_others_go_on_with_the_last_good_keys(keys: Any) -> Non
         waiting = pool.submit(accepts, keys, other)
         assert accepts(keys, good)
         assert not reading.done()
-        assert not waiting.done(), "it has no key to go on with"
+        assert not waiting.done(), "this thread has no key to use in the meantime"
         keys.document = {"keys": [*keys.public(), {**keys.public()[1], "kid": "new"}]}
         go.set()
         assert reading.result(5)
@@ -515,16 +521,16 @@ def test_j4_one_reads_and_others_go_on_with_the_last_good_keys(keys: Any) -> Non
     assert keys.served.calls["/jwks"] == 2
 
 
-def test_j4_whoever_comes_when_it_has_just_been_read_reads_it_not_again(keys: Any) -> None:
-    """So that a key which is new right after that is looked for at once."""
+def test_j4_a_thread_does_not_fetch_again_after_another_threads_fetch(keys: Any) -> None:
+    """A kid that is new after that fetch therefore causes a fetch immediately."""
     assert accepts(keys, token(keys.rsa, "RS256", "r"))
-    keys.set._look_again("r")  # it was stale when this one looked
+    keys.set._look_again("r")  # as a thread does that found the set stale
     keys.document = {"keys": [*keys.public(), {**keys.public()[1], "kid": "new"}]}
     assert accepts(keys, token(keys.ec, "ES256", "new"))
     assert keys.served.calls["/jwks"] == 2
 
 
-def test_j4_an_enormous_set_is_not_read(keys: Any) -> None:
+def test_j4_an_oversized_key_set_is_not_read(keys: Any) -> None:
     keys.document = {"keys": keys.public(), "more": "x" * 300_000}
     assert not accepts(keys, token(keys.rsa, "RS256", "r"))
     assert json.dumps(keys.document)

@@ -1,4 +1,4 @@
-"""A backend that no preset knows, connected by the ini lines of docs/backends.md alone."""
+"""A backend without a preset, connected with only the ini lines from docs/backends.md."""
 
 import secrets
 import textwrap
@@ -20,7 +20,7 @@ KEY = "key-of-the-unknown-backend-in-tests"
 
 
 class Unknown:
-    """An envelope, camelCase, refusals with status 200, sign-out by DELETE."""
+    """A backend that wraps its JSON, refuses with status 200, and signs out with DELETE."""
 
     def __init__(self) -> None:
         self.live: set[str] = set()
@@ -72,11 +72,11 @@ def site(unknown: Unknown) -> Iterator[Site]:
         yield Site(served.url, **{key.replace(".", "__"): value for key, value in keys.items()})
 
 
-def test_a_wrong_password(site: Site) -> None:
+def test_a_wrong_password_is_refused(site: Site) -> None:
     assert "do not match" in site.sign_in("alice", "wrong", status=401).text
 
 
-def test_a_session_from_sign_in_to_sign_out(site: Site, unknown: Unknown) -> None:
+def test_a_session_works_from_sign_in_to_sign_out(site: Site, unknown: Unknown) -> None:
     site.sign_in("alice")
     page = site.get("/account").html
     assert page.find(id="user-id").text == "7"

@@ -1,4 +1,4 @@
-"""What one verb meets says nothing of another: contract section 3, threats D3 and D4."""
+"""A failure of one verb does not affect other verbs: contract section 3, threats D3 and D4."""
 
 import threading
 import time
@@ -20,30 +20,30 @@ EXPIRED = 901
 
 
 def call(request: Request) -> int:
-    """A view that calls a slow endpoint of the backend."""
+    """Call a slow endpoint of the backend. This function is a view."""
     return int(request.backend.get("/slow").status_code)
 
 
-def me(config: Configurator) -> None:
+def add_call_view(config: Configurator) -> None:
     add_view(config, call)
 
 
 @pytest.fixture
-def people(backend: Served) -> list[Site]:
-    """Six browsers, signed in at one site."""
-    first = application(backend.url, me, backend__timeout="1", login__rate="1000/minute")
+def signed_in(backend: Served) -> list[Site]:
+    """Return six browsers that are signed in at one site."""
+    first = application(backend.url, add_call_view, backend__timeout="1", login__rate="1000/minute")
     browsers = [Site(wsgi=first.app) for _ in range(6)]
     for browser in browsers:
         browser.sign_in("alice")
     return browsers
 
 
-def all_are_served(people: list[Site], rounds: int = 3) -> None:
-    """Each request finds an expired access token, and gets the user."""
+def assert_all_are_renewed(signed_in: list[Site], rounds: int = 3) -> None:
+    """Assert that each request renews its expired access token and returns the user."""
     now = time.time()
     for number in range(1, rounds + 1):
         with time_machine.travel(now + EXPIRED * number):
-            for browser in people:
+            for browser in signed_in:
                 assert browser.get("/session").json["user"]["id"] == 1
 
 
@@ -57,19 +57,19 @@ def all_are_served(people: list[Site], rounds: int = 3) -> None:
     ],
     ids=str,
 )
-def test_sign_ins_that_the_backend_refuses_to_serve(
-    people: list[Site], backend: Served, answer: Response
+def test_failed_sign_ins_do_not_stop_renewals(
+    signed_in: list[Site], backend: Served, answer: Response
 ) -> None:
     backend.instead[LOGIN] = answer
-    stranger = Site(wsgi=people[0].app)
+    stranger = Site(wsgi=signed_in[0].app)
     for _ in range(5):
         stranger.sign_in("mallory", "x", status="*")
-    all_are_served(people)
+    assert_all_are_renewed(signed_in)
 
 
 @pytest.fixture
 def hanging(backend: Served) -> Iterator[threading.Event]:
-    """Requests to sign in and to ``/slow`` hang until the end of the test."""
+    """Block requests to sign in and to ``/slow`` until the end of the test."""
     go = threading.Event()
 
     def hang(request: Any) -> Response:
@@ -81,55 +81,55 @@ def hanging(backend: Served) -> Iterator[threading.Event]:
     go.set()
 
 
-def test_sign_ins_and_calls_that_hang(
-    people: list[Site], backend: Served, hanging: threading.Event
+def test_hanging_sign_ins_and_calls_do_not_stop_renewals(
+    signed_in: list[Site], backend: Served, hanging: threading.Event
 ) -> None:
     with ThreadPoolExecutor(4) as pool:
         for _ in range(2):
-            pool.submit(Site(wsgi=people[0].app).sign_in, "mallory", "x", status="*")
+            pool.submit(Site(wsgi=signed_in[0].app).sign_in, "mallory", "x", status="*")
         for _ in range(2):
-            pool.submit(people[0].twin().get, "/view", status="*")
+            pool.submit(signed_in[0].twin().get, "/view", status="*")
         eventually(lambda: backend.calls[LOGIN] + backend.calls["/slow"] >= 1)
-        all_are_served(people)
+        assert_all_are_renewed(signed_in)
         hanging.set()
 
 
-def test_a_sign_out_that_fails(people: list[Site], backend: Served) -> None:
+def test_a_failed_sign_out_does_not_stop_renewals(signed_in: list[Site], backend: Served) -> None:
     backend.instead[BLACKLIST] = Response(status=503, headers={"Retry-After": "60"})
-    people.pop().sign_out()
-    all_are_served(people)
+    signed_in.pop().sign_out()
+    assert_all_are_renewed(signed_in)
 
 
-def test_renewals_that_fail_stop_no_sign_in(people: list[Site], backend: Served) -> None:
+def test_failed_renewals_do_not_stop_sign_ins(signed_in: list[Site], backend: Served) -> None:
     backend.instead[REFRESH] = Response(status=503, headers={"Retry-After": "60"})
     with time_machine.travel(time.time() + EXPIRED):
-        assert people[0].get("/session").json["error"] == "BackendUnavailable"
-        Site(wsgi=people[0].app).sign_in("bob", status=303)
+        assert signed_in[0].get("/session").json["error"] == "BackendUnavailable"
+        Site(wsgi=signed_in[0].app).sign_in("bob", status=303)
 
 
-def test_an_answered_refusal_never_opens_a_breaker(people: list[Site], backend: Served) -> None:
-    """A gateway's 403 at renewal: every session is kept, and goes on when the gateway is gone."""
+def test_a_403_response_never_opens_the_breaker(signed_in: list[Site], backend: Served) -> None:
+    """A gateway sends 403 at renewal. Sessions are kept and renewed when the gateway is gone."""
     backend.instead[REFRESH] = Response(status=403, json_body={"message": "Forbidden"})
     now = time.time() + EXPIRED
     with time_machine.travel(now):
-        for browser in people:
+        for browser in signed_in:
             assert browser.get("/session").json["error"] == "BackendUnavailable"
         del backend.instead[REFRESH]
-        breaker = people[0].services.backend.breaker
+        breaker = signed_in[0].services.backend.breaker
         assert breaker.closed
     with time_machine.travel(now + 2):
-        for browser in people:
+        for browser in signed_in:
             eventually(lambda browser=browser: browser.get("/session").json["user"] is not None)
 
 
-def test_a_connection_that_cannot_be_made_is_shared() -> None:
+def test_a_failed_connection_opens_the_breakers_of_all_verbs() -> None:
     site = Site("http://127.0.0.1:1")
     site.sign_in("alice", status=503)
     breakers = site.services.backend.breakers
     assert not any(breaker.closed for breaker in breakers.values())
 
 
-def test_a_client_that_names_itself_in_the_fields() -> None:
+def test_a_public_client_sends_its_client_id_in_the_form() -> None:
     posted = description(backend__preset="oauth2", backend__client_id="web").with_client()
     assert ("client_id",) in {name for name, _ in posted.login.fields}
     assert posted.client_auth == "post"

@@ -1,4 +1,4 @@
-"""Four processes behind nginx, one Redis, Django with SimpleJWT: promises 1 to 3 for real."""
+"""Test promises 1 to 3 with four processes behind nginx, one Redis, and Django SimpleJWT."""
 
 import re
 import signal
@@ -23,11 +23,11 @@ from servers.simplejwt_server import Django, serve_django
 
 NAME = "authapp.session"
 ACCESS = 3
-"""Seconds that an access token lives: a real clock has to pass them."""
+"""Lifetime of an access token in seconds. It is short because the tests wait for its end."""
 
 
 class Place:
-    """Everything that these tests use, started once for all of them."""
+    """All servers of these tests, started once per module."""
 
     def __init__(self, folder: Path, redis: RedisServer, backend: Served, django: Django) -> None:
         self.redis, self.backend, self.django = redis, backend, django
@@ -47,7 +47,7 @@ class Place:
         self.url = self.fleet.url
 
     def sign_in(self, name: str = "alice") -> str:
-        """A browser's cookie header, for a new session."""
+        """Sign in, and return the Cookie header of the new session."""
         with requests.Session() as browser:
             page = browser.get(self.url + "/login", timeout=10).text
             csrf = re.search('name="csrf_token" value="([^"]+)', page)
@@ -63,9 +63,9 @@ class Place:
             return f"{NAME}={browser.cookies[NAME]}"
 
     def expired(self, sessions: int = 1, name: str = "alice") -> list[str]:
-        """Cookie headers of sessions whose access token has expired."""
+        """Return Cookie headers of sessions whose access tokens have expired."""
         cookies = [self.sign_in(name) for _ in range(sessions)]
-        self.django.set(access=300)  # those to come do not expire in the middle of a burst
+        self.django.set(access=300)  # Later access tokens do not expire during a burst.
         over = time.time() + ACCESS + 1
         while time.time() < over:
             time.sleep(0.05)
@@ -83,7 +83,7 @@ class Place:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("fleet")
     redis = RedisServer(folder)
-    # It rotates and blacklists; in front of it calls are counted, and faults made.
+    # Django rotates and blacklists tokens. The server in front counts calls and makes faults.
     django = serve_django(folder, ACCESS, 3600)
     with django as process, Served(process.forward) as backend:
         place = Place(folder, redis, backend, process)
@@ -107,7 +107,7 @@ def signed_in(answer: Answer) -> bool:
     return answer.status == 200 and "alice@example.com" in answer.body
 
 
-def test_400_requests_with_one_expired_session_spend_one_token(place: Place) -> None:
+def test_400_requests_with_one_expired_session_spend_one_refresh_token(place: Place) -> None:
     took: list[float] = []
 
     def slow(request: Request) -> Response:
@@ -126,28 +126,28 @@ def test_400_requests_with_one_expired_session_spend_one_token(place: Place) -> 
     assert all(signed_in(answer) for answer in answers)
     successors = {answer.cookie(NAME) for answer in answers}
     assert None not in successors
-    # All of them are the same session, with the same tokens.
+    # All these cookies contain the same session with the same tokens.
     assert all(signed_in(place.get(f"{NAME}={each}")) for each in successors)
     assert place.refreshes() == before + 1
-    # What it must reach is measured, and not asserted: a machine can be busy with other things.
+    # The limit is printed and not asserted, because the machine may be busy.
     limit = took[0] + percentile(fresh, 0.99) + 0.1
     print(f"p99 {percentile(answers, 0.99):.3f} s, at most {limit:.3f} s")
 
 
-def test_50_sessions_at_once_spend_50_tokens(place: Place) -> None:
+def test_50_expired_sessions_spend_50_refresh_tokens(place: Place) -> None:
     cookies = place.expired(50)
     before = place.refreshes()
     visits = [(place.url + "/account", cookie) for cookie in cookies * 4]
     answers = burst(visits)
-    # On a busy machine the backend may be silent for a second, for which not everybody waits.
+    # On a busy machine the backend may be slow for a second. Then some requests get 503.
     late = [each for each, answer in zip(visits, answers, strict=True) if answer.status == 503]
     assert all(signed_in(answer) for answer in answers if answer.status != 503)
     assert all(signed_in(answer) for answer in burst(late))
     assert place.refreshes() == before + 50
 
 
-def test_while_it_is_due_nobody_waits(place: Place) -> None:
-    """The buffer is a third of the access token's life."""
+def test_due_session_blocks_only_the_request_that_renews(place: Place) -> None:
+    """The session is due in the last third of the lifetime of its access token."""
     cookie = place.sign_in()
     session = requests.get(place.url + "/session", headers={"Cookie": cookie}, timeout=5).json()
     due = session["validity"]["valid_until"] - ACCESS / 3
@@ -173,7 +173,10 @@ def test_while_it_is_due_nobody_waits(place: Place) -> None:
 
 
 class Renewing:
-    """A renewal that the backend holds up, and the process it is under way in."""
+    """Make the backend block each renewal.
+
+    ``come`` is set when a renewal arrives. Setting ``go`` ends the blocking.
+    """
 
     def __init__(self, place: Place, rotate: bool) -> None:
         self.come, self.go = threading.Event(), threading.Event()
@@ -187,8 +190,10 @@ class Renewing:
         place.backend.instead[REFRESH] = hold
 
 
-def test_killed_before_the_call(place: Place) -> None:
-    """The token is not spent yet: somebody else renews when the lease has ended."""
+def test_process_killed_before_the_refresh_delays_renewal_until_the_lease_ends(
+    place: Place,
+) -> None:
+    """The token is not spent yet, so another process renews after the lease has expired."""
     (cookie,) = place.expired()
     renewing, site = Renewing(place, rotate=False), place.fleet.sites[0]
     with ThreadPoolExecutor(1) as pool:
@@ -201,8 +206,8 @@ def test_killed_before_the_call(place: Place) -> None:
     assert took < LEASE + 2
 
 
-def test_killed_after_the_backend_has_rotated(place: Place) -> None:
-    """Nobody knows the successor, and the backend forgives nothing: a clean end."""
+def test_process_killed_after_the_rotation_ends_the_session(place: Place) -> None:
+    """No process knows the successor, and the backend rejects the spent token."""
     (cookie,) = place.expired()
     renewing, site = Renewing(place, rotate=True), place.fleet.sites[1]
     with ThreadPoolExecutor(1) as pool:
@@ -223,8 +228,8 @@ def test_killed_after_the_backend_has_rotated(place: Place) -> None:
     assert set(statuses) <= {303, 503}
 
 
-def test_killed_after_the_successor_is_shared(place: Place) -> None:
-    """The answer is lost, and the next request gets the successor."""
+def test_process_killed_after_storing_the_successor_loses_nothing(place: Place) -> None:
+    """The response is lost, and the next request gets the successor."""
     (cookie,) = place.expired()
     site = place.fleet.sites[2]
     before = place.refreshes()
@@ -236,7 +241,7 @@ def test_killed_after_the_successor_is_shared(place: Place) -> None:
     assert place.refreshes() == before + 1
 
 
-def test_sign_out_is_known_everywhere_at_once(place: Place) -> None:
+def test_sign_out_is_known_to_every_process_at_once(place: Place) -> None:
     cookie = place.sign_in()
     first = place.fleet.sites[0]
     csrf = requests.get(first.url + "/session", headers={"Cookie": cookie}, timeout=5).json()[
@@ -256,15 +261,15 @@ def test_sign_out_is_known_everywhere_at_once(place: Place) -> None:
 
 
 class Load:
-    """Requests one after another on some connections, for as long as a block runs."""
+    """Send requests repeatedly with some cookies while a ``with`` block runs."""
 
     def __init__(self, place: Place, cookies: list[str]) -> None:
         self.statuses: list[int] = []
-        self._take_slot, self._cookies, self._done = place, cookies, False
+        self._place, self._cookies, self._done = place, cookies, False
 
     def _run(self) -> None:
         while not self._done:
-            answers = burst([(self._take_slot.url + "/account", each) for each in self._cookies])
+            answers = burst([(self._place.url + "/account", each) for each in self._cookies])
             self.statuses += [answer.status for answer in answers]
 
     def __enter__(self) -> "Load":
@@ -278,10 +283,10 @@ class Load:
 
 
 @pytest.mark.parametrize("how", ["stop", "pause", "flush"])
-def test_redis_goes_in_the_middle_of_a_load(place: Place, how: str) -> None:
-    """No 5xx, no sign-out, and coordination is back by itself."""
+def test_redis_failure_under_load_causes_no_error_and_no_sign_out(place: Place, how: str) -> None:
+    """After the failure the processes share renewals again without a restart."""
     cookies = [place.sign_in() for _ in range(8)]
-    # Kept fresh: an access token that expires while Redis is away is another test's matter.
+    # The sessions stay fresh. Other tests cover access tokens that expire while Redis is down.
     with Load(place, cookies) as load:
         eventually(lambda: len(load.statuses) > 16)
         {

@@ -1,4 +1,4 @@
-"""The tween: contract section 3, phases and outcomes, seen from the outside."""
+"""Test the renewal tween through HTTP: phases and outcomes of contract section 3."""
 
 import logging
 import threading
@@ -37,19 +37,19 @@ def page(site: Site, path: str = "/account", **options: Any) -> Any:
 
 
 def cleared(answer: Any) -> bool:
-    """Whether a response takes the session's cookie away."""
+    """Return whether a response deletes the session cookie."""
     ours = [each for each in answer.headers.getall("Set-Cookie") if each.startswith(COOKIE)]
     return len(ours) == 1 and ours[0].startswith(f"{COOKIE}=; Max-Age=0")
 
 
-def test_fresh_nothing_happens(site: Site, backend: Served) -> None:
+def test_fresh_session_is_not_renewed(site: Site, backend: Served) -> None:
     site.sign_in()
     with later(FRESH):
         assert "Set-Cookie" not in page(site).headers
     assert backend.calls[REFRESH] == 0
 
 
-def test_an_address_in_another_script_renews(site: Site, backend: Served) -> None:
+def test_non_ascii_path_renews_the_session(site: Site, backend: Served) -> None:
     site.sign_in()
     with later(EXPIRED):
         page(site, "/r%C3%A9sum%C3%A9", status=404)
@@ -57,7 +57,7 @@ def test_an_address_in_another_script_renews(site: Site, backend: Served) -> Non
 
 
 @pytest.mark.parametrize("seconds", [DUE, EXPIRED])
-def test_due_and_expired_renew(site: Site, backend: Served, seconds: float) -> None:
+def test_due_and_expired_sessions_are_renewed(site: Site, backend: Served, seconds: float) -> None:
     site.sign_in()
     before = site.opened()
     with later(seconds):
@@ -72,7 +72,7 @@ def test_due_and_expired_renew(site: Site, backend: Served, seconds: float) -> N
     assert str(after.validity.valid_until) in answer.text
 
 
-def test_ended_sends_to_sign_in_and_back(site: Site, backend: Served) -> None:
+def test_ended_session_redirects_to_sign_in_with_next(site: Site, backend: Served) -> None:
     site.sign_in()
     held = site.cookie_header()
     with later(ENDED):
@@ -90,7 +90,7 @@ def test_ended_sends_to_sign_in_and_back(site: Site, backend: Served) -> None:
     assert backend.calls[REFRESH] == 0
 
 
-def test_ended_on_the_sign_in_page_says_why(site: Site) -> None:
+def test_ended_session_on_the_sign_in_page_shows_the_reason(site: Site) -> None:
     site.sign_in()
     held = site.cookie_header()
     with later(ENDED):
@@ -101,7 +101,7 @@ def test_ended_on_the_sign_in_page_says_why(site: Site) -> None:
 
 
 @pytest.mark.parametrize("seconds", [DUE, EXPIRED])
-def test_rejected_ends_the_session(site: Site, backend: Served, seconds: float) -> None:
+def test_rejected_renewal_ends_the_session(site: Site, backend: Served, seconds: float) -> None:
     site.sign_in()
     backend.instead[REFRESH] = Answer(status=401, json_body=NOT_VALID)
     with later(seconds):
@@ -116,44 +116,44 @@ def _drop_token(request: Any) -> Answer:
 
 
 TOKEN = jwt.encode({"sub": "1", "exp": 4_000_000_000}, "k" * 32)
-"""An access token that would be good enough: nothing else is wrong with an answer."""
+"""A valid access token, for responses with exactly one other defect."""
 
 UNAVAILABLE = {
-    "not about the token, 400": Answer(status=400, json_body={"detail": "JSON parse error"}),
-    "of a gateway, 401": Answer(status=401, json_body={"message": "No API key found in request"}),
-    "of a gateway, 403": Answer(status=403, json_body={"message": "Forbidden"}),
-    "an error that is an object": Answer(
+    "400 that is not about the token": Answer(status=400, json_body={"detail": "JSON parse error"}),
+    "401 of a gateway": Answer(status=401, json_body={"message": "No API key found in request"}),
+    "403 of a gateway": Answer(status=403, json_body={"message": "Forbidden"}),
+    "error member is an object": Answer(
         status=400, json_body={"data": None, "error": {"status": 400, "name": "ValidationError"}}
     ),
     "server error": Answer(status=500),
-    "down": Answer(status=503, headers={"Retry-After": "3"}),
-    "too many": Answer(status=429, headers={"Retry-After": "3"}, json_body={}),
+    "503": Answer(status=503, headers={"Retry-After": "3"}),
+    "429": Answer(status=429, headers={"Retry-After": "3"}, json_body={}),
     "not JSON": Answer(status=200, text="<h1>Welcome</h1>"),
-    "not JSON, 401": Answer(status=401, text="<h1>Gateway</h1>"),
-    "a proxy's own 401": Answer(
+    "401 with HTML": Answer(status=401, text="<h1>Gateway</h1>"),
+    "401 with a Basic challenge": Answer(
         status=401, json_body={}, headers={"WWW-Authenticate": "Basic realm=x"}
     ),
-    "another gateway's": Answer(
+    "401 with a Digest challenge": Answer(
         status=401, json_body={}, headers={"WWW-Authenticate": 'Digest realm="x"'}
     ),
-    "detail only": Answer(status=200, json_body={"detail": "invalid"}),
-    "a list": Answer(status=200, json_body=[1]),
+    "no tokens": Answer(status=200, json_body={"detail": "invalid"}),
+    "JSON list": Answer(status=200, json_body=[1]),
     "token of another type": Answer(json_body={"access": 1, "refresh": "x"}),
-    "token with line break": Answer(json_body={"access": "a\r\nb", "refresh": "x"}),
-    "token with blanks": Answer(json_body={"access": f" {TOKEN} ", "refresh": "x"}),
+    "token with a line break": Answer(json_body={"access": "a\r\nb", "refresh": "x"}),
+    "token with spaces around it": Answer(json_body={"access": f" {TOKEN} ", "refresh": "x"}),
     "token with a line break at its end": Answer(
         json_body={"access": TOKEN + "\n", "refresh": "x"}
     ),
     "token that is not ASCII": Answer(json_body={"access": TOKEN + "\xe9", "refresh": "x"}),
-    "refresh token with a blank": Answer(json_body={"access": TOKEN, "refresh": "x y"}),
+    "refresh token with a space": Answer(json_body={"access": TOKEN, "refresh": "x y"}),
     "refresh token of another type": Answer(json_body={"access": TOKEN, "refresh": 1}),
     "token of 10 KB": Answer(
         json_body={"access": jwt.encode({"sub": "1", "x": "y" * 7000}, "k" * 32), "refresh": "x"}
     ),
     "redirect": Answer(status=307, headers={"Location": "http://127.0.0.1:1/"}),
     "compressed": Answer(json_body={}, headers={"Content-Encoding": "gzip"}),
-    "huge": Answer(json_body={"access": "x" * 300_000}),
-    "deep": Answer(text="[" * 100_000, content_type="application/json"),
+    "response of 300 KB": Answer(json_body={"access": "x" * 300_000}),
+    "deeply nested JSON": Answer(text="[" * 100_000, content_type="application/json"),
     "UTF-16": Answer(
         body=f'{{"access": "{TOKEN}", "refresh": "x"}}'.encode("utf-16"),
         content_type="application/json",
@@ -163,7 +163,9 @@ UNAVAILABLE = {
 
 
 @pytest.mark.parametrize("kind", UNAVAILABLE)
-def test_unavailable_signs_nobody_out(site: Site, backend: Served, kind: str) -> None:
+def test_unavailable_backend_does_not_end_the_session(
+    site: Site, backend: Served, kind: str
+) -> None:
     site.sign_in()
     held = site.token()
     backend.instead[REFRESH] = UNAVAILABLE[kind]
@@ -185,7 +187,7 @@ def test_unavailable_signs_nobody_out(site: Site, backend: Served, kind: str) ->
     assert site.token() == held
 
 
-def test_it_goes_on_when_the_backend_is_back(site: Site, backend: Served) -> None:
+def test_renewal_succeeds_when_the_backend_is_up_again(site: Site, backend: Served) -> None:
     site.sign_in()
     backend.instead[REFRESH] = Answer(status=500)
     with later(EXPIRED):
@@ -194,8 +196,10 @@ def test_it_goes_on_when_the_backend_is_back(site: Site, backend: Served) -> Non
         eventually(lambda: page(site, status="*").status_int == 200, 2)
 
 
-def test_a_bad_answer_for_one_session_is_nobody_elses_trouble(site: Site, backend: Served) -> None:
-    """Django SimpleJWT answers the refresh token of a deleted user with 500."""
+def test_failed_renewal_of_one_session_does_not_affect_other_users(
+    site: Site, backend: Served
+) -> None:
+    """Django SimpleJWT returns 500 for the refresh token of a deleted user."""
     bob = Site(wsgi=site.app)
     site.sign_in("alice")
     bob.sign_in("bob")
@@ -208,7 +212,7 @@ def test_a_bad_answer_for_one_session_is_nobody_elses_trouble(site: Site, backen
     with later(EXPIRED):
         for _ in range(10):
             page(bob, status=503)
-        assert backend.calls[REFRESH] == 1, "a moment goes by before it is tried again"
+        assert backend.calls[REFRESH] == 1, "the backend is not called again at once"
         page(site, status=200)
         Site(wsgi=site.app).sign_in("carol", status=303)
 
@@ -223,7 +227,7 @@ def test_another_users_token_is_a_rejection(site: Site, backend: Served) -> None
         assert "reason=RefreshTokenRejected" in page(site, status=303).location
 
 
-def test_roles_that_shrink_are_seen_at_once(site: Site, backend: Served) -> None:
+def test_removed_roles_take_effect_at_the_next_renewal(site: Site, backend: Served) -> None:
     site.sign_in("alice")
     page(site, "/admin", status=200)
     tokens = site.opened().tokens
@@ -235,11 +239,13 @@ def test_roles_that_shrink_are_seen_at_once(site: Site, backend: Served) -> None
     with later(EXPIRED):
         page(site, "/admin", status=403)
         session = site.opened()
-    assert session.tokens.refresh == tokens.refresh, "no new refresh token: the old one is kept"
+    assert session.tokens.refresh == tokens.refresh, (
+        "the old refresh token is kept, because the response has no new one"
+    )
     assert (session.identity.name, session.identity.email) == ("alice", "alice@example.com")
 
 
-def test_a_kept_refresh_token_gets_no_longer_life(site: Site, backend: Served) -> None:
+def test_unrotated_refresh_token_keeps_its_lifetime(site: Site, backend: Served) -> None:
     site.sign_in()
     ends = site.opened().validity.refresh_until
 
@@ -256,7 +262,7 @@ def test_a_kept_refresh_token_gets_no_longer_life(site: Site, backend: Served) -
         site.get("/account", headers=held, status=303)
 
 
-def test_fifty_threads_with_one_expired_session(site: Site, backend: Served) -> None:
+def test_fifty_threads_share_one_renewal_of_an_expired_session(site: Site, backend: Served) -> None:
     site.sign_in()
     barrier = threading.Barrier(50)
 
@@ -282,11 +288,11 @@ def test_the_old_cookie_gets_the_successor(site: Site, backend: Served) -> None:
         for older in (first, second):
             page(older, status=200)
     assert backend.calls[REFRESH] == 2
-    # The first is two renewals old, and gets the newest.
+    # The first cookie is two renewals old. It still gets the newest tokens.
     assert first.opened().tokens == site.opened().tokens
 
 
-def test_an_old_cookie_whose_successor_was_rejected_has_ended(site: Site, backend: Served) -> None:
+def test_old_cookie_is_cleared_when_its_successor_was_rejected(site: Site, backend: Served) -> None:
     site.sign_in()
     older = site.twin()
     with later(EXPIRED):
@@ -300,7 +306,7 @@ def test_an_old_cookie_whose_successor_was_rejected_has_ended(site: Site, backen
 @pytest.mark.parametrize(
     "text", ['{"code": "New", "reason": ""}', "{}", "[]", "x", '{"session": {}}']
 )
-def test_what_another_version_remembers_is_nothing(
+def test_unreadable_successor_entry_is_ignored_and_logged(
     site: Site, backend: Served, caplog: pytest.LogCaptureFixture, text: str
 ) -> None:
     site.sign_in()
@@ -313,7 +319,7 @@ def test_what_another_version_remembers_is_nothing(
     assert "SuccessorUnreadable" in caplog.text
 
 
-def test_where_successors_are_not_remembered_the_old_cookie_is_rejected(backend: Served) -> None:
+def test_old_cookie_is_rejected_when_reuse_is_zero(backend: Served) -> None:
     site = Site(backend.url, refresh__reuse="0")
     site.sign_in()
     older = site.twin()
@@ -322,7 +328,7 @@ def test_where_successors_are_not_remembered_the_old_cookie_is_rejected(backend:
         assert "reason=RefreshTokenRejected" in page(older, status=303).location
 
 
-def test_a_rejection_is_shared_too(site: Site, backend: Served) -> None:
+def test_rejection_is_shared_with_copies_of_the_session(site: Site, backend: Served) -> None:
     site.sign_in()
     copy = site.twin()
     backend.instead[REFRESH] = Answer(status=401, json_body=NOT_VALID)
@@ -335,7 +341,10 @@ def test_a_rejection_is_shared_too(site: Site, backend: Served) -> None:
 def blocked(
     backend: Served, answer: Answer | None = None
 ) -> tuple[threading.Event, threading.Event]:
-    """Make the backend wait in the middle of a refresh: (it has come, let it go)."""
+    """Make the backend block during each refresh.
+
+    :returns: An event that is set when a refresh arrives, and an event that ends the blocking.
+    """
     come, go = threading.Event(), threading.Event()
 
     def wait(request: Any) -> Answer | None:
@@ -347,7 +356,7 @@ def blocked(
     return come, go
 
 
-def test_while_it_is_due_nobody_waits_but_who_renews(site: Site, backend: Served) -> None:
+def test_due_session_blocks_only_the_request_that_renews(site: Site, backend: Served) -> None:
     site.sign_in()
     slow = site.twin()
     come, go = blocked(backend)
@@ -362,26 +371,26 @@ def test_while_it_is_due_nobody_waits_but_who_renews(site: Site, backend: Served
 
 
 @pytest.fixture
-def hasty(backend: Served, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """Somebody at a site that does not wait for long, and says often that an answer is late."""
+def site_with_short_timeout(backend: Served, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """Return a signed-in site with a short timeout that announces late responses often."""
     monkeypatch.setattr(late_response, "ANNOUNCE_AGAIN", 0.02)
     site = Site(backend.url, backend__timeout="0.3")
     site.sign_in()
     return site
 
 
-def test_what_the_backend_says_too_late_is_remembered(
+def test_late_response_is_stored_for_later_requests(
     backend: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It has spent the token, and hangs before it says so: whoever asked has long gone."""
+    """The backend spends the token, and its response arrives after the timeout."""
     site = Site(backend.url, backend__timeout="0.3")
     site.sign_in()
     _, go = blocked(backend)
     with later(EXPIRED):
         for _ in range(3):
             page(site, status=503)
-            time.sleep(0.3)  # after which it may be tried again
-        assert backend.calls[REFRESH] == 1, "with another token"
+            time.sleep(0.3)  # until the backend may be called again
+        assert backend.calls[REFRESH] == 1, "the late token is not sent again"
         assert COOKIE in site.cookies
         go.set()
         eventually(lambda: page(site, status="*").status_int == 200)
@@ -389,8 +398,8 @@ def test_what_the_backend_says_too_late_is_remembered(
     assert f"RenewalLate: session {site.opened().digest}: the outcome is Renewed" in caplog.text
 
 
-def test_what_the_backend_says_too_late_waits_for_the_browser(backend: Served) -> None:
-    """Which has not got it, and may come back after the time for which others are remembered."""
+def test_late_response_is_stored_even_when_reuse_is_zero(backend: Served) -> None:
+    """The browser has not got the new tokens, and may come back after `refresh.reuse` seconds."""
     site = Site(backend.url, backend__timeout="0.3", refresh__reuse="0")
     site.sign_in()
     _, go = blocked(backend)
@@ -402,7 +411,7 @@ def test_what_the_backend_says_too_late_waits_for_the_browser(backend: Served) -
     assert backend.calls[REFRESH] == 1
 
 
-def test_what_the_backend_says_too_late_brings_no_session_back(backend: Served) -> None:
+def test_late_response_does_not_restore_a_revoked_session(backend: Served) -> None:
     site = Site(backend.url, backend__timeout="0.3")
     site.sign_in()
     copy = site.twin()
@@ -410,7 +419,9 @@ def test_what_the_backend_says_too_late_brings_no_session_back(backend: Served) 
     with later(EXPIRED):
         page(site, status=503)
         csrf = site.get("/session").json["csrf_token"]
-        backend.instead[BLACKLIST] = Answer(status=404)  # or the late refresh would be refused
+        backend.instead[BLACKLIST] = Answer(
+            status=404
+        )  # Otherwise the backend would reject the late refresh.
         site.post("/logout", {"csrf_token": csrf}, status=303)
         told = backend.calls[BLACKLIST]
         go.set()
@@ -418,7 +429,7 @@ def test_what_the_backend_says_too_late_brings_no_session_back(backend: Served) 
         assert "reason=SessionRevoked" in page(copy, status=303).location
 
 
-def test_a_rejection_that_comes_too_late_is_one(backend: Served) -> None:
+def test_late_rejection_ends_the_session(backend: Served) -> None:
     site = Site(backend.url, backend__timeout="0.3")
     site.sign_in()
     _, go = blocked(backend, Answer(status=401, json_body=NOT_VALID))
@@ -429,8 +440,8 @@ def test_a_rejection_that_comes_too_late_is_one(backend: Served) -> None:
         assert COOKIE not in site.cookies
 
 
-def test_without_a_thread_to_tell_others_the_late_answer_is_taken_all_the_same(
-    hasty: Site, backend: Served, monkeypatch: pytest.MonkeyPatch
+def test_late_response_is_used_when_the_announcing_thread_cannot_start(
+    site_with_short_timeout: Site, backend: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = threading.Thread.start
 
@@ -442,51 +453,54 @@ def test_without_a_thread_to_tell_others_the_late_answer_is_taken_all_the_same(
     monkeypatch.setattr(threading.Thread, "start", refuse)
     _, go = blocked(backend)
     with later(EXPIRED):
-        page(hasty, status=503)
-        time.sleep(0.1)  # nobody says any more that it is late
-        page(hasty, status=503)
+        page(site_with_short_timeout, status=503)
+        time.sleep(0.1)  # The late response is no longer announced.
+        page(site_with_short_timeout, status=503)
         go.set()
-        eventually(lambda: page(hasty, status="*").status_int == 200)
+        eventually(lambda: page(site_with_short_timeout, status="*").status_int == 200)
     assert backend.calls[REFRESH] == 1
 
 
-def test_while_one_answer_is_late_others_are_answered_and_its_token_is_not_sent_again(
-    hasty: Site, backend: Served
+def test_late_response_blocks_no_other_user_and_its_token_is_not_sent_again(
+    site_with_short_timeout: Site, backend: Served
 ) -> None:
-    bob = Site(wsgi=hasty.app)
+    bob = Site(wsgi=site_with_short_timeout.app)
     bob.sign_in("bob")
     _, go = blocked(backend)
     with later(EXPIRED):
-        page(hasty, status=503)
+        page(site_with_short_timeout, status=503)
         backend.instead.clear()
         eventually(lambda: page(bob, status="*").status_int == 200)
         assert backend.calls[REFRESH] == 2
         for _ in range(10):
-            page(hasty, status=503)
-            time.sleep(0.02)  # others are told again and again
+            page(site_with_short_timeout, status=503)
+            time.sleep(0.02)  # The late response is announced repeatedly.
         go.set()
-        eventually(lambda: page(hasty, status="*").status_int == 200)
+        eventually(lambda: page(site_with_short_timeout, status="*").status_int == 200)
     assert backend.calls[REFRESH] == 2
 
 
-def test_an_answer_that_never_comes_is_not_waited_for_for_ever(
-    hasty: Site, backend: Served, monkeypatch: pytest.MonkeyPatch
+def test_late_response_is_given_up_after_the_time_limit(
+    site_with_short_timeout: Site, backend: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "LATE", 0.6)
     _, go = blocked(backend, Answer(status=500))
     with later(EXPIRED):
-        page(hasty, status=503)
+        page(site_with_short_timeout, status=503)
         backend.instead.clear()
-        eventually(lambda: page(hasty, status="*").status_int == 200)
+        eventually(lambda: page(site_with_short_timeout, status="*").status_int == 200)
     assert backend.calls[REFRESH] == 2
     go.set()
 
 
 @pytest.mark.parametrize("ends", [True, False])
-def test_an_answer_that_has_begun_is_late_but_not_for_long(
-    hasty: Site, backend: Served, ends: bool
+def test_late_response_that_has_started_is_waited_for_only_briefly(
+    site_with_short_timeout: Site, backend: Served, ends: bool
 ) -> None:
-    """One that does not come to an end may have spent the token; to wait for it helps nobody."""
+    """A response that never ends may mean that the token is spent.
+
+    authapp calls the backend again, because waiting longer would not help.
+    """
     begin, go = threading.Event(), threading.Event()
 
     def slow(request: Any) -> Answer:
@@ -502,20 +516,20 @@ def test_an_answer_that_has_begun_is_late_but_not_for_long(
 
     backend.instead[REFRESH] = slow
     with later(EXPIRED):
-        page(hasty, status=503)
+        page(site_with_short_timeout, status=503)
         begin.set()
         if ends:
             go.set()
         backend.instead.clear()
-        eventually(lambda: page(hasty, status="*").status_int == 200)
+        eventually(lambda: page(site_with_short_timeout, status="*").status_int == 200)
     go.set()
     assert backend.calls[REFRESH] == (1 if ends else 2)
 
 
-def test_the_log_says_when_the_backend_goes_and_comes(
+def test_backend_down_and_back_are_logged_once_each(
     site: Site, backend: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """L3. Once each; and the audit log has a line for each time that it was asked."""
+    """L3. The audit log has one line for each call of the backend."""
     caplog.set_level(logging.INFO)
     site.sign_in()
     backend.instead[REFRESH] = Answer(status=503)
@@ -531,8 +545,8 @@ def test_the_log_says_when_the_backend_goes_and_comes(
     assert caplog.text.count("BackendBack: refresh: it answers again") == 1
 
 
-def test_one_at_a_time_tries_a_backend_that_hangs(backend: Served) -> None:
-    """The others are answered at once, those with the same session too."""
+def test_only_one_request_probes_an_unresponsive_backend(backend: Served) -> None:
+    """Other requests get a response at once, even requests with the same session."""
     site = Site(backend.url, backend__timeout="5")
     site.sign_in("alice")
     bob = Site(wsgi=site.app)
@@ -558,7 +572,7 @@ def test_one_at_a_time_tries_a_backend_that_hangs(backend: Served) -> None:
         probing.result(5)
 
 
-def test_sign_out_wins_over_a_renewal_under_way(site: Site, backend: Served) -> None:
+def test_sign_out_during_a_renewal_ends_the_session(site: Site, backend: Served) -> None:
     site.sign_in()
     csrf = site.csrf()
     slow = site.twin()
@@ -578,15 +592,15 @@ def test_sign_out_wins_over_a_renewal_under_way(site: Site, backend: Served) -> 
         go.set()
         assert "reason=SessionRevoked" in renewing.result(5).location
     assert COOKIE not in slow.cookies
-    # Both the token that was spent and the one that came of it are worthless now.
+    # The spent refresh token and its successor are both revoked at the backend.
     assert backend.calls[BLACKLIST] == 2
 
 
 @pytest.mark.parametrize("seconds", [DUE, EXPIRED])
-def test_s12_a_new_session_stands_while_the_old_one_is_renewed(
+def test_s12_new_session_is_kept_while_the_old_one_is_renewed(
     site: Site, backend: Served, seconds: float
 ) -> None:
-    """S12. Late answers neither bring the old session back nor take the new cookie away."""
+    """S12. Late responses neither restore the old session nor delete the new cookie."""
     form = site.get("/login").form
     form["username"], form["password"] = "bob", "bob-password"
     site.sign_in()
@@ -597,17 +611,17 @@ def test_s12_a_new_session_stands_while_the_old_one_is_renewed(
         assert come.wait(5)
         signing_in = pool.submit(form.submit, status=303)
         if seconds == EXPIRED:
-            go.set()  # it waits for the renewal
+            go.set()  # The sign-in waits for the renewal.
         signing_in.result(5)
         go.set()
         answers = [renewing.result(5), page(late, status=303)]
         if seconds == EXPIRED:
-            answers.pop(0)  # which may have come before
+            answers.pop(0)  # This response may have been sent before the sign-in.
         assert not any("Set-Cookie" in answer.headers for answer in answers)
         assert site.opened().identity.name == "bob"
 
 
-def test_s12_a_late_answer_to_a_rejected_session_takes_nothing_away(
+def test_s12_late_response_to_a_rejected_session_keeps_the_new_cookie(
     site: Site, backend: Served
 ) -> None:
     form = site.get("/login").form
@@ -621,8 +635,8 @@ def test_s12_a_late_answer_to_a_rejected_session_takes_nothing_away(
         assert site.get("/session").json["user"]["id"] == 2
 
 
-def test_s12_a_view_that_learns_of_a_rejection_takes_nothing_away(backend: Served) -> None:
-    """S12. Somebody signs in over the session after that, and before the view answers."""
+def test_s12_response_of_a_view_that_sees_a_rejection_keeps_the_new_cookie(backend: Served) -> None:
+    """S12. The user signs in again after the rejection, and before the view returns."""
     come, go = threading.Event(), threading.Event()
 
     def view(request: Request) -> str:
@@ -645,8 +659,8 @@ def test_s12_a_view_that_learns_of_a_rejection_takes_nothing_away(backend: Serve
 
 
 @pytest.mark.parametrize("over", [True, False])
-def test_whom_a_subscriber_turns_away_has_no_session_left(backend: Served, over: bool) -> None:
-    """Neither the new one nor the one before it, not even as a copy."""
+def test_user_refused_by_a_subscriber_has_no_session(backend: Served, over: bool) -> None:
+    """The new session and the earlier session both end, and so do copies of the earlier one."""
     away = []
 
     def turn_away(event: SignedIn) -> None:
@@ -666,10 +680,10 @@ def test_whom_a_subscriber_turns_away_has_no_session_left(backend: Served, over:
     form.submit(status=303)
     assert COOKIE not in site.cookies
     error = copy.get("/session").json["error"]
-    assert error == ("SessionRevoked" if over else None), "another browser is not turned away"
+    assert error == ("SessionRevoked" if over else None), "a session in another browser is kept"
 
 
-def test_a_sign_in_that_fails_in_the_end_leaves_the_session_before(backend: Served) -> None:
+def test_sign_in_that_fails_in_a_subscriber_keeps_the_earlier_session(backend: Served) -> None:
     def fail(event: SignedIn) -> None:
         if event.identity.name == "bob":
             raise LookupError("a bug of a subscriber")
@@ -683,8 +697,8 @@ def test_a_sign_in_that_fails_in_the_end_leaves_the_session_before(backend: Serv
     assert site.get("/session").json["user"]["id"] == 1
 
 
-def test_b8_a_challenge_of_the_backends_own_is_a_rejection(site: Site, backend: Served) -> None:
-    """B8. Whatever it says of a digest or of basics."""
+def test_b8_bearer_challenge_of_the_backend_is_a_rejection(site: Site, backend: Served) -> None:
+    """B8. The words "digest" and "basic" in its description do not matter."""
     said = 'Bearer error="invalid_token", error_description="bad token, digest or basic mismatch"'
     site.sign_in()
     backend.instead[REFRESH] = Answer(
@@ -694,7 +708,7 @@ def test_b8_a_challenge_of_the_backends_own_is_a_rejection(site: Site, backend: 
         assert "RefreshTokenRejected" in page(site, status=303).location
 
 
-def test_sign_out_wins_over_a_request_under_way(backend: Served) -> None:
+def test_sign_out_during_a_request_clears_its_cookie(backend: Served) -> None:
     """The session was renewed before the view ran, and is signed out while the view runs."""
     slow, site, come, go = _slow_app(backend)
     with later(EXPIRED), ThreadPoolExecutor(1) as pool:
@@ -707,7 +721,7 @@ def test_sign_out_wins_over_a_request_under_way(backend: Served) -> None:
 
 
 @pytest.mark.parametrize("rejected", [False, True])
-def test_a_slow_request_does_not_write_what_is_old_by_then(backend: Served, rejected: bool) -> None:
+def test_slow_request_does_not_write_outdated_tokens(backend: Served, rejected: bool) -> None:
     """The session was renewed before the view ran, and once more while the view runs."""
     slow, site, come, go = _slow_app(backend)
     with later(EXPIRED), ThreadPoolExecutor(1) as pool:
@@ -727,14 +741,17 @@ def test_a_slow_request_does_not_write_what_is_old_by_then(backend: Served, reje
 
 
 def _app(backend: Served, view: Callable[..., Any], **more: str) -> tuple[Site, Site]:
-    """A signed-in session in two browsers, in front of an application with one view."""
+    """Return two browsers with one signed-in session, for an application with one view."""
     site = application(backend.url, lambda config: add_view(config, view), **more)
     site.sign_in()
     return site, site.twin()
 
 
 def _slow_app(backend: Served) -> tuple[Site, Site, threading.Event, threading.Event]:
-    """The same with a view that waits: (the two browsers, it has come, let it go)."""
+    """Do the same as ``_app``, with a view that blocks.
+
+    :returns: Both browsers, an event that is set in the view, and an event that ends the blocking.
+    """
     come, go = threading.Event(), threading.Event()
 
     def slow_view(request: Request) -> Response:
@@ -767,7 +784,7 @@ RESPONSES: dict[str, tuple[Callable[..., Any], int]] = {
 
 @pytest.mark.parametrize("kind", RESPONSES)
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_the_new_cookie_is_on_whatever_response_there_is(
+def test_new_cookie_is_set_on_every_kind_of_response(
     backend: Served, kind: str, method: str
 ) -> None:
     view, status = RESPONSES[kind]
@@ -784,7 +801,7 @@ def test_the_new_cookie_is_on_whatever_response_there_is(
         assert "own=1" in answer.headers.getall("Set-Cookie")
 
 
-def test_a_view_that_fails_loses_no_session(backend: Served) -> None:
+def test_failing_view_still_sets_the_renewed_cookie(backend: Served) -> None:
     def more(config: Configurator) -> None:
         config.include("authapp.web.views.errors")
         add_view(config, _raises)
@@ -800,7 +817,7 @@ def test_a_view_that_fails_loses_no_session(backend: Served) -> None:
 
 
 @pytest.mark.parametrize("use_tweens", [False, True])
-def test_subrequests_leave_one_cookie(backend: Served, use_tweens: bool) -> None:
+def test_subrequests_set_one_cookie(backend: Served, use_tweens: bool) -> None:
     def outer(request: Request) -> Response:
         inner = Request.blank("/session", cookies=request.cookies)
         return request.invoke_subrequest(inner, use_tweens=use_tweens)
@@ -810,10 +827,12 @@ def test_subrequests_leave_one_cookie(backend: Served, use_tweens: bool) -> None
         answer = site.get("/view", status=200)
     assert len([c for c in answer.headers.getall("Set-Cookie") if c.startswith(COOKIE)]) == 1
     assert backend.calls[REFRESH] == 1
-    assert (answer.json["user"] is not None) is use_tweens, "no tween: the policy never renews"
+    assert (answer.json["user"] is not None) is use_tweens, (
+        "without tweens the session is not renewed"
+    )
 
 
-def test_excluded_paths_neither_renew_nor_write(backend: Served) -> None:
+def test_excluded_paths_neither_renew_nor_set_a_cookie(backend: Served) -> None:
     site, _ = _app(backend, lambda request: Response("x"), refresh__exclude="/view")
     with later(EXPIRED):
         for path in ("/view", "/health", "/authapp-static/authapp.css"):
@@ -821,7 +840,7 @@ def test_excluded_paths_neither_renew_nor_write(backend: Served) -> None:
     assert backend.calls[REFRESH] == 0
 
 
-def test_excluded_paths_are_private_where_somebody_looks(backend: Served) -> None:
+def test_excluded_path_is_private_when_the_view_reads_the_identity(backend: Served) -> None:
     site, _ = _app(
         backend, lambda request: Response(str(request.identity)), refresh__exclude="/view"
     )
@@ -830,12 +849,12 @@ def test_excluded_paths_are_private_where_somebody_looks(backend: Served) -> Non
     assert answer.headers["Vary"] == "Cookie"
 
 
-def test_a_signed_in_response_keeps_the_caching_its_view_has_set(backend: Served) -> None:
+def test_signed_in_response_keeps_the_cache_control_of_its_view(backend: Served) -> None:
     site, _ = _app(backend, lambda request: Response("x", cache_control="private, max-age=9"))
     assert site.get("/view").headers["Cache-Control"] == "private, max-age=9"
 
 
-def test_the_view_wins_over_the_renewal(backend: Served) -> None:
+def test_sign_out_in_a_view_overrides_the_renewal(backend: Served) -> None:
     from pyramid.security import forget
 
     def view(request: Request) -> Response:
@@ -849,9 +868,7 @@ def test_the_view_wins_over_the_renewal(backend: Served) -> None:
         assert copy.get("/session").json["error"] == "SessionRevoked"
 
 
-def test_asking_whether_to_sign_out_renews_and_signing_out_does_not(
-    site: Site, backend: Served
-) -> None:
+def test_sign_out_page_renews_but_sign_out_does_not(site: Site, backend: Served) -> None:
     site.sign_in()
     csrf = site.csrf()
     with later(EXPIRED):
@@ -863,7 +880,7 @@ def test_asking_whether_to_sign_out_renews_and_signing_out_does_not(
     assert backend.calls[REFRESH] == 1
 
 
-def test_renew_now(site: Site, backend: Served) -> None:
+def test_renew_now_calls_the_backend_once_per_request(site: Site, backend: Served) -> None:
     site.sign_in()
     before = site.opened()
     csrf = {"X-CSRF-Token": site.csrf()}
@@ -873,10 +890,10 @@ def test_renew_now(site: Site, backend: Served) -> None:
         assert answer.headers["Cache-Control"] == "private, no-store"
     with later(EXPIRED):
         site.post("/session", headers=csrf)
-    assert backend.calls[REFRESH] == 2, "the tween's own renewal is enough"
+    assert backend.calls[REFRESH] == 2, "the tween has already renewed the session"
 
 
-def test_renew_now_while_the_backend_is_down(site: Site, backend: Served) -> None:
+def test_renew_now_returns_503_while_the_backend_is_down(site: Site, backend: Served) -> None:
     site.sign_in()
     csrf = {"X-CSRF-Token": site.csrf(), "Accept": "application/json"}
     backend.instead[REFRESH] = Answer(status=500)
@@ -887,8 +904,10 @@ def test_renew_now_while_the_backend_is_down(site: Site, backend: Served) -> Non
         assert answer.headers["Retry-After"] == "1"
 
 
-def test_renew_now_with_an_access_token_that_cannot_be_read(site: Site, backend: Served) -> None:
-    """The session has another refresh token then, and is not renewed for it."""
+def test_renew_now_with_an_unreadable_access_token_keeps_the_refresh_token(
+    site: Site, backend: Served
+) -> None:
+    """The session gets the new refresh token, but its validity stays the same."""
 
     def spoil(request: Any) -> Answer:
         answer = request.get_response(backend.application)
@@ -904,8 +923,10 @@ def test_renew_now_with_an_access_token_that_cannot_be_read(site: Site, backend:
     page(site, status=200)
 
 
-def test_renew_now_from_the_account_page(site: Site, backend: Served) -> None:
-    """Where no script does it, the button is a form."""
+def test_renew_now_form_on_the_account_page_works_without_script(
+    site: Site, backend: Served
+) -> None:
+    """Without JavaScript the button is a form."""
     site.sign_in()
     form = page(site).forms["renew"]
     before = site.opened()
@@ -926,7 +947,7 @@ def test_renew_now_from_the_account_page(site: Site, backend: Served) -> None:
         assert form.submit(status=303).location == "/login?next=%2Faccount"
 
 
-def test_renew_now_from_the_account_page_when_that_is_rejected(site: Site, backend: Served) -> None:
+def test_renew_now_form_redirects_to_sign_in_when_rejected(site: Site, backend: Served) -> None:
     site.sign_in()
     form = page(site).forms["renew"]
     backend.instead[REFRESH] = Answer(status=401, json_body=NOT_VALID)
@@ -936,14 +957,14 @@ def test_renew_now_from_the_account_page_when_that_is_rejected(site: Site, backe
     assert cleared(answer)
 
 
-def test_renew_now_without_a_session(site: Site) -> None:
+def test_renew_now_without_a_session_returns_401(site: Site) -> None:
     csrf = {"X-CSRF-Token": site.csrf(), "Accept": "application/json"}
     assert site.post("/session", headers=csrf, status=401).json["code"] == "SignInRequired"
 
 
 @pytest.mark.parametrize("accept", ["application/json", "*/*"])
-def test_renew_now_with_a_session_that_has_ended(site: Site, accept: str) -> None:
-    """The CSRF token is that of the session, which is gone: that is not what is wrong."""
+def test_renew_now_with_an_ended_session_returns_the_reason(site: Site, accept: str) -> None:
+    """The error is the end of the session, not the CSRF token that ended with the session."""
     site.sign_in()
     headers = {"X-CSRF-Token": site.csrf(), "Accept": accept, **site.cookie_header()}
     copy = site.twin()
@@ -955,7 +976,7 @@ def test_renew_now_with_a_session_that_has_ended(site: Site, accept: str) -> Non
     assert site.post("/session", headers=headers, status=401).json["code"] == "SessionRevoked"
 
 
-def test_renew_now_rejected(site: Site, backend: Served) -> None:
+def test_renew_now_rejected_ends_the_session(site: Site, backend: Served) -> None:
     site.sign_in()
     csrf = {"X-CSRF-Token": site.csrf(), "Accept": "application/json"}
     backend.instead[REFRESH] = Answer(status=401, json_body=NOT_VALID)
@@ -963,10 +984,8 @@ def test_renew_now_rejected(site: Site, backend: Served) -> None:
     assert COOKIE not in site.cookies
 
 
-def test_an_access_token_that_cannot_be_read_loses_no_refresh_token(
-    site: Site, backend: Served
-) -> None:
-    """The backend has rotated: the old token is spent, so the new one is what must be kept."""
+def test_unreadable_access_token_keeps_the_new_refresh_token(site: Site, backend: Served) -> None:
+    """The backend has spent the old refresh token, so authapp must keep the new refresh token."""
 
     def spoil(request: Any) -> Answer:
         answer = request.get_response(backend.application)
@@ -980,7 +999,7 @@ def test_an_access_token_that_cannot_be_read_loses_no_refresh_token(
         page(site, status=503)
         page(site, status=503)
         page(copy, status=503)
-        assert backend.calls[REFRESH] == 1, "a moment goes by before it is tried again"
+        assert backend.calls[REFRESH] == 1, "the backend is not called again at once"
         assert site.opened().tokens.refresh != before.tokens.refresh
         assert site.opened().tokens.access == before.tokens.access
         del backend.instead[REFRESH]
@@ -988,7 +1007,7 @@ def test_an_access_token_that_cannot_be_read_loses_no_refresh_token(
         page(site, status=200)
 
 
-def test_a_session_that_grows_too_large_ends_with_a_line_that_says_what_grew(
+def test_session_that_grows_too_large_ends_and_logs_the_largest_claim(
     site: Site, backend: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.sign_in()
@@ -1003,7 +1022,7 @@ def test_a_session_that_grows_too_large_ends_with_a_line_that_says_what_grew(
     assert "its claim 'groups' 4502" in caplog.text
 
 
-def test_a_request_without_a_path_is_as_private_as_others(site: Site) -> None:
+def test_response_to_an_empty_path_is_private(site: Site) -> None:
     site.sign_in()
     environ = Request.blank("/", environ={"HTTP_COOKIE": site.cookie_header()["Cookie"]}).environ
     environ["PATH_INFO"] = ""
@@ -1012,7 +1031,7 @@ def test_a_request_without_a_path_is_as_private_as_others(site: Site) -> None:
     assert answer.headers["Cache-Control"] == "private, no-store"
 
 
-def test_an_ended_session_at_an_address_that_is_no_text(site: Site) -> None:
+def test_ended_session_with_an_undecodable_path_returns_400(site: Site) -> None:
     site.sign_in()
     held = {"HTTP_COOKIE": site.cookie_header()["Cookie"]}
     with later(ENDED):

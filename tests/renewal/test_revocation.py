@@ -1,4 +1,4 @@
-"""Sessions that were ended before their time."""
+"""Test the revocation of sessions."""
 
 from dataclasses import replace
 
@@ -20,15 +20,15 @@ def began(at: float, sid: str = "another") -> Session:
     return replace(make(), sid=sid, authenticated_at=at)
 
 
-def test_one_session(revocation: Revocation) -> None:
+def test_revoking_one_session_keeps_others(revocation: Revocation) -> None:
     assert not revocation.revoked(make())
     revocation.revoke(make())
     assert revocation.revoked(make())
     assert not revocation.revoked(began(NOW))
 
 
-def test_all_sessions_of_a_user_by_any_clock(revocation: Revocation) -> None:
-    """A session may have begun a moment ago on a machine whose clock is ahead."""
+def test_revoking_a_user_allows_for_clocks_that_differ(revocation: Revocation) -> None:
+    """A session may have started on a machine whose clock is ahead."""
     revocation.revoke_user(make(), NOW + 10)
     assert revocation.revoked(began(NOW - 1000))
     assert revocation.revoked(began(NOW + 10))
@@ -36,13 +36,13 @@ def test_all_sessions_of_a_user_by_any_clock(revocation: Revocation) -> None:
     assert not revocation.revoked(began(NOW + 11 + CLOCKS_DIFFER))
 
 
-def test_r10_half_a_minute_is_no_time_between_two_clocks(revocation: Revocation) -> None:
-    """R10. Signed in on a machine whose clock is ahead, signed out everywhere on another."""
+def test_r10_clocks_that_differ_by_half_a_minute_are_tolerated(revocation: Revocation) -> None:
+    """R10. The sign-in is on a machine whose clock is ahead of the machine of the sign-out."""
     revocation.revoke_user(make(), NOW)
     assert revocation.revoked(began(NOW + 30))
 
 
-def test_whoever_signs_in_after_that_is_signed_in(revocation: Revocation) -> None:
+def test_session_started_after_the_revocation_is_valid(revocation: Revocation) -> None:
     revocation.revoke_user(make(), NOW)
     for now in (NOW - 30, NOW, NOW + 30, NOW + 100):
         start = revocation.next_start(1, now)
@@ -51,14 +51,14 @@ def test_whoever_signs_in_after_that_is_signed_in(revocation: Revocation) -> Non
     assert revocation.next_start(2, NOW) == NOW
 
 
-def test_a_clock_that_goes_back_revokes_no_less(revocation: Revocation) -> None:
+def test_clock_set_back_keeps_the_later_revocation(revocation: Revocation) -> None:
     revocation.revoke_user(make(), NOW + 500)
     revocation.revoke_user(make(), NOW)
     assert revocation.revoked(began(NOW + 400))
 
 
-def test_s12_late_answers_come_for_a_while_only() -> None:
-    """After that, whoever has the old cookie has a copy, which can be cleared."""
+def test_s12_session_is_reported_as_replaced_for_one_minute() -> None:
+    """After that minute a request with the old cookie has a copy, which may be deleted."""
     seconds = [0.0]
     revocation = Revocation(MemoryStore(lambda: seconds[0]), 3600)
     session = make()
@@ -69,8 +69,8 @@ def test_s12_late_answers_come_for_a_while_only() -> None:
     assert revocation.revoked(session)
 
 
-def test_s12_whoever_sees_the_end_sees_why() -> None:
-    """S12. A late answer may look between the two things that are put."""
+def test_s12_replacement_is_stored_before_the_revocation() -> None:
+    """S12. A late response may read the store between the two writes."""
 
     class Looking(MemoryStore):
         def put(self, key: Key, text: str, seconds: float) -> None:

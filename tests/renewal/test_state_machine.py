@@ -1,9 +1,10 @@
-"""Any walk through a site, checked at every step by an oracle: contract section 3.
+"""Test random walks through a site against an oracle (contract section 3).
 
-The wall clock stands still but for the rule that moves it, so the oracle knows the phase of
-every session exactly. The shared memory goes by the monotonic clock, which nobody moves: no
-successor is forgotten here. After a fault the site lets a moment go by before it asks the
-backend again; for that long the oracle allows both what a good backend and what none gives.
+Only rules move the wall clock, so the oracle knows the exact phase of every session. The store
+uses the monotonic clock, which no rule moves. Therefore no successor expires in these tests.
+
+After a fault the site does not call the backend for ``RETRY_DELAY`` seconds. During this time
+the oracle allows two outcomes: the outcome with the backend up, and the outcome with it down.
 """
 
 import copy
@@ -38,11 +39,11 @@ from site_under_test import COOKIE, Site
 ACCESS, WINDOW, BUFFER = 900, 604_800, 300
 START = 1_900_000_000
 
-MOMENT = 2.0
-"""Real seconds after a fault until the site is sure to ask the backend again."""
+RETRY_DELAY = 2.0
+"""Real seconds after a fault within which the site calls the backend again."""
 
-LATELY = 0.021
-"""Real seconds for which the site may take the end of a chain of successors for granted."""
+CHAIN_END_CACHED = 0.021
+"""Real seconds for which the site may cache the end of a chain of successors."""
 
 STEPS = (1, 10, BUFFER + 1, ACCESS - BUFFER, ACCESS - 1, ACCESS, 3_600, 86_400, WINDOW - 1, WINDOW)
 """Seconds by which the clock moves."""
@@ -59,7 +60,7 @@ UNAVAILABLE = {
     "HTML": Answer("<h1>Welcome</h1>"),
     "redirect": Answer(status=307, headers={"Location": "http://127.0.0.1:1/"}),
 }
-REJECTED, FOREIGN, SPOILED = "401", "another user's token", "an access token that is none"
+REJECTED, FOREIGN, SPOILED = "401", "another user's token", "an unreadable access token"
 ILLNESSES = [*UNAVAILABLE, REJECTED, FOREIGN, SPOILED]
 
 
@@ -74,7 +75,7 @@ class Head(NamedTuple):
 
 @dataclass
 class Life:
-    """A session from sign-in to its end, as the oracle has it."""
+    """A session from sign-in to its end, as the oracle models it."""
 
     user: str
     csrf: str
@@ -84,7 +85,7 @@ class Life:
 
 
 class Call(NamedTuple):
-    """A refresh token that was brought to the backend, and what came of it."""
+    """A refresh token that was sent to the backend, the fault, and the new refresh token."""
 
     token: str
     fault: str | None
@@ -92,7 +93,7 @@ class Call(NamedTuple):
 
 
 class Sessions(RuleBasedStateMachine):
-    """One site, some browsers, and a backend that goes wrong in one way."""
+    """One site, some browsers, and a backend with one kind of fault."""
 
     copies = Bundle("copies")
 
@@ -118,7 +119,7 @@ class Sessions(RuleBasedStateMachine):
     # The backend.
 
     def answer(self, request: Request) -> Answer:
-        """What the backend says."""
+        """Return the response of the backend."""
         fault, renews = self.fault, request.path == REFRESH
         token = request.json_body["refresh"] if renews else ""
         if fault in UNAVAILABLE:
@@ -159,7 +160,7 @@ class Sessions(RuleBasedStateMachine):
         return self.now < session.valid_until - min(BUFFER, life / 3)
 
     def held(self, browser: Site) -> Head | None:
-        """What a browser would send now."""
+        """Return the tokens in the cookie that the browser would send now, or None."""
         browser.cookiejar.clear_expired_cookies()
         if COOKIE not in browser.cookies:
             return None
@@ -176,11 +177,11 @@ class Sessions(RuleBasedStateMachine):
         return self.lives.get(self.site.services.sealer.open(browser.token()).sid)
 
     def in_doubt(self) -> bool:
-        """Whether the backend may be left alone for something that has just happened."""
-        return time.monotonic() - self.trouble_at < MOMENT
+        """Return whether a recent fault may keep the site from calling the backend."""
+        return time.monotonic() - self.trouble_at < RETRY_DELAY
 
     def possible(self, browser: Site, renew_now: bool = False) -> set[str]:
-        """What may come of a request of this browser."""
+        """Return the outcomes that a request of this browser may have."""
         held, life = self.held(browser), self.life(browser)
         if held is None or life is None:
             return {ANONYMOUS}
@@ -199,15 +200,15 @@ class Sessions(RuleBasedStateMachine):
         return allowed | {otherwise} if self.in_doubt() else allowed
 
     def learn(self, calls: list[Call]) -> None:
-        """What the calls of a request have made of the session they were for."""
+        """Update the sessions for which a request called the backend."""
         for call in calls:
             (life,) = (each for each in self.lives.values() if each.head.refresh == call.token)
-            assert not life.signed_out, "nobody renews what was signed out"
-            assert not life.rejected, "nobody tries again what was rejected"
+            assert not life.signed_out, "a revoked session is not renewed"
+            assert not life.rejected, "a rejected session is not renewed again"
             if call.fault in (REJECTED, FOREIGN):
                 life.rejected = True
             elif call.fault not in UNAVAILABLE:
-                assert call.issued, "the issuer knows this token and has not seen it before"
+                assert call.issued, "the issuer accepts this token, because it is not spent"
                 self.secrets.add(call.issued)
                 now = int(self.now)
                 renewed = Head(call.issued, now, now + ACCESS, now + WINDOW)
@@ -219,7 +220,7 @@ class Sessions(RuleBasedStateMachine):
     # What browsers do.
 
     def send(self, browser: Site, method: str, path: str, **options: Any) -> Any:
-        """A request, and all that holds for any answer."""
+        """Send a request, and check what must be true of every response."""
         before, faulty = len(self.calls), self.faulty
         answer = browser.request(path, method=method, expect_errors=True, **options)
         calls = self.calls[before:]
@@ -227,7 +228,7 @@ class Sessions(RuleBasedStateMachine):
             self.trouble_at = time.monotonic()
         if calls:
             self.learn(calls)
-            time.sleep(LATELY)
+            time.sleep(CHAIN_END_CACHED)
         assert answer.status_int != 500
         life = self.life(browser)
         if life is not None:
@@ -240,7 +241,7 @@ class Sessions(RuleBasedStateMachine):
         return answer
 
     def visit(self, browser: Site, path: str) -> str:
-        """Open a page; returns what has come of it, which the oracle has allowed."""
+        """Open a page, check that the oracle allows the outcome, and return the outcome."""
         life, held, possible = self.life(browser), self.held(browser), self.possible(browser)
         answer = self.send(browser, "GET", path, headers={"Accept": "text/html"})
         outcome = self.outcome(answer, path, life)
@@ -250,11 +251,13 @@ class Sessions(RuleBasedStateMachine):
             assert after is None
         else:
             assert life is self.life(browser), "the same session as before"
-            assert after in (held, life and life.head), "nothing is lost"
+            assert after in (held, life and life.head), (
+                "the browser keeps its tokens or gets the newest tokens"
+            )
         return outcome
 
     def outcome(self, answer: Any, path: str, life: Life | None) -> str:
-        """How a page says what has become of the session."""
+        """Return the outcome for the session, as the page shows it."""
         names = {name for name in (*USERS, "mallory") if name in answer.text}
         where = answer.location or ""
         if path == "/login":
@@ -269,7 +272,7 @@ class Sessions(RuleBasedStateMachine):
         if life is not None and life.user in names:
             assert (answer.status_int, names) == (200, {life.user})
             return SIGNED_IN
-        assert not names, "nobody else's page"
+        assert not names, "the page shows no other user"
         if "reason=" in where:
             assert life is not None
             reason = "RefreshTokenExpired"
@@ -291,12 +294,12 @@ class Sessions(RuleBasedStateMachine):
 
     @staticmethod
     def kept(answer: Any) -> bool:
-        """Whether the session's cookie was left alone or written anew."""
+        """Return whether the response does not delete the session cookie."""
         ours = [each for each in answer.headers.getall("Set-Cookie") if each.startswith(COOKIE)]
         return not any("Max-Age=0" in each for each in ours)
 
-    def somebody(self, number: int) -> Site:
-        """This browser or, where it holds no session, the next one that does."""
+    def browser_with_session(self, number: int) -> Site:
+        """Return this browser, or the next browser with a session if this browser has none."""
         order = self.browsers[number:] + self.browsers[:number]
         return next((each for each in order if self.held(each)), self.browsers[number])
 
@@ -316,7 +319,7 @@ class Sessions(RuleBasedStateMachine):
         doubt = self.in_doubt()
         form = self.send(browser, "GET", "/login").forms
         if not form:
-            return  # the backend has come back between the two
+            return  # The backend came up again between the two requests.
         fields = {
             "csrf_token": form[0]["csrf_token"].value,
             "username": user,
@@ -342,7 +345,7 @@ class Sessions(RuleBasedStateMachine):
 
     @rule(number=st.sampled_from(BROWSERS), path=st.sampled_from(["/", "/account", "/login"]))
     def open_a_page(self, number: int, path: str) -> None:
-        self.visit(self.somebody(number), path)
+        self.visit(self.browser_with_session(number), path)
 
     @rule(path=st.sampled_from(["/", "/account"]))
     def everybody_opens_a_page(self, path: str) -> None:
@@ -367,7 +370,7 @@ class Sessions(RuleBasedStateMachine):
 
     @rule(number=st.sampled_from(BROWSERS))
     def renew_now(self, number: int) -> None:
-        browser = self.somebody(number)
+        browser = self.browser_with_session(number)
         life, held = self.life(browser), self.held(browser)
         doubt, possible = self.in_doubt(), self.possible(browser, renew_now=True)
         before = life and life.head
@@ -378,7 +381,7 @@ class Sessions(RuleBasedStateMachine):
             assert life is not None
             assert answer.json["user"]["email"] == f"{life.user}@example.com"
             assert self.held(browser) == life.head
-            assert life.head != held, "it has this minute what is newest"
+            assert life.head != held, "the tokens are newer than before"
         elif answer.status_int == 503:
             assert self.fault in UNAVAILABLE or self.fault == SPOILED or doubt
             assert possible & {SIGNED_IN, KEPT}
@@ -392,7 +395,7 @@ class Sessions(RuleBasedStateMachine):
 
     @rule(number=st.sampled_from(BROWSERS), everywhere=st.sampled_from([False, False, True]))
     def sign_out(self, number: int, everywhere: bool) -> None:
-        browser = self.somebody(number)
+        browser = self.browser_with_session(number)
         life, held = self.life(browser), self.held(browser)
         fields = {"csrf_token": life.csrf if life else ""} | (
             {"everywhere": "1"} if everywhere else {}
@@ -402,7 +405,7 @@ class Sessions(RuleBasedStateMachine):
         assert answer.status_int == 303
         assert answer.location == "/login?reason=SignedOut"
         assert COOKIE not in browser.cookies
-        assert len(self.calls) == before, "nothing is renewed to be thrown away"
+        assert len(self.calls) == before, "a sign-out does not renew the session"
         if life is None or held is None or life.signed_out or held.refresh_until <= self.now:
             return
         life.signed_out = True
@@ -412,12 +415,12 @@ class Sessions(RuleBasedStateMachine):
 
     @rule(target=copies, number=st.sampled_from(BROWSERS))
     def keep_a_copy(self, number: int) -> Any:
-        browser = self.somebody(number)
+        browser = self.browser_with_session(number)
         if self.held(browser) is None:
             return multiple()
         (cookie,) = (each for each in browser.cookiejar if each.name == COOKIE)
         kept = copy.copy(cookie)
-        kept.expires, kept.discard = None, True  # whoever keeps copies keeps them for ever
+        kept.expires, kept.discard = None, True  # A copy never expires.
         return kept
 
     @rule(cookie=copies, number=st.sampled_from(BROWSERS))
@@ -453,7 +456,7 @@ class Sessions(RuleBasedStateMachine):
     def the_backend_is_well(self) -> None:
         self.fault = None
 
-    # Whatever has happened.
+    # Checks after every step.
 
     @invariant()
     def what_was_signed_out_never_comes_back(self) -> None:
@@ -465,7 +468,7 @@ class Sessions(RuleBasedStateMachine):
             assert answer.json["error"] == "SessionRevoked"
 
     def teardown(self) -> None:
-        """When the backend is back, so is everybody whose session was not ended."""
+        """Check that every session that has not ended is signed in when the backend is up again."""
         try:
             self.fault = None
             left = 10.0
@@ -482,7 +485,7 @@ class Sessions(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize("illness", ILLNESSES)
-def test_sessions_live_and_end_as_the_oracle_says(illness: str) -> None:
+def test_random_walks_match_the_oracle(illness: str) -> None:
     users = ISSUER_SETTINGS["issuer.users"] + "mallory mallory-password mallory@example.com\n"
     with Served(issuer({}, **{**ISSUER_SETTINGS, "issuer.users": users})) as backend:
         run_state_machine_as_test(

@@ -1,4 +1,4 @@
-"""What is remembered of spent refresh tokens."""
+"""Test the stored outcomes of spent refresh tokens."""
 
 from authapp.renewal.outcomes import Rejected, Renewed
 from authapp.renewal.successors import Successors
@@ -8,8 +8,11 @@ from authapp.store.memory import MemoryStore
 from session.test_session import NOW, make
 
 
-def test_where_texts_meet_a_later_successor_counts_and_any_before_a_rejection() -> None:
-    """Store.put: the greatest text does, of those that could not hear of each other."""
+def test_stored_strings_sort_rejection_first_and_later_successor_last() -> None:
+    """When two stores are merged, the greatest string is kept (see ``Store.put``).
+
+    So a successor replaces a rejection, and a later successor replaces an earlier successor.
+    """
     session, texts = make(), []
     for outcome in (
         Rejected(ErrorCode.REFRESH_TOKEN_REJECTED, "no"),

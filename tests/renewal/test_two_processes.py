@@ -1,4 +1,7 @@
-"""A refresh token is spent once by all who share a Redis: two applications in one process."""
+"""Test that processes that share a Redis spend each refresh token once.
+
+Two applications in one process stand for the two processes.
+"""
 
 import time
 from collections.abc import Callable
@@ -26,7 +29,7 @@ def later(seconds: float) -> Any:
 
 @pytest.fixture
 def sites(backend: Served, redis_server: RedisServer) -> Any:
-    """Two applications, and a browser signed in at the first with a copy for the second."""
+    """Return two applications with browsers that have the same signed-in session."""
     made = [Site(backend.url, shared=redis_server.url) for _ in range(2)]
     made[0].sign_in()
     for cookie in made[0].cookiejar:
@@ -40,8 +43,8 @@ def page(site: Site, **options: Any) -> Any:
     return site.get("/account", headers={"Accept": "text/html"}, **options)
 
 
-def wait_until_somebody_asks_again(redis_server: RedisServer) -> None:
-    """Whoever waits for another process asks for the lease now and then."""
+def wait_until_the_lease_is_polled(redis_server: RedisServer) -> None:
+    """Wait until the waiting process has asked for the lease several times."""
 
     def asked() -> int:
         return int(redis_server.client.info("commandstats")["cmdstat_set"]["calls"])
@@ -51,6 +54,10 @@ def wait_until_somebody_asks_again(redis_server: RedisServer) -> None:
 
 
 def blocked(backend: Served, path: str = REFRESH) -> tuple[Event, Event]:
+    """Make the backend block after it has handled a request.
+
+    :returns: An event that is set when a request arrives, and an event that ends the blocking.
+    """
     come, go = Event(), Event()
 
     def wait(request: Any) -> Answer:
@@ -71,18 +78,22 @@ def one_renews_the_other_waits(
     status: int = 200,
     meanwhile: Callable[[], None] = lambda: None,
 ) -> list[Any]:
-    """Both answers, of this status: the second site comes while the first is at the backend."""
+    """Send a request to the second site while the first site waits for the backend.
+
+    :param status: The status that both responses must have.
+    :returns: Both responses.
+    """
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(page, sites[0], status=status)
         assert come.wait(5)
         second = pool.submit(page, sites[1], status=status)
-        wait_until_somebody_asks_again(redis_server)
+        wait_until_the_lease_is_polled(redis_server)
         meanwhile()
         go.set()
         return [first.result(5), second.result(5)]
 
 
-def test_one_renewal_for_both(
+def test_two_processes_share_one_renewal(
     sites: list[Site], backend: Served, redis_server: RedisServer
 ) -> None:
     come, go = blocked(backend)
@@ -92,7 +103,7 @@ def test_one_renewal_for_both(
     assert sites[0].opened().tokens == sites[1].opened().tokens
 
 
-def test_while_it_is_due_the_other_goes_on_at_once(sites: list[Site], backend: Served) -> None:
+def test_due_session_does_not_block_the_other_process(sites: list[Site], backend: Served) -> None:
     come, go = blocked(backend)
     with later(DUE), ThreadPoolExecutor(1) as pool:
         first = pool.submit(page, sites[0], status=200)
@@ -103,7 +114,7 @@ def test_while_it_is_due_the_other_goes_on_at_once(sites: list[Site], backend: S
     assert backend.calls[REFRESH] == 1
 
 
-def test_the_other_waits_no_longer_than_the_backend_may_take(
+def test_other_process_waits_no_longer_than_the_backend_timeout(
     backend: Served, redis_server: RedisServer
 ) -> None:
     one = Site(backend.url, shared=redis_server.url, backend__timeout="5")
@@ -122,7 +133,7 @@ def test_the_other_waits_no_longer_than_the_backend_may_take(
         site.services.store._connection.client.connection_pool.disconnect()
 
 
-def test_a_rejection_is_known_to_the_other(sites: list[Site], backend: Served) -> None:
+def test_rejection_is_known_to_the_other_process(sites: list[Site], backend: Served) -> None:
     backend.instead[REFRESH] = Answer(status=401, json_body=NOT_VALID)
     with later(EXPIRED):
         for site in sites:
@@ -130,7 +141,7 @@ def test_a_rejection_is_known_to_the_other(sites: list[Site], backend: Served) -
     assert backend.calls[REFRESH] == 1
 
 
-def test_a_rejection_comes_while_the_other_waits(
+def test_rejection_reaches_the_waiting_process(
     sites: list[Site], backend: Served, redis_server: RedisServer
 ) -> None:
     come, go = Event(), Event()
@@ -148,10 +159,10 @@ def test_a_rejection_comes_while_the_other_waits(
 
 
 @pytest.mark.parametrize(("signed_out", "status"), [(False, 503), (True, 303)])
-def test_r3_a_failure_comes_while_the_other_waits(
+def test_r3_failure_reaches_the_waiting_process(
     sites: list[Site], backend: Served, redis_server: RedisServer, signed_out: bool, status: int
 ) -> None:
-    """R3. It is shared like a success: whoever waited does not ask again at once."""
+    """R3. The waiting process gets the failure, and does not call the backend again at once."""
     come, go = Event(), Event()
 
     def fail(request: Any) -> Answer:
@@ -170,7 +181,7 @@ def test_r3_a_failure_comes_while_the_other_waits(
     assert backend.calls[REFRESH] == 1
 
 
-def test_a_token_that_cannot_be_read_comes_while_the_other_waits(
+def test_unreadable_access_token_reaches_the_waiting_process(
     sites: list[Site], backend: Served, redis_server: RedisServer
 ) -> None:
     come, go = Event(), Event()
@@ -188,13 +199,13 @@ def test_a_token_that_cannot_be_read_comes_while_the_other_waits(
     assert sites[0].opened().tokens.refresh == sites[1].opened().tokens.refresh
 
 
-def test_sign_out_is_known_to_the_other(sites: list[Site]) -> None:
+def test_sign_out_is_known_to_the_other_process(sites: list[Site]) -> None:
     sites[0].sign_out()
     assert sites[1].get("/session").json["error"] == "SessionRevoked"
     assert COOKIE not in sites[1].cookies
 
 
-def test_sign_out_everywhere_is_known_to_the_other(sites: list[Site]) -> None:
+def test_sign_out_everywhere_is_known_to_the_other_process(sites: list[Site]) -> None:
     third = Site(wsgi=sites[1].app)
     third.sign_in("alice")
     sites[0].sign_out(everywhere=True)
@@ -203,7 +214,7 @@ def test_sign_out_everywhere_is_known_to_the_other(sites: list[Site]) -> None:
 
 
 @pytest.mark.parametrize("how", ["flush", "restart"])
-def test_sign_out_is_known_to_the_other_after_redis_has_forgotten_it(
+def test_sign_out_is_known_to_the_other_process_after_redis_lost_its_data(
     sites: list[Site], redis_server: RedisServer, how: str
 ) -> None:
     held = sites[0].cookie_header()
@@ -213,28 +224,28 @@ def test_sign_out_is_known_to_the_other_after_redis_has_forgotten_it(
     else:
         redis_server.stop()
         redis_server.start()
-    # Whoever has signed it out tells it again with the next request, whatever that is for.
+    # The process of the sign-out writes the revocation again at its next request.
     eventually(lambda: sites[0].get("/health?deep=1", status="*").status_int == 200, 5)
     answer = Site(wsgi=sites[1].app).get("/session", headers=held)
     assert answer.json["error"] == "SessionRevoked"
 
 
-def test_without_redis_a_rejection_ends_no_session(
+def test_rejection_does_not_end_the_session_while_redis_is_down(
     sites: list[Site], backend: Served, redis_server: RedisServer
 ) -> None:
-    """The other process may have spent the token, and cannot say so now."""
+    """The other process may have spent the token, and cannot share the outcome now."""
     redis_server.stop()
     with later(EXPIRED):
         page(sites[0], status=200)
         page(sites[1], status=503)
         assert COOKIE in sites[1].cookies
-        # A browser has one jar: its next request carries what the first answer brought.
+        # A browser has one cookie jar, so its next request sends the cookie of the first response.
         sites[1].cookiejar = sites[0].cookiejar
         page(sites[1], status=200)
     redis_server.start()
 
 
-def test_redis_away_shows_in_the_health_check(sites: list[Site], redis_server: RedisServer) -> None:
+def test_health_check_reports_redis_down(sites: list[Site], redis_server: RedisServer) -> None:
     assert sites[0].get("/health?deep=1").json["shared"] == "ok"
     redis_server.stop()
     answer = sites[0].get("/health?deep=1", status=503)
@@ -242,10 +253,10 @@ def test_redis_away_shows_in_the_health_check(sites: list[Site], redis_server: R
     page(sites[0], status=200)
 
 
-def test_failed_sign_ins_are_counted_together_while_secrets_change(
+def test_failed_sign_ins_are_counted_across_processes_while_secrets_change(
     backend: Served, redis_server: RedisServer
 ) -> None:
-    """The first step of docs/operations.md, and the last one."""
+    """Test the first and the last step of changing the secret, as in docs/operations.md."""
     old, new = SECRET, SECRET[::-1]
     for user, secrets in (("bob", (old, f"{old}\n{new}")), ("carol", (f"{new}\n{old}", new))):
         sites = [
@@ -259,7 +270,7 @@ def test_failed_sign_ins_are_counted_together_while_secrets_change(
             site.services.store._connection.client.connection_pool.disconnect()
 
 
-def test_failed_sign_ins_are_counted_together(redis_server: RedisServer) -> None:
+def test_failed_sign_ins_are_counted_across_processes(redis_server: RedisServer) -> None:
     with Served(issuer({}, **ISSUER_SETTINGS)) as backend:
         sites = [
             Site(backend.url, shared=redis_server.url, login__rate="4/minute") for _ in range(2)
@@ -281,13 +292,13 @@ def test_failed_sign_ins_are_counted_together(redis_server: RedisServer) -> None
 
 
 @pytest.mark.parametrize("how", ["flushed", "restarted", "restarted from a dump"])
-def test_r11_a_redis_that_forgets_a_lease_signs_nobody_out(
+def test_r11_redis_that_lost_a_lease_ends_no_session(
     sites: list[Site], backend: Served, redis_server: RedisServer, how: str
 ) -> None:
-    """R11. The other process spends the token too; that this is rejected says nothing."""
+    """R11. The other process sends the same token. Its rejection does not end the session."""
     come, go = blocked(backend)
     if how == "restarted from a dump":
-        redis_server.client.save()  # it has the mark
+        redis_server.client.save()  # The dump contains the epoch marker.
     with later(EXPIRED), ThreadPoolExecutor(1) as pool:
         first = pool.submit(page, sites[0], status=200)
         assert come.wait(5)
@@ -305,10 +316,10 @@ def test_r11_a_redis_that_forgets_a_lease_signs_nobody_out(
     assert sites[0].opened().tokens == sites[1].opened().tokens
 
 
-def test_r11_a_stall_of_redis_signs_nobody_out(
+def test_r11_slow_redis_ends_no_session(
     sites: list[Site], backend: Served, redis_server: RedisServer
 ) -> None:
-    """R11. The first process got no answer in time; the other knows nothing of that."""
+    """R11. The first process gets no response from Redis in time. The other process does."""
     come, go = blocked(backend)
     with later(EXPIRED):
         redis_server.client.client_pause(300)
@@ -316,10 +327,10 @@ def test_r11_a_stall_of_redis_signs_nobody_out(
     assert backend.calls[REFRESH] == 1
 
 
-def test_what_the_backend_says_too_late_is_remembered_for_all(
+def test_late_response_is_shared_with_the_other_process(
     backend: Served, redis_server: RedisServer
 ) -> None:
-    """While it hangs nobody else spends the token, nor waits for long."""
+    """While the backend is slow, no process sends the token again, and no request waits long."""
     made = [
         Site(backend.url, shared=redis_server.url, backend__timeout=seconds)
         for seconds in ("0.5", "60")
@@ -332,7 +343,7 @@ def test_what_the_backend_says_too_late_is_remembered_for_all(
         for _ in range(5):
             page(made[0], status=503)
             pool.submit(page, made[1], status=503).result(10)
-            time.sleep(0.3)  # after which it may be tried again
+            time.sleep(0.3)  # until the backend may be called again
         assert backend.calls[REFRESH] == 1
         go.set()
         eventually(lambda: all(page(site, status="*").status_int == 200 for site in made))
@@ -342,14 +353,16 @@ def test_what_the_backend_says_too_late_is_remembered_for_all(
         site.services.store._connection.client.connection_pool.disconnect()
 
 
-def test_r5_a_process_that_stood_still_learns_what_came_meanwhile(
+def test_r5_process_whose_lease_expired_uses_the_stored_successor(
     sites: list[Site],
     backend: Served,
     redis_server: RedisServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """R5. Its lease has ended, another has spent the token, and so it is rejected."""
-    monkeypatch.setattr(RedisLeases, "_keep", lambda *args: None)  # it stands still
+    """R5. Another process has spent the token, so the backend rejects the first process."""
+    monkeypatch.setattr(
+        RedisLeases, "_keep", lambda *args: None
+    )  # The process does not extend its lease.
     come, go = Event(), Event()
 
     def answer_late(request: Any) -> Answer:
@@ -371,10 +384,10 @@ def test_r5_a_process_that_stood_still_learns_what_came_meanwhile(
         page(sites[1], status=200)
 
 
-def test_r11_a_redis_that_was_away_may_have_lost_leases(
+def test_r11_rejection_is_not_trusted_after_redis_was_down(
     backend: Served, redis_server: RedisServer
 ) -> None:
-    """R11. It may be back from a dump that has the mark, or was never met before."""
+    """R11. Redis may have restarted from a dump that contains the epoch marker."""
     redis_server.stop()
     site = Site(backend.url, shared=redis_server.url)
     site.sign_in()
@@ -387,10 +400,10 @@ def test_r11_a_redis_that_was_away_may_have_lost_leases(
     site.services.store._connection.client.connection_pool.disconnect()
 
 
-def test_r11_a_lease_that_cannot_be_kept_is_none(
+def test_r11_rejection_is_not_trusted_without_a_lease_that_can_be_extended(
     backend: Served, redis_server: RedisServer
 ) -> None:
-    """R11. Without scripts redis-py's locks end by themselves, however slow the backend is."""
+    """R11. Without scripts redis-py cannot extend a lock, so the lease may expire too early."""
     rights = ["on", "nopass", "~*", "&*", "+@all", "-@scripting"]
     redis_server.client.execute_command("ACL", "SETUSER", "app", *rights)
     site = Site(backend.url, shared=redis_server.url.replace("//", "//app:x@"))
@@ -401,10 +414,10 @@ def test_r11_a_lease_that_cannot_be_kept_is_none(
     site.services.store._connection.client.connection_pool.disconnect()
 
 
-def test_r11_a_counter_that_is_none_stops_nobody(
+def test_r11_garbage_in_a_counter_does_not_block_sign_in(
     backend: Served, redis_server: RedisServer
 ) -> None:
-    """R11. Somebody else has put something under our key."""
+    """R11. Another program has written to the key of the counter."""
     site = Site(backend.url, shared=redis_server.url)
     site.sign_in("alice", "wrong", status=401)
     counters = redis_server.client.keys("*limit*")

@@ -1,4 +1,7 @@
-"""Some thousand inputs of the fuzzer for each way in, the same every time: threats C, B6, R11."""
+"""Run the fuzzer with a fixed seed for each kind of input (threats C, B6, R11).
+
+``RUNS`` contains the number of inputs per target.
+"""
 
 import importlib.util
 import os
@@ -19,7 +22,7 @@ RUNS = {
 
 
 @pytest.mark.parametrize("target", RUNS)
-def test_nothing_that_comes_in_breaks_it(target: str, tmp_path: Path) -> None:
+def test_fuzzed_input_causes_no_crash(target: str, tmp_path: Path) -> None:
     if importlib.util.find_spec("atheris") is None:
         pytest.skip("atheris has no wheel for this Python and machine")
     limits = [f"-atheris_runs={RUNS[target]}", "-seed=1", "-max_len=8192", "-rss_limit_mb=1024"]

@@ -1,9 +1,11 @@
-"""Whatever goes wrong, nothing secret is told: threat L1.
+"""Test that no output contains a secret, even if something fails (threat L1).
 
-Every scenario is walked with secrets that stand for nothing else. All that somebody could
-read is kept: log lines with their tracebacks, pages, headers, events, reprs, and Redis. Then
-no part of a secret may stand in it, but for where it belongs: the cookie that carries it, and
-the CSRF token's own field.
+Every scenario uses unique secrets. The test collects all output that a person could read: log
+lines with tracebacks, pages, headers, events, reprs, and the content of Redis. No output may
+contain a part of a secret. There are two exceptions:
+
+- the cookie that carries the secret;
+- the field of the CSRF token.
 """
 
 import logging
@@ -36,31 +38,32 @@ from servers.redis_server import RedisServer
 from site_under_test import COOKIE, Site, add_view, application, settings
 
 PART = 9
-"""Characters of a secret that are too many."""
+"""Number of characters of a secret that are a leak if an output contains them."""
 
 DUE, EXPIRED, ENDED = 601, 901, 604_801
 PAGE, DATA = {"Accept": "text/html"}, {"Accept": "application/json"}
 
-_QUOTE = '(?:"|&#34;)'  # in a page, JSON stands in an attribute
+_QUOTE = '(?:"|&#34;)'  # In a page the JSON is in an attribute.
 _CSRF = re.compile(f"""(name="csrf_token" value="|{_QUOTE}csrf_token{_QUOTE}: {_QUOTE})([^"&]+)""")
 _THEIRS = tuple(f"/site-packages/{each}/" for each in ("requests", "urllib3", "redis", "joserfc"))
 _OURS = str(Path(authapp.__file__).parent)
 
 
 def parts(text: str) -> set[str]:
+    """Return all substrings of ``PART`` characters."""
     return {text[at : at + PART] for at in range(len(text) - PART + 1)}
 
 
 def values(answer: Any) -> list[str]:
-    """The values of all cookies that an answer sets."""
+    """Return the values of all cookies that a response sets."""
     return [each.partition("=")[2].split(";")[0] for each in answer.headers.getall("Set-Cookie")]
 
 
 def locals_of(error: BaseException | None) -> Iterator[str]:
-    """An exception as error trackers show it: with local variables.
+    """Yield an exception as error trackers show it, with local variables.
 
-    Of our frames and of those that we call: Pyramid's and the server's have the request with
-    its cookies, which every tracker of errors knows to hide.
+    Only frames of authapp and of the libraries in ``_THEIRS`` are included. Frames of Pyramid
+    and of the server contain the request with its cookies, which error trackers hide.
     """
     while error is not None:
         yield repr(error)
@@ -72,9 +75,9 @@ def locals_of(error: BaseException | None) -> Iterator[str]:
 
 
 class Walk:
-    """A site, what is secret about it, and all that it tells.
+    """A site, its secrets, and all its output.
 
-    ``view`` is the page ``/view`` of a stranger's application.
+    ``view`` is the view at ``/view`` of an application that uses authapp.
     """
 
     def __init__(self, caplog: pytest.LogCaptureFixture, redis_url: str) -> None:
@@ -88,15 +91,16 @@ class Walk:
         self.password = self.keep("the password", secrets.token_hex(16))
 
     def keep(self, name: str, secret: str) -> str:
-        """Nobody may tell this."""
+        """Register a secret that no output may contain, and return the secret."""
         self.secrets[secret] = name
         return secret
 
     def tell(self, where: str, what: object) -> None:
+        """Record an output, to be checked for secrets at the end of the test."""
         self.told.append((where, what if isinstance(what, str) else repr(what)))
 
     def backend(self, application: Any) -> Callable[..., Any]:
-        """The backend, whose tokens are secrets."""
+        """Wrap a backend so that the tokens in its responses are registered as secrets."""
 
         def answer(environ: dict[str, Any], start_response: Any) -> Any:
             answer = Call(environ).get_response(application)
@@ -137,9 +141,9 @@ class Walk:
         return self.send(path, method="POST", POST=fields or {}, **options)
 
     def send(self, path: str, status: int | None = 200, **options: Any) -> Any:
-        """A request, and what comes of it: told, or a secret that has come where it belongs.
+        """Send a request, record its response as output, and register new secrets.
 
-        :param status: None for any.
+        :param status: The status that the response must have, or None for any status.
         """
         answer = self.browser.request(path, expect_errors=True, **options)
         assert status in (None, answer.status_int)
@@ -163,14 +167,14 @@ class Walk:
         return token
 
     def check(self, redis: RedisServer) -> None:
-        """Nothing that was told has a part of a secret in it."""
+        """Check that no recorded output contains a part of a secret."""
         for record in self._caplog.get_records("call"):
             self.tell(f"log {record.name}", self._caplog.handler.format(record))
             for text in locals_of(record.exc_info and record.exc_info[1]):
                 self.tell("an error tracker", text)
         for key in redis.client.scan_iter():
             self.tell("Redis", key.decode("latin-1"))
-            # One command, as a key may end at any moment; of another kind than a text, it raises.
+            # A single command, because the key may expire. GET raises if the value is no string.
             text = redis.client.get(key) or b""
             self.tell("Redis", text.decode("latin-1"))
         secret_parts = {part: name for text, name in self.secrets.items() for part in parts(text)}
@@ -201,8 +205,8 @@ def later(seconds: float) -> Any:
     return time_machine.travel(time.time() + seconds)
 
 
-def test_pages_and_reprs(walk: Walk, backend: Served) -> None:
-    """L1. All that works, and all that our objects say of themselves."""
+def test_pages_and_reprs_leak_nothing(walk: Walk, backend: Served) -> None:
+    """L1. All pages are opened without a fault, and the reprs of all objects are recorded."""
 
     def view(request: Request) -> dict[str, Any]:
         session, state = request.authapp.session, request.authapp
@@ -226,8 +230,8 @@ def test_pages_and_reprs(walk: Walk, backend: Served) -> None:
     walk.get("/nowhere", status=404)
 
 
-def test_sign_in_that_fails(walk: Walk, backend: Served) -> None:
-    """L1. Whatever a person mistypes, and whatever the backend says to it."""
+def test_failed_sign_in_leaks_nothing(walk: Walk, backend: Served) -> None:
+    """L1. The user enters wrong data, and the backend returns different errors."""
     wrong = walk.keep("a wrong password", secrets.token_hex(16))
     walk.sign_in(401, password=wrong)
     walk.sign_in(401, password=wrong + "x" * 5000)
@@ -249,12 +253,12 @@ def test_sign_in_that_fails(walk: Walk, backend: Served) -> None:
         ]
     ):
         backend.instead[LOGIN] = answer
-        # Each one counts for its name, whatever the backend answers.
+        # Each attempt uses another name, because each one is counted for its name.
         walk.sign_in(status, password=wrong, username=f"alice{number}")
 
 
-def test_too_many_sign_ins(walk: Walk, backend: Served) -> None:
-    """L1. The counters in Redis, and the page that says so."""
+def test_throttled_sign_in_leaks_nothing(walk: Walk, backend: Served) -> None:
+    """L1. The counters in Redis and the page with status 429 contain no secret."""
     wrong = walk.keep("a wrong password", secrets.token_hex(16))
     for _ in range(10):
         walk.sign_in(401, password=wrong)
@@ -273,10 +277,12 @@ def test_too_many_sign_ins(walk: Walk, backend: Served) -> None:
         Answer(json_body={"access": "garbage"}),
         Answer(json_body={"access": "gar.ba.ge"}),
     ],
-    ids=["new tokens", "401", "503", "HTML", "redirect", "garbage", "garbage in three parts"],
+    ids=["new tokens", "401", "503", "HTML", "redirect", "garbage", "garbage with three parts"],
 )
-def test_renewal(walk: Walk, backend: Served, seconds: float, answer: Answer | None) -> None:
-    """L1. Every outcome, in every phase, and again with what is remembered of it."""
+def test_renewal_leaks_nothing(
+    walk: Walk, backend: Served, seconds: float, answer: Answer | None
+) -> None:
+    """L1. Test every outcome in every phase, and then the stored outcome."""
     walk.sign_in()
     old = walk.browser.cookie_header()
     if answer is not None:
@@ -289,8 +295,8 @@ def test_renewal(walk: Walk, backend: Served, seconds: float, answer: Answer | N
         walk.post("/session", fields, status=None)
 
 
-def test_a_backend_that_is_gone(walk: Walk) -> None:
-    """L1. Nobody listens there: what requests says of that has the URL, and the body at hand."""
+def test_backend_down_leaks_nothing(walk: Walk) -> None:
+    """L1. The backend refuses connections. The errors of requests refer to the URL and the body."""
     with Served(walk.issuer()) as backend:
         walk.site(backend.url)
         walk.sign_in()
@@ -305,8 +311,8 @@ def test_a_backend_that_is_gone(walk: Walk) -> None:
     walk.sign_in(503)
 
 
-def test_calls_of_the_backend(walk: Walk, backend: Served) -> None:
-    """L1. The application's own calls, and what it logs of those that fail."""
+def test_backend_calls_of_a_view_leak_nothing(walk: Walk, backend: Served) -> None:
+    """L1. The application calls the backend, and logs the calls that fail."""
     walk.sign_in()
     for instead, call, status in [
         (None, lambda request: request.backend.get("/me").json(), 200),
@@ -323,8 +329,8 @@ def test_calls_of_the_backend(walk: Walk, backend: Served) -> None:
 
 
 @pytest.mark.parametrize("everywhere", ["", "1"])
-def test_sign_out(walk: Walk, backend: Served, everywhere: str) -> None:
-    """L1. Signed out, and the copy that somebody has kept; with a backend that is not told."""
+def test_sign_out_leaks_nothing(walk: Walk, backend: Served, everywhere: str) -> None:
+    """L1. A copy of the cookie is used after a sign-out that the backend could not record."""
     backend.instead[BLACKLIST] = Answer(status=500)
     walk.sign_in()
     copy = walk.browser.cookie_header()
@@ -335,8 +341,8 @@ def test_sign_out(walk: Walk, backend: Served, everywhere: str) -> None:
         walk.get("/session", headers=copy | headers)
 
 
-def test_requests_that_are_refused(walk: Walk, backend: Served) -> None:
-    """L1. Tampered cookies, forged tokens, forms that cannot be read or are too large."""
+def test_refused_requests_leak_nothing(walk: Walk, backend: Served) -> None:
+    """L1. Requests have tampered cookies, forged tokens, or unreadable or oversized forms."""
     walk.sign_in()
     token, csrf = walk.browser.token(), walk.csrf()
     for cookie in (token[:-4], token + "x", token[::-1], token[:300], f'"{token}', token * 9):
@@ -352,8 +358,8 @@ def test_requests_that_are_refused(walk: Walk, backend: Served) -> None:
     walk.send("/login", 400, method="POST", headers=unread, body=body)
 
 
-def test_an_application_that_fails(walk: Walk, backend: Served) -> None:
-    """L1. Its views and its subscribers raise, wherever they are called."""
+def test_failing_views_and_subscribers_leak_nothing(walk: Walk, backend: Served) -> None:
+    """L1. Views and subscribers of the application raise exceptions."""
 
     def view(request: Request) -> Any:
         get_csrf_token(request)
@@ -373,15 +379,15 @@ def test_an_application_that_fails(walk: Walk, backend: Served) -> None:
     walk.browser.reset()
     walk.sign_in(500)
     for seconds in (EXPIRED, ENDED):
-        with later(seconds), pytest.raises(LookupError) as raised:  # the server logs it
+        with later(seconds), pytest.raises(LookupError) as raised:  # The server logs the exception.
             walk.get("/account", headers=copy)
         for text in locals_of(raised.value):
             walk.tell("the server's log", text)
     walk.post("/logout", {"csrf_token": csrf}, headers=copy, status=500)
 
 
-def test_an_access_token_that_fits_into_no_header(walk: Walk, backend: Served) -> None:
-    """L1, B7. From an application that shares the cookie: nobody says which token it was."""
+def test_access_token_invalid_in_a_header_is_not_leaked(walk: Walk, backend: Served) -> None:
+    """L1, B7. Another application has put an invalid access token into the shared cookie."""
     walk.sign_in()
     token = walk.keep("an odd access token", secrets.token_hex(16))
     session = walk.browser.opened()
@@ -392,8 +398,8 @@ def test_an_access_token_that_fits_into_no_header(walk: Walk, backend: Served) -
         walk.get("/view", headers={"Cookie": f"{COOKIE}={sealed}"}, status=500)
 
 
-def test_an_oauth2_server(walk: Walk) -> None:
-    """L1. Opaque refresh tokens, and a client with a secret of its own."""
+def test_oauth2_backend_leaks_nothing(walk: Walk) -> None:
+    """L1. The backend uses opaque refresh tokens and a client secret."""
     server = OAuth2()
     server.client_secret = walk.keep("the client's secret", secrets.token_hex(16))
     key = walk.keep("the key", secrets.token_hex(32))
@@ -404,7 +410,7 @@ def test_an_oauth2_server(walk: Walk) -> None:
             "backend__client_secret": server.client_secret,
         }
         walk.site(served.url, backend__verify=f"secret:{key}", **client)
-        walk.sign_in(503, password="alice-password")  # signed with another key
+        walk.sign_in(503, password="alice-password")  # The token is signed with another key.
         walk.site(served.url, **client)
         walk.sign_in(password="alice-password")
         with later(EXPIRED):
@@ -416,9 +422,11 @@ def test_an_oauth2_server(walk: Walk) -> None:
         walk.sign_in(503, password="alice-password")
 
 
-def test_the_debug_toolbar(walk: Walk, backend: Served) -> None:
-    """L1. In development it shows the request and the ini file as they are: cookies, the CSRF
-    token, the form with its password, ``authapp.secret``. Of our objects it shows no token.
+def test_debug_toolbar_shows_no_token(walk: Walk, backend: Served) -> None:
+    """L1. The debug toolbar shows no access token and no refresh token.
+
+    The toolbar is for development. It shows the request and the ini file unchanged: cookies,
+    the CSRF token, the form with its password, and ``authapp.secret``.
     """
     keys = {"pyramid.includes": "pyramid_debugtoolbar", "debugtoolbar.hosts": "127.0.0.1"}
     browser = Site(wsgi=authapp.main({}, **(settings(backend.url) | keys)))

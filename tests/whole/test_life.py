@@ -1,12 +1,12 @@
-"""Half an hour in the life of 200 people with several tabs, two applications and one Redis.
+"""Simulate half an hour of 200 users with several tabs, two applications and one Redis.
 
-The wall clock is moved, a minute a step; Redis goes by the real one, so nothing that it holds
-is forgotten meanwhile. Faults come at random, in the middle of a step, with a fixed seed, and
-an oracle knows at every step who must be signed in.
+Each step moves the wall clock by a minute. Redis uses the real clock, so its entries do not
+expire during the test. Faults happen at random during a step, with a fixed seed. At every step
+an oracle knows which users must be signed in.
 
-While Redis is away everybody stays with one application (``ip_hash``, see
-docs/operations.md): two that cannot talk to each other would spend one token twice, and a
-sign-in at one would fall to a sign-out everywhere at the other a moment before.
+While Redis is down each user stays on one application (``ip_hash``, see docs/operations.md).
+Otherwise both applications could send the same refresh token to the backend. A sign-out
+everywhere at one application could also end a later sign-in at the other application.
 """
 
 import random
@@ -34,19 +34,19 @@ from site_under_test import COOKIE, Site
 PEOPLE, TABS, STEPS, STEP = 200, 3, 30, 61
 ACCESS = 300
 TIMEOUT = 3
-"""Seconds that the backend may take: a busy machine is no backend that hangs."""
+"""Timeout of the backend in seconds. It is long because the machine may be busy."""
 
 SEED = 186
-"""Of the faults: one that has each of them."""
+"""Seed of the random faults. With this seed every kind of fault happens."""
 
 AT_ONCE = 16
-"""Requests that are let go at the same moment."""
+"""Number of requests that start at the same time."""
 
-MOMENT = 2.0
-"""Real seconds after a fault of the backend until every session is tried again."""
+RETRY_DELAY = 2.0
+"""Real seconds after a fault of the backend until every session may be renewed again."""
 
 LEASED = 5.0
-"""The same where Redis was paused meanwhile: a lease that nobody waited for ends by itself."""
+"""The same delay if Redis was paused. A lease that was not released must expire first."""
 
 
 def hang(request: Request) -> Answer:
@@ -72,7 +72,7 @@ REDIS_FAULTS = ("stopped", "paused", "flushed", "restarted")
 
 @dataclass
 class Person:
-    """Somebody with one browser, whose tabs share its cookies."""
+    """A user with one browser, whose tabs share its cookies."""
 
     name: str
     home: int
@@ -95,7 +95,7 @@ class Copy:
 
 
 class Seen(NamedTuple):
-    """What came of one request of a person."""
+    """The response to one request of a user."""
 
     person: Person
     path: str
@@ -103,13 +103,13 @@ class Seen(NamedTuple):
 
 
 def deck(generator: random.Random, cards: Any) -> Iterator[Any]:
-    """Cards at random, each as often as the others."""
+    """Yield the cards at random, each card equally often."""
     while True:
         yield from generator.sample(list(cards), len(cards))
 
 
 class Town:
-    """The people, the site they go to, and what goes wrong with it."""
+    """The users, the two applications, and their faults."""
 
     def __init__(self, backend: Served, redis: RedisServer) -> None:
         self.backend, self.redis = backend, redis
@@ -148,24 +148,24 @@ class Town:
             token = request.json_body["refresh"]
             fault = request.get_response(self.backend.application)
             with self._lock:
-                # Whoever asks for a session that was signed out meanwhile spends nothing.
+                # A refresh that is rejected because of a sign-out spends no token.
                 if token in self.spent or fault.status_int == 200:
                     self.spent.append(token)
         return fault
 
-    # What goes wrong, and what is right again.
+    # Faults and recovery.
 
     def in_trouble(self) -> bool:
-        """Whether the backend is away, or was a moment ago: then 503 is an answer too."""
+        """Return whether 503 is allowed, because the backend is or recently was faulty."""
         return self.backend_fault not in ("", WELL) or time.monotonic() < self.trouble_until
 
     def change_backend(self, fault: str) -> None:
         before, self.backend_fault = self.backend_fault, fault
         if {before, fault} - {"", WELL}:
-            self.trouble_until = max(self.trouble_until, time.monotonic() + MOMENT)
+            self.trouble_until = max(self.trouble_until, time.monotonic() + RETRY_DELAY)
 
     def recover(self) -> None:
-        """After a fault: one request of each verb and application, then no 503 is an answer."""
+        """Make each application call the backend after a fault. After that no 503 is allowed."""
         if self.trouble_until > 0:
             time.sleep(max(0, self.trouble_until - time.monotonic()))
             self.trouble_until = 0
@@ -175,12 +175,12 @@ class Town:
                 scout.post("/session", headers={"X-CSRF-Token": scout.csrf()}, status=200)
 
     def change_redis(self, fault: str) -> None:
-        """In the middle of a step, while everybody stays with one application."""
+        """Change the state of Redis during a step, while each user stays on one application."""
         before, self.redis_fault = self.redis_fault, fault
         if fault in ("stopped", "flushed", "restarted"):
-            # It has lost everything, and each application is left with what it knows itself
-            # until it notices. Where Redis was emptied and is there it does not, so what
-            # the other one has signed out is not looked at then.
+            # Redis has lost its data. Until an application notices this, it knows only its own
+            # revocations. It does not notice if Redis was emptied and stayed up. Therefore the
+            # test does not check revocations of the other application.
             for each in self.copies:
                 each.known_to_all = False
         if before == "stopped":
@@ -201,7 +201,7 @@ class Town:
             self.redis.start()
 
     def settle(self, before: str) -> None:
-        """At the end of a step: what the applications know of Redis."""
+        """Wait until the applications know the state of Redis, at the end of a step."""
         if self.redis_fault in ("stopped", "paused"):
             for site in self.apps:
                 assert site.get("/health?deep=1", status=503).json["shared"] == "down"
@@ -212,14 +212,14 @@ class Town:
             left -= eventually(lambda ask=ask: ask().json["shared"] == "ok", left)
         if before == "stopped":
             for each in self.copies:
-                each.known_to_all = True  # each application has told what it knows
+                each.known_to_all = True  # Each application has written its revocations again.
         self.redis_fault = ""
         self.sticky = False
 
-    # What people do.
+    # Actions of users.
 
     def tab(self, person: Person, jar: CookieJar | None = None) -> Site:
-        """A tab of a person's browser, on one of the applications."""
+        """Return a tab of a user's browser, on one of the applications."""
         app = person.home if self.sticky else self.random.randrange(2)
         site = Site(wsgi=self.apps[app].app)
         site.cookiejar = person.jar if jar is None else jar
@@ -241,7 +241,7 @@ class Town:
         return Seen(person, "sign out", tab.post("/logout", fields, expect_errors=True))
 
     def at_once(self, requests: list[Callable[[], Any]]) -> list[Any]:
-        """Let many requests go, some at the same moment."""
+        """Send many requests, with ``AT_ONCE`` of them starting at the same time."""
         results: list[Any] = []
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for at in range(0, len(requests), AT_ONCE):
@@ -255,11 +255,11 @@ class Town:
                 results += pool.map(go, together)
         return results
 
-    # One minute.
+    # One step.
 
     def live(self, step: int, changes: list[Callable[[], None]]) -> None:
-        """Some people do something, while something may change; then the oracle looks."""
-        # What is drawn hangs on nothing that hangs on time.
+        """Let some users act while faults may change, then check the results."""
+        # Random choices must not depend on timing.
         self.random = random.Random(step)
         in_trouble, began = self.in_trouble(), time.monotonic()
         some = self.random.sample(self.people, PEOPLE // 2)
@@ -284,7 +284,7 @@ class Town:
                 left_from[person.name] = [each.app for each in self.apps].index(tab.app)
                 requests.append(lambda p=person, t=tab, e=everywhere: self.sign_out(p, t, e))  # type: ignore[misc]
             elif not self.sticky and self.random.random() < 0.1:
-                # An answer that never comes: whatever cookie it brings is lost.
+                # The response of this request is lost, with the cookie that it sets.
                 jar = CookieJar()
                 for cookie in person.jar:
                     jar.set_cookie(cookie)
@@ -292,7 +292,7 @@ class Town:
                 requests.append(lambda p=person, t=tab: self.visit(p, t, "/account"))  # type: ignore[misc]
                 lost.append(person)
         results = self.at_once(requests)
-        # On a busy machine the trouble of this step may be over before the step is.
+        # On a busy machine the fault may be over before the step ends.
         in_trouble |= self.in_trouble() or self.trouble_until > began
         self.paused_in_trouble |= self.redis_fault == "paused" and in_trouble
         for seen in (each for each in results if each is not None):
@@ -302,7 +302,7 @@ class Town:
             app = left_from[person.name]
             copies = {kept[person.name], person.cookie()} - {None}
             self.copies += [Copy(person, str(each), app, not self.sticky) for each in copies]
-            # A tab that was answered late may have put a cookie back: it is worth nothing.
+            # A late response may have set the cookie again. This cookie must be invalid.
             site = Site(wsgi=self.apps[app].app)
             site.cookiejar = person.jar
             self.judge(self.visit(person, site, "/account"), in_trouble, False)
@@ -314,7 +314,7 @@ class Town:
         assert len(set(self.spent)) == len(self.spent), "each refresh token is spent once"
 
     def judge(self, seen: Seen, in_trouble: bool, leaving: bool) -> None:
-        """Whether an answer is one that this person may get."""
+        """Check that the oracle allows this response for this user."""
         person, path, answer = seen
         status, where = answer.status_int, answer.location or ""
         told = f"{path} for {person.name}: {answer.status} {where}"
@@ -322,7 +322,7 @@ class Town:
         assert "eyJ" not in answer.text, "the beginning of a JWT"
         assert names <= {person.name}, told
         if path == "sign in":
-            # A backend that answers 429 is passed on: contract section 7, login.throttled.
+            # A 429 of the backend is passed on (contract section 7, login.throttled).
             assert status == 303 or (status in (429, 503) and in_trouble), told
             person.signed_in = status == 303
         elif path == "sign out":
@@ -341,7 +341,11 @@ class Town:
         self.seen[f"{path} {status} {'signed in' if person.name in names else ''}"] += 1
 
     def look_at_copies(self) -> None:
-        """A copy of what was signed out is refused: here at once, and by all who can know."""
+        """Check that copies of revoked sessions are refused.
+
+        The application of the sign-out must refuse them at once. The other application must
+        refuse them if the revocation is in Redis.
+        """
         for each in self.random.sample(self.copies, min(6, len(self.copies))):
             for number, site in enumerate(self.apps):
                 if number == each.app or (each.known_to_all and not self.sticky):
@@ -362,7 +366,9 @@ def backend() -> Iterator[Served]:
         yield served
 
 
-def test_half_an_hour_of_200_people(backend: Served, redis_server: RedisServer) -> None:
+def test_200_users_with_random_faults_for_half_an_hour(
+    backend: Served, redis_server: RedisServer
+) -> None:
     threads = set(threading.enumerate())
     town = Town(backend, redis_server)
     fate = random.Random(SEED)
@@ -389,7 +395,7 @@ def test_half_an_hour_of_200_people(backend: Served, redis_server: RedisServer) 
             town.live(step, changes)
             if town.sticky:
                 town.settle(before)
-        # All is well again, and everybody is who they must be.
+        # All faults are over, and every user is signed in or out as the oracle expects.
         town.change_backend("")
         if town.redis_fault:
             before = town.redis_fault
@@ -406,6 +412,6 @@ def test_half_an_hour_of_200_people(backend: Served, redis_server: RedisServer) 
     print(f"{sorted(town.seen.items())}; {sorted(had.items())}; {len(town.spent)} renewals")
     assert set(had) == {"", *BACKEND_FAULTS, *REDIS_FAULTS}
     keys = redis_server.keys()
-    assert all(redis_server.client.pttl(key) != -1 for key in keys), "each ends by itself"
+    assert all(redis_server.client.pttl(key) != -1 for key in keys), "every key expires"
     assert len(keys) <= 2 * len(town.spent) + 3 * len(town.copies) + 10
     eventually(lambda: not set(threading.enumerate()) - threads)

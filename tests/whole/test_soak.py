@@ -1,6 +1,6 @@
-"""An hour's soak in miniature: 20,000 requests through one process, and nothing grows.
+"""Send 20,000 requests to one process, and check that its use of resources does not grow.
 
-Lifetimes are of seconds, so that sessions renew, end and are forgotten while it runs.
+Lifetimes are a few seconds, so that sessions are renewed, end and expire during the test.
 """
 
 import base64
@@ -26,20 +26,20 @@ NAME = "authapp.session"
 REQUESTS, WARM = 20_000, 5_000
 USERS = 8
 ACCESS, WINDOW, REUSE = 2, 10, 6
-"""Seconds that an access token lives, a refresh token, and the memory of its successor."""
+"""Lifetimes in seconds of an access token, a refresh token, and a stored successor."""
 
 GROWTH = 15 * 1024 * 1024
 SOCKETS = 64
 
 _PRINTED = [*range(0x20, 0x7F), *range(0xA0, 0x100)]
-"""What a server lets through in a header."""
+"""Codes of the characters that the server accepts in a header."""
 
 
 class Person:
-    """Somebody with one browser, who does this and that at random, but always the same.
+    """A user with one browser, who acts at random with a fixed seed.
 
-    The oracle is simple, as nobody else uses this name: they are signed in from a sign-in to
-    a sign-out.
+    No other browser uses this name. Therefore the user must be signed in from each sign-in
+    until the next sign-out.
     """
 
     def __init__(self, url: str, number: int) -> None:
@@ -61,7 +61,7 @@ class Person:
         cookie: str | None = None,
         **headers: str,
     ) -> tuple[HTTPResponse, str]:
-        """One request of this browser; with ``cookie``, of another that has only this one."""
+        """Send a request with the cookies of this browser, or with ``cookie`` only."""
         own = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
         headers |= {"Accept": "text/html", "Cookie": own if cookie is None else cookie}
         body = None
@@ -90,7 +90,7 @@ class Person:
                 self._cookies[name] = value
 
     def go_on(self, count: int) -> None:
-        """Make so many requests, or a few more."""
+        """Make ``count`` requests, or a few more."""
         enough = sum(self.answers.values()) + count
         deeds: list[Callable[[], None]] = [
             self.read_the_public_page,
@@ -145,7 +145,7 @@ class Person:
         assert response.status == 303
 
     def bring_an_old_cookie(self) -> None:
-        """Of a session that was signed out, or of this one before it was renewed."""
+        """Send the cookie of a revoked session, and a cookie from before a renewal."""
         for old in self._signed_out[-1:]:
             response, text = self.ask("/account", cookie=f"{NAME}={old}")
             assert (response.status, self.name in text) == (303, False)
@@ -175,7 +175,7 @@ class Person:
 
 
 class Size(dict[str, int]):
-    """What a process takes of the machine."""
+    """The memory, threads and open files of a process."""
 
     def __init__(self, pid: int) -> None:
         status = Path(f"/proc/{pid}/status").read_text()
@@ -194,7 +194,7 @@ def backend() -> Iterator[Served]:
         yield served
 
 
-def test_after_20000_requests_nothing_has_grown(
+def test_20000_requests_leave_memory_threads_and_files_bounded(
     tmp_path: Path, backend: Served, redis_server: RedisServer
 ) -> None:
     site = ServedSite(
@@ -202,7 +202,7 @@ def test_after_20000_requests_nothing_has_grown(
         {
             "authapp.backend.url": backend.url,
             "authapp.backend.verify": f"jwks:{backend.url}/.well-known/jwks.json",
-            # A machine that is busy with other tests is no backend that is down.
+            # The timeout is long because the machine may be busy with other tests.
             "authapp.backend.timeout": "20",
             "authapp.backend.bulkhead": "4",
             "authapp.shared": redis_server.url,
@@ -212,16 +212,16 @@ def test_after_20000_requests_nothing_has_grown(
     )
     people = [Person(site.url, number) for number in range(USERS)]
 
-    def everybody(requests: int) -> None:
+    def all_users_make_requests(requests: int) -> None:
         with ThreadPoolExecutor(USERS) as pool:
             list(pool.map(lambda person: person.go_on(requests // USERS), people))
 
     try:
         pid = site.process.pid
-        everybody(WARM)
+        all_users_make_requests(WARM)
         warm = Size(pid)
         watch = Watch(redis_server)
-        everybody(REQUESTS - WARM)
+        all_users_make_requests(REQUESTS - WARM)
         keys = watch.stop()
         eventually(lambda: Size(pid).threads <= warm.threads, 10)
         done = Size(pid)
@@ -237,14 +237,14 @@ def test_after_20000_requests_nothing_has_grown(
     assert done.memory - warm.memory < GROWTH
     assert done.threads == warm.threads
     assert done.files < SOCKETS
-    # What a renewal and a sign-out leave behind, each for as long as it matters.
+    # The entries that renewals and sign-outs write, until they expire.
     assert keys <= 2 * (backend.calls[REFRESH] + 2 * answers["POST /logout", 303])
     for line in ("Traceback", "InternalError", "RefreshTokenRejected"):
         assert line not in site.log
 
 
 class Watch:
-    """Looks at a Redis again and again: every key there is ends by itself."""
+    """Check every second that every key in a Redis expires."""
 
     def __init__(self, server: RedisServer) -> None:
         self._server, self._client = server, server.client
@@ -261,12 +261,12 @@ class Watch:
                 for key in keys:
                     pipeline.pttl(key)
                 lives = pipeline.execute()
-            # -2: it has ended between the two.
+            # -2 means that the key has expired between the two commands.
             assert all(life == -2 or 0 <= life <= (WINDOW + 1) * 1000 for life in lives)
         return most
 
     def stop(self) -> int:
-        """How many keys there were at the most."""
+        """Stop, and return the greatest number of keys that was seen."""
         self._done.set()
         self._pool.shutdown()
         return self._looking.result()

@@ -1,4 +1,4 @@
-"""Where it runs must not matter: threats O4 and O5."""
+"""Test that the application works in unusual environments (threats O4 and O5)."""
 
 import os
 import subprocess
@@ -46,10 +46,13 @@ print("imported", sorted(name for name in set(sys.modules) - before if "." not i
         ([], {"TZ": ":nonsense", "PYTHONHASHSEED": "0"}),
     ],
 )
-def test_o4_the_whole_walk_without_a_home(
+def test_o4_application_works_in_an_unusual_environment(
     tmp_path: Path, options: list[str], environment: dict[str, str]
 ) -> None:
-    """O4, O5. No HOME, any TZ and hash seed, no asserts; nothing written, nothing imported late."""
+    """O4, O5. The application runs without HOME and asserts, and with any TZ and hash seed.
+
+    It writes no file, and imports no top-level package after it has started.
+    """
     ran = subprocess.run(
         [sys.executable, *options, "-B", "-c", WALK],
         cwd=tmp_path,
