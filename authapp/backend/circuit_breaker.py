@@ -156,8 +156,10 @@ class CircuitBreaker:
     def open(self, error: BackendUnavailable, *, quiet: bool = False) -> None:
         """Open the breaker in this process, and for the processes that share the store.
 
-        :param quiet: do not log it, because another verb has logged it.
+        :param quiet: another verb found it. Do not log it, and postpone no probe of this verb.
         """
+        if quiet and not self.closed:
+            return
         pause = self._pause_for(error.retry_after, error.reason, quiet=quiet)
         self._store.put(self._state, _DOWN, pause)
 

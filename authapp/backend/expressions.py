@@ -77,6 +77,8 @@ def expression(text: str) -> Expression:
         return Expression(text, compiled)
     except ParseError as error:
         raise ValueError(f"must be JMESPath; it fails at character {error.lex_position}") from None
+    except RecursionError:
+        raise ValueError("must be JMESPath; it is nested too deeply") from None
 
 
 def _functions_called(node: Any) -> Iterator[str]:

@@ -66,11 +66,7 @@ class HTTPBackend:
             raise BackendRejected(str(error)) from None
         reason = self._reason(reply, values)
         if said.login_throttled(reply.content):
-            throttled = BackendThrottled(
-                f"status {reply.status} {reason}".strip(), reply.retry_after
-            )
-            throttled.answered = True
-            raise throttled
+            raise BackendThrottled(f"status {reply.status} {reason}".strip(), reply.retry_after)
         outcomes: tuple[tuple[Condition, type[BackendRejected]], ...] = (
             (said.login_locked, AccountLocked),
             (said.login_incomplete, AccountIncomplete),
@@ -123,7 +119,11 @@ class HTTPBackend:
             raise BackendRejected(f"status {reply.status} {reason}".strip())
         renewed = self._tokens(reply, tokens)
         if renewed is None:
-            raise self._unexpected("refresh", reply, values, "refresh.refused")
+            unexpected = self._unexpected("refresh", reply, values, "refresh.refused")
+            rotated = _token(self._description.answers.refresh, reply.content)
+            if rotated is not None:
+                unexpected.tokens = TokenPair(tokens.access, rotated)  # the old one is spent
+            raise unexpected
         return self._with_userinfo(renewed)
 
     def logout(self, tokens: TokenPair) -> None:
@@ -188,7 +188,11 @@ class HTTPBackend:
         answers, content = self._description.answers, reply.content
         access = _token(answers.access, content)
         refresh = _token(answers.refresh, content)
-        if access is None or (refresh is None and _value(answers.refresh, content) is not None):
+        if (
+            not reply.good
+            or access is None
+            or (refresh is None and _value(answers.refresh, content) is not None)
+        ):
             return None
         expires_in = _seconds(_value(answers.expires_in, content))
         refresh_expires_in = _seconds(_value(answers.refresh_expires_in, content))

@@ -1,14 +1,16 @@
 """One request to the backend, and the errors that mean "no usable response"."""
 
+import html
+import json
 import re
 import ssl
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import requests
-from urllib3.exceptions import HTTPError, InvalidHeader
+from urllib3.exceptions import HTTPError, InvalidHeader, NewConnectionError
 from urllib3.util import Retry
 
 from authapp.backend.expressions import Response, read_response
@@ -35,6 +37,8 @@ _MAX_CAUSES = 8
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity"}
 
 _MAX_SHOWN = 100
+_MAX_SEARCHED = 2000
+_PART = 8  # threat L1: a longer part of a secret must not be shown
 _TOKEN_LIKE = re.compile(r"[A-Za-z0-9_+/=-]{24,}(?:\.[A-Za-z0-9_-]+)*")
 _NOT_PRINTABLE = re.compile(r"[^ -~\u00a0-\u1fff\u3040-\ud7ff]")
 
@@ -82,7 +86,7 @@ def exchange(
         response.status_code,
         read_response(response.status_code, response.headers, set_cookies, body),
         where,
-        response.headers.get("Content-Type", "no content type").partition(";")[0][:64],
+        in_one_line(response.headers.get("Content-Type", "no content type").partition(";")[0]),
         _retry_after(response.headers.get("Retry-After")),
     )
 
@@ -105,20 +109,25 @@ def unusable(reply: Reply) -> BackendUnavailable:
     kinds: dict[int, type[BackendUnavailable]] = {429: BackendThrottled}
     kinds |= dict.fromkeys((502, 503, 504), BackendDown)
     text = f"status {reply.status}, {kind}, from {reply.where}"
-    error = kinds.get(reply.status, BackendUnavailable)(text, reply.retry_after)
-    error.answered = True
-    return error
+    return kinds.get(reply.status, BackendUnavailable)(text, reply.retry_after)
 
 
 def unreachable(error: Exception, where: str) -> BackendDown:
     """Return the error for a request that failed. Its text holds no secret.
 
-    :param where: a URL, or what to show instead of it.
+    :param where: what to show of the URL; see :func:`address`.
     """
-    kind: type[BackendDown] = BackendDown
-    if isinstance(error, requests.ConnectionError) and not isinstance(error, requests.Timeout):
-        kind = ConnectionFailed
-    return kind(f"{_error_kind(error)} at {address(where)}")
+    kind = ConnectionFailed if _no_connection(error) else BackendDown
+    return kind(f"{_error_kind(error)} at {where}")
+
+
+def _no_connection(error: Exception) -> bool:
+    """Return whether no connection was made at all: refused, no such host, TLS.
+
+    A connection that was closed later concerns only the request that was sent through it.
+    """
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(error, requests.exceptions.SSLError) or isinstance(reason, NewConnectionError)
 
 
 def _error_kind(error: BaseException) -> str:
@@ -151,12 +160,26 @@ def in_one_line(value: object, *secrets: str | None) -> str:
 
     :param secrets: what the request held. Text that has one of them in it is not shown.
     """
-    text = value if isinstance(value, str) else "" if value is None else repr(value)
-    text = text[: 4 * _MAX_SHOWN]
-    if any(secret and len(secret) > 3 and secret in text for secret in secrets):
+    if isinstance(value, int):
+        value = str(value)
+    if not isinstance(value, str):
+        return ""
+    text = value[:_MAX_SEARCHED]
+    if any(secret and _repeats(text.casefold(), secret) for secret in secrets):
         return "(not shown: it repeats what was sent)"
     text = _NOT_PRINTABLE.sub(" ", _TOKEN_LIKE.sub("***", text))
     return " ".join(text.split())[:_MAX_SHOWN]
+
+
+def _repeats(text: str, secret: str) -> bool:
+    """Return whether a casefolded text has a part of a secret in it, written in any usual way."""
+    forms = {secret, json.dumps(secret)[1:-1], html.escape(secret), quote(secret, errors="replace")}
+    for form in forms:
+        part = form.casefold()[:_MAX_SEARCHED]
+        size = min(len(part), _PART)
+        if size > 3 and any(part[at : at + size] in text for at in range(len(part) - size + 1)):
+            return True
+    return False
 
 
 def _retry_after(value: str | None) -> float | None:

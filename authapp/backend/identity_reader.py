@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from authapp.backend.expressions import Expression
+from authapp.backend.http_exchange import in_one_line
 from authapp.backend.protocol import BackendUnavailable
 from authapp.session.session import Claims, Identity, is_user_id, text, texts
 
@@ -31,7 +32,7 @@ def read_identity(names: ClaimExpressions, claims: Claims, user: Claims) -> Iden
     if not is_user_id(user_id):
         raise BackendUnavailable(
             f"no user in {names.id.source}, which authapp.claims.id names; there are"
-            f" {', '.join(sorted(known))[:200] or 'no claims'}"
+            f" {in_one_line(', '.join(sorted(map(str, known)))) or 'no claims'}"
         )
     return Identity(
         user_id,

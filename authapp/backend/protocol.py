@@ -47,8 +47,6 @@ class BackendUnavailable(Exception):
         super().__init__(reason)
         self.reason = reason
         self.retry_after = retry_after
-        #: Whether the backend responded at all.
-        self.answered = False
         #: New tokens that came although the call failed after that. They must not be lost.
         self.tokens: TokenPair | None = None
 
@@ -91,7 +89,6 @@ class UnexpectedAnswer(BackendUnavailable):
         self, reason: str, retry_after: float | None = None, *, refusal: bool = True
     ) -> None:
         super().__init__(reason, retry_after)
-        self.answered = True
         self.refusal = refusal
 
 

@@ -59,14 +59,14 @@ class Renewal:
         patience: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._backend = backend
+        self.backend = backend
         self._reader = reader
-        self._successors = successors
+        self.successors = successors
         self._revocation = revocation
         self._buffer = buffer
         self._patience = patience
         self._clock = clock
-        self._flights: dict[tuple[str, str], Future[Outcome]] = {}
+        self.flights: dict[tuple[str, str], Future[Outcome]] = {}
 
     def renew(self, session: Session, known: Known | None = None, *, wait: bool = False) -> Outcome:
         """Renew a session, or find the successor that another request has created.
@@ -78,10 +78,10 @@ class Renewal:
         :param wait: if True, wait for the other request even if the access token is valid.
         :returns: the outcome, with the session to use.
         """
-        known = known or self._successors.look_up(session)
+        known = known or self.successors.look_up(session)
         newest: Session | Rejected = session
         if known.successor is not None:
-            newest = self._successors.newest_cached(session)
+            newest = self.successors.newest_cached(session)
         if isinstance(newest, Rejected):
             return newest
         if newest.tokens == session.tokens:
@@ -89,36 +89,37 @@ class Renewal:
         elif self._is_fresh(newest):
             return Renewed(newest)
         else:
-            known = self._successors.look_up(newest)
+            known = self.successors.look_up(newest)
         if known.failed is not None:
             return Unavailable(newest, known.failed)
-        if not self._backend.refreshes:
+        if not self.backend.refreshes:
             return Renewed(newest)  # the session ends when the access token expires
-        may_continue = self._is_valid(newest) and not wait
+        may_continue = self.is_valid(newest) and not wait
         mine: Future[Outcome] = Future()
-        flight = self._flights.setdefault(
-            _flight_key(newest), mine
+        flight = self.flights.setdefault(
+            flight_name(newest), mine
         )  # atomic: exactly one thread leads
         if flight is mine:
             return self._lead(newest, may_continue, mine)
         if may_continue:
             return Renewed(newest)
-        if not self._backend.breaker.closed:
+        if not self.backend.breaker.closed:
             return Unavailable(newest, "the backend is down, and another request is probing it")
-        outcome = self._backend.breaker.bulkhead.wait_for(flight, self._patience)
+        outcome = self.backend.breaker.bulkhead.wait_for(flight, self._patience)
         return outcome or Unavailable(newest, "another request is still renewing")
 
     def _is_fresh(self, session: Session) -> bool:
         return session.phase(self._clock(), self._buffer) is Phase.FRESH
 
-    def _is_valid(self, session: Session) -> bool:
+    def is_valid(self, session: Session) -> bool:
+        """Return whether the access token of a session has not expired."""
         return session.phase(self._clock(), self._buffer).valid
 
     def _lead(self, session: Session, may_continue: bool, flight: "Future[Outcome]") -> Outcome:
         """Renew the session as the leader, and give the outcome to the followers."""
         outcome: Outcome = Unavailable(session, "the renewal was interrupted")
         with ExitStack() as landing:
-            landing.callback(self._flights.pop, _flight_key(session))
+            landing.callback(self.flights.pop, flight_name(session))
             try:
                 outcome = self._spend_once(session, may_continue, landing)
             finally:
@@ -133,7 +134,7 @@ class Renewal:
         """
         while True:
             with ExitStack() as leased:
-                lease = leased.enter_context(self._successors.lease(session))
+                lease = leased.enter_context(self.successors.lease(session))
                 # Another process stores its outcome before it releases the lease, so look first.
                 outcome = self._result_from_others(session)
                 if outcome is not None:
@@ -143,18 +144,18 @@ class Renewal:
             if may_continue:
                 return Renewed(session)
             try:
-                with self._backend.breaker.bulkhead.call():
+                with self.backend.breaker.bulkhead.call():
                     self._wait_for_other_process(session)
             except BackendDown as error:
                 return Unavailable(session, error.reason)
 
     def _result_from_others(self, session: Session) -> Outcome | None:
         """Return the outcome that another process has stored, or None if the token is unspent."""
-        known = self._successors.look_up(session)
+        known = self.successors.look_up(session)
         if known.revoked:
             return Rejected(ErrorCode.SESSION_REVOKED, "signed out meanwhile")
         if known.successor is not None:
-            newest = self._successors.newest(session)
+            newest = self.successors.newest(session)
             if newest is not session:
                 return self._outcome_of_successor(newest)
         if known.failed is not None:
@@ -168,7 +169,7 @@ class Renewal:
         """
         if isinstance(newest, Rejected):
             return newest
-        if self._is_valid(newest):
+        if self.is_valid(newest):
             return Renewed(newest)
         return Unavailable(newest, "the successor's access token cannot be used")
 
@@ -180,7 +181,7 @@ class Renewal:
         If the response is late, the lease and the flight continue until the response arrives.
         """
         try:
-            return self._spend(session, lease, self._backend.refresh)
+            return self._spend(session, lease, self.backend.refresh)
         except BackendDown as error:
             if error.late is not None:
                 landing.push(leased.pop_all())
@@ -197,12 +198,12 @@ class Renewal:
 
     def _announce_late(self, session: Session, seconds: float) -> None:
         """Store a failure, so that no request and no process sends the token again."""
-        self._successors.keep_failure(session, "the backend's response is late", seconds)
+        self.successors.keep_failure(session, "the backend's response is late", seconds)
 
     def _use_late(self, session: Session, lease: Lease, late: "Future[TokenPair]") -> None:
         """Store the outcome of a late response for the next request of the session."""
         if isinstance(late.exception(), BackendRejected | None):
-            self._backend.breaker.close()
+            self.backend.breaker.close()
         outcome = self._spend(session, lease, lambda tokens: late.result(), late=True)
         kind = type(outcome).__name__
         log.warning("RenewalLate: session %s: the outcome is %s", session.digest, kind)
@@ -215,8 +216,8 @@ class Renewal:
         give_up = time.monotonic() + self._patience
         while time.monotonic() < give_up:
             time.sleep(_LOOK_AGAIN)
-            with self._successors.lease(session) as lease:
-                if lease is not Lease.THEIRS or self._successors.look_up(session).anything:
+            with self.successors.lease(session) as lease:
+                if lease is not Lease.THEIRS or self.successors.look_up(session).anything:
                     return
         raise BackendDown("another process is still renewing")
 
@@ -241,10 +242,10 @@ class Renewal:
         outcome = self._interpret(session, lease, refresh, longest)
         if isinstance(outcome, Rejected):
             # Another process may have spent the token while this process was suspended.
-            newest = self._successors.newest(session)
+            newest = self.successors.newest(session)
             if newest is not session:
                 return self._outcome_of_successor(newest)
-        self._successors.keep(session, outcome, late=late)
+        self.successors.keep(session, outcome, late=late)
         return self._unless_revoked(session, outcome)
 
     def _interpret(
@@ -262,7 +263,7 @@ class Renewal:
         try:
             tokens = refresh(session.tokens)
         except BackendRejected as error:
-            if not self._successors.exclusive(lease, longest):
+            if not self.successors.exclusive(lease, longest):
                 return self._failed(
                     session, "rejected, but another process may have renewed the session"
                 )
@@ -296,7 +297,7 @@ class Renewal:
         :param retry_after: the length of this time in seconds. The default is :data:`RETRY_AFTER`.
         """
         wait = retry_after or RETRY_AFTER
-        self._successors.keep_failure(session, reason, wait)
+        self.successors.keep_failure(session, reason, wait)
         return Unavailable(session, reason, wait, asked=True)
 
     def _unless_revoked(self, session: Session, outcome: Outcome) -> Outcome:
@@ -311,7 +312,7 @@ class Renewal:
             return outcome
         try:
             if not isinstance(outcome, Rejected):
-                self._backend.logout(outcome.session.tokens)
+                self.backend.logout(outcome.session.tokens)
         except (BackendRejected, BackendUnavailable) as error:
             log.warning(
                 "SessionRevoked: the backend has not revoked the new tokens: %s",
@@ -320,7 +321,7 @@ class Renewal:
         return Rejected(ErrorCode.SESSION_REVOKED, "signed out meanwhile", asked=True)
 
 
-def _flight_key(session: Session) -> tuple[str, str]:
+def flight_name(session: Session) -> tuple[str, str]:
     """Return the key of a single flight.
 
     The key includes the session id because some backends have one refresh token per user.

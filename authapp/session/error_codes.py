@@ -87,6 +87,9 @@ def reason_sentence(reason: str) -> TranslationString | None:
         return None
 
 
+BAD_REQUEST_SENTENCE = _("We could not read what your browser sent. Go back and try again.")
+"""The sentence for a request that cannot be read (400)."""
+
 TOO_LARGE_SENTENCE = _("What you sent is too large. Shorten it and send it again.")
 """The sentence for a request body that is too large (413)."""
 

@@ -107,7 +107,7 @@ def _request(*allowed: str) -> Callable[[str], RequestTemplate | None]:
 
 def _authorization(text: str) -> Text:
     found = parse_text(text)
-    if found.placeholders != {"access"}:
+    if found.placeholders != {"access"} or not text.isprintable():
         raise ValueError("must hold {access} and no other placeholder, as in: Bearer {access}")
     return found
 

@@ -12,7 +12,7 @@ from pyramid.request import Request
 from requests.auth import AuthBase
 
 from authapp.backend.http_client import BoundedSession
-from authapp.backend.http_exchange import unreachable
+from authapp.backend.http_exchange import address, unreachable
 from authapp.backend.protocol import BackendDown
 from authapp.backend.request_template import Text
 from authapp.services import services_of
@@ -112,6 +112,7 @@ class BackendSession(BoundedSession):
         if ours.identity and ours.session and options.get("auth") is None:
             authorization = services_of(self._request).settings.description.authorization
             options = {**options, "auth": _UserToken(ours.session, authorization)}
+        failed: Exception
         try:
             with services_of(self._request).backend.calling("call"):
                 try:
@@ -119,6 +120,9 @@ class BackendSession(BoundedSession):
                 except (requests.ConnectionError, requests.Timeout) as error:
                     # Raise inside the context of the circuit breaker, so that the breaker opens.
                     # Other requests then do not wait for the backend (contract section 3).
-                    raise unreachable(error, url) from None
+                    raise unreachable(error, address(url)) from None
+                except (requests.RequestException, ValueError) as error:
+                    failed = error  # it says nothing of the backend
         except BackendDown as down:
             raise BackendUnreachable(down.reason) from None
+        raise failed

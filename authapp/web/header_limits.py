@@ -19,6 +19,7 @@ MAX_HEADER = 1000
 """The maximum length of a parsed header's value, in characters. Longer headers are removed."""
 
 _PARSED = (
+    "CONTENT_TYPE",
     "HTTP_ACCEPT",
     "HTTP_FORWARDED",
     "HTTP_HX_",

@@ -15,7 +15,7 @@ from pyramid.response import Response
 from pyramid.tweens import EXCVIEW
 
 from authapp.services import IServices, Services
-from authapp.session.error_codes import TOO_LARGE_SENTENCE
+from authapp.session.error_codes import BAD_REQUEST_SENTENCE, TOO_LARGE_SENTENCE
 from authapp.session.session import Phase
 from authapp.web.events import SessionEnded
 from authapp.web.request_session import RequestSession, renew_session
@@ -46,6 +46,9 @@ def renewal_tween_factory(handler: Handler, registry: Registry) -> Handler:
         if _has_body(request.environ) and _is_too_large(request):
             log.warning("TooLarge: %s %s", request.method, request.path[:256])
             return failure(request, 413, "TooLarge", TOO_LARGE_SENTENCE)
+        if _is_multipart(request.environ) and is_at(request, *ROUTES):
+            log.warning("BadRequest: %s %s: multipart", request.method, request.path[:256])
+            return failure(request, 400, "BadRequest", BAD_REQUEST_SENTENCE)
         if services.excluded(path_of(request.environ)):
             return handler(request)
         ours: RequestSession = request.authapp
@@ -78,6 +81,11 @@ def _is_utf8(environ: dict[str, Any]) -> bool:
 def _has_body(environ: dict[str, Any]) -> bool:
     # If CONTENT_LENGTH is an empty string (PEP 3333), the request has no body.
     return bool(environ.get("CONTENT_LENGTH")) or "HTTP_TRANSFER_ENCODING" in environ
+
+
+def _is_multipart(environ: dict[str, Any]) -> bool:
+    # No form of ours is sent in this way, and parsing the headers of its parts is slow.
+    return str(environ.get("CONTENT_TYPE", "")).lstrip().lower().startswith("multipart")
 
 
 def _is_too_large(request: Request) -> bool:

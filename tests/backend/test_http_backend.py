@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from webob import Request, Response
 from authapp.backend.http_backend import HTTPBackend
 from authapp.backend.http_client import BoundedSession
 from authapp.backend.protocol import BackendUnavailable
+from authapp.renewal.renewal import flight_name
 from authapp.session.session import TokenPair
 from eventually import eventually
 from servers import Served
@@ -321,3 +323,106 @@ def test_a_backend_without_refresh_tokens_rejects_a_renewal() -> None:
     assert not backend.refreshes
     with pytest.raises(BackendUnavailable, match=r"authapp\.backend\.refresh is none"):
         backend.refresh(TokenPair("a", "r"))
+
+
+@pytest.mark.parametrize("status", [302, 401, 403, 429, 500, 503])
+def test_tokens_in_a_response_that_is_not_2xx_sign_nobody_in(
+    site: Callable[..., Site], backend: Backend, status: int
+) -> None:
+    backend.answers["/login"] = Response(status=status, json_body=GOOD)
+    browser = site()
+    browser.sign_in("alice", status=503)
+    assert browser.get("/session").json["user"] is None
+
+
+@pytest.mark.parametrize("access", ["", None, "has a blank", 7, "x" * 9000])
+def test_a_rotated_refresh_token_is_kept_if_the_access_token_is_unusable(
+    site: Callable[..., Site], backend: Backend, access: Any
+) -> None:
+    browser = site()
+    browser.sign_in("alice")
+    backend.answers["/refresh"] = {**GOOD, "access": access, "refresh": "r-2"}
+    with time_machine.travel(time.time() + 61):
+        browser.get("/account", status=503)
+        assert browser.opened().tokens.refresh == "r-2"
+
+
+@pytest.mark.parametrize("userinfo", ["none", "\nGET /nowhere"])
+def test_a_sign_out_that_renews_loses_no_token(
+    site: Callable[..., Site], backend: Backend, userinfo: str
+) -> None:
+    """Userinfo fails after the refresh token was spent: the new pair signs out."""
+    seen: list[str] = []
+    backend.answers["/nowhere"] = {"id": 7}
+
+    def ended(request: Request) -> Response:
+        seen.append(request.headers["Authorization"])
+        return Response(status=204)
+
+    backend.answers["/session"] = ended
+    browser = site(backend__userinfo=userinfo)
+    browser.sign_in("alice")
+    csrf = browser.csrf()
+    del backend.answers["/nowhere"]
+    backend.answers["/refresh"] = {**GOOD, "access": "opaque-2", "refresh": "r-2"}
+    with time_machine.travel(time.time() + 61):
+        browser.post("/logout", {"csrf_token": csrf}, status=303)
+    assert seen == ["Bearer opaque-2"]
+
+
+@pytest.mark.parametrize("renewing", ["in this process", "in the store"])
+def test_a_sign_out_spends_no_token_that_a_renewal_may_be_spending(
+    site: Callable[..., Site], backend: Backend, renewing: str
+) -> None:
+    calls: list[str] = []
+
+    def refresh(request: Request) -> Response:
+        calls.append(request.json_body["refresh"])
+        return Response(status=503)
+
+    backend.answers["/refresh"] = refresh
+    backend.answers["/session"] = Response(status=204)
+    browser = site()
+    browser.sign_in("alice")
+    csrf, session, renewal = browser.csrf(), browser.opened(), browser.services.renewal
+    if renewing == "in this process":
+        renewal.flights[flight_name(session)] = Future()
+    else:
+        renewal.successors.keep_failure(session, "the response is late", 60)
+    with time_machine.travel(time.time() + 61):
+        browser.post("/logout", {"csrf_token": csrf}, status=303)
+    assert calls == []
+
+
+def test_a_sign_out_whose_renewal_fails(site: Callable[..., Site], backend: Backend) -> None:
+    backend.answers["/refresh"] = Response(status=503)
+    browser = site()
+    browser.sign_in("alice")
+    csrf = browser.csrf()
+    with time_machine.travel(time.time() + 61):
+        answer = browser.post("/logout", {"csrf_token": csrf}, status=303)
+    assert "SignedOut" in answer.location
+
+
+@pytest.mark.parametrize(
+    "echo",
+    ["my-Pass<word>&1", "MY-PASS<WORD>&1", "my-Pass&lt;word&gt;&amp;1", "my-Pass%3Cword%3E%261"],
+)
+def test_l1_no_part_of_a_password_is_logged(
+    site: Callable[..., Site], backend: Backend, caplog: pytest.LogCaptureFixture, echo: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    said = {"detail": f"no {echo}", "error": [echo], "message": "x" * 300 + echo[:9]}
+    backend.answers["/login"] = Response(status=418, json_body=said)
+    site().sign_in("alice", "my-Pass<word>&1", status=503)
+    assert "word" not in caplog.text.lower().replace("password", "")
+    assert "my-pass" not in caplog.text.lower()
+
+
+def test_l2_no_line_of_the_log_can_be_forged(
+    site: Callable[..., Site], backend: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend.answers["/login"] = {**GOOD, "user": {"a\nforged \x1b[31m": 1}}
+    site().sign_in("alice", status=503)
+    assert "a forged [31m" in caplog.text
+    assert "\x1b" not in caplog.text

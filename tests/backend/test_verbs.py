@@ -1,5 +1,6 @@
 """A failure of one verb does not affect other verbs: contract section 3, threats D3 and D4."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -133,3 +134,21 @@ def test_a_public_client_sends_its_client_id_in_the_form() -> None:
     posted = description(backend__preset="oauth2", backend__client_id="web").with_client()
     assert ("client_id",) in {name for name, _ in posted.login.fields}
     assert posted.client_auth == "post"
+
+
+def test_a_connection_that_is_closed_concerns_its_verb_only() -> None:
+    """A firewall that drops one sign-in must not stop renewals."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drop() -> None:
+            connection, _ = listening.accept()
+            connection.close()
+
+        thread = threading.Thread(target=drop)
+        thread.start()
+        site = Site(f"http://127.0.0.1:{listening.getsockname()[1]}")
+        site.sign_in("alice", status=503)
+        thread.join()
+    breakers = site.services.backend.breakers
+    assert not breakers["login"].closed
+    assert breakers["refresh"].closed

@@ -429,13 +429,10 @@ def test_empty_content_length_means_no_body(site: Site, path: str) -> None:
 def test_s7_uploads_json_and_repeated_fields_are_handled(site: Site) -> None:
     token = site.get("/login").form["csrf_token"].value
     good = {"csrf_token": token, "username": "alice", "password": "alice-password"}
-    for name, status in {"csrf_token": 403, "username": 401, "password": 401}.items():
+    for name in ("csrf_token", "username", "password", "next"):
         fields = {key: value for key, value in good.items() if key != name}
-        site.post("/login", fields, upload_files=[(name, "file.txt", b"x")], status=status)
-    files = [("next", "file.txt", b"/account")]
-    assert site.post("/login", good, upload_files=files, status=303).location.endswith("/")
-    site.sign_out()
-    good["csrf_token"] = site.get("/login").form["csrf_token"].value
+        # Our pages refuse every multipart form: parsing its headers takes quadratic time.
+        site.post("/login", fields, upload_files=[(name, "file.txt", b"x")], status=400)
     site.post_json("/login", good, status=403)
     many = "&".join(f"f{number}=" for number in range(10_000))
     assert site.post("/login", many, status="*").status_int in (403, 413)

@@ -68,3 +68,11 @@ def test_long_authorization_header_is_not_removed(site: Site) -> None:
 def test_arbitrary_cookie_header_does_not_break_a_view(site: Site, cookie: str) -> None:
     site.cookiejar.clear()
     site.get("/view", headers={"Cookie": f"a=b; {cookie}"}, status=200)
+
+
+@pytest.mark.parametrize("path", ["/login", "/logout", "/session", "/account"])
+def test_a_multipart_form_is_refused_by_our_own_pages(site: Site, path: str) -> None:
+    """Parsing the parameters of its parts takes quadratic time."""
+    site.post(path, b"x", content_type='multipart/form-data; boundary="x"', status=400)
+    long = 'multipart/form-data; boundary=x; a="' + ";" * 60_000
+    assert site.post(path, b"x", content_type=long, status="*").status_int in (400, 403, 303)

@@ -10,7 +10,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.view import exception_view_config, forbidden_view_config, notfound_view_config
 
-from authapp.session.error_codes import RETRY_AFTER, ErrorCode
+from authapp.session.error_codes import BAD_REQUEST_SENTENCE, RETRY_AFTER, ErrorCode
 from authapp.web.backend_client import BackendUnreachable
 from authapp.web.responses import backend_unavailable, failure, sign_in_required
 
@@ -22,7 +22,6 @@ _FORBIDDEN = _("You do not have access to this page. Ask your administrator if y
 _NOT_FOUND = _("This page does not exist. Check the address, or go to the start page.")
 _UNAVAILABLE = _("This page is not available right now. Try again in a moment.")
 _STALE_FORM = _("This form is no longer valid. Go back, reload the page, and send it again.")
-_BAD_REQUEST = _("We could not read what your browser sent. Go back and try again.")
 _BROKEN = _("Something went wrong on our side, and we have logged it. Try again in a moment.")
 
 
@@ -96,7 +95,7 @@ def bad_request(error: Exception, request: Request) -> Response:
     Examples are a URL that is not UTF-8 and a multipart form without a boundary.
     """
     log.warning("BadRequest: %s", type(error).__name__)
-    return failure(request, 400, "BadRequest", _BAD_REQUEST)
+    return failure(request, 400, "BadRequest", BAD_REQUEST_SENTENCE)
 
 
 class Readable:

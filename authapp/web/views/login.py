@@ -15,6 +15,8 @@ from authapp.backend.protocol import (
     BackendRejected,
     BackendThrottled,
     BackendUnavailable,
+    CallNotPermitted,
+    ConnectionFailed,
     Credentials,
     UnexpectedAnswer,
 )
@@ -122,12 +124,10 @@ def _sign_in(request: Request, credentials: Credentials) -> Session:
     name, address = credentials.username, request.remote_addr or ""
     if wait := services.throttle.wait(name, address):
         raise SignInRefused(ErrorCode.TOO_MANY_ATTEMPTS, wait)
-    answered = False
     try:
         if not all(map(_plausible, (name, credentials.password))):
             raise BackendRejected("no user can have these credentials")
         tokens = services.backend.login(credentials)
-        answered = True
         now = time.time()
         identity, validity = services.reader.read(tokens, now)
         if identity.name is None:
@@ -140,9 +140,8 @@ def _sign_in(request: Request, credentials: Credentials) -> Session:
         services.throttle.failed(name, address)
         raise SignInRefused(_code_of(error), reason=str(error)) from None
     except BackendUnavailable as error:
-        # Count every sign-in to which the backend responded. Any response may conceal that the
-        # password was wrong.
-        if answered or error.answered:
+        # Any response may conceal that the password was wrong. Only calls without one do not count.
+        if not isinstance(error, CallNotPermitted | ConnectionFailed):
             services.throttle.failed(name, address)
         code = "UnexpectedAnswer" if isinstance(error, UnexpectedAnswer) else "BackendUnavailable"
         log.warning("%s: sign-in: %s", code, error.reason)
@@ -153,6 +152,7 @@ def _sign_in(request: Request, credentials: Credentials) -> Session:
             error.reason,
         ) from None
     except SessionTooLarge as error:
+        services.throttle.failed(name, address)
         log.error("SessionTooLarge: sign-in: %s", error)
         raise SignInRefused(ErrorCode.BACKEND_UNAVAILABLE, RETRY_AFTER) from None
     return session

@@ -10,6 +10,7 @@ from pyramid.security import NO_PERMISSION_REQUIRED, forget
 from pyramid.view import view_config
 
 from authapp.backend.protocol import BackendRejected, BackendUnavailable
+from authapp.renewal.sign_out import tokens_for_sign_out
 from authapp.services import Services, services_of
 from authapp.session.error_codes import SIGNED_OUT
 from authapp.session.session import Session
@@ -82,13 +83,8 @@ def _revoke_at_backend(services: Services, session: Session) -> None:
 
     A failure is only logged, because the session is already revoked in the store.
     """
-    tokens, backend = session.tokens, services.backend
-    valid = session.phase(time.time(), services.settings.refresh_buffer).valid
     try:
-        if backend.logout_needs_access and not valid:
-            # The store has the revocation, so no request can use the new tokens.
-            tokens = backend.refresh(tokens)
-        backend.logout(tokens)
+        services.backend.logout(tokens_for_sign_out(services.renewal, session))
     except (BackendRejected, BackendUnavailable) as error:
         why = f"{type(error).__name__}: {error}"
         log.warning("SignedOut: the backend did not revoke the refresh token: %s", why)

@@ -1,0 +1,42 @@
+"""The tokens with which a sign-out is sent to the backend.
+
+Some backends sign out by the access token and ignore an expired one: they answer as usual, and the
+refresh token stays usable. For these the session is renewed once more before.
+"""
+
+from concurrent.futures import Future
+
+from authapp.backend.protocol import BackendUnavailable
+from authapp.renewal.outcomes import Outcome, Rejected
+from authapp.renewal.renewal import Renewal, flight_name
+from authapp.session.error_codes import ErrorCode
+from authapp.session.session import Session, TokenPair
+from authapp.store.protocol import Lease
+
+
+def tokens_for_sign_out(renewal: Renewal, session: Session) -> TokenPair:
+    """Return the tokens to sign out with. The session must be revoked in the store already.
+
+    The refresh token is spent only if no other request or process can be spending it.
+
+    :raises BackendRejected: if the backend refuses the refresh token.
+    :raises BackendUnavailable: if the backend gives no usable response.
+    """
+    if not renewal.backend.logout_needs_access or renewal.is_valid(session):
+        return session.tokens
+    flight: Future[Outcome] = Future()
+    if renewal.flights.setdefault(flight_name(session), flight) is not flight:
+        return session.tokens
+    try:
+        with renewal.successors.lease(session) as lease:
+            known = renewal.successors.look_up(session)
+            if lease is not Lease.MINE or known.successor is not None or known.failed is not None:
+                return session.tokens
+            return renewal.backend.refresh(session.tokens)
+    except BackendUnavailable as error:
+        if error.tokens is None:
+            raise
+        return error.tokens
+    finally:
+        renewal.flights.pop(flight_name(session))
+        flight.set_result(Rejected(ErrorCode.SESSION_REVOKED, "signed out meanwhile"))
