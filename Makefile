@@ -5,12 +5,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK := .ci/requirements.lock
+SERVE_LOCK := .ci/serve.lock
 PYTEST_OPTIONS ?=
 BENCHMARKS := benchmarks/.venv
 
 .PHONY: serve test quick pythons lowest lint format messages screenshots bench lock clean
 
-serve: $(VENV)/installed  ## the site on http://localhost:6543, with the embedded issuer
+serve: $(VENV)/serving  ## the site on http://localhost:6543, with the embedded issuer
 	$(BIN)/pserve development.ini --reload
 
 test: lint  ## everything that must be green
@@ -56,12 +57,20 @@ lock: $(VENV)/installed  ## pin the newest dependencies; review the difference
 	$(BIN)/pip install -q uv
 	$(BIN)/uv pip compile -q --universal --python-version 3.10 --generate-hashes --upgrade \
 	  --no-annotate --no-header --all-extras setup.py -o $(LOCK)
+	$(BIN)/uv pip compile -q --universal --python-version 3.10 --generate-hashes --no-annotate \
+	  --no-header --extra redis --extra development -c $(LOCK) setup.py -o $(SERVE_LOCK)
 
-# The lock file is complete: to resolve again would want a newer coverage for coverage[toml].
-$(VENV)/installed: setup.py $(LOCK)
+# The lock files are complete: to resolve again would want a newer coverage for coverage[toml].
+$(VENV)/serving: setup.py $(SERVE_LOCK)  # what the site needs
 	$(PYTHON) -m venv $(VENV) || { echo "Python cannot make a venv: apt-get install python3-venv"; exit 1; }
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r $(LOCK)
+	@echo "Installing what the site needs into $(VENV)"
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r $(SERVE_LOCK)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	touch $@
+
+$(VENV)/installed: $(VENV)/serving $(LOCK)  # and what tests need beside it
+	@echo "Installing what the tests need into $(VENV)"
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r $(LOCK)
 	touch $@
 
 # The peers need node, npm, wrk, redis-server and an environment of their own.

@@ -23,7 +23,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 WITH_SERVERS = {"browser", "nextjs", "serving", "whole"}
 """Folders whose tests start servers, browsers or processes."""
 
-MODULES_WITH_SERVERS = {"test_simplejwt", "test_many_processes", "test_readme"}
+MODULES_WITH_SERVERS = {
+    "test_simplejwt",
+    "test_many_processes",
+    "test_readme",
+    "test_state_machine",
+}
 
 
 def needs_servers(item: pytest.Item) -> bool:

@@ -58,3 +58,11 @@ def test_the_pins_of_production_were_reviewed(python: str) -> None:
         ]
         assert len(mine) == 1, f"{name} has the pins {mine} for Python {python}"
         assert mine[0] in reviewed, f"CHANGES.md, section Pins, has no review of {mine[0]}"
+
+
+def test_the_site_is_served_with_the_pins_that_are_tested() -> None:
+    def pins(name: str) -> set[tuple[str, str]]:
+        text = (HERE / ".ci" / name).read_text()
+        return set(re.findall(r"^([a-z0-9.-]+)==([^\s;\\]+)", text, re.MULTILINE))
+
+    assert pins("serve.lock") <= pins("requirements.lock")
