@@ -1,6 +1,7 @@
 """Count failed sign-ins, and delay further sign-ins after too many failures."""
 
 import hmac
+import ipaddress
 import time
 import unicodedata
 from collections.abc import Callable
@@ -17,6 +18,22 @@ T = TypeVar("T")
 Counters = tuple[Storage, Callable[[], AbstractContextManager[None]]]
 """A storage for counters, and a function that returns a context for each use of the storage. The
 context raises :class:`~authapp.store.protocol.StoreUnavailable` if the storage is down."""
+
+
+def _network(address: str) -> str:
+    """Return what an address counts as: an IPv6 address as its /64, an IPv4-mapped one as IPv4.
+
+    One customer of a provider usually has a /64, and can send from any address in it.
+    """
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address  # such as the path of a socket
+    if not isinstance(found, ipaddress.IPv6Address):
+        return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(found), 64), strict=False))
 
 
 class LoginThrottle:
@@ -82,6 +99,7 @@ class LoginThrottle:
         """Return the three limits. Each limit comes with the key of its counter."""
         # Some backends treat "Alice" and "alice" as one user, so the two spellings share one limit.
         name = unicodedata.normalize("NFKC", name).casefold().strip()
+        address = _network(address)
         keys = (f"{address} {name}", address, name)
         return list(zip(self._limits, map(self._digest, keys), strict=True))
 

@@ -254,6 +254,25 @@ def test_s8_sign_ins_are_not_counted_when_the_backend_is_unreachable() -> None:
         site.sign_in("alice", status=503)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "status"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:2", 429),
+        ("2001:db8::1", "2001:db8:0:1::1", 401),
+        ("::ffff:192.0.2.1", "192.0.2.1", 429),
+        ("unix:", "unix:", 429),
+    ],
+)
+def test_s8_an_ipv6_address_counts_by_its_network(
+    backend: Served, first: str, second: str, status: int
+) -> None:
+    site = Site(backend.url, login__rate="1/minute")
+    site.extra_environ["REMOTE_ADDR"] = first
+    site.sign_in("alice", "wrong", status=401)
+    site.extra_environ["REMOTE_ADDR"] = second
+    site.sign_in("alice", "wrong", status=status)
+
+
 def test_s8_x_forwarded_for_header_is_ignored(
     backend: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
