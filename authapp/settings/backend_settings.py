@@ -36,6 +36,11 @@ def read_description(reader: Ini) -> Description:
     def meets(name: str) -> Condition:
         return take(f"backend.{name}", condition, NEVER)
 
+    for name in ("login", "refresh", "logout", "userinfo"):
+        if f"authapp.backend.{name}" in reader.blank:
+            reader.problem(
+                f"authapp.backend.{name} is empty; write none if the backend has no such request"
+            )
     take("backend.preset", values.one_of(names()), DEFAULT_PRESET)
     client = ("client_id", "client_secret", "scope")
     login = request("login", *client, "username", "password", "address", default=_NO_LOGIN)

@@ -28,11 +28,13 @@ class Ini:
     :param ini: all settings of the file.
     :param prefix: what our keys begin with. Other keys are ignored.
     :ivar shown: each key that was set, with its text; secrets as ``***``.
+    :ivar blank: the keys that are in the file without a text.
     """
 
     def __init__(self, ini: Mapping[str, Any], prefix: str) -> None:
         self._prefix = prefix
         self._left = {key: value for key, value in ini.items() if key.startswith(prefix)}
+        self.blank = {key for key, value in self._left.items() if not str(value).strip()}
         self._others = [key for key in ini if not key.startswith(prefix)]
         self.known: list[str] = []
         self._problems: list[str] = []

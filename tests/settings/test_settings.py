@@ -313,6 +313,12 @@ def test_the_ini_files_of_the_project_are_valid(monkeypatch: pytest.MonkeyPatch)
         Settings.from_ini(get_appsettings(str(HERE / "production.ini")))
 
 
+@pytest.mark.parametrize("name", ["login", "refresh", "logout", "userinfo"])
+def test_an_empty_request_is_neither_none_nor_the_presets(name: str) -> None:
+    (problem,) = problems(**{f"backend__{name}": " "})
+    assert problem.startswith(f"authapp.backend.{name} is empty; write none")
+
+
 def test_a_public_key_is_read_from_a_file(tmp_path: Path) -> None:
     key = Ed25519PrivateKey.generate().public_key()
     pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
