@@ -169,3 +169,12 @@ def test_a_breaker_opened_by_another_verb_logs_nothing(
     assert attempt(breaker) == "ok"
     assert breaker.closed
     assert caplog.text == ""
+
+
+def test_another_verb_postpones_no_probe_of_an_open_breaker(
+    breaker: CircuitBreaker, clock: Clock
+) -> None:
+    breaker.open(BackendDown("no connection", 30))
+    clock.now += 31
+    breaker.open(BackendDown("no connection", 30), quiet=True)
+    assert attempt(breaker) == "ok"

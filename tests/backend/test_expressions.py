@@ -79,3 +79,8 @@ def test_expressions_support_slices() -> None:
 def test_split_strips_spaces_and_keeps_empty_parts() -> None:
     assert expression("split(body, ',')")({"body": "a, b,"}) == ["a", "b", ""]
     assert expression("split(body, '')")({"body": "a b"}) == ["a b"]
+
+
+def test_an_expression_that_is_nested_too_deeply_is_refused() -> None:
+    with pytest.raises(ValueError, match="nested too deeply"):
+        expression("!" * 20_000 + "a")
