@@ -29,6 +29,8 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         builder = self._builder(self._name, self._key, 30 * DAY)
         builder = builder.add_extension(x509.BasicConstraints(True, None), critical=True)
+        usage = x509.KeyUsage(*[False] * 5, True, *[False] * 3)  # signs certificates
+        builder = builder.add_extension(usage, critical=True)
         self.file = folder / "authority.pem"
         self.file.write_bytes(builder.sign(self._key, SHA256()).public_bytes(Encoding.PEM))
 
@@ -60,6 +62,11 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - 30 * DAY)
             .not_valid_after(now + lasts)
+            # Python 3.13 checks strictly that these are there (RFC 5280 section 4.2.1).
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False
+            )
         )
 
 
