@@ -66,7 +66,7 @@ class HTTPBackend:
             raise BackendRejected(str(error)) from None
         reason = self._reason(reply, values)
         if said.login_throttled(reply.content):
-            raise BackendThrottled(f"status {reply.status} {reason}".strip(), reply.retry_after)
+            raise BackendThrottled(reason, reply.retry_after)
         outcomes: tuple[tuple[Condition, type[BackendRejected]], ...] = (
             (said.login_locked, AccountLocked),
             (said.login_incomplete, AccountIncomplete),
@@ -74,7 +74,7 @@ class HTTPBackend:
         )
         for condition, error_class in outcomes:
             if condition(reply.content):
-                raise error_class(f"status {reply.status} {reason}".strip())
+                raise error_class(reason)
         tokens = self._tokens(reply, None)
         if tokens is None:
             raise self._unexpected("login", reply, values, "login.refused")
@@ -115,8 +115,7 @@ class HTTPBackend:
         except CannotSend as error:
             raise BackendUnavailable(str(error)) from None
         if self._description.conditions.refresh_refused(reply.content):
-            reason = self._reason(reply, values)
-            raise BackendRejected(f"status {reply.status} {reason}".strip())
+            raise BackendRejected(self._reason(reply, values))
         renewed = self._tokens(reply, tokens)
         if renewed is None:
             unexpected = self._unexpected("refresh", reply, values, "refresh.refused")
@@ -232,9 +231,10 @@ class HTTPBackend:
         return replace(tokens, user={**reply.content["body"], **(tokens.user or {})})
 
     def _reason(self, reply: Reply, values: Mapping[str, str | None]) -> str:
-        """Return the backend's own words, for the log."""
+        """Return the status and the backend's own words, for the log."""
         found = _value(self._description.answers.reason, reply.content)
-        return in_one_line(found, *map(values.get, _SECRETS))
+        said = in_one_line(found, *map(values.get, _SECRETS))
+        return f"status {reply.status} {said}".strip()
 
     def _unexpected(
         self, verb: str, reply: Reply, values: Mapping[str, str | None], setting: str
