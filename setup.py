@@ -43,6 +43,7 @@ setup(
         "limits>=4.0",
         "jmespath>=1.0",
         "plaster_pastedeploy>=1.0",
+        "ua-parser>=1.0",
     ],
     extras_require={
         "redis": ["redis[hiredis]>=5.0"],
@@ -50,6 +51,9 @@ setup(
             "pyramid_debugtoolbar>=4.10",
             "setuptools<80.9",  # later ones warn at every start that Pyramid uses pkg_resources
         ],
+        "cli": ["click>=8.1"],
+        "opentelemetry": ["opentelemetry-api>=1.25"],
+        "docs": ["sphinx>=8.1", "myst-parser>=4.0", "furo>=2024.8"],
         "testing": [
             "WebTest>=3.0.5",
             "pytest>=9.0",
@@ -69,6 +73,8 @@ setup(
             "atheris>=3.0; sys_platform == 'linux' and platform_machine == 'x86_64'"
             " and python_version in '3.11 3.13'",
             "types-requests",
+            "opentelemetry-sdk>=1.25",
+            "opentelemetry-exporter-prometheus>=0.46b0",
         ],
         # The packages whose presets are tested, and what serves them.
         "presets": [
@@ -81,7 +87,7 @@ setup(
             "uvicorn>=0.30",
             "aiosqlite>=0.20",
             "django-oauth-toolkit>=3.0.1",
-            "django-allauth[headless]>=65.19.3",
+            "django-allauth[headless,mfa]>=65.19.3",
         ],
     },
     entry_points={
