@@ -24,7 +24,7 @@ from authapp.session.error_codes import ErrorCode
 from authapp.session.session import Identity, Phase, Session, TokenPair, Validity
 from authapp.settings.allowed_values import EMBEDDED
 from authapp.settings.ini import SettingsError
-from authapp.settings.settings import BACKEND_URL_MISSING, Settings
+from authapp.settings.settings import BACKEND_URL_MISSING, ISettings, Settings
 from authapp.version import __version__
 from authapp.web.backend_client import BackendUnreachable
 from authapp.web.csrf import SessionCSRF
@@ -36,7 +36,7 @@ from authapp.web.events import (
     SignedOut,
     SignInFailed,
 )
-from authapp.web.routes import ROUTES, STATIC
+from authapp.web.routes import STATIC
 
 __all__ = [
     "Backend",
@@ -91,13 +91,15 @@ def includeme(config: Configurator) -> None:
     settings = Settings.from_ini(config.registry.settings)
     if not asbool(config.registry.settings.get("jinja2.autoescape", True)):
         raise SettingsError(["jinja2.autoescape = false: authapp's pages require true"])
+    config.registry.registerUtility(settings, ISettings)
     issuer = None
     if settings.backend_url == EMBEDDED:
         from authapp.issuer import main as make_issuer
 
         issuer = make_issuer({}, **config.registry.settings)
     prefix = f"/{config.route_prefix}" if config.route_prefix else ""
-    own_paths = (f"{prefix}/{STATIC}", prefix + ROUTES["health"])
+    health = settings.paths["health"]
+    own_paths = (f"{prefix}/{STATIC}", *([prefix + health] if health else []))
 
     def register_services() -> None:
         registry = config.registry

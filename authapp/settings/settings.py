@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import limits
+from pyramid.registry import Registry
+from zope.interface import Interface
 
 from authapp.backend.description import Description
 from authapp.backend.identity_reader import ClaimExpressions
@@ -20,6 +22,7 @@ from authapp.settings import allowed_values as values
 from authapp.settings.allowed_values import EMBEDDED, MAKE_ONE, MEMORY, SECRET_LENGTH
 from authapp.settings.backend_settings import read_claims, read_description, with_preset
 from authapp.settings.ini import Ini
+from authapp.settings.route_settings import read_paths
 
 PREFIX = "authapp."
 
@@ -28,6 +31,10 @@ BACKEND_URL_MISSING = (
     f"authapp.backend.url is missing: set it to the base URL of the backend, or to {EMBEDDED} in"
     " development"
 )
+
+
+class ISettings(Interface):
+    """The interface under which the Pyramid registry holds the :class:`Settings`."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,8 @@ class Settings:
     refresh_lifetime: int
     shared: str = field(repr=False)
     login_rate: limits.RateLimitItem
+    paths: Mapping[str, str | None]
+    """Name of a route -> its path, or None for a route that the application leaves out."""
     api_prefixes: tuple[str, ...]
     refresh_exclude: tuple[str, ...]
     cors_origins: tuple[str, ...]
@@ -129,6 +138,7 @@ class Settings:
             refresh_lifetime=take("refresh.lifetime", values.whole(1, MAX_LIFETIME), 604_800),
             shared=take("shared", values.store_url, MEMORY, secret=True),
             login_rate=take("login.rate", values.rate, limits.parse("10/minute")),
+            paths=read_paths(reader),
             api_prefixes=take("api_prefixes", values.paths, ()),
             refresh_exclude=take("refresh.exclude", values.paths, ("/static", "/health")),
             cors_origins=take("cors.origins", values.origins, ()),
@@ -142,3 +152,9 @@ def known_keys() -> list[str]:
     reader = Ini(with_preset({}), PREFIX)
     Settings._read(reader)
     return reader.known
+
+
+def settings_of(registry: Registry) -> Settings:
+    """Return the settings of an application that includes authapp."""
+    settings: Settings = registry.getUtility(ISettings)
+    return settings

@@ -20,7 +20,7 @@ from authapp.session.session import Phase
 from authapp.web.events import SessionEnded
 from authapp.web.request_session import RequestSession, renew_session
 from authapp.web.responses import failure, sign_in_required
-from authapp.web.routes import ROUTES, is_at, path_of
+from authapp.web.routes import is_at, path_of
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def renewal_tween_factory(handler: Handler, registry: Registry) -> Handler:
         if _has_body(request.environ) and _is_too_large(request):
             log.warning("TooLarge: %s %s", request.method, request.path[:256])
             return failure(request, 413, "TooLarge", TOO_LARGE_SENTENCE)
-        if _is_multipart(request.environ) and is_at(request, *ROUTES):
+        if _is_multipart(request.environ) and is_at(request):
             log.warning("BadRequest: %s %s: multipart", request.method, request.path[:256])
             return failure(request, 400, "BadRequest", BAD_REQUEST_SENTENCE)
         if services.excluded(path_of(request.environ)):
@@ -94,7 +94,7 @@ def _is_too_large(request: Request) -> bool:
     A body of unknown length is refused as too large.
     """
     length = request.content_length
-    return (length is None or length > MAX_FORM) and is_at(request, *ROUTES)
+    return (length is None or length > MAX_FORM) and is_at(request)
 
 
 def _signs_out(request: Request) -> bool:

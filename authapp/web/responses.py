@@ -89,7 +89,7 @@ def sign_in_problem(request: Request, code: ErrorCode | None) -> Response:
 def _login_url(request: Request, code: ErrorCode | None) -> str:
     """Return the path of the sign-in page, with ``next`` and ``reason`` in the query."""
     query = {"next": current_page(request)} | ({"reason": code.value} if code else {})
-    return str(request.route_path("login", _query=query))
+    return str(request.route_path("authapp.login", _query=query))
 
 
 def problem(

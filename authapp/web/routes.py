@@ -1,19 +1,20 @@
-"""The names and paths of authapp's own routes."""
+"""authapp's own routes. Their names begin with ``authapp.``, a namespace of their own.
+
+The paths are settings: see :mod:`authapp.settings.route_settings`.
+"""
 
 from typing import Any
 
 from pyramid.config import Configurator
-from pyramid.interfaces import IRoutesMapper
+from pyramid.events import ApplicationCreated
+from pyramid.interfaces import IRoute, IRoutesMapper
 from pyramid.request import Request
 
-ROUTES = {
-    "login": "/login",
-    "logout": "/logout",
-    "session": "/session",
-    "account": "/account",
-    "health": "/health",
-}
-"""Route name -> path below the application's ``route_prefix`` (contract section 4)."""
+from authapp.settings.ini import SettingsError
+from authapp.settings.settings import settings_of
+
+NAMESPACE = "authapp."
+"""What the names of authapp's routes begin with."""
 
 STATIC = "authapp-static"
 """The path of the stylesheet and the scripts, below the application's ``route_prefix``."""
@@ -31,28 +32,93 @@ def path_of(environ: dict[str, Any]) -> str:
     return path.encode("latin-1").decode(errors="replace").removesuffix("\n")
 
 
+def is_own(route: IRoute | None) -> bool:
+    """Return True if a route is one of authapp's own."""
+    return route is not None and route.name.startswith(NAMESPACE)
+
+
 def leads_to(request: Request, path: str, *names: str) -> bool:
-    """Return True if a path matches the pattern of one of the given routes.
+    """Return True if a path matches the pattern of one of authapp's routes.
 
     :param path: the path below the application's mount point, without percent-encoding.
-    :param names: keys of :data:`ROUTES`.
+    :param names: names of routes, without the namespace. Without names, each of authapp's routes
+        is meant.
     """
     mapper = request.registry.getUtility(IRoutesMapper)
-    return any(mapper.get_route(name).match(path) is not None for name in names)
+    if names:
+        routes = [mapper.get_route(NAMESPACE + name) for name in names]
+    else:
+        routes = [route for route in mapper.get_routes() if is_own(route)]
+    return any(route is not None and route.match(path) is not None for route in routes)
 
 
 def is_at(request: Request, *names: str) -> bool:
-    """Return True if the path of a request matches one of the given routes.
+    """Return True if the path of a request matches one of authapp's routes.
 
     Tweens can call this function before Pyramid has set ``request.matched_route``.
 
-    :param names: keys of :data:`ROUTES`.
+    :param names: as in :func:`leads_to`.
     """
     return leads_to(request, path_of(request.environ), *names)
 
 
+def own_path(request: Request, name: str) -> str | None:
+    """Return the path of one of authapp's routes: ``request.authapp_path(name)``.
+
+    :param name: the name of the route, without the namespace.
+    :returns: the path, or None if the application leaves the route out.
+    """
+    if request.registry.getUtility(IRoutesMapper).get_route(NAMESPACE + name) is None:
+        return None
+    return str(request.route_path(NAMESPACE + name))
+
+
+def add_own_route(config: Configurator, name: str) -> bool:
+    """Add one of authapp's routes, at the path that the settings give.
+
+    :param name: a key of :data:`authapp.settings.route_settings.PATHS`.
+    :returns: False if the settings leave the route out.
+    """
+    path = settings_of(config.registry).paths[name]
+    if path is not None:
+        config.add_route(NAMESPACE + name, path)
+    return path is not None
+
+
+def refuse_conflicts(event: ApplicationCreated) -> None:
+    """Refuse to start if a route of the application answers a path of authapp's.
+
+    A route is in conflict if it has the same pattern, or if it comes first, has no predicates and
+    matches the path.
+
+    :raises SettingsError: with one line for each conflict, which names both routes.
+    """
+    routes = event.app.registry.getUtility(IRoutesMapper).get_routes()
+    problems = [
+        f"authapp.routes.{route.name.removeprefix(NAMESPACE)} = {_path(route)}: the route"
+        f" {other.name!r} ({_path(other)}) answers this path as well; set another path, or none"
+        for place, route in enumerate(routes)
+        if is_own(route)
+        for other_place, other in enumerate(routes)
+        if other is not route
+        and (
+            _path(other) == _path(route)
+            or (other_place < place and not other.predicates and other.match(_path(route)))
+        )
+    ]
+    if problems:
+        raise SettingsError(problems)
+
+
+def _path(route: IRoute) -> str:
+    return "/" + str(route.pattern).lstrip("/")
+
+
 def includeme(config: Configurator) -> None:
-    """Add the routes and the static files. :mod:`authapp.web.views` adds the views."""
-    for name, path in ROUTES.items():
-        config.add_route(name, path)
+    """Add the static files, ``request.authapp_path``, and the check for conflicts.
+
+    :mod:`authapp.web.views` adds each route together with its views.
+    """
     config.add_static_view(STATIC, "authapp:static", cache_max_age=3600)
+    config.add_request_method(own_path, "authapp_path")
+    config.add_subscriber(refuse_conflicts, ApplicationCreated)

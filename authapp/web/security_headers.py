@@ -21,7 +21,7 @@ from pyramid.tweens import INGRESS
 
 from authapp.services import IServices
 from authapp.web.responses import OwnResponse
-from authapp.web.routes import ROUTES
+from authapp.web.routes import is_own
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -72,8 +72,7 @@ def security_headers_tween_factory(
 
 def _is_own(request: Request) -> bool:
     """Return True if the request is for one of authapp's own pages."""
-    route = getattr(request, "matched_route", None)
-    return route is not None and route.name in ROUTES
+    return is_own(getattr(request, "matched_route", None))
 
 
 def includeme(config: Configurator) -> None:

@@ -54,8 +54,8 @@ def session_options(request: Request, *, waiting: bool = False) -> str:
     if session["user"]:
         session["csrf_token"] = get_csrf_token(request)
     options = {
-        "url": request.route_path("session"),
-        "login": request.route_path("login"),
+        "url": request.route_path("authapp.session"),
+        "login": request.route_path("authapp.login"),
         "waiting": waiting and not session["user"],
         "session": session,
         "texts": {name: request.localizer.translate(text) for name, text in _TEXTS.items()},

@@ -437,7 +437,7 @@ def test_introspection_lists_the_subscribers_of_authapp(backend: Served) -> None
     ours = [each["introspectable"] for each in shown]
     ours = [each for each in ours if each["subscriber"].__module__.startswith("authapp.")]
     kinds = {kind for each in ours for kind in each["interfaces"]}
-    assert {kind.__name__ for kind in kinds} == {"AuthEvent", "BeforeRender"}
+    assert {kind.__name__ for kind in kinds} == {"ApplicationCreated", "AuthEvent", "BeforeRender"}
 
 
 def test_l2_user_names_and_request_ids_cannot_forge_audit_log_lines(
@@ -579,7 +579,7 @@ def test_the_brand_can_be_overridden_on_all_pages(backend: Served, tmp_path: Pat
 def test_views_and_locale_negotiator_can_be_overridden(backend: Served) -> None:
     def more(config: Configurator) -> None:
         config.add_view(
-            lambda request: Response("mine"), route_name="account", request_method="GET"
+            lambda request: Response("mine"), route_name="authapp.account", request_method="GET"
         )
         config.set_locale_negotiator(lambda request: "zh_Hans")
 

@@ -24,8 +24,8 @@ PAYLOADS = [
 @pytest.fixture(scope="module")
 def request_() -> Request:
     with Configurator() as config:
-        config.add_route("login", "/login")
-        config.add_route("logout", "/logout")
+        config.add_route("authapp.login", "/login")
+        config.add_route("authapp.logout", "/logout")
     request = Request.blank("/")
     request.registry = config.registry
     return request

@@ -2,15 +2,18 @@
 
 from pyramid.config import Configurator
 
+from authapp.web.routes import add_own_route
 from authapp.web.views.errors import Readable
 
 
 def includeme(config: Configurator) -> None:
-    """Add the views that every application gets.
+    """Add the routes and views that every application gets.
 
     The start page and the admin page are not added. Only the site (:func:`authapp.main`) has
     these pages: see :mod:`authapp.web.views.pages`.
     """
     config.add_view_predicate("readable", Readable)
-    for module in ("account", "errors", "health", "login", "logout", "session"):
-        config.scan(f"authapp.web.views.{module}")
+    config.scan("authapp.web.views.errors")
+    for name in ("account", "health", "login", "logout", "session"):
+        if add_own_route(config, name):
+            config.scan(f"authapp.web.views.{name}")

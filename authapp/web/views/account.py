@@ -19,7 +19,7 @@ from authapp.web.views.session import renew_now
 
 @view_config(
     permission=NO_PERMISSION_REQUIRED,
-    route_name="account",
+    route_name="authapp.account",
     request_method="GET",
     renderer="authapp:templates/account.jinja2",
 )
@@ -45,7 +45,7 @@ def account(request: Request) -> dict[str, Any]:
 
 @view_config(
     permission=NO_PERMISSION_REQUIRED,
-    route_name="account",
+    route_name="authapp.account",
     request_method="POST",
     require_csrf=False,
 )
@@ -64,7 +64,7 @@ def renew(request: Request) -> Response:
         return backend_unavailable(request, request.authapp.retry_after)
     if request.identity is None:
         return sign_in_required(request, code)
-    return see_other(request.route_path("account"))
+    return see_other(request.route_path("authapp.account"))
 
 
 def _displayed(value: object) -> str:

@@ -10,7 +10,10 @@ from authapp.services import services_of
 
 
 @view_config(
-    permission=NO_PERMISSION_REQUIRED, route_name="health", request_method="GET", renderer="json"
+    permission=NO_PERMISSION_REQUIRED,
+    route_name="authapp.health",
+    request_method="GET",
+    renderer="json",
 )
 def health(request: Request) -> dict[str, Any]:
     """Report that this process handles requests. With ``?deep=1``, check the backend and the store.

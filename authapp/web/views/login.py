@@ -64,7 +64,7 @@ class SignInRefused(Exception):
 
 @view_config(
     permission=NO_PERMISSION_REQUIRED,
-    route_name="login",
+    route_name="authapp.login",
     request_method="GET",
     renderer="authapp:templates/login.jinja2",
 )
@@ -82,7 +82,7 @@ def login_form(request: Request) -> Any:
 
 @view_config(
     permission=NO_PERMISSION_REQUIRED,
-    route_name="login",
+    route_name="authapp.login",
     request_method="POST",
     renderer="authapp:templates/login.jinja2",
     require_csrf=False,

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @view_config(
     permission=NO_PERMISSION_REQUIRED,
-    route_name="logout",
+    route_name="authapp.logout",
     request_method="GET",
     renderer="authapp:templates/logout.jinja2",
 )
@@ -39,7 +39,7 @@ def logout_form(request: Request) -> dict[str, Any]:
 
 @view_config(
     permission=NO_PERMISSION_REQUIRED,
-    route_name="logout",
+    route_name="authapp.logout",
     request_method="POST",
     require_csrf=False,
 )
@@ -66,7 +66,7 @@ def logout(request: Request) -> Response:
         session = _newest_session(services, session)
         _revoke_at_backend(services, session)
         request.registry.notify(SignedOut(request, session, everywhere))
-    response = see_other(request.route_path("login", _query={"reason": SIGNED_OUT}))
+    response = see_other(request.route_path("authapp.login", _query={"reason": SIGNED_OUT}))
     # Clear the browser's cache, so that the back button does not show private pages.
     response.headers["Clear-Site-Data"] = '"cache"'
     return response

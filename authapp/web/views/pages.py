@@ -8,7 +8,8 @@ from typing import Any
 from pyramid.authorization import Allow, Everyone
 from pyramid.config import Configurator
 from pyramid.request import Request
-from pyramid.view import view_config
+
+from authapp.web.routes import add_own_route
 
 
 class Root:
@@ -20,13 +21,11 @@ class Root:
         self.request = request
 
 
-@view_config(route_name="home", permission="view", renderer="authapp:templates/home.jinja2")
 def home(request: Request) -> dict[str, Any]:
     """Show the start page. All users may see the page, including anonymous users."""
     return {}
 
 
-@view_config(route_name="admin", permission="administer", renderer="authapp:templates/admin.jinja2")
 def admin(request: Request) -> dict[str, Any]:
     """Show the admin page. Only users with the role ``admin`` may see the page."""
     return {}
@@ -35,6 +34,11 @@ def admin(request: Request) -> dict[str, Any]:
 def includeme(config: Configurator) -> None:
     """Add the routes and views of the site."""
     config.set_root_factory(Root)
-    config.add_route("home", "/")
-    config.add_route("admin", "/admin")
-    config.scan("authapp.web.views.pages")
+    for name, view, permission in (("home", home, "view"), ("admin", admin, "administer")):
+        if add_own_route(config, name):
+            config.add_view(
+                view,
+                route_name=f"authapp.{name}",
+                permission=permission,
+                renderer=f"authapp:templates/{name}.jinja2",
+            )

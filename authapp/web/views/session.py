@@ -17,7 +17,10 @@ from authapp.web.session_json import describe
 
 
 @view_config(
-    permission=NO_PERMISSION_REQUIRED, route_name="session", request_method="GET", renderer="json"
+    permission=NO_PERMISSION_REQUIRED,
+    route_name="authapp.session",
+    request_method="GET",
+    renderer="json",
 )
 def session(request: Request) -> dict[str, Any]:
     """Return the user, the times at which the tokens expire, and a CSRF token."""
@@ -27,7 +30,7 @@ def session(request: Request) -> dict[str, Any]:
 
 @view_config(
     permission=NO_PERMISSION_REQUIRED,
-    route_name="session",
+    route_name="authapp.session",
     request_method="POST",
     renderer="json",
     require_csrf=False,

@@ -1,0 +1,46 @@
+"""The settings ``authapp.routes.<name>``: the paths of authapp's own pages."""
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from authapp.settings.ini import Ini
+
+PATHS: Mapping[str, str] = MappingProxyType(
+    {
+        "home": "/",
+        "admin": "/admin",
+        "login": "/login",
+        "logout": "/logout",
+        "session": "/session",
+        "account": "/account",
+        "health": "/health",
+    }
+)
+"""Name of a route -> its path, below the application's ``route_prefix`` (contract section 4)."""
+
+_REQUIRED = ("login", "logout", "session")
+"""Routes to which the other pages and the script send the browser."""
+
+
+def read_paths(reader: Ini) -> Mapping[str, str | None]:
+    """Read the path of each route. Problems are reported to the reader.
+
+    :returns: name of a route -> its path, or None for a route that the application leaves out.
+    """
+    paths: dict[str, str | None] = dict(PATHS)
+    for name, path in paths.items():
+        paths[name] = reader.take(f"routes.{name}", _path, path)
+    for name in _REQUIRED:
+        if paths[name] is None:
+            reader.problem(f"authapp.routes.{name} = none: the other pages need it; set a path")
+    return MappingProxyType(paths)
+
+
+def _path(text: str) -> str | None:
+    """Read a path without placeholders, or ``none``."""
+    if text == "none":
+        return None
+    if not re.fullmatch(r"/|(/[A-Za-z0-9._~-]+)+", text) or {".", ".."} & set(text.split("/")):
+        raise ValueError("must be a path such as /sign-in, or none")
+    return text
