@@ -235,7 +235,7 @@ class Renewal:
             token at the same time.
         :param refresh: returns new tokens for old tokens. This function calls the backend, or
             returns the late response.
-        :param late: True if the response is late, so that no browser has received the outcome.
+        :param late: True if the response is late. The call then took longer.
         :raises BackendDown: if the backend is down or does not respond.
         """
         longest = 2 * self._patience + 1 + (LATE if late else 0)
@@ -245,7 +245,7 @@ class Renewal:
             newest = self.successors.newest(session)
             if newest is not session:
                 return self._outcome_of_successor(newest)
-        self.successors.keep(session, outcome, late=late)
+        self.successors.keep(session, outcome)
         return self._unless_revoked(session, outcome)
 
     def _interpret(

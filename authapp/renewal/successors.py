@@ -3,10 +3,17 @@
 The store keeps the outcome of a renewal under the refresh token that the renewal spent. A request
 that still has the old cookie finds the new session under that token. If the backend rotates
 refresh tokens, the successors form a chain.
+
+A successor is kept until no request can bring the old cookie any more (contract section 3). A
+response with the new cookie can be lost, and a slower response of another application can write
+the old cookie again. So the store keeps a successor for an hour, until a request has brought the
+new cookie. After that, it keeps the successor until the old access token has expired. To both,
+``refresh.reuse`` seconds are added.
 """
 
 import json
 import logging
+import threading
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -23,8 +30,11 @@ log = logging.getLogger(__name__)
 _CACHED_FOR = 0.25
 """Seconds for which the end of a chain is cached. Browsers often send a burst of requests."""
 
-_KEPT_IF_LATE = 3600.0
-"""Seconds for which the store keeps the outcome of a late response."""
+_KEPT_UNTIL_BROUGHT = 3600.0
+"""Seconds for which the store keeps a successor that no request has brought."""
+
+_MOST_AWAITED = 10_000
+"""How many successors a process awaits. The store keeps further successors for the whole hour."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +61,14 @@ class Successors:
     """The outcomes of renewals, in the store.
 
     :param store: the store that all processes share.
-    :param reuse: seconds for which the store keeps the successor of a spent token.
+    :param reuse: seconds for which the store keeps a successor after it is no longer needed.
     """
 
     def __init__(self, store: Store, reuse: float) -> None:
         self._store = store
         self._reuse = reuse
+        self._awaited: dict[str, tuple[Session, Session]] = {}
+        self._lock = threading.Lock()
         self._newest_cached = lru_cache(maxsize=1024)(self._newest_at)
 
     def look_up(self, session: Session) -> Known:
@@ -106,25 +118,49 @@ class Successors:
         """
         return lease is Lease.MINE and self._store.remembers(seconds)
 
-    def keep(self, session: Session, outcome: Outcome, *, late: bool = False) -> None:
-        """Store an outcome under the refresh token that was spent. A failure is not stored.
-
-        :param late: True if no browser has received the outcome yet. The successor is then stored
-            for at least one hour, because the session's next request may come late.
-        """
-        seconds = self._reuse
+    def keep(self, session: Session, outcome: Outcome) -> None:
+        """Store an outcome under the refresh token that was spent. A failure is not stored."""
         match outcome:
             # A merge keeps the greatest string. Of two successors, the string of the later one is
             # greater. The string of a successor is greater than the string of a rejection.
             case Rejected(code, reason):
                 text = json.dumps({"code": code, "reason": reason})
+                self._store.put(_key(session), text, self._reuse)
             case Renewed(successor) | Unavailable(successor) if successor is not session:
-                known = {"renewed": successor.issued_at, "session": successor.to_claims()}
-                text = json.dumps(known)
-                seconds = max(seconds, _KEPT_IF_LATE) if late else seconds
-            case _:
-                return
-        self._store.put(_key(session), text, seconds)
+                self._await(session, successor)
+                self._keep_successor(session, successor, _KEPT_UNTIL_BROUGHT)
+
+    def brought(self, session: Session) -> None:
+        """Note that a request has brought a session in its cookie.
+
+        If this process has renewed the session, its predecessor's entry then expires earlier. The
+        entry stays for the whole hour if the request reaches another process.
+        """
+        spent, successor = self._awaited.get(session.sid, (session, None))
+        if successor is not None and successor.tokens == session.tokens:
+            with self._lock:
+                if self._awaited.pop(session.sid, None) is None:
+                    return  # another thread has noted it
+            self._keep_successor(spent, successor, 0)
+
+    def _await(self, session: Session, successor: Session) -> None:
+        """Remember that no request has brought a successor yet."""
+        if successor.tokens.refresh == session.tokens.refresh:
+            return  # later successors have the same key, so this one must not be stored again
+        with self._lock:
+            self._awaited[session.sid] = (session, successor)
+            if len(self._awaited) > _MOST_AWAITED:
+                del self._awaited[next(iter(self._awaited))]
+
+    def _keep_successor(self, session: Session, successor: Session, seconds: float) -> None:
+        """Store a successor for ``seconds``, or longer if the old access token is still valid.
+
+        The old session ends with its refresh token, so the successor is not needed after that.
+        """
+        known = {"renewed": successor.issued_at, "session": successor.to_claims()}
+        now, old = time.time(), session.validity
+        needed = min(max(seconds, old.valid_until - now), max(0, old.refresh_until - now))
+        self._store.put(_key(session), json.dumps(known), needed + self._reuse)
 
     def keep_failure(self, session: Session, reason: str, seconds: float) -> None:
         """Store a failure, so that no request renews this session in the next ``seconds``."""

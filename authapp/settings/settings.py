@@ -4,6 +4,7 @@ Each setting has one line here: its key, the reader of its text, and the default
 :mod:`authapp.settings.allowed_values`. README.md describes all settings.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -101,6 +102,14 @@ class Settings:
             values.cookie_name(development, domain),
             SessionCookie.default_name(secure=not development, domain=domain),
         )
+        timeout = take("backend.timeout", values.decimal(0.05, 60), 5.0)
+        least_reuse = math.ceil(2 * timeout + 5)
+        reuse = take("refresh.reuse", values.whole(0, 3_600), max(60, least_reuse))
+        if reuse < least_reuse:
+            reader.problem(
+                f"authapp.refresh.reuse = {reuse}: must be at least {least_reuse}, which is twice"
+                " authapp.backend.timeout and 5 seconds"
+            )
         private = take("backend.private_network", values.boolean, False)
         url = take("backend.url", values.backend_url(development, private), None)
         verify = take("backend.verify", values.verify(development, private), None, secret=True)
@@ -128,13 +137,13 @@ class Settings:
             backend_url=url,
             description=read_description(reader),
             backend_ca=take("backend.ca", values.authorities, None),
-            backend_timeout=take("backend.timeout", values.decimal(0.05, 60), 5.0),
+            backend_timeout=timeout,
             backend_bulkhead=take("backend.bulkhead", values.count, 3),
             verify=verify and replace(verify, issuer=issuer, audience=audience, leeway=leeway),
             claims=read_claims(reader),
             access_lifetime=take("backend.access_lifetime", values.whole(1, MAX_LIFETIME), None),
             refresh_buffer=take("refresh.buffer", values.whole(0, 86_400), 300),
-            refresh_reuse=take("refresh.reuse", values.whole(0, 3_600), 60),
+            refresh_reuse=reuse,
             refresh_lifetime=take("refresh.lifetime", values.whole(1, MAX_LIFETIME), 604_800),
             shared=take("shared", values.store_url, MEMORY, secret=True),
             login_rate=take("login.rate", values.rate, limits.parse("10/minute")),

@@ -43,6 +43,7 @@ def open_request_session(request: Request) -> RequestSession:
             log.info("SessionInvalid: no secret decrypts the session cookie")
             ours.end(ErrorCode.SESSION_INVALID)
         return ours
+    services.successors.brought(session)
     ours.phase = phase = session.phase(time.time(), services.settings.refresh_buffer)
     if phase is Phase.FRESH:
         revoked = services.revocation.revoked(session)

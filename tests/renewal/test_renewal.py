@@ -19,6 +19,7 @@ from webob import Response as Answer
 
 from authapp.backend import http_backend as http
 from authapp.renewal import late_response
+from authapp.session.session import Session
 from authapp.store.protocol import Key
 from authapp.web.events import SignedIn
 from eventually import eventually
@@ -40,6 +41,11 @@ def cleared(answer: Any) -> bool:
     """Return whether a response deletes the session cookie."""
     ours = [each for each in answer.headers.getall("Set-Cookie") if each.startswith(COOKIE)]
     return len(ours) == 1 and ours[0].startswith(f"{COOKIE}=; Max-Age=0")
+
+
+def key_of(session: Session) -> Key:
+    """Return the key under which the store keeps a session's successor."""
+    return Key("spent refresh token", session.tokens.refresh)
 
 
 def test_fresh_session_is_not_renewed(site: Site, backend: Served) -> None:
@@ -322,12 +328,18 @@ def test_unreadable_successor_entry_is_ignored_and_logged(
     assert "SuccessorUnreadable" in caplog.text
 
 
-def test_old_cookie_is_rejected_when_reuse_is_zero(backend: Served) -> None:
-    site = Site(backend.url, refresh__reuse="0")
+def test_old_cookie_is_rejected_when_its_successor_is_no_longer_kept(backend: Served) -> None:
+    site = Site(backend.url)
     site.sign_in()
-    older = site.twin()
+    older, session = site.twin(), site.opened()
     with later(EXPIRED):
         page(site, status=200)
+        page(site, status=200)  # this request brings the new cookie
+        (seconds,) = [
+            left for key, _, left in site.services.store.living() if key == key_of(session)
+        ]
+        assert seconds <= 60
+        site.services.store.put(key_of(session), "", 0)
         assert "reason=RefreshTokenRejected" in page(older, status=303).location
 
 
@@ -399,19 +411,6 @@ def test_late_response_is_stored_for_later_requests(
         eventually(lambda: page(site, status="*").status_int == 200)
     assert backend.calls[REFRESH] == 1
     assert f"RenewalLate: session {site.opened().digest}: the outcome is Renewed" in caplog.text
-
-
-def test_late_response_is_stored_even_when_reuse_is_zero(backend: Served) -> None:
-    """The browser has not got the new tokens, and may come back after `refresh.reuse` seconds."""
-    site = Site(backend.url, backend__timeout="0.3", refresh__reuse="0")
-    site.sign_in()
-    _, go = blocked(backend)
-    with later(EXPIRED):
-        page(site, status=503)
-        go.set()
-        eventually(lambda: page(site.twin(), status="*").status_int == 200)
-        page(site, status=200)
-    assert backend.calls[REFRESH] == 1
 
 
 def test_late_response_does_not_restore_a_revoked_session(backend: Served) -> None:

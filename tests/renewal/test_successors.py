@@ -1,9 +1,16 @@
 """Test the stored outcomes of spent refresh tokens."""
 
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import time_machine
+
 from authapp.renewal.outcomes import Rejected, Renewed
 from authapp.renewal.successors import Successors
 from authapp.session.error_codes import ErrorCode
-from authapp.session.session import Validity
+from authapp.session.session import Session, TokenPair, Validity
 from authapp.store.memory import MemoryStore
 from session.test_session import NOW, make
 
@@ -26,3 +33,102 @@ def test_stored_strings_sort_rejection_first_and_later_successor_last() -> None:
         texts += [text for _, text, _ in shared.living()]
     assert texts == sorted(texts)
     assert len(set(texts)) == 3
+
+
+ACCESS, REUSE, HOUR = 900, 60, 3600
+
+
+class Clock:
+    """The time of day and the store's clock, which advance together."""
+
+    def __init__(self) -> None:
+        self.traveller = time_machine.travel(NOW, tick=False)
+        self.day = self.traveller.start()
+        self.store = MemoryStore(lambda: time.time() - NOW)
+        self.successors = Successors(self.store, REUSE)
+
+    def renew(self, session: Session, after: float, refresh: str, until: float) -> Session:
+        """Renew a session some seconds after NOW, and keep the successor."""
+        self.day.move_to(NOW + after)
+        successor = session.renewed(
+            session.identity,
+            TokenPair(f"access of {refresh}", refresh),
+            Validity(int(NOW + until), session.validity.refresh_until),
+            NOW + after,
+        )
+        self.successors.keep(session, Renewed(successor))
+        return successor
+
+    def finds(self, session: Session, after: float) -> TokenPair:
+        """Return the tokens of the newest session, some seconds after NOW."""
+        self.day.move_to(NOW + after)
+        newest = self.successors.newest(session)
+        assert isinstance(newest, Session)
+        return newest.tokens
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    clock = Clock()
+    yield clock
+    clock.traveller.stop()
+
+
+@pytest.mark.parametrize(
+    ("renewed", "brought", "kept_until"),
+    [
+        (610, None, 610 + HOUR + REUSE),  # the response with the new cookie was lost
+        (610, 611, ACCESS + REUSE),  # the old access token is valid until ACCESS
+        (905, 906, 906 + REUSE),
+        (905, 2000, 2000 + REUSE),
+        (604_000, None, 604_800 + REUSE),  # the old session ends with its refresh token
+    ],
+)
+def test_successor_is_kept_while_the_old_cookie_can_come_back(
+    clock: Clock, renewed: float, brought: float | None, kept_until: float
+) -> None:
+    session = make()
+    successor = clock.renew(session, renewed, "second", renewed + ACCESS)
+    if brought is not None:
+        clock.day.move_to(NOW + brought)
+        clock.successors.brought(session)  # the old cookie changes nothing
+        clock.successors.brought(successor)
+    assert clock.finds(session, kept_until - 1) == successor.tokens
+    assert clock.finds(session, kept_until + 1) == session.tokens
+
+
+def test_successor_of_a_refresh_token_that_is_not_rotated_is_kept_for_an_hour(clock: Clock) -> None:
+    """Later successors have the same key, so an earlier one must not be stored again."""
+    session = make()
+    second = clock.renew(session, 610, "refresh", 1500)
+    third = clock.renew(second, 1210, "refresh", 2100)
+    clock.successors.brought(second)
+    assert clock.finds(session, 1210 + HOUR) == third.tokens
+
+
+def test_successor_is_kept_for_an_hour_if_another_process_gets_the_new_cookie(clock: Clock) -> None:
+    session = make()
+    successor = clock.renew(session, 905, "second", 1805)
+    Successors(clock.store, REUSE).brought(successor)
+    assert clock.finds(session, 905 + HOUR) == successor.tokens
+
+
+def test_each_successor_is_stored_again_once(clock: Clock) -> None:
+    session = make()
+    successor = clock.renew(session, 905, "second", 1805)
+    clock.successors.brought(successor)
+    clock.day.move_to(NOW + 905 + REUSE - 1)
+    clock.successors.brought(successor)
+    assert clock.finds(session, 905 + REUSE + 1) == session.tokens
+
+
+def test_a_process_awaits_a_bounded_number_of_successors(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("authapp.renewal.successors._MOST_AWAITED", 2)
+    sessions = [replace(make(), sid=f"{n}", tokens=TokenPair("a", f"{n}")) for n in range(3)]
+    successors = [clock.renew(each, 905, f"{each.sid} new", 1805) for each in sessions]
+    for each in successors:
+        clock.successors.brought(each)
+    found = [clock.finds(each, 905 + REUSE + 1) for each in sessions]
+    assert found == [each.tokens for each in (successors[0], *sessions[1:])]

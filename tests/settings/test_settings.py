@@ -289,6 +289,25 @@ def test_development_allows_placeholders_and_the_embedded_backend() -> None:
     assert settings.verify.jwks == "embedded:"
 
 
+@pytest.mark.parametrize(
+    ("timeout", "reuse", "least"),
+    [("5", "0", 15), ("5", "14", 15), ("0.3", "5", 6), ("60", "60", 125)],
+)
+def test_reuse_covers_the_requests_that_are_under_way(timeout: str, reuse: str, least: int) -> None:
+    keys = {"backend__url": "https://auth.example.com", "backend__timeout": timeout}
+    (problem,) = problems(refresh__reuse=reuse, **keys)
+    assert problem == (
+        f"authapp.refresh.reuse = {reuse}: must be at least {least}, which is twice"
+        " authapp.backend.timeout and 5 seconds"
+    )
+    assert read(refresh__reuse=str(least), **keys).refresh_reuse == least
+
+
+def test_default_of_reuse_covers_a_long_timeout() -> None:
+    settings = read(backend__url="https://auth.example.com", backend__timeout="60")
+    assert settings.refresh_reuse == 125
+
+
 def test_a_password_in_a_url_is_not_shown() -> None:
     (problem,) = problems(backend__url="https://user:hunter2@auth.example.com")
     assert "hunter2" not in problem
