@@ -13,10 +13,12 @@ from pyramid.settings import asbool
 
 from authapp.backend.protocol import (
     Backend,
+    BackendChallenge,
     BackendDown,
     BackendRejected,
     BackendThrottled,
     BackendUnavailable,
+    ChallengeExpired,
     Credentials,
 )
 from authapp.services import IBackend, IServices, wire
@@ -40,11 +42,13 @@ from authapp.web.routes import STATIC
 
 __all__ = [
     "Backend",
+    "BackendChallenge",
     "BackendDown",
     "BackendRejected",
     "BackendThrottled",
     "BackendUnavailable",
     "BackendUnreachable",
+    "ChallengeExpired",
     "Credentials",
     "ErrorCode",
     "Identity",

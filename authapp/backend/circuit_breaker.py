@@ -16,6 +16,7 @@ from contextlib import contextmanager
 
 from authapp.backend.bulkhead import Bulkhead
 from authapp.backend.protocol import (
+    BackendChallenge,
     BackendDown,
     BackendRejected,
     BackendThrottled,
@@ -117,7 +118,7 @@ class CircuitBreaker:
             else:
                 self._failed_for_one(renewed, error)
             raise
-        except BackendRejected:
+        except (BackendRejected, BackendChallenge):
             self._answered(began)
             raise
         except Exception as error:

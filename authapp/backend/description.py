@@ -21,6 +21,8 @@ class Conditions:
     login_locked: Condition = NEVER
     login_incomplete: Condition = NEVER
     login_throttled: Condition = NEVER
+    login_challenge: Condition = NEVER
+    challenge_expired: Condition = NEVER
     refresh_refused: Condition = NEVER
     logout_done: Condition | None = None
     """None: any 2xx."""
@@ -36,6 +38,7 @@ class Answers:
     refresh_expires_in: Expression | None = None
     user: Expression | None = None
     reason: Expression | None = None
+    challenge_state: Expression | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Description:
     refresh: RequestTemplate | None
     logout: RequestTemplate | None
     userinfo: RequestTemplate | None
+    challenge: RequestTemplate | None
     answers: Answers
     conditions: Conditions
     authorization: Text
@@ -68,6 +72,7 @@ class Description:
             self,
             login=_with_client_fields(self.login),
             refresh=self.refresh and _with_client_fields(self.refresh),
+            challenge=self.challenge and _with_client_fields(self.challenge),
             logout=self.logout and _with_client_fields(self.logout),
         )
 

@@ -2,13 +2,16 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from authapp.backend.bulkhead import Bulkhead
 from authapp.backend.circuit_breaker import CircuitBreaker
 from authapp.backend.protocol import (
+    MAX_STATE,
     Backend,
+    BackendChallenge,
     BackendThrottled,
     BackendUnavailable,
     ConnectionFailed,
@@ -79,11 +82,26 @@ class GuardedBackend:
 
     def login(self, credentials: Credentials) -> TokenPair:
         """See :class:`authapp.backend.protocol.Backend`."""
+        return self._sign_in(lambda: self._backend.login(credentials))
+
+    def challenge(self, state: str, code: str) -> TokenPair:
+        """Answer a :class:`~authapp.backend.protocol.BackendChallenge` with a code.
+
+        :param state: the state of the challenge.
+        :raises Exception: as :meth:`authapp.backend.protocol.Backend.login`.
+        """
+        backend: Any = self._backend
+        return self._sign_in(lambda: backend.challenge(state, code))
+
+    def _sign_in(self, call: Callable[[], TokenPair]) -> TokenPair:
         with self.calling("login"):
             try:
-                return _checked(self._backend.login(credentials))
+                return _checked(call())
             except BackendThrottled as error:
                 throttled = error  # it concerns this sign-in only, and must not open the breaker
+            except BackendChallenge as challenge:
+                _check_state(challenge.state)
+                raise
         raise throttled
 
     def refresh(self, tokens: TokenPair) -> TokenPair:
@@ -117,6 +135,17 @@ class GuardedBackend:
             finally:
                 self._reaching.release()
         return self._reached
+
+
+def _check_state(state: object) -> None:
+    """Check the state of a challenge.
+
+    :raises TypeError: if it cannot be used, which is a bug in an application's own backend.
+    """
+    if not isinstance(state, str) or not 0 < len(state) <= MAX_STATE:
+        raise TypeError("a state that is no text, or too long")
+    if not (state.isascii() and state.isprintable()):
+        raise TypeError("a state with other characters than printable ASCII")
 
 
 def _checked(answer: object) -> TokenPair:

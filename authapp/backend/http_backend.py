@@ -1,5 +1,6 @@
 """A backend that is called over HTTP, as its :class:`Description` says."""
 
+import json
 import re
 import threading
 from collections.abc import Mapping
@@ -10,17 +11,20 @@ from typing import Any
 from urllib.parse import quote
 
 from authapp.backend.description import Description
-from authapp.backend.expressions import Condition, Expression
+from authapp.backend.expressions import NEVER, Condition, Expression
 from authapp.backend.http_client import BoundedSession, hurry
 from authapp.backend.http_exchange import Reply, exchange, in_one_line, unusable
 from authapp.backend.protocol import (
     LATE,
+    MAX_STATE,
     AccountIncomplete,
     AccountLocked,
+    BackendChallenge,
     BackendDown,
     BackendRejected,
     BackendThrottled,
     BackendUnavailable,
+    ChallengeExpired,
     Credentials,
     UnexpectedAnswer,
 )
@@ -33,6 +37,7 @@ cookies."""
 
 _TOKEN = re.compile(rf"\A[!-~]{{1,{MAX_TOKEN}}}\Z")
 _SECRETS = ("password", "access", "refresh", "client_secret", "code", "state")
+_SIGN_IN = ("login", "challenge")
 _TELLING = ("error", "code", "detail", "message", "msg", "error_description")
 """Members of a response's JSON that often say what is wrong. The log shows them."""
 
@@ -54,20 +59,40 @@ class HTTPBackend:
 
     def login(self, credentials: Credentials) -> TokenPair:
         """See :class:`authapp.backend.protocol.Backend`."""
-        said = self._description.conditions
         values = {
             "username": credentials.username,
             "password": credentials.password,
             "address": credentials.address,
         }
+        return self._sign_in("login", self._description.login, values)
+
+    def challenge(self, state: str, code: str) -> TokenPair:
+        """Send the code of a second step. The response is read like that of a login.
+
+        :param state: the state of the :class:`BackendChallenge`, from :meth:`login`.
+        """
+        template = self._description.challenge
+        if template is None:
+            raise BackendUnavailable("authapp.backend.challenge is none")
+        theirs, address = json.loads(state)
+        values = {"state": theirs, "code": code, "address": address}
+        return self._sign_in("challenge", template, values)
+
+    def _sign_in(
+        self, verb: str, template: RequestTemplate, values: Mapping[str, str | None]
+    ) -> TokenPair:
+        """Send a request that signs a user in, and read its response."""
+        said = self._description.conditions
         try:
-            reply = self._send(self._description.login, values)
+            reply = self._send(template, values)
         except CannotSend as error:
             raise BackendRejected(str(error)) from None
         reason = self._reason(reply, values)
         if said.login_throttled(reply.content):
             raise BackendThrottled(reason, reply.retry_after)
+        expired = said.challenge_expired if verb == "challenge" else NEVER
         outcomes: tuple[tuple[Condition, type[BackendRejected]], ...] = (
+            (expired, ChallengeExpired),
             (said.login_locked, AccountLocked),
             (said.login_incomplete, AccountIncomplete),
             (said.login_refused, BackendRejected),
@@ -75,10 +100,22 @@ class HTTPBackend:
         for condition, error_class in outcomes:
             if condition(reply.content):
                 raise error_class(reason)
+        if said.login_challenge(reply.content):
+            raise self._challenge_in(verb, reply, values)
         tokens = self._tokens(reply, None)
         if tokens is None:
-            raise self._unexpected("login", reply, values, "login.refused")
+            raise self._unexpected(verb, reply, values, "login.refused")
         return self._with_userinfo(tokens)
+
+    def _challenge_in(self, verb: str, reply: Reply, values: Mapping[str, str | None]) -> Exception:
+        """Return the challenge in a response, or the error that it has no usable state."""
+        theirs = _value(self._description.answers.challenge_state, reply.content)
+        if isinstance(theirs, str) and theirs:
+            # The request of the second step may name the visitor's address too.
+            state = json.dumps([theirs, values["address"]])
+            if len(state) <= MAX_STATE:
+                return BackendChallenge(state)
+        return self._unexpected(verb, reply, values, "challenge.state")
 
     def refresh(self, tokens: TokenPair) -> TokenPair:
         """See :class:`authapp.backend.protocol.Backend`.
@@ -240,11 +277,11 @@ class HTTPBackend:
         self, verb: str, reply: Reply, values: Mapping[str, str | None], setting: str
     ) -> BackendUnavailable:
         """Return the error for a response that is neither success nor described."""
-        if reply.status >= 500 or (reply.status == 429 and verb != "login"):
+        if reply.status >= 500 or (reply.status == 429 and verb not in _SIGN_IN):
             return unusable(reply)
         if reply.status in (404, 405):
             setting = verb  # the path or the method is wrong
-        elif reply.good and verb in ("login", "refresh"):
+        elif reply.good and verb in (*_SIGN_IN, "refresh") and setting != "challenge.state":
             setting = f"answer.* and authapp.backend.{setting}"  # a token was not found
         body = reply.content["body"]
         secrets = [values.get(name) for name in _SECRETS]

@@ -10,6 +10,9 @@ from typing import Protocol
 
 from authapp.session.session import TokenPair
 
+MAX_STATE = 1024
+"""Characters of the longest state of a challenge. It has to fit into one cookie."""
+
 LATE = 30.0
 """Seconds for which a late response to a refresh is awaited after its request has ended."""
 
@@ -34,6 +37,24 @@ class AccountLocked(BackendRejected):
 
 class AccountIncomplete(BackendRejected):
     """The account needs something first: a verified e-mail address, a new password."""
+
+
+class ChallengeExpired(BackendRejected):
+    """The backend no longer accepts the state of a challenge. The sign-in has to begin again."""
+
+
+class BackendChallenge(Exception):
+    """The backend accepts the password and asks for a second step, such as a one-time code.
+
+    :param state: what the backend needs to continue this sign-in, at most :data:`MAX_STATE`
+        printable ASCII characters. It is a secret: the person gets it only in an encrypted cookie.
+    :param kind: what the backend asks for. The page's template gets it.
+    """
+
+    def __init__(self, state: str, kind: str = "code") -> None:
+        super().__init__(kind)
+        self.state = state
+        self.kind = kind
 
 
 class BackendUnavailable(Exception):
@@ -104,6 +125,10 @@ class Backend(Protocol):
 
     A backend may also have ``reach()``, which ``/health?deep=1`` calls at most once a second.
     It returns if the backend is up and raises :class:`BackendUnavailable` if it is not.
+
+    A backend whose ``login`` raises :class:`BackendChallenge` also has ``challenge(state, code)``,
+    which returns the tokens. It raises :class:`BackendRejected` for a wrong code,
+    :class:`ChallengeExpired`, or :class:`BackendChallenge` for a further step.
     """
 
     def login(self, credentials: Credentials) -> TokenPair:

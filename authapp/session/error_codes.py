@@ -68,6 +68,9 @@ _SENTENCES = {
 SIGNED_OUT = "SignedOut"
 """The ``reason`` in the URL of the sign-in page after a sign-out. It is not an error code."""
 
+CHALLENGE_EXPIRED = "ChallengeExpired"
+"""The ``reason`` in the URL of the sign-in page if a second step came too late."""
+
 SIGNED_OUT_SENTENCE = _("You are signed out.")
 """The sentence for the reason ``SignedOut``."""
 
@@ -76,16 +79,24 @@ def reason_sentence(reason: str) -> TranslationString | None:
     """Return the sentence for the ``reason`` in the URL of the sign-in page.
 
     :param reason: the value from the query string. A client can send any string.
-    :returns: the sentence if ``reason`` is an error code or ``SignedOut``. None for any other
-        string.
+    :returns: the sentence if ``reason`` is an error code, ``SignedOut`` or ``ChallengeExpired``.
+        None for any other string.
     """
-    if reason == SIGNED_OUT:
-        return SIGNED_OUT_SENTENCE
+    if reason in _REASONS:
+        return _REASONS[reason]
     try:
         return ErrorCode(reason).sentence
     except ValueError:
         return None
 
+
+_REASONS = {
+    SIGNED_OUT: SIGNED_OUT_SENTENCE,
+    CHALLENGE_EXPIRED: _("This sign-in took too long or is no longer valid. Sign in again."),
+}
+
+WRONG_CODE_SENTENCE = _("That code is not correct. Check it and try again.")
+"""The sentence for a wrong code in the second step of a sign-in."""
 
 BAD_REQUEST_SENTENCE = _("We could not read what your browser sent. Go back and try again.")
 """The sentence for a request that cannot be read (400)."""

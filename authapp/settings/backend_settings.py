@@ -36,7 +36,7 @@ def read_description(reader: Ini) -> Description:
     def meets(name: str) -> Condition:
         return take(f"backend.{name}", condition, NEVER)
 
-    for name in ("login", "refresh", "logout", "userinfo"):
+    for name in ("login", "refresh", "logout", "userinfo", "challenge"):
         if f"authapp.backend.{name}" in reader.blank:
             reader.problem(
                 f"authapp.backend.{name} is empty; write none if the backend has no such request"
@@ -46,6 +46,14 @@ def read_description(reader: Ini) -> Description:
     login = request("login", *client, "username", "password", "address", default=_NO_LOGIN)
     if login is None:
         reader.problem("authapp.backend.login = none: there is no sign-in without it")
+    challenge = request("challenge", *client, "code", "state", "address")
+    state = take("backend.challenge.state", expression, None)
+    challenges = meets("login.challenge")
+    if reader.has("backend.login.challenge") and (challenge is None or state is None):
+        reader.problem(
+            "authapp.backend.login.challenge has no effect without authapp.backend.challenge and"
+            " authapp.backend.challenge.state"
+        )
     scope = take("backend.scope", values.plain, None)
     client_id = take("backend.client_id", values.plain, None)
     client_secret = take("backend.client_secret", values.plain, None, secret=True)
@@ -59,6 +67,7 @@ def read_description(reader: Ini) -> Description:
         refresh=request("refresh", *client, "access", "refresh"),
         logout=request("logout", *client, "access", "refresh"),
         userinfo=request("userinfo", *client, "access"),
+        challenge=challenge,
         answers=Answers(
             access=found("access") or _NO_TOKEN,
             refresh=found("refresh"),
@@ -66,12 +75,15 @@ def read_description(reader: Ini) -> Description:
             refresh_expires_in=found("refresh_expires_in"),
             user=found("user"),
             reason=found("reason"),
+            challenge_state=state,
         ),
         conditions=Conditions(
             login_refused=meets("login.refused"),
             login_locked=meets("login.locked"),
             login_incomplete=meets("login.incomplete"),
             login_throttled=meets("login.throttled"),
+            login_challenge=challenges,
+            challenge_expired=meets("challenge.expired"),
             refresh_refused=meets("refresh.refused"),
             logout_done=take("backend.logout.done", condition, None),
         ),

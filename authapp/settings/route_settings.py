@@ -11,6 +11,7 @@ PATHS: Mapping[str, str] = MappingProxyType(
         "home": "/",
         "admin": "/admin",
         "login": "/login",
+        "login_challenge": "/login/challenge",
         "logout": "/logout",
         "session": "/session",
         "account": "/account",
@@ -19,7 +20,7 @@ PATHS: Mapping[str, str] = MappingProxyType(
 )
 """Name of a route -> its path, below the application's ``route_prefix`` (contract section 4)."""
 
-_REQUIRED = ("login", "logout", "session")
+_REQUIRED = ("login", "login_challenge", "logout", "session")
 """Routes to which the other pages and the script send the browser."""
 
 

@@ -117,7 +117,7 @@ def _bound_session(request: Request) -> Session | None:
 
 def _is_at_login(request: Request) -> bool:
     route = request.matched_route
-    return route is not None and route.name == "authapp.login"
+    return route is not None and route.name in ("authapp.login", "authapp.login_challenge")
 
 
 def _same_origin(request: Request) -> bool:

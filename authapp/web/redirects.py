@@ -19,7 +19,7 @@ _PATH = re.compile(r"\A/(?!/)[!-\[\]-~]*\Z")
 def safe_next(request: Request, target: str | None) -> str:
     """Return the target if it is safe to redirect to, otherwise the application's root path.
 
-    A safe target is a path on this site without the segments ``.`` and ``..``. The sign-in page
+    A safe target is a path on this site without the segments ``.`` and ``..``. The sign-in pages
     and the sign-out page are not safe, because the user would be redirected in a circle.
 
     :param target: the value of ``next``. A client can send any string.
@@ -31,7 +31,7 @@ def safe_next(request: Request, target: str | None) -> str:
     path = unquote(urlsplit(target).path)
     has_dots = not {".", ".."}.isdisjoint(path.split("/"))
     below = path.removeprefix(request.script_name).rstrip("/")
-    is_circular = leads_to(request, below, "login", "logout")
+    is_circular = leads_to(request, below, "login", "login_challenge", "logout")
     return home if has_dots or is_circular else target
 
 

@@ -150,3 +150,45 @@ def test_a_403_from_a_gateway_keeps_the_session(django: Process, preset: dict[st
     page(site, status=503)
     assert site.opened().tokens.refresh == before.tokens.refresh
     assert not refuses(django, before.tokens.refresh)
+
+
+def first_step(site: Site) -> Any:
+    """Enter the password of a user with a second factor. Return the page with the form."""
+    answer = site.sign_in("dave", status=303)
+    assert answer.location.endswith("/login/challenge?next=%2F")
+    assert COOKIE not in site.cookies
+    return answer.follow()
+
+
+def enter(page: Any, code: str, **options: Any) -> Any:
+    form = page.form
+    form["code"] = code
+    return form.submit(**options)
+
+
+def test_second_step_with_a_code_of_the_authenticator_app(site: Site, django: Process) -> None:
+    page = first_step(site)
+    assert "not correct" in enter(page, "000000", status=401)
+    code = django.set()["codes"]["totp"]
+    done = enter(page, f" {code[:3]} {code[3:]} ", status=303)
+    assert done.location == "/"
+    assert site.opened().identity.name == "dave"
+    assert "dave@example.com" in site.get("/account")
+
+
+def test_second_step_with_a_recovery_code_works_once(site: Site, django: Process) -> None:
+    code = django.set()["codes"]["recovery"][0]
+    enter(first_step(site), code, status=303)
+    site.sign_out()
+    enter(first_step(site), code, status=401)
+    assert code not in django.set()["codes"]["recovery"]
+
+
+def test_second_step_is_refused_after_ten_wrong_codes(site: Site, django: Process) -> None:
+    page = first_step(site)
+    statuses = [enter(page, "000000", status="*").status_int for _ in range(10)]
+    # allauth stops after five wrong codes. The attempts after that are counted too.
+    assert statuses[:5] == [401] * 5
+    assert set(statuses[5:]) == {429}
+    django.set()  # allauth forgets the attempts
+    enter(page, django.set()["codes"]["totp"], status=429)

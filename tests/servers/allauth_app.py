@@ -3,12 +3,13 @@
 
 ``public.pem`` in its directory is the key that verifies its tokens. ``/control/`` is for tests:
 POST sets the lifetime of access tokens, who is active and what users sign in with, and returns the
-number of calls by method and path.
+number of calls by method and path, and the codes of the user with a second factor.
 """
 
 import json
 import logging
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -24,8 +25,9 @@ from django.urls import include, path
 from django.views.decorators.csrf import csrf_exempt
 from waitress import create_server
 
-USERS = {"alice": "admin", "bob": "editor", "carol": ""}
+USERS = {"alice": "admin", "bob": "editor", "carol": "", "dave": "editor"}
 NOT_VERIFIED = "carol"
+WITH_SECOND_FACTOR = "dave"
 
 calls: Counter[str] = Counter()
 
@@ -70,6 +72,7 @@ def configure(directory: Path) -> None:
             "allauth",
             "allauth.account",
             "allauth.headless",
+            "allauth.mfa",
         ],
         MIDDLEWARE=[
             "django.contrib.sessions.middleware.SessionMiddleware",
@@ -139,7 +142,32 @@ def create_users() -> None:
             user=user, email=user.email, primary=True, verified=name != NOT_VERIFIED
         )
         if role:
-            user.groups.add(Group.objects.create(name=role))
+            user.groups.add(Group.objects.get_or_create(name=role)[0])
+        if name == WITH_SECOND_FACTOR:
+            add_second_factor(user)
+
+
+def add_second_factor(user: Any) -> None:
+    """A one-time password by time (RFC 6238), and recovery codes."""
+    from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+    from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
+
+    TOTP.activate(user, generate_totp_secret())
+    RecoveryCodes.activate(user)
+
+
+def codes() -> dict[str, Any]:
+    """The code that an authenticator app would show now, and the recovery codes that are left."""
+    from allauth.mfa.models import Authenticator
+    from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
+    from allauth.mfa.utils import decrypt
+
+    factors = {each.type: each for each in Authenticator.objects.all()}
+    secret = decrypt(factors["totp"].data["secret"])
+    return {
+        "totp": format_hotp_value(hotp_value(secret, int(time.time()) // 30)),
+        "recovery": factors["recovery_codes"].wrap().get_unused_codes(),
+    }
 
 
 @csrf_exempt
@@ -156,7 +184,7 @@ def control(request: HttpRequest) -> JsonResponse:
         settings.ACCOUNT_LOGIN_METHODS = set(orders["methods"])
     for name, active in orders.get("active", {}).items():
         User.objects.filter(username=name).update(is_active=active)
-    return JsonResponse({"calls": calls})
+    return JsonResponse({"calls": calls, "codes": codes()})
 
 
 def counted(application: Callable[..., Any]) -> Callable[..., Any]:

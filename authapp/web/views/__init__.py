@@ -14,6 +14,6 @@ def includeme(config: Configurator) -> None:
     """
     config.add_view_predicate("readable", Readable)
     config.scan("authapp.web.views.errors")
-    for name in ("account", "health", "login", "logout", "session"):
+    for name in ("account", "health", "login", "login_challenge", "logout", "session"):
         if add_own_route(config, name):
             config.scan(f"authapp.web.views.{name}")

@@ -1,0 +1,115 @@
+"""The state of a sign-in between its two steps: an encrypted cookie, for ten minutes.
+
+The cookie has the backend's state, so that no process has to remember it. It is bound to the CSRF
+token of the visitor, so that another browser cannot continue the sign-in (contract section 8).
+"""
+
+import hmac
+import secrets
+from dataclasses import asdict, dataclass, field
+
+from pyramid.csrf import get_csrf_token
+from pyramid.request import Request
+from pyramid.response import Response
+
+from authapp.backend.protocol import BackendChallenge
+from authapp.services import services_of
+from authapp.session.sealed_value import SealedValue
+from authapp.store.protocol import Key
+from authapp.web.responses import see_other
+
+LIFETIME = 600
+"""Seconds in which the second step has to be completed."""
+
+_NAME = "authapp.challenge"
+
+_MAX_NAME = 100
+"""Characters of the user name that the cookie keeps."""
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """A sign-in whose first step has succeeded.
+
+    :param id: names this sign-in, which can be completed once.
+    :param name: the user name, as typed.
+    :param state: see :class:`authapp.backend.protocol.BackendChallenge`. So is ``kind``.
+    :param csrf_token: the CSRF token of the visitor.
+    """
+
+    id: str
+    name: str
+    state: str = field(repr=False)
+    kind: str
+    csrf_token: str = field(repr=False)
+
+
+def begin_challenge(request: Request, asked: BackendChallenge, name: str, target: str) -> Response:
+    """Return a redirect to the page of the second step, with the cookie.
+
+    :param asked: what the backend asks for.
+    :param name: the user name, as typed.
+    :param target: the path to which the user goes after the sign-in.
+    """
+    challenge = Challenge(
+        id=secrets.token_urlsafe(16),
+        name=name[:_MAX_NAME],
+        state=asked.state,
+        kind=asked.kind,
+        csrf_token=get_csrf_token(request),
+    )
+    response = see_other(request.route_path("authapp.login_challenge", _query={"next": target}))
+    _set_cookie(request, response, _sealed(request).seal(asdict(challenge)), LIFETIME)
+    return response
+
+
+def read_challenge(request: Request) -> Challenge | None:
+    """Return the challenge in the cookie of a request.
+
+    :returns: None if there is no valid cookie, or it is ten minutes old, or it belongs to another
+        browser, or its sign-in is complete.
+    """
+    opened = _sealed(request).open(request.cookies.get(_cookie_name(request), ""))
+    if opened is None:
+        return None
+    try:
+        challenge = Challenge(**opened)
+    except TypeError:  # another version of authapp has written the cookie
+        return None
+    if not hmac.compare_digest(challenge.csrf_token.encode(), get_csrf_token(request).encode()):
+        return None
+    is_complete = services_of(request).store.get(_completed(challenge)) != [None]
+    return None if is_complete else challenge
+
+
+def end_challenge(request: Request, response: Response, challenge: Challenge) -> None:
+    """Clear the cookie. Copies of the cookie do not work any more."""
+    services_of(request).store.put(_completed(challenge), "yes", LIFETIME)
+    _set_cookie(request, response, "", 0)
+
+
+def _set_cookie(request: Request, response: Response, value: str, seconds: int) -> None:
+    cookie = services_of(request).settings.cookie
+    path = str(request.route_path("authapp.login_challenge"))
+    response.set_cookie(
+        _cookie_name(request),
+        value,
+        max_age=seconds,
+        path=path.rpartition("/")[0] or path,  # "/login"
+        secure=cookie.secure,
+        httponly=True,
+        samesite=cookie.samesite,
+    )
+
+
+def _sealed(request: Request) -> SealedValue:
+    return SealedValue(services_of(request).settings.secrets, "challenge", LIFETIME)
+
+
+def _cookie_name(request: Request) -> str:
+    # A name with __Host- would need the path "/".
+    return f"__Secure-{_NAME}" if services_of(request).settings.cookie.secure else _NAME
+
+
+def _completed(challenge: Challenge) -> Key:
+    return Key("completed challenge", challenge.id)

@@ -1,0 +1,107 @@
+"""The second step of a sign-in: one field for a code (contract section 8)."""
+
+from typing import Any
+
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.security import NO_PERMISSION_REQUIRED
+from pyramid.view import view_config
+
+from authapp.backend.protocol import BackendChallenge, BackendRejected, ChallengeExpired
+from authapp.services import services_of
+from authapp.session.error_codes import CHALLENGE_EXPIRED, WRONG_CODE_SENTENCE, ErrorCode
+from authapp.session.session import TokenPair
+from authapp.web.challenge import Challenge, begin_challenge, end_challenge, read_challenge
+from authapp.web.csrf import check_csrf
+from authapp.web.events import SignedIn
+from authapp.web.redirects import safe_next
+from authapp.web.responses import see_other
+from authapp.web.sign_in import SignInRefused, sign_in
+
+MAX_CODE = 256
+"""The most characters of a code. If a code is longer, the backend is not called."""
+
+
+@view_config(
+    permission=NO_PERMISSION_REQUIRED,
+    route_name="authapp.login_challenge",
+    request_method="GET",
+    renderer="authapp:templates/login_challenge.jinja2",
+)
+def challenge_form(request: Request) -> Any:
+    """Show the form for the code.
+
+    :returns: the variables of the template. Without a challenge, a redirect to the sign-in page.
+    """
+    target = safe_next(request, request.GET.get("next"))
+    challenge = read_challenge(request)
+    if challenge is None:
+        return _sign_in_again(request, target, {})
+    return _form(request, target, challenge)
+
+
+@view_config(
+    permission=NO_PERMISSION_REQUIRED,
+    route_name="authapp.login_challenge",
+    request_method="POST",
+    renderer="authapp:templates/login_challenge.jinja2",
+    require_csrf=False,
+)
+def answer_challenge(request: Request) -> Any:
+    """Complete the sign-in with a code, or cancel it.
+
+    If the code is wrong, the form is shown again.
+
+    :returns: a 303 redirect. If the sign-in failed, the variables of the template.
+    :raises pyramid.exceptions.BadCSRFToken: see :func:`authapp.web.csrf.check_csrf`.
+    """
+    check_csrf(request)
+    fields = request.POST
+    target = safe_next(request, str(fields.get("next", "")))
+    challenge = read_challenge(request)
+    if challenge is None:
+        return _sign_in_again(request, target, {"reason": CHALLENGE_EXPIRED})
+    if "cancel" in fields:
+        return _ended(request, challenge, _sign_in_again(request, target, {}))
+    code = "".join(str(fields.get("code", "")).split())
+    try:
+        session = sign_in(request, challenge.name, lambda: _ask(request, challenge, code))
+    except SignInRefused as refused:
+        if isinstance(refused.__cause__, ChallengeExpired):
+            again = _sign_in_again(request, target, {"reason": CHALLENGE_EXPIRED})
+            return _ended(request, challenge, again)
+        return _form(request, target, challenge, refused.code)
+    except BackendChallenge as asked:
+        return begin_challenge(request, asked, challenge.name, target)
+    request.registry.notify(SignedIn(request, session))
+    return _ended(request, challenge, see_other(target))
+
+
+def _ask(request: Request, challenge: Challenge, code: str) -> TokenPair:
+    if not 0 < len(code) <= MAX_CODE or not code.isprintable():
+        raise BackendRejected("no code looks like this")
+    return services_of(request).backend.challenge(challenge.state, code)
+
+
+def _ended(request: Request, challenge: Challenge, response: Response) -> Response:
+    end_challenge(request, response, challenge)
+    return response
+
+
+def _sign_in_again(request: Request, target: str, query: dict[str, str]) -> Response:
+    return see_other(request.route_path("authapp.login", _query={"next": target, **query}))
+
+
+def _form(
+    request: Request, target: str, challenge: Challenge, code: ErrorCode | None = None
+) -> dict[str, Any]:
+    """Return the variables of the template, and forbid caches to store the page."""
+    request.response.cache_control = "no-store"
+    is_wrong = code is ErrorCode.INVALID_CREDENTIALS
+    return {
+        "next": target,
+        "kind": challenge.kind,
+        "name": challenge.name,
+        "error": code,
+        "sentence": WRONG_CODE_SENTENCE if is_wrong else code and code.sentence,
+    }
