@@ -87,7 +87,8 @@ class HTTPBackend:
             reply = self._send(template, values)
         except CannotSend as error:
             raise BackendRejected(str(error)) from None
-        reason = self._reason(reply, values)
+        words = self._words(reply, values)
+        reason = f"status {reply.status} {words}".strip()
         if said.login_throttled(reply.content):
             raise BackendThrottled(reason, reply.retry_after)
         expired = said.challenge_expired if verb == "challenge" else NEVER
@@ -99,7 +100,7 @@ class HTTPBackend:
         )
         for condition, error_class in outcomes:
             if condition(reply.content):
-                raise error_class(reason)
+                raise error_class(reason, words)
         if said.login_challenge(reply.content):
             raise self._challenge_in(verb, reply, values)
         tokens = self._tokens(reply, None)
@@ -152,7 +153,8 @@ class HTTPBackend:
         except CannotSend as error:
             raise BackendUnavailable(str(error)) from None
         if self._description.conditions.refresh_refused(reply.content):
-            raise BackendRejected(self._reason(reply, values))
+            reason = f"status {reply.status} {self._words(reply, values)}"
+            raise BackendRejected(reason.strip())
         renewed = self._tokens(reply, tokens)
         if renewed is None:
             unexpected = self._unexpected("refresh", reply, values, "refresh.refused")
@@ -267,11 +269,10 @@ class HTTPBackend:
             raise failed from None
         return replace(tokens, user={**reply.content["body"], **(tokens.user or {})})
 
-    def _reason(self, reply: Reply, values: Mapping[str, str | None]) -> str:
-        """Return the status and the backend's own words, for the log."""
+    def _words(self, reply: Reply, values: Mapping[str, str | None]) -> str:
+        """Return the backend's own words in one line, without anything that was sent."""
         found = _value(self._description.answers.reason, reply.content)
-        said = in_one_line(found, *map(values.get, _SECRETS))
-        return f"status {reply.status} {said}".strip()
+        return in_one_line(found, *map(values.get, _SECRETS))
 
     def _unexpected(
         self, verb: str, reply: Reply, values: Mapping[str, str | None], setting: str

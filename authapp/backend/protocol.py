@@ -28,7 +28,15 @@ class Credentials:
 
 
 class BackendRejected(Exception):
-    """The backend answered "no": a wrong password, a revoked token."""
+    """The backend answered "no": a wrong password, a revoked token.
+
+    :param words: the backend's own words for the person, without anything secret. The sign-in page
+        shows them if ``authapp.login.show_reason`` is true.
+    """
+
+    def __init__(self, reason: str = "", words: str = "") -> None:
+        super().__init__(reason)
+        self.words = words
 
 
 class AccountLocked(BackendRejected):

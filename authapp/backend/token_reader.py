@@ -13,9 +13,10 @@ from typing import Any
 
 import jwt
 
+from authapp.backend.http_exchange import in_one_line
 from authapp.backend.identity_reader import ClaimExpressions, read_identity
 from authapp.backend.key_set import KeySet
-from authapp.backend.protocol import BackendUnavailable
+from authapp.backend.protocol import BackendUnavailable, UnexpectedAnswer
 from authapp.session.session import (
     MAX_LIFETIME,
     Claims,
@@ -107,7 +108,7 @@ class TokenReader:
         """
         claims = self._claims(tokens.access, now)
         if claims is None and tokens.user is None:
-            raise BackendUnavailable(
+            raise UnexpectedAnswer(
                 "the access token is not a JWT, and neither authapp.backend.answer.user nor"
                 " authapp.backend.userinfo names the user"
             )
@@ -126,11 +127,13 @@ class TokenReader:
             refresh_until = self._expiry(refresh_claims, tokens.refresh_expires_in, now)
             refresh_until = refresh_until or int(now) + self._refresh_lifetime
         if valid_until is None or refresh_until is None:
-            raise BackendUnavailable(
+            raise UnexpectedAnswer(
                 "nothing says when the access token expires; authapp.backend.access_lifetime can"
             )
         if min(valid_until, refresh_until) <= now:
-            raise BackendUnavailable("a token that had expired on arrival")
+            raise UnexpectedAnswer(
+                "a token that had expired on arrival; compare the clocks here and at the backend"
+            )
         return identity, Validity(valid_until, refresh_until)
 
     def _claims(self, access: str, now: float) -> dict[str, Any] | None:
@@ -144,7 +147,9 @@ class TokenReader:
         if verify is None:
             return claims
         if claims is None:
-            raise BackendUnavailable("the access token is not a JWT, so it cannot be verified")
+            raise UnexpectedAnswer(
+                "the access token is not a JWT, so authapp.backend.verify cannot verify it"
+            )
         try:
             key: Any = verify.secret or verify.pem
             algorithms = SYMMETRIC if verify.secret else ASYMMETRIC
@@ -169,7 +174,7 @@ class TokenReader:
                 },
             )
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
-            raise BackendUnavailable(f"the access token: {type(error).__name__}") from None
+            raise UnexpectedAnswer(_why_not_verified(error, access, claims, verify)) from None
         not_before = _numeric_date(claims, "nbf")
         if not_before is not None:
             not_before -= self._clock_skew(claims, now)
@@ -205,11 +210,35 @@ class TokenReader:
             return 0
         skew = issued - int(now)
         if skew > MAX_SKEW:
-            raise BackendUnavailable(f"a token issued more than {MAX_SKEW} s in the future")
+            raise UnexpectedAnswer(
+                f"a token issued {skew} s in the future; compare the clocks here and at the backend"
+            )
         if skew < -MAX_SKEW:  # an old token, which says nothing of the backend's clock
             return 0
         log.warning("ClockSkew: the backend's clock is %d s off", skew)
         return skew
+
+
+def _why_not_verified(error: Exception, access: str, claims: Claims, verify: Verify) -> str:
+    """Return why an access token cannot be verified, and the setting to look at."""
+    name = type(error).__name__
+    missing = getattr(error, "claim", None)
+    for claim, setting, kind in (
+        ("iss", "issuer", jwt.InvalidIssuerError),
+        ("aud", "audience", jwt.InvalidAudienceError),
+    ):
+        if isinstance(error, kind) or missing == claim:
+            came, expected = in_one_line(str(claims.get(claim))), getattr(verify, setting)
+            return (
+                f"the access token: {name}: its {claim} is {came}, and"
+                f" authapp.backend.{setting} is {expected}"
+            )
+    source = "secret:" if verify.secret else "jwks:" if verify.jwks else "pem:"
+    algorithm = in_one_line(jwt.get_unverified_header(access).get("alg"))
+    return (
+        f"the access token: {name}: its alg is {algorithm!r}; see authapp.backend.verify, which is"
+        f" {source}…"
+    )
 
 
 def _unverified_claims(token: str) -> dict[str, Any] | None:

@@ -98,6 +98,12 @@ _REASONS = {
 WRONG_CODE_SENTENCE = _("That code is not correct. Check it and try again.")
 """The sentence for a wrong code in the second step of a sign-in."""
 
+NOT_AVAILABLE_SENTENCE = _(
+    "Sign-in is not available right now because of a fault at this site. Contact the people who"
+    " manage your access if it lasts."
+)
+"""The sentence for a sign-in if the backend's answer cannot be understood."""
+
 BAD_REQUEST_SENTENCE = _("We could not read what your browser sent. Go back and try again.")
 """The sentence for a request that cannot be read (400)."""
 

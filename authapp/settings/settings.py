@@ -60,6 +60,7 @@ class Settings:
     refresh_lifetime: int
     shared: str = field(repr=False)
     login_rate: limits.RateLimitItem
+    show_reason: bool
     paths: Mapping[str, str | None]
     """Name of a route -> its path, or None for a route that the application leaves out."""
     api_prefixes: tuple[str, ...]
@@ -147,6 +148,7 @@ class Settings:
             refresh_lifetime=take("refresh.lifetime", values.whole(1, MAX_LIFETIME), 604_800),
             shared=take("shared", values.store_url, MEMORY, secret=True),
             login_rate=take("login.rate", values.rate, limits.parse("10/minute")),
+            show_reason=take("login.show_reason", values.boolean, False),
             paths=read_paths(reader),
             api_prefixes=take("api_prefixes", values.paths, ()),
             refresh_exclude=take("refresh.exclude", values.paths, ("/static", "/health")),

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from pyramid.i18n import TranslationString
 from pyramid.request import Request
 from pyramid.security import remember
 
@@ -20,7 +21,7 @@ from authapp.backend.protocol import (
 )
 from authapp.services import services_of
 from authapp.session.cookies import SessionTooLarge
-from authapp.session.error_codes import RETRY_AFTER, ErrorCode
+from authapp.session.error_codes import NOT_AVAILABLE_SENTENCE, RETRY_AFTER, ErrorCode
 from authapp.session.session import Session, TokenPair
 from authapp.web.events import SignInFailed
 from authapp.web.responses import retry_after
@@ -42,13 +43,25 @@ class SignInRefused(Exception):
     :ivar code: why the sign-in failed.
     :ivar retry_after: seconds after which the user may try again. None if the user need not wait.
     :ivar reason: details for the log, without secrets.
+    :ivar sentence: the sentence for the person.
+    :ivar words: the backend's own words for the person, or an empty string.
     """
 
-    def __init__(self, code: ErrorCode, retry_after: float | None = None, reason: str = "") -> None:
+    def __init__(
+        self,
+        code: ErrorCode,
+        retry_after: float | None = None,
+        reason: str = "",
+        *,
+        words: str = "",
+        sentence: TranslationString | None = None,
+    ) -> None:
         super().__init__(code)
         self.code = code
         self.retry_after = retry_after
         self.reason = reason
+        self.words = words
+        self.sentence = sentence or code.sentence
 
 
 def sign_in(request: Request, name: str, ask_backend: Callable[[], TokenPair]) -> Session:
@@ -87,18 +100,21 @@ def _start_session(request: Request, name: str, ask_backend: Callable[[], TokenP
         request.authapp.replaces = True
     except BackendRejected as error:
         services.throttle.failed(name, address)
-        raise SignInRefused(_code_of(error), reason=str(error)) from error
+        words = error.words if services.settings.show_reason else ""
+        raise SignInRefused(_code_of(error), reason=str(error), words=words) from error
     except BackendUnavailable as error:
         # Any response may conceal that the password was wrong. Only calls without one do not count.
         if not isinstance(error, CallNotPermitted | ConnectionFailed):
             services.throttle.failed(name, address)
-        code = "UnexpectedAnswer" if isinstance(error, UnexpectedAnswer) else "BackendUnavailable"
+        unexpected = isinstance(error, UnexpectedAnswer)
+        code = "UnexpectedAnswer" if unexpected else "BackendUnavailable"
         log.warning("%s: sign-in: %s", code, error.reason)
         throttled = isinstance(error, BackendThrottled)
         raise SignInRefused(
             ErrorCode.TOO_MANY_ATTEMPTS if throttled else ErrorCode.BACKEND_UNAVAILABLE,
             error.retry_after or RETRY_AFTER,
             error.reason,
+            sentence=NOT_AVAILABLE_SENTENCE if unexpected else None,
         ) from None
     except SessionTooLarge as error:
         services.throttle.failed(name, address)

@@ -193,7 +193,9 @@ def test_user_data_in_the_response_describes_an_opaque_access_token() -> None:
 
 def test_an_opaque_access_token_without_user_data_is_refused() -> None:
     assert "neither authapp.backend.answer.user nor" in refused("opaque", expires_in=60)
-    assert "so it cannot be verified" in refused("opaque", Verify(secret=SECRET), expires_in=60)
+    assert "authapp.backend.verify cannot verify it" in refused(
+        "opaque", Verify(secret=SECRET), expires_in=60
+    )
 
 
 def test_the_access_lifetime_setting_applies_without_an_expiry() -> None:

@@ -1,7 +1,6 @@
 """Sign-in with a second factor in Chromium, with ``pserve`` and django-allauth."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest

@@ -12,7 +12,7 @@ from authapp.backend.protocol import (
     Credentials,
 )
 from authapp.services import services_of
-from authapp.session.error_codes import ErrorCode, reason_sentence
+from authapp.session.error_codes import reason_sentence
 from authapp.session.session import TokenPair
 from authapp.settings.allowed_values import EMBEDDED
 from authapp.web.challenge import begin_challenge
@@ -71,7 +71,7 @@ def login(request: Request) -> Any:
     try:
         session = sign_in(request, credentials.username, lambda: _ask(request, credentials))
     except SignInRefused as refused:
-        return _form(request, target, refused.code, credentials.username)
+        return _form(request, target, refused, credentials.username)
     except BackendChallenge as challenge:
         return begin_challenge(request, challenge, credentials.username, target)
     request.registry.notify(SignedIn(request, session))
@@ -98,7 +98,7 @@ def _plausible(text: str) -> bool:
 def _form(
     request: Request,
     target: str,
-    code: ErrorCode | None = None,
+    refused: SignInRefused | None = None,
     username: str = "",
     notice: Any = None,
 ) -> dict[str, Any]:
@@ -106,7 +106,9 @@ def _form(
     request.response.cache_control = "no-store"
     return {
         "next": target,
-        "error": code,
+        "error": refused and refused.code,
+        "sentence": refused and refused.sentence,
+        "words": refused.words if refused else "",
         "username": username[:MAX_FIELD],
         "notice": notice,
         "known_users": _known_users(request),

@@ -70,7 +70,7 @@ def answer_challenge(request: Request) -> Any:
         if isinstance(refused.__cause__, ChallengeExpired):
             again = _sign_in_again(request, target, {"reason": CHALLENGE_EXPIRED})
             return _ended(request, challenge, again)
-        return _form(request, target, challenge, refused.code)
+        return _form(request, target, challenge, refused)
     except BackendChallenge as asked:
         return begin_challenge(request, asked, challenge.name, target)
     request.registry.notify(SignedIn(request, session))
@@ -93,15 +93,16 @@ def _sign_in_again(request: Request, target: str, query: dict[str, str]) -> Resp
 
 
 def _form(
-    request: Request, target: str, challenge: Challenge, code: ErrorCode | None = None
+    request: Request, target: str, challenge: Challenge, refused: SignInRefused | None = None
 ) -> dict[str, Any]:
     """Return the variables of the template, and forbid caches to store the page."""
     request.response.cache_control = "no-store"
-    is_wrong = code is ErrorCode.INVALID_CREDENTIALS
+    is_wrong = refused and refused.code is ErrorCode.INVALID_CREDENTIALS
     return {
         "next": target,
         "kind": challenge.kind,
         "name": challenge.name,
-        "error": code,
-        "sentence": WRONG_CODE_SENTENCE if is_wrong else code and code.sentence,
+        "error": refused and refused.code,
+        "sentence": WRONG_CODE_SENTENCE if is_wrong else refused and refused.sentence,
+        "words": refused.words if refused else "",
     }
