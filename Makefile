@@ -7,12 +7,13 @@ BIN := $(VENV)/bin
 LOCK := .ci/requirements.lock
 SERVE_LOCK := .ci/serve.lock
 PYTEST_OPTIONS ?=
+PORT ?= 6543
 BENCHMARKS := benchmarks/.venv
 
 .PHONY: serve test quick pythons lowest lint format messages screenshots bench lock clean
 
-serve: $(VENV)/serving  ## the site on http://localhost:6543, with the embedded issuer
-	$(BIN)/pserve development.ini --reload
+serve: $(VENV)/serving  ## the site on http://localhost:6543, or PORT=8080, with the embedded issuer
+	$(BIN)/pserve -q --reload development.ini listen=localhost:$(PORT)
 
 test: lint  ## everything that must be green
 	$(BIN)/pytest -n 4 --dist worksteal --cov --cov-report=term $(PYTEST_OPTIONS)
@@ -58,7 +59,7 @@ lock: $(VENV)/installed  ## pin the newest dependencies; review the difference
 	$(BIN)/uv pip compile -q --universal --python-version 3.10 --generate-hashes --upgrade \
 	  --no-annotate --no-header --all-extras setup.py -o $(LOCK)
 	$(BIN)/uv pip compile -q --universal --python-version 3.10 --generate-hashes --no-annotate \
-	  --no-header --extra redis --extra development -c $(LOCK) setup.py -o $(SERVE_LOCK)
+	  --no-header --extra redis --extra cli --extra development -c $(LOCK) setup.py -o $(SERVE_LOCK)
 
 # The lock files are complete: to resolve again would want a newer coverage for coverage[toml].
 $(VENV)/serving: setup.py $(SERVE_LOCK)  # what the site needs

@@ -27,6 +27,7 @@ from authapp.session.session import Identity, Phase, Session, TokenPair, Validit
 from authapp.settings.allowed_values import EMBEDDED
 from authapp.settings.ini import SettingsError
 from authapp.settings.settings import BACKEND_URL_MISSING, ISettings, Settings
+from authapp.start_up import show_without_traceback
 from authapp.version import __version__
 from authapp.web.backend_client import BackendUnreachable
 from authapp.web.csrf import SessionCSRF
@@ -92,6 +93,7 @@ def includeme(config: Configurator) -> None:
     :param config: the configurator of the application. Its settings have the ``authapp.`` keys.
     :raises SettingsError: if any setting is wrong. The error lists all problems.
     """
+    show_without_traceback()
     settings = Settings.from_ini(config.registry.settings)
     if not asbool(config.registry.settings.get("jinja2.autoescape", True)):
         raise SettingsError(["jinja2.autoescape = false: authapp's pages require true"])

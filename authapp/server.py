@@ -9,18 +9,23 @@ This server runner solves two problems of waitress:
 """
 
 import logging
+import os
 import re
 import resource
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
+import hupper
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.server import BaseWSGIServer, create_server
 from waitress.task import WSGITask
+
+from authapp.start_up import CannotListen, OptionError, show_without_traceback
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +39,9 @@ ARRIVAL = 5.0
 _CHECK_EVERY = 0.2
 """The longest time in seconds between two checks whether the server must stop."""
 
+_RELOADER = 5.0
+"""Seconds within which ``pserve --reload`` ends a process that asks for it."""
+
 _OTHER_FILES = 100
 """Open files of a process in addition to its connections: log files, Redis, the backend."""
 
@@ -46,15 +54,21 @@ def serve(
     This is a server runner of PasteDeploy (``[server:main]``).
 
     :param app: the WSGI application.
+    :param global_config: the variables of ``pserve``. ``pserve FILE listen=localhost:8080`` has
+        precedence over the addresses in the file.
     :param drain: the longest time for finishing requests, in seconds. Requests that are not
         finished one second later are dropped.
     :param options: the options of ``waitress.serve``.
     :returns: 0.
-    :raises ValueError: if ``drain`` is not a number of seconds.
-    :raises OSError: if the address cannot be used. The error names the address.
+    :raises OptionError: if an option is not known, or its value is not allowed.
+    :raises CannotListen: if the address cannot be used. The error names the address.
     """
+    show_without_traceback()
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]+)?", drain):
-        raise ValueError(f"drain = {drain!r}: seconds such as 30 are allowed")
+        raise OptionError(f"drain = {drain!r}: seconds such as 30 are allowed")
+    if "listen" in global_config:
+        others = {name: text for name, text in options.items() if name not in ("host", "port")}
+        options = {**others, "listen": global_config["listen"]}
     options.setdefault("connection_limit", CONNECTION_LIMIT)
     sockets: dict[int, wasyncore.dispatcher] = {}
     try:
@@ -63,7 +77,12 @@ def serve(
         wasyncore.close_all(sockets)
         names = ("listen", "unix_socket", "host", "port")
         where = " ".join(f"{name} = {options[name]}" for name in names if name in options)
-        raise OSError(error.errno, f"{error.strerror}: {where or 'port 8080'}") from None
+        problem = CannotListen(error.errno, f"{error.strerror}: {where or 'port 8080'}")
+        if hupper.is_active():
+            _end_reloader(problem)
+        raise problem from None
+    except ValueError as error:
+        raise OptionError(f"the section of the server in the ini file: {error}") from None
     limit = server.adj.connection_limit
     _allow_files(limit + _OTHER_FILES)
     stop = threading.Event()
@@ -95,6 +114,19 @@ def serve(
         wasyncore.close_all(sockets)
         signal.signal(signal.SIGTERM, before)
     return 0
+
+
+def _end_reloader(problem: CannotListen) -> None:
+    """End ``pserve --reload`` and this process, whose address no change of a file makes free.
+
+    The reloader answers with a SIGTERM, which ends this process. The reloader would else kill it
+    while Python shuts down, before the problem is shown.
+    """
+    sys.stderr.write(f"{problem}\n")
+    sys.stderr.flush()
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(1))
+    hupper.get_reloader().graceful_shutdown()
+    time.sleep(_RELOADER)
 
 
 def _handle_events(sockets: dict[int, wasyncore.dispatcher], timeout: float = _CHECK_EVERY) -> None:

@@ -4,14 +4,13 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from pyramid.exceptions import ConfigurationError
-
 from authapp.settings.allowed_values import resolve
+from authapp.start_up import StartUpError
 
 T = TypeVar("T")
 
 
-class SettingsError(ConfigurationError):
+class SettingsError(StartUpError):
     """The settings cannot be used. The text has one line for each problem.
 
     :ivar problems: the lines.

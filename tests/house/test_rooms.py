@@ -17,8 +17,8 @@ FLOORS = ["session", "store", "backend", "settings", "issuer", "renewal", "servi
 The last entry is ``authapp/__init__.py``.
 """
 
-ANYWHERE = {"version", "server"}
-"""Modules that import nothing of authapp. Every room may import these modules."""
+ANYWHERE = {"version", "start_up", "server"}
+"""Modules that import only each other. Every room may import these modules."""
 
 
 def room_of(file: Path) -> str:
@@ -48,7 +48,7 @@ def test_a_room_imports_only_lower_rooms(file: Path) -> None:
     room = room_of(file)
     others = rooms_imported(file) - {room}
     if room in ANYWHERE:
-        assert not others
+        assert others <= ANYWHERE
         return
     up = {each for each in others - ANYWHERE if FLOORS.index(each) >= FLOORS.index(room)}
     assert not up, f"{file.name} in {room!r} imports {up}, which is not lower"

@@ -1,0 +1,49 @@
+"""Errors that an operator makes and mends: at start-up, they are shown without a traceback.
+
+``pserve`` does not catch the errors of an application, so Python prints a traceback of Pyramid's
+and authapp's code in front of the one thing that the operator needs. The remedy is Python's own
+hook for uncaught exceptions. It changes how a :class:`StartUpError` is shown, and nothing else. The
+error is an ordinary exception for everybody who catches it, such as gunicorn or a test.
+
+This module imports nothing of authapp, so that every room may use it.
+"""
+
+import sys
+from types import TracebackType
+
+from pyramid.exceptions import ConfigurationError, ConfigurationExecutionError
+
+
+class StartUpError(ConfigurationError):
+    """The application or the server cannot start. Each line of the text is one problem."""
+
+
+class CannotListen(StartUpError, OSError):
+    """The server cannot use its address."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+class OptionError(StartUpError, ValueError):
+    """An option of the server has a value that is not allowed."""
+
+
+_before = sys.excepthook
+
+
+def show_without_traceback() -> None:
+    """Show an uncaught :class:`StartUpError` of this process as its text alone."""
+    global _before
+    if sys.excepthook is not _show:
+        _before, sys.excepthook = sys.excepthook, _show
+
+
+def _show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    cause: object = error  # Pyramid wraps an error of an action
+    while isinstance(cause, ConfigurationExecutionError):
+        cause = cause.evalue
+    if isinstance(cause, StartUpError):
+        sys.stderr.write(f"{cause}\n")
+    else:
+        _before(kind, error, traceback)

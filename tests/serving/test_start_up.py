@@ -1,0 +1,207 @@
+"""What ``pserve`` prints if the site cannot start: the problems, and nothing after them."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import hupper.worker
+import pytest
+import requests
+from pyramid.exceptions import ConfigurationExecutionError
+
+from authapp.server import serve
+from authapp.settings.ini import SettingsError
+from authapp.start_up import CannotListen, OptionError, show_without_traceback
+from eventually import eventually
+
+HERE = Path(__file__).parents[2]
+PSERVE = Path(sys.executable).parent / "pserve"
+SECRET = "the first of the secrets that must never be shown"
+
+
+def ini_file(folder: Path, changes: dict[str, str], ini: str = "production.ini") -> Path:
+    """Write a copy of a shipped file with other values, which may have several lines."""
+    text = (HERE / ini).read_text()
+    for key, value in changes.items():
+        text, count = re.subn(
+            rf"(?m)^{re.escape(key)} =.*(\n .*)*", f"{key} = {value}", text, count=1
+        )
+        if not count:
+            text = text.replace("#main\n", f"#main\n{key} = {value}\n", 1)
+    (folder / "site.ini").write_text(text)
+    return folder / "site.ini"
+
+
+def pserve(ini: Path, *arguments: str) -> tuple[int, list[str]]:
+    """Run pserve until it ends, and return its exit code and the lines of its output."""
+    done = subprocess.run(
+        [PSERVE, *arguments, ini],
+        cwd=HERE,
+        env={**os.environ, "AUTHAPP_SECRET": SECRET},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=60,
+    )
+    return done.returncode, done.stdout.splitlines()
+
+
+@pytest.fixture
+def taken() -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        yield f"127.0.0.1:{other.getsockname()[1]}"
+
+
+def test_all_problems_of_the_settings_are_the_only_output(tmp_path: Path) -> None:
+    ini = ini_file(
+        tmp_path,
+        {
+            "authapp.secret": "short",
+            "authapp.backend.timeout": "soon",
+            "authapp.backend.verify": f"secrets:{SECRET}",
+            "authapp.bakend.url": "x",
+        },
+    )
+    code, lines = pserve(ini)
+    assert code == 1
+    assert lines[0].startswith("authapp.secret: it has fewer than 32 bytes; make a good one")
+    assert lines[1:] == [
+        "authapp.backend.verify: must be secret:…, jwks:URL or pem:PATH",
+        "authapp.backend.timeout = 'soon': must be seconds from 0.05 to 60",
+        "authapp.bakend.url is not a setting; the nearest is authapp.backend.url",
+    ]
+
+
+def test_a_problem_that_an_action_of_pyramid_finds_is_the_only_output(tmp_path: Path) -> None:
+    code, lines = pserve(ini_file(tmp_path, {"authapp.backend.url": ""}))
+    assert code == 1
+    assert len(lines) == 1
+    assert lines[0].startswith("authapp.backend.url is missing: set it to the base URL")
+
+
+def test_an_option_of_the_server_that_is_not_allowed_is_one_line(tmp_path: Path) -> None:
+    _, lines = pserve(ini_file(tmp_path, {"threads": "many"}))
+    assert lines[-1].startswith("the section of the server in the ini file: invalid literal")
+    assert "Traceback" not in str(lines)
+
+
+def test_another_error_keeps_its_traceback(tmp_path: Path) -> None:
+    code, lines = pserve(ini_file(tmp_path, {"pyramid.includes": "no_such_module"}))
+    assert code == 1
+    assert lines[0] == "Traceback (most recent call last):"
+    assert "no_such_module" in lines[-1]
+
+
+def test_a_port_in_use_is_one_line(tmp_path: Path, taken: str) -> None:
+    ini = ini_file(tmp_path, {"listen": taken})
+    assert pserve(ini, "-q") == (1, [f"Address already in use: listen = {taken}"])
+
+
+def test_a_port_in_use_ends_the_reloader_too(tmp_path: Path, taken: str) -> None:
+    """No file will change, so ``make serve`` would hang."""
+    ini = ini_file(tmp_path, {"listen": taken}, "development.ini")
+    assert pserve(ini, "-q", "--reload") == (1, [f"Address already in use: listen = {taken}"])
+
+
+def test_make_serve_takes_another_port() -> None:
+    command = subprocess.run(
+        ["make", "-n", "serve", "PORT=8080"], cwd=HERE, check=True, capture_output=True, text=True
+    )
+    assert "listen=localhost:8080" in command.stdout
+
+
+def test_an_address_in_the_command_has_precedence(taken: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    site = subprocess.Popen(
+        [PSERVE, "-q", HERE / "development.ini", f"listen=127.0.0.1:{port}"],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+
+        def answers() -> bool:
+            try:
+                return requests.get(f"http://127.0.0.1:{port}/health", timeout=5).ok
+            except requests.ConnectionError:
+                return False
+
+        eventually(answers, 30)
+    finally:
+        site.terminate()
+        site.wait(10)
+    with pytest.raises(CannotListen, match=f"^Address already in use: listen = {taken}$"):
+        serve(lambda *_: [], {"listen": taken}, host="127.0.0.1", port="0")
+
+
+def test_an_unknown_option_of_the_server_is_named() -> None:
+    with pytest.raises(OptionError, match=r"in the ini file: .*thread"):
+        serve(lambda *_: [], {}, thread="4")
+
+
+def test_the_reloader_is_asked_to_end_after_the_problem_was_shown(
+    taken: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The test process must live on, so the test replaces the end of the process."""
+
+    class Ended(BaseException):
+        pass
+
+    class Reloader:
+        def graceful_shutdown(self) -> None:
+            assert capsys.readouterr().err == f"Address already in use: listen = {taken}\n"
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def end(code: int) -> None:
+        assert code == 1
+        raise Ended
+
+    monkeypatch.setattr(hupper.worker, "_reloader_proxy", Reloader())
+    monkeypatch.setattr(os, "_exit", end)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(Ended):
+            serve(lambda *_: [], {}, listen=taken)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_reloader_that_does_not_end_the_process_is_not_awaited_for_ever(
+    taken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Reloader:
+        def graceful_shutdown(self) -> None:
+            pass
+
+    monkeypatch.setattr(hupper.worker, "_reloader_proxy", Reloader())
+    monkeypatch.setattr("authapp.server._RELOADER", 0.01)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(CannotListen):
+            serve(lambda *_: [], {}, listen=taken)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_the_hook_shows_problems_as_text_and_leaves_other_errors_to_the_hook_before_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others: list[BaseException] = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, traceback: others.append(error))
+    show_without_traceback()
+    show_without_traceback()
+    problem, bug = SettingsError(["one problem", "another one"]), RuntimeError("a bug")
+    for error in (
+        problem,
+        bug,
+        ConfigurationExecutionError(SettingsError, problem, ""),
+        ConfigurationExecutionError(RuntimeError, bug, ""),
+    ):
+        sys.excepthook(type(error), error, None)
+    assert capsys.readouterr().err == "one problem\nanother one\n" * 2
+    assert [str(error)[:13] for error in others] == ["a bug", "<class 'Runti"]
