@@ -96,5 +96,6 @@ setup(
             "issuer = authapp.issuer:main",
         ],
         "paste.server_runner": ["server = authapp.server:serve"],
+        "console_scripts": ["authapp = authapp.__main__:main"],
     },
 )

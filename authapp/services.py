@@ -37,7 +37,8 @@ No resolver knows this host name (RFC 6761 section 6.4). The HTTP client does no
 host, because :func:`wire` mounts an adapter that calls the issuer in this process.
 """
 
-_KEY_SET_PATH = "/.well-known/jwks.json"
+KEY_SET_PATH = "/.well-known/jwks.json"
+"""The path of the embedded issuer's key set."""
 
 
 class IBackend(Interface):
@@ -163,7 +164,7 @@ def _key_set(settings: Settings, http: BoundedSession) -> KeySet | None:
     jwks = settings.verify and settings.verify.jwks
     if not jwks:
         return None
-    return KeySet(http, EMBEDDED_URL + _KEY_SET_PATH if jwks == EMBEDDED else jwks)
+    return KeySet(http, EMBEDDED_URL + KEY_SET_PATH if jwks == EMBEDDED else jwks)
 
 
 def _create_store(settings: Settings) -> tuple[Store, Counters | None]:

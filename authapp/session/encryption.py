@@ -168,6 +168,14 @@ def derive(secret: bytes, info: str, length: int, salt: bytes = b"") -> bytes:
     return HKDF(SHA256(), length, salt, info.encode()).derive(secret)
 
 
+def fingerprint(secret: bytes) -> str:
+    """Return the name of a secret: 16 hex digits, from which nobody can compute the secret.
+
+    Two applications with the same fingerprint have the same secret.
+    """
+    return derive(secret, "authapp fingerprint", 8).hex()
+
+
 def _thumbprint(key: OctKey) -> str:
     """Return the thumbprint of a symmetric key (RFC 7638), with SHA-512."""
     value = {"k": base64url.encode(key.raw_value), "kty": "oct"}

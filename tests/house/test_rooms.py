@@ -11,10 +11,22 @@ import authapp
 
 ROOT = Path(authapp.__file__).parent
 
-FLOORS = ["session", "store", "backend", "settings", "issuer", "renewal", "services", "web", ""]
+FLOORS = [
+    "session",
+    "store",
+    "backend",
+    "settings",
+    "issuer",
+    "renewal",
+    "services",
+    "web",
+    "",
+    "cli",
+    "__main__",
+]
 """The rooms from the lowest to the highest. A room imports only lower rooms.
 
-The last entry is ``authapp/__init__.py``.
+The entry ``""`` is ``authapp/__init__.py``.
 """
 
 ANYWHERE = {"version", "start_up", "server"}

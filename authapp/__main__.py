@@ -1,0 +1,6 @@
+"""``python -m authapp`` is the command ``authapp``."""
+
+from authapp.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""The command ``authapp``: what a developer and an operator do at a terminal.
+
+The commands make a secret, check an ini file and the backend that it describes, and show what is
+in a session cookie. No other room imports this one, and the commands need the extra ``cli``.
+"""
+
+import sys
+
+INSTALL = "authapp: the command line needs click; install it with: pip install 'authapp[cli]'"
+
+
+def main() -> None:
+    """Run the command. This is the console script ``authapp``, and ``python -m authapp``."""
+    try:
+        from authapp.cli.commands import authapp
+    except ModuleNotFoundError as error:
+        if error.name != "click":
+            raise
+        sys.exit(INSTALL)
+    authapp(prog_name="authapp")

@@ -1,0 +1,159 @@
+"""``authapp check``: the settings, and with ``--online`` what they name."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from pyramid.config import Configurator
+from pyramid.exceptions import ConfigurationExecutionError
+
+import authapp
+from authapp.backend.http_exchange import address, exchange, fetch_object
+from authapp.backend.protocol import BackendUnavailable
+from authapp.cli.ini_file import CannotRead, IniFile, read
+from authapp.cli.recording import RecordingSession
+from authapp.cli.report import NOTE, OK, PROBLEM, Report
+from authapp.cli.sign_in_check import check_sign_in
+from authapp.services import EMBEDDED_URL, KEY_SET_PATH, IBackend, IServices, Services
+from authapp.session.encryption import fingerprint
+from authapp.settings.allowed_values import EMBEDDED, MEMORY
+from authapp.settings.ini import SettingsError
+from authapp.settings.settings import Settings
+
+
+class _TheirBackend:
+    """Stands for the object that an application gives to ``config.set_auth_backend``."""
+
+
+def check(
+    uri: str,
+    variables: Mapping[str, str],
+    online: bool = False,
+    user: str | None = None,
+    password: str = "",
+) -> Report:
+    """Check an ini file.
+
+    :param uri: the path of the file, with ``#section`` if it is not ``main``.
+    :param variables: values for ``%(name)s`` in the file.
+    :param online: whether to call the backend, the key set and Redis.
+    :param user: a user to sign in, renew and sign out at the backend. None: nobody.
+    :param password: the user's password.
+    """
+    report = Report(uri)
+    with _log_lines() as lines:
+        try:
+            services = load(uri, variables)
+        except (CannotRead, SettingsError) as error:
+            for line in str(error).splitlines():
+                report.add("settings", PROBLEM, line)
+            return report
+        settings = services.settings
+        preset = settings.shown.get("authapp.backend.preset", "simplejwt")
+        report.add("settings", OK, f"{len(settings.shown)} settings with those of preset {preset}")
+        for number, secret in enumerate(settings.secrets):
+            does = "opens cookies" if number else "encrypts and opens cookies"
+            report.add("secret", OK, f"{fingerprint(secret)} {does}")
+        if settings.backend_url is None:
+            text = "authapp.backend.url is not set: the application has to bring a backend"
+            report.add("backend", NOTE, text)
+        if online or user is not None:
+            _check_online(report, services, lines)
+            if user is not None and settings.backend_url is not None:
+                check_sign_in(report, services, recording(services), user, password)
+    return report
+
+
+def load(uri: str, variables: Mapping[str, str]) -> Services:
+    """Return the services of the application of an ini file, as ``config.include`` makes them.
+
+    The application itself is not started.
+
+    :raises CannotRead: if the file cannot be read.
+    :raises SettingsError: if the application could not start.
+    """
+    ini = read(uri, variables)
+    settings = {name: text for name, text in ini.settings.items() if name != "pyramid.includes"}
+    config = Configurator(settings=settings)
+    if ini.factory is not authapp.main and _brings_backend(ini):
+        config.registry.registerUtility(_TheirBackend(), IBackend)
+    try:
+        config.include("authapp")
+        config.commit()
+    except ConfigurationExecutionError as error:
+        if isinstance(error.evalue, SettingsError):
+            raise error.evalue from None
+        raise
+    services: Services = config.registry.getUtility(IServices)
+    return services
+
+
+def _brings_backend(ini: IniFile) -> bool:
+    return Settings.from_ini(ini.settings).backend_url is None
+
+
+def recording(services: Services) -> RecordingSession:
+    """Return a client for the backend that records its requests."""
+    settings = services.settings
+    session = RecordingSession(settings.backend_timeout, settings.backend_ca)
+    if settings.backend_url == EMBEDDED:
+        session.mount(EMBEDDED_URL, services.http.get_adapter(EMBEDDED_URL))
+    return session
+
+
+def _check_online(report: Report, services: Services, lines: list[str]) -> None:
+    settings, http = services.settings, recording(services)
+    if services.backend_url is not None:
+        try:
+            reply = exchange(http, "GET", services.backend_url + "/")
+        except BackendUnavailable as error:
+            report.add("backend", PROBLEM, f"{error.reason}; see authapp.backend.url")
+        else:
+            took = f"in {round(http.exchanges[-1].seconds * 1000)} ms"
+            level = PROBLEM if reply.status >= 500 else OK
+            report.add("backend", level, f"{reply.where} answers {reply.status} {took}")
+    jwks = settings.verify and settings.verify.jwks
+    if jwks:
+        url = EMBEDDED_URL + KEY_SET_PATH if jwks == EMBEDDED else jwks
+        _check_key_set(report, http, url)
+    if settings.shared == MEMORY:
+        report.add("store", OK, "memory: for one process")
+        return
+    healthy = services.store.healthy()
+    told = "; ".join(lines) or "it does not grant leases, or does not have our entries"
+    text = "Redis answers, and has granted a lease" if healthy else f"{told}; see authapp.shared"
+    report.add("store", OK if healthy else PROBLEM, text)
+
+
+def _check_key_set(report: Report, http: RecordingSession, url: str) -> None:
+    try:
+        entries = fetch_object(http, url).get("keys")
+    except BackendUnavailable as error:
+        report.add("key set", PROBLEM, f"{error.reason}; see authapp.backend.verify")
+        return
+    public = [
+        each
+        for each in (entries if isinstance(entries, list) else ())
+        if isinstance(each, dict) and each.get("kty") in ("RSA", "EC", "OKP") and "d" not in each
+    ]
+    text = f"{len(public)} public key{'s' * (len(public) != 1)} at {address(url)}"
+    report.add("key set", OK if public else PROBLEM, text)
+
+
+@contextmanager
+def _log_lines() -> Iterator[list[str]]:
+    """Collect the warnings and errors of authapp's log instead of writing them."""
+    lines: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+
+    log, handler = logging.getLogger("authapp"), Handler(logging.WARNING)
+    before: tuple[Any, ...] = (log.propagate, log.handlers)
+    log.propagate, log.handlers = False, [handler]
+    try:
+        yield lines
+    finally:
+        log.propagate, log.handlers = before

@@ -1,0 +1,178 @@
+"""The commands and their options. What they do is in the other modules of this room."""
+
+import os
+import secrets
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from authapp.cli.check import check as check_file
+from authapp.cli.ini_file import CannotRead
+from authapp.cli.inspection import InvalidCookie, inspect_cookie
+from authapp.cli.report import show_json
+from authapp.session.encryption import fingerprint
+from authapp.settings.ini import SettingsError
+from authapp.version import __version__
+
+PASSWORD = "AUTHAPP_PASSWORD"  # noqa: S105
+"""The environment variable with the password of ``check --login``."""
+
+MOST = 65_536
+"""Characters of standard input that are read."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Mistake(click.ClickException):
+    """Something that the user can mend. It ends the command with exit code 1."""
+
+    exit_code = 1
+
+
+def _file(function: F) -> F:
+    """Add the ini file, the variables of ``pserve``, and ``--json``, to a command."""
+    for add in (
+        click.option("as_json", "--json", is_flag=True, help="Write JSON for a program."),
+        click.argument("variables", nargs=-1, metavar="[NAME=VALUE]…", callback=_read_variables),
+        click.argument("file", metavar="FILE.ini[#SECTION]"),
+    ):
+        function = add(function)
+    return function
+
+
+def _read_variables(
+    context: click.Context, parameter: click.Parameter, value: tuple[str, ...]
+) -> dict[str, str]:
+    for each in value:
+        if "=" not in each:
+            raise click.BadParameter(f"{each} is not NAME=VALUE")
+    return dict(each.split("=", 1) for each in value)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="authapp", message="%(prog)s %(version)s")
+@click.pass_context
+def authapp(context: click.Context) -> None:
+    """Make secrets, check settings and backends, look into cookies.
+
+    \b
+    authapp secret
+    authapp check production.ini --online
+    authapp inspect production.ini < cookie.txt
+
+    Exit codes: 0 if all is well, 1 if there is a problem, 2 if the command is used wrongly.
+    """
+    if os.environ.get("NO_COLOR"):
+        context.color = False
+
+
+@authapp.command()
+@click.option("as_json", "--json", is_flag=True, help="Write JSON, with the secret's fingerprint.")
+def secret(as_json: bool) -> None:
+    """Write a new secret for authapp.secret.
+
+    \b
+    Example:
+      authapp secret > /run/secrets/authapp
+      # and in the ini file: authapp.secret = file:/run/secrets/authapp
+    """
+    made = secrets.token_urlsafe(48)
+    if as_json:
+        show_json({"secret": made, "fingerprint": fingerprint(made.encode())})
+    else:
+        click.echo(made)
+
+
+@authapp.command()
+@_file
+@click.option("--online", is_flag=True, help="Call the backend, the key set and Redis as well.")
+@click.option("user", "--login", metavar="USER", help="Sign this user in, renew, and sign out.")
+@click.pass_context
+def check(
+    context: click.Context,
+    file: str,
+    variables: dict[str, str],
+    online: bool,
+    user: str | None,
+    as_json: bool,
+) -> None:
+    """Check the settings in FILE, and with --online what they name.
+
+    The file is read as pserve reads it. The output has a fingerprint of each secret. Compare it
+    with that of another application that has to open the same cookies.
+
+    With --login, USER signs in at the backend, the session is renewed and ended. Each request and
+    its answer is shown, without tokens and passwords. If an answer is not understood, the output
+    has the setting that would describe it. The password is asked for at a terminal. Otherwise it is
+    taken from the environment variable AUTHAPP_PASSWORD, or is the first line of standard input.
+
+    \b
+    Examples:
+      authapp check production.ini
+      authapp check production.ini --online --json
+      authapp check production.ini --login alice
+      authapp check site.ini#intranet --login alice < password.txt
+    """
+    password = _password() if user is not None else ""
+    report = check_file(file, variables, online, user, password)
+    report.show(as_json)
+    context.exit(0 if report.good else 1)
+
+
+def _password() -> str:
+    found = os.environ.get(PASSWORD)
+    if not found and sys.stdin.isatty():
+        found = click.prompt("Password", hide_input=True, err=True)
+    if not found:
+        found = _read_input(lambda: sys.stdin.readline(MOST)).rstrip("\r\n")
+    if not found:
+        raise Mistake(f"There is no password: set {PASSWORD}, or write it to standard input.")
+    return found
+
+
+def _read_input(read: Callable[[], str]) -> str:
+    try:
+        return read()
+    except UnicodeError:
+        raise Mistake("Standard input is not text.") from None
+
+
+@authapp.command()
+@_file
+@click.option("tokens", "--tokens", is_flag=True, help="Show the tokens. Whoever has them is in.")
+@click.pass_context
+def inspect(
+    context: click.Context,
+    file: str,
+    variables: dict[str, str],
+    tokens: bool,
+    as_json: bool,
+) -> None:
+    """Show what is in a session cookie: claims, phase, and the secret that opens it.
+
+    The cookie is on standard input: its value, its chunks, or a whole Cookie header. Tokens are
+    shown as SHA-256 digests.
+
+    \b
+    Examples:
+      authapp inspect production.ini < cookie.txt
+      echo 'Cookie: authapp.session.0=eyJ…; authapp.session.1=…' | authapp inspect development.ini
+    """
+    if sys.stdin.isatty():
+        click.echo("Paste the cookie, then press Ctrl-D.", err=True)
+    text = _read_input(lambda: sys.stdin.read(MOST + 1))
+    if len(text) > MOST:
+        raise Mistake(f"Standard input has more than {MOST} characters.")
+    try:
+        found = inspect_cookie(file, variables, text, tokens)
+    except (CannotRead, SettingsError, InvalidCookie) as error:
+        if as_json:
+            show_json({"ok": False, "problems": str(error).splitlines()})
+            context.exit(1)
+        raise Mistake(str(error)) from None
+    if as_json:
+        show_json(found.as_json())
+    else:
+        found.show()

@@ -1,0 +1,91 @@
+"""What a command found, as lines for a person or as JSON for a program."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import click
+
+OK, NOTE, PROBLEM = "ok", "note", "problem"
+
+_COLOURS = {OK: "green", NOTE: "yellow", PROBLEM: "red"}
+_WIDTH = 10
+
+
+@dataclass
+class Finding:
+    """One thing that was checked.
+
+    :param about: what was checked, in a word or two.
+    :param level: :data:`OK`, :data:`NOTE` or :data:`PROBLEM`.
+    :param text: what was found, in one line.
+    :param settings: lines for the ini file that would describe what was found.
+    :param exchanges: the requests and answers, as :meth:`Exchange.shown` returns them.
+    """
+
+    about: str
+    level: str
+    text: str
+    settings: list[str] = field(default_factory=list)
+    exchanges: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class Report:
+    """The findings of one command, in their order."""
+
+    file: str
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        """Whether there is no problem."""
+        return all(each.level != PROBLEM for each in self.findings)
+
+    def add(self, about: str, level: str, text: str, *settings: str, **more: Any) -> None:
+        """Add a finding. The parameters are those of :class:`Finding`."""
+        self.findings.append(Finding(about, level, text, list(settings), **more))
+
+    def show(self, as_json: bool) -> None:
+        """Write the report to standard output. Colours are for a terminal only."""
+        if as_json:
+            findings = [asdict(each) for each in self.findings]
+            show_json({"file": self.file, "ok": self.good, "findings": findings})
+            return
+        for each in self.findings:
+            self._show(each)
+        problems = sum(each.level == PROBLEM for each in self.findings)
+        end = f"{problems} problem{'s' * (problems != 1)}" if problems else "no problem"
+        click.secho(f"{self.file}: {end}", fg=_COLOURS[PROBLEM if problems else OK], bold=True)
+
+    def _show(self, found: Finding) -> None:
+        level = click.style(found.level.ljust(_WIDTH), fg=_COLOURS[found.level])
+        click.echo(f"{level}{click.style(found.about.ljust(_WIDTH), bold=True)} {found.text}")
+        margin = " " * 2 * _WIDTH
+        for exchange in found.exchanges:
+            _show_exchange(exchange, margin)
+        for number, line in enumerate(found.settings):
+            said = "would set:" if number == 0 else ""
+            click.echo(f"{margin} {said.ljust(_WIDTH)} {click.style(line, fg='cyan')}")
+
+
+def _show_exchange(exchange: dict[str, Any], margin: str) -> None:
+    """Write one request and its answer, as they look in HTTP."""
+    click.echo(f"{margin} > {exchange['request']}")
+    for name, value in exchange["headers"].items():
+        click.echo(f"{margin} > {name}: {value}")
+    if exchange["body"]:
+        click.echo(f"{margin} > {json.dumps(exchange['body'], ensure_ascii=False)}")
+    if exchange["status"] is None:
+        click.echo(f"{margin} < no answer ({exchange['milliseconds']} ms)")
+        return
+    click.echo(f"{margin} < {exchange['status']} ({exchange['milliseconds']} ms)")
+    for header in exchange["answer_headers"]:
+        click.echo(f"{margin} < {header}")
+    if exchange["answer"]:
+        click.echo(f"{margin} < {json.dumps(exchange['answer'], ensure_ascii=False)}")
+
+
+def show_json(value: Any) -> None:
+    """Write a value as JSON."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
