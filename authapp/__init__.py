@@ -6,6 +6,7 @@
 The names in ``__all__`` are the public API. All other names may change without notice.
 """
 
+import logging
 from typing import Any
 
 from pyramid.config import PHASE0_CONFIG, PHASE1_CONFIG, Configurator
@@ -21,7 +22,7 @@ from authapp.backend.protocol import (
     ChallengeExpired,
     Credentials,
 )
-from authapp.services import IBackend, IServices, wire
+from authapp.services import IBackend, IServices, summary, wire
 from authapp.session.error_codes import ErrorCode
 from authapp.session.session import Identity, Phase, Session, TokenPair, Validity
 from authapp.settings.allowed_values import EMBEDDED
@@ -40,6 +41,8 @@ from authapp.web.events import (
     SignInFailed,
 )
 from authapp.web.routes import STATIC
+
+log = logging.getLogger(__name__)
 
 __all__ = [
     "Backend",
@@ -113,6 +116,7 @@ def includeme(config: Configurator) -> None:
         if backend is None and settings.backend_url is None:
             raise SettingsError([BACKEND_URL_MISSING])
         registry.registerUtility(wire(settings, backend, own_paths, issuer), IServices)
+        log.info("Starting: %s", summary(settings, backend))
 
     shown = config.introspectable("authapp", "settings", "settings", "authapp settings")
     shown.update(settings.shown)

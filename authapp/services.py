@@ -7,6 +7,7 @@ module imports the lower rooms. It does not depend on Pyramid's views.
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from pyramid.request import Request
 from zope.interface import Interface
@@ -23,12 +24,14 @@ from authapp.renewal.revocation import Revocation
 from authapp.renewal.successors import Successors
 from authapp.session.cookie_reader import CookieReader
 from authapp.session.cookies import SessionCookie
-from authapp.session.encryption import Sealer, derive
+from authapp.session.encryption import Sealer, derive, fingerprint
 from authapp.settings.allowed_values import EMBEDDED, MEMORY
+from authapp.settings.backend_settings import DEFAULT_PRESET, PRESET
 from authapp.settings.ini import SettingsError
 from authapp.settings.settings import Settings
 from authapp.store.memory import MemoryStore
 from authapp.store.protocol import Store
+from authapp.version import __version__
 
 EMBEDDED_URL = "http://embedded.invalid"
 """The base URL of the embedded issuer (``authapp.backend.url = embedded:``).
@@ -78,6 +81,26 @@ class Services:
     def backend_url(self) -> str | None:
         """The base URL of the backend, or None if ``authapp.backend.url`` is not set."""
         return EMBEDDED_URL if self.settings.backend_url == EMBEDDED else self.settings.backend_url
+
+
+def summary(settings: Settings, backend: Backend | None) -> str:
+    """Return in one line what an application runs with, for its log. It holds no secret.
+
+    :param backend: the application's own backend object, or None.
+    """
+    first, *others = settings.secrets
+    preset = settings.shown.get(PRESET, DEFAULT_PRESET)
+    url, theirs = f"{settings.backend_url} (preset {preset})", type(backend).__qualname__
+    store = urlsplit(settings.shared)  # a password is in front of the host, or in the query
+    place = f"//{store.netloc.rpartition('@')[2]}{store.path}" if store.netloc else ""
+    parts = (
+        f"authapp {__version__}",
+        f"backend {url if backend is None else theirs}",
+        f"store {store.scheme}:{place}",
+        f"cookie {settings.cookie.name} ({settings.session_format})",
+        f"secret {fingerprint(first)}" + (f" and {len(others)} that only open" if others else ""),
+    )
+    return ", ".join(parts)
 
 
 def services_of(request: Request) -> Services:

@@ -1,5 +1,6 @@
 """What ``pserve`` prints if the site cannot start: the problems, and nothing after them."""
 
+import logging
 import os
 import re
 import signal
@@ -14,10 +15,16 @@ import pytest
 import requests
 from pyramid.exceptions import ConfigurationExecutionError
 
+import authapp
 from authapp.server import serve
+from authapp.services import summary
+from authapp.session.encryption import fingerprint
 from authapp.settings.ini import SettingsError
+from authapp.settings.settings import Settings
 from authapp.start_up import CannotListen, OptionError, show_without_traceback
 from eventually import eventually
+from site_under_test import Site
+from site_under_test import settings as ini_settings
 
 HERE = Path(__file__).parents[2]
 PSERVE = Path(sys.executable).parent / "pserve"
@@ -71,9 +78,9 @@ def test_all_problems_of_the_settings_are_the_only_output(tmp_path: Path) -> Non
     code, lines = pserve(ini)
     assert code == 1
     assert lines[0].startswith("authapp.secret: it has fewer than 32 bytes; make a good one")
-    assert lines[1:] == [
-        "authapp.backend.verify: must be secret:…, jwks:URL or pem:PATH",
+    assert sorted(lines[1:]) == [
         "authapp.backend.timeout = 'soon': must be seconds from 0.05 to 60",
+        "authapp.backend.verify: must be secret:…, jwks:URL or pem:PATH",
         "authapp.bakend.url is not a setting; the nearest is authapp.backend.url",
     ]
 
@@ -100,13 +107,18 @@ def test_another_error_keeps_its_traceback(tmp_path: Path) -> None:
 
 def test_a_port_in_use_is_one_line(tmp_path: Path, taken: str) -> None:
     ini = ini_file(tmp_path, {"listen": taken})
-    assert pserve(ini, "-q") == (1, [f"Address already in use: listen = {taken}"])
+    code, lines = pserve(ini, "-q")
+    assert code == 1
+    assert " Starting: authapp " in lines[0]
+    assert lines[1:] == [f"Address already in use: listen = {taken}"]
 
 
 def test_a_port_in_use_ends_the_reloader_too(tmp_path: Path, taken: str) -> None:
     """No file will change, so ``make serve`` would hang."""
     ini = ini_file(tmp_path, {"listen": taken}, "development.ini")
-    assert pserve(ini, "-q", "--reload") == (1, [f"Address already in use: listen = {taken}"])
+    code, lines = pserve(ini, "-q", "--reload")
+    assert code == 1
+    assert lines[1:] == [f"Address already in use: listen = {taken}"]
 
 
 def test_make_serve_takes_another_port() -> None:
@@ -205,3 +217,32 @@ def test_the_hook_shows_problems_as_text_and_leaves_other_errors_to_the_hook_bef
         sys.excepthook(type(error), error, None)
     assert capsys.readouterr().err == "one problem\nanother one\n" * 2
     assert [str(error)[:13] for error in others] == ["a bug", "<class 'Runti"]
+
+
+def test_a_start_is_one_line_that_says_with_what_and_no_secret(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "authapp")
+    Site("http://127.0.0.1:9", secret=f"\n{SECRET}\n{SECRET}2")
+    assert caplog.messages == [
+        f"Starting: authapp {authapp.__version__}, backend http://127.0.0.1:9 (preset simplejwt),"
+        " store memory:, cookie authapp.session (next-auth-4),"
+        f" secret {fingerprint(SECRET.encode())} and 1 that only open"
+    ]
+    assert SECRET not in caplog.text
+
+
+def test_the_line_of_a_start_names_redis_without_a_password() -> None:
+    text = "redis://me:a-password@10.0.0.3:6379/1?password=another"
+    settings = Settings.from_ini(ini_settings("http://x", shared=text, backend__preset="oauth2"))
+    line = summary(settings, None)
+    assert "(preset oauth2), store redis://10.0.0.3:6379/1, cookie" in line
+    assert "password" not in line
+
+
+def test_the_line_of_a_start_names_a_backend_of_the_application() -> None:
+    class TheirBackend:
+        pass
+
+    settings = Settings.from_ini(ini_settings("http://x"))
+    assert "TheirBackend, store" in summary(settings, TheirBackend())  # type: ignore[arg-type]
