@@ -33,6 +33,10 @@ setup(
     python_requires=">=3.10",
     install_requires=[
         "pyramid>=2.1",
+        # Pyramid 2.1 imports pkg_resources. setuptools 80.9 and later warn of that at every start,
+        # before any code of ours runs, and 82 has no pkg_resources. Older ones than 78.1.1 have
+        # CVE-2025-47273.
+        "setuptools>=78.1.1,<80.9",
         "pyramid_jinja2>=2.10",
         "waitress>=3.0",
         "PyJWT>=2.10",
@@ -49,7 +53,6 @@ setup(
         "redis": ["redis[hiredis]>=5.0"],
         "development": [
             "pyramid_debugtoolbar>=4.10",
-            "setuptools<80.9",  # later ones warn at every start that Pyramid uses pkg_resources
         ],
         "cli": ["click>=8.1"],
         "opentelemetry": ["opentelemetry-api>=1.25"],
