@@ -59,6 +59,8 @@ setup(
         "docs": ["sphinx>=8.1", "myst-parser>=4.0", "furo>=2024.8"],
         "testing": [
             "WebTest>=3.0.5",
+            "pyramid_tm>=2.5",
+            "pyramid_retry>=2.1",
             "pytest>=9.0",
             "pytest-cov>=7.0",
             "pytest-xdist>=3.8",

@@ -41,6 +41,7 @@ from authapp.web.events import (
     SignInFailed,
 )
 from authapp.web.routes import STATIC
+from authapp.web.security_policy import SessionSecurityPolicy
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ __all__ = [
     "Session",
     "SessionEnded",
     "SessionRenewed",
+    "SessionSecurityPolicy",
     "SettingsError",
     "SignInFailed",
     "SignedIn",
@@ -122,7 +124,11 @@ def includeme(config: Configurator) -> None:
     shown.update(settings.shown)
     config.action("authapp", register_services, order=PHASE1_CONFIG, introspectables=(shown,))
     config.add_directive("set_auth_backend", _set_auth_backend)
-    config.set_csrf_storage_policy(SessionCSRF(settings.secrets, secure=settings.cookie.secure))
+    config.set_csrf_storage_policy(
+        SessionCSRF(
+            settings.secrets, secure=settings.cookie.secure, samesite=settings.cookie.samesite
+        )
+    )
     # Pyramid's own check of the origin is off, because authapp.web.csrf checks the origin.
     config.set_default_csrf_options(require_csrf=True, check_origin=False)
     config.include("pyramid_jinja2")

@@ -103,17 +103,21 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def resolve(text: str) -> str:
-    """Read a text: the text itself, ``env:NAME`` or ``file:PATH``.
+    """Read a text: the text itself, ``env:NAME`` or ``file:PATH``. Several lines are the text.
 
-    :returns: the text, the environment variable, or the text of the file. White space around the
-        text and around that of the file is removed.
+    :returns: the text, the environment variable, or the text of the file. White space at its ends
+        and a byte-order mark are removed.
     """
     text = text.strip()
     kind, _, where = text.partition(":")
+    where = where.strip()
+    if "\n" in text:
+        return text
     if kind.lower() == "env":
-        if not os.environ.get(where):
+        value = os.environ.get(where, "").strip().removeprefix("\ufeff").strip()
+        if not value:
             raise ValueError(f"the environment variable {where} is not set or is empty")
-        return os.environ[where]
+        return value
     if kind.lower() == "file":
         try:
             return Path(where).read_text(encoding="utf-8-sig").strip()
@@ -250,6 +254,7 @@ def verify(development: bool, private: bool) -> Callable[[str], Verify]:
         kind, _, value = text.partition(":")
         if kind == "secret" and value:
             return Verify(secret=resolve(value))
+        value = resolve(value)
         if kind == "jwks" and value:
             allowed = "jwks: and a URL such as https://auth.example.com/jwks"
             allowed = f"jwks:{EMBEDDED}, or {allowed}" if development else allowed
@@ -297,6 +302,15 @@ def paths(text: str) -> tuple[str, ...]:
     if not all(path.startswith("/") for path in paths):
         raise ValueError("must be path prefixes that begin with /")
     return tuple(path.rstrip("/") for path in paths)
+
+
+def header_names(text: str) -> tuple[str, ...]:
+    """Read names of header fields (RFC 9110 section 5.1), such as ``X-Client-Version``."""
+    names = words(text)
+    for name in names:
+        if name == "*" or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}", name):
+            raise ValueError("must be names of headers such as X-Client-Version")
+    return names
 
 
 def origins(text: str) -> tuple[str, ...]:

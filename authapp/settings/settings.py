@@ -66,6 +66,8 @@ class Settings:
     api_prefixes: tuple[str, ...]
     refresh_exclude: tuple[str, ...]
     cors_origins: tuple[str, ...]
+    cors_headers: tuple[str, ...]
+    host_session: str
     headers: str
     shown: Mapping[str, str] = field(repr=False)
     """Each key that was set, with its text; secrets as ``***``. For Pyramid's introspection."""
@@ -96,6 +98,7 @@ class Settings:
         no_names: tuple[str, ...] = ()
         hosts = take("development.hosts", values.hosts, no_names)
         reader.needs("development.hosts", "development")
+        reader.needs("cors.headers", "cors.origins")
         domain = take("session.domain", values.domain, None)
         samesite = take("session.samesite", values.samesite(development), "Lax")
         name = take(
@@ -153,6 +156,8 @@ class Settings:
             api_prefixes=take("api_prefixes", values.paths, ()),
             refresh_exclude=take("refresh.exclude", values.paths, ("/static", "/health")),
             cors_origins=take("cors.origins", values.origins, ()),
+            cors_headers=take("cors.headers", values.header_names, ()),
+            host_session=take("host_session", values.one_of(("invalidate", "keep")), "invalidate"),
             headers=take("headers", values.one_of(("own", "all", "off")), "own"),
             shown=reader.shown,
         )  # fmt: skip

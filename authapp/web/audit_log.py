@@ -3,9 +3,11 @@
 import json
 import logging
 import time
+from typing import Any
 
 from pyramid.config import Configurator
 
+from authapp.web.attempts import once
 from authapp.web.events import AuthEvent, SessionEvent, SignInFailed
 
 audit = logging.getLogger("authapp.audit")
@@ -19,8 +21,7 @@ def write_audit_line(event: SessionEvent | SignInFailed) -> None:
     :param event: the event. The line contains the name of the event's class.
     """
     request = event.request
-    line = {
-        "time": round(time.time(), 3),
+    line: dict[str, Any] = {
         "event": type(event).__name__,
         "address": request.remote_addr,
         "request": request.request_id,
@@ -32,7 +33,13 @@ def write_audit_line(event: SessionEvent | SignInFailed) -> None:
     for name in ("code", "reason", "everywhere"):
         if hasattr(event, name):
             line[name] = getattr(event, name)
-    audit.info("%s", json.dumps(line))
+    # If pyramid_retry handles the request again, subscribers that write to the database get the
+    # event again. This log has the line already.
+    once(request, ("audit", repr(line)), lambda: _write(line))
+
+
+def _write(line: dict[str, Any]) -> None:
+    audit.info("%s", json.dumps({"time": round(time.time(), 3), **line}))
 
 
 def includeme(config: Configurator) -> None:

@@ -16,6 +16,7 @@ from authapp.backend.protocol import BackendChallenge
 from authapp.services import services_of
 from authapp.session.sealed_value import SealedValue
 from authapp.store.protocol import Key
+from authapp.web.attempts import once
 from authapp.web.responses import see_other
 
 LIFETIME = 600
@@ -78,8 +79,10 @@ def read_challenge(request: Request) -> Challenge | None:
         return None
     if not hmac.compare_digest(challenge.csrf_token.encode(), get_csrf_token(request).encode()):
         return None
-    is_complete = services_of(request).store.get(_completed(challenge)) != [None]
-    return None if is_complete else challenge
+    store = services_of(request).store
+    # An earlier attempt of this request may have completed the sign-in.
+    completed = once(request, ("challenge", challenge.id), lambda: store.get(_completed(challenge)))
+    return challenge if completed == [None] else None
 
 
 def end_challenge(request: Request, response: Response, challenge: Challenge) -> None:

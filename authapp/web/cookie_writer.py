@@ -65,6 +65,8 @@ def finish_response(request: Request, response: Response) -> None:
     is kept, unless a cookie is written.
     """
     ours: RequestSession = request.authapp
+    if getattr(request, "exception", None) is not None:
+        ours.undo_sign_in()  # for example, the transaction of the sign-in could not be committed
     if ours.identity is not None:
         response.headers.setdefault("Cache-Control", "private, no-store")
     vary_by(response, "Cookie")
@@ -82,7 +84,9 @@ def _write_cookie(request: Request, response: Response) -> None:
     if ours.session is not None:
         try:
             cookies = cookies_for(ours.session, services, ours.names)
-            _revoke_replaced(ours, ours.session, services)
+            if ours.before_sign_in is not None:
+                ours.sign_in_stands = True
+                _revoke_replaced(ours, ours.session, services)
         except SessionTooLarge as error:
             log.error("SessionTooLarge: renewal: %s", error)
     if cookies:
@@ -112,7 +116,7 @@ def _was_replaced(ours: RequestSession, services: Services) -> bool:
 
 def _revoke_replaced(ours: RequestSession, session: Session, services: Services) -> None:
     """After a sign-in, revoke the sessions that the browser had before."""
-    for each in ours.sessions if ours.replaces else ():
+    for each in ours.sessions:
         # Some backends issue one refresh token per user. The new session then has the refresh
         # token of the earlier session. If another request is renewing the earlier session, a
         # revocation would make the backend revoke this refresh token.

@@ -22,8 +22,8 @@ from authapp.web.routes import is_at, path_of
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 """The HTTP methods that a preflight may request."""
 
-REQUEST_HEADERS = "Accept, Content-Type, X-CSRF-Token, X-Requested-With"
-"""The request headers that a page of another origin may send."""
+REQUEST_HEADERS = ("Accept", "Content-Type", "X-CSRF-Token", "X-Requested-With")
+"""The request headers that a page of another origin may send, beside ``cors.headers``."""
 
 REMEMBERED = "600"
 """Seconds for which a browser may cache the response to a preflight."""
@@ -38,6 +38,7 @@ def cors_tween_factory(
     """
     services: Services = registry.getUtility(IServices)
     origins = services.settings.cors_origins
+    headers = ", ".join((*REQUEST_HEADERS, *services.settings.cors_headers))
 
     def cors_tween(request: Request) -> Response:
         if not _is_shared(request, services):
@@ -49,7 +50,7 @@ def cors_tween_factory(
             response = Response(status=204)
             if allowed and asked in METHODS:
                 response.headers["Access-Control-Allow-Methods"] = asked
-                response.headers["Access-Control-Allow-Headers"] = REQUEST_HEADERS
+                response.headers["Access-Control-Allow-Headers"] = headers
                 response.headers["Access-Control-Max-Age"] = REMEMBERED
         else:
             response = handler(request)

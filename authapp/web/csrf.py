@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from pyramid.csrf import CookieCSRFStoragePolicy, check_csrf_token
+from pyramid.exceptions import BadCSRFToken
 from pyramid.interfaces import ICSRFStoragePolicy
 from pyramid.request import Request
 from pyramid.response import Response
@@ -34,6 +35,8 @@ def check_csrf(request: Request) -> None:
     :raises pyramid.exceptions.BadCSRFToken: if the token is wrong, or if the request comes from
         another site.
     """
+    if not _same_origin(request):  # the application may have its own storage policy
+        raise BadCSRFToken("sent from another site")
     check_csrf_token(request, "csrf_token", "X-CSRF-Token")
 
 
@@ -44,15 +47,17 @@ class SessionCSRF:
     :param secrets: the first secret creates tokens. A token is accepted if any of the secrets
         created the token.
     :param secure: whether browsers send the CSRF cookie over https only.
+    :param samesite: ``SameSite`` of the CSRF cookie. In a frame of another site, browsers send
+        only cookies with ``None``.
     """
 
-    def __init__(self, secrets: Sequence[bytes], *, secure: bool) -> None:
+    def __init__(self, secrets: Sequence[bytes], *, secure: bool, samesite: str) -> None:
         self._keys = [derive(secret, "authapp csrf", 32) for secret in secrets]
         self._anonymous = CookieCSRFStoragePolicy(
             cookie_name=f"__Host-{CSRF_COOKIE}" if secure else CSRF_COOKIE,
             secure=secure,
             httponly=True,
-            samesite="Lax",
+            samesite=samesite,
         )
 
     def new_csrf_token(self, request: Request) -> str:
@@ -123,6 +128,9 @@ def _is_at_login(request: Request) -> bool:
 def _same_origin(request: Request) -> bool:
     """Return True if the ``Origin`` header names this site or a trusted origin.
 
+    A page without a referrer (``Referrer-Policy: no-referrer``) sends ``Origin: null``, and so does
+    a page in a sandbox. ``Sec-Fetch-Site`` tells them apart, and no script can set this header.
+
     If a request has no ``Origin`` header, the ``Referer`` header is used. Browsers send at least
     one of these headers with every unsafe request. So a request without both headers is accepted,
     unless its ``Sec-Fetch-Site`` header is ``cross-site``. The scheme is not compared, because a
@@ -130,6 +138,8 @@ def _same_origin(request: Request) -> bool:
     """
     headers = request.headers
     origin = headers.get("Origin", headers.get("Referer"))
+    if origin == "null":
+        return bool(headers.get("Sec-Fetch-Site") == "same-origin")
     if origin is None:
         return bool(headers.get("Sec-Fetch-Site") != "cross-site")
     theirs, ours = _host(origin), _host(f"//{request.host}")

@@ -1,16 +1,28 @@
 """The events of authapp. Subscribe to an event with ``config.add_subscriber``.
 
+A subscriber that raises an exception does not stop the request: :func:`notify` logs the exception,
+and calls the other subscribers. The one exception is :class:`SignedIn`.
+
 The ``repr`` of an event contains no token, password or secret.
 """
 
+import logging
 import re
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
+from pyramid.httpexceptions import HTTPException
+from pyramid.registry import Registry
 from pyramid.request import Request
+from zope.interface import providedBy
 
 from authapp.session.error_codes import ErrorCode
 from authapp.session.session import Identity, Session
+from authapp.web.attempts import once, will_be_retried
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -18,7 +30,10 @@ class AuthEvent:
     """The base class of all events of authapp.
 
     :ivar request: the request in which the event happened.
+    :cvar refusable: True if an exception of a subscriber undoes what has happened.
     """
+
+    refusable: ClassVar[bool] = False
 
     request: Request = field(repr=False)
 
@@ -40,7 +55,14 @@ class SessionEvent(AuthEvent):
 
 @dataclass(frozen=True)
 class SignedIn(SessionEvent):
-    """Sent when a user has signed in."""
+    """Sent when a user has signed in, before the response.
+
+    If a subscriber raises an exception, the sign-in does not stand: the browser gets no session
+    cookie, the new session is revoked here and at the backend, and :class:`SignedOut` is sent. The
+    response to the exception is the response to the sign-in, for example 403 for ``HTTPForbidden``.
+    """
+
+    refusable: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -98,6 +120,45 @@ class SignedOut(SessionEvent):
     everywhere: bool
 
 
+def notify(event: AuthEvent) -> None:
+    """Call the subscribers of an event. An exception of a subscriber is logged with its name.
+
+    :raises Exception: what a subscriber has raised, if the event is ``refusable``.
+    """
+    registry: Registry = event.request.registry
+    # registry.notify() stops at the first exception, and does not say whose it is.
+    for subscriber in registry.adapters.subscriptions([providedBy(event)], None):
+        try:
+            subscriber(event)
+        except Exception as error:
+            _log_failure(event, _name_of(registry, subscriber), error)
+            if event.refusable:
+                raise
+
+
+def _log_failure(event: AuthEvent, name: str, error: Exception) -> None:
+    kind = type(event).__name__
+    if event.refusable and isinstance(error, HTTPException):
+        log.info("SignInRefused: %s raised %s", name, type(error).__name__)
+    elif event.refusable and will_be_retried(event.request, error):
+        log.info("%s: %s raised %s: another attempt", kind, name, type(error).__name__)
+    else:
+        log.error("SubscriberFailed: %s: %s", kind, name, exc_info=error)
+
+
+def _name_of(registry: Registry, handler: Callable[..., Any]) -> str:
+    """Return the dotted name of a subscriber, or of its type if it is an object.
+
+    :param handler: what ``config.add_subscriber`` has made of the subscriber.
+    """
+    known = registry.introspector.get_category("subscribers") or ()
+    added = [each["introspectable"] for each in known]
+    found = [each["subscriber"] for each in added if each.get("derived_subscriber") is handler]
+    subscriber = found[0] if found else handler
+    named = subscriber if hasattr(subscriber, "__qualname__") else type(subscriber)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
 def request_id(request: Request) -> str:
     """Return the id of a request: ``request.request_id``.
 
@@ -105,4 +166,6 @@ def request_id(request: Request) -> str:
         and only ``A-Z a-z 0-9 . _ -``. Otherwise, or if the header is missing, a random id.
     """
     given: str = request.headers.get("X-Request-ID", "")
-    return given if re.fullmatch("[A-Za-z0-9._-]{1,64}", given) else uuid.uuid4().hex
+    if re.fullmatch("[A-Za-z0-9._-]{1,64}", given):
+        return given
+    return once(request, "request id", lambda: uuid.uuid4().hex)

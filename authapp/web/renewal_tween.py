@@ -12,12 +12,12 @@ from pyramid.config import Configurator
 from pyramid.registry import Registry
 from pyramid.request import Request
 from pyramid.response import Response
-from pyramid.tweens import EXCVIEW
+from pyramid.tweens import EXCVIEW, INGRESS
 
 from authapp.services import IServices, Services
 from authapp.session.error_codes import BAD_REQUEST_SENTENCE, TOO_LARGE_SENTENCE
 from authapp.session.session import Phase
-from authapp.web.events import SessionEnded
+from authapp.web.events import SessionEnded, notify
 from authapp.web.request_session import RequestSession, renew_session
 from authapp.web.responses import failure, sign_in_required
 from authapp.web.routes import is_at, path_of
@@ -57,7 +57,7 @@ def renewal_tween_factory(handler: Handler, registry: Registry) -> Handler:
             if ours.phase is not Phase.FRESH and not _signs_out(request):
                 renew_session(request, ours.session, ours.known)
         elif ours.opened is not None and ours.error is not None:
-            request.registry.notify(SessionEnded(request, ours.opened, ours.error))
+            notify(SessionEnded(request, ours.opened, ours.error))
         ended = ours.opened is not None and ours.session is None
         if ended and not is_at(request, *_NOT_REDIRECTED):
             return sign_in_required(request, ours.error)
@@ -103,5 +103,13 @@ def _signs_out(request: Request) -> bool:
 
 
 def includeme(config: Configurator) -> None:
-    """Add the tween outside Pyramid's tween for exception views."""
-    config.add_tween("authapp.web.renewal_tween.renewal_tween_factory", over=EXCVIEW)
+    """Add the tween outside Pyramid's tween for exception views, and inside pyramid_tm's tween.
+
+    So subscribers of authapp's events can use the transaction of the request, in whatever order
+    the application includes authapp and pyramid_tm.
+    """
+    config.add_tween(
+        "authapp.web.renewal_tween.renewal_tween_factory",
+        under=("pyramid_tm.tm_tween_factory", INGRESS),
+        over=EXCVIEW,
+    )

@@ -2,13 +2,16 @@
 
 import logging
 import time
+from typing import NamedTuple
 
 from pyramid.config import Configurator
 from pyramid.request import Request
 
+from authapp.renewal.successors import Known
 from authapp.services import Services, services_of
 from authapp.session.error_codes import ErrorCode
 from authapp.session.session import Phase, Session, Validity
+from authapp.web.attempts import once
 from authapp.web.backend_client import BackendSession
 from authapp.web.cookie_writer import finish_response
 from authapp.web.events import request_id
@@ -29,36 +32,57 @@ def open_request_session(request: Request) -> RequestSession:
     :returns: the session of the request. If the cookies contain no session, or the session has
         ended, ``session`` is None in the returned object.
     """
-    services = services_of(request)
     request.add_response_callback(finish_response)
-    names, session, older = services.cookie_reader.read(request.environ.get("HTTP_COOKIE", ""))
+    header = request.environ.get("HTTP_COOKIE", "")
+    # An earlier attempt of the request may have signed the user out. Then this attempt signs the
+    # user out too, and so it needs the session as the earlier attempt has found it.
+    found = once(request, ("open", header), lambda: _find(services_of(request), header))
+    ours = RequestSession(found.names, found.session, found.older)
+    if found.session is None:
+        if ours.names:
+            log.info("SessionInvalid: no secret decrypts the session cookie")
+            ours.end(ErrorCode.SESSION_INVALID)
+        return ours
+    ours.phase, ours.known = found.phase, found.known
+    if found.revoked:
+        ours.end(ErrorCode.SESSION_REVOKED)
+    elif found.phase.valid:
+        ours.use(found.session)
+    elif found.phase is Phase.EXPIRED:
+        ours.session = found.session
+    else:
+        ours.end(ErrorCode.REFRESH_TOKEN_EXPIRED)
+    return ours
+
+
+class _Found(NamedTuple):
+    """What the cookies of a request contain: see :class:`RequestSession`."""
+
+    names: tuple[str, ...]
+    session: Session | None
+    older: tuple[Session, ...] = ()
+    phase: Phase = Phase.ENDED
+    known: Known | None = None
+    revoked: bool = False
+
+
+def _find(services: Services, header: str) -> _Found:
+    """Find the session in a ``Cookie`` header, and look it up in the store."""
+    names, session, older = services.cookie_reader.read(header)
     # The browser may also send cookies that were set for other paths or domains. If such a cookie
     # contains an ended session, use the next session.
     while older and session is not None and _has_ended(session, services):
         session, *rest = older
         older = tuple(rest)
-    ours = RequestSession(names, session, older)
     if session is None:
-        if ours.names:
-            log.info("SessionInvalid: no secret decrypts the session cookie")
-            ours.end(ErrorCode.SESSION_INVALID)
-        return ours
+        return _Found(names, None, older)
     services.successors.brought(session)
-    ours.phase = phase = session.phase(time.time(), services.settings.refresh_buffer)
+    phase = session.phase(time.time(), services.settings.refresh_buffer)
     if phase is Phase.FRESH:
         revoked = services.revocation.revoked(session)
-    else:
-        ours.known = services.successors.look_up(session)
-        revoked = ours.known.revoked
-    if revoked:
-        ours.end(ErrorCode.SESSION_REVOKED)
-    elif phase.valid:
-        ours.use(session)
-    elif phase is Phase.EXPIRED:
-        ours.session = session
-    else:
-        ours.end(ErrorCode.REFRESH_TOKEN_EXPIRED)
-    return ours
+        return _Found(names, session, older, phase, None, revoked)
+    known = services.successors.look_up(session)
+    return _Found(names, session, older, phase, known, known.revoked)
 
 
 def _has_ended(session: Session, services: Services) -> bool:

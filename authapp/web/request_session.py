@@ -15,7 +15,8 @@ from authapp.renewal.successors import Known
 from authapp.services import services_of
 from authapp.session.error_codes import RETRY_AFTER, ErrorCode
 from authapp.session.session import Identity, Phase, Session, Validity
-from authapp.web.events import RenewalFailed, SessionEnded, SessionRenewed
+from authapp.web.attempts import once
+from authapp.web.events import RenewalFailed, SessionEnded, SessionRenewed, notify
 
 
 class RequestSession:
@@ -34,8 +35,10 @@ class RequestSession:
     :ivar held: ``opened``, and every session that became the current session later.
     :ivar writes: True if the response callback may write the cookie. The callback writes the cookie
         if ``session`` is not ``opened``, and clears the cookie if ``session`` is None.
-    :ivar replaces: True after a sign-in. The earlier sessions of this request are revoked when the
-        cookie of the new session is written.
+    :ivar before_sign_in: after a sign-in, the values of ``session``, ``identity`` and ``error``
+        before it. The earlier sessions of this request are revoked when the cookie of the new
+        session is written.
+    :ivar sign_in_stands: True if the cookie of a sign-in was written.
     """
 
     session: Session | None = None
@@ -45,7 +48,8 @@ class RequestSession:
     error: ErrorCode | None = None
     retry_after = RETRY_AFTER
     writes = False
-    replaces = False
+    before_sign_in: tuple[Session | None, Identity | None, ErrorCode | None] | None = None
+    sign_in_stands = False
 
     def __init__(
         self, names: tuple[str, ...], opened: Session | None, older: tuple[Session, ...]
@@ -84,6 +88,12 @@ class RequestSession:
         """
         self.session, self.identity, self.error = None, None, error
 
+    def undo_sign_in(self) -> None:
+        """Return to the session before the sign-in, because the request has failed after it."""
+        if self.before_sign_in is not None:
+            self.session, self.identity, self.error = self.before_sign_in
+            self.before_sign_in = None
+
     @property
     def validity(self) -> Validity | None:
         """The times at which the user's tokens expire, or None if no user is signed in."""
@@ -101,8 +111,12 @@ def renew_session(
     :param wait: True to wait for a renewal by another request, even if the access token is valid.
     :returns: the outcome.
     """
-    services, ours, notify = services_of(request), request.authapp, request.registry.notify
-    outcome = services.renewal.renew(session, known, wait=wait)
+    services, ours = services_of(request), request.authapp
+    outcome = once(
+        request,
+        ("renew", session.sid, session.tokens),
+        lambda: services.renewal.renew(session, known, wait=wait),
+    )
     match outcome:
         case Renewed(successor, asked):
             ours.use(successor)

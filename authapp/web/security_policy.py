@@ -1,22 +1,35 @@
 """The security policy: the signed-in user, permissions by ACL, sign-in and sign-out."""
 
+import logging
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pyramid.authorization import ACLHelper, Authenticated, Everyone
 from pyramid.config import Configurator
+from pyramid.events import ApplicationCreated
 from pyramid.interfaces import ISecurityPolicy
+from pyramid.registry import Registry
 from pyramid.request import Request
 from zope.interface import implementer
 
 from authapp.services import services_of
 from authapp.session.session import Identity, Session
+from authapp.web import host_session
 from authapp.web.cookie_writer import cookies_for, write_to_response
 from authapp.web.request_session import RequestSession
+
+log = logging.getLogger(__name__)
+
+_DEPTH = 3
+"""How deep :func:`check_policy` looks for authapp's policy inside another one."""
 
 
 @implementer(ISecurityPolicy)
 class SessionSecurityPolicy:
-    """The security policy for Pyramid, based on the session of the request."""
+    """The security policy for Pyramid, based on the session of the request.
+
+    A policy of the application's may have an object of this class and call it.
+    """
 
     def __init__(self) -> None:
         self._acl = ACLHelper()
@@ -54,12 +67,15 @@ class SessionSecurityPolicy:
         if session is None or str(session.identity.id) != userid:
             raise ValueError("remember() needs session=, a session of the user userid")
         cookies_for(session, services_of(request))
+        host_session.pass_to(request, session.identity)
         request.authapp.use(session)
         write_to_response(request, request.authapp)
         return []
 
     def forget(self, request: Request, **options: Any) -> list[tuple[str, str]]:
         """Sign out: revoke the sessions of the request, and clear the session cookies.
+
+        The application's own ``request.session`` is invalidated: :mod:`authapp.web.host_session`.
 
         Every copy of these cookies becomes invalid.
 
@@ -69,6 +85,7 @@ class SessionSecurityPolicy:
         ours: RequestSession = request.authapp
         for session in ours.sessions:
             services_of(request).revocation.revoke(session)
+        host_session.end(request)
         ours.end(None)
         write_to_response(request, ours)
         return []
@@ -84,6 +101,38 @@ def principals(identity: Identity | None) -> list[str]:
     return [Everyone, Authenticated, *identity.principals]
 
 
+def policy_replaced(registry: Registry) -> str:
+    """Return the problem that the application's security policy does not use authapp's."""
+    policy = type(registry.queryUtility(ISecurityPolicy))
+    ours = SessionSecurityPolicy
+    return (
+        f"{policy.__module__}.{policy.__qualname__} replaces"
+        f" {ours.__module__}.{ours.__qualname__}, so nobody can sign in at the pages of authapp;"
+        " remove set_security_policy, or let that policy call authapp.SessionSecurityPolicy"
+    )
+
+
+def check_policy(event: ApplicationCreated) -> None:
+    """Log a warning at start-up if the application has a security policy without authapp's."""
+    registry = event.app.registry
+    if not _contains_ours(registry.queryUtility(ISecurityPolicy), _DEPTH):
+        log.warning("SecurityPolicy: %s", policy_replaced(registry))
+
+
+def _contains_ours(value: object, depth: int) -> bool:
+    """Return True if an object is authapp's policy, or has it as an attribute or an element."""
+    if isinstance(value, SessionSecurityPolicy):
+        return True
+    if isinstance(value, Mapping):
+        parts: Collection[object] = value.values()
+    elif isinstance(value, list | tuple | set | frozenset):
+        parts = value
+    else:
+        parts = getattr(value, "__dict__", {}).values()
+    return depth > 0 and any(_contains_ours(each, depth - 1) for each in parts)
+
+
 def includeme(config: Configurator) -> None:
     """Set the security policy."""
     config.set_security_policy(SessionSecurityPolicy())
+    config.add_subscriber(check_policy, ApplicationCreated)

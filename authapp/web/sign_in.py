@@ -1,17 +1,21 @@
 """Signs users in: asks the backend, counts failures, and starts the session."""
 
 import logging
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from pyramid.i18n import TranslationString
 from pyramid.request import Request
+from pyramid.response import Response
 from pyramid.security import remember
 
 from authapp.backend.protocol import (
     AccountIncomplete,
     AccountLocked,
+    BackendChallenge,
     BackendRejected,
     BackendThrottled,
     BackendUnavailable,
@@ -23,8 +27,13 @@ from authapp.services import services_of
 from authapp.session.cookies import SessionTooLarge
 from authapp.session.error_codes import NOT_AVAILABLE_SENTENCE, RETRY_AFTER, ErrorCode
 from authapp.session.session import Session, TokenPair
-from authapp.web.events import SignInFailed
+from authapp.web.attempts import once, will_be_retried
+from authapp.web.cookie_writer import cookies_for
+from authapp.web.events import SignedIn, SignedOut, SignInFailed, notify
+from authapp.web.request_session import RequestSession
 from authapp.web.responses import retry_after
+from authapp.web.security_policy import policy_replaced
+from authapp.web.sign_out import revoke_at_backend
 
 log = logging.getLogger(__name__)
 
@@ -73,15 +82,28 @@ def sign_in(request: Request, name: str, ask_backend: Callable[[], TokenPair]) -
     :raises SignInRefused: if the sign-in fails. Its ``code`` says why. The failure is announced by
         the event :class:`SignInFailed`, and the status of ``request.response`` is set.
     :raises BackendChallenge: if the backend asks for a second step.
+    :raises Exception: see :func:`complete_sign_in`.
     """
+    outcome = once(request, ("sign in", name), lambda: _outcome(request, name, ask_backend))
+    if isinstance(outcome, SignInRefused):
+        notify(SignInFailed(request, name, outcome.code, outcome.reason))
+        request.response.status = _STATUS[outcome.code]
+        if outcome.retry_after is not None:
+            request.response.headers["Retry-After"] = retry_after(outcome.retry_after)
+    if isinstance(outcome, Exception):
+        raise outcome
+    complete_sign_in(request, outcome)
+    return outcome
+
+
+def _outcome(
+    request: Request, name: str, ask_backend: Callable[[], TokenPair]
+) -> Session | SignInRefused | BackendChallenge:
+    """Return the new session, or the exception that :func:`sign_in` raises."""
     try:
         return _start_session(request, name, ask_backend)
-    except SignInRefused as refused:
-        request.registry.notify(SignInFailed(request, name, refused.code, refused.reason))
-        request.response.status = _STATUS[refused.code]
-        if refused.retry_after is not None:
-            request.response.headers["Retry-After"] = retry_after(refused.retry_after)
-        raise
+    except (SignInRefused, BackendChallenge) as refused:
+        return refused
 
 
 def _start_session(request: Request, name: str, ask_backend: Callable[[], TokenPair]) -> Session:
@@ -96,8 +118,7 @@ def _start_session(request: Request, name: str, ask_backend: Callable[[], TokenP
             identity = replace(identity, name=name)
         began = services.revocation.next_start(identity.id, now)
         session = Session.start(identity, tokens, validity, now, began)
-        remember(request, str(identity.id), session=session)
-        request.authapp.replaces = True
+        cookies_for(session, services)
     except BackendRejected as error:
         services.throttle.failed(name, address)
         words = error.words if services.settings.show_reason else ""
@@ -130,3 +151,48 @@ def _code_of(error: BackendRejected) -> ErrorCode:
     if isinstance(error, AccountIncomplete):
         return ErrorCode.ACCOUNT_INCOMPLETE
     return ErrorCode.INVALID_CREDENTIALS
+
+
+def complete_sign_in(request: Request, session: Session) -> None:
+    """Sign the user of a new session in, and notify the subscribers of :class:`SignedIn`.
+
+    The sign-in stands only if the request ends without an exception. Otherwise the browser keeps
+    the session that it had, and the new session is revoked here and at the backend.
+
+    :param session: the new session. A response callback writes its cookie.
+    :raises RuntimeError: if the application's security policy has not taken the session.
+    :raises Exception: what a subscriber has raised.
+    """
+    ours: RequestSession = request.authapp
+    before = ours.session, ours.identity, ours.error
+    headers = remember(request, str(session.identity.id), session=session)
+    if ours.session is not session:
+        raise RuntimeError(policy_replaced(request.registry))
+    ours.before_sign_in = before
+    # A policy of the application's that calls authapp's may add headers of its own.
+    request.add_response_callback(partial(_add_headers, headers))
+    request.add_finished_callback(partial(_settle, session))
+    try:
+        notify(SignedIn(request, session))
+    except Exception:
+        ours.undo_sign_in()
+        raise
+
+
+def _add_headers(headers: list[tuple[str, str]], request: Request, response: Response) -> None:
+    response.headerlist.extend(headers)
+
+
+def _settle(session: Session, request: Request) -> None:
+    """Revoke the new session if the sign-in does not stand. Pyramid calls this function last."""
+    ours: RequestSession = request.authapp
+    error = getattr(request, "exception", None) or sys.exc_info()[1]
+    if ours.sign_in_stands or (error is not None and will_be_retried(request, error)):
+        return
+    services_of(request).revocation.revoke(session)
+    # Some backends issue one refresh token per user. The browser then still uses this one.
+    if session.tokens.refresh not in [
+        each.tokens.refresh for each in ours.sessions if each.sid != session.sid
+    ]:
+        revoke_at_backend(request, session)
+    notify(SignedOut(request, session, everywhere=False))

@@ -11,8 +11,10 @@ from pyramid.response import Response
 from pyramid.view import exception_view_config, forbidden_view_config, notfound_view_config
 
 from authapp.session.error_codes import BAD_REQUEST_SENTENCE, RETRY_AFTER, ErrorCode
+from authapp.web.attempts import will_be_retried
 from authapp.web.backend_client import BackendUnreachable
 from authapp.web.responses import backend_unavailable, failure, sign_in_required
+from authapp.web.routes import NAMESPACE
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +26,11 @@ _UNAVAILABLE = _("This page is not available right now. Try again in a moment.")
 _STALE_FORM = _("This form is no longer valid. Go back, reload the page, and send it again.")
 _BROKEN = _("Something went wrong on our side, and we have logged it. Try again in a moment.")
 
+_SIGN_IN_ROUTES = f"{NAMESPACE}login"
+_REFUSED_SIGN_IN = (
+    "the application refuses the sign-in (its root factory, or a subscriber of SignedIn)"
+)
+
 
 @forbidden_view_config()
 @exception_view_config(HTTPUnauthorized)
@@ -32,6 +39,7 @@ def forbidden(error: Response, request: Request) -> Response:
 
     - The view has raised a complete response: the view's response.
     - A user is signed in, but does not have the permission: 403.
+    - The application refuses the sign-in page itself: 403, because a redirect would be a loop.
     - The session could not be renewed because the backend is unavailable: 503.
     - No user is signed in: a 303 redirect to the sign-in page, or 401 for a program.
     """
@@ -42,6 +50,10 @@ def forbidden(error: Response, request: Request) -> Response:
         return failure(request, 403, "Forbidden", _FORBIDDEN)
     if request.session_error is ErrorCode.BACKEND_UNAVAILABLE:
         return backend_unavailable(request, request.authapp.retry_after)
+    route = request.matched_route
+    if route is not None and route.name.startswith(_SIGN_IN_ROUTES):
+        log.warning("Forbidden: %s %s: %s", request.method, request.path[:256], _REFUSED_SIGN_IN)
+        return failure(request, 403, "Forbidden", _FORBIDDEN)
     return sign_in_required(request, request.session_error)
 
 
@@ -133,7 +145,10 @@ def _is_readable(request: Request) -> bool:
 
 def broken(error: Exception, request: Request) -> Response:
     """Return 500 if a view has raised an exception. Only the log contains the traceback."""
-    log.error("InternalError: %s %s", request.method, request.path[:256], exc_info=error)
+    if will_be_retried(request, error):  # then Pyramid discards this response
+        log.info("Retried: %s %s: %s", request.method, request.path[:256], type(error).__name__)
+    else:
+        log.error("InternalError: %s %s", request.method, request.path[:256], exc_info=error)
     return failure(request, 500, "InternalError", _BROKEN)
 
 

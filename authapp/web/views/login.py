@@ -14,10 +14,9 @@ from authapp.backend.protocol import (
 from authapp.services import services_of
 from authapp.session.error_codes import reason_sentence
 from authapp.session.session import TokenPair
-from authapp.settings.allowed_values import EMBEDDED
+from authapp.settings.allowed_values import EMBEDDED, resolve
 from authapp.web.challenge import begin_challenge
 from authapp.web.csrf import check_csrf
-from authapp.web.events import SignedIn
 from authapp.web.redirects import safe_next
 from authapp.web.responses import see_other
 from authapp.web.sign_in import SignInRefused, sign_in
@@ -69,12 +68,11 @@ def login(request: Request) -> Any:
         _field(request, "username"), _field(request, "password"), request.remote_addr
     )
     try:
-        session = sign_in(request, credentials.username, lambda: _ask(request, credentials))
+        sign_in(request, credentials.username, lambda: _ask(request, credentials))
     except SignInRefused as refused:
         return _form(request, target, refused, credentials.username)
     except BackendChallenge as challenge:
         return begin_challenge(request, challenge, credentials.username, target)
-    request.registry.notify(SignedIn(request, session))
     return see_other(target)
 
 
@@ -124,4 +122,4 @@ def _known_users(request: Request) -> list[Any]:
         return []
     from authapp.issuer import read_users
 
-    return read_users(request.registry.settings.get("issuer.users", ""))
+    return read_users(resolve(request.registry.settings.get("issuer.users", "")))

@@ -13,7 +13,6 @@ from authapp.session.error_codes import CHALLENGE_EXPIRED, WRONG_CODE_SENTENCE, 
 from authapp.session.session import TokenPair
 from authapp.web.challenge import Challenge, begin_challenge, end_challenge, read_challenge
 from authapp.web.csrf import check_csrf
-from authapp.web.events import SignedIn
 from authapp.web.redirects import safe_next
 from authapp.web.responses import see_other
 from authapp.web.sign_in import SignInRefused, sign_in
@@ -65,7 +64,7 @@ def answer_challenge(request: Request) -> Any:
         return _ended(request, challenge, _sign_in_again(request, target, {}))
     code = "".join(str(fields.get("code", "")).split())
     try:
-        session = sign_in(request, challenge.name, lambda: _ask(request, challenge, code))
+        sign_in(request, challenge.name, lambda: _ask(request, challenge, code))
     except SignInRefused as refused:
         if isinstance(refused.__cause__, ChallengeExpired):
             again = _sign_in_again(request, target, {"reason": CHALLENGE_EXPIRED})
@@ -73,7 +72,6 @@ def answer_challenge(request: Request) -> Any:
         return _form(request, target, challenge, refused)
     except BackendChallenge as asked:
         return begin_challenge(request, asked, challenge.name, target)
-    request.registry.notify(SignedIn(request, session))
     return _ended(request, challenge, see_other(target))
 
 

@@ -1,6 +1,5 @@
 """Sign-out. A sign-out takes effect at once, even if the backend is unavailable."""
 
-import logging
 import time
 from typing import Any
 
@@ -9,17 +8,14 @@ from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED, forget
 from pyramid.view import view_config
 
-from authapp.backend.protocol import BackendRejected, BackendUnavailable
-from authapp.renewal.sign_out import tokens_for_sign_out
 from authapp.services import Services, services_of
 from authapp.session.error_codes import SIGNED_OUT
 from authapp.session.session import Session
 from authapp.web.csrf import check_csrf
-from authapp.web.events import SignedOut
+from authapp.web.events import SignedOut, notify
 from authapp.web.request_session import RequestSession
 from authapp.web.responses import see_other
-
-log = logging.getLogger(__name__)
+from authapp.web.sign_out import revoke_at_backend
 
 
 @view_config(
@@ -53,6 +49,7 @@ def logout(request: Request) -> Response:
     :raises pyramid.exceptions.BadCSRFToken: see :func:`authapp.web.csrf.check_csrf`.
     """
     ours: RequestSession = request.authapp
+    headers: dict[str, str] = {}
     if ours.session is not None:
         check_csrf(request)
         services, session = services_of(request), ours.session
@@ -64,11 +61,13 @@ def logout(request: Request) -> Response:
         # successor first and then looks for a revocation. So either that renewal finds the
         # revocation, or this sign-out finds the successor.
         session = _newest_session(services, session)
-        _revoke_at_backend(services, session)
-        request.registry.notify(SignedOut(request, session, everywhere))
+        revoke_at_backend(request, session)
+        notify(SignedOut(request, session, everywhere))
+        # Clear the browser's cache, so that the back button does not show private pages. Another
+        # site can send this request too, but without a session it clears nothing.
+        headers["Clear-Site-Data"] = '"cache"'
     response = see_other(request.route_path("authapp.login", _query={"reason": SIGNED_OUT}))
-    # Clear the browser's cache, so that the back button does not show private pages.
-    response.headers["Clear-Site-Data"] = '"cache"'
+    response.headers.update(headers)
     return response
 
 
@@ -76,15 +75,3 @@ def _newest_session(services: Services, session: Session) -> Session:
     """Return the last session of the successor chain, which has the current refresh token."""
     newest = services.successors.newest(session)
     return newest if isinstance(newest, Session) else session
-
-
-def _revoke_at_backend(services: Services, session: Session) -> None:
-    """Call the backend once to revoke the session's refresh token.
-
-    A failure is only logged, because the session is already revoked in the store.
-    """
-    try:
-        services.backend.logout(tokens_for_sign_out(services.renewal, session))
-    except (BackendRejected, BackendUnavailable) as error:
-        why = f"{type(error).__name__}: {error}"
-        log.warning("SignedOut: the backend did not revoke the refresh token: %s", why)

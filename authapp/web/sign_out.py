@@ -1,0 +1,30 @@
+"""The end of a session at the backend."""
+
+import logging
+
+from pyramid.request import Request
+
+from authapp.backend.protocol import BackendRejected, BackendUnavailable
+from authapp.renewal.sign_out import tokens_for_sign_out
+from authapp.services import services_of
+from authapp.session.session import Session
+from authapp.web.attempts import once
+
+log = logging.getLogger(__name__)
+
+
+def revoke_at_backend(request: Request, session: Session) -> None:
+    """Call the backend once to revoke a session's refresh token.
+
+    A failure is only logged, because the session is already revoked in the store.
+    """
+    once(request, ("revoke", session.tokens), lambda: _revoke(request, session))
+
+
+def _revoke(request: Request, session: Session) -> None:
+    services = services_of(request)
+    try:
+        services.backend.logout(tokens_for_sign_out(services.renewal, session))
+    except (BackendRejected, BackendUnavailable) as error:
+        why = f"{type(error).__name__}: {error}"
+        log.warning("SignedOut: the backend did not revoke the refresh token: %s", why)
