@@ -17,7 +17,10 @@ DEFAULT_PRESET = "simplejwt"
 
 def with_preset(ini: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of an ini file above those of its preset."""
-    name = str(ini.get(PRESET, "")).strip() or DEFAULT_PRESET
+    try:
+        name = values.resolve(str(ini.get(PRESET, ""))) or DEFAULT_PRESET
+    except ValueError:  # Ini.take reports the problem
+        name = DEFAULT_PRESET
     return {**(load(name) if name in names() else {}), **ini}
 
 

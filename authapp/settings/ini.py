@@ -70,7 +70,7 @@ class Ini:
         secret = secret or "@" in text  # a URL with a password in it
         self.shown[key] = "***" if secret else text
         try:
-            return read(resolve(text) if "\n" not in text else text)
+            return read(resolve(text))
         except ValueError as error:
             value = "" if secret else f" = {text!r}"
             self._problems.append(f"{key}{value}: {error}")
