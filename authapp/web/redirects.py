@@ -10,10 +10,11 @@ from authapp.web.routes import leads_to
 MAX_NEXT = 2048
 """The maximum length of a redirect target, in characters."""
 
-# A path starts with exactly one slash. White space, control characters, backslashes and non-ASCII
-# characters are refused, because browsers remove or replace these characters before they parse
-# the URL. The changed URL could name another host.
-_PATH = re.compile(r"\A/(?!/)[!-\[\]-~]*\Z")
+# A path starts with exactly one slash. White space, control characters and non-ASCII characters are
+# refused, because browsers remove or replace these characters before they parse the URL. The
+# changed URL could name another host. Browsers read a backslash in the path as a slash. Behind the
+# path, in the query or the fragment, a backslash means nothing.
+_PATH = re.compile(r"\A/(?!/)[!\"$->@-\[\]-~]*([?#][!-~]*)?\Z")
 
 
 def safe_next(request: Request, target: str | None) -> str:

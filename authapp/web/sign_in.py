@@ -165,13 +165,13 @@ def complete_sign_in(request: Request, session: Session) -> None:
     """
     ours: RequestSession = request.authapp
     before = ours.session, ours.identity, ours.error
+    request.add_finished_callback(partial(_settle, session))
     headers = remember(request, str(session.identity.id), session=session)
     if ours.session is not session:
         raise RuntimeError(policy_replaced(request.registry))
     ours.before_sign_in = before
     # A policy of the application's that calls authapp's may add headers of its own.
     request.add_response_callback(partial(_add_headers, headers))
-    request.add_finished_callback(partial(_settle, session))
     try:
         notify(SignedIn(request, session))
     except Exception:

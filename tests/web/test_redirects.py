@@ -75,3 +75,12 @@ def test_s9_unusable_targets_are_replaced_by_the_start_page(
 def test_s9_safe_path_is_followed(request_: Request) -> None:
     for target in ("/account?tab=1#x", "/a.b/..c", "/" + "a" * (MAX_NEXT - 1)):
         assert safe_next(request_, target) == target
+
+
+def test_s9_a_backslash_behind_the_path_is_kept(request_: Request) -> None:
+    """Browsers change a backslash to a slash in the path only."""
+    for target in (r"/find?path=C:\temp", r"/a#\b", r"/?\\evil.example", r"/a?b=\/\/c#\d"):
+        assert safe_next(request_, target) == target
+        assert urlsplit(urljoin("https://here.example/x", target)).netloc == "here.example"
+    for target in (r"/\evil.example", r"/a\b", r"\evil.example", r"/a\?b", r"/.\evil?a"):
+        assert safe_next(request_, target) == "/"

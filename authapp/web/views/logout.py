@@ -49,14 +49,14 @@ def logout(request: Request) -> Response:
     :raises pyramid.exceptions.BadCSRFToken: see :func:`authapp.web.csrf.check_csrf`.
     """
     ours: RequestSession = request.authapp
-    headers: dict[str, str] = {}
+    own: list[tuple[str, str]] = []
     if ours.session is not None:
         check_csrf(request)
         services, session = services_of(request), ours.session
         everywhere = request.POST.get("everywhere") == "1"
         if everywhere:
             services.revocation.revoke_user(session, time.time())
-        forget(request)
+        own = forget(request)
         # Look for a successor after the revocation. A renewal by another request stores its
         # successor first and then looks for a revocation. So either that renewal finds the
         # revocation, or this sign-out finds the successor.
@@ -65,9 +65,9 @@ def logout(request: Request) -> Response:
         notify(SignedOut(request, session, everywhere))
         # Clear the browser's cache, so that the back button does not show private pages. Another
         # site can send this request too, but without a session it clears nothing.
-        headers["Clear-Site-Data"] = '"cache"'
+        own.append(("Clear-Site-Data", '"cache"'))
     response = see_other(request.route_path("authapp.login", _query={"reason": SIGNED_OUT}))
-    response.headers.update(headers)
+    response.headerlist.extend(own)
     return response
 
 
