@@ -9,6 +9,7 @@ from pyramid.config import Configurator
 from pyramid.events import ApplicationCreated
 from pyramid.interfaces import IRoute, IRoutesMapper
 from pyramid.request import Request
+from pyramid.security import NO_PERMISSION_REQUIRED
 
 from authapp.settings.ini import SettingsError
 from authapp.settings.settings import settings_of
@@ -76,12 +77,20 @@ def own_path(request: Request, name: str) -> str | None:
 def add_own_route(config: Configurator, name: str) -> bool:
     """Add one of authapp's routes, at the path that the settings give.
 
+    A request with a method for which the route has no view gets 405.
+
     :param name: a key of :data:`authapp.settings.route_settings.PATHS`.
     :returns: False if the settings leave the route out.
     """
     path = settings_of(config.registry).paths[name]
     if path is not None:
         config.add_route(NAMESPACE + name, path)
+        config.add_view(
+            "authapp.web.views.errors.method_not_allowed",
+            route_name=NAMESPACE + name,
+            permission=NO_PERMISSION_REQUIRED,
+            require_csrf=False,  # the request does nothing
+        )
     return path is not None
 
 

@@ -115,3 +115,14 @@ def test_sign_in_page_loads_less_than_30_kilobytes(site: ServedSite, chromium: A
     assert sum(bodies) < 30_000
     window.close()
     assert (Path(__file__).parents[2] / "authapp/static/session.js").stat().st_size < 10_240
+
+
+def test_the_fragment_of_the_page_is_kept_through_the_sign_in(site: ServedSite, page: Any) -> None:
+    """A failed attempt keeps the fragment too."""
+    page.goto(site.url + "/account#part-2")
+    assert page.url.endswith("/login?next=%2Faccount#part-2")
+    sign_in(page, "bob", "wrong")
+    page.wait_for_selector("#problem")
+    assert page.url.endswith("#part-2")
+    sign_in(page, "bob", "bob-password")
+    page.wait_for_url("**/account#part-2")

@@ -22,6 +22,7 @@ _ = TranslationStringFactory("authapp")
 
 _FORBIDDEN = _("You do not have access to this page. Ask your administrator if you need it.")
 _NOT_FOUND = _("This page does not exist. Check the address, or go to the start page.")
+_OTHER_METHOD = _("This page does not support that kind of request. Go back and try again.")
 _UNAVAILABLE = _("This page is not available right now. Try again in a moment.")
 _STALE_FORM = _("This form is no longer valid. Go back, reload the page, and send it again.")
 _BROKEN = _("Something went wrong on our side, and we have logged it. Try again in a moment.")
@@ -84,6 +85,22 @@ def backend_unreachable(request: Request) -> Response:
 def not_found(error: Response, request: Request) -> Response:
     """Return 404, or the view's response if the view has raised a complete response."""
     return error if _is_complete(error) else failure(request, 404, "NotFound", _NOT_FOUND)
+
+
+def method_not_allowed(request: Request) -> Response:
+    """Return 405, with the methods of the route in ``Allow`` (RFC 9110 section 15.5.6)."""
+    route = request.matched_route.name
+    views = request.registry.introspector.get_category("views")
+    methods: set[str] = set()
+    for view in (each["introspectable"] for each in views):
+        if view["route_name"] == route:
+            given = view["request_methods"] or ()
+            methods.update((given,) if isinstance(given, str) else given)
+    if "GET" in methods:
+        methods.add("HEAD")
+    response = failure(request, 405, "MethodNotAllowed", _OTHER_METHOD)
+    response.headers["Allow"] = ", ".join(sorted(methods))
+    return response
 
 
 @exception_view_config(HTTPServiceUnavailable)

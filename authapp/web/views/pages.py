@@ -39,6 +39,7 @@ def includeme(config: Configurator) -> None:
             config.add_view(
                 view,
                 route_name=f"authapp.{name}",
+                request_method="GET",
                 permission=permission,
                 renderer=f"authapp:templates/{name}.jinja2",
             )

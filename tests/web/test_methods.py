@@ -1,0 +1,63 @@
+"""A method that a route of authapp does not have gets 405 with ``Allow``: contract section 4."""
+
+import pytest
+from pyramid.config import Configurator
+
+from authapp.web.routes import NAMESPACE
+from servers import Served
+from site_under_test import Site, application
+
+METHODS = {
+    "account": "GET, HEAD, POST",
+    "admin": "GET, HEAD",
+    "health": "GET, HEAD",
+    "home": "GET, HEAD",
+    "login": "GET, HEAD, POST",
+    "logout": "GET, HEAD, POST",
+    "session": "GET, HEAD, POST",
+}
+
+
+@pytest.mark.parametrize("signed_in", [True, False])
+def test_other_methods_get_405_with_allow_on_every_route(site: Site, signed_in: bool) -> None:
+    if signed_in:
+        site.sign_in()
+    for each in site.app.routes_mapper.get_routes():
+        assert each.name.startswith(NAMESPACE) or "static" in each.name
+        name = each.name.removeprefix(NAMESPACE)
+        if not each.name.startswith(NAMESPACE):
+            continue
+        for method in ("OPTIONS", "PUT", "PATCH", "DELETE", "TRACE"):
+            answer = site.request(each.path, method=method, status=405)
+            if name in METHODS:
+                assert answer.headers["Allow"] == METHODS[name]
+            assert method not in answer.headers["Allow"].split(", ")
+            assert answer.headers["Cache-Control"] in ("no-store", "private, no-store")
+    assert site.get("/").status_int == 200
+    json = site.put("/login", headers={"Accept": "application/json"}, status=405).json
+    assert json["code"] == "MethodNotAllowed"
+
+
+def test_an_applications_own_view_for_another_method_is_kept(backend: Served) -> None:
+    def more(config: Configurator) -> None:
+        config.add_view(
+            lambda request: "put",
+            route_name="authapp.login",
+            request_method="PUT",
+            renderer="json",
+            require_csrf=False,
+        )
+
+    site = application(backend.url, more)
+    assert site.put("/login").json == "put"
+    assert site.options("/login", status=405).headers["Allow"] == "GET, HEAD, POST, PUT"
+
+
+def test_cross_site_sign_out_without_a_session_clears_nothing(site: Site) -> None:
+    """Another site can send this request."""
+    headers = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+    assert "Clear-Site-Data" not in site.post("/logout", headers=headers, status=303).headers
+    site.sign_in()
+    assert "Clear-Site-Data" not in site.post("/logout", headers=headers, status=403).headers
+    assert site.sign_out().headers["Clear-Site-Data"] == '"cache"'
+    assert "Clear-Site-Data" not in site.post("/logout", status=303).headers
