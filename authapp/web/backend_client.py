@@ -4,6 +4,7 @@ Each call carries the access token of the signed-in user.
 """
 
 import re
+import time
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -17,8 +18,12 @@ from authapp.backend.protocol import BackendDown
 from authapp.backend.request_template import Text
 from authapp.services import services_of
 from authapp.session.session import Session
+from authapp.store.protocol import Key
 from authapp.web.cookie_writer import write_to_response
 from authapp.web.request_session import RequestSession, renew_session
+
+_DECODINGS = 3
+"""How often a path is decoded to find dot segments. Each server on the way decodes it once."""
 
 
 class _UserToken(AuthBase):
@@ -41,6 +46,33 @@ class _UserToken(AuthBase):
         return call
 
 
+def _refused(session: Session) -> Key:
+    return Key("refused access token", session.tokens.access)
+
+
+def address_below(base: str, url: str) -> str:
+    """Return the URL of a call.
+
+    :param base: ``authapp.backend.url`` with a slash at the end.
+    :param url: a path below the base, or a full URL below the base.
+    :raises ValueError: if ``url`` leads elsewhere, or if a server might read it so.
+    """
+    if url.startswith(("//", "/\\")) or re.search(r"[\x00-\x1f\x7f]", url):
+        raise ValueError("request.backend can only call paths below authapp.backend.url")
+    found, below = urlsplit(urljoin(base, url.lstrip("/"))), urlsplit(base)
+    if found[:2] != below[:2]:
+        raise ValueError("request.backend can call the origin of authapp.backend.url only")
+    # urljoin has resolved dot segments. Servers may also resolve encoded ones (twice encoded ones
+    # behind a proxy), ones with a backslash, and ones with parameters.
+    path = found.path
+    for _ in range(_DECODINGS):
+        path = unquote(path)
+    segments = {each.partition(";")[0].strip() for each in re.split(r"[/\\]", path)}
+    if not segments.isdisjoint({".", ".."}) or not found.path.startswith(below.path):
+        raise ValueError("request.backend can only call paths below authapp.backend.url")
+    return found.geturl()
+
+
 class BackendUnreachable(requests.ConnectionError, requests.Timeout):
     """The backend did not respond to a call, or the call was not sent.
 
@@ -57,7 +89,8 @@ class BackendSession(BoundedSession):
       own ``auth`` option.
     - If the backend responds with 401, the user's session is renewed, and the call is sent once
       more. A call is not repeated if its body comes from a file or an iterator, because such a
-      body cannot be read twice.
+      body cannot be read twice. If the backend refuses a new token at once, this token is not
+      renewed because of a 401 again: a renewal does not help.
 
     :param request: the Pyramid request, which provides the user's session.
     """
@@ -85,38 +118,46 @@ class BackendSession(BoundedSession):
         """
         if self._url == "/":
             raise ValueError("request.backend needs authapp.backend.url in the ini file")
-        url = urljoin(self._url, url.lstrip("/"))
-        if urlsplit(url)[:2] != urlsplit(self._url)[:2]:
-            raise ValueError("request.backend can call the origin of authapp.backend.url only")
-        path = urlsplit(url).path
-        # urljoin has resolved dot segments, but the HTTP client also resolves encoded ones.
-        if ".." in unquote(path) or not path.startswith(urlsplit(self._url).path):
-            raise ValueError("request.backend can only call paths below authapp.backend.url")
+        url = address_below(self._url, url)
         ours: RequestSession = self._request.authapp
-        response = self._send_as(ours, method, url, options)
-        body = response.request.body
-        is_repeatable = body is None or isinstance(body, bytes | str)
-        if response.status_code == 401 and ours.identity and ours.session and is_repeatable:
-            before = ours.session
-            renew_session(self._request, before, wait=True)
-            write_to_response(self._request, ours)
-            if ours.identity and ours.session is not before:
-                response.close()
-                response = self._send_as(ours, method, url, options)
+        session, response = self._send_as(ours, method, url, options)
+        if session is None or not self._may_renew(session, response):
+            return response
+        renew_session(self._request, session, wait=True)
+        write_to_response(self._request, ours)
+        if ours.identity and ours.session is not session:
+            response.close()
+            renewed, response = self._send_as(ours, method, url, options)
+            if renewed is not None and response.status_code == 401:
+                left = renewed.validity.valid_until - time.time()
+                services_of(self._request).store.put(_refused(renewed), "1", max(left, 1))
         return response
+
+    def _may_renew(self, session: Session, response: requests.Response) -> bool:
+        """Return True if a renewal may help a call that the backend has refused."""
+        body = response.request.body
+        return (
+            response.status_code == 401
+            and (body is None or isinstance(body, bytes | str))
+            and services_of(self._request).store.get(_refused(session)) == [None]
+        )
 
     def _send_as(
         self, ours: RequestSession, method: str, url: str, options: dict[str, Any]
-    ) -> requests.Response:
-        """Send an HTTP request through the circuit breaker, with the user's access token."""
-        if ours.identity and ours.session and options.get("auth") is None:
+    ) -> tuple[Session | None, requests.Response]:
+        """Send an HTTP request through the circuit breaker, with the user's access token.
+
+        :returns: the session whose access token was sent, or None, and the response.
+        """
+        session = None if options.get("auth") or not ours.identity else ours.session
+        if session is not None:
             authorization = services_of(self._request).settings.description.authorization
-            options = {**options, "auth": _UserToken(ours.session, authorization)}
+            options = {**options, "auth": _UserToken(session, authorization)}
         failed: Exception
         try:
             with services_of(self._request).backend.calling("call"):
                 try:
-                    return super().request(method, url, **options)
+                    return session, super().request(method, url, **options)
                 except (requests.ConnectionError, requests.Timeout) as error:
                     # Raise inside the context of the circuit breaker, so that the breaker opens.
                     # Other requests then do not wait for the backend (contract section 3).

@@ -133,6 +133,12 @@ def test_request_backend_sends_the_users_token_and_renews_on_401(
     calls = backend.calls["/me"]
     assert site.get("/view").json["status"] == 401
     assert backend.calls["/me"] == calls + 2
+    # That token is not renewed because of a 401 again.
+    assert site.get("/view").json["status"] == 401
+    assert backend.calls["/me"] == calls + 3
+    assert backend.calls[REFRESH] == 2
+    site.sign_out()
+    site.sign_in()
     backend.instead[REFRESH] = Response(status=401, json_body=NOT_VALID)
     calls = backend.calls["/me"]
     assert site.get("/view").json["status"] == 401
