@@ -40,6 +40,7 @@ from authapp.web.events import (
     SignedOut,
     SignInFailed,
 )
+from authapp.web.localization import negotiate_locale
 from authapp.web.routes import STATIC
 from authapp.web.security_policy import SessionSecurityPolicy
 
@@ -87,6 +88,7 @@ def main(global_config: dict[str, str], **settings: Any) -> Any:
     with Configurator(settings=settings) as config:
         config.include("authapp")
         config.include("authapp.web.views.pages")
+        config.set_locale_negotiator(negotiate_locale)
         return config.make_wsgi_app()
 
 

@@ -1,17 +1,41 @@
-"""The language of pages and messages, which is chosen by the ``Accept-Language`` header."""
+"""The languages of authapp's pages and messages.
+
+In another application, the application decides the locale of a request: by its own locale
+negotiator, or by Pyramid's. The complete site (:func:`authapp.main`) uses the negotiator of this
+module, which reads the ``Accept-Language`` header.
+"""
+
+from pathlib import Path
 
 from pyramid.config import Configurator
+from pyramid.events import ApplicationCreated
+from pyramid.i18n import Translations, make_localizer
+from pyramid.interfaces import ILocalizer, ITranslationDirectories
 from pyramid.request import Request
 from pyramid.response import Response
 
 from authapp.web.responses import vary_by
 
-_LOCALES = {"en": "en", "zh": "zh_Hans"}
-"""Language tag (RFC 4647) -> name of the message catalogue."""
+_DOMAIN = "authapp"
+_CATALOGUES = Path(__file__).parents[1] / "locale"
+
+_LOCALES: dict[str, str | None] = {
+    "en": "en",
+    "zh": "zh_Hans",
+    "zh-hans": "zh_Hans",
+    "zh-hant": None,
+    "zh-hk": None,
+    "zh-mo": None,
+    "zh-tw": None,
+}
+"""Language tag (RFC 5646) in lower case -> message catalogue, or None if there is no catalogue."""
+
+_OTHER_NAMES = ("zh", "zh_CN", "zh_SG", "zh_Hans_CN", "zh_Hans_SG")
+"""Other names that applications use for the locale ``zh_Hans``."""
 
 
 def negotiate_locale(request: Request) -> str:
-    """Return the locale of a request.
+    """Return the locale of a request to the site.
 
     The locale comes from the first of these that names an accepted locale:
 
@@ -21,7 +45,7 @@ def negotiate_locale(request: Request) -> str:
 
     The accepted locales are authapp's message catalogues and the application's default locale.
     Other names are refused, because Pyramid would search the disk for each name and cache the
-    result. An application with more languages sets its own locale negotiator.
+    result.
 
     :returns: the name of a message catalogue, or the application's default locale.
     """
@@ -35,12 +59,33 @@ def negotiate_locale(request: Request) -> str:
             explicit = request.cookies.get("_LOCALE_")
     except Exception:  # WebOb cannot decode the request, but the error page needs a locale
         explicit = None
-    if explicit == default or explicit in _LOCALES.values():
+    if explicit and (explicit == default or explicit in _LOCALES.values()):
         return str(explicit)
     request.add_response_callback(_vary_by_language)
-    locales = {default.replace("_", "-"): default, **_LOCALES}
-    tag = request.accept_language.lookup(list(locales), default=default)
-    return locales.get(tag, default)
+    ranges = request.accept_language.parsed or ()
+    return _look_up(sorted(ranges, key=lambda each: -each[1]), default)
+
+
+def _look_up(ranges: list[tuple[str, float]], default: str) -> str:
+    """Return the locale of the first language range that has one.
+
+    Browsers add ``zh`` behind ``zh-TW``. So once a range with traditional characters has come,
+    ``zh`` alone means these too.
+
+    :param ranges: pairs of a language range and its weight, the greatest weight first.
+    :param default: the locale if no language range has one.
+    """
+    locales = {**_LOCALES, default.replace("_", "-").lower(): default}
+    for name, weight in ranges:
+        tag = name.lower()
+        while tag and tag not in locales:
+            tag = tag.rpartition("-")[0]
+        found = locales.get(tag)
+        if tag and found is None:
+            locales["zh"] = None
+        elif found and weight > 0:
+            return found
+    return default
 
 
 def _vary_by_language(request: Request, response: Response) -> None:
@@ -48,10 +93,23 @@ def _vary_by_language(request: Request, response: Response) -> None:
     vary_by(response, "Accept-Language")
 
 
-def includeme(config: Configurator) -> None:
-    """Add the message catalogues and the locale negotiator.
+def add_other_names(event: ApplicationCreated) -> None:
+    """Let authapp's catalogue follow an application that gives its locale another name.
 
-    An application can replace the negotiator with ``config.set_locale_negotiator``.
+    An application's own translations of authapp's messages are kept.
     """
+    registry = event.app.registry
+    directories = registry.queryUtility(ITranslationDirectories, default=[])
+    file = _CATALOGUES / "zh_Hans" / "LC_MESSAGES" / f"{_DOMAIN}.mo"
+    for name in _OTHER_NAMES:
+        localizer = make_localizer(name, directories)
+        if localizer.translate("Sign in", domain=_DOMAIN) == "Sign in":
+            with file.open("rb") as catalogue:
+                localizer.translations.add(Translations(catalogue, _DOMAIN))
+            registry.registerUtility(localizer, ILocalizer, name=name)
+
+
+def includeme(config: Configurator) -> None:
+    """Add the message catalogues. The application decides the locale of a request."""
     config.add_translation_dirs("authapp:locale")
-    config.set_locale_negotiator(negotiate_locale)
+    config.add_subscriber(add_other_names, ApplicationCreated)

@@ -826,22 +826,6 @@ def test_request_backend_waits_for_a_renewal_in_progress(backend: Served) -> Non
     assert backend.calls[REFRESH] == 1
 
 
-def test_default_locale_of_the_application_is_used_for_unknown_languages(backend: Served) -> None:
-    ini = settings(backend.url) | {"pyramid.default_locale_name": "de"}
-    with Configurator(settings=ini) as config:
-        config.include("authapp")
-        add_view(config, lambda request: request.locale_name)
-        site = Site(wsgi=config.make_wsgi_app())
-
-    def locale(accept: str) -> str:
-        return str(site.get("/view", headers={"Accept-Language": accept}).json)
-
-    assert locale("de-DE,de;q=0.9,en;q=0.8") == "de"
-    assert locale("fr") == "de"
-    assert locale("en") == "en"
-    assert site.get("/view?_LOCALE_=de", headers={"Accept-Language": "en"}).json == "de"
-
-
 def test_default_permission_does_not_apply_to_authapps_own_pages(backend: Served) -> None:
     def more(config: Configurator) -> None:
         config.set_root_factory(Root)
