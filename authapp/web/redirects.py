@@ -39,13 +39,31 @@ def safe_next(request: Request, target: str | None) -> str:
 def current_page(request: Request) -> str:
     """Return the path to which the user returns after signing in.
 
+    - For a request of htmx, return the path and query of the page that sent the request. The
+      request itself returns a part of a page only.
     - For GET and HEAD, return the path and query of the request.
     - For other methods, return the path of the page with the form (the ``Referer`` header). If
       that page is not on this site, return the application's root path.
     """
+    if is_htmx(request):
+        return safe_next(request, _path_and_query(request.headers.get("HX-Current-URL", "")))
     if request.method in ("GET", "HEAD"):
         return safe_next(request, request.path_qs)
     referrer = request.referrer or ""
     if not referrer.startswith(request.host_url + "/"):
         return safe_next(request, None)
     return safe_next(request, referrer[len(request.host_url) :])
+
+
+def is_htmx(request: Request) -> bool:
+    """Return True if htmx sent the request: it has the header ``HX-Request: true``."""
+    return bool(request.headers.get("HX-Request", "").lower() == "true")
+
+
+def _path_and_query(url: str) -> str | None:
+    """Return the path and query of a URL, or None if the URL cannot be parsed."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    return parts.path + (f"?{parts.query}" if parts.query else "")

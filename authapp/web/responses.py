@@ -14,10 +14,12 @@ from pyramid.response import Response
 
 from authapp.services import services_of
 from authapp.session.error_codes import SIGN_IN_REQUIRED, SIGN_IN_REQUIRED_SENTENCE, ErrorCode
-from authapp.web.redirects import current_page
+from authapp.web.redirects import current_page, is_htmx
 from authapp.web.routes import path_of
 
 _PROBLEM = "application/problem+json"
+
+_HTML = ("text/html", "application/xhtml+xml", "text/*")
 
 
 class OwnResponse(Response):  # type: ignore[misc]
@@ -37,10 +39,24 @@ def wants_page(request: Request) -> bool:
         return False
     if request.headers.get("X-Requested-With", "").lower() == "xmlhttprequest":
         return False
-    if request.headers.get("Sec-Fetch-Mode", "navigate") != "navigate":
+    if request.headers.get("Sec-Fetch-Mode", "navigate") != "navigate" or is_htmx(request):
         return False
-    offers = request.accept.acceptable_offers(["text/html", "application/json", _PROBLEM])
-    return bool(offers) and offers[0][0] == "text/html"
+    return _prefers_html(request)
+
+
+def _prefers_html(request: Request) -> bool:
+    """Return True if ``Accept`` prefers HTML to JSON, or does not say.
+
+    A type that is named has priority over ``*/*``. For example, axios sends
+    ``application/json, text/plain, */*`` and gets JSON. All types that end with ``+json`` are JSON
+    (RFC 6839 section 3.1).
+    """
+    ranges = [(each[0].lower(), each[1]) for each in request.accept.parsed or ()]
+    html = max((q for name, q in ranges if name in _HTML), default=0.0)
+    json = max((q for name, q in ranges if name.endswith(("/json", "+json"))), default=0.0)
+    if html or json:
+        return html >= json
+    return bool(request.accept.acceptable_offers(["text/html"]))
 
 
 class _SeeOtherPath(HTTPSeeOther):  # type: ignore[misc]
@@ -70,20 +86,27 @@ def sign_in_required(request: Request, code: ErrorCode | None) -> Response:
     :param code: why the session ended, or None if there was no session.
     :returns: for a person, a 303 redirect to the sign-in page. For a program, a 401 problem.
     """
-    if wants_page(request):
-        return see_other(_login_url(request, code))
-    return sign_in_problem(request, code)
+    if not wants_page(request):
+        return sign_in_problem(request, code)
+    response = see_other(_login_url(request, code))
+    vary_by(response, "HX-Request")
+    return response
 
 
 def sign_in_problem(request: Request, code: ErrorCode | None) -> Response:
     """Return a 401 problem for a program. ``login_url`` is the path of the sign-in page.
 
+    htmx gets the path in the header ``HX-Redirect`` too, and then opens the sign-in page.
+
     :param code: why the session ended, or None if there was no session.
     """
     detail = code.sentence if code else SIGN_IN_REQUIRED_SENTENCE
-    return problem(
-        request, 401, code or SIGN_IN_REQUIRED, detail, login_url=_login_url(request, code)
-    )
+    login_url = _login_url(request, code)
+    response = problem(request, 401, code or SIGN_IN_REQUIRED, detail, login_url=login_url)
+    if is_htmx(request):
+        response.headers["HX-Redirect"] = login_url
+    vary_by(response, "HX-Request")
+    return response
 
 
 def _login_url(request: Request, code: ErrorCode | None) -> str:
