@@ -5,7 +5,6 @@ import time_machine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from servers import Served
 from site_under_test import Site
 
 HTMX = {"HX-Request": "true", "HX-Current-URL": "https://localhost/orders?open=1#top"}
@@ -47,18 +46,18 @@ def test_the_answer_to_a_person_varies_by_htmx_too(site: Site) -> None:
     assert "HX-Redirect" not in answer.headers
 
 
-def test_htmx_learns_why_its_session_ended(backend: Served, site: Site) -> None:
+def test_htmx_learns_why_its_session_ended(site: Site) -> None:
     with time_machine.travel(1_790_000_000, tick=False) as clock:
         site.sign_in()
+        cookie = site.cookie_header()
         clock.shift(604_801)
-        site.cookiejar.clear_expired_cookies = lambda: None  # type: ignore[method-assign]
-        answer = site.get("/account", headers=HTMX, status=401)
+        answer = site.get("/account", headers=HTMX | cookie, status=401)
     assert answer.headers["HX-Redirect"].endswith("&reason=RefreshTokenExpired")
 
 
 @pytest.mark.parametrize(
     "url",
-    ["", "https://[", "//evil.example", "https://evil.example", "javascript:alert(1)", "\x7f"],
+    ["", "https://[", "//evil.example", "https://evil.example", "javascript:alert(1)"],
 )
 def test_htmx_without_a_usable_address_comes_back_to_the_start_page(site: Site, url: str) -> None:
     answer = site.get("/account", headers={"HX-Request": "true", "HX-Current-URL": url}, status=401)
