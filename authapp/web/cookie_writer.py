@@ -18,7 +18,7 @@ from authapp.session.cookies import SessionTooLarge
 from authapp.session.error_codes import ErrorCode
 from authapp.session.session import Session
 from authapp.web.request_session import RequestSession
-from authapp.web.responses import vary_by
+from authapp.web.responses import set_cookies, vary_by
 
 log = logging.getLogger(__name__)
 
@@ -90,13 +90,13 @@ def _write_cookie(request: Request, response: Response) -> None:
         except SessionTooLarge as error:
             log.error("SessionTooLarge: renewal: %s", error)
     if cookies:
-        headers = response.headers
         # If the view returns the response of a subrequest, that response may have our cookie
         # already. Replace that cookie with the cookie of this request.
-        others = [each for each in headers.getall("Set-Cookie") if not services.cookie.owns(each)]
-        headers.pop("Set-Cookie", None)
-        for cookie in others + cookies:
-            headers.add("Set-Cookie", cookie)
+        present = response.headers.getall("Set-Cookie")
+        set_cookies(
+            response, [each for each in present if not services.cookie.owns(each)] + cookies
+        )
+        headers = response.headers
         # Replace the view's Cache-Control: a shared cache must not send this cookie to other
         # users.
         headers["Cache-Control"] = "private, no-store"

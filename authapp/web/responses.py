@@ -4,6 +4,7 @@ A person gets an HTML page. A program gets a problem, which is a JSON object.
 """
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from pyramid.httpexceptions import HTTPSeeOther
@@ -22,7 +23,20 @@ _PROBLEM = "application/problem+json"
 _HTML = ("text/html", "application/xhtml+xml", "text/*")
 
 
-class OwnResponse(Response):  # type: ignore[misc]
+class _LocationAsWritten:
+    """A response whose ``Location`` header may be a path (RFC 9110 section 10.2.2).
+
+    WebOb would replace the path with a full URL. The host in this URL would come from the
+    request's ``Host`` header, which a client can forge.
+    """
+
+    headerlist: list[tuple[str, str]]
+
+    def _abs_headerlist(self, environ: dict[str, Any]) -> list[tuple[str, str]]:
+        return self.headerlist
+
+
+class OwnResponse(_LocationAsWritten, Response):  # type: ignore[misc]
     """A response that authapp created, although the path may belong to the application.
 
     :mod:`authapp.web.security_headers` uses the class to recognize these responses.
@@ -59,16 +73,8 @@ def _prefers_html(request: Request) -> bool:
     return bool(request.accept.acceptable_offers(["text/html"]))
 
 
-class _SeeOtherPath(HTTPSeeOther):  # type: ignore[misc]
-    """A 303 redirect whose ``Location`` header is a path (RFC 9110 section 10.2.2).
-
-    WebOb would replace the path with a full URL. The host in this URL would come from the
-    request's ``Host`` header, which a client can forge.
-    """
-
-    def _abs_headerlist(self, environ: dict[str, Any]) -> list[tuple[str, str]]:
-        headers: list[tuple[str, str]] = self.headerlist
-        return headers
+class _SeeOtherPath(_LocationAsWritten, HTTPSeeOther):  # type: ignore[misc]
+    """A 303 redirect to a path."""
 
 
 def see_other(location: str) -> Response:
@@ -93,15 +99,18 @@ def sign_in_required(request: Request, code: ErrorCode | None) -> Response:
     return response
 
 
-def sign_in_problem(request: Request, code: ErrorCode | None) -> Response:
+def sign_in_problem(
+    request: Request, code: ErrorCode | None, login_url: str | None = None
+) -> Response:
     """Return a 401 problem for a program. ``login_url`` is the path of the sign-in page.
 
     htmx gets the path in the header ``HX-Redirect`` too, and then opens the sign-in page.
 
     :param code: why the session ended, or None if there was no session.
+    :param login_url: the address of the sign-in page, if the user returns to another page.
     """
     detail = code.sentence if code else SIGN_IN_REQUIRED_SENTENCE
-    login_url = _login_url(request, code)
+    login_url = login_url or _login_url(request, code)
     response = problem(request, 401, code or SIGN_IN_REQUIRED, detail, login_url=login_url)
     if is_htmx(request):
         response.headers["HX-Redirect"] = login_url
@@ -174,6 +183,15 @@ def backend_unavailable(request: Request, wait: float) -> Response:
     """
     code = ErrorCode.BACKEND_UNAVAILABLE
     return failure(request, 503, code, code.sentence, wait)
+
+
+def set_cookies(response: Response, cookies: Iterable[str]) -> None:
+    """Replace all ``Set-Cookie`` headers of a response.
+
+    :param cookies: the values of the new headers.
+    """
+    others = [each for each in response.headerlist if each[0].lower() != "set-cookie"]
+    response.headerlist = others + [("Set-Cookie", each) for each in cookies]
 
 
 def vary_by(response: Response, header: str) -> None:

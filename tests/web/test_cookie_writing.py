@@ -250,6 +250,22 @@ def test_c15_response_with_a_session_cookie_is_not_cacheable(backend: Served) ->
     assert not set(renewed) & (said.keys() - {"Cache-Control"})
 
 
+def test_other_cookies_of_a_response_are_sent_once_beside_a_renewed_one(backend: Served) -> None:
+    def view(request: Any) -> str:
+        for name in ("a", "b", "c", COOKIE):
+            request.response.set_cookie(name, "1")
+        return "done"
+
+    site = application(backend.url, lambda config: add_view(config, view))
+    with time_machine.travel(1_790_000_000, tick=False) as clock:
+        site.sign_in("alice")
+        clock.shift(700)
+        answer = site.get("/view")
+    names = [each.partition("=")[0] for each in answer.headers.getall("Set-Cookie")]
+    assert sorted(names) == ["a", COOKIE, "b", "c"]
+    assert answer.headers.getall("Set-Cookie")[-1].startswith(f"{COOKIE}=ey")
+
+
 def test_c8_long_cookie_header_is_read_but_not_cached(site: Site, alice: str) -> None:
     """The cache limits the number and the length of the headers in it."""
     for number in range(3):
