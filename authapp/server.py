@@ -1,11 +1,14 @@
 """The waitress server with a graceful stop: ``use = egg:authapp#server``.
 
-This server runner solves two problems of waitress:
+This server runner solves three problems of waitress:
 
 - At SIGTERM, waitress drops all requests in progress. The user gets no page. If the request renews
   a session, the new refresh token can be lost.
 - When ``connection_limit`` is reached, waitress accepts no further connections, even if all open
   connections are idle.
+- waitress drops a header whose name contains an underscore, and the application cannot notice. A
+  proxy passes such a header on to another server, which may read ``X_User`` as ``X-User``. The
+  environ has the names of these headers as ``authapp.underscored``.
 """
 
 import logging
@@ -22,6 +25,7 @@ from typing import Any
 import hupper
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
 from waitress.server import BaseWSGIServer, create_server
 from waitress.task import WSGITask
 
@@ -140,7 +144,19 @@ def _channel_class(stop: threading.Event) -> type[HTTPChannel]:
     Otherwise a proxy would reuse the connections at once, and new requests would keep arriving.
     """
 
+    class Parser(HTTPRequestParser):  # type: ignore[misc]
+        underscored: frozenset[str] = frozenset()
+
+        def parse_header(self, header_plus: bytes) -> None:
+            super().parse_header(header_plus)
+            self.underscored = _underscored(header_plus)
+
     class Task(WSGITask):  # type: ignore[misc]
+        def get_environment(self) -> dict[str, Any]:
+            environ: dict[str, Any] = super().get_environment()
+            environ["authapp.underscored"] = self.request.underscored
+            return environ
+
         def build_response_header(self) -> bytes:
             if stop.is_set():
                 self.request.headers["CONNECTION"] = "close"
@@ -148,9 +164,17 @@ def _channel_class(stop: threading.Event) -> type[HTTPChannel]:
             return header
 
     class Channel(HTTPChannel):  # type: ignore[misc]
+        parser_class = Parser
         task_class = Task
 
     return Channel
+
+
+def _underscored(head: bytes) -> frozenset[str]:
+    """Return the names of the headers that waitress drops, as WSGI names (PEP 3333)."""
+    lines = head.split(b"\r\n")[1:] if b"_" in head else []
+    names = [name for name, colon, _ in (line.partition(b":") for line in lines) if b"_" in name]
+    return frozenset("HTTP_" + name.decode("latin-1").upper().replace("-", "_") for name in names)
 
 
 def _channels(sockets: dict[int, wasyncore.dispatcher]) -> list[HTTPChannel]:

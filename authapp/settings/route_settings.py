@@ -16,6 +16,7 @@ PATHS: Mapping[str, str] = MappingProxyType(
         "session": "/session",
         "account": "/account",
         "health": "/health",
+        "verify": "/verify",
     }
 )
 """Name of a route -> its path, below the application's ``route_prefix`` (contract section 4)."""

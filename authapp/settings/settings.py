@@ -22,6 +22,7 @@ from authapp.session.session import MAX_LIFETIME
 from authapp.settings import allowed_values as values
 from authapp.settings.allowed_values import EMBEDDED, MAKE_ONE, MEMORY, SECRET_LENGTH
 from authapp.settings.backend_settings import read_claims, read_description, with_preset
+from authapp.settings.edge_settings import EdgeSettings, read_edge
 from authapp.settings.ini import Ini
 from authapp.settings.route_settings import read_paths
 
@@ -69,6 +70,7 @@ class Settings:
     cors_headers: tuple[str, ...]
     host_session: str
     headers: str
+    edge: EdgeSettings
     shown: Mapping[str, str] = field(repr=False)
     """Each key that was set, with its text; secrets as ``***``. For Pyramid's introspection."""
 
@@ -159,6 +161,7 @@ class Settings:
             cors_headers=take("cors.headers", values.header_names, ()),
             host_session=take("host_session", values.one_of(("invalidate", "keep")), "invalidate"),
             headers=take("headers", values.one_of(("own", "all", "off")), "own"),
+            edge=read_edge(reader, development, private),
             shown=reader.shown,
         )  # fmt: skip
 

@@ -1,10 +1,12 @@
 """Redirect targets. authapp redirects users only to paths on this site."""
 
 import re
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from pyramid.request import Request
 
+from authapp.settings.settings import ISettings, Settings
 from authapp.web.routes import leads_to
 
 MAX_NEXT = 2048
@@ -16,24 +18,58 @@ MAX_NEXT = 2048
 # path, in the query or the fragment, a backslash means nothing.
 _PATH = re.compile(r"\A/(?!/)[!\"$->@-\[\]-~]*([?#][!-~]*)?\Z")
 
+_URL = re.compile(r"(https?)://([A-Za-z0-9.:-]+)(/[!-\[\]-~]*)?")
+
 
 def safe_next(request: Request, target: str | None) -> str:
     """Return the target if it is safe to redirect to, otherwise the application's root path.
 
     A safe target is a path on this site without the segments ``.`` and ``..``. The sign-in pages
-    and the sign-out page are not safe, because the user would be redirected in a circle.
+    and the sign-out page are not safe, because the user would be redirected in a circle. A URL is
+    safe if ``authapp.verify.hosts`` names its host.
 
     :param target: the value of ``next``. A client can send any string.
-    :returns: a path, with a query if the target has a query.
+    :returns: a path, with a query if the target has a query; or a URL.
     """
     home: str = request.script_name + "/"
-    if not target or len(target) > MAX_NEXT or not _PATH.match(target):
+    if allowed := allowed_url(request, target):
+        return allowed.url
+    if not target or not _is_plain_path(target):
         return home
-    path = unquote(urlsplit(target).path)
-    has_dots = not {".", ".."}.isdisjoint(path.split("/"))
-    below = path.removeprefix(request.script_name).rstrip("/")
-    is_circular = leads_to(request, below, "login", "login_challenge", "logout")
-    return home if has_dots or is_circular else target
+    below = unquote(urlsplit(target).path).removeprefix(request.script_name).rstrip("/")
+    return home if leads_to(request, below, "login", "login_challenge", "logout") else target
+
+
+class AllowedURL(NamedTuple):
+    """A URL to which a user may return: the whole URL, and its path with the query."""
+
+    url: str
+    path: str
+
+
+def allowed_url(request: Request, url: str | None) -> AllowedURL | None:
+    """Return a URL if ``authapp.verify.hosts`` names its host, otherwise None.
+
+    The scheme must be https. In development, http is allowed too.
+
+    :param url: a URL that a client can have forged.
+    """
+    settings: Settings | None = request.registry.queryUtility(ISettings)
+    match = _URL.fullmatch(url or "")
+    if settings is None or match is None:
+        return None
+    scheme, host, path = match[1], match[2].lower(), match[3] or "/"
+    allowed = host in settings.edge.hosts and (scheme == "https" or settings.development)
+    if not allowed or not _is_plain_path(path):
+        return None
+    return AllowedURL(f"{scheme}://{host}{path}", path)
+
+
+def _is_plain_path(target: str) -> bool:
+    """Return True if a target is a path, with a query or not, without ``.`` and ``..``."""
+    if len(target) > MAX_NEXT or not _PATH.match(target):
+        return False
+    return {".", ".."}.isdisjoint(unquote(urlsplit(target).path).split("/"))
 
 
 def current_page(request: Request) -> str:

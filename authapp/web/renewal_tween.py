@@ -29,7 +29,7 @@ MAX_FORM = 65_536
 
 Handler = Callable[[Request], Response]
 
-_NOT_REDIRECTED = ("login", "login_challenge", "logout", "session")
+_NOT_REDIRECTED = ("login", "login_challenge", "logout", "session", "verify")
 """Routes whose views handle an ended session. The tween does not redirect them to sign-in."""
 
 

@@ -20,6 +20,7 @@ from pyramid.response import Response
 from pyramid.tweens import INGRESS
 
 from authapp.services import IServices
+from authapp.settings.settings import Settings
 from authapp.web.responses import OwnResponse
 from authapp.web.routes import is_own
 
@@ -56,18 +57,31 @@ def security_headers_tween_factory(
 
     :returns: the tween. If ``authapp.headers`` is ``off``, ``handler`` itself.
     """
-    applies_to = registry.getUtility(IServices).settings.headers
+    settings = registry.getUtility(IServices).settings
+    applies_to = settings.headers
+    headers = HEADERS | {"Content-Security-Policy": _content_security_policy(settings)}
 
     def security_headers_tween(request: Request) -> Response:
         response = handler(request)
         if applies_to == "all" or isinstance(response, OwnResponse) or _is_own(request):
-            for name, value in HEADERS.items():
+            for name, value in headers.items():
                 response.headers.setdefault(name, value)
             if request.scheme == "https":
                 response.headers.setdefault("Strict-Transport-Security", STRICT_TRANSPORT_SECURITY)
         return response
 
     return handler if applies_to == "off" else security_headers_tween
+
+
+def _content_security_policy(settings: Settings) -> str:
+    """Return the policy. The sign-in form may lead to the hosts of ``authapp.verify.hosts``.
+
+    Some browsers apply ``form-action`` to the redirect after a form too.
+    """
+    schemes = ("https", "http") if settings.development else ("https",)
+    hosts = [f"{scheme}://{host}" for host in settings.edge.hosts for scheme in schemes]
+    own = "form-action 'self'"
+    return CONTENT_SECURITY_POLICY.replace(own, " ".join((own, *hosts)))
 
 
 def _is_own(request: Request) -> bool:

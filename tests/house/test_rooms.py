@@ -20,6 +20,7 @@ FLOORS = [
     "renewal",
     "services",
     "web",
+    "edge",
     "",
     "cli",
     "__main__",

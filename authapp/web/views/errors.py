@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 _ = TranslationStringFactory("authapp")
 
-_FORBIDDEN = _("You do not have access to this page. Ask your administrator if you need it.")
+FORBIDDEN = _("You do not have access to this page. Ask your administrator if you need it.")
 _NOT_FOUND = _("This page does not exist. Check the address, or go to the start page.")
 _OTHER_METHOD = _("This page does not support that kind of request. Go back and try again.")
 _UNAVAILABLE = _("This page is not available right now. Try again in a moment.")
@@ -48,7 +48,7 @@ def forbidden(error: Response, request: Request) -> Response:
         return error
     if request.identity is not None:
         log.info("Forbidden: %s %s", request.method, request.path[:256])
-        return failure(request, 403, "Forbidden", _FORBIDDEN)
+        return failure(request, 403, "Forbidden", FORBIDDEN)
     if request.session_error is ErrorCode.BACKEND_UNAVAILABLE:
         return backend_unavailable(request, request.authapp.retry_after)
     route = request.matched_route

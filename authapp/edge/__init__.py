@@ -1,0 +1,8 @@
+"""In front of other applications and other APIs (contract section 11). This room is optional.
+
+- ``verify`` answers a proxy that asks whether a request is signed in (nginx, Caddy, Traefik).
+- ``proxy`` passes requests on to an API, with the user's access token.
+- ``bearer`` accepts access tokens in the header ``Authorization``.
+
+Each part is imported only if its settings ask for it. No other room imports this room.
+"""

@@ -1,0 +1,227 @@
+"""``GET /verify``: tells a proxy whether a request is signed in (contract section 11).
+
+nginx asks with ``auth_request``, Caddy with ``forward_auth`` and Traefik with ForwardAuth. The
+proxy sends the headers of the original request. docs/edge.md has the configuration of each proxy.
+
+No path is open without sign-in: the proxy decides for which paths it asks. So no header of a
+request can turn the question off.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from urllib.parse import parse_qsl, unquote_plus, urlencode
+
+from pyramid.config import Configurator
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.security import NO_PERMISSION_REQUIRED
+
+from authapp.services import services_of
+from authapp.session.error_codes import ErrorCode
+from authapp.session.session import Identity
+from authapp.settings.settings import settings_of
+from authapp.web.redirects import allowed_url, is_htmx, safe_next
+from authapp.web.responses import (
+    problem,
+    retry_after,
+    see_other,
+    set_cookies,
+    sign_in_problem,
+    wants_page,
+)
+from authapp.web.routes import NAMESPACE, add_own_route
+from authapp.web.views.errors import FORBIDDEN
+
+log = logging.getLogger(__name__)
+
+HEADERS = ("User", "Email", "Preferred-Username", "Groups", "Access-Token")
+"""The headers of an answer, without ``X-Auth-Request-``. All of them are in every answer. So a
+proxy that copies them replaces headers of the same names that a client has sent."""
+
+MAX_COOKIES = 8
+"""How many cookies ``?cookies=1`` returns in headers of their own."""
+
+_TWINS = ("HTTP_X_AUTH_REQUEST_", "HTTP_X_FORWARDED_", "HTTP_X_ORIGINAL_")
+_PARAMETERS = {"roles", "scopes", "redirect", "cookies"}
+
+
+def verify(request: Request) -> Response:
+    """Return 202 if the request is signed in and allowed.
+
+    The query may contain these parameters:
+
+    - ``roles=a,b``: the user needs one of these roles. If the parameter is repeated, the user needs
+      one role of each.
+    - ``scopes=a,b``: the user needs all of these scopes.
+    - ``redirect=1``: a person who is not signed in gets 303 instead of 401.
+    - ``cookies=1``: cookies are returned in the headers ``X-Auth-Request-Set-Cookie-1`` and so on,
+      for proxies that cannot copy several ``Set-Cookie`` headers.
+
+    :returns: 202; 401 with ``Location`` if no user is signed in; 403 if the user is not allowed;
+        503 if the session could not be renewed.
+    """
+    identity: Identity | None = request.identity
+    response = _refusal(request, identity)
+    allowed = response is None
+    if response is None:
+        response = Response(status=202)
+        response.headers.pop("Content-Type")
+    values = _values(request, identity) if identity is not None and allowed else {}
+    for name in HEADERS:
+        response.headers[f"X-Auth-Request-{name}"] = values.get(name, "")
+    response.cache_control = "no-store"
+    if request.GET.get("cookies") == "1" and _is_from_proxy(request):
+        request.add_response_callback(_number_cookies)
+    return response
+
+
+def _refusal(request: Request, identity: Identity | None) -> Response | None:
+    """Return the answer to a request that is not allowed, or None."""
+    if any(name.startswith(_TWINS) for name in request.environ.get("authapp.underscored", ())):
+        return _forbidden(request, "a header name has an underscore in place of a hyphen")
+    if identity is None:
+        return _not_signed_in(request)
+    parameters = parse_qsl(request.query_string, keep_blank_values=True)
+    unknown = {name for name, _ in parameters} - _PARAMETERS
+    if unknown:
+        return _forbidden(request, f"the query has parameters other than {sorted(_PARAMETERS)}")
+    if not _meets(request.query_string, identity):
+        return _forbidden(request, "the user has not the roles or scopes that the query names")
+    if not _can_be_sent(str(identity.id)):
+        return _forbidden(request, "the user's id cannot be sent in a header")
+    return None
+
+
+def _forbidden(request: Request, reason: str) -> Response:
+    log.info("Forbidden: %s: %s", request.path[:256], reason)
+    return problem(request, 403, "Forbidden", FORBIDDEN)
+
+
+def _not_signed_in(request: Request) -> Response:
+    code: ErrorCode | None = request.session_error
+    if code is ErrorCode.BACKEND_UNAVAILABLE:
+        response = problem(request, 503, code, code.sentence)
+        response.headers["Retry-After"] = retry_after(request.authapp.retry_after)
+        return response
+    location = _login_url(request, code)
+    if request.GET.get("redirect") == "1" and wants_page(request):
+        return see_other(location)
+    response = sign_in_problem(request, code, location)
+    response.headers["Location"] = location
+    return response
+
+
+def _login_url(request: Request, code: ErrorCode | None) -> str:
+    """Return the address of the sign-in page, with the original page as ``next``."""
+    login = settings_of(request.registry).edge.login
+    original = allowed_url(request, _original_page(request))
+    if original is None:
+        page = safe_next(request, None)
+    elif login is None:
+        page = safe_next(request, original.path)
+    else:
+        page = original.url
+    query = {"next": page} | ({"reason": code.value} if code else {})
+    return f"{login or request.route_path(NAMESPACE + 'login')}?{urlencode(query)}"
+
+
+def _original_page(request: Request) -> str | None:
+    """Return the URL of the page that the user asked for, as the proxy says.
+
+    :returns: the URL, which a client may have forged. None if the proxy does not say, if there are
+        two different addresses, or if the request is not GET or HEAD.
+    """
+    headers = request.headers
+    if is_htmx(request):
+        return str(headers.get("HX-Current-URL", ""))
+    addresses = set()
+    if "X-Original-URL" in headers:
+        addresses.add(headers["X-Original-URL"])
+    if "X-Forwarded-Uri" in headers:
+        scheme = headers.get("X-Forwarded-Proto", request.scheme)
+        host = headers.get("X-Forwarded-Host", request.host)
+        addresses.add(f"{scheme}://{host}{headers['X-Forwarded-Uri']}")
+    methods = {
+        headers[name] for name in ("X-Forwarded-Method", "X-Original-Method") if name in headers
+    }
+    return addresses.pop() if len(addresses) == 1 and methods <= {"GET", "HEAD"} else None
+
+
+def _meets(query: str, identity: Identity) -> bool:
+    """Return True if a user has the roles and scopes that a query names.
+
+    The query is split before it is decoded, so that ``%2C`` is a comma within a name.
+    """
+    rules: dict[str, tuple[Callable[[Iterable[bool]], bool], tuple[str, ...]]] = {
+        "roles": (any, identity.roles),
+        "scopes": (all, identity.scopes),
+    }
+    for part in query.split("&"):
+        name, _, value = part.partition("=")
+        if unquote_plus(name) in rules:
+            enough, held = rules[unquote_plus(name)]
+            if not enough(unquote_plus(each) in held for each in value.split(",")):
+                return False
+    return True
+
+
+def _values(request: Request, identity: Identity) -> dict[str, str]:
+    """Return the values of the headers. A value that cannot be sent in a header is left out.
+
+    ``Groups`` has the roles, separated by commas. A role with a comma is left out, because it would
+    be read as two roles.
+    """
+    values = {
+        "User": str(identity.id),
+        "Email": identity.email or "",
+        "Preferred-Username": identity.name or "",
+        "Groups": ",".join(
+            role for role in identity.roles if "," not in role and _can_be_sent(role)
+        ),
+    }
+    if services_of(request).settings.edge.token and _is_from_proxy(request):
+        values["Access-Token"] = request.authapp.session.tokens.access
+    # The strings of WSGI headers are bytes decoded as latin-1 (PEP 3333).
+    return {
+        name: value.encode(errors="replace").decode("latin-1")
+        for name, value in values.items()
+        if _can_be_sent(value)
+    }
+
+
+def _can_be_sent(value: str) -> bool:
+    """Return True if a header carries a value unchanged (RFC 9110 section 5.5)."""
+    return value == value.strip() and not any(each < " " or each == "\x7f" for each in value)
+
+
+def _is_from_proxy(request: Request) -> bool:
+    """Return True unless a browser asks for itself, which says so in ``Sec-Fetch-Site``.
+
+    A script on a page must not read tokens or cookies (``HttpOnly``). The configurations in
+    docs/edge.md remove this header from the proxy's question.
+    """
+    return "Sec-Fetch-Site" not in request.headers
+
+
+def _number_cookies(request: Request, response: Response) -> None:
+    """Move each ``Set-Cookie`` header of a response to a header of its own name."""
+    cookies = response.headers.getall("Set-Cookie")
+    set_cookies(response, ())
+    # Cookies with a value come first. If there are too many, only the clearing of old ones is lost.
+    for number, cookie in enumerate(sorted(cookies, key=_clears)[:MAX_COOKIES], 1):
+        response.headers[f"X-Auth-Request-Set-Cookie-{number}"] = cookie
+
+
+def _clears(cookie: str) -> bool:
+    return "max-age=0;" in cookie.lower()
+
+
+def includeme(config: Configurator) -> None:
+    """Add ``/verify``, unless ``authapp.routes.verify`` is ``none``."""
+    if add_own_route(config, "verify"):
+        config.add_view(
+            verify,
+            route_name=NAMESPACE + "verify",
+            request_method="GET",
+            permission=NO_PERMISSION_REQUIRED,
+        )

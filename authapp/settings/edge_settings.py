@@ -1,0 +1,99 @@
+"""The settings of :mod:`authapp.edge`: contract section 11."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from authapp.settings import allowed_values as values
+from authapp.settings.ini import Ini
+
+
+@dataclass(frozen=True)
+class EdgeSettings:
+    """The settings of the optional room ``edge``. Durations are in seconds.
+
+    :param verify: whether ``/verify`` exists.
+    :param hosts: hosts to which a user may return after signing in, with the port if it is not the
+        default port. In lower case.
+    :param login: the URL of the sign-in page, if the page is on a host of its own.
+    :param token: whether ``/verify`` returns the access token.
+    :param upstreams: pairs of a path prefix and the base URL of the API that answers below it.
+    :param proxy_timeout: how long the proxy waits for a connection, and for each part of a request
+        or response.
+    :param proxy_bulkhead: how many requests the proxy passes on at the same time.
+    :param bearer: whether access tokens in ``Authorization`` are accepted.
+    """
+
+    verify: bool
+    hosts: tuple[str, ...]
+    login: str | None
+    token: bool
+    upstreams: tuple[tuple[str, str], ...]
+    proxy_timeout: float
+    proxy_bulkhead: int
+    bearer: bool
+
+
+def read_edge(reader: Ini, development: bool, private: bool) -> EdgeSettings:
+    """Read the settings. Problems are reported to the reader.
+
+    :param private: ``authapp.backend.private_network``.
+    """
+    take = reader.take
+    no_hosts: tuple[str, ...] = ()
+    no_upstreams: tuple[tuple[str, str], ...] = ()
+    hosts = take("verify.hosts", _hosts, no_hosts)
+    token = take("verify.token", values.boolean, False)
+    login = take("verify.login", _login(development), None)
+    reader.needs("verify.login", "verify.hosts")
+    upstreams = take("proxy", _upstreams(development or private), no_upstreams)
+    for key in ("timeout", "bulkhead"):
+        reader.needs(f"proxy.{key}", "proxy")
+    bearer = take("api_bearer", values.boolean, False)
+    if bearer:
+        for key in ("api_prefixes", "backend.verify", "backend.issuer", "backend.audience"):
+            if not reader.has(key):
+                reader.problem(f"authapp.api_bearer needs authapp.{key}")
+    return EdgeSettings(
+        verify=take("verify", values.boolean, bool(hosts) or token),
+        hosts=hosts,
+        login=login,
+        token=token,
+        upstreams=upstreams,
+        proxy_timeout=take("proxy.timeout", values.decimal(0.05, 3_600), 30.0),
+        proxy_bulkhead=take("proxy.bulkhead", values.count, 3),
+        bearer=bearer,
+    )
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    hosts = values.words(text.lower())
+    for host in hosts:
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[1-9][0-9]{0,4})?", host):
+            raise ValueError("must be hosts such as app.example.com or app.example.com:8443")
+    return hosts
+
+
+def _login(development: bool) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        return values.url(text, development, "a URL such as https://auth.example.com/login")
+
+    return read
+
+
+def _upstreams(http: bool) -> Callable[[str], tuple[tuple[str, str], ...]]:
+    def read(text: str) -> tuple[tuple[str, str], ...]:
+        found: dict[str, str] = {}
+        for line in filter(None, map(str.strip, text.splitlines())):
+            prefix, _, url = (part.strip() for part in line.partition("="))
+            if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", prefix) or {".", ".."} & set(
+                prefix.split("/")
+            ):
+                raise ValueError("must be lines such as /api = https://api.example.com/v1")
+            if prefix in found:
+                raise ValueError(f"two lines have the prefix {prefix}")
+            found[prefix] = values.url(url, http, "lines such as /api = https://api.example.com/v1")
+        # The longest prefix comes first, since the first route that matches is used.
+        return tuple(sorted(((p, u.rstrip("/")) for p, u in found.items()), reverse=True))
+
+    return read
