@@ -38,8 +38,9 @@ HEADERS = ("User", "Email", "Preferred-Username", "Groups", "Access-Token")
 """The headers of an answer, without ``X-Auth-Request-``. All of them are in every answer. So a
 proxy that copies them replaces headers of the same names that a client has sent."""
 
-MAX_COOKIES = 8
-"""How many cookies ``?cookies=1`` returns in headers of their own."""
+MAX_COOKIES = 6
+"""How many cookies ``?cookies=1`` returns in headers of their own. A session needs three cookies at
+most, and clears the cookies that it has replaced."""
 
 _TWINS = ("HTTP_X_AUTH_REQUEST_", "HTTP_X_FORWARDED_", "HTTP_X_ORIGINAL_")
 _PARAMETERS = {"roles", "scopes", "redirect", "cookies"}
@@ -53,9 +54,11 @@ def verify(request: Request) -> Response:
     - ``roles=a,b``: the user needs one of these roles. If the parameter is repeated, the user needs
       one role of each.
     - ``scopes=a,b``: the user needs all of these scopes.
-    - ``redirect=1``: a person who is not signed in gets 303 instead of 401.
-    - ``cookies=1``: cookies are returned in the headers ``X-Auth-Request-Set-Cookie-1`` and so on,
-      for proxies that cannot copy several ``Set-Cookie`` headers.
+    - ``redirect=1``: for proxies that pass answers other than 202 on to the browser. A person who
+      is not signed in gets 303 instead of 401.
+    - ``cookies=1``: for proxies that cannot copy several ``Set-Cookie`` headers. Each cookie is
+      returned in a header of its own name, ``X-Auth-Request-Set-Cookie-1`` and so on. All
+      :data:`MAX_COOKIES` headers are always there.
 
     :returns: 202; 401 with ``Location`` if no user is signed in; 403 if the user is not allowed;
         503 if the session could not be renewed.
@@ -70,8 +73,12 @@ def verify(request: Request) -> Response:
     for name in HEADERS:
         response.headers[f"X-Auth-Request-{name}"] = values.get(name, "")
     response.cache_control = "no-store"
-    if request.GET.get("cookies") == "1" and _is_from_proxy(request):
-        request.add_response_callback(_number_cookies)
+    if request.GET.get("cookies") == "1":
+        for number in range(1, MAX_COOKIES + 1):
+            response.headers[f"X-Auth-Request-Set-Cookie-{number}"] = ""
+        is_passed_on = not allowed and request.GET.get("redirect") == "1"
+        if _is_from_proxy(request) and not is_passed_on:
+            request.add_response_callback(_number_cookies)
     return response
 
 

@@ -232,3 +232,14 @@ def test_the_limit_of_open_files_is_raised(
     until_stopped(lambda url: get(url), app)
     assert raised == [(500 if hard == 500 else 1100, hard)]
     assert ("OpenFiles: the limit is 500" in caplog.text) is (hard == 500)
+
+
+def test_the_application_learns_which_headers_with_underscores_were_dropped() -> None:
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        start_response("200 OK", [])
+        seen = sorted(environ["authapp.underscored"]), environ.get("HTTP_X_USER")
+        return [repr(seen).encode()]
+
+    headers = {"X_User": "evil", "x-a_b": "evil", "X-User": "good", "Cookie": "a_b=1"}
+    names = until_stopped(lambda url: (get(url, headers=headers).text, get(url).text), app)
+    assert names == [("(['HTTP_X_A_B', 'HTTP_X_USER'], 'good')", "([], None)")]

@@ -1,0 +1,202 @@
+"""nginx and Caddy as docs/edge.md configures them, in front of two applications."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from tempfile import TemporaryDirectory
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import pytest
+import requests
+
+from authapp.issuer import main as issuer
+from authapp.session.encryption import Sealer
+from authapp.session.session import Session
+from eventually import eventually
+from fleet import CONFIGURATION, NGINX
+from served_site import ServedSite
+from servers import ISSUER_SETTINGS, Served
+
+HERE = Path(__file__).parents[2]
+EDGE = HERE / "docs/edge.md"
+CADDY = shutil.which("caddy")
+COOKIE = "authapp.session"
+SECRET = "a secret for tests of proxies that is long enough"
+SEALER = Sealer([SECRET.encode()], "next-auth-4", COOKIE)
+
+
+def block(language: str, number: int = 0) -> str:
+    """A block of docs/edge.md."""
+    return EDGE.read_text().split(f"```{language}\n")[1 + number].split("```")[0]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+class _Threads(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Silent(WSGIRequestHandler):
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+def headers_of(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """An application that prints the headers that it got, and sets a cookie of its own."""
+    status = re.findall(r"status=(\d+)", environ["QUERY_STRING"]) or ["200"]
+    start_response(f"{status[0]} Done", [("Set-Cookie", "app=1"), ("X-App", "here")])
+    names = {name: each for name, each in environ.items() if name.startswith("HTTP_")}
+    return [json.dumps(names).encode()]
+
+
+class Proxied:
+    """One proxy, the site and an application behind it.
+
+    :param program: ``nginx`` or ``caddy``.
+    """
+
+    def __init__(self, folder: Path, program: str) -> None:
+        self.program = program
+        self.url = f"http://127.0.0.1:{free_port()}"
+        host = self.url.removeprefix("http://")
+        self.backend = Served(issuer({}, **ISSUER_SETTINGS))
+        self.backend.__enter__()
+        self.site = ServedSite(
+            folder,
+            {
+                "authapp.secret": SECRET,
+                "authapp.verify.hosts": host,
+                "authapp.backend.url": self.backend.url,
+                "authapp.backend.verify": "",
+                "pyramid.reload_templates": "false",
+            },
+        )
+        # Started by root, nginx serves files as another user, for whom pytest's folders are closed.
+        self._files = TemporaryDirectory()
+        self._srv = Path(self._files.name)
+        self._srv.chmod(0o755)
+        (self._srv / "docs").mkdir()
+        (self._srv / "docs/page.txt").write_text("a static page")
+        # wsgiref keeps headers with underscores, as many servers of other languages do.
+        self._app = make_server("127.0.0.1", 0, headers_of, _Threads, handler_class=_Silent)
+        threading.Thread(target=self._app.serve_forever, daemon=True).start()
+        command = self._nginx(folder) if program == "nginx" else self._caddy(folder)
+        self._log = (folder / "proxy.log").open("wb")
+        environ = os.environ | {"XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder)}
+        self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log, env=environ)
+        try:
+            eventually(self._answers)
+        except BaseException:
+            self.close()
+            raise
+
+    def _with_addresses(self, text: str) -> str:
+        text = text.replace("10.0.0.1:6543", f"127.0.0.1:{self.site.port}")
+        text = text.replace("10.0.0.2:8000", f"127.0.0.1:{self._app.server_port}")
+        return text.replace("/srv", str(self._srv))
+
+    def _nginx(self, folder: Path) -> list[str]:
+        if NGINX is None:
+            pytest.skip("nginx is not installed; see .ci/packages")
+        text = re.sub(r".*ssl_cert.*\n", "", self._with_addresses(block("nginx")))
+        text = text.replace("listen 443 ssl;", f"listen {self.url.removeprefix('http://')};")
+        configuration = CONFIGURATION.format(folder=folder, site=text, workers=1)
+        (folder / "nginx.conf").write_text(configuration)
+        (folder / "verify.conf").write_text(block("nginx", 1))
+        return [NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf")]
+
+    def _caddy(self, folder: Path) -> list[str]:
+        if CADDY is None:
+            pytest.skip("caddy is not installed; see .ci/packages")
+        text = self._with_addresses(block("caddy"))
+        text = text.replace("app.example.com {", f"{self.url} {{")
+        options = "{\n\tadmin off\n\tauto_https off\n}\n"
+        (folder / "Caddyfile").write_text(options + text)
+        path = str(folder / "Caddyfile")
+        return [CADDY, "run", "--config", path, "--adapter", "caddyfile"]
+
+    def _answers(self) -> bool:
+        assert self._process.poll() is None, Path(self._log.name).read_text()
+        try:
+            return requests.get(self.url + "/login", timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+    def close(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(10)
+        self._log.close()
+        self._app.shutdown()
+        self._app.server_close()
+        self.site.stop()
+        self._files.cleanup()
+        self.backend.__exit__()
+
+
+class Browser(requests.Session):
+    """A browser in front of a proxy."""
+
+    def __init__(self, proxied: Proxied) -> None:
+        super().__init__()
+        self.trust_env = False
+        self.url = proxied.url
+
+    def open(self, path: str, **headers: str) -> requests.Response:
+        """Open a page, without following redirects."""
+        sent = {"Accept": "text/html,*/*;q=0.8", "Sec-Fetch-Mode": "navigate"}
+        sent |= {"Sec-Fetch-Site": "none"}
+        sent |= {name.replace("__", "-"): each for name, each in headers.items()}
+        return self.get(self.url + path, headers=sent, allow_redirects=False, timeout=20)
+
+    def sign_in(self, name: str, at: str = "/") -> requests.Response:
+        """Ask for a page, follow to the form and send it; returns what the form leads to."""
+        asked = self.open(at)
+        assert asked.status_code == 303, asked.text
+        form = self.open(asked.headers["Location"].removeprefix(self.url))
+        fields = dict(re.findall(r'name="(csrf_token|next)"\s+value="([^"]*)"', form.text))
+        fields = {key: each.replace("&amp;", "&") for key, each in fields.items()}
+        fields |= {"username": name, "password": f"{name}-password"}
+        return self.post(self.url + "/login", fields, allow_redirects=False, timeout=20)
+
+    def token(self) -> str:
+        """The session's cookie, whole."""
+        held = {each.name: each.value or "" for each in self.cookies}
+        return held.get(COOKIE) or "".join(held.get(f"{COOKIE}.{n}", "") for n in range(3))
+
+    def session(self) -> Session:
+        return SEALER.open(self.token())
+
+    def hold(self, session: Session) -> None:
+        """Take a session in place of the one that the browser holds, in chunks if need be."""
+        host = "127.0.0.1"
+        for name in (COOKIE, *(f"{COOKIE}.{n}" for n in range(3))):
+            self.cookies.set(name, None, domain=host, path="/")
+        token = SEALER.seal(session)
+        parts = [token[at : at + 3900] for at in range(0, len(token), 3900)]
+        names = [COOKIE] if len(parts) == 1 else [f"{COOKIE}.{n}" for n in range(len(parts))]
+        for name, part in zip(names, parts, strict=True):
+            self.cookies.set(name, part, domain=host, path="/")
+
+    def expire(self, padding: int = 0) -> Session:
+        """Hold the same session with an access token that has expired.
+
+        :param padding: the size of what another application has put into the cookie.
+        """
+        claims = self.session().to_claims()
+        claims["data"]["validity"]["valid_until"] = claims["iat"] - 1
+        claims["padding"] = "x" * padding
+        session = Session.from_claims(claims)
+        self.hold(session)
+        return session
