@@ -16,11 +16,13 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 
+from authapp.renewal.outcomes import Renewed
 from authapp.services import services_of
 from authapp.session.error_codes import ErrorCode
 from authapp.session.session import Identity
 from authapp.settings.settings import settings_of
 from authapp.web.redirects import allowed_url, is_htmx, safe_next
+from authapp.web.request_session import RequestSession
 from authapp.web.responses import (
     problem,
     retry_after,
@@ -73,6 +75,7 @@ def verify(request: Request) -> Response:
     for name in HEADERS:
         response.headers[f"X-Auth-Request-{name}"] = values.get(name, "")
     response.cache_control = "no-store"
+    _keep_successor(request)
     if request.GET.get("cookies") == "1":
         for number in range(1, MAX_COOKIES + 1):
             response.headers[f"X-Auth-Request-Set-Cookie-{number}"] = ""
@@ -80,6 +83,17 @@ def verify(request: Request) -> Response:
         if _is_from_proxy(request) and not is_passed_on:
             request.add_response_callback(_number_cookies)
     return response
+
+
+def _keep_successor(request: Request) -> None:
+    """Store the successor of an old cookie for one more hour.
+
+    Some proxies cannot give the renewed cookie to the browser. The browser then brings the old
+    cookie for as long as it is used.
+    """
+    ours: RequestSession = request.authapp
+    if ours.opened and ours.session and ours.opened.tokens != ours.session.tokens:
+        services_of(request).successors.keep(ours.opened, Renewed(ours.session))
 
 
 def _refusal(request: Request, identity: Identity | None) -> Response | None:

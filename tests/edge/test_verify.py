@@ -1,6 +1,7 @@
 """``/verify``: docs/contract.md, section 11, as a proxy sees it."""
 
 import string
+import time
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from webtest import TestResponse
 
 import authapp
 from authapp.settings.ini import SettingsError
+from eventually import eventually
 from servers import REFRESH, Served
 from site_under_test import COOKIE, Site, settings
 
@@ -333,6 +335,24 @@ def test_an_answer_that_reaches_the_browser_has_its_cookies_where_scripts_cannot
         answer = site.get("/verify?cookies=1&redirect=1&roles=admin", status=403)
     assert answer.headers["X-Auth-Request-Set-Cookie-1"] == ""
     assert answer.headers["Set-Cookie"].startswith(f"{COOKIE}=ey")
+
+
+def test_a_browser_that_never_gets_the_new_cookie_stays_signed_in(backend: Served) -> None:
+    site = site_of(backend)
+    with time_machine.travel(1_790_000_000, tick=False) as clock:
+        site.services.store._clock = time.time  # so that the hour passes in the store too
+        site.sign_in("alice")
+        cookie = site.cookie_header()
+
+        def allowed() -> bool:
+            answer = site.get("/verify", headers=cookie, status="*")
+            assert answer.status_int in (202, 503)  # 503: the end of the chain is cached for 0.25 s
+            return bool(answer.status_int == 202)
+
+        for _ in range(6):
+            clock.shift(50 * 60)
+            eventually(allowed)
+    assert backend.calls[REFRESH] == 6
 
 
 def test_an_ended_session_gets_401_and_the_reason(backend: Served) -> None:
