@@ -54,7 +54,7 @@ def forbidden(error: Response, request: Request) -> Response:
     route = request.matched_route
     if route is not None and route.name.startswith(_SIGN_IN_ROUTES):
         log.warning("Forbidden: %s %s: %s", request.method, request.path[:256], _REFUSED_SIGN_IN)
-        return failure(request, 403, "Forbidden", _FORBIDDEN)
+        return failure(request, 403, "Forbidden", FORBIDDEN)
     return sign_in_required(request, request.session_error)
 
 
