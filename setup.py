@@ -102,5 +102,6 @@ setup(
         ],
         "paste.server_runner": ["server = authapp.server:serve"],
         "console_scripts": ["authapp = authapp.__main__:main"],
+        "pytest11": ["authapp = authapp.testing.plugin"],
     },
 )

@@ -121,7 +121,7 @@ def _bound_session(request: Request) -> Session | None:
 
 
 def _is_at_login(request: Request) -> bool:
-    route = request.matched_route
+    route = getattr(request, "matched_route", None)  # a DummyRequest of Pyramid's has none
     return route is not None and route.name in ("authapp.login", "authapp.login_challenge")
 
 

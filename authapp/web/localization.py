@@ -13,6 +13,7 @@ from pyramid.i18n import Translations, make_localizer
 from pyramid.interfaces import ILocalizer, ITranslationDirectories
 from pyramid.request import Request
 from pyramid.response import Response
+from webob.acceptparse import create_accept_language_header
 
 from authapp.web.responses import vary_by
 
@@ -62,7 +63,8 @@ def negotiate_locale(request: Request) -> str:
     if explicit and (explicit == default or explicit in _LOCALES.values()):
         return str(explicit)
     request.add_response_callback(_vary_by_language)
-    ranges = request.accept_language.parsed or ()
+    # A DummyRequest of Pyramid's has headers, but not WebOb's ``accept_language``.
+    ranges = create_accept_language_header(request.headers.get("Accept-Language")).parsed or ()
     return _look_up(sorted(ranges, key=lambda each: -each[1]), default)
 
 

@@ -21,6 +21,8 @@ FLOORS = [
     "services",
     "web",
     "edge",
+    "telemetry",
+    "testing",
     "",
     "cli",
     "__main__",

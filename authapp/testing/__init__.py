@@ -1,0 +1,30 @@
+"""What tests of an application with authapp need: users without a backend and without a form.
+
+- :func:`sign_in` signs in a WebTest application, a Playwright context, a ``requests`` session or a
+  ``DummyRequest`` as any user, in any phase. It seals a cookie as the application itself would.
+- :class:`MemoryBackend` is a backend in memory. A test tells its verbs to fail, to be slow or to
+  rotate. :func:`use_backend` puts it behind an application that exists already.
+- :func:`assert_session` and :func:`assert_no_session` say what the session was when they fail.
+
+The same is available as pytest fixtures: :mod:`authapp.testing.plugin`.
+
+No other module of authapp imports this package, and no setting leads to it.
+"""
+
+from authapp.testing.assertions import assert_no_session, assert_session, describe
+from authapp.testing.clients import playwright_cookies, session_of, sign_in
+from authapp.testing.memory_backend import MemoryBackend
+from authapp.testing.sessions import make_session, use_api, use_backend
+
+__all__ = [
+    "MemoryBackend",
+    "assert_no_session",
+    "assert_session",
+    "describe",
+    "make_session",
+    "playwright_cookies",
+    "session_of",
+    "sign_in",
+    "use_api",
+    "use_backend",
+]

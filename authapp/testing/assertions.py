@@ -1,0 +1,108 @@
+"""Assertions about the session that a client has. A failure says what the session was."""
+
+import time
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from typing import Any
+
+from authapp.services import Services
+from authapp.session.session import Phase, Session
+from authapp.testing.clients import read
+from authapp.testing.sessions import services_for
+
+
+def assert_session(
+    client: Any,
+    application: Any = None,
+    *,
+    url: str | None = None,
+    phase: str | None = None,
+    **identity: Any,
+) -> Session:
+    """Fail unless a client holds a session that has not ended and was not revoked.
+
+    The cookie is read. No request is sent.
+
+    :param client: see :mod:`authapp.testing.clients`. ``application`` and ``url`` are as in
+        :func:`authapp.testing.sign_in`.
+    :param phase: the phase that the session must have. None: any in which it has not ended.
+    :param identity: what the user must have: ``id``, ``email``, ``name``, ``roles``, ``scopes``.
+        ``roles`` and ``scopes`` are compared without their order.
+    :returns: the session.
+    :raises AssertionError: with a description of the session.
+    """
+    services = services_for(application or getattr(client, "app", client))
+    session = read(client, services, url).session
+    told = f"\nthe client holds {describe(client, application, url=url)}"
+    if session is None:
+        raise AssertionError(f"there is no session{told}")
+    found = session.phase(time.time(), services.settings.refresh_buffer)
+    if phase is not None and found is not Phase(phase):
+        raise AssertionError(f"the phase is {found.value}, not {phase}{told}")
+    if phase is None and found is Phase.ENDED:
+        raise AssertionError(f"the session has ended{told}")
+    if services.revocation.revoked(session):
+        raise AssertionError(f"the session was revoked{told}")
+    for name, wanted in identity.items():
+        have = getattr(session.identity, name)
+        if _comparable(have) != _comparable(wanted):
+            raise AssertionError(f"{name} is {have!r}, not {wanted!r}{told}")
+    return session
+
+
+def assert_no_session(client: Any, application: Any = None, *, url: str | None = None) -> None:
+    """Fail if a client holds a session that has not ended and was not revoked.
+
+    The parameters are those of :func:`assert_session`.
+
+    :raises AssertionError: with a description of the session.
+    """
+    services = services_for(application or getattr(client, "app", client))
+    session = read(client, services, url).session
+    if session is None or services.revocation.revoked(session):
+        return
+    if session.phase(time.time(), services.settings.refresh_buffer) is not Phase.ENDED:
+        told = describe(client, application, url=url)
+        raise AssertionError(f"there is a session\nthe client holds {told}")
+
+
+def describe(client: Any, application: Any = None, *, url: str | None = None) -> str:
+    """Return the session of a client in words, without tokens.
+
+    The parameters are those of :func:`assert_session`.
+    """
+    services = services_for(application or getattr(client, "app", client))
+    found = read(client, services, url)
+    if found.session is not None:
+        return _in_words(found.session, services, time.time())
+    if found.names:
+        return f"{', '.join(found.names)}, which no secret of the application opens"
+    return f"no cookie named {services.cookie.name}"
+
+
+def _in_words(session: Session, services: Services, now: float) -> str:
+    user, validity = session.identity, session.validity
+    phase = session.phase(now, services.settings.refresh_buffer)
+    revoked = ", which was revoked" if services.revocation.revoked(session) else ""
+    return (
+        f"a session of user {user.id!r}{revoked}\n"
+        f"  name {user.name!r}, email {user.email!r}\n"
+        f"  roles {_words(user.roles)}, scopes {_words(user.scopes)}\n"
+        f"  phase {phase.value}: access token until {_moment(validity.valid_until, now)},"
+        f" refresh token until {_moment(validity.refresh_until, now)}\n"
+        f"  signed in {_moment(session.authenticated_at, now)}, session {session.digest}"
+    )
+
+
+def _words(values: Iterable[str]) -> str:
+    return ", ".join(values) or "none"
+
+
+def _moment(time: float, now: float) -> str:
+    shown = datetime.fromtimestamp(time, timezone.utc).strftime("%Y-%m-%d %H:%M:%SZ")
+    away = round(abs(time - now))
+    return f"{shown} ({away} s {'ago' if time <= now else 'from now'})"
+
+
+def _comparable(value: Any) -> Any:
+    return sorted(map(str, value)) if isinstance(value, list | tuple | set | frozenset) else value

@@ -1,0 +1,165 @@
+"""A backend in memory, whose verbs a test can tell to fail, to be slow, or to rotate."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from authapp.backend.protocol import (
+    BackendDown,
+    BackendRejected,
+    BackendUnavailable,
+    Credentials,
+)
+from authapp.session.session import TokenPair
+from authapp.testing.tokens import ACCESS_LIFETIME, REFRESH_LIFETIME, issue, read_refresh
+
+
+@dataclass
+class _Orders:
+    """What one verb was told to do."""
+
+    error: Exception | None = None
+    times: int | None = None  # how often it fails; None: always
+    seconds: float = 0.0
+    released: threading.Event = field(default_factory=threading.Event)
+
+
+class MemoryBackend:
+    """A :class:`authapp.Backend` without a network. Many threads may call it at once.
+
+    It renews its own sessions and those of :func:`authapp.testing.sign_in`. A refresh token is
+    accepted once while the backend rotates.
+
+    :param access_lifetime: seconds for which an access token is valid.
+    :param refresh_lifetime: seconds for which a refresh token is valid.
+    :param timeout: seconds after which a verb that is slow or held gives up, as a client of a real
+        backend does: with ``BackendDown``.
+    :ivar rotates: whether a renewal returns a new refresh token and spends the old one.
+    :ivar calls: how often each verb was called: ``login``, ``refresh``, ``logout``.
+    """
+
+    def __init__(
+        self,
+        *,
+        access_lifetime: int = ACCESS_LIFETIME,
+        refresh_lifetime: int = REFRESH_LIFETIME,
+        rotates: bool = True,
+        timeout: float = 5.0,
+    ) -> None:
+        self.access_lifetime = access_lifetime
+        self.refresh_lifetime = refresh_lifetime
+        self.rotates = rotates
+        self.timeout = timeout
+        self.calls: Counter[str] = Counter()
+        self._passwords: dict[str, str] = {}
+        self._claims: dict[str, dict[str, Any]] = {}
+        self._spent: set[str] = set()
+        self._orders = {verb: _Orders() for verb in ("login", "refresh", "logout")}
+        self._lock = threading.Lock()
+
+    def add_user(self, name: str, password: str, *, id: int | str = 1, **claims: Any) -> None:
+        """Add a user who can sign in by the form, or change the claims of this user.
+
+        :param id: the user's id. The next renewal of a session of this user has the new claims.
+        :param claims: claims of the access token: ``email``, ``roles`` (a list), ``scope`` (a
+            text), or what ``authapp.claims.*`` name.
+        """
+        self._passwords[name] = password
+        self._claims[name] = {"sub": id, "name": name, **claims}
+
+    def fail(self, verb: str, error: Exception | None = None, *, times: int | None = None) -> None:
+        """Make a verb raise an error.
+
+        :param verb: ``login``, ``refresh`` or ``logout``.
+        :param error: the default is ``BackendUnavailable``. ``BackendRejected`` ends sessions.
+        :param times: how many calls fail. None: all until :meth:`recover`.
+        """
+        orders = self._order(verb)
+        orders.error, orders.times = error or BackendUnavailable("told to fail"), times
+
+    def slow(self, verb: str, seconds: float) -> None:
+        """Make a verb answer after some seconds."""
+        self._order(verb).seconds = seconds
+
+    @contextmanager
+    def held(self, verb: str) -> Iterator[None]:
+        """Make a verb answer only when the ``with`` block ends. A test needs no sleep then."""
+        self.slow(verb, float("inf"))
+        try:
+            yield
+        finally:
+            self.recover(verb)
+
+    def recover(self, *verbs: str) -> None:
+        """Make verbs work again, and let calls that wait go on.
+
+        :param verbs: the default is all verbs.
+        """
+        for verb in verbs or self._orders:
+            released = self._order(verb).released
+            self._orders[verb] = _Orders()
+            released.set()
+
+    def login(self, credentials: Credentials) -> TokenPair:
+        """See :class:`authapp.Backend`."""
+        self._obey("login")
+        name = credentials.username
+        if name not in self._passwords or self._passwords[name] != credentials.password:
+            raise BackendRejected("no such user, or another password")
+        return self._issue(self._claims[name])
+
+    def refresh(self, tokens: TokenPair) -> TokenPair:
+        """See :class:`authapp.Backend`."""
+        self._obey("refresh")
+        claims = self._redeem(tokens.refresh, spend=self.rotates)
+        for known in self._claims.values():
+            if known["sub"] == claims["sub"]:
+                claims = known
+        new = self._issue(claims)
+        return new if self.rotates else TokenPair(new.access, tokens.refresh)
+
+    def logout(self, tokens: TokenPair) -> None:
+        """See :class:`authapp.Backend`."""
+        self._obey("logout")
+        self._redeem(tokens.refresh, spend=True)
+
+    def _order(self, verb: str) -> _Orders:
+        if verb not in self._orders:
+            raise ValueError(f"there is no verb {verb!r}, but {', '.join(self._orders)}")
+        return self._orders[verb]
+
+    def _obey(self, verb: str) -> None:
+        """Count a call, wait as told, and fail as told."""
+        with self._lock:
+            self.calls[verb] += 1
+            orders = self._orders[verb]
+        released = orders.released.wait(min(orders.seconds, self.timeout))
+        if not released and orders.seconds > self.timeout:
+            raise BackendDown(f"no answer within {self.timeout} s")
+        with self._lock:
+            if orders.times is not None:
+                orders.times -= 1
+            error = orders.error if orders.times is None or orders.times >= 0 else None
+        if error is not None:
+            raise error
+
+    def _issue(self, claims: dict[str, Any]) -> TokenPair:
+        now = int(time.time())
+        return issue(claims, now + self.access_lifetime, now + self.refresh_lifetime)
+
+    def _redeem(self, token: str, *, spend: bool) -> dict[str, Any]:
+        """Return the claims in a refresh token.
+
+        :raises BackendRejected: if it was spent, has expired, or is not one of ours.
+        """
+        found = read_refresh(token)
+        with self._lock:
+            if found is None or found[1] <= time.time() or token in self._spent:
+                raise BackendRejected("a refresh token that is unknown, expired or spent")
+            if spend:
+                self._spent.add(token)
+        return found[0]

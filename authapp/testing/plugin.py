@@ -1,0 +1,72 @@
+"""The pytest plugin. pytest loads it by the entry point ``pytest11`` when authapp is installed.
+
+Fixtures:
+
+- ``sign_in``: :func:`authapp.testing.sign_in`. If the test fails, its report says which session
+  each client has that was signed in by this fixture.
+- ``memory_backend``: a new :class:`authapp.testing.MemoryBackend`.
+"""
+
+import sys
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from authapp.session.session import Session
+from authapp.testing import MemoryBackend, describe
+from authapp.testing import sign_in as sign_in_client
+
+# pytest loads all modules of a distribution that has a pytest plugin by a loader of its own, which
+# rewrites assertions. Pyramid reads templates by pkg_resources, which must be told of that loader.
+with suppress(KeyError):  # a Pyramid without pkg_resources
+    _resources: Any = sys.modules["pkg_resources"]
+    _resources.register_loader_type(type(globals()["__loader__"]), _resources.DefaultProvider)
+
+_CLIENTS = pytest.StashKey[list[tuple[Any, Any, str | None]]]()
+
+
+@pytest.fixture
+def sign_in(request: pytest.FixtureRequest) -> Callable[..., Session]:
+    """Return a function that signs a client in as anybody: :func:`authapp.testing.sign_in`."""
+    clients = request.node.stash.setdefault(_CLIENTS, [])
+
+    def sign_in(
+        client: Any, application: Any = None, *, url: str | None = None, **user: Any
+    ) -> Session:
+        session = sign_in_client(client, application, url=url, **user)
+        clients.append((client, application, url))
+        return session
+
+    return sign_in
+
+
+@pytest.fixture
+def memory_backend() -> Iterator[MemoryBackend]:
+    """Return a backend in memory. At the end of the test, calls that are held go on."""
+    backend = MemoryBackend()
+    yield backend
+    backend.recover()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the sessions of the test's clients to the report of a failure."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for client, application, url in item.stash.get(_CLIENTS, []):
+            report.sections.append(
+                (f"session of the {type(client).__name__}", _told(client, application, url))
+            )
+    return report
+
+
+def _told(client: Any, application: Any, url: str | None) -> str:
+    """Return the session of a client in words. A client that was closed must hide no failure."""
+    try:
+        return describe(client, application, url=url)
+    except Exception as error:
+        return f"it cannot be read: {type(error).__name__}"
