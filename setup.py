@@ -55,7 +55,7 @@ setup(
             "pyramid_debugtoolbar>=4.10",
         ],
         "cli": ["click>=8.1"],
-        "opentelemetry": ["opentelemetry-api>=1.25"],
+        "opentelemetry": ["opentelemetry-api>=1.30"],
         "docs": ["sphinx>=8.1", "myst-parser>=4.0", "furo>=2024.8"],
         "testing": [
             "WebTest>=3.0.5",
@@ -78,8 +78,8 @@ setup(
             "atheris>=3.0; sys_platform == 'linux' and platform_machine == 'x86_64'"
             " and python_version in '3.11 3.13'",
             "types-requests",
-            "opentelemetry-sdk>=1.25",
-            "opentelemetry-exporter-prometheus>=0.46b0",
+            "opentelemetry-sdk>=1.30",
+            "opentelemetry-exporter-prometheus>=0.51b0",
         ],
         # The packages whose presets are tested, and what serves them.
         "presets": [

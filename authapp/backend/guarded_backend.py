@@ -8,6 +8,7 @@ from typing import Any
 
 from authapp.backend.bulkhead import Bulkhead
 from authapp.backend.circuit_breaker import CircuitBreaker
+from authapp.backend.observation import Observer, unobserved
 from authapp.backend.protocol import (
     MAX_STATE,
     Backend,
@@ -34,7 +35,10 @@ class GuardedBackend:
     slots are reserved for renewals. So renewals can still be sent while sign-ins hang.
 
     :param slots: how many requests may wait.
+    :ivar observer: every call of a verb runs inside it, as ``backend.call``.
     """
+
+    observer: Observer = staticmethod(unobserved)
 
     def __init__(self, backend: Backend, store: Store, slots: int) -> None:
         self._backend = backend
@@ -78,7 +82,7 @@ class GuardedBackend:
         :raises CallNotPermitted: as :meth:`authapp.backend.circuit_breaker.CircuitBreaker.call`.
         """
         try:
-            with self.breakers[verb].call(renewed):
+            with self.observer("backend.call", {"verb": verb}), self.breakers[verb].call(renewed):
                 yield
         except ConnectionFailed as error:
             for name, breaker in self.breakers.items():

@@ -10,6 +10,7 @@ import time
 
 from pyramid.request import Request
 
+from authapp.backend.observation import Facts
 from authapp.renewal.outcomes import Outcome, Rejected, Renewed
 from authapp.renewal.successors import Known
 from authapp.services import services_of
@@ -35,6 +36,7 @@ class RequestSession:
     :ivar held: ``opened``, and every session that became the current session later.
     :ivar writes: True if the response callback may write the cookie. The callback writes the cookie
         if ``session`` is not ``opened``, and clears the cookie if ``session`` is None.
+    :ivar renewals: the facts of each renewal that this request needed: see :func:`renew_session`.
     :ivar before_sign_in: after a sign-in, the values of ``session``, ``identity`` and ``error``
         before it. The earlier sessions of this request are revoked when the cookie of the new
         session is written.
@@ -56,6 +58,7 @@ class RequestSession:
     ) -> None:
         self.names, self.opened, self.older = names, opened, older
         self.held = [] if opened is None else [opened]
+        self.renewals: list[Facts] = []
 
     @property
     def sessions(self) -> list[Session]:
@@ -105,6 +108,10 @@ def renew_session(
 ) -> Outcome:
     """Renew a session, update ``request.authapp`` with the outcome, and notify subscribers.
 
+    The facts of the renewal are ``outcome``, ``joined`` and ``seconds``. ``outcome`` is
+    ``renewed``, ``rejected``, ``unavailable``, or ``deferred``: the access token is still valid,
+    and another request is renewing it. ``joined`` is True if this request did not call the backend.
+
     :param request: the request whose ``request.authapp`` is updated.
     :param session: the session to renew.
     :param known: the result of looking up the session in the store, if that was just done.
@@ -112,11 +119,18 @@ def renew_session(
     :returns: the outcome.
     """
     services, ours = services_of(request), request.authapp
-    outcome = once(
-        request,
-        ("renew", session.sid, session.tokens),
-        lambda: services.renewal.renew(session, known, wait=wait),
-    )
+    facts: Facts = {}
+    began = time.perf_counter()
+    with services.backend.observer("renewal", facts):
+        outcome = once(
+            request,
+            ("renew", session.sid, session.tokens),
+            lambda: services.renewal.renew(session, known, wait=wait),
+        )
+        deferred = isinstance(outcome, Renewed) and outcome.session is session
+        facts["outcome"] = "deferred" if deferred else type(outcome).__name__.lower()
+        facts["joined"] = not outcome.asked
+    ours.renewals.append(facts | {"seconds": time.perf_counter() - began})
     match outcome:
         case Renewed(successor, asked):
             ours.use(successor)

@@ -22,6 +22,7 @@ FLOORS = [
     "web",
     "edge",
     "telemetry",
+    "telemetry",
     "testing",
     "",
     "cli",

@@ -1,0 +1,229 @@
+"""What operators see: the numbers through the SDK's Prometheus exporter, and the spans."""
+
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from opentelemetry import metrics, trace
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import REGISTRY, generate_latest
+from pyramid.config import Configurator
+from pyramid.exceptions import ConfigurationExecutionError
+
+from authapp import BackendRejected
+from authapp.backend.observation import unobserved
+from authapp.testing import MemoryBackend, sign_in, use_backend
+from eventually import eventually
+from site_under_test import Site, application
+
+SPANS = InMemorySpanExporter()
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[Site]:
+    """An application that includes telemetry before authapp, and an SDK that is set up later."""
+    app = application("http://backend.invalid", lambda config: config.include("authapp.telemetry"))
+    reader = PrometheusMetricReader()
+    metrics.set_meter_provider(MeterProvider([reader]))
+    tracers = TracerProvider()
+    tracers.add_span_processor(SimpleSpanProcessor(SPANS))
+    trace.set_tracer_provider(tracers)
+    yield app
+    metrics.get_meter_provider().shutdown()  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def site(app: Site, memory_backend: MemoryBackend) -> Site:
+    memory_backend.add_user("alice", "alice-password", id=1)
+    use_backend(app.app, memory_backend)
+    SPANS.clear()
+    return Site(wsgi=app.app)
+
+
+def scraped() -> dict[str, float]:
+    """Return the series of one scrape: name and labels without the scope -> value."""
+    series = {}
+    for line in generate_latest(REGISTRY).decode().splitlines():
+        if line.startswith("authapp_") and "_bucket" not in line:
+            name, _, value = line.rpartition(" ")
+            labels = [
+                label
+                for label in re.findall(r'(\w+="[^"]*")', name)
+                if not label.startswith("otel_scope") and not label.endswith('=""')
+            ]
+            series[" ".join([name.partition("{")[0], *labels])] = float(value)
+    return series
+
+
+class Since:
+    """The difference between two scrapes."""
+
+    def __init__(self) -> None:
+        self._before = scraped()
+
+    def __getitem__(self, name: str) -> float:
+        return scraped()[name] - self._before.get(name, 0)
+
+
+def spans(name: str) -> list[ReadableSpan]:
+    return [span for span in SPANS.get_finished_spans() if span.name == name]
+
+
+def test_sign_ins_are_counted_by_result_and_code(site: Site, memory_backend: MemoryBackend) -> None:
+    since = Since()
+    site.sign_in("alice")
+    site.reset()
+    site.sign_in("alice", "wrong", status=401)
+    memory_backend.fail("login")
+    site.sign_in("alice", status=503)
+    assert since['authapp_sign_ins_total result="success"'] == 1
+    failed = 'authapp_sign_ins_total code="{}" result="failure"'
+    assert since[failed.format("InvalidCredentials")] == 1
+    assert since[failed.format("BackendUnavailable")] == 1
+    calls = 'authapp_backend_call_duration_seconds_count error_type="BackendRejected" verb="login"'
+    assert since[calls] == 1
+
+
+def test_a_renewal_is_measured_and_is_a_span_around_the_call(site: Site) -> None:
+    since = Since()
+    sign_in(site, phase="expired")
+    site.get("/session")
+    name = 'authapp_renewal_duration_seconds_{} joined="false" outcome="renewed"'
+    assert since[name.format("count")] == 1
+    assert 0 < since[name.format("sum")] < 5
+    (renewal,), (call,) = spans("authapp.renewal"), spans("authapp.backend.call")
+    assert renewal.attributes == {"outcome": "renewed", "joined": False}
+    assert call.attributes == {"verb": "refresh"}
+    assert call.parent is not None
+    assert renewal.context is not None
+    assert call.parent.span_id == renewal.context.span_id
+
+
+def test_requests_that_wait_for_one_renewal_have_joined_it(
+    site: Site, memory_backend: MemoryBackend
+) -> None:
+    since = Since()
+    sign_in(site, phase="expired")
+    flights = site.services.renewal.flights
+    threads = [threading.Thread(target=site.twin().get, args=["/session"]) for _ in range(3)]
+    with memory_backend.held("refresh"):
+        for thread in threads:
+            thread.start()
+        eventually(lambda: memory_backend.calls["refresh"])
+        bulkhead = site.services.backend.breaker.bulkhead
+        eventually(lambda: bulkhead._waiting == 3)
+        sign_in(site, phase="due")
+    for thread in threads:
+        thread.join(10)
+    name = 'authapp_renewal_duration_seconds_count joined="{}" outcome="renewed"'
+    assert since[name.format("false")] == 1
+    assert since[name.format("true")] == 2
+    assert not flights
+
+
+def test_what_fails_is_told_without_a_word_of_the_exception(
+    site: Site, memory_backend: MemoryBackend
+) -> None:
+    since = Since()
+    memory_backend.fail("refresh", RuntimeError("a secret"))
+    sign_in(site, phase="expired")
+    site.get("/session")
+    memory_backend.fail("refresh", BackendRejected("a secret"))
+    sign_in(site, phase="expired")
+    site.get("/session")
+    outcomes = 'authapp_renewal_duration_seconds_count joined="false" outcome="{}"'
+    assert since[outcomes.format("unavailable")] == 1
+    assert since[outcomes.format("rejected")] == 1
+    assert since['authapp_sessions_ended_total code="RefreshTokenRejected"'] == 1
+    broken, rejected = spans("authapp.backend.call")
+    assert broken.status.is_ok is False
+    assert rejected.status.is_ok
+    assert "secret" not in "".join(span.to_json() for span in SPANS.get_finished_spans())
+
+
+def test_sessions_that_end_are_counted_by_code(site: Site) -> None:
+    since = Since()
+    sign_in(site, phase="ended")
+    site.get("/account", status=303)
+    sign_in(site)
+    site.sign_out()
+    assert since['authapp_sessions_ended_total code="RefreshTokenExpired"'] == 1
+    assert since['authapp_sessions_ended_total code="SignedOut"'] == 1
+
+
+def test_the_state_of_backend_and_store_is_read_at_each_scrape(
+    site: Site, memory_backend: MemoryBackend
+) -> None:
+    from authapp import BackendDown
+
+    up = 'authapp_backend_up verb="{}"'
+    found = scraped()
+    assert {name: found[name] for name in found if "_up" in name} == {
+        up.format("refresh"): 1,
+        up.format("login"): 1,
+        up.format("logout"): 1,
+        up.format("call"): 1,
+        "authapp_store_up": 1,
+    }
+    memory_backend.fail("login", BackendDown("gone"))
+    site.sign_in("alice", status=503)
+    assert scraped()[up.format("login")] == 0
+    assert scraped()[up.format("refresh")] == 1
+
+
+def test_no_number_and_no_span_names_a_user(site: Site) -> None:
+    session = sign_in(site, id=987654321, name="Zacharias", phase="expired")
+    site.get("/session")
+    site.sign_out()
+    told = generate_latest(REGISTRY).decode()
+    told += "".join(span.to_json() for span in SPANS.get_finished_spans())
+    for secret in ("987654321", "Zacharias", session.sid, session.digest, session.tokens.refresh):
+        assert secret not in told
+
+
+def test_telemetry_without_authapp_stops_start_up() -> None:
+    config = Configurator()
+    config.include("authapp.telemetry")
+    with pytest.raises(ConfigurationExecutionError, match="include authapp too"):
+        config.make_wsgi_app()
+
+
+WITHOUT = """
+import sys
+from authapp.backend.observation import unobserved
+from site_under_test import application
+
+site = application("http://backend.invalid")
+assert site.services.backend.observer is unobserved
+assert not [name for name in sys.modules if "telemetry" in name], sys.modules
+"""
+
+
+def test_an_application_that_does_not_ask_for_telemetry_imports_none_of_it() -> None:
+    tests = Path(__file__).parents[1]
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", WITHOUT],
+        env={"PYTHONPATH": f"{tests.parent}:{tests}"},
+        check=True,
+        timeout=60,
+    )
+
+
+def test_without_the_api_nothing_happens_and_one_line_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delitem(sys.modules, "authapp.telemetry.instruments")
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    caplog.set_level("INFO")
+    site = application("http://backend.invalid", lambda config: config.include("authapp.telemetry"))
+    assert site.services.backend.observer is unobserved
+    assert "TelemetryOff: pip install 'authapp[opentelemetry]' turns it on" in caplog.messages
+    site.get("/login")
