@@ -65,7 +65,8 @@ def test_the_wheel_contains_all_files_of_the_package(built: Path) -> None:
     wanted = {
         path.relative_to(HERE).as_posix()
         for path in (HERE / "authapp").rglob("*")
-        if path.suffix in (".py", ".jinja2", ".css", ".js", ".svg", ".mo", ".po", ".typed")
+        if path.suffix
+        in (".py", ".jinja2", ".dbtmako", ".css", ".js", ".svg", ".mo", ".po", ".typed")
     }
     assert wanted <= names
     assert not [name for name in names if name.startswith("tests/")]

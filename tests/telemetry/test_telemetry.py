@@ -51,7 +51,7 @@ def site(app: Site, memory_backend: MemoryBackend) -> Site:
 def scraped() -> dict[str, float]:
     """Return the series of one scrape: name and labels without the scope -> value."""
     series = {}
-    for line in generate_latest(REGISTRY).decode().splitlines():
+    for line in told().splitlines():
         if line.startswith("authapp_") and "_bucket" not in line:
             name, _, value = line.rpartition(" ")
             labels = [
@@ -61,6 +61,11 @@ def scraped() -> dict[str, float]:
             ]
             series[" ".join([name.partition("{")[0], *labels])] = float(value)
     return series
+
+
+def told() -> str:
+    """Return all that a scrape says."""
+    return generate_latest(REGISTRY).decode()
 
 
 class Since:
@@ -105,6 +110,8 @@ def test_a_renewal_is_measured_and_is_a_span_around_the_call(site: Site) -> None
     assert call.parent is not None
     assert renewal.context is not None
     assert call.parent.span_id == renewal.context.span_id
+    buckets = re.findall(r'authapp_renewal_duration_seconds_bucket.*le="([^"]+)"', told())
+    assert {"0.005", "5.0", "30.0"} <= set(buckets)
 
 
 def test_requests_that_wait_for_one_renewal_have_joined_it(
@@ -112,21 +119,31 @@ def test_requests_that_wait_for_one_renewal_have_joined_it(
 ) -> None:
     since = Since()
     sign_in(site, phase="expired")
-    flights = site.services.renewal.flights
+    bulkhead = site.services.backend.breaker.bulkhead
     threads = [threading.Thread(target=site.twin().get, args=["/session"]) for _ in range(3)]
     with memory_backend.held("refresh"):
         for thread in threads:
             thread.start()
-        eventually(lambda: memory_backend.calls["refresh"])
-        bulkhead = site.services.backend.breaker.bulkhead
         eventually(lambda: bulkhead._waiting == 3)
-        sign_in(site, phase="due")
     for thread in threads:
         thread.join(10)
     name = 'authapp_renewal_duration_seconds_count joined="{}" outcome="renewed"'
     assert since[name.format("false")] == 1
     assert since[name.format("true")] == 2
-    assert not flights
+
+
+def test_a_request_that_goes_on_while_another_renews_has_deferred(
+    site: Site, memory_backend: MemoryBackend
+) -> None:
+    since = Since()
+    sign_in(site, phase="due")
+    leader = threading.Thread(target=site.twin().get, args=["/session"])
+    with memory_backend.held("refresh"):
+        leader.start()
+        eventually(lambda: memory_backend.calls["refresh"])
+        site.get("/account", status=200)
+    leader.join(10)
+    assert since['authapp_renewal_duration_seconds_count joined="true" outcome="deferred"'] == 1
 
 
 def test_what_fails_is_told_without_a_word_of_the_exception(
@@ -183,10 +200,9 @@ def test_no_number_and_no_span_names_a_user(site: Site) -> None:
     session = sign_in(site, id=987654321, name="Zacharias", phase="expired")
     site.get("/session")
     site.sign_out()
-    told = generate_latest(REGISTRY).decode()
-    told += "".join(span.to_json() for span in SPANS.get_finished_spans())
+    said = told() + "".join(span.to_json() for span in SPANS.get_finished_spans())
     for secret in ("987654321", "Zacharias", session.sid, session.digest, session.tokens.refresh):
-        assert secret not in told
+        assert secret not in said
 
 
 def test_telemetry_without_authapp_stops_start_up() -> None:

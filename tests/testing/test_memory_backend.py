@@ -91,6 +91,16 @@ def test_a_verb_fails_as_told_and_recovers(site: Site, backend: MemoryBackend) -
     assert site.get("/session").json["error"] == "RefreshTokenRejected"
 
 
+def test_a_backend_that_was_down_is_forgotten_with_it(app: Site, backend: MemoryBackend) -> None:
+    before = MemoryBackend()
+    use_backend(app.app, before)
+    before.fail("login", BackendDown("down"))
+    site = Site(wsgi=app.app)
+    site.sign_in("alice", status=503)
+    use_backend(app.app, backend)
+    site.sign_in("alice", status=303)
+
+
 def test_a_verb_fails_as_often_as_told(backend: MemoryBackend) -> None:
     backend.add_user("bob", "bob-password", id=2)
     tokens = sign_in_tokens(backend)

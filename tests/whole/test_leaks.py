@@ -428,7 +428,11 @@ def test_debug_toolbar_shows_no_token(walk: Walk, backend: Served) -> None:
     The toolbar is for development. It shows the request and the ini file unchanged: cookies,
     the CSRF token, the form with its password, and ``authapp.secret``.
     """
-    keys = {"pyramid.includes": "pyramid_debugtoolbar", "debugtoolbar.hosts": "127.0.0.1"}
+    keys = {
+        "pyramid.includes": "pyramid_debugtoolbar",
+        "debugtoolbar.hosts": "127.0.0.1",
+        "debugtoolbar.includes": "authapp.web.debug_panel",
+    }
     browser = Site(wsgi=authapp.main({}, **(settings(backend.url) | keys)))
     browser.extra_environ["REMOTE_ADDR"] = "127.0.0.1"
     browser.sign_in("alice", walk.password)
@@ -438,6 +442,7 @@ def test_debug_toolbar_shows_no_token(walk: Walk, backend: Served) -> None:
             browser.get("/account")
         shown += browser.get("/_debug_toolbar/").text
     assert "SessionSecurityPolicy" in shown
+    assert "The session of this request" in shown
     walk.secrets = {text: name for text, name in walk.secrets.items() if "token" in name}
     assert len(walk.secrets) == 6
     walk.tell("the toolbar", shown)

@@ -1,0 +1,118 @@
+"""A panel for pyramid_debugtoolbar: the session of a request, and what the tween did with it.
+
+``debugtoolbar.includes = authapp.web.debug_panel`` in the ini file adds the panel. It shows no
+token. Nothing imports this module unless the toolbar is there.
+"""
+
+import time
+from datetime import datetime, timezone
+from typing import Any
+
+from pyramid.config import Configurator
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid_debugtoolbar.panels import DebugPanel
+
+from authapp.services import services_of
+from authapp.session.error_codes import ErrorCode
+from authapp.session.session import Session
+from authapp.web.request_session import RequestSession
+from authapp.web.routes import path_of
+
+Row = tuple[str, str]
+"""A name and a text of the panel."""
+
+_OUTCOMES = {
+    "renewed": "renewed the session",
+    "deferred": "went on with the access token, because another request is renewing it",
+    "rejected": "could not renew the session, which has ended",
+    "unavailable": "could not renew the session, because the backend is unavailable",
+}
+
+_ASKED = {True: "without a call of the backend of its own", False: "by a call of the backend"}
+
+
+class SessionPanel(DebugPanel):  # type: ignore[misc]
+    """The panel. It keeps texts only, because the toolbar keeps panels for a while."""
+
+    name = "authapp"
+    title = nav_title = "authapp"
+    template = "authapp:templates/debug_panel.dbtmako"
+    has_content = True
+
+    def __init__(self, request: Request) -> None:
+        self._response: Response | None = None
+        self.data: dict[str, Any] = {"session": [], "actions": []}
+        # The cookie is written after all tweens, by a response callback.
+        request.add_finished_callback(self._describe)
+
+    def process_response(self, response: Response) -> None:
+        """Keep the response until its cookies are known."""
+        self._response = response
+
+    def _describe(self, request: Request) -> None:
+        response, self._response = self._response, None
+        ours: RequestSession = request.authapp
+        session = ours.session or ours.opened
+        self.nav_subtitle = _state(ours)
+        self.data["session"] = [("state", _state(ours)), *(_rows(session) if session else ())]
+        self.data["actions"] = [*_renewals(request, ours), _cookie(request, response)]
+
+
+def _state(ours: RequestSession) -> str:
+    if ours.session is None:
+        return f"signed out: {ours.error.value}" if ours.error else "anonymous"
+    return "signed in" if ours.identity else f"kept: {ErrorCode.BACKEND_UNAVAILABLE.value}"
+
+
+def _rows(session: Session) -> list[Row]:
+    """Return the parts of a session that may be shown."""
+    user, validity = session.identity, session.validity
+    return [
+        ("user", str(user.id)),
+        ("name", user.name or ""),
+        ("email", user.email or ""),
+        ("roles", ", ".join(user.roles)),
+        ("scopes", ", ".join(user.scopes)),
+        ("claims of the access token", ", ".join(user.claims)),
+        ("access token until", _moment(validity.valid_until)),
+        ("refresh token until", _moment(validity.refresh_until)),
+        ("signed in", _moment(session.authenticated_at)),
+        ("session, as in the log", session.digest),
+    ]
+
+
+def _renewals(request: Request, ours: RequestSession) -> list[str]:
+    """Return what was done about the phase that the session had when the request came."""
+    if services_of(request).excluded(path_of(request.environ)):
+        return ["left this path alone: authapp.refresh.exclude"]
+    if ours.phase is None:
+        return ["found no session in the cookies"]
+    found = f"found a session that is {ours.phase.value}"
+    done = [
+        f"{_OUTCOMES[str(facts['outcome'])]} ({_ASKED[bool(facts['joined'])]},"
+        f" {1000 * float(facts['seconds']):.0f} ms)"
+        for facts in ours.renewals
+    ]
+    return [found, *(done or ["did not renew it"])]
+
+
+def _cookie(request: Request, response: Response | None) -> str:
+    """Return what the response does to the session's cookie."""
+    cookie = services_of(request).cookie
+    values = [] if response is None else response.headers.getall("Set-Cookie")
+    written = [each.partition("=")[2] for each in values if cookie.owns(each)]
+    if not written:
+        return "left the cookie as it was"
+    return "wrote the cookie" if any(not each.startswith(";") for each in written) else "cleared it"
+
+
+def _moment(seconds: float) -> str:
+    shown = datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%SZ")
+    away = round(seconds - time.time())
+    return f"{shown} ({abs(away)} s {'from now' if away > 0 else 'ago'})"
+
+
+def includeme(config: Configurator) -> None:
+    """Add the panel to the toolbar, whose configurator this is."""
+    config.add_debugtoolbar_panel(SessionPanel)
