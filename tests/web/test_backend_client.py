@@ -1,6 +1,6 @@
 """``request.backend``: which URLs it calls, and how often it renews: contract section 5."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response
+from webob import Response as Answer
 
 from authapp.web.backend_client import address_below
 from servers import NOT_VALID, REFRESH, Served
@@ -145,3 +146,33 @@ def test_a_401_to_other_credentials_renews_nothing(backend: Served) -> None:
     assert site.get("/view").json == 401
     assert backend.calls[REFRESH] == 0
     assert backend.calls["/me"] == 1
+
+
+def test_renewal_after_the_headers_have_gone_is_kept_for_the_next_request(backend: Served) -> None:
+    """A streamed body renews the session when no cookie can be written any more."""
+
+    def streamed(request: Request) -> Response:
+        def body() -> Iterator[bytes]:
+            yield b"status "
+            yield str(request.backend.get("me").status_code).encode()
+
+        return Response(app_iter=body())
+
+    def more(config: Configurator) -> None:
+        config.add_route("streamed", "/streamed")
+        config.add_view(streamed, route_name="streamed")
+
+    site = application(backend.url, more)
+    site.sign_in()
+    before = site.token()
+    answers = iter([Answer(status=401, json_body=NOT_VALID)])
+    backend.instead["/me"] = lambda request: next(answers, None)
+    assert site.get("/streamed").text == "status 200"
+    assert site.token() == before
+    ((_, _, seconds),) = [
+        each for each in site.services.store.living() if each[0].purpose == "spent refresh token"
+    ]
+    assert seconds > 3600
+    site.post("/session", headers={"X-CSRF-Token": site.csrf()})
+    assert site.token() != before
+    assert backend.calls[REFRESH] == 1, "the request has got the successor"
