@@ -15,8 +15,11 @@ from functools import partial
 import atheris
 
 with atheris.instrument_imports(include=["authapp"]):
+    from pyramid.interfaces import IRoutesMapper
+    from pyramid.request import Request as PyramidRequest
     from webob import Request, Response
 
+    import authapp
     from authapp.backend.embedded import WSGIAdapter
     from authapp.backend.expressions import expression
     from authapp.backend.http_backend import HTTPBackend
@@ -29,8 +32,11 @@ with atheris.instrument_imports(include=["authapp"]):
     from authapp.session.cookies import SessionCookie, readable
     from authapp.session.encryption import CannotOpen, Sealer
     from authapp.session.session import Identity, Session, TokenPair, Validity, jwt_claims
+    from authapp.settings.route_settings import PATHS
     from authapp.store.key_ring import KeyRing
-    from site_under_test import description
+    from authapp.web.redirects import safe_next
+    from authapp.web.routes import is_at, is_own
+    from site_under_test import description, settings
 
 NAME = "authapp.session"
 SECRET = b"a secret for the fuzzer that is long enough"
@@ -136,9 +142,91 @@ def redis_value(data: bytes) -> None:
     assert RING.decrypt(b"authapp:another", SEALED) is None
 
 
+SITE = authapp.main({}, **settings("embedded:", login__rate="9999/second"))
+PIECES = [*PATHS.values(), "/", "//", "\n", "%0a", ";", "..", "?next=", "é", "http:"]
+METHODS = ["GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "get", "X"]
+HEADERS = [
+    "Accept", "Accept-Language", "Content-Type", "Cookie", "Forwarded", "HX-Current-URL",
+    "HX-Request", "Host", "If-Modified-Since", "If-None-Match", "Origin", "Range", "Referer",
+    "Sec-Fetch-Mode", "Sec-Fetch-Site", "Transfer-Encoding", "X-CSRF-Token", "X-Forwarded-Host",
+    "X-HTTP-Method-Override", "X-Request-ID", "X-Requested-With",
+]  # fmt: skip
+ORDINARY = ["localhost", "text/html", "application/json", "*/*;q=x", "null", "navigate", "true"]
+FORM = "application/x-www-form-urlencoded"
+
+
+def _path(provider: atheris.FuzzedDataProvider) -> str:
+    """Pieces of our paths and any other bytes, as WSGI has them (PEP 3333)."""
+    pieces = []
+    while provider.remaining_bytes() and len(pieces) < 4:
+        own = provider.ConsumeBool()
+        text = provider.PickValueInList(PIECES).encode() if own else provider.ConsumeBytes(3)
+        pieces.append(text.decode("latin-1"))
+    return "/" + "".join(pieces).lstrip("/")
+
+
+def path(data: bytes) -> None:
+    """Our checks before routing agree with Pyramid, and ``next`` stays on this site."""
+    request = PyramidRequest.blank("/")
+    request.registry = SITE.registry
+    request.environ["PATH_INFO"] = _path(atheris.FuzzedDataProvider(data))
+    with suppress(UnicodeDecodeError):  # the tween answers such a path before routing
+        request.environ["PATH_INFO"].encode("latin-1").decode()
+        matched = request.registry.getUtility(IRoutesMapper)(request)["route"]
+        assert is_at(request) is is_own(matched), "a path that only one of us matches"
+    target = safe_next(request, data.decode("utf-8", "replace"))
+    assert target[0] == "/", "next leads elsewhere"
+    assert target[1:2] not in ("/", "\\"), "next leads elsewhere"
+
+
+def headers(data: bytes) -> None:
+    """A page with any values in the headers that somebody parses."""
+    _answer(_request(atheris.FuzzedDataProvider(data), "GET", "/account"))
+
+
+def whole_request(data: bytes) -> None:
+    """Any method, path, query, headers and body."""
+    provider = atheris.FuzzedDataProvider(data)
+    method = provider.PickValueInList(METHODS)
+    _answer(_request(provider, method, _path(provider)))
+
+
+def _request(provider: atheris.FuzzedDataProvider, method: str, path_info: str) -> Request:
+    request = Request.blank("/", {"PATH_INFO": path_info, "REMOTE_ADDR": "192.0.2.1"})
+    request.host, request.method = "localhost", method
+    for _ in range(provider.ConsumeIntInRange(0, 5)):
+        name = provider.PickValueInList(HEADERS)
+        if provider.ConsumeBool():
+            value = provider.PickValueInList(ORDINARY)
+        else:
+            value = provider.ConsumeBytes(20).decode("latin-1")
+        request.environ["HTTP_" + name.upper().replace("-", "_")] = value
+    request.environ["QUERY_STRING"] = provider.ConsumeBytes(20).decode("latin-1")
+    if provider.ConsumeBool():
+        request.environ["CONTENT_TYPE"] = FORM
+        request.body = provider.ConsumeBytes(200)
+    return request
+
+
+def _answer(request: Request) -> None:
+    """Nobody is signed in, and no answer is an accident."""
+    response = request.get_response(SITE)
+    assert response.status_int != 500, "an accident"
+    assert not any(each.startswith(f"{NAME}=e") for each in response.headers.getall("Set-Cookie"))
+
+
 TARGETS = {
     each.__name__: each
-    for each in (cookie_header, sealed_token, chunks, backend_answer, redis_value)
+    for each in (
+        cookie_header,
+        sealed_token,
+        chunks,
+        backend_answer,
+        redis_value,
+        path,
+        headers,
+        whole_request,
+    )
 }
 LIMIT = 10.0
 """Seconds that no input may take, on a busy machine."""

@@ -29,8 +29,12 @@ def path_of(environ: dict[str, Any]) -> str:
     :param environ: the WSGI environ. Its strings are bytes decoded as latin-1 (PEP 3333).
     :returns: the path below the application's mount point. Bytes that are not UTF-8 are replaced.
     """
+    return _decoded(environ).removesuffix("\n")
+
+
+def _decoded(environ: dict[str, Any]) -> str:
     path: str = environ.get("PATH_INFO") or "/"
-    return path.encode("latin-1").decode(errors="replace").removesuffix("\n")
+    return path.encode("latin-1").decode(errors="replace")
 
 
 def is_own(route: IRoute | None) -> bool:
@@ -60,7 +64,7 @@ def is_at(request: Request, *names: str) -> bool:
 
     :param names: as in :func:`leads_to`.
     """
-    return leads_to(request, path_of(request.environ), *names)
+    return leads_to(request, _decoded(request.environ), *names)
 
 
 def own_path(request: Request, name: str) -> str | None:

@@ -18,6 +18,9 @@ RUNS = {
     "chunks": 5_000,
     "backend_answer": 1_500,
     "redis_value": 20_000,
+    "path": 5_000,
+    "headers": 1_500,
+    "whole_request": 1_500,
 }
 
 
