@@ -6,7 +6,8 @@ from typing import Any
 from authapp.backend.expressions import Expression
 from authapp.backend.http_exchange import in_one_line
 from authapp.backend.protocol import BackendUnavailable
-from authapp.session.session import Claims, Identity, is_user_id, text, texts
+from authapp.session.claims import is_user_id, text, texts
+from authapp.session.session import Claims, Identity
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from authapp.backend.http_exchange import in_one_line
 from authapp.backend.identity_reader import ClaimExpressions, read_identity
 from authapp.backend.key_set import KeySet
 from authapp.backend.protocol import BackendUnavailable, UnexpectedAnswer
+from authapp.session.lifetimes import UNLIMITED, Lifetimes
 from authapp.session.session import (
     MAX_LIFETIME,
     Claims,
@@ -80,6 +81,7 @@ class TokenReader:
     :param refresh_lifetime: seconds for which a refresh token is valid if neither the token nor
         the answer says when it expires.
     :param access_lifetime: the same for an access token, if the settings name it.
+    :param lifetimes: no session lasts longer than these say.
     """
 
     def __init__(
@@ -89,7 +91,9 @@ class TokenReader:
         keys: KeySet | None,
         refresh_lifetime: int,
         access_lifetime: int | None = None,
+        lifetimes: Lifetimes = UNLIMITED,
     ) -> None:
+        self._lifetimes = lifetimes
         self._names = names
         self._access_lifetime = access_lifetime
         self._verify = verify
@@ -134,7 +138,8 @@ class TokenReader:
             raise UnexpectedAnswer(
                 "a token that had expired on arrival; compare the clocks here and at the backend"
             )
-        return identity, Validity(valid_until, refresh_until)
+        signed_in = now if before is None else before.authenticated_at
+        return identity, self._lifetimes.limit(Validity(valid_until, refresh_until), signed_in)
 
     def _claims(self, access: str, now: float) -> dict[str, Any] | None:
         """Return the claims of an access token. Verify the token first if the settings require it.

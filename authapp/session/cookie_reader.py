@@ -5,11 +5,13 @@ header is the cache key. :class:`authapp.session.encryption.Sealer` has a second
 the token alone. The second cache is used if other cookies in the header change with every page.
 """
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
 from authapp.session.cookies import SessionCookie, readable
 from authapp.session.encryption import CannotOpen, Sealer
+from authapp.session.lifetimes import UNLIMITED, Lifetimes
 from authapp.session.session import Session
 
 CACHED = 1024
@@ -34,11 +36,18 @@ class ReadCookie(NamedTuple):
 
 
 class CookieReader:
-    """Reads sessions from ``Cookie`` headers, with a cache."""
+    """Reads sessions from ``Cookie`` headers, with a cache.
 
-    def __init__(self, cookie: SessionCookie, sealer: Sealer) -> None:
+    :param lifetimes: sessions end after ``absolute`` seconds, even if another application or an
+        earlier setting has written a later end into the cookie.
+    """
+
+    def __init__(
+        self, cookie: SessionCookie, sealer: Sealer, lifetimes: Lifetimes = UNLIMITED
+    ) -> None:
         self._cookie = cookie
         self._sealer = sealer
+        self._lifetimes = lifetimes
         #: Reads a header: :meth:`_read` with a cache.
         self.cached = lru_cache(maxsize=CACHED)(self._read)
 
@@ -61,9 +70,13 @@ class CookieReader:
         sessions: list[Session] = []
         for candidate in found.candidates:
             try:
-                sessions.append(self._sealer.open(candidate))
+                session = self._sealer.open(candidate)
             except CannotOpen:
                 continue
+            validity = self._lifetimes.limit(session.validity, session.authenticated_at)
+            if validity is not session.validity:
+                session = replace(session, validity=validity)
+            sessions.append(session)
         if len({str(session.identity.id) for session in sessions}) != 1:
             return ReadCookie(found.names)
         newest, *older = sorted(sessions, key=lambda session: session.issued_at, reverse=True)

@@ -171,10 +171,11 @@ class SessionCookie:
         base, _, index = name.rpartition(".")
         return int(index) if base == self.name and _INDEX.fullmatch(index) else None
 
-    def write(self, token: str, max_age: int, names: Collection[str] = ()) -> list[str]:
+    def write(self, token: str, max_age: int | None, names: Collection[str] = ()) -> list[str]:
         """Return the headers that store a token in the browser.
 
-        :param max_age: seconds after which the browser deletes the cookies.
+        :param max_age: seconds after which the browser deletes the cookies. None: the browser
+            deletes the cookies when it is closed.
         :param names: the names of the session cookies and chunks in the request. Cookies that the
             new token does not use are cleared.
         :returns: values for ``Set-Cookie`` headers.
@@ -212,7 +213,7 @@ class SessionCookie:
         name = set_cookie.partition("=")[0]
         return name == self.name or self._chunk_index(name) is not None
 
-    def _cookie(self, name: str, value: str | None, max_age: int) -> str:
+    def _cookie(self, name: str, value: str | None, max_age: int | None) -> str:
         cookie: str = _set_cookie(
             name,
             value,

@@ -29,6 +29,7 @@ class ErrorCode(str, Enum):
     REFRESH_TOKEN_EXPIRED = "RefreshTokenExpired"  # noqa: S105 - a code
     REFRESH_TOKEN_REJECTED = "RefreshTokenRejected"  # noqa: S105 - a code
     SESSION_REVOKED = "SessionRevoked"
+    SESSION_IDLE = "SessionIdle"
     SESSION_INVALID = "SessionInvalid"
 
     def __str__(self) -> str:
@@ -62,6 +63,10 @@ _SENTENCES = {
         "The sign-in service has ended your session. Sign in again to continue."
     ),
     ErrorCode.SESSION_REVOKED: _("You have been signed out. Sign in again to continue."),
+    ErrorCode.SESSION_IDLE: _(
+        "You were signed out because you had not used the site for a while. Sign in again to"
+        " continue."
+    ),
     ErrorCode.SESSION_INVALID: _("Your session is no longer valid. Sign in again to continue."),
 }
 
@@ -73,6 +78,10 @@ CHALLENGE_EXPIRED = "ChallengeExpired"
 
 SIGNED_OUT_SENTENCE = _("You are signed out.")
 """The sentence for the reason ``SignedOut``."""
+
+
+SIGN_IN_AGAIN_SENTENCE = _("Please sign in again. This page needs a recent sign-in.")
+"""The sentence for a page that needs a more recent sign-in."""
 
 
 def reason_sentence(reason: str) -> TranslationString | None:

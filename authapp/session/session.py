@@ -12,21 +12,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
-from typing import Any, TypeGuard
+from typing import Any
 
 from authapp.session import base64url
+from authapp.session.claims import (
+    is_time,
+    object_or_empty,
+    required_object,
+    required_text,
+    required_time,
+    text,
+    texts,
+    user_id,
+)
 
 MAX_LIFETIME = 315_360_000
 """The longest lifetime of a token that authapp accepts, in seconds: ten years."""
 
-_MAX_TIME = 253402300800  # the year 10000: a datetime cannot hold it
-
 Claims = Mapping[str, Any]
 """The claims of a token: a JSON object (RFC 7519 section 4)."""
-
-
-class NotASession(ValueError):
-    """The claims in a decrypted token do not describe a session."""
 
 
 class Phase(Enum):
@@ -102,6 +106,10 @@ class Session:
     :param authenticated_at: the time of sign-in.
     :param claims: the claims from which the session was read. Members that authapp does not know
         are written back unchanged.
+    :param used_at: the last recorded request of the person, in epoch seconds. None if it is not
+        known: see :attr:`last_used`.
+    :param remember: True if the browser may keep the cookie after it is closed. None if the person
+        was not asked.
     """
 
     identity: Identity
@@ -111,6 +119,13 @@ class Session:
     issued_at: int
     authenticated_at: float
     claims: Claims = field(default_factory=dict, repr=False, hash=False)
+    used_at: int | None = None
+    remember: bool | None = None
+
+    @property
+    def last_used(self) -> int:
+        """The last request of the person, as far as the session knows it, in epoch seconds."""
+        return self.issued_at if self.used_at is None else self.used_at
 
     @property
     def digest(self) -> str:
@@ -125,14 +140,23 @@ class Session:
         validity: Validity,
         now: float,
         authenticated_at: float | None = None,
+        remember: bool | None = None,
     ) -> "Session":
         """Create the session of a user who has just signed in, with a new session id.
 
         :param authenticated_at: the time of sign-in. The default is ``now``.
+        :param remember: see :class:`Session`.
         """
-        signed_in = now if authenticated_at is None else authenticated_at
-        sid = secrets.token_urlsafe(16)
-        return cls(identity, tokens.alone(), validity, sid, int(now), signed_in)
+        return cls(
+            identity,
+            tokens.alone(),
+            validity,
+            sid=secrets.token_urlsafe(16),
+            issued_at=int(now),
+            authenticated_at=now if authenticated_at is None else authenticated_at,
+            used_at=int(now),
+            remember=remember,
+        )
 
     def renewed(
         self, identity: Identity, tokens: TokenPair, validity: Validity, now: float
@@ -152,6 +176,7 @@ class Session:
             tokens=tokens.alone(),
             validity=validity,
             issued_at=int(now),
+            used_at=self.last_used,  # a renewal is not a request of the person
             claims={name: value for name, value in self.claims.items() if name != "error"},
         )
 
@@ -174,29 +199,34 @@ class Session:
 
     def to_claims(self) -> dict[str, Any]:
         """Return the claims to encrypt (contract section 2). Each call creates a new ``jti``."""
-        user, before = self.identity, _object_or_empty(self.claims.get("data"))
+        user, before = self.identity, object_or_empty(self.claims.get("data"))
         data = {
             **before,
             "tokens": {
-                **_object_or_empty(before.get("tokens")),
+                **object_or_empty(before.get("tokens")),
                 "access": self.tokens.access,
                 "refresh": self.tokens.refresh,
             },
             "user": {
-                **_object_or_empty(before.get("user")),
+                **object_or_empty(before.get("user")),
                 "id": user.id,
                 "email": user.email,
                 "roles": list(user.roles),
                 "scopes": list(user.scopes),
             },
             "validity": {
-                **_object_or_empty(before.get("validity")),
+                **object_or_empty(before.get("validity")),
                 "valid_until": self.validity.valid_until,
                 "refresh_until": self.validity.refresh_until,
             },
             "sid": self.sid,
             "auth_time": self.authenticated_at,
         }
+        if self.used_at is not None:
+            # If ``iat`` is another one when the cookie is read, another application has written it.
+            data["used"] = {"at": self.used_at, "iat": self.issued_at}
+        if self.remember is not None:
+            data["remember"] = self.remember
         return {
             **self.claims,
             "sub": str(user.id),
@@ -234,17 +264,18 @@ class Session:
         :param claims: the decoded JSON value in the token.
         :raises NotASession: if a required member is missing or has the wrong type.
         """
-        top = _object(claims, "the claims")
-        data = _object(top.get("data"), "data")
-        tokens = _object(data.get("tokens"), "data.tokens")
-        validity = _object(data.get("validity"), "data.validity")
-        access = _required_text(tokens.get("access"), "data.tokens.access")
-        refresh = _required_text(tokens.get("refresh"), "data.tokens.refresh")
-        issued_at = _time(top.get("iat"), "iat")
-        user, signed_in = _object_or_empty(data.get("user")), data.get("auth_time")
+        top = required_object(claims, "the claims")
+        data = required_object(top.get("data"), "data")
+        tokens = required_object(data.get("tokens"), "data.tokens")
+        validity = required_object(data.get("validity"), "data.validity")
+        access = required_text(tokens.get("access"), "data.tokens.access")
+        refresh = required_text(tokens.get("refresh"), "data.tokens.refresh")
+        issued_at = required_time(top.get("iat"), "iat")
+        user, signed_in = object_or_empty(data.get("user")), data.get("auth_time")
+        remember = data.get("remember")
         return cls(
             identity=Identity(
-                id=_id(top.get("sub") if user.get("id") is None else user["id"]),
+                id=user_id(top.get("sub") if user.get("id") is None else user["id"]),
                 email=text(user.get("email")) or text(top.get("email")),
                 name=text(top.get("name")),
                 roles=texts(user.get("roles")),
@@ -253,17 +284,35 @@ class Session:
             ),
             tokens=TokenPair(access, refresh),
             validity=Validity(
-                _time(validity.get("valid_until"), "valid_until"),
+                required_time(validity.get("valid_until"), "valid_until"),
                 min(
-                    _time(validity.get("refresh_until"), "refresh_until"),
-                    _time(top.get("exp"), "exp"),
+                    required_time(validity.get("refresh_until"), "refresh_until"),
+                    required_time(top.get("exp"), "exp"),
                 ),
             ),
             sid=text(data.get("sid")) or _derive_sid(refresh),
             issued_at=issued_at,
-            authenticated_at=signed_in if _is_time(signed_in) else issued_at,
+            authenticated_at=signed_in if is_time(signed_in) else issued_at,
             claims=top,
+            used_at=_used_at(data.get("used"), issued_at),
+            remember=remember if isinstance(remember, bool) else None,
         )
+
+
+def _used_at(value: object, issued_at: int) -> int | None:
+    """Read the last request of the person.
+
+    A renewal by authapp changes ``iat`` and is not a request of the person. So ``iat`` counts only
+    if another application has written it, such as a Next.js application that shares the cookie.
+
+    :param value: the member ``data.used`` of the claims.
+    :param issued_at: the member ``iat`` of the claims.
+    """
+    used = object_or_empty(value)
+    at = used.get("at")
+    if not is_time(at):
+        return None
+    return int(at) if used.get("iat") == issued_at else max(int(at), issued_at)
 
 
 def _derive_sid(refresh: str) -> str:
@@ -286,58 +335,3 @@ def jwt_claims(token: str) -> dict[str, Any]:
     except (IndexError, ValueError, RecursionError):
         return {}
     return claims if isinstance(claims, dict) else {}
-
-
-def text(value: object) -> str | None:
-    """Return ``value`` if ``value`` is a non-empty string, otherwise None."""
-    return value if isinstance(value, str) and value else None
-
-
-def texts(value: object) -> tuple[str, ...]:
-    """Return the non-empty strings of a list, or the words of a string.
-
-    A ``scope`` is such a string of words (RFC 6749 section 3.3). Other values give an empty tuple.
-    """
-    if isinstance(value, str):
-        return tuple(value.split())
-    return tuple(filter(None, map(text, value))) if isinstance(value, list) else ()
-
-
-def is_user_id(value: object) -> TypeGuard[int | str]:
-    """Return True if ``value`` can be a user's id: an integer or a non-empty string."""
-    return isinstance(value, int | str) and not isinstance(value, bool) and value != ""
-
-
-def _object_or_empty(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _is_time(value: object) -> TypeGuard[float]:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return 0 <= value < _MAX_TIME
-
-
-def _object(value: object, name: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise NotASession(f"{name} is not an object")
-    return value
-
-
-def _required_text(value: object, name: str) -> str:
-    found = text(value)
-    if found is None:
-        raise NotASession(f"{name} is not a non-empty string")
-    return found
-
-
-def _time(value: object, name: str) -> int:
-    if not _is_time(value) or not isinstance(value, int):
-        raise NotASession(f"{name} is not a time in whole seconds")
-    return value
-
-
-def _id(value: object) -> int | str:
-    if not is_user_id(value):
-        raise NotASession("the id of the user is neither a non-empty string nor an integer")
-    return value

@@ -15,6 +15,8 @@ PATHS: Mapping[str, str] = MappingProxyType(
         "logout": "/logout",
         "session": "/session",
         "account": "/account",
+        "account_sessions": "/account/sessions",
+        "sessions": "/sessions",
         "health": "/health",
         "verify": "/verify",
     }

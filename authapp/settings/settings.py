@@ -18,6 +18,7 @@ from authapp.backend.identity_reader import ClaimExpressions
 from authapp.backend.token_reader import Verify
 from authapp.session.cookies import SessionCookie
 from authapp.session.encryption import FORMATS
+from authapp.session.lifetimes import REMEMBER, Lifetimes
 from authapp.session.session import MAX_LIFETIME
 from authapp.settings import allowed_values as values
 from authapp.settings.allowed_values import EMBEDDED, MAKE_ONE, MEMORY, SECRET_LENGTH
@@ -48,6 +49,7 @@ class Settings:
     development_hosts: tuple[str, ...]
     cookie: SessionCookie
     session_format: str
+    lifetimes: Lifetimes
     backend_url: str | None
     description: Description
     backend_ca: str | None
@@ -140,6 +142,11 @@ class Settings:
             development_hosts=hosts,
             cookie=SessionCookie(name, not development, domain, samesite),
             session_format=take("session.format", values.one_of(FORMATS), "next-auth-4"),
+            lifetimes=Lifetimes(
+                take("session.idle", values.whole(10, MAX_LIFETIME), None),
+                take("session.absolute", values.whole(10, MAX_LIFETIME), None),
+                take("session.remember", values.one_of(REMEMBER), "yes"),
+            ),
             backend_url=url,
             description=read_description(reader),
             backend_ca=take("backend.ca", values.authorities, None),

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from authapp.session.claims import NotASession
 from authapp.session.session import (
     Identity,
-    NotASession,
     Phase,
     Session,
     TokenPair,

@@ -1,0 +1,74 @@
+"""Readers of the members of a JSON object: each takes any value and checks its type."""
+
+from typing import Any, TypeGuard
+
+_MAX_TIME = 253402300800  # the year 10000: a datetime cannot hold it
+
+
+class NotASession(ValueError):
+    """The claims in a decrypted token do not describe a session."""
+
+
+def text(value: object) -> str | None:
+    """Return ``value`` if ``value`` is a non-empty string, otherwise None."""
+    return value if isinstance(value, str) and value else None
+
+
+def texts(value: object) -> tuple[str, ...]:
+    """Return the non-empty strings of a list, or the words of a string.
+
+    A ``scope`` is such a string of words (RFC 6749 section 3.3). Other values give an empty tuple.
+    """
+    if isinstance(value, str):
+        return tuple(value.split())
+    return tuple(filter(None, map(text, value))) if isinstance(value, list) else ()
+
+
+def is_user_id(value: object) -> TypeGuard[int | str]:
+    """Return True if ``value`` can be a user's id: an integer or a non-empty string."""
+    return isinstance(value, int | str) and not isinstance(value, bool) and value != ""
+
+
+def object_or_empty(value: object) -> dict[str, Any]:
+    """Return ``value`` if it is a JSON object, otherwise an empty dict."""
+    return value if isinstance(value, dict) else {}
+
+
+def is_time(value: object) -> TypeGuard[float]:
+    """Return True if ``value`` is a time in epoch seconds, before the year 10000."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 <= value < _MAX_TIME
+
+
+def required_object(value: object, name: str) -> dict[str, Any]:
+    """Return ``value`` if it is a JSON object.
+
+    :param name: the name of the member, for the error.
+    :raises NotASession: if it is not.
+    """
+    if not isinstance(value, dict):
+        raise NotASession(f"{name} is not an object")
+    return value
+
+
+def required_text(value: object, name: str) -> str:
+    """Return ``value`` if it is a non-empty string. See :func:`required_object`."""
+    found = text(value)
+    if found is None:
+        raise NotASession(f"{name} is not a non-empty string")
+    return found
+
+
+def required_time(value: object, name: str) -> int:
+    """Return ``value`` if it is a time in whole seconds. See :func:`required_object`."""
+    if not is_time(value) or not isinstance(value, int):
+        raise NotASession(f"{name} is not a time in whole seconds")
+    return value
+
+
+def user_id(value: object) -> int | str:
+    """Return ``value`` if it can be a user's id. See :func:`required_object`."""
+    if not is_user_id(value):
+        raise NotASession("the id of the user is neither a non-empty string nor an integer")
+    return value

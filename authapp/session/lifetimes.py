@@ -1,0 +1,66 @@
+"""How long a session may last, apart from its tokens: the settings ``session.*`` of contract 10.
+
+All functions are pure. Times are seconds since the epoch.
+"""
+
+from dataclasses import dataclass
+
+from authapp.session.session import Session, Validity
+
+REMEMBER = ("yes", "no", "ask")
+"""The allowed values of ``session.remember``."""
+
+_PART = 10
+"""The session records a use of the site at most once in this part of the idle time."""
+
+
+@dataclass(frozen=True)
+class Lifetimes:
+    """The limits of a session, and whether the browser remembers the session.
+
+    :param idle: seconds without a request of the person after which a session ends, or None.
+    :param absolute: seconds after the sign-in after which a session ends, or None.
+    :param remember: one of :data:`REMEMBER`.
+    """
+
+    idle: int | None = None
+    absolute: int | None = None
+    remember: str = "yes"
+
+    def limit(self, validity: Validity, signed_in: float) -> Validity:
+        """Return a validity that ends ``absolute`` seconds after the sign-in at the latest."""
+        if self.absolute is None:
+            return validity
+        end = int(signed_in) + self.absolute
+        if validity.refresh_until <= end:
+            return validity
+        return Validity(validity.valid_until, end)
+
+    def idle_until(self, session: Session) -> int | None:
+        """Return the time at which a session becomes idle, or None if there is no idle limit."""
+        return None if self.idle is None else session.last_used + self.idle
+
+    def is_idle(self, session: Session, now: float) -> bool:
+        """Return True if the person has not used the site for ``idle`` seconds."""
+        return self.idle is not None and now >= session.last_used + self.idle
+
+    def must_record(self, session: Session, now: float) -> bool:
+        """Return True if a request of the person at ``now`` must be recorded in the cookie.
+
+        The time in the session may be in the future if another machine's clock is ahead.
+        """
+        return self.idle is not None and abs(now - session.last_used) >= self.idle / _PART
+
+    def cookie_lifetime(self, session: Session, now: float) -> int | None:
+        """Return the seconds for which the browser keeps the cookie.
+
+        :returns: None if the cookie ends with the browser.
+        """
+        asked = self.remember == "ask" and session.remember is False
+        if self.remember == "no" or asked:
+            return None
+        return max(0, session.validity.refresh_until - int(now))
+
+
+UNLIMITED = Lifetimes()
+"""No limits: a session lasts as long as its tokens."""
