@@ -21,6 +21,7 @@ from authapp.backend.protocol import Backend
 from authapp.backend.token_reader import TokenReader
 from authapp.renewal.renewal import Renewal
 from authapp.renewal.revocation import Revocation
+from authapp.renewal.session_index import SessionIndex
 from authapp.renewal.successors import Successors
 from authapp.session.cookie_reader import CookieReader
 from authapp.session.cookies import SessionCookie
@@ -62,6 +63,7 @@ class Services:
     cookie_reader: CookieReader
     store: Store
     revocation: Revocation
+    index: SessionIndex
     successors: Successors
     http: BoundedSession
     backend: GuardedBackend
@@ -148,14 +150,16 @@ def wire(
         _key_set(settings, http),
         settings.refresh_lifetime,
         settings.access_lifetime,
+        settings.lifetimes,
     )
     return Services(
         settings=settings,
         cookie=settings.cookie,
         sealer=sealer,
-        cookie_reader=CookieReader(settings.cookie, sealer),
+        cookie_reader=CookieReader(settings.cookie, sealer, settings.lifetimes),
         store=store,
         revocation=revocation,
+        index=SessionIndex(store, revocation, settings.lifetimes),
         successors=successors,
         http=http,
         backend=guarded,

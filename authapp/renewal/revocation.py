@@ -55,11 +55,22 @@ class Revocation:
             whose clock is ahead may have recorded the sign-in.
         """
         self.revoke(session)
+        self._revoke_all(session, now)
+
+    def revoke_others(self, session: Session, now: float) -> None:
+        """Revoke all sessions of this session's user that began until ``now``, but not this one.
+
+        :param now: see :meth:`revoke_user`.
+        """
+        self._revoke_all(session, now, f" {session.sid}")
+
+    def _revoke_all(self, session: Session, now: float, but: str = "") -> None:
         key = _user_key(session.identity.id)
-        until = max(now + CLOCKS_DIFFER, session.authenticated_at, _moment(*self._store.get(key)))
+        before = _moment(*self._store.get(key))
+        until = max(now + CLOCKS_DIFFER, session.authenticated_at, before + 0.001)
         # A merge keeps the greatest string. Until the year 2286 all times have ten digits, so the
         # greatest string is the latest time.
-        self._store.put(key, repr(until), self._window(session))
+        self._store.put(key, repr(until) + but, self._window(session))
 
     def revoked(self, session: Session) -> bool:
         """Return True if this session was revoked."""
@@ -95,7 +106,10 @@ def is_revoked(session: Session, alone: str | None, all_of_user: str | None) -> 
     :param alone: the string under the first of the session's :func:`revocation_keys`, or None.
     :param all_of_user: the string under the second of these keys, or None.
     """
-    return alone is not None or session.authenticated_at <= _moment(all_of_user)
+    if alone is not None:
+        return True
+    revoked = session.authenticated_at <= _moment(all_of_user)
+    return revoked and (all_of_user or "").partition(" ")[2] != session.sid
 
 
 def _replaced_key(session: Session) -> Key:
@@ -107,4 +121,5 @@ def _user_key(user_id: int | str) -> Key:
 
 
 def _moment(text: str | None) -> float:
-    return float(text) if text else _NEVER
+    """Return the time in the string under a user's key: ``<time>`` or ``<time> <kept sid>``."""
+    return float(text.partition(" ")[0]) if text else _NEVER

@@ -1,0 +1,257 @@
+"""The sessions of a user, so that the user can see them and end them.
+
+The store keeps one entry for each session. An entry contains no token and cannot sign anybody in.
+A cookie remains the only place of a session. So a lost entry signs nobody out, and the next request
+of its session writes the entry again.
+
+Each user has :data:`MOST` places. A session takes a free place. If there is none, the session takes
+the place of an ended session, or of the session that was not used for the longest time. An entry
+expires together with its session.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from authapp.renewal.revocation import CLOCKS_DIFFER, Revocation, is_revoked, revocation_keys
+from authapp.session.lifetimes import Lifetimes
+from authapp.session.session import Identity, Session, TokenPair, Validity
+from authapp.store.protocol import Key, Store
+
+MOST = 50
+"""The most sessions of one user in the index."""
+
+MAX_AGENT = 256
+"""The most characters of a ``User-Agent`` header in an entry."""
+
+_REFRESHED = 60.0
+"""Seconds after which a request of the person updates the entry of its session."""
+
+_TRACKED = 10_000
+"""The most sessions for which a process remembers when it has updated the entry."""
+
+
+@dataclass(frozen=True)
+class ListedSession:
+    """One session of a user, as the index knows it. Times are in epoch seconds.
+
+    :param session: the session without its tokens and claims.
+    :param agent: the ``User-Agent`` header of the last request of the person, shortened.
+    :param address: the address from which this request came.
+    """
+
+    session: Session = field(repr=False)
+    agent: str = ""
+    address: str = ""
+
+    @property
+    def id(self) -> str:
+        """The opaque id of the session. It is :attr:`Session.digest`, as in the audit log."""
+        return self.session.digest
+
+    @property
+    def signed_in(self) -> float:
+        """The time of the last sign-in."""
+        return self.session.authenticated_at
+
+    @property
+    def last_seen(self) -> int:
+        """The time of the last request of the person. Up to a minute may be missing."""
+        return self.session.last_used
+
+
+class SessionIndex:
+    """The sessions of each user, in the store.
+
+    :param store: the store that all processes share.
+    :param lifetimes: an idle session is not listed.
+    :param clock: returns epoch seconds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        revocation: Revocation,
+        lifetimes: Lifetimes,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._revocation = revocation
+        self._lifetimes = lifetimes
+        self._clock = clock
+        self._updated: dict[str, tuple[float, int]] = {}  # sid -> time of the update, place
+
+    def is_due(self, session: Session) -> bool:
+        """Return True if a request of the person must update the entry of its session."""
+        updated, _ = self._updated.get(session.sid, (float("-inf"), 0))
+        return abs(self._clock() - updated) >= _REFRESHED
+
+    def record(self, session: Session, agent: str, address: str) -> None:
+        """Write the entry of a session.
+
+        :param session: the session. Its ``last_used`` is the time of the person's last request.
+        :param agent: the ``User-Agent`` header of this request.
+        :param address: the address from which the request came.
+        """
+        now, user_id = self._clock(), session.identity.id
+        before, place = self._find(session)
+        if before is not None and session.last_used < before.last_seen <= now + CLOCKS_DIFFER:
+            agent, address = before.agent, before.address
+            session = replace(session, used_at=before.last_seen)
+        if before is not None and before.signed_in > session.authenticated_at:
+            session = replace(session, authenticated_at=before.signed_in)
+        text = _write(ListedSession(session, agent[:MAX_AGENT], address), now)
+        self._store.put(_key(user_id, place), text, self._seconds_left(session, now))
+        if len(self._updated) >= _TRACKED:
+            self._updated.clear()
+        self._updated[session.sid] = now, place
+
+    def last_used(self, session: Session) -> int:
+        """Return the last request of the person that any process knows, in epoch seconds.
+
+        The cookie of this request may be older than the cookie that another tab has received.
+        """
+        entry, _ = self._find(session)
+        if entry is None or entry.last_seen > self._clock() + CLOCKS_DIFFER:
+            return session.last_used
+        return max(session.last_used, entry.last_seen)
+
+    def signed_in(self, session: Session) -> float:
+        """Return the time of the session's last sign-in that any process knows."""
+        entry, _ = self._find(session)
+        return max(session.authenticated_at, entry.signed_in if entry else 0)
+
+    def of(self, user_id: int | str) -> list[ListedSession]:
+        """Return the sessions of a user, the last used first.
+
+        Sessions that have ended are left out. A session that was not used since the store lost its
+        data may be missing.
+        """
+        living = self._living(user_id, self._read(user_id))
+        return sorted(living.values(), key=lambda each: each.last_seen, reverse=True)
+
+    def end(self, user_id: int | str, session_id: str) -> ListedSession | None:
+        """Revoke one session of a user.
+
+        :param session_id: :attr:`ListedSession.id`. A client can send any string.
+        :returns: the session, or None if the user has no session with this id.
+        """
+        for each in self.of(user_id):
+            if each.id == session_id:
+                self._revocation.revoke(each.session)
+                return each
+        return None
+
+    def end_others(self, session: Session) -> list[ListedSession]:
+        """Revoke all sessions of a session's user except this session.
+
+        Sessions that are not in the index are revoked too.
+
+        :returns: the sessions that were in the index.
+        """
+        others = [each for each in self.of(session.identity.id) if each.session.sid != session.sid]
+        self._revocation.revoke_others(session, self._clock())
+        return others
+
+    def end_all(self, user_id: int | str) -> list[ListedSession]:
+        """Revoke all sessions of a user, even if they are not in the index.
+
+        :returns: the sessions that were in the index.
+        """
+        found, now = self.of(user_id), self._clock()
+        self._revocation.revoke_user(_stand_in(user_id, "", now, now, now, now), now)
+        return found
+
+    def _find(self, session: Session) -> tuple[ListedSession | None, int]:
+        """Return the entry of a session and its place, or None and the place to take."""
+        user_id, sid = session.identity.id, session.sid
+        _, place = self._updated.get(sid, (0.0, _first_place(sid)))
+        entry = _parse(user_id, *self._store.get(_key(user_id, place)))
+        if entry is not None and entry.session.sid == sid:
+            return entry, place
+        entries = self._read(user_id)
+        for place, entry in entries.items():
+            if entry.session.sid == sid:
+                return entry, place
+        # Two sessions that begin at the same time usually take different places.
+        places = [(_first_place(sid) + step) % MOST for step in range(MOST)]
+        free = [place for place in places if place not in entries]
+        if not free:
+            living = self._living(user_id, entries)
+            free = [place for place in places if place not in living]
+            free += sorted(living, key=lambda place: living[place].last_seen)
+        return None, free[0]
+
+    def _read(self, user_id: int | str) -> dict[int, ListedSession]:
+        """Return the entries of a user by place."""
+        texts = self._store.get(*(_key(user_id, place) for place in range(MOST)))
+        entries = {place: _parse(user_id, text) for place, text in enumerate(texts)}
+        return {place: entry for place, entry in entries.items() if entry is not None}
+
+    def _living(
+        self, user_id: int | str, entries: dict[int, ListedSession]
+    ) -> dict[int, ListedSession]:
+        """Return the entries whose sessions have not ended."""
+        keys = [revocation_keys(entry.session.sid, user_id) for entry in entries.values()]
+        texts = iter(self._store.get(*(key for pair in keys for key in pair)))
+        now, living = self._clock(), {}
+        for place, entry in entries.items():
+            revoked = is_revoked(entry.session, next(texts), next(texts))
+            if not revoked and self._seconds_left(entry.session, now) > 0:
+                living[place] = entry
+        return living
+
+    def _seconds_left(self, session: Session, now: float) -> float:
+        """Return the seconds after which a session ends if nobody uses or renews it."""
+        ends = [session.validity.refresh_until, self._lifetimes.idle_until(session)]
+        return min(end for end in ends if end is not None) - now
+
+
+def _first_place(sid: str) -> int:
+    return sum(sid.encode(errors="replace")) % MOST
+
+
+def _key(user_id: int | str, place: int) -> Key:
+    return Key("session of user", f"{place} {user_id}")
+
+
+def _write(entry: ListedSession, now: float) -> str:
+    """Return the string of an entry.
+
+    A merge keeps the greatest string. So a string begins with the time at which it was written.
+    """
+    session = entry.session
+    fields = [
+        session.sid,
+        session.authenticated_at,
+        session.last_used,
+        session.issued_at,
+        session.validity.refresh_until,
+        entry.agent,
+        entry.address,
+    ]
+    return f"{now:017.6f} {json.dumps(fields)}"
+
+
+def _parse(user_id: int | str, text: str | None) -> ListedSession | None:
+    """Read the string of an entry.
+
+    :returns: the entry, or None if there is no string or another version of authapp wrote it.
+    """
+    try:
+        sid, signed_in, used, issued, until, agent, address = json.loads(
+            (text or "").partition(" ")[2]
+        )
+    except (ValueError, TypeError):
+        return None
+    return ListedSession(_stand_in(user_id, sid, signed_in, used, issued, until), agent, address)
+
+
+def _stand_in(
+    user_id: int | str, sid: str, signed_in: float, used: float, issued: float, until: float
+) -> Session:
+    """Return a session without tokens, which can be revoked."""
+    validity = Validity(int(until), int(until))
+    session = Session(Identity(user_id), TokenPair("", ""), validity, sid, int(issued), signed_in)
+    return replace(session, used_at=int(used))
