@@ -26,6 +26,11 @@ def private(request: Request) -> dict[str, Any]:
     return {}
 
 
+def sent(request: Request) -> Response:
+    """What follows a letter that was sent, by somebody who has signed in recently."""
+    return Response(f"Sent: {request.POST['title']}")
+
+
 def unavailable(request: Request) -> Response:
     """A page that cannot be made now."""
     raise HTTPServiceUnavailable()
@@ -48,10 +53,13 @@ def script(request: Request) -> Response:
 
 def includeme(config: Configurator) -> None:
     """Add them."""
-    for name in ("form", "api/me", "unavailable", "alone", "alone.js", "hostile"):
+    for name in ("confirm", "form", "api/me", "unavailable", "alone", "alone.js", "hostile"):
         config.add_route(name, f"/{name}")
     config.include("pyramid_jinja2")
     config.add_view(private, route_name="form", renderer="letter_pages:letter_pages.jinja2")
+    letter = {"route_name": "confirm", "renderer": "letter_pages:letter_pages.jinja2"}
+    config.add_view(private, request_method="GET", **letter)
+    config.add_view(sent, route_name="confirm", request_method="POST", recent_auth=4)
     config.add_view(private, route_name="api/me", renderer="json")
     config.add_view(unavailable, route_name="unavailable")
     config.add_view(alone, route_name="alone")

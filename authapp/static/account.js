@@ -22,7 +22,8 @@ function clock(seconds) {
 
 /** Replace the table of claims with that of the current access token. */
 async function readClaims() {
-	const answer = await fetch(location.href);
+	const headers = { "X-Authapp-Background": "1" };
+	const answer = await fetch(location.href, { headers });
 	const page = new DOMParser().parseFromString(await answer.text(), "text/html");
 	const claims = page.getElementById("claims");
 	if (claims) document.getElementById("claims")?.replaceWith(claims);

@@ -5,6 +5,8 @@
 const TEXTS = {
 	ending: "Your session ends soon.",
 	ended: "Your session has ended. What you typed in this tab is kept. Sign in to continue.",
+	idle: "You will be signed out soon, because you have not used this site for a while.",
+	stay: "Stay signed in",
 	signIn: "Sign in",
 	unavailable: "The site is not responding right now. Nothing is lost, and this page keeps trying.",
 	other: "Someone else has signed in. This page will reload.",
@@ -28,12 +30,18 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 	let ended, leaving, notice;
 	const now = () => clock() + ahead;
 
-	function say(text) {
-		if ((notice?.textContent ?? "") === text) return;
-		notice?.remove();
+	let said = "";
+	function say(text, label, onclick) {
+		if (said === text) return;
+		said = text;
+		notice &&= notice.remove();
 		const properties = { className: "authapp-notice", role: "status", textContent: text };
-		notice = text && show("div", properties);
+		if (text) notice = show("div", properties);
+		if (label) show("button", { type: "button", textContent: label, onclick }, notice);
 	}
+
+	/** A request of the person. */
+	const stay = async () => (await ask("GET", {}), say(""));
 
 	/** Take in the session as the server, or another tab, has reported it. */
 	function learn(news) {
@@ -64,9 +72,9 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 	}
 
 	/** Ask the server for the session (POST: renew it), and tell the other tabs. */
-	async function ask(method = "GET") {
+	async function ask(method = "GET", headers = { "X-Authapp-Background": "1" }) {
 		pause = clock() + 1;
-		const headers = { "X-CSRF-Token": session.csrf_token };
+		headers["X-CSRF-Token"] = session.csrf_token;
 		let answer, news;
 		try {
 			answer = await fetch(url, { method, headers, signal: AbortSignal.timeout?.(15e3) });
@@ -131,11 +139,13 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		if (clock() < heard) pause = due = 0; // the machine's clock was set back
 		if (ended || clock() < pause) return;
 		if (!session.user) return failures && !document.hidden && askOnce();
-		const end = session.validity.refresh_until;
+		const { idle, idle_until = Infinity, validity, signed_in_at } = session;
+		const end = Math.min(validity.refresh_until, idle_until);
 		const asks = (failures || now() >= due) && !document.hidden;
-		const margin = Math.min(120, (end - session.signed_in_at) / 3);
+		const margin = Math.min(120, (end === idle_until ? idle : end - signed_in_at) / 3);
 		if (asks || now() >= end) askOnce();
-		else say(now() >= end - margin ? texts.ending : "");
+		else if (now() < end - margin) say("");
+		else say(...(end === idle_until ? [texts.idle, texts.stay, stay] : [texts.ending]));
 	}
 
 	/** The tab is shown, or the machine is awake or online: ask, but not twice in 10 seconds. */
@@ -146,9 +156,11 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		askOnce();
 	}
 
-	const tell = channel(`authapp:${url}`, learn, ({ user, validity, error, signed_in_at }) => {
+	const tell = channel(`authapp:${url}`, learn, ({ user, error, ...news }) => {
+		const { validity, signed_in_at, idle, idle_until } = news;
 		error ??= reason;
-		return { user: user && { id: user.id }, validity, error, signed_in_at, ahead };
+		user &&= { id: user.id };
+		return { user, validity, error, signed_in_at, idle, idle_until, ahead };
 	});
 	const told = options.session ?? { error: DOWN };
 	if (told.error === DOWN) failures = 1;
@@ -157,6 +169,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		if (session.user) tell(session);
 		else if (reason) ask();
 	}
+	keepPosted(location.pathname === new URL(login).pathname, here);
 	tick();
 	setInterval(tick, 1e3);
 	for (const name of ["focus", "online", "pageshow", "visibilitychange"])
@@ -164,7 +177,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 
 	return {
 		now,
-		renew: async () => (await known(), ask("POST")),
+		renew: async () => (await known(), ask("POST", {})),
 		get session() {
 			return session;
 		},
@@ -218,19 +231,33 @@ const value = ({ type }) => (/checkbox|radio/.test(type) ? "checked" : "value");
 
 /** Keep what was typed into forms for after the next sign-in, but no secrets. */
 function keepForms(page) {
-	const kept = fields().map((field) => [field.name, field[value(field)]]);
-	memory.authappDraft = JSON.stringify({ page, kept });
+	memory.authappDraft = draft(page);
+}
+
+const draft = (page) =>
+	JSON.stringify({ page, kept: fields().map((field) => [field.name, field[value(field)]]) });
+
+/** Keep a form that is sent. It is a draft if the sign-in page answers (recent_auth). */
+function keepPosted(atLogin, page) {
+	if (atLogin && memory.authappPosted) memory.authappDraft = memory.authappPosted;
+	delete memory.authappPosted;
+	addEventListener("submit", (event) => {
+		if (atLogin || event.defaultPrevented) return;
+		try {
+			memory.authappPosted = draft(page);
+		} catch {}
+	});
 }
 
 /** Put back what keepForms() has kept for this page. */
 function restoreForms(page) {
-	const draft = JSON.parse(memory.authappDraft ?? "{}");
-	if (draft.page !== page) return;
+	const found = JSON.parse(memory.authappDraft ?? "{}");
+	if (found.page !== page) return;
 	delete memory.authappDraft;
 	for (const field of fields()) {
-		const at = draft.kept.findIndex(([name]) => name === field.name);
+		const at = found.kept.findIndex(([name]) => name === field.name);
 		if (at < 0) continue;
-		field[value(field)] = draft.kept.splice(at, 1)[0][1];
+		field[value(field)] = found.kept.splice(at, 1)[0][1];
 		field.dispatchEvent(new Event("input", { bubbles: true }));
 	}
 }

@@ -8,11 +8,16 @@ from pyramid.csrf import get_csrf_token
 from pyramid.i18n import TranslationStringFactory
 from pyramid.request import Request
 
+from authapp.services import services_of
+from authapp.web.activity import last_used
+
 _ = TranslationStringFactory("authapp")
 
 _TEXTS = {
     "ending": _("Your session ends soon. Finish what you are doing, then sign in again."),
     "ended": _("Your session has ended. What you typed in this tab is kept. Sign in to continue."),
+    "idle": _("You will be signed out soon, because you have not used this site for a while."),
+    "stay": _("Stay signed in"),
     "signIn": _("Sign in"),
     "unavailable": _(
         "The site is not responding right now. Nothing is lost, and this page keeps trying."
@@ -37,7 +42,17 @@ def describe(request: Request) -> dict[str, Any]:
         "error": error and error.value,
         "now": int(time.time()),
         "signed_in_at": identity and request.authapp.session.authenticated_at,
+        **_describe_idle(request),
     }
+
+
+def _describe_idle(request: Request) -> dict[str, int]:
+    """Return the members for ``authapp.session.idle``: its seconds, and when the session ends."""
+    services, ours = services_of(request), request.authapp
+    idle = services.settings.lifetimes.idle
+    if idle is None or ours.identity is None:
+        return {}
+    return {"idle": idle, "idle_until": last_used(ours, ours.session, services) + idle}
 
 
 def session_options(request: Request, *, waiting: bool = False) -> str:

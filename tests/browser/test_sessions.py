@@ -1,0 +1,133 @@
+"""Sessions that people control, in Chromium: ended from another browser, idle, signed in again."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from browser.axe import violations
+from served_site import ServedSite
+
+IDLE = 12
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedSite]:
+    site = ServedSite(tmp_path_factory.mktemp("site"), {"pyramid.includes": "letter_pages"})
+    yield site
+    site.stop()
+
+
+@pytest.fixture
+def open_browser(chromium: Any) -> Iterator[Callable[[], Any]]:
+    """Return a function that opens another browser, with cookies of its own."""
+    windows, faults = [], []
+
+    def open_one() -> Any:
+        window = chromium.new_context(locale="en", viewport={"width": 390, "height": 700})
+        window.on("page", lambda page: page.on("pageerror", lambda it: faults.append(str(it))))
+        windows.append(window)
+        return window
+
+    yield open_one
+    for window in windows:
+        window.close()
+    assert faults == []
+
+
+def sign_in(page: Any, site: ServedSite, path: str, name: str = "alice") -> None:
+    if not page.url.startswith(site.url + "/login"):
+        page.goto(site.url + path)
+    page.fill("#username", name)
+    page.fill("#password", f"{name}-password")
+    page.keyboard.press("Enter")
+    page.wait_for_url(site.url + path)
+
+
+def covered(page: Any) -> Any:
+    return page.locator("dialog.authapp-cover[open]")
+
+
+def test_one_browser_ends_the_session_of_another(
+    site: ServedSite, open_browser: Callable[[], Any]
+) -> None:
+    desk, phone = open_browser(), open_browser()
+    mine, first, second = desk.new_page(), phone.new_page(), phone.new_page()
+    sign_in(mine, site, "/account/sessions")
+    sign_in(first, site, "/account")
+    second.goto(site.url + "/form")
+    second.locator("[name=title]").fill("half a letter")
+    mine.reload()
+    assert mine.locator("section.session").count() == 2
+    assert "Chrom" in mine.locator("#this-device h2").inner_text()
+    assert "this device" in mine.locator("#this-device h2").inner_text()
+    assert "127.0.0.1" in mine.locator("#this-device").inner_text()
+    assert mine.evaluate("document.documentElement.scrollWidth") <= 390
+    assert violations(mine) == []
+    mine.get_by_role("button", name="End this session").click()
+    mine.locator("section.session").nth(1).wait_for(state="detached")
+    assert mine.get_by_role("button", name="End all other sessions").count() == 0
+    # The next request of one tab tells all tabs of that browser.
+    first.goto(site.url + "/account")
+    first.wait_for_url("**/login?next=%2Faccount&reason=SessionRevoked")
+    covered(second).wait_for(timeout=1000)
+    assert mine.locator("h1").inner_text() == "Your sessions"
+    second.get_by_role("link", name="Sign in").last.click()
+    assert "You have been signed out." in second.locator("main").inner_text()
+    sign_in(second, site, "/form")
+    assert second.locator("[name=title]").input_value() == "half a letter"
+    # All others at once.
+    mine.reload()
+    mine.get_by_role("button", name="End all other sessions").click()
+    mine.locator("section.session").nth(1).wait_for(state="detached")
+    first.goto(site.url + "/account")
+    covered(second).wait_for(timeout=1000)
+
+
+def test_an_idle_session_warns_ends_and_keeps_a_half_written_form(
+    tmp_path: Path, open_browser: Callable[[], Any]
+) -> None:
+    changes = {"pyramid.includes": "letter_pages", "authapp.session.idle": str(IDLE)}
+    site = ServedSite(tmp_path, changes)
+    try:
+        window = open_browser()
+        page, other = window.new_page(), window.new_page()
+        sign_in(page, site, "/form")
+        other.goto(site.url + "/account")
+        page.locator("[name=title]").fill("half a letter")
+        page.locator(".authapp-notice").wait_for(timeout=IDLE * 1000)
+        page.get_by_role("button", name="Stay signed in").click()
+        page.locator(".authapp-notice").wait_for(state="detached", timeout=2000)
+        other.locator(".authapp-notice").wait_for(state="detached", timeout=2000)
+        page.wait_for_timeout(IDLE * 500)
+        assert not covered(page).is_visible(), "the page stays open after the first end"
+        for each in (page, other):
+            covered(each).wait_for(timeout=IDLE * 1500)
+        page.get_by_role("link", name="Sign in").last.click()
+        page.wait_for_url("**reason=SessionIdle")
+        assert "had not used the site" in page.locator("main").inner_text()
+        sign_in(page, site, "/form")
+        assert page.locator("[name=title]").input_value() == "half a letter"
+        covered(other).wait_for(state="detached")
+    finally:
+        site.stop()
+
+
+def test_a_form_that_needs_a_recent_sign_in_comes_back_with_what_was_typed(
+    site: ServedSite, open_browser: Callable[[], Any]
+) -> None:
+    page = open_browser().new_page()
+    sign_in(page, site, "/confirm", "bob")
+    page.wait_for_timeout(5000)
+    page.locator("[name=title]").fill("a whole letter")
+    page.get_by_role("button", name="Send").click()
+    page.wait_for_url("**/login?next=%2Fconfirm&max_age=4")
+    assert "recent sign-in" in page.locator("main").inner_text()
+    sign_in(page, site, "/confirm", "bob")
+    assert page.locator("[name=title]").input_value() == "a whole letter"
+    page.get_by_role("button", name="Send").click()
+    page.get_by_text("Sent: a whole letter").wait_for()
+    # What was sent is not a draft any more.
+    page.goto(site.url + "/confirm")
+    assert page.locator("[name=title]").input_value() == ""
