@@ -36,6 +36,7 @@ from authapp.web.events import (
     RenewalFailed,
     SessionEnded,
     SessionRenewed,
+    SessionRevoked,
     SignedIn,
     SignedOut,
     SignInFailed,
@@ -63,6 +64,7 @@ __all__ = [
     "Session",
     "SessionEnded",
     "SessionRenewed",
+    "SessionRevoked",
     "SessionSecurityPolicy",
     "SettingsError",
     "SignInFailed",
@@ -136,6 +138,7 @@ def includeme(config: Configurator) -> None:
     config.include("pyramid_jinja2")
     for part in (
         "routes",
+        "recent_auth",
         "request_methods",
         "security_policy",
         "template_variables",

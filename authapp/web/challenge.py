@@ -17,6 +17,7 @@ from authapp.services import services_of
 from authapp.session.sealed_value import SealedValue
 from authapp.store.protocol import Key
 from authapp.web.attempts import once
+from authapp.web.begin_session import Choices
 from authapp.web.responses import see_other
 
 LIFETIME = 600
@@ -36,6 +37,7 @@ class Challenge:
     :param name: the user name, as typed.
     :param state: see :class:`authapp.backend.protocol.BackendChallenge`. So is ``kind``.
     :param csrf_token: the CSRF token of the visitor.
+    :param remember: see :class:`authapp.web.begin_session.Choices`. So is ``again``.
     """
 
     id: str
@@ -43,14 +45,24 @@ class Challenge:
     state: str = field(repr=False)
     kind: str
     csrf_token: str = field(repr=False)
+    remember: bool | None = None
+    again: bool = False
+
+    @property
+    def choices(self) -> Choices:
+        """What the form of the first step says about the session."""
+        return Choices(self.remember, self.again)
 
 
-def begin_challenge(request: Request, asked: BackendChallenge, name: str, target: str) -> Response:
+def begin_challenge(
+    request: Request, asked: BackendChallenge, name: str, target: str, choices: Choices
+) -> Response:
     """Return a redirect to the page of the second step, with the cookie.
 
     :param asked: what the backend asks for.
     :param name: the user name, as typed.
     :param target: the path to which the user goes after the sign-in.
+    :param choices: what the form of the first step says about the session.
     """
     challenge = Challenge(
         id=secrets.token_urlsafe(16),
@@ -58,6 +70,7 @@ def begin_challenge(request: Request, asked: BackendChallenge, name: str, target
         state=asked.state,
         kind=asked.kind,
         csrf_token=get_csrf_token(request),
+        **asdict(choices),
     )
     response = see_other(request.route_path("authapp.login_challenge", _query={"next": target}))
     _set_cookie(request, response, _sealed(request).seal(asdict(challenge)), LIFETIME)

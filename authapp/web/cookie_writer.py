@@ -8,15 +8,18 @@ tween created.
 import logging
 import time
 from collections.abc import Collection
+from dataclasses import replace
 
 from pyramid.request import Request
 from pyramid.response import Response
 
 from authapp.renewal.outcomes import Rejected
+from authapp.renewal.revocation import REPLACED
 from authapp.services import Services, services_of
 from authapp.session.cookies import SessionTooLarge
 from authapp.session.error_codes import ErrorCode
 from authapp.session.session import Session
+from authapp.web.activity import last_used, must_record, record_in_index, record_unwritten
 from authapp.web.request_session import RequestSession
 from authapp.web.responses import set_cookies, vary_by
 
@@ -36,7 +39,7 @@ def cookies_for(session: Session, services: Services, names: Collection[str] = (
     :raises SessionTooLarge: if the session does not fit into cookies. The error names the largest
         part of the session.
     """
-    lifetime = max(0, session.validity.refresh_until - int(time.time()))
+    lifetime = services.settings.lifetimes.cookie_lifetime(session, time.time())
     try:
         return services.cookie.write(services.sealer.seal(session), lifetime, names)
     except SessionTooLarge as error:
@@ -70,8 +73,12 @@ def finish_response(request: Request, response: Response) -> None:
     if ours.identity is not None:
         response.headers.setdefault("Cache-Control", "private, no-store")
     vary_by(response, "Cookie")
-    if ours.writes and (ours.session is None or ours.session is not ours.opened):
-        _write_cookie(request, response)
+    if ours.writes:
+        changed = ours.session is None or ours.session is not ours.opened
+        if changed or must_record(ours, services_of(request)):
+            _write_cookie(request, response)
+        else:
+            record_unwritten(request, ours)
     ours.writes = False
 
 
@@ -80,6 +87,10 @@ def _write_cookie(request: Request, response: Response) -> None:
     services, ours = services_of(request), request.authapp
     if ours.session is not None:
         _adopt_changes(ours, ours.session, services)
+    if ours.session is not None:
+        if _is_older(ours.session, services):
+            return
+        ours.session = replace(ours.session, used_at=last_used(ours, ours.session, services))
     cookies = services.cookie.clear(() if _was_replaced(ours, services) else ours.names)
     if ours.session is not None:
         try:
@@ -87,6 +98,7 @@ def _write_cookie(request: Request, response: Response) -> None:
             if ours.before_sign_in is not None:
                 ours.sign_in_stands = True
                 _revoke_replaced(ours, ours.session, services)
+            record_in_index(request, ours.session)
         except SessionTooLarge as error:
             log.error("SessionTooLarge: renewal: %s", error)
     if cookies:
@@ -102,6 +114,15 @@ def _write_cookie(request: Request, response: Response) -> None:
         headers["Cache-Control"] = "private, no-store"
         for name in _CACHE_HEADERS:
             headers.pop(name, None)
+
+
+def _is_older(session: Session, services: Services) -> bool:
+    """Return True if the person has just signed in again in this session, in another request.
+
+    The browser then has a cookie with the later time of sign-in, which must not be replaced.
+    """
+    signed_in = services.index.signed_in(session)
+    return session.authenticated_at < signed_in and time.time() < signed_in + REPLACED
 
 
 def _was_replaced(ours: RequestSession, services: Services) -> bool:

@@ -22,7 +22,13 @@ from authapp.web.routes import is_at, path_of
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 """The HTTP methods that a preflight may request."""
 
-REQUEST_HEADERS = ("Accept", "Content-Type", "X-CSRF-Token", "X-Requested-With")
+REQUEST_HEADERS = (
+    "Accept",
+    "Content-Type",
+    "X-Authapp-Background",
+    "X-CSRF-Token",
+    "X-Requested-With",
+)
 """The request headers that a page of another origin may send, beside ``cors.headers``."""
 
 REMEMBERED = "600"

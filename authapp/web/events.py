@@ -110,6 +110,14 @@ class SessionEnded(SessionEvent):
 
 
 @dataclass(frozen=True)
+class SessionRevoked(SessionEvent):
+    """Sent when a user has ended another one of the user's sessions.
+
+    ``session`` is the ended session. It has no tokens, because only its cookie contains them.
+    """
+
+
+@dataclass(frozen=True)
 class SignedOut(SessionEvent):
     """Sent when a user has signed out.
 

@@ -17,6 +17,7 @@ from pyramid.tweens import EXCVIEW, INGRESS
 from authapp.services import IServices, Services
 from authapp.session.error_codes import BAD_REQUEST_SENTENCE, TOO_LARGE_SENTENCE
 from authapp.session.session import Phase
+from authapp.web.activity import is_by_person
 from authapp.web.events import SessionEnded, notify
 from authapp.web.request_session import RequestSession, renew_session
 from authapp.web.responses import failure, sign_in_required
@@ -52,6 +53,7 @@ def renewal_tween_factory(handler: Handler, registry: Registry) -> Handler:
         if services.excluded(path_of(request.environ)):
             return handler(request)
         ours: RequestSession = request.authapp
+        ours.by_person = is_by_person(request)
         ours.writes = True  # the response callback then writes the cookie
         if ours.session is not None:
             if ours.phase is not Phase.FRESH and not _signs_out(request):

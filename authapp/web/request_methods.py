@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import replace
 from typing import NamedTuple
 
 from pyramid.config import Configurator
@@ -46,17 +47,22 @@ def open_request_session(request: Request) -> RequestSession:
     ours.phase, ours.known = found.phase, found.known
     if found.revoked:
         ours.end(ErrorCode.SESSION_REVOKED)
-    elif found.phase.valid:
-        ours.use(found.session)
-    elif found.phase is Phase.EXPIRED:
-        ours.session = found.session
-    else:
+    elif found.phase is Phase.ENDED:
         ours.end(ErrorCode.REFRESH_TOKEN_EXPIRED)
+    elif found.used is None:
+        ours.end(ErrorCode.SESSION_IDLE)
+    elif found.phase.valid:
+        ours.use(found.used)
+    else:
+        ours.session = found.used
     return ours
 
 
 class _Found(NamedTuple):
-    """What the cookies of a request contain: see :class:`RequestSession`."""
+    """What the cookies of a request contain: see :class:`RequestSession`.
+
+    :ivar used: ``session`` with the latest use that is known, or None if ``session`` is idle.
+    """
 
     names: tuple[str, ...]
     session: Session | None
@@ -64,6 +70,7 @@ class _Found(NamedTuple):
     phase: Phase = Phase.ENDED
     known: Known | None = None
     revoked: bool = False
+    used: Session | None = None
 
 
 def _find(services: Services, header: str) -> _Found:
@@ -78,17 +85,36 @@ def _find(services: Services, header: str) -> _Found:
         return _Found(names, None, older)
     services.successors.brought(session)
     phase = session.phase(time.time(), services.settings.refresh_buffer)
+    known = None
     if phase is Phase.FRESH:
         revoked = services.revocation.revoked(session)
-        return _Found(names, session, older, phase, None, revoked)
-    known = services.successors.look_up(session)
-    return _Found(names, session, older, phase, known, known.revoked)
+    else:
+        known = services.successors.look_up(session)
+        revoked = known.revoked
+    used = _unless_idle(session, services)
+    return _Found(names, session, older, phase, known, revoked, used)
+
+
+def _unless_idle(session: Session, services: Services) -> Session | None:
+    """Return the session, or None if the person has not used it for ``session.idle`` seconds.
+
+    Before a session ends, the index is asked. Another tab may have used the session, and this
+    request may have left the browser before the other tab's response arrived.
+    """
+    lifetimes = services.settings.lifetimes
+    if lifetimes.is_idle(session, time.time()):
+        session = replace(session, used_at=services.index.last_used(session))
+        if lifetimes.is_idle(session, time.time()):
+            return None
+    return session
 
 
 def _has_ended(session: Session, services: Services) -> bool:
-    """Return True if the session has ended or was revoked."""
+    """Return True if the session has ended, was revoked, or is idle."""
     phase = session.phase(time.time(), services.settings.refresh_buffer)
-    return phase is Phase.ENDED or services.revocation.revoked(session)
+    if phase is Phase.ENDED or services.revocation.revoked(session):
+        return True
+    return _unless_idle(session, services) is None
 
 
 def session_error(request: Request) -> ErrorCode | None:

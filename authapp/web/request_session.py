@@ -37,6 +37,8 @@ class RequestSession:
     :ivar writes: True if the response callback may write the cookie. The callback writes the cookie
         if ``session`` is not ``opened``, and clears the cookie if ``session`` is None.
     :ivar renewals: the facts of each renewal that this request needed: see :func:`renew_session`.
+    :ivar by_person: True if the request is the person's own: see :mod:`authapp.web.activity`.
+    :ivar renewed_elsewhere: True if another request was renewing the session when this one began.
     :ivar before_sign_in: after a sign-in, the values of ``session``, ``identity`` and ``error``
         before it. The earlier sessions of this request are revoked when the cookie of the new
         session is written.
@@ -50,6 +52,8 @@ class RequestSession:
     error: ErrorCode | None = None
     retry_after = RETRY_AFTER
     writes = False
+    by_person = False
+    renewed_elsewhere = False
     before_sign_in: tuple[Session | None, Identity | None, ErrorCode | None] | None = None
     sign_in_stands = False
 
@@ -134,6 +138,7 @@ def renew_session(
     match outcome:
         case Renewed(successor, asked):
             ours.use(successor)
+            ours.renewed_elsewhere = successor is session and services.backend.refreshes
             if asked:
                 notify(SessionRenewed(request, successor))
         case Rejected(code, reason, asked):

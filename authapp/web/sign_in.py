@@ -28,6 +28,7 @@ from authapp.session.cookies import SessionTooLarge
 from authapp.session.error_codes import NOT_AVAILABLE_SENTENCE, RETRY_AFTER, ErrorCode
 from authapp.session.session import Session, TokenPair
 from authapp.web.attempts import once, will_be_retried
+from authapp.web.begin_session import Choices, begin_session
 from authapp.web.cookie_writer import cookies_for
 from authapp.web.events import SignedIn, SignedOut, SignInFailed, notify
 from authapp.web.request_session import RequestSession
@@ -73,18 +74,22 @@ class SignInRefused(Exception):
         self.sentence = sentence or code.sentence
 
 
-def sign_in(request: Request, name: str, ask_backend: Callable[[], TokenPair]) -> Session:
+def sign_in(
+    request: Request, name: str, ask_backend: Callable[[], TokenPair], choices: Choices
+) -> Session:
     """Sign in a user.
 
     :param name: the user name, as typed. Failures are counted for it.
     :param ask_backend: calls the backend and returns the tokens.
+    :param choices: what the sign-in form says about the session.
     :returns: the new session. A response callback writes the cookie of this session.
     :raises SignInRefused: if the sign-in fails. Its ``code`` says why. The failure is announced by
         the event :class:`SignInFailed`, and the status of ``request.response`` is set.
     :raises BackendChallenge: if the backend asks for a second step.
     :raises Exception: see :func:`complete_sign_in`.
     """
-    outcome = once(request, ("sign in", name), lambda: _outcome(request, name, ask_backend))
+    ask = partial(_outcome, request, name, ask_backend, choices)
+    outcome = once(request, ("sign in", name), ask)
     if isinstance(outcome, SignInRefused):
         notify(SignInFailed(request, name, outcome.code, outcome.reason))
         request.response.status = _STATUS[outcome.code]
@@ -97,16 +102,18 @@ def sign_in(request: Request, name: str, ask_backend: Callable[[], TokenPair]) -
 
 
 def _outcome(
-    request: Request, name: str, ask_backend: Callable[[], TokenPair]
+    request: Request, name: str, ask_backend: Callable[[], TokenPair], choices: Choices
 ) -> Session | SignInRefused | BackendChallenge:
     """Return the new session, or the exception that :func:`sign_in` raises."""
     try:
-        return _start_session(request, name, ask_backend)
+        return _start_session(request, name, ask_backend, choices)
     except (SignInRefused, BackendChallenge) as refused:
         return refused
 
 
-def _start_session(request: Request, name: str, ask_backend: Callable[[], TokenPair]) -> Session:
+def _start_session(
+    request: Request, name: str, ask_backend: Callable[[], TokenPair], choices: Choices
+) -> Session:
     services, address = services_of(request), request.remote_addr or ""
     if wait := services.throttle.wait(name, address):
         raise SignInRefused(ErrorCode.TOO_MANY_ATTEMPTS, wait)
@@ -116,8 +123,7 @@ def _start_session(request: Request, name: str, ask_backend: Callable[[], TokenP
         identity, validity = services.reader.read(tokens, now)
         if identity.name is None:
             identity = replace(identity, name=name)
-        began = services.revocation.next_start(identity.id, now)
-        session = Session.start(identity, tokens, validity, now, began)
+        session = begin_session(request, identity, tokens, validity, now, choices)
         cookies_for(session, services)
     except BackendRejected as error:
         services.throttle.failed(name, address)
@@ -189,10 +195,15 @@ def _settle(session: Session, request: Request) -> None:
     error = getattr(request, "exception", None) or sys.exc_info()[1]
     if ours.sign_in_stands or (error is not None and will_be_retried(request, error)):
         return
-    services_of(request).revocation.revoke(session)
+    earlier = [
+        each for each in (ours.opened, *ours.held, *ours.older) if each not in (None, session)
+    ]
+    continues = session.sid in [each.sid for each in earlier if each]
+    if not continues:
+        services_of(request).revocation.revoke(session)
     # Some backends issue one refresh token per user. The browser then still uses this one.
-    if session.tokens.refresh not in [
-        each.tokens.refresh for each in ours.sessions if each.sid != session.sid
-    ]:
+    if session.tokens.refresh not in [each.tokens.refresh for each in earlier]:
         revoke_at_backend(request, session)
+    if continues:
+        return  # the session of before goes on
     notify(SignedOut(request, session, everywhere=False))

@@ -1,7 +1,8 @@
-"""The views of authapp: sign-in, sign-out, session, account, health check and errors."""
+"""The views of authapp: sign-in, sign-out, session, account, sessions, health check and errors."""
 
 from pyramid.config import Configurator
 
+from authapp.settings.settings import settings_of
 from authapp.web.routes import add_own_route
 from authapp.web.views.errors import Readable
 
@@ -14,6 +15,18 @@ def includeme(config: Configurator) -> None:
     """
     config.add_view_predicate("readable", Readable)
     config.scan("authapp.web.views.errors")
-    for name in ("account", "health", "login", "login_challenge", "logout", "session"):
+    sessions = settings_of(config.registry).paths["sessions"]
+    if sessions is not None:
+        config.add_route("authapp.session_by_id", f"{sessions.rstrip('/')}/{{id}}")
+    for name in (
+        "account",
+        "account_sessions",
+        "health",
+        "login",
+        "login_challenge",
+        "logout",
+        "session",
+        "sessions",
+    ):
         if add_own_route(config, name):
             config.scan(f"authapp.web.views.{name}")

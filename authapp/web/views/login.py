@@ -12,11 +12,13 @@ from authapp.backend.protocol import (
     Credentials,
 )
 from authapp.services import services_of
-from authapp.session.error_codes import reason_sentence
+from authapp.session.error_codes import SIGN_IN_AGAIN_SENTENCE, reason_sentence
 from authapp.session.session import TokenPair
 from authapp.settings.allowed_values import EMBEDDED, resolve
+from authapp.web.begin_session import read_choices
 from authapp.web.challenge import begin_challenge
 from authapp.web.csrf import check_csrf
+from authapp.web.recent_auth import MAX_AGE, is_recent, read_max_age
 from authapp.web.redirects import safe_next
 from authapp.web.responses import see_other
 from authapp.web.sign_in import SignInRefused, sign_in
@@ -37,11 +39,16 @@ If a user name or password is longer, the sign-in fails, and the backend is not 
 def login_form(request: Request) -> Any:
     """Show the sign-in form, or redirect to ``next`` if a user is signed in already.
 
+    With ``max_age`` in the query, a user who signed in longer ago gets the form as well.
+
     :returns: the variables of the template, or a 303 redirect.
     """
     target = safe_next(request, request.GET.get("next"))
+    max_age = read_max_age(request.GET.get(MAX_AGE))
     if request.identity is not None:
-        return see_other(target)
+        if max_age is None or is_recent(request, max_age):
+            return see_other(target)
+        return _form(request, target, notice=SIGN_IN_AGAIN_SENTENCE)
     reason = request.session_error or request.GET.get("reason", "")
     return _form(request, target, notice=reason_sentence(str(reason)))
 
@@ -67,12 +74,13 @@ def login(request: Request) -> Any:
     credentials = Credentials(
         _field(request, "username"), _field(request, "password"), request.remote_addr
     )
+    name, choices = credentials.username, read_choices(request)
     try:
-        sign_in(request, credentials.username, lambda: _ask(request, credentials))
+        sign_in(request, name, lambda: _ask(request, credentials), choices)
     except SignInRefused as refused:
-        return _form(request, target, refused, credentials.username)
+        return _form(request, target, refused, name)
     except BackendChallenge as challenge:
-        return begin_challenge(request, challenge, credentials.username, target)
+        return begin_challenge(request, challenge, name, target, choices)
     return see_other(target)
 
 
@@ -110,6 +118,9 @@ def _form(
         "username": username[:MAX_FIELD],
         "notice": notice,
         "known_users": _known_users(request),
+        "max_age": read_max_age(request.params.get(MAX_AGE)),
+        "asks_to_remember": services_of(request).settings.lifetimes.remember == "ask",
+        "remembered": read_choices(request).remember,
     }
 
 

@@ -1,5 +1,6 @@
 """The second step of a sign-in: one field for a code (contract section 8)."""
 
+from functools import partial
 from typing import Any
 
 from pyramid.request import Request
@@ -64,14 +65,14 @@ def answer_challenge(request: Request) -> Any:
         return _ended(request, challenge, _sign_in_again(request, target, {}))
     code = "".join(str(fields.get("code", "")).split())
     try:
-        sign_in(request, challenge.name, lambda: _ask(request, challenge, code))
+        sign_in(request, challenge.name, partial(_ask, request, challenge, code), challenge.choices)
     except SignInRefused as refused:
         if isinstance(refused.__cause__, ChallengeExpired):
             again = _sign_in_again(request, target, {"reason": CHALLENGE_EXPIRED})
             return _ended(request, challenge, again)
         return _form(request, target, challenge, refused)
     except BackendChallenge as asked:
-        return begin_challenge(request, asked, challenge.name, target)
+        return begin_challenge(request, asked, challenge.name, target, challenge.choices)
     return _ended(request, challenge, see_other(target))
 
 

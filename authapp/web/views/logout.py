@@ -13,7 +13,6 @@ from authapp.session.error_codes import SIGNED_OUT
 from authapp.session.session import Session
 from authapp.web.csrf import check_csrf
 from authapp.web.events import SignedOut, notify
-from authapp.web.request_session import RequestSession
 from authapp.web.responses import see_other
 from authapp.web.sign_out import revoke_at_backend
 
@@ -48,27 +47,35 @@ def logout(request: Request) -> Response:
     :returns: a 303 redirect to the sign-in page.
     :raises pyramid.exceptions.BadCSRFToken: see :func:`authapp.web.csrf.check_csrf`.
     """
-    ours: RequestSession = request.authapp
     own: list[tuple[str, str]] = []
-    if ours.session is not None:
+    if request.authapp.session is not None:
         check_csrf(request)
-        services, session = services_of(request), ours.session
-        everywhere = request.POST.get("everywhere") == "1"
-        if everywhere:
-            services.revocation.revoke_user(session, time.time())
-        own = forget(request)
-        # Look for a successor after the revocation. A renewal by another request stores its
-        # successor first and then looks for a revocation. So either that renewal finds the
-        # revocation, or this sign-out finds the successor.
-        session = _newest_session(services, session)
-        revoke_at_backend(request, session)
-        notify(SignedOut(request, session, everywhere))
+        own = sign_out(request, everywhere=request.POST.get("everywhere") == "1")
         # Clear the browser's cache, so that the back button does not show private pages. Another
         # site can send this request too, but without a session it clears nothing.
         own.append(("Clear-Site-Data", '"cache"'))
     response = see_other(request.route_path("authapp.login", _query={"reason": SIGNED_OUT}))
     response.headerlist.extend(own)
     return response
+
+
+def sign_out(request: Request, *, everywhere: bool = False) -> list[tuple[str, str]]:
+    """Sign the user of a request out. The request must have a session.
+
+    :param everywhere: True to revoke all sessions of the user.
+    :returns: headers for the response: see :func:`pyramid.security.forget`.
+    """
+    services, session = services_of(request), request.authapp.session
+    if everywhere:
+        services.revocation.revoke_user(session, time.time())
+    headers = list(forget(request))
+    # Look for a successor after the revocation. A renewal by another request stores its successor
+    # first and then looks for a revocation. So either that renewal finds the revocation, or this
+    # sign-out finds the successor.
+    session = _newest_session(services, session)
+    revoke_at_backend(request, session)
+    notify(SignedOut(request, session, everywhere))
+    return headers
 
 
 def _newest_session(services: Services, session: Session) -> Session:

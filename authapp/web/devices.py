@@ -1,0 +1,35 @@
+"""Names a device in words, from the ``User-Agent`` header of its browser."""
+
+from functools import lru_cache
+
+from pyramid.i18n import TranslationStringFactory
+from pyramid.request import Request
+
+_ = TranslationStringFactory("authapp")
+
+
+def device_name(request: Request, agent: str) -> str:
+    """Return a device in words, such as "Firefox on Linux", in the language of a request.
+
+    :param agent: a ``User-Agent`` header. A client can send any string. The length must be
+        bounded.
+    """
+    browser, system = _parse(agent)
+    if browser and system:
+        text = _("${browser} on ${system}", mapping={"browser": browser, "system": system})
+        return str(request.localizer.translate(text))
+    return browser or system or str(request.localizer.translate(_("Unknown device")))
+
+
+@lru_cache(maxsize=256)
+def _parse(agent: str) -> tuple[str, str]:
+    """Return the names of the browser and of the system. A name that is not known is empty."""
+    # Loading the patterns takes a quarter of a second, which only the page of the sessions needs.
+    from ua_parser import parse
+
+    found = parse(agent)
+    browser = found.user_agent.family if found.user_agent else ""
+    system = found.os.family if found.os else ""
+    if system == "iOS" and found.device:
+        system = found.device.family  # iPhone or iPad
+    return browser.replace("Mobile", "").strip(), system

@@ -1,0 +1,106 @@
+"""The view option ``recent_auth``: a view that needs a recent sign-in (contract section 10).
+
+Write ``recent_auth=300`` in a view's configuration like a predicate. If the user has signed in more
+than 300 seconds ago, the view is not called. A person signs in again and comes back. A program gets
+a 401 problem (RFC 9470 section 3).
+"""
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pyramid.config import Configurator
+from pyramid.httpexceptions import HTTPForbidden
+from pyramid.request import Request
+from pyramid.response import Response
+
+from authapp.session.error_codes import SIGN_IN_AGAIN_SENTENCE
+from authapp.session.session import Session
+from authapp.web.redirects import current_page
+from authapp.web.responses import problem, see_other, wants_page
+
+MAX_AGE = "max_age"
+"""The parameter of the sign-in page: the most seconds since the sign-in."""
+
+INSUFFICIENT = "insufficient_user_authentication"
+"""The error code of RFC 9470 section 3."""
+
+View = Callable[[Any, Request], Response]
+
+
+def read_max_age(text: object) -> int | None:
+    """Read the parameter :data:`MAX_AGE`. A client can send any value.
+
+    :returns: seconds, or None if the value is not a number of at most nine digits.
+    """
+    return int(text) if isinstance(text, str) and re.fullmatch("[0-9]{1,9}", text) else None
+
+
+def is_recent(request: Request, seconds: int) -> bool:
+    """Return True if a user is signed in and has signed in at most ``seconds`` ago.
+
+    Up to a minute may be added after the user has signed out everywhere or has ended all other
+    sessions: see :meth:`authapp.renewal.revocation.Revocation.next_start`.
+    """
+    session: Session | None = request.authapp.session if request.identity is not None else None
+    return session is not None and time.time() - session.authenticated_at <= seconds
+
+
+def recent_auth_view(view: View, info: Any) -> View:
+    """Return the view, with a check of the time of sign-in if it has ``recent_auth``.
+
+    This function is a view deriver. The check comes after the view's permission.
+
+    :param info: the view's configuration, ``pyramid.interfaces.IViewDeriverInfo``.
+    :raises ValueError: if ``recent_auth`` is not a whole number of seconds, at least 1.
+    """
+    seconds = info.options.get("recent_auth")
+    if seconds is None:
+        return view
+    if isinstance(seconds, bool) or not isinstance(seconds, int) or seconds < 1:
+        raise ValueError(f"recent_auth={seconds!r}: whole seconds are allowed, at least 1")
+
+    def view_with_recent_auth(context: Any, request: Request) -> Response:
+        if request.identity is None:
+            raise HTTPForbidden()
+        if not is_recent(request, seconds):
+            return sign_in_again(request, seconds)
+        return view(context, request)
+
+    return view_with_recent_auth
+
+
+recent_auth_view.options = ("recent_auth",)  # type: ignore[attr-defined]
+
+
+def sign_in_again(request: Request, seconds: int) -> Response:
+    """Return the response to a request whose user has not signed in recently.
+
+    :param seconds: the most seconds since the sign-in.
+    :returns: for a person, a 303 redirect to the sign-in page. For a program, a 401 problem with
+        the header of RFC 9470.
+    """
+    query = {"next": current_page(request), MAX_AGE: str(seconds)}
+    login_url = request.route_path("authapp.login", _query=query)
+    if wants_page(request):
+        return see_other(login_url)
+    response = problem(
+        request,
+        401,
+        INSUFFICIENT,
+        SIGN_IN_AGAIN_SENTENCE,
+        error=INSUFFICIENT,
+        max_age=seconds,
+        login_url=login_url,
+    )
+    response.headers["WWW-Authenticate"] = (
+        f'Bearer error="{INSUFFICIENT}",'
+        f' error_description="A more recent sign-in is required", max_age="{seconds}"'
+    )
+    return response
+
+
+def includeme(config: Configurator) -> None:
+    """Add the view option ``recent_auth``."""
+    config.add_view_deriver(recent_auth_view, name="recent_auth")
