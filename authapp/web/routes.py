@@ -88,14 +88,29 @@ def add_own_route(config: Configurator, name: str) -> bool:
     """
     path = settings_of(config.registry).paths[name]
     if path is not None:
-        config.add_route(NAMESPACE + name, path)
-        config.add_view(
-            "authapp.web.views.errors.method_not_allowed",
-            route_name=NAMESPACE + name,
-            permission=NO_PERMISSION_REQUIRED,
-            require_csrf=False,  # the request does nothing
-        )
+        _add_route(config, name, path)
     return path is not None
+
+
+def add_route_below(config: Configurator, parent: str, name: str, rest: str) -> None:
+    """Add one of authapp's routes below another one, if the settings do not leave that one out.
+
+    :param parent: the name of the other route.
+    :param rest: the rest of the pattern, such as ``/{id}``.
+    """
+    path = settings_of(config.registry).paths[parent]
+    if path is not None:
+        _add_route(config, name, path.rstrip("/") + rest)
+
+
+def _add_route(config: Configurator, name: str, path: str) -> None:
+    config.add_route(NAMESPACE + name, path)
+    config.add_view(
+        "authapp.web.views.errors.method_not_allowed",
+        route_name=NAMESPACE + name,
+        permission=NO_PERMISSION_REQUIRED,
+        require_csrf=False,  # the request does nothing
+    )
 
 
 def refuse_conflicts(event: ApplicationCreated) -> None:

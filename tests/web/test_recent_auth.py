@@ -7,9 +7,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import time_machine
 from pyramid.config import Configurator
+from pyramid.httpexceptions import HTTPForbidden
 from pyramid.request import Request
 from pyramid.response import Response
 
+from authapp import SignedIn
 from authapp.web.recent_auth import read_max_age
 from servers import LOGIN, Served
 from site_under_test import COOKIE, Site, add_view, application
@@ -181,6 +183,33 @@ def test_a_sign_out_meanwhile_wins(site: Site, backend: Served, clock: Any) -> N
     again(site, status=303)
     assert COOKIE not in site.cookies
     assert site.get("/session", headers=copy).json["error"] == "SessionRevoked"
+
+
+def test_a_sign_in_that_a_subscriber_refuses_keeps_the_session_of_before(
+    backend: Served, clock: Any
+) -> None:
+    refuses: list[bool] = []
+
+    def refuse(event: SignedIn) -> None:
+        if refuses:
+            raise HTTPForbidden()
+
+    def more(config: Configurator) -> None:
+        pages(config)
+        config.add_subscriber(refuse, SignedIn)
+
+    site = application(backend.url, more)
+    site.sign_in()
+    before = site.opened()
+    clock.shift(301)
+    refuses.append(True)
+    again(site, status=403)
+    assert site.opened() == before
+    assert site.get("/session").json["user"]
+    assert site.get("/view", headers=HTML, status=303)
+    refuses.clear()
+    again(site, status=303)
+    assert site.opened().sid == before.sid
 
 
 @pytest.mark.parametrize("wrong", [0, -1, True, "300", 1.5])

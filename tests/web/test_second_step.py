@@ -118,6 +118,24 @@ def test_code_completes_the_sign_in(site: Site, steps: TwoSteps, events: list[An
     done.follow(status=200)
 
 
+def test_second_step_keeps_the_choices_of_the_first_one(steps: TwoSteps, events: list[Any]) -> None:
+    """To be remembered, and to sign in again in the same session."""
+    site = site_with(steps, events, session__remember="ask")
+    form = site.get("/login").form
+    form["username"], form["password"], form["remember"] = "dora", "sesame", True
+    enter(form.submit(status=303).follow(), "123456", status=303)
+    before = site.opened()
+    assert before.remember is True
+    with time_machine.travel(time.time() + 100):
+        page = site.get("/login", {"next": "/account", "max_age": "60"})
+        (form,) = [each for each in page.forms.values() if "password" in each.fields]
+        form["username"], form["password"] = "dora", "sesame"
+        enter(form.submit(status=303).follow(), "123456", status=303)
+        after = site.opened()
+    assert (after.sid, after.remember) == (before.sid, True)
+    assert after.authenticated_at >= before.authenticated_at + 100
+
+
 def test_cookie_is_encrypted_and_goes_to_the_sign_in_pages_only(site: Site) -> None:
     form = site.get("/login").form
     form["username"], form["password"] = "dora", "sesame"

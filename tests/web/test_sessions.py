@@ -160,6 +160,8 @@ def test_programs_end_sessions_by_id(site: Site) -> None:
     end(desk, session_id, status=204)
     assert phone.get("/session").json["error"] == "SessionRevoked"
     assert end(desk, session_id, status=404).json["code"] == "NotFound"
+    for path, method in ((f"/sessions/{session_id}", "PUT"), ("/sessions", "DELETE")):
+        assert desk.request(path, method=method, headers=JSON, status=405).headers["Allow"]
 
 
 def test_nobody_ends_the_session_of_another_user(site: Site) -> None:

@@ -2,8 +2,7 @@
 
 from pyramid.config import Configurator
 
-from authapp.settings.settings import settings_of
-from authapp.web.routes import add_own_route
+from authapp.web.routes import add_own_route, add_route_below
 from authapp.web.views.errors import Readable
 
 
@@ -15,9 +14,7 @@ def includeme(config: Configurator) -> None:
     """
     config.add_view_predicate("readable", Readable)
     config.scan("authapp.web.views.errors")
-    sessions = settings_of(config.registry).paths["sessions"]
-    if sessions is not None:
-        config.add_route("authapp.session_by_id", f"{sessions.rstrip('/')}/{{id}}")
+    add_route_below(config, "sessions", "session_by_id", "/{id}")
     for name in (
         "account",
         "account_sessions",
