@@ -152,6 +152,8 @@ def includeme(config: Configurator) -> None:
         "views",
     ):
         config.include(f"authapp.web.{part}")
+    if settings.edge.upstreams:
+        config.include("authapp.edge.proxy")
     if settings.edge.verify:
         config.include("authapp.edge.verify")
     if not settings.development:  # in development, a debugger shows the exceptions

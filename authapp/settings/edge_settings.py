@@ -47,6 +47,8 @@ def read_edge(reader: Ini, development: bool, private: bool) -> EdgeSettings:
     login = take("verify.login", _login(development), None)
     reader.needs("verify.login", "verify.hosts")
     upstreams = take("proxy", _upstreams(development or private), no_upstreams)
+    timeout = take("proxy.timeout", values.decimal(0.05, 3_600), 30.0)
+    bulkhead = take("proxy.bulkhead", values.count, 3)
     for key in ("timeout", "bulkhead"):
         reader.needs(f"proxy.{key}", "proxy")
     bearer = take("api_bearer", values.boolean, False)
@@ -60,8 +62,8 @@ def read_edge(reader: Ini, development: bool, private: bool) -> EdgeSettings:
         login=login,
         token=token,
         upstreams=upstreams,
-        proxy_timeout=take("proxy.timeout", values.decimal(0.05, 3_600), 30.0),
-        proxy_bulkhead=take("proxy.bulkhead", values.count, 3),
+        proxy_timeout=timeout,
+        proxy_bulkhead=bulkhead,
         bearer=bearer,
     )
 

@@ -23,7 +23,7 @@ _PROBLEM = "application/problem+json"
 _HTML = ("text/html", "application/xhtml+xml", "text/*")
 
 
-class _LocationAsWritten:
+class LocationAsWritten:
     """A response whose ``Location`` header may be a path (RFC 9110 section 10.2.2).
 
     WebOb would replace the path with a full URL. The host in this URL would come from the
@@ -36,7 +36,7 @@ class _LocationAsWritten:
         return self.headerlist
 
 
-class OwnResponse(_LocationAsWritten, Response):  # type: ignore[misc]
+class OwnResponse(LocationAsWritten, Response):  # type: ignore[misc]
     """A response that authapp created, although the path may belong to the application.
 
     :mod:`authapp.web.security_headers` uses the class to recognize these responses.
@@ -73,7 +73,7 @@ def _prefers_html(request: Request) -> bool:
     return bool(request.accept.acceptable_offers(["text/html"]))
 
 
-class _SeeOtherPath(_LocationAsWritten, HTTPSeeOther):  # type: ignore[misc]
+class _SeeOtherPath(LocationAsWritten, HTTPSeeOther):  # type: ignore[misc]
     """A 303 redirect to a path."""
 
 

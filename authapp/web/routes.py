@@ -17,6 +17,10 @@ from authapp.settings.settings import settings_of
 NAMESPACE = "authapp."
 """What the names of authapp's routes begin with."""
 
+PASSED_ON = NAMESPACE + "proxy:"
+"""What the names of the routes to an API begin with (``authapp.proxy``). The limits and headers of
+authapp's own pages do not apply to them."""
+
 STATIC = "authapp-static"
 """The path of the stylesheet and the scripts, below the application's ``route_prefix``."""
 
@@ -38,8 +42,10 @@ def _decoded(environ: dict[str, Any]) -> str:
 
 
 def is_own(route: IRoute | None) -> bool:
-    """Return True if a route is one of authapp's own."""
-    return route is not None and route.name.startswith(NAMESPACE)
+    """Return True if a route is one of authapp's own pages."""
+    if route is None or route.name.startswith(PASSED_ON):
+        return False
+    return bool(route.name.startswith(NAMESPACE))
 
 
 def leads_to(request: Request, path: str, *names: str) -> bool:

@@ -24,7 +24,7 @@ FORBIDDEN = _("You do not have access to this page. Ask your administrator if yo
 _NOT_FOUND = _("This page does not exist. Check the address, or go to the start page.")
 _OTHER_METHOD = _("This page does not support that kind of request. Go back and try again.")
 _UNAVAILABLE = _("This page is not available right now. Try again in a moment.")
-_STALE_FORM = _("This form is no longer valid. Go back, reload the page, and send it again.")
+STALE_FORM = _("This form is no longer valid. Go back, reload the page, and send it again.")
 _BROKEN = _("Something went wrong on our side, and we have logged it. Try again in a moment.")
 
 _SIGN_IN_ROUTES = f"{NAMESPACE}login"
@@ -72,7 +72,7 @@ def stale_form(request: Request) -> Response:
     )
     reason = "token of another session, or sent from another site" if has_token else "no token"
     log.warning("BadCSRFToken: %s %s: %s", request.method, request.path[:256], reason)
-    return failure(request, 403, "BadCSRFToken", _STALE_FORM)
+    return failure(request, 403, "BadCSRFToken", STALE_FORM)
 
 
 @exception_view_config(BackendUnreachable)

@@ -1,0 +1,261 @@
+"""The proxy passes requests on to an API, with the user's access token (contract section 11).
+
+The browser has the session cookie, and the API gets the access token. Both bodies are streamed.
+"""
+
+import logging
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from pyramid.config import Configurator
+from pyramid.csrf import check_csrf_token
+from pyramid.i18n import TranslationStringFactory
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.security import NO_PERMISSION_REQUIRED
+
+from authapp.edge.upstream import Answer, RequestBody, Upstream, UpstreamAway
+from authapp.services import services_of
+from authapp.session.error_codes import BAD_REQUEST_SENTENCE, RETRY_AFTER, ErrorCode
+from authapp.settings.settings import settings_of
+from authapp.web.cookie_writer import write_to_response
+from authapp.web.request_session import RequestSession, renew_session
+from authapp.web.responses import (
+    LocationAsWritten,
+    problem,
+    retry_after,
+    sign_in_problem,
+    sign_in_required,
+)
+from authapp.web.routes import PASSED_ON
+from authapp.web.views.errors import STALE_FORM
+
+log = logging.getLogger(__name__)
+_ = TranslationStringFactory("authapp")
+
+_NO_UPGRADE = _("WebSockets do not work through this address. Connect to the service directly.")
+_NO_METHOD = _("This method is not allowed here.")
+
+HOP_BY_HOP = frozenset(
+    (
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
+"""Headers that concern one connection only (RFC 9110 section 7.6.1). They are not passed on."""
+
+_NOT_SENT = HOP_BY_HOP | {
+    "authorization",
+    "content-length",
+    "cookie",
+    "expect",
+    "forwarded",
+    "host",
+    "remote-user",
+    "x-csrf-token",
+    "x-real-ip",
+    "x-remote-user",
+}
+_NOT_SENT_PREFIXES = ("x-auth-request-", "x-forwarded-", "x-original-")
+"""What a browser must not tell an API: its cookies, and who or where it is."""
+
+_NOT_RETURNED = HOP_BY_HOP | {
+    "alt-svc",
+    "clear-site-data",
+    "service-worker-allowed",
+    "set-cookie",
+    "set-cookie2",
+    "strict-transport-security",
+}
+_NOT_RETURNED_PREFIXES = ("access-control-", "x-auth-request-")
+"""What an API must not decide for this site: its cookies, and who may read its answers."""
+
+_IN_PATH = "/:@!$&'()*+,;=~"
+_IN_QUERY = _IN_PATH + "%?[]{}|^`\\"
+"""The characters that are passed on as they were sent."""
+
+_SAFE = ("GET", "HEAD", "OPTIONS")
+_REFUSED = ("CONNECT", "TRACE")
+
+View = Callable[[Request], Response]
+
+
+def proxy_view(upstream: Upstream, prefix: str) -> View:
+    """Return the view that passes requests on to an API.
+
+    :param prefix: the path of the API on this site.
+    """
+
+    def proxy(request: Request) -> Response:
+        refusal = _refusal(request)
+        if refusal is not None:
+            return refusal
+        path = _path(request, prefix)
+        if path is None:
+            return problem(request, 400, "BadRequest", BAD_REQUEST_SENTENCE)
+        try:
+            answer = _send(request, upstream, path)
+        except UpstreamAway as away:
+            log.warning("UpstreamAway: %s: %s", prefix, away)
+            return _away(request, RETRY_AFTER)
+        except ValueError:  # a header that cannot be sent
+            return problem(request, 400, "BadRequest", BAD_REQUEST_SENTENCE)
+        return answer if isinstance(answer, Response) else _response(answer, upstream, prefix)
+
+    return proxy
+
+
+def _refusal(request: Request) -> Response | None:
+    """Return the response to a request that is not passed on, or None."""
+    if "websocket" in request.headers.get("Upgrade", "").lower():
+        return problem(request, 501, "UpgradeNotSupported", _NO_UPGRADE)
+    if request.method in _REFUSED:
+        return problem(request, 405, "MethodNotAllowed", _NO_METHOD)
+    if request.identity is None:
+        if request.session_error is ErrorCode.BACKEND_UNAVAILABLE:
+            return _away(request, request.authapp.retry_after)
+        return sign_in_required(request, request.session_error)
+    # The token must be in the header, because the body is passed on unread.
+    if request.method not in _SAFE and not check_csrf_token(request, None, raises=False):
+        log.warning("BadCSRFToken: %s %s", request.method, request.path[:256])
+        return problem(request, 403, "BadCSRFToken", STALE_FORM)
+    return None
+
+
+def _away(request: Request, wait: float) -> Response:
+    code = ErrorCode.BACKEND_UNAVAILABLE
+    response = problem(request, 503, code, code.sentence)
+    response.headers["Retry-After"] = retry_after(wait)
+    return response
+
+
+def _send(request: Request, upstream: Upstream, path: str) -> Answer | Response:
+    """Send a request. If the API refuses the token, renew the session and send it once more.
+
+    :returns: the answer of the API, or a response if the session has ended.
+    """
+    ours: RequestSession = request.authapp
+    length = request.content_length or 0
+    body = RequestBody(request.environ["wsgi.input"], length) if length else None
+    headers = _request_headers(request, length)
+
+    def send() -> Answer:
+        authorization = {"Authorization": _authorization(request)}
+        return upstream.send(request.method, path, headers | authorization, body)
+
+    answer = send()
+    before = ours.session
+    if answer.status != 401 or before is None or not (body is None or body.rewind()):
+        return answer
+    renew_session(request, before, wait=True)
+    write_to_response(request, ours)
+    if ours.identity is None:
+        answer.close()
+        return sign_in_problem(request, ours.error)
+    if ours.session is before:
+        return answer
+    answer.close()
+    return send()
+
+
+def _authorization(request: Request) -> str:
+    """Return the header with the user's access token (``backend.authorization``)."""
+    token = request.authapp.session.tokens.access
+    if not re.fullmatch("[!-~]+", token):
+        raise UpstreamAway("the access token cannot be sent in a header")
+    authorization = services_of(request).settings.description.authorization
+    return authorization.fill({"access": token}) or ""
+
+
+def _request_headers(request: Request, length: int) -> dict[str, str]:
+    """Return the headers for the API, without ``Authorization``."""
+    sent = {name.lower(): value for name, value in request.headers.items()}
+    headers = {
+        name: value
+        for name, value in sent.items()
+        if name not in _NOT_SENT | _named(sent.get("connection", ""))
+        and not name.startswith(_NOT_SENT_PREFIXES)
+    }
+    if length or request.method in ("POST", "PUT", "PATCH"):
+        headers["content-length"] = str(length)
+    headers["x-forwarded-for"] = request.remote_addr or ""
+    headers["x-forwarded-proto"] = request.scheme
+    headers["x-request-id"] = request.request_id
+    return headers
+
+
+def _named(connection: str) -> set[str]:
+    """Return the names in a ``Connection`` header. They concern one connection only."""
+    return {name.strip().lower() for name in connection.split(",")}
+
+
+def _path(request: Request, prefix: str) -> str | None:
+    """Return the path and query for the API, encoded as the client has encoded them.
+
+    :returns: the path below the base URL, or None if it contains ``.`` or ``..`` in any spelling.
+    """
+    rest: str = request.matchdict["rest"]
+    segments = (each.partition(";")[0] for each in re.split(r"[/\\]", rest))
+    if not {".", ".."}.isdisjoint(segments):
+        return None
+    # Only the path as it was sent tells %2F from a slash. Not all servers give it.
+    sent, _, _ = str(request.environ.get("REQUEST_URI", "")).partition("?")
+    sent = sent.removeprefix(request.script_name + prefix)
+    if unquote(sent) == rest:
+        rest, safe = sent, _IN_PATH + "%"
+    else:
+        safe = _IN_PATH
+    query = str(request.environ.get("QUERY_STRING", "")).encode("latin-1")
+    target = quote(rest, safe=safe) + (f"?{quote(query, safe=_IN_QUERY)}" if query else "")
+    return re.sub("%(?![0-9A-Fa-f]{2})", "%25", target)
+
+
+class _PassedOn(LocationAsWritten, Response):  # type: ignore[misc]
+    """A response whose ``Location`` header stays as the API has written it."""
+
+
+def _response(answer: Answer, upstream: Upstream, prefix: str) -> Response:
+    """Return the answer of the API as a response of this site."""
+    named = _named(", ".join(v for name, v in answer.headers if name.lower() == "connection"))
+    headers = [
+        (name, _location(value, upstream, prefix) if name.lower() == "location" else value)
+        for name, value in answer.headers
+        if name.lower() not in _NOT_RETURNED | named
+        and not name.lower().startswith(_NOT_RETURNED_PREFIXES)
+    ]
+    response = _PassedOn(status=answer.status, headerlist=headers, app_iter=answer)
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    return response
+
+
+def _location(value: str, upstream: Upstream, prefix: str) -> str:
+    """Return the address of a redirect. An address of the API becomes its address on this site."""
+    path = urlsplit(upstream.url).path
+    for base in (upstream.url, path):
+        rest = value[len(base) :]
+        if value.startswith(base) and rest.startswith("/") and not value.startswith("//"):
+            return prefix + rest
+    return value
+
+
+def includeme(config: Configurator) -> None:
+    """Add a route and a view for each line of ``authapp.proxy``."""
+    settings = settings_of(config.registry)
+    root = f"/{config.route_prefix}" if config.route_prefix else ""
+    for prefix, url in settings.edge.upstreams:
+        upstream = Upstream(
+            url, settings.edge.proxy_timeout, settings.edge.proxy_bulkhead, settings.backend_ca
+        )
+        config.add_route(PASSED_ON + prefix, prefix + "{rest:(/.*)?}")
+        options: dict[str, Any] = {"require_csrf": False, "permission": NO_PERMISSION_REQUIRED}
+        view = proxy_view(upstream, root + prefix)
+        config.add_view(view, route_name=PASSED_ON + prefix, **options)

@@ -1,0 +1,163 @@
+"""One API behind the proxy: sends a request and streams both bodies.
+
+Every wait is bounded: for the connection, and for each part of a body. The whole exchange is not
+bounded, because a large file may take long.
+"""
+
+import io
+import logging
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+import urllib3
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from urllib3.exceptions import HTTPError, ProtocolError
+from urllib3.util import SKIP_HEADER, Timeout
+
+from authapp.edge.slots import NoSlot, Slots
+
+log = logging.getLogger(__name__)
+
+PIECE = 65_536
+"""The most bytes of a body that are in memory at a time."""
+
+CONNECTIONS = 32
+"""The most connections to one API that stay open."""
+
+_RETRIED = ("GET", "HEAD", "OPTIONS")
+
+
+class UpstreamAway(Exception):
+    """The API did not answer. The text says why, without secrets."""
+
+
+class UpstreamBroken(Exception):
+    """The API stopped in the middle of an answer. The server then closes the connection."""
+
+
+class RequestBody:
+    """The body of a request, as the client sends it.
+
+    :param stream: ``wsgi.input``.
+    :param length: the length in bytes.
+    """
+
+    def __init__(self, stream: IO[bytes], length: int) -> None:
+        self._stream = stream
+        self._length = self._left = length
+
+    def read(self, size: int = PIECE) -> bytes:
+        """Read the next part. The body ends after its length."""
+        data = self._stream.read(min(size, self._left))
+        self._left -= len(data)
+        return data
+
+    def rewind(self) -> bool:
+        """Return to the beginning. Return False if that is not possible."""
+        try:
+            self._stream.seek(0)
+        except (AttributeError, OSError, io.UnsupportedOperation):
+            return False
+        self._left = self._length
+        return True
+
+
+class Answer:
+    """An answer of the API. It has a slot until it is closed.
+
+    It is a WSGI application iterator: the server closes it after the last part, and also if the
+    client goes away.
+    """
+
+    def __init__(self, response: urllib3.BaseHTTPResponse, release: Any) -> None:
+        self.status = response.status
+        self.headers = list(response.headers.items())
+        self._response = response
+        self._release = release
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Read the body, part by part, as it arrives.
+
+        :raises UpstreamBroken: if the API stops in the middle.
+        """
+        try:
+            while data := self._response.read1(PIECE, decode_content=False):
+                yield data
+        except (HTTPError, OSError) as error:
+            raise UpstreamBroken(type(error).__name__) from None
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Release the slot and the connection. The rest of the body is not read."""
+        self._response.close()
+        self._release()
+
+
+class Upstream:
+    """An API, as one process sees it.
+
+    :param url: the base URL.
+    :param timeout: seconds to connect, and again for each part of a body.
+    :param slots: how many requests are passed on at the same time.
+    :param authorities: the path of a PEM file with the certificate authorities to trust, or None
+        for the well-known ones.
+    """
+
+    def __init__(self, url: str, timeout: float, slots: int, authorities: str | None) -> None:
+        self.url = url
+        self._path = urlsplit(url).path
+        self._timeout = Timeout(connect=timeout, read=timeout)
+        self._patience = timeout
+        self._slots = Slots(slots)
+        manager = urllib3.PoolManager(
+            maxsize=CONNECTIONS, ca_certs=authorities or DEFAULT_CA_BUNDLE_PATH
+        )
+        self._pool = manager.connection_from_url(url)
+
+    def send(
+        self, method: str, path: str, headers: Mapping[str, str], body: RequestBody | None
+    ) -> Answer:
+        """Send a request and return the answer as soon as its headers have arrived.
+
+        :param path: the path below the base URL, with the query, encoded.
+        :raises UpstreamAway: if there is no answer.
+        :raises ValueError: if a header cannot be sent.
+        """
+        try:
+            release = self._slots.take(self._patience)
+        except NoSlot:
+            raise UpstreamAway("all slots of the proxy are taken") from None
+        try:
+            response = self._exchange(method, self._path + path, headers, body)
+            if not 200 <= response.status <= 599:
+                raise ProtocolError("a status that HTTP does not define")
+            return Answer(response, release)
+        except (HTTPError, OSError) as error:
+            release()
+            raise UpstreamAway(f"{type(error).__name__} at {urlsplit(self.url).netloc}") from None
+        except BaseException:
+            release()
+            raise
+
+    def _exchange(
+        self, method: str, path: str, headers: Mapping[str, str], body: RequestBody | None
+    ) -> urllib3.BaseHTTPResponse:
+        """Send the request. Repeat it once if the API has closed an idle connection."""
+        options: dict[str, Any] = {
+            "body": body,
+            "headers": {"User-Agent": SKIP_HEADER, "Accept-Encoding": SKIP_HEADER, **headers},
+            "timeout": self._timeout,
+            "preload_content": False,
+            "decode_content": False,
+            "redirect": False,
+            "retries": False,
+            "assert_same_host": False,
+        }
+        try:
+            return self._pool.urlopen(method, path, **options)
+        except ProtocolError:
+            if method not in _RETRIED or body is not None:
+                raise
+            return self._pool.urlopen(method, path, **options)
