@@ -152,6 +152,8 @@ def includeme(config: Configurator) -> None:
         "views",
     ):
         config.include(f"authapp.web.{part}")
+    if settings.edge.bearer:
+        config.include("authapp.edge.bearer")
     if settings.edge.upstreams:
         config.include("authapp.edge.proxy")
     if settings.edge.verify:

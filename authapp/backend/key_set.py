@@ -71,6 +71,11 @@ class KeySet:
         return key
 
     @property
+    def readable(self) -> bool:
+        """Whether the last attempt to read the key set succeeded."""
+        return self._good_at >= max(self._tried_at.values())
+
+    @property
     def _fresh(self) -> bool:
         return self._clock() - self._good_at < KEYS_FRESH
 

@@ -16,7 +16,7 @@ import jwt
 from authapp.backend.http_exchange import in_one_line
 from authapp.backend.identity_reader import ClaimExpressions, read_identity
 from authapp.backend.key_set import KeySet
-from authapp.backend.protocol import BackendUnavailable, UnexpectedAnswer
+from authapp.backend.protocol import BackendRejected, BackendUnavailable, UnexpectedAnswer
 from authapp.session.lifetimes import UNLIMITED, Lifetimes
 from authapp.session.session import (
     MAX_LIFETIME,
@@ -141,6 +141,31 @@ class TokenReader:
         signed_in = now if before is None else before.authenticated_at
         return identity, self._lifetimes.limit(Validity(valid_until, refresh_until), signed_in)
 
+    def bearer(self, access: str, now: float) -> Identity:
+        """Read an access token that a program has brought (RFC 6750). It is always verified.
+
+        The times in it are compared with our clock. Only ``backend.leeway`` is allowed.
+
+        :param now: seconds since the epoch.
+        :raises BackendRejected: if the token is not valid.
+        :raises BackendUnavailable: if the keys that verify it cannot be read.
+        """
+        verify = self._verify
+        if verify is None:
+            raise BackendRejected("authapp.backend.verify is not set")
+        try:
+            claims = self._verified(access, verify)
+            expires, not_before = _numeric_date(claims, "exp"), _numeric_date(claims, "nbf")
+            if expires is None or expires + verify.leeway <= now:
+                raise BackendRejected("the token has expired, or does not say when it expires")
+            if not_before is not None and not_before - verify.leeway > now:
+                raise BackendRejected("the token is not valid yet")
+            return read_identity(self._names, claims, {})
+        except BackendUnavailable as error:
+            if self._keys is not None and not self._keys.readable:
+                raise
+            raise BackendRejected(error.reason) from None
+
     def _claims(self, access: str, now: float) -> dict[str, Any] | None:
         """Return the claims of an access token. Verify the token first if the settings require it.
 
@@ -148,9 +173,22 @@ class TokenReader:
         :raises BackendUnavailable: if the token must be verified and cannot be.
         """
         verify = self._verify
-        claims = _unverified_claims(access)
         if verify is None:
-            return claims
+            return _unverified_claims(access)
+        claims = self._verified(access, verify)
+        not_before = _numeric_date(claims, "nbf")
+        if not_before is not None:
+            not_before -= self._clock_skew(claims, now)
+            if not_before > now + verify.leeway:
+                raise BackendUnavailable("the access token is not valid yet")
+        return claims
+
+    def _verified(self, access: str, verify: Verify) -> dict[str, Any]:
+        """Return the claims of an access token, after checking its signature and issuer.
+
+        :raises BackendUnavailable: if the token cannot be verified.
+        """
+        claims = _unverified_claims(access)
         if claims is None:
             raise UnexpectedAnswer(
                 "the access token is not a JWT, so authapp.backend.verify cannot verify it"
@@ -180,11 +218,6 @@ class TokenReader:
             )
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
             raise UnexpectedAnswer(_why_not_verified(error, access, claims, verify)) from None
-        not_before = _numeric_date(claims, "nbf")
-        if not_before is not None:
-            not_before -= self._clock_skew(claims, now)
-            if not_before > now + verify.leeway:
-                raise BackendUnavailable("the access token is not valid yet")
         return claims
 
     def _expiry(self, claims: Claims, expires_in: int | None, now: float) -> int | None:

@@ -5,6 +5,7 @@ The browser has the session cookie, and the API gets the access token. Both bodi
 
 import logging
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -19,7 +20,9 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 from authapp.edge.upstream import Answer, RequestBody, Upstream, UpstreamAway
 from authapp.services import services_of
 from authapp.session.error_codes import BAD_REQUEST_SENTENCE, RETRY_AFTER, ErrorCode
+from authapp.session.session import Session
 from authapp.settings.settings import settings_of
+from authapp.store.protocol import Key
 from authapp.web.cookie_writer import write_to_response
 from authapp.web.request_session import RequestSession, renew_session
 from authapp.web.responses import (
@@ -154,22 +157,38 @@ def _send(request: Request, upstream: Upstream, path: str) -> Answer | Response:
 
     answer = send()
     before = ours.session
-    if answer.status != 401 or before is None or not (body is None or body.rewind()):
+    store = services_of(request).store
+    if (
+        answer.status != 401
+        or before is None
+        or not (body is None or body.rewind())
+        or store.get(_refused(upstream, before)) != [None]
+    ):
         return answer
     renew_session(request, before, wait=True)
     write_to_response(request, ours)
     if ours.identity is None:
         answer.close()
         return sign_in_problem(request, ours.error)
-    if ours.session is before:
+    if ours.session is None or ours.session is before:
         return answer
     answer.close()
-    return send()
+    answer = send()
+    if answer.status == 401:
+        left = ours.session.validity.valid_until - time.time()
+        store.put(_refused(upstream, ours.session), "1", max(left, 1))
+    return answer
+
+
+def _refused(upstream: Upstream, session: Session) -> Key:
+    """Return the key that notes that an API refuses a new access token too."""
+    return Key("refused access token", f"{upstream.url} {session.tokens.access}")
 
 
 def _authorization(request: Request) -> str:
     """Return the header with the user's access token (``backend.authorization``)."""
-    token = request.authapp.session.tokens.access
+    ours: RequestSession = request.authapp
+    token = ours.bearer or (ours.session.tokens.access if ours.session else "")
     if not re.fullmatch("[!-~]+", token):
         raise UpstreamAway("the access token cannot be sent in a header")
     authorization = services_of(request).settings.description.authorization

@@ -78,6 +78,8 @@ class SessionCSRF:
         :param supplied_token: the value of the form field or of the header. A value that is not a
             string, such as an uploaded file, is refused.
         """
+        if request.authapp.bearer is not None:
+            return True  # no browser adds this header by itself
         if not isinstance(supplied_token, str) or not _same_origin(request):
             return False
         session = _bound_session(request)

@@ -36,6 +36,8 @@ class RequestSession:
     :ivar held: ``opened``, and every session that became the current session later.
     :ivar writes: True if the response callback may write the cookie. The callback writes the cookie
         if ``session`` is not ``opened``, and clears the cookie if ``session`` is None.
+    :ivar bearer: the access token that a program has brought in ``Authorization``, or None. The
+        request then has an identity without a session.
     :ivar renewals: the facts of each renewal that this request needed: see :func:`renew_session`.
     :ivar by_person: True if the request is the person's own: see :mod:`authapp.web.activity`.
     :ivar renewed_elsewhere: True if another request was renewing the session when this one began.
@@ -54,6 +56,7 @@ class RequestSession:
     writes = False
     by_person = False
     renewed_elsewhere = False
+    bearer: str | None = None
     before_sign_in: tuple[Session | None, Identity | None, ErrorCode | None] | None = None
     sign_in_stands = False
 

@@ -34,6 +34,7 @@ def describe(request: Request) -> dict[str, Any]:
     whole numbers, except ``signed_in_at``.
     """
     identity, validity, error = request.identity, request.validity, request.session_error
+    session = request.authapp.session  # None beside an identity: a program has brought a token
     return {
         "user": identity
         and {"id": identity.id, "email": identity.email, "roles": list(identity.roles)},
@@ -41,7 +42,7 @@ def describe(request: Request) -> dict[str, Any]:
         and {"valid_until": validity.valid_until, "refresh_until": validity.refresh_until},
         "error": error and error.value,
         "now": int(time.time()),
-        "signed_in_at": identity and request.authapp.session.authenticated_at,
+        "signed_in_at": identity and session and session.authenticated_at,
         **_describe_idle(request),
     }
 

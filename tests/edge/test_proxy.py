@@ -322,6 +322,8 @@ def test_a_401_that_a_new_token_does_not_change_is_the_apis_answer(
     api.instead["/v1/x"] = Response(json_body={"from": "the API"}, status=401)
     assert site.get("/api/x", status=401).json == {"from": "the API"}
     assert (backend.calls[REFRESH], api.calls["/v1/x"]) == (1, 2)
+    site.get("/api/x", status=401)
+    assert (backend.calls[REFRESH], api.calls["/v1/x"]) == (1, 3)
 
 
 def test_a_401_while_the_backend_is_down_signs_nobody_out(

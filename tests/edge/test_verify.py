@@ -395,7 +395,7 @@ def test_other_methods_are_no_questions(backend: Served, method: str) -> None:
     site = site_of(backend)
     site.sign_in()
     headers = {"X-CSRF-Token": site.csrf()}
-    site.request("/verify", method=method, headers=headers, status=404)
+    site.request("/verify", method=method, headers=headers, status=405)
 
 
 @pytest.mark.parametrize(
