@@ -23,10 +23,12 @@ _CATALOGUES = Path(__file__).parents[1] / "locale"
 _LOCALES: dict[str, str | None] = {
     "en": "en",
     "zh": "zh_Hans",
+    "zh-cn": "zh_Hans",
     "zh-hans": "zh_Hans",
     "zh-hant": None,
     "zh-hk": None,
     "zh-mo": None,
+    "zh-sg": "zh_Hans",
     "zh-tw": None,
 }
 """Language tag (RFC 5646) in lower case -> message catalogue, or None if there is no catalogue."""

@@ -64,10 +64,9 @@ NEEDED = {
     "development.hosts": {"development": "true"},
 }
 
-KEYS = [key.removeprefix("authapp.") for key in known_keys()]
 
-
-def value_of(key: str) -> str:
+def value_of(key: str) -> str | None:
+    """Return a value for a key, or None for a kind of setting that this test does not know."""
     if key in OTHERS:
         return OTHERS[key]
     if key.startswith("routes."):
@@ -80,7 +79,10 @@ def value_of(key: str) -> str:
         return "120"
     if key.endswith((".refused", ".locked", ".incomplete", ".throttled", ".done")):
         return "418"
-    pytest.skip(f"authapp.{key} belongs to another part, which tests it")
+    return None
+
+
+KEYS = [key for each in known_keys() if value_of(key := each.removeprefix("authapp.")) is not None]
 
 
 def read(values: dict[str, str]) -> Settings:
@@ -97,7 +99,7 @@ def comparable(found: Settings) -> dict[str, Any]:
 def test_every_setting_can_come_from_the_environment_or_a_file(
     key: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    value = value_of(key)
+    value = value_of(key) or ""
     if key == "backend.ca":
         import certifi
 
