@@ -65,8 +65,8 @@ lock: $(VENV)/installed  ## pin the newest dependencies; review the difference
 $(VENV)/serving: setup.py $(SERVE_LOCK)  # what the site needs
 	$(PYTHON) -m venv $(VENV) || { echo "Python cannot make a venv: apt-get install python3-venv"; exit 1; }
 	@echo "Installing what the site needs into $(VENV)"
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r $(SERVE_LOCK)
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps --no-compile -r $(SERVE_LOCK)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
 $(VENV)/installed: $(VENV)/serving $(LOCK)  # and what tests need beside it
