@@ -10,7 +10,7 @@ PYTEST_OPTIONS ?=
 PORT ?= 6543
 BENCHMARKS := benchmarks/.venv
 
-.PHONY: serve test quick pythons lowest lint format messages screenshots bench lock clean
+.PHONY: serve test quick pythons lowest lint format messages screenshots bench lock dist clean
 
 serve: $(VENV)/serving  ## the site on http://localhost:6543, or PORT=8080, with the embedded issuer
 	$(BIN)/pserve -q --reload development.ini listen=localhost:$(PORT)
@@ -81,6 +81,13 @@ $(BENCHMARKS)/installed: setup.py $(LOCK) benchmarks/peers.txt benchmarks/packag
 	$(BENCHMARKS)/bin/python -m pip install -q --disable-pip-version-check --no-deps -r benchmarks/peers.txt -e .
 	npm ci --prefix benchmarks --legacy-peer-deps --ignore-scripts --no-audit --no-fund
 	touch $@
+
+dist: $(VENV)/installed  ## sdist, wheel and SBOM in dist/, checked; the same bytes each time
+	rm -rf dist
+	$(BIN)/python .ci/release.py dist
+	$(PYTHON) -m venv build/twine
+	build/twine/bin/python -m pip install -q --disable-pip-version-check twine
+	build/twine/bin/python -m twine check --strict dist/*.whl dist/*.tar.gz
 
 clean:  ## back to a fresh clone
 	rm -rf $(VENV) .venv-* $(BENCHMARKS) build dist *.egg-info .coverage* .pytest_cache .mypy_cache \

@@ -1,7 +1,10 @@
 """Run the README's application, and build and install the package."""
 
+import json
+import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -49,14 +52,53 @@ def test_every_setting_is_in_the_readme() -> None:
         assert f"`{key}`" in table or (f"`{group}." in table and f"`.{name}`" in table), key
 
 
+def build(folder: Path) -> Path:
+    """Build sdist, wheel and SBOM as they are published, and return their folder."""
+    release = HERE / ".ci" / "release.py"
+    subprocess.run([sys.executable, release, folder], check=True, capture_output=True)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build an sdist, build a wheel from the sdist, and return the folder of the two files."""
-    folder = tmp_path_factory.mktemp("dist")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--outdir", folder, HERE], check=True, capture_output=True
-    )
-    return folder
+    return build(tmp_path_factory.mktemp("dist"))
+
+
+def test_a_second_build_has_the_same_bytes(built: Path, tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        build(tmp_path)
+    finally:
+        os.umask(before)
+    first = {path.name: path.read_bytes() for path in built.iterdir()}
+    assert [name.rpartition(".")[2] for name in sorted(first)] == ["whl", "json", "gz"]
+    assert first == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_the_sdist_contains_what_a_user_needs_and_nothing_that_lies_around(built: Path) -> None:
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"README.md", "CHANGES.md", "LICENSE", "SECURITY.md", "CONTRIBUTING.md"} <= names
+    assert {"development.ini", "production.ini", "setup.py", "pyproject.toml"} <= names
+    assert {"authapp/py.typed", "authapp/locale/authapp.pot"} <= names
+    assert not [name for name in names if name.startswith((".", "tests", "build", "benchmarks"))]
+    assert not [name for name in names if name.endswith((".pyc", ".db", ".log"))]
+
+
+def test_the_sbom_lists_the_pins_of_production(built: Path) -> None:
+    (file,) = built.glob("*.cdx.json")
+    bill = json.loads(file.read_text())
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    components = {each["name"]: each for each in bill["components"]}
+    assert {"pyramid", "redis", "click", "cryptography", "opentelemetry-api"} <= set(components)
+    assert not {"pytest", "django", "pyramid-debugtoolbar"} & set(components)
+    lock = (HERE / ".ci" / "requirements.lock").read_text()
+    for name, component in components.items():
+        assert f"{name}=={component['version']} " in lock
+        hashes = [each for each in component["properties"] if each["name"] == "authapp:file"]
+        assert hashes
+        assert all(each["value"] in lock for each in hashes)
 
 
 def test_the_wheel_contains_all_files_of_the_package(built: Path) -> None:
