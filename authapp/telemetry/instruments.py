@@ -9,7 +9,7 @@ from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from authapp.backend.observation import Facts
-from authapp.backend.protocol import BackendRejected
+from authapp.backend.protocol import BackendChallenge, BackendRejected
 from authapp.services import Services
 from authapp.session.error_codes import SIGNED_OUT
 from authapp.version import __version__
@@ -72,7 +72,8 @@ class Instruments:
         """Measure a renewal or a call of the backend, and put it into a span.
 
         Of an exception only the type is told: the text of an application's exception may hold
-        anything.
+        anything. The span has the status ERROR, unless the backend refused something or asked for
+        more, which is its work.
         """
         began = time.perf_counter()
         with self._tracer.start_as_current_span(
@@ -85,7 +86,7 @@ class Instruments:
                 yield
             except Exception as error:
                 facts["error.type"] = type(error).__name__
-                if not isinstance(error, BackendRejected):  # the backend works, and said no
+                if not isinstance(error, BackendRejected | BackendChallenge):
                     span.set_status(Status(StatusCode.ERROR))
                 raise
             finally:

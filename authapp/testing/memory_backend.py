@@ -1,5 +1,6 @@
-"""A backend in memory, whose verbs a test can tell to fail, to be slow, or to rotate."""
+"""A backend in memory. A test can tell its verbs to fail, to be slow, to rotate, to challenge."""
 
+import secrets
 import threading
 import time
 from collections import Counter
@@ -9,13 +10,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from authapp.backend.protocol import (
+    BackendChallenge,
     BackendDown,
     BackendRejected,
     BackendUnavailable,
+    ChallengeExpired,
     Credentials,
 )
 from authapp.session.session import TokenPair
 from authapp.testing.tokens import ACCESS_LIFETIME, REFRESH_LIFETIME, issue, read_refresh
+
+VERBS = ("login", "challenge", "refresh", "logout")
+"""The verbs that a test can give orders to."""
 
 
 @dataclass
@@ -39,7 +45,7 @@ class MemoryBackend:
     :param timeout: seconds after which a verb that is slow or held gives up, as a client of a real
         backend does: with ``BackendDown``.
     :ivar rotates: whether a renewal returns a new refresh token and spends the old one.
-    :ivar calls: how often each verb was called: ``login``, ``refresh``, ``logout``.
+    :ivar calls: how often each verb was called: ``login``, ``challenge``, ``refresh``, ``logout``.
     """
 
     def __init__(
@@ -57,24 +63,35 @@ class MemoryBackend:
         self.calls: Counter[str] = Counter()
         self._passwords: dict[str, str] = {}
         self._claims: dict[str, dict[str, Any]] = {}
+        self._codes: dict[str, str | None] = {}
+        self._challenged: dict[str, str] = {}
         self._spent: set[str] = set()
-        self._orders = {verb: _Orders() for verb in ("login", "refresh", "logout")}
+        self._orders = {verb: _Orders() for verb in VERBS}
         self._lock = threading.Lock()
 
-    def add_user(self, name: str, password: str, *, id: int | str = 1, **claims: Any) -> None:
+    def add_user(
+        self,
+        name: str,
+        password: str,
+        *,
+        id: int | str = 1,
+        code: str | None = None,
+        **claims: Any,
+    ) -> None:
         """Add a user who can sign in by the form, or change the claims of this user.
 
         :param id: the user's id. The next renewal of a session of this user has the new claims.
+        :param code: the code that this user needs in a second step. None: the password is enough.
         :param claims: claims of the access token: ``email``, ``roles`` (a list), ``scope`` (a
             text), or what ``authapp.claims.*`` name.
         """
-        self._passwords[name] = password
+        self._passwords[name], self._codes[name] = password, code
         self._claims[name] = {"sub": id, "name": name, **claims}
 
     def fail(self, verb: str, error: Exception | None = None, *, times: int | None = None) -> None:
         """Make a verb raise an error.
 
-        :param verb: ``login``, ``refresh`` or ``logout``.
+        :param verb: one of :data:`VERBS`.
         :param error: the default is ``BackendUnavailable``. ``BackendRejected`` ends sessions.
         :param times: how many calls fail. None: all until :meth:`recover`.
         """
@@ -110,6 +127,21 @@ class MemoryBackend:
         name = credentials.username
         if name not in self._passwords or self._passwords[name] != credentials.password:
             raise BackendRejected("no such user, or another password")
+        if self._codes[name] is not None:
+            state = secrets.token_urlsafe(8)
+            self._challenged[state] = name
+            raise BackendChallenge(state)
+        return self._issue(self._claims[name])
+
+    def challenge(self, state: str, code: str) -> TokenPair:
+        """See :class:`authapp.Backend`."""
+        self._obey("challenge")
+        name = self._challenged.get(state)
+        if name is None:
+            raise ChallengeExpired("no such state, or it was used")
+        if code != self._codes[name]:
+            raise BackendRejected("another code")
+        del self._challenged[state]
         return self._issue(self._claims[name])
 
     def refresh(self, tokens: TokenPair) -> TokenPair:

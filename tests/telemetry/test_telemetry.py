@@ -97,6 +97,17 @@ def test_sign_ins_are_counted_by_result_and_code(site: Site, memory_backend: Mem
     assert since[calls] == 1
 
 
+def test_a_second_step_is_no_error(site: Site, memory_backend: MemoryBackend) -> None:
+    memory_backend.add_user("carol", "carol-password", id=3, code="123456")
+    form = site.sign_in("carol").follow().form
+    form["code"] = "123456"
+    form.submit(status=303)
+    asked, answered = spans("authapp.backend.call")
+    assert asked.status.is_ok
+    assert asked.attributes == {"verb": "login", "error.type": "BackendChallenge"}
+    assert answered.attributes == {"verb": "login"}
+
+
 def test_a_renewal_is_measured_and_is_a_span_around_the_call(site: Site) -> None:
     since = Since()
     sign_in(site, phase="expired")

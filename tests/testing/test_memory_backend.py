@@ -8,6 +8,7 @@ import time_machine
 from pyramid.config import Configurator
 
 from authapp import BackendDown, BackendRejected, TokenPair
+from authapp.backend.protocol import ChallengeExpired
 from authapp.issuer import main as issuer
 from authapp.testing import MemoryBackend, session_of, sign_in, use_api, use_backend
 from eventually import eventually
@@ -46,6 +47,23 @@ def test_users_sign_in_by_the_form_and_out(site: Site, backend: MemoryBackend) -
     assert backend.calls == {"login": 3, "logout": 1}
     with pytest.raises(BackendRejected):
         backend.refresh(session.tokens)
+
+
+def test_a_user_with_a_code_is_challenged(site: Site, backend: MemoryBackend) -> None:
+    backend.add_user("carol", "carol-password", id=3, code="123456")
+    form = site.sign_in("carol", status=303).follow().form
+    form["code"] = "654321"
+    form.submit(status=401)
+    backend.fail("challenge", times=1)
+    form.submit(status=503)
+    form["code"] = "123 456"
+    form.submit(status=303)
+    session = session_of(site)
+    assert session is not None
+    assert session.identity.name == "carol"
+    assert backend.calls == {"login": 1, "challenge": 3}
+    with pytest.raises(ChallengeExpired):
+        backend.challenge("another state", "123456")
 
 
 @pytest.mark.parametrize("phase", ["due", "expired"])
@@ -159,7 +177,7 @@ def test_tokens_expire(backend: MemoryBackend) -> None:
 
 
 def test_a_verb_that_does_not_exist_is_refused(backend: MemoryBackend) -> None:
-    with pytest.raises(ValueError, match="no verb 'renew', but login, refresh, logout"):
+    with pytest.raises(ValueError, match="no verb 'renew', but login, challenge, refresh, logout"):
         backend.fail("renew")
 
 
