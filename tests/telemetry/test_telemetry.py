@@ -223,6 +223,44 @@ def test_telemetry_without_authapp_stops_start_up() -> None:
         config.make_wsgi_app()
 
 
+DOCUMENTED = """
+import re
+from pathlib import Path
+from prometheus_client import REGISTRY, generate_latest
+import authapp
+from site_under_test import Site, settings
+
+text = Path("docs/operations.md").read_text().partition("## Numbers and traces")[2]
+python = text.partition("```python")[2].partition("```")[0]
+ini = dict(re.findall("```ini\\n(.*) = (.*)\\n```", text))
+exec(python.replace("9464", "0"))
+site = Site(wsgi=authapp.main({}, **(settings("http://127.0.0.1:9") | ini)))
+site.sign_in("alice", status=503)
+told = generate_latest(REGISTRY).decode()
+names = re.findall("`(authapp_[a-z_]+)`", text)
+assert len(names) == 6, names
+for name in names:
+    if name not in ("authapp_renewal_duration_seconds", "authapp_sessions_ended_total"):
+        assert name in told, (name, told)
+"""
+
+
+def run(source: str) -> None:
+    """Run code in a process of its own: the providers of OpenTelemetry are global."""
+    root = Path(__file__).parents[2]
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", source],
+        cwd=root,
+        env={"PYTHONPATH": f"{root}:{root / 'tests'}"},
+        check=True,
+        timeout=120,
+    )
+
+
+def test_the_lines_of_the_documentation_export_the_names_that_it_lists() -> None:
+    run(DOCUMENTED)
+
+
 WITHOUT = """
 import sys
 from authapp.backend.observation import unobserved
@@ -235,13 +273,7 @@ assert not [name for name in sys.modules if "telemetry" in name], sys.modules
 
 
 def test_an_application_that_does_not_ask_for_telemetry_imports_none_of_it() -> None:
-    tests = Path(__file__).parents[1]
-    subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", WITHOUT],
-        env={"PYTHONPATH": f"{tests.parent}:{tests}"},
-        check=True,
-        timeout=60,
-    )
+    run(WITHOUT)
 
 
 def test_without_the_api_nothing_happens_and_one_line_says_so(
