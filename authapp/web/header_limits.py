@@ -18,6 +18,10 @@ from authapp.session.cookies import readable
 MAX_HEADER = 1000
 """The maximum length of a parsed header's value, in characters. Longer headers are removed."""
 
+MAX_COOKIES = 300
+"""The maximum number of cookies in a request. Further cookies are removed. Browsers keep at most
+180 cookies for a site."""
+
 _PARSED = (
     "CONTENT_TYPE",
     "HTTP_ACCEPT",
@@ -56,7 +60,12 @@ def _limit_headers(environ: dict[str, Any]) -> None:
     for name in too_long:
         del environ[name]
     if "HTTP_COOKIE" in environ:
-        environ["HTTP_COOKIE"] = readable(environ["HTTP_COOKIE"])
+        environ["HTTP_COOKIE"] = readable(_first_cookies(environ["HTTP_COOKIE"]))
+
+
+def _first_cookies(header: str) -> str:
+    """Return a ``Cookie`` header with the first :data:`MAX_COOKIES` cookies."""
+    return ";".join(header.split(";", MAX_COOKIES)[:MAX_COOKIES])
 
 
 def includeme(config: Configurator) -> None:

@@ -1,5 +1,9 @@
 """Threat D2: long headers are removed before any code parses them."""
 
+import time
+from io import BytesIO
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
@@ -7,7 +11,8 @@ from hypothesis import strategies as st
 from pyramid.config import Configurator
 from pyramid.request import Request
 
-from authapp.web.header_limits import MAX_HEADER
+from authapp.web.header_limits import MAX_COOKIES, MAX_HEADER
+from servers import Served
 from site_under_test import Site, add_view, application
 
 PARSED = [
@@ -76,3 +81,56 @@ def test_a_multipart_form_is_refused_by_our_own_pages(site: Site, path: str) -> 
     site.post(path, b"x", content_type='multipart/form-data; boundary="x"', status=400)
     long = 'multipart/form-data; boundary=x; a="' + ";" * 60_000
     assert site.post(path, b"x", content_type=long, status="*").status_int in (400, 403, 303)
+
+
+COSTLY = 20
+"""How many times as much as the plain request a request with long headers may cost."""
+
+PIECES = [
+    *("a", ";", ",", "; ", "=", "a=b; ", "a=b;", 'a="b"; ', 'a="\\377"; ', "a;q=1,", "*/*;q=0.5,"),
+    *("zh-", "bytes=0-1,", "for=a;", "()", "[::1]:", "%41", "/", "../", "@", "http://a/", "\xe9"),
+    *("authapp.session=x; ", "authapp.session.0=x; ", "authapp.csrf=x; ", "_LOCALE_=a; ", 'W/"a",'),
+]
+
+UNBOUNDED = ["Authorization", "Cookie", "Referer", "User-Agent", "X-HTTP-Method-Override"]
+
+
+def cost(site: Site, environ: dict[str, Any]) -> float:
+    """Return the seconds of processor time that a request takes, at least."""
+    times = []
+    for _ in range(3):
+        began = time.thread_time()
+        body = site.app(environ | {"wsgi.input": BytesIO()}, lambda status, headers, error=None: 0)
+        b"".join(body)
+        times.append(time.thread_time() - began)
+    return min(times)
+
+
+@pytest.fixture(scope="module")
+def own_site() -> Site:
+    """Return the complete site, which parses the most."""
+    return Site("http://127.0.0.1:9", cors__origins="https://app.example.com")
+
+
+@pytest.mark.parametrize("name", [*PARSED, *UNBOUNDED])
+def test_d2_no_header_makes_a_request_costly(own_site: Site, name: str) -> None:
+    key = f"HTTP_{name.upper().replace('-', '_')}"
+    plain = Request.blank("/login", {"HTTP_HOST": "localhost"}).environ
+    usual = max(cost(own_site, plain) for _ in range(3))
+    for piece in PIECES:
+        value = (piece * 60_000)[:60_000]
+        assert cost(own_site, plain | {key: value}) < COSTLY * usual, piece
+
+
+def test_c1_the_session_is_found_among_as_many_cookies_as_browsers_keep(backend: Served) -> None:
+    site = Site(backend.url)
+    site.sign_in()
+    (session,) = site.cookie_header().values()
+    others = [f"c{number}=x" for number in range(180)]
+    for cookies in ([session, *others], [*others, session]):
+        header = {"Cookie": "; ".join(cookies)}
+        site.cookiejar.clear()
+        assert site.get("/session", headers=header).json["user"]["id"] == 1
+    far = [*(f"c{number}=x" for number in range(MAX_COOKIES)), session]
+    site.cookiejar.clear()
+    assert site.get("/session", headers={"Cookie": "; ".join(far)}).json["user"] is None
