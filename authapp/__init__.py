@@ -47,6 +47,8 @@ from authapp.web.security_policy import SessionSecurityPolicy
 
 log = logging.getLogger(__name__)
 
+log = logging.getLogger(__name__)
+
 __all__ = [
     "Backend",
     "BackendChallenge",
