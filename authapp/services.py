@@ -27,7 +27,7 @@ from authapp.session.cookie_reader import CookieReader
 from authapp.session.cookies import SessionCookie
 from authapp.session.encryption import Sealer, derive, fingerprint
 from authapp.settings.allowed_values import EMBEDDED, MEMORY
-from authapp.settings.backend_settings import DEFAULT_PRESET, PRESET
+from authapp.settings.backend_settings import preset_name
 from authapp.settings.ini import SettingsError
 from authapp.settings.settings import Settings
 from authapp.store.memory import MemoryStore
@@ -91,8 +91,8 @@ def summary(settings: Settings, backend: Backend | None) -> str:
     :param backend: the application's own backend object, or None.
     """
     first, *others = settings.secrets
-    preset = settings.shown.get(PRESET, DEFAULT_PRESET)
-    url, theirs = f"{settings.backend_url} (preset {preset})", type(backend).__qualname__
+    preset, theirs = preset_name(settings.shown), type(backend).__qualname__
+    url = f"{settings.backend_url} (preset {preset})"
     store = urlsplit(settings.shared)  # a password is in front of the host, or in the query
     place = f"//{store.netloc.rpartition('@')[2]}{store.path}" if store.netloc else ""
     parts = (

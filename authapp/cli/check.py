@@ -1,7 +1,7 @@
 """``authapp check``: the settings, and with ``--online`` what they name."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ from authapp.cli.sign_in_check import check_sign_in
 from authapp.services import EMBEDDED_URL, KEY_SET_PATH, IBackend, IServices, Services
 from authapp.session.encryption import fingerprint
 from authapp.settings.allowed_values import EMBEDDED, MEMORY
+from authapp.settings.backend_settings import preset_name
 from authapp.settings.ini import SettingsError
 from authapp.settings.settings import Settings
 
@@ -32,6 +33,7 @@ def check(
     online: bool = False,
     user: str | None = None,
     password: str = "",
+    ask_code: Callable[[str], str] = lambda kind: "",
 ) -> Report:
     """Check an ini file.
 
@@ -40,6 +42,7 @@ def check(
     :param online: whether to call the backend, the key set and Redis.
     :param user: a user to sign in, renew and sign out at the backend. None: nobody.
     :param password: the user's password.
+    :param ask_code: returns the code of a second step, or an empty text if there is none.
     """
     report = Report(uri)
     with _log_lines() as lines:
@@ -50,7 +53,7 @@ def check(
                 report.add("settings", PROBLEM, line)
             return report
         settings = services.settings
-        preset = settings.shown.get("authapp.backend.preset", "simplejwt")
+        preset = preset_name(settings.shown)
         report.add("settings", OK, f"{len(settings.shown)} settings with those of preset {preset}")
         for number, secret in enumerate(settings.secrets):
             does = "opens cookies" if number else "encrypts and opens cookies"
@@ -61,7 +64,7 @@ def check(
         if online or user is not None:
             _check_online(report, services, lines)
             if user is not None and settings.backend_url is not None:
-                check_sign_in(report, services, recording(services), user, password)
+                check_sign_in(report, services, recording(services), user, password, ask_code)
     return report
 
 

@@ -107,6 +107,7 @@ def check(
     its answer is shown, without tokens and passwords. If an answer is not understood, the output
     has the setting that would describe it. The password is asked for at a terminal. Otherwise it is
     taken from the environment variable AUTHAPP_PASSWORD, or is the first line of standard input.
+    The code of a second step is asked for too, or is the next line.
 
     \b
     Examples:
@@ -116,9 +117,16 @@ def check(
       authapp check site.ini#intranet --login alice < password.txt
     """
     password = _password() if user is not None else ""
-    report = check_file(file, variables, online, user, password)
+    report = check_file(file, variables, online, user, password, _code)
     report.show(as_json)
     context.exit(0 if report.good else 1)
+
+
+def _code(kind: str) -> str:
+    """Ask for the code of a second step. The code is the next line of standard input."""
+    if sys.stdin.isatty():
+        return str(click.prompt(f"Second step ({kind})", default="", show_default=False, err=True))
+    return _read_input(lambda: sys.stdin.readline(MOST)).strip()
 
 
 def _password() -> str:

@@ -1,5 +1,6 @@
 """``authapp check --login``: a whole session at the real backend, step by step."""
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ import jwt
 
 from authapp.backend.http_backend import HTTPBackend
 from authapp.backend.protocol import (
+    BackendChallenge,
     BackendRejected,
     BackendThrottled,
     BackendUnavailable,
@@ -23,14 +25,20 @@ from authapp.session.session import Session, TokenPair, jwt_claims
 
 
 def check_sign_in(
-    report: Report, services: Services, http: RecordingSession, user: str, password: str
+    report: Report,
+    services: Services,
+    http: RecordingSession,
+    user: str,
+    password: str,
+    ask_code: Callable[[str], str],
 ) -> None:
     """Sign a user in, read the identity, renew, sign out, and renew once more, which must fail.
 
     :param http: sends the requests, and records them.
+    :param ask_code: returns the code of a second step, or an empty text if there is none.
     """
-    walk = _Walk(report, services, http, {password})
-    tokens = walk.sign_in(Credentials(user, password))
+    walk = _Walk(report, services, http, {password}, ask_code)
+    tokens = walk.sign_in(lambda: walk.backend.login(Credentials(user, password)))
     if tokens is None:
         return
     try:
@@ -47,6 +55,7 @@ class _Walk:
     services: Services
     http: RecordingSession
     secrets: set[str]
+    ask_code: Callable[[str], str]
     seen: int = 0
     backend: HTTPBackend = field(init=False)
 
@@ -56,23 +65,38 @@ class _Walk:
         verify = settings.verify
         self.secrets |= {settings.description.client_secret or "", (verify and verify.secret) or ""}
 
-    def sign_in(self, credentials: Credentials) -> TokenPair | None:
+    def sign_in(self, step: Callable[[], TokenPair], about: str = "sign-in") -> TokenPair | None:
+        """Take the first or the second step of a sign-in."""
         conditions = self.services.settings.description.conditions
+        verb = "login" if about == "sign-in" else "challenge"
         try:
-            tokens = self.backend.login(credentials)
+            tokens = step()
+        except BackendChallenge as challenge:
+            return self._second_step(challenge)
         except BackendRejected as error:
             kind = type(error).__name__
             text = f"the backend refuses, as the settings describe it ({kind}): {error}"
-            self._add("sign-in", PROBLEM, text)
+            self._add(about, PROBLEM, text)
         except BackendThrottled as error:
-            self._add("sign-in", PROBLEM, f"the backend asks for fewer sign-ins: {error.reason}")
+            self._add(about, PROBLEM, f"the backend asks for fewer sign-ins: {error.reason}")
         except BackendUnavailable as error:
-            self._unavailable("sign-in", error, "login", "login.refused", conditions.login_refused)
+            self._unavailable(about, error, verb, "login.refused", conditions.login_refused)
         else:
             self._keep(tokens)
-            self._add("sign-in", OK, "the backend has issued tokens")
+            self._add(about, OK, "the backend has issued tokens")
             return tokens
         return None
+
+    def _second_step(self, challenge: BackendChallenge) -> TokenPair | None:
+        state = challenge.state
+        self.secrets |= {state, json.loads(state)[0]}
+        self._add("sign-in", OK, f"the backend asks for a second step: {challenge.kind}")
+        code = self.ask_code(challenge.kind)
+        if not code:
+            self.report.add("code", NOTE, "there is no code, so the check of the sign-in ends here")
+            return None
+        self.secrets.add(code)
+        return self.sign_in(lambda: self.backend.challenge(state, code), "code")
 
     def identity(self, tokens: TokenPair) -> Session | None:
         """Read the user and the lifetimes, and say what the application would see."""

@@ -17,11 +17,16 @@ DEFAULT_PRESET = "simplejwt"
 
 def with_preset(ini: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of an ini file above those of its preset."""
-    try:
-        name = values.resolve(str(ini.get(PRESET, ""))) or DEFAULT_PRESET
-    except ValueError:  # Ini.take reports the problem
-        name = DEFAULT_PRESET
+    name = preset_name(ini)
     return {**(load(name) if name in names() else {}), **ini}
+
+
+def preset_name(ini: Mapping[str, Any]) -> str:
+    """Return the name of the preset in the settings of an ini file."""
+    try:
+        return values.resolve(str(ini.get(PRESET, ""))) or DEFAULT_PRESET
+    except ValueError:  # Ini.take reports the problem
+        return DEFAULT_PRESET
 
 
 def read_description(reader: Ini) -> Description:

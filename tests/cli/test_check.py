@@ -6,6 +6,7 @@ import pty
 import runpy
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +266,11 @@ def test_a_whole_session_is_walked_and_nothing_secret_is_shown(
     assert [backend.calls[path] for path in (LOGIN, REFRESH, BLACKLIST)] == [1, 2, 1]
 
 
+def test_the_embedded_issuer_is_checked_like_a_backend() -> None:
+    found = findings(str(HERE / "development.ini"), "--login", "alice")
+    assert ("sign-in", "ok", "the backend has issued tokens") in found
+
+
 def test_a_wrong_password_is_a_problem_that_the_settings_describe(
     tmp_path: Path, backend: Served
 ) -> None:
@@ -502,7 +508,7 @@ def test_the_console_script_runs_in_this_process(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["authapp", "--version"])
-
+    import_module("authapp.__main__")  # runs nothing
     with pytest.raises(SystemExit, match="0"):
         runpy.run_module("authapp", run_name="__main__")
     assert capsys.readouterr().out == f"authapp {__version__}\n"
@@ -569,3 +575,57 @@ def test_in_this_process_a_terminal_is_asked_too(
     assert "Password: " in result.output
     result = runner.invoke(authapp, ["inspect", ini], input="a=b")
     assert "Paste the cookie, then press Ctrl-D." in result.output
+
+
+STATE = "state0of1a2second3step"
+
+
+def two_steps(environ: Any, start_response: Any) -> Any:
+    """A backend that asks for a code, and accepts 123456."""
+    code = json.loads(environ["wsgi.input"].read(4096) or b"{}").get("code")
+    answers = {
+        LOGIN: Response(status=401, json={"mfa": STATE}),
+        "/mfa": Response(json=pair(user={"id": 7}, expires_in=60))
+        if code == "123456"
+        else Response(status=400, json={"code": "wrong_code"}),
+    }
+    return answers.get(environ["PATH_INFO"], Response(json={}))(environ, start_response)
+
+
+@pytest.mark.parametrize(
+    ("code", "level", "said"),
+    [
+        ("123456", "ok", "the backend has issued tokens"),
+        ("", "note", "there is no code"),
+        ("999999", "problem", "challenge: status 400"),
+    ],
+)
+@pytest.mark.parametrize("terminal", [False, True])
+def test_the_code_of_a_second_step_is_asked_for(
+    tmp_path: Path,
+    code: str,
+    level: str,
+    said: str,
+    terminal: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    more = KNOWN | {
+        "backend__login__challenge": "body.mfa",
+        "backend__challenge": "\n  POST /mfa\n  code = {code}\n  state = {state}",
+        "backend__challenge__state": "body.mfa",
+        "backend__refresh": "none",
+        "backend__logout": "none",
+    }
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda self: terminal)
+    with Served(two_steps) as served:
+        ini = write(tmp_path, served.url, **more)
+        result = CliRunner(env={PASSWORD: "x-password"}).invoke(
+            authapp, ["check", ini, "--login", "alice", "--json"], input=code + "\n"
+        )
+    assert result.exit_code == (level == "problem")
+    found = {each["about"]: each for each in json.loads(result.stdout)["findings"]}
+    assert found["sign-in"]["text"] == "the backend asks for a second step: code"
+    assert found["code"]["level"] == level
+    assert said in found["code"]["text"]
+    for secret in filter(None, (STATE, code, OPAQUE)):
+        assert secret not in result.stdout
