@@ -45,7 +45,7 @@ def check(
     :param ask_code: returns the code of a second step, or an empty text if there is none.
     """
     report = Report(uri)
-    with _log_lines() as lines:
+    with collect_log_lines() as lines:
         try:
             services = load(uri, variables)
         except (CannotRead, SettingsError) as error:
@@ -145,7 +145,7 @@ def _check_key_set(report: Report, http: RecordingSession, url: str) -> None:
 
 
 @contextmanager
-def _log_lines() -> Iterator[list[str]]:
+def collect_log_lines() -> Iterator[list[str]]:
     """Collect the warnings and errors of authapp's log instead of writing them."""
     lines: list[str] = []
 

@@ -3,15 +3,17 @@
 import os
 import secrets
 import sys
+import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 
 from authapp.cli.check import check as check_file
 from authapp.cli.ini_file import CannotRead
 from authapp.cli.inspection import InvalidCookie, inspect_cookie
-from authapp.cli.report import show_json
+from authapp.cli.report import printable, show_json
+from authapp.cli.sessions import CannotReach, end_sessions, list_sessions
 from authapp.session.encryption import fingerprint
 from authapp.settings.ini import SettingsError
 from authapp.version import __version__
@@ -55,12 +57,13 @@ def _read_variables(
 @click.version_option(__version__, prog_name="authapp", message="%(prog)s %(version)s")
 @click.pass_context
 def authapp(context: click.Context) -> None:
-    """Make secrets, check settings and backends, look into cookies.
+    """Make secrets, check settings and backends, look into cookies, end sessions.
 
     \b
     authapp secret
     authapp check production.ini --online
     authapp inspect production.ini < cookie.txt
+    authapp sessions list production.ini --user 7
 
     Exit codes: 0 if all is well, 1 if there is a problem, 2 if the command is used wrongly.
     """
@@ -176,11 +179,97 @@ def inspect(
     try:
         found = inspect_cookie(file, variables, text, tokens)
     except (CannotRead, SettingsError, InvalidCookie) as error:
-        if as_json:
-            show_json({"ok": False, "problems": str(error).splitlines()})
-            context.exit(1)
-        raise Mistake(str(error)) from None
+        _fail(context, error, as_json)
     if as_json:
         show_json(found.as_json())
     else:
         found.show()
+
+
+def _fail(context: click.Context, error: Exception, as_json: bool) -> NoReturn:
+    """End the command with exit code 1, and say why."""
+    if as_json:
+        show_json({"ok": False, "problems": str(error).splitlines()})
+        context.exit(1)
+    raise Mistake(printable(str(error))) from None
+
+
+@authapp.group()
+def sessions() -> None:
+    """See and end the sessions of a user, on all machines.
+
+    \b
+    Examples:
+      authapp sessions list production.ini --user 7
+      authapp sessions end production.ini --user 7 --session 5feceb66ffc86f38
+    """
+
+
+@sessions.command("list")
+@_file
+@click.option("--user", required=True, metavar="ID", help="The user's id in the backend.")
+@click.pass_context
+def list_command(
+    context: click.Context, file: str, variables: dict[str, str], user: str, as_json: bool
+) -> None:
+    """List the sessions of a user, the last used first.
+
+    A session that was not used since Redis lost its data is missing.
+
+    \b
+    Example:
+      authapp sessions list production.ini --user 7
+    """
+    try:
+        found = list_sessions(file, variables, user)
+    except (CannotRead, SettingsError, CannotReach) as error:
+        _fail(context, error, as_json)
+    _show_sessions(found, as_json)
+
+
+@sessions.command("end")
+@_file
+@click.option("--user", required=True, metavar="ID", help="The user's id in the backend.")
+@click.option("--session", metavar="ID", help="End this session only. Its id is in the list.")
+@click.pass_context
+def end_command(
+    context: click.Context,
+    file: str,
+    variables: dict[str, str],
+    user: str,
+    session: str | None,
+    as_json: bool,
+) -> None:
+    """End all sessions of a user, or one of them.
+
+    Without --session, sessions that are not in the list end too. The user's next request has to
+    sign in again. The backend does not learn of it: lock the account there, if it must stay out.
+
+    \b
+    Examples:
+      authapp sessions end production.ini --user 7
+      authapp sessions end production.ini --user 7 --session 5feceb66ffc86f38
+    """
+    try:
+        ended = end_sessions(file, variables, user, session)
+        if session is not None and not ended:
+            raise CannotReach(f"user {user} has no session {session}")
+    except (CannotRead, SettingsError, CannotReach) as error:
+        _fail(context, error, as_json)
+    _show_sessions(ended, as_json, "ended ")
+
+
+def _show_sessions(found: list[dict[str, Any]], as_json: bool, prefix: str = "") -> None:
+    if as_json:
+        show_json({"ok": True, "sessions": found})
+        return
+    for each in found:
+        signed_in, seen = (
+            time.strftime("%Y-%m-%d %H:%M", time.gmtime(each[name]))
+            for name in ("signed_in", "last_seen")
+        )
+        click.echo(
+            f"{prefix}{click.style(each['id'], bold=True)}  last seen {seen} UTC, signed in"
+            f" {signed_in} UTC, {each['device']}, {each['address']}"
+        )
+    click.echo(f"{prefix}{len(found)} session{'s' * (len(found) != 1)}")

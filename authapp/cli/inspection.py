@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from authapp.cli.ini_file import read
+from authapp.cli.report import show_json
 from authapp.session import base64url
 from authapp.session.cookies import readable
 from authapp.session.encryption import FORMATS, CannotOpen, Sealer, fingerprint
@@ -79,7 +80,7 @@ class Inspected:
             click.echo(f"{click.style(name.ljust(10), bold=True)}{text}")
         for name in ("claims", "access_token"):
             click.secho(name.replace("_", " "), bold=True)
-            click.echo(json.dumps(found[name], indent=2, ensure_ascii=False))
+            show_json(found[name])
 
 
 def inspect_cookie(

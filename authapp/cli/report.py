@@ -60,13 +60,15 @@ class Report:
 
     def _show(self, found: Finding) -> None:
         level = click.style(found.level.ljust(_WIDTH), fg=_COLOURS[found.level])
-        click.echo(f"{level}{click.style(found.about.ljust(_WIDTH), bold=True)} {found.text}")
+        click.echo(
+            f"{level}{click.style(found.about.ljust(_WIDTH), bold=True)} {printable(found.text)}"
+        )
         margin = " " * 2 * _WIDTH
         for exchange in found.exchanges:
             _show_exchange(exchange, margin)
         for number, line in enumerate(found.settings):
             said = "would set:" if number == 0 else ""
-            click.echo(f"{margin} {said.ljust(_WIDTH)} {click.style(line, fg='cyan')}")
+            click.echo(f"{margin} {said.ljust(_WIDTH)} {click.style(printable(line), fg='cyan')}")
 
 
 def _show_exchange(exchange: dict[str, Any], margin: str) -> None:
@@ -75,7 +77,7 @@ def _show_exchange(exchange: dict[str, Any], margin: str) -> None:
     for name, value in exchange["headers"].items():
         click.echo(f"{margin} > {name}: {value}")
     if exchange["body"]:
-        click.echo(f"{margin} > {json.dumps(exchange['body'], ensure_ascii=False)}")
+        click.echo(f"{margin} > {as_json(exchange['body'])}")
     if exchange["status"] is None:
         click.echo(f"{margin} < no answer ({exchange['milliseconds']} ms)")
         return
@@ -83,9 +85,21 @@ def _show_exchange(exchange: dict[str, Any], margin: str) -> None:
     for header in exchange["answer_headers"]:
         click.echo(f"{margin} < {header}")
     if exchange["answer"]:
-        click.echo(f"{margin} < {json.dumps(exchange['answer'], ensure_ascii=False)}")
+        click.echo(f"{margin} < {as_json(exchange['answer'])}")
 
 
 def show_json(value: Any) -> None:
     """Write a value as JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(as_json(value, indent=2))
+
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """Return a value as JSON. A character that a terminal would obey is escaped."""
+    return printable(json.dumps(value, indent=indent, ensure_ascii=False))
+
+
+def printable(text: str) -> str:
+    """Return a text in which each character that a terminal would obey is escaped, as in JSON."""
+    return "".join(
+        each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text
+    )

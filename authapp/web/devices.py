@@ -14,7 +14,7 @@ def device_name(request: Request, agent: str) -> str:
     :param agent: a ``User-Agent`` header. A client can send any string. The length must be
         bounded.
     """
-    browser, system = _parse(agent)
+    browser, system = browser_and_system(agent)
     if browser and system:
         text = _("${browser} on ${system}", mapping={"browser": browser, "system": system})
         return str(request.localizer.translate(text))
@@ -22,7 +22,7 @@ def device_name(request: Request, agent: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _parse(agent: str) -> tuple[str, str]:
+def browser_and_system(agent: str) -> tuple[str, str]:
     """Return the names of the browser and of the system. A name that is not known is empty."""
     # Loading the patterns takes a quarter of a second, which only the page of the sessions needs.
     from ua_parser import parse

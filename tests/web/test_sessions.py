@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import time_machine
 
-from authapp.web.devices import _parse
+from authapp.web.devices import browser_and_system
 from servers import Served
 from site_under_test import Site
 
@@ -54,7 +54,7 @@ def end(site: Site, session_id: str, **options: Any) -> Any:
     ],
 )
 def test_a_device_is_named_in_words(agent: str, words: tuple[str, str]) -> None:
-    assert _parse(agent) == words
+    assert browser_and_system(agent) == words
 
 
 def test_the_sessions_are_listed_with_device_address_and_times(site: Site) -> None:
