@@ -8,7 +8,7 @@ A client is one of these. None of their packages is imported here.
 - a Pyramid request, also a ``pyramid.testing.DummyRequest``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from http.cookiejar import Cookie, CookieJar
 from typing import Any
 from urllib.parse import urlsplit
@@ -68,7 +68,7 @@ def read(client: Any, services: Services, url: str | None) -> ReadCookie:
     if hasattr(client, "environ"):
         header = client.environ.get("HTTP_COOKIE", "")
     elif hasattr(client, "add_cookies"):
-        header = _header((each["name"], each["value"]) for each in client.cookies(_root(url)))
+        header = _header((each["name"], each["value"]) for each in _in_browser(client, url))
     else:
         header = _header((each.name, each.value or "") for each in _jar(client))
     return services.cookie_reader.read(header)
@@ -97,9 +97,9 @@ def _put(client: Any, services: Services, cookies: dict[str, str], url: str | No
         vars(client).pop("authapp", None)  # it may have been read before
         apply_request_extensions(client)
     elif hasattr(client, "add_cookies"):
-        for each in client.cookies(_root(url)):
-            if services.cookie.owns(f"{each['name']}="):
-                client.clear_cookies(name=each["name"])
+        for held in _in_browser(client, url):
+            if services.cookie.owns(f"{held['name']}="):
+                client.clear_cookies(name=held["name"])
         client.add_cookies([_browser_cookie(services, url, *pair) for pair in cookies.items()])
     else:
         jar = _jar(client)
@@ -109,6 +109,16 @@ def _put(client: Any, services: Services, cookies: dict[str, str], url: str | No
         domain = f".{services.cookie.domain}" if services.cookie.domain else _host(client, url)
         for name, value in cookies.items():
             jar.set_cookie(_jar_cookie(domain, name, value))
+
+
+def _in_browser(context: Any, url: str | None) -> list[dict[str, Any]]:
+    """Return the cookies of a Playwright context for a site."""
+    found = context.cookies(_root(url))
+    if isinstance(found, Coroutine):
+        found.close()
+        raise TypeError("this context has Playwright's async API: use playwright_cookies()")
+    cookies: list[dict[str, Any]] = found
+    return cookies
 
 
 def _jar(client: Any) -> CookieJar:

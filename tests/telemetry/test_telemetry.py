@@ -24,13 +24,20 @@ from authapp.testing import MemoryBackend, sign_in, use_backend
 from eventually import eventually
 from site_under_test import Site, application
 
+PATIENT = {"backend__timeout": "20", "backend__bulkhead": "8"}
+"""A request that waits for another one does not give up on a busy machine."""
+
 SPANS = InMemorySpanExporter()
 
 
 @pytest.fixture(scope="module")
 def app() -> Iterator[Site]:
     """An application that includes telemetry before authapp, and an SDK that is set up later."""
-    app = application("http://backend.invalid", lambda config: config.include("authapp.telemetry"))
+    app = application(
+        "http://backend.invalid",
+        lambda config: config.include("authapp.telemetry"),
+        **PATIENT,
+    )
     reader = PrometheusMetricReader()
     metrics.set_meter_provider(MeterProvider([reader]))
     tracers = TracerProvider()
@@ -42,6 +49,7 @@ def app() -> Iterator[Site]:
 
 @pytest.fixture
 def site(app: Site, memory_backend: MemoryBackend) -> Site:
+    memory_backend.timeout = 20
     memory_backend.add_user("alice", "alice-password", id=1)
     use_backend(app.app, memory_backend)
     SPANS.clear()

@@ -188,6 +188,18 @@ def test_a_dummy_request_is_signed_in(config: tuple[testing.DummyRequest, Config
     assert request.identity.name == "Emil"
 
 
+def test_playwrights_async_api_is_told_what_to_use(site: Site) -> None:
+    class Context:
+        async def cookies(self, url: str) -> list[Any]:
+            raise AssertionError("nothing awaits it")
+
+        async def add_cookies(self, cookies: list[Any]) -> None:
+            raise AssertionError("nothing calls it")
+
+    with pytest.raises(TypeError, match=r"use playwright_cookies\(\)"):
+        sign_in(Context(), site.app, url="http://localhost:6543")
+
+
 def test_playwright_gets_cookies_of_its_own_form(site: Site) -> None:
     session = make_session(site.app, id=1)
     (cookie,) = playwright_cookies(site.app, session, "http://localhost:6543/page")

@@ -21,11 +21,15 @@ def app() -> Site:
     return application(
         "http://backend.invalid",
         lambda config: add_view(config, lambda request: request.backend.get("/me").json()),
+        # A request that waits for another one does not give up on a busy machine.
+        backend__timeout="20",
+        backend__bulkhead="8",
     )
 
 
 @pytest.fixture
 def backend(memory_backend: MemoryBackend) -> MemoryBackend:
+    memory_backend.timeout = 20
     memory_backend.add_user("alice", "alice-password", id=1, roles=["admin"])
     return memory_backend
 
