@@ -159,16 +159,48 @@ def test_forged_identities_do_not_pass(browser: Browser) -> None:
 )
 def test_underscore_names_do_not_pass(proxied: Proxied, browser: Browser, name: str) -> None:
     browser.sign_in("carol")
-    host = proxied.url.removeprefix("http://")
-    connection = http.client.HTTPConnection(host, timeout=20)
-    connection.putrequest("GET", "/")
-    connection.putheader("Cookie", f"{COOKIE}={browser.token()}")
-    connection.putheader(name, "evil")
+    cookie = ("Cookie", f"{COOKIE}={browser.token()}")
+    status, body = raw(proxied, "/", cookie, (name, "evil"))
+    assert status == (200 if proxied.program == "nginx" else 403)  # dropped, or refused
+    assert "evil" not in body
+
+
+def raw(proxied: Proxied, target: str, *headers: tuple[str, str]) -> tuple[int, str]:
+    """Send a request line and headers exactly as they are written."""
+    connection = http.client.HTTPConnection(proxied.url.removeprefix("http://"), timeout=20)
+    connection.putrequest("GET", target, skip_accept_encoding=True)
+    for name, value in headers:
+        connection.putheader(name, value)
     connection.endheaders()
     answer = connection.getresponse()
-    assert answer.status == (200 if proxied.program == "nginx" else 403)  # dropped, or refused
-    assert b"evil" not in answer.read()
+    body = answer.read().decode()
     connection.close()
+    return answer.status, body
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/admin/x",
+        "//admin/x",
+        "/%61dmin/x",
+        "/admin%2Fx",
+        "/x/../admin/x",
+        "/x/%2e%2e/admin/x",
+        "/./admin/x",
+        "/admin/x?/login",
+        "/admin/x%23/login",
+        "/login/../admin/x",
+        "/authapp-static/..%2fadmin/x",
+    ],
+)
+def test_no_spelling_of_a_path_avoids_the_question(
+    proxied: Proxied, browser: Browser, target: str
+) -> None:
+    assert "HTTP_" not in raw(proxied, target)[1]
+    browser.sign_in("carol")
+    cookie = ("Cookie", f"{COOKIE}={browser.token()}")
+    assert raw(proxied, target, cookie)[0] in (400, 403, 404)
 
 
 @pytest.mark.parametrize(

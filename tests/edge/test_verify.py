@@ -390,6 +390,12 @@ def test_nobody_is_signed_out_while_the_backend_is_down(backend: Served) -> None
         assert "Set-Cookie" not in answer.headers
 
 
+@pytest.mark.parametrize("agent", ["", "GoogleHC/1.0", "kube-probe/1.30", "Traefik", "curl/8"])
+def test_no_kind_of_client_is_let_through(backend: Served, agent: str) -> None:
+    headers = {"User-Agent": agent, "X-Health-Check": "1", "X-Forwarded-Uri": "/health"}
+    site_of(backend, verify__hosts=HOST).get("/verify", headers=headers, status=401)
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 def test_other_methods_are_no_questions(backend: Served, method: str) -> None:
     site = site_of(backend)
