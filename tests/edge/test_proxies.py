@@ -220,6 +220,14 @@ def test_forged_addresses_change_nothing(browser: Browser, headers: dict[str, st
     assert answer.headers["Location"] == "/login?next=%2Fpage"
 
 
+def test_no_identity_can_be_removed_on_the_way(proxied: Proxied, browser: Browser) -> None:
+    browser.sign_in("carol")
+    cookie = ("Cookie", f"{COOKIE}={browser.token()}")
+    named = ("Connection", "close, X-Auth-Request-User, X-Auth-Request-Groups")
+    status, body = raw(proxied, "/", cookie, named)
+    assert status in (303, 400) or json.loads(body)["HTTP_X_AUTH_REQUEST_USER"] == "3"
+
+
 def test_forged_hosts_are_no_way_back(browser: Browser) -> None:
     answer = browser.open("/page", Host="evil.example")
     assert "evil" not in answer.headers.get("Location", "")

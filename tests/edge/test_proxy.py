@@ -73,7 +73,7 @@ def test_a_request_goes_to_the_api_with_the_users_token(site: Signed, api: Serve
 
 def test_what_the_browser_must_not_tell_is_not_sent(site: Signed) -> None:
     headers = {
-        "Connection": "close, X-Private",
+        "Connection": "close, X-Private, Authorization",
         "X-Private": "evil",
         "TE": "trailers",
         "Proxy-Authorization": "evil",
@@ -88,6 +88,7 @@ def test_what_the_browser_must_not_tell_is_not_sent(site: Signed) -> None:
     }
     got = site.get("/api/x", headers=headers).json["headers"]
     assert "evil" not in str(got)
+    assert got["Authorization"].startswith("Bearer ey")
     assert "Cookie" not in got
 
 
