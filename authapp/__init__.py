@@ -27,6 +27,7 @@ from authapp.session.error_codes import ErrorCode
 from authapp.session.session import Identity, Phase, Session, TokenPair, Validity
 from authapp.settings.allowed_values import EMBEDDED
 from authapp.settings.ini import SettingsError
+from authapp.settings.oidc_settings import PASSWORD
 from authapp.settings.settings import BACKEND_URL_MISSING, ISettings, Settings
 from authapp.start_up import show_without_traceback
 from authapp.version import __version__
@@ -121,7 +122,8 @@ def includeme(config: Configurator) -> None:
     def register_services() -> None:
         registry = config.registry
         backend = registry.queryUtility(IBackend)
-        if backend is None and settings.backend_url is None:
+        passwords = PASSWORD in settings.login_methods
+        if backend is None and settings.backend_url is None and passwords:
             raise SettingsError([BACKEND_URL_MISSING])
         registry.registerUtility(wire(settings, backend, own_paths, issuer), IServices)
         log.info("Starting: %s", summary(settings, backend))
@@ -160,6 +162,8 @@ def includeme(config: Configurator) -> None:
         config.include("authapp.edge.proxy")
     if settings.edge.verify:
         config.include("authapp.edge.verify")
+    if settings.oidc is not None:
+        config.include("authapp.oidc")
     if not settings.development:  # in development, a debugger shows the exceptions
         config.include("authapp.web.views.errors")
 

@@ -5,7 +5,7 @@ module imports the lower rooms. It does not depend on Pyramid's views.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +19,7 @@ from authapp.backend.key_set import KeySet
 from authapp.backend.login_throttle import Counters, LoginThrottle
 from authapp.backend.protocol import Backend
 from authapp.backend.token_reader import TokenReader
+from authapp.backend.unknown_issuer import UnknownIssuer
 from authapp.renewal.renewal import Renewal
 from authapp.renewal.revocation import Revocation
 from authapp.renewal.session_index import SessionIndex
@@ -54,6 +55,23 @@ class IServices(Interface):
 
 
 @dataclass(frozen=True)
+class Provider:
+    """A sign-in service beside the backend, to which the browser is sent.
+
+    :param renewal: renews the sessions whose tokens the provider issued.
+    :param label: what the sign-in page calls the provider.
+    :param start: returns the path that sends the browser to the provider. The second argument is
+        the path to which the user returns.
+    :param sign_out_url: returns the URL at which the provider signs the user out, or None.
+    """
+
+    renewal: Renewal
+    label: str
+    start: Callable[[Request, str], str]
+    sign_out_url: Callable[[Request], str | None]
+
+
+@dataclass(frozen=True)
 class Services:
     """The objects that the tweens, the security policy and the views use."""
 
@@ -69,6 +87,8 @@ class Services:
     backend: GuardedBackend
     reader: TokenReader
     renewal: Renewal
+    unknown: Renewal
+    """Ends the sessions whose tokens no configured issuer has issued."""
     throttle: LoginThrottle
     excluded: Callable[[str], bool]
     """Return True if the renewal tween skips a path.
@@ -78,6 +98,22 @@ class Services:
     """
     for_programs: Callable[[str], bool]
     """Return True if a path is for programs and not for people (``authapp.api_prefixes``)."""
+    providers: dict[str, Provider] = field(default_factory=dict)
+    """Issuer -> provider. An optional room adds its provider when the application starts."""
+
+    def renewal_of(self, issuer: str | None) -> Renewal:
+        """Return the renewal of the sessions whose tokens an issuer has issued.
+
+        :param issuer: see :class:`authapp.session.token_pair.TokenPair`.
+        """
+        if issuer is None:
+            return self.renewal
+        provider = self.providers.get(issuer)
+        return self.unknown if provider is None else provider.renewal
+
+    def create_renewal(self, backend: GuardedBackend, reader: TokenReader) -> Renewal:
+        """Create the renewal for the tokens of one issuer."""
+        return _renewal(self.settings, backend, reader, self.successors, self.revocation)
 
     @property
     def backend_url(self) -> str | None:
@@ -139,11 +175,9 @@ def wire(
 
         http.mount(EMBEDDED_URL, WSGIAdapter(issuer))
     url = EMBEDDED_URL if settings.backend_url == EMBEDDED else settings.backend_url
-    guarded = GuardedBackend(
-        backend or HTTPBackend(http, url or "", settings.description),
-        store,
-        settings.backend_bulkhead,
-    )
+    called = HTTPBackend(http, url, settings.description) if url else UnknownIssuer()
+    guarded = GuardedBackend(backend or called, store, settings.backend_bulkhead)
+    unknown = GuardedBackend(UnknownIssuer(), store, settings.backend_bulkhead, "unknown")
     reader = TokenReader(
         settings.claims,
         settings.verify,
@@ -164,19 +198,30 @@ def wire(
         http=http,
         backend=guarded,
         reader=reader,
-        renewal=Renewal(
-            guarded,
-            reader,
-            successors,
-            revocation,
-            buffer=settings.refresh_buffer,
-            patience=settings.backend_timeout,
-        ),
+        renewal=_renewal(settings, guarded, reader, successors, revocation),
+        unknown=_renewal(settings, unknown, reader, successors, revocation),
         throttle=LoginThrottle(
             settings.login_rate, derive(settings.secrets[0], "authapp throttle", 32), counters
         ),
         excluded=_path_matcher(*settings.refresh_exclude, *own_paths),
         for_programs=_path_matcher(*settings.api_prefixes),
+    )
+
+
+def _renewal(
+    settings: Settings,
+    backend: GuardedBackend,
+    reader: TokenReader,
+    successors: Successors,
+    revocation: Revocation,
+) -> Renewal:
+    return Renewal(
+        backend,
+        reader,
+        successors,
+        revocation,
+        buffer=settings.refresh_buffer,
+        patience=settings.backend_timeout,
     )
 
 

@@ -35,17 +35,20 @@ class GuardedBackend:
     slots are reserved for renewals. So renewals can still be sent while sign-ins hang.
 
     :param slots: how many requests may wait.
+    :param name: tells this backend from others in the log and in the store.
     :ivar observer: every call of a verb runs inside it, as ``backend.call``.
     """
 
     observer: Observer = staticmethod(unobserved)
 
-    def __init__(self, backend: Backend, store: Store, slots: int) -> None:
+    def __init__(self, backend: Backend, store: Store, slots: int, name: str = "") -> None:
         self._backend = backend
         others = Bulkhead(max(1, slots // 2))
         renewals = Bulkhead(max(1, slots - slots // 2))
         self.breakers = {
-            verb: CircuitBreaker(store, renewals if verb == "refresh" else others, verb=verb)
+            verb: CircuitBreaker(
+                store, renewals if verb == "refresh" else others, verb=f"{name} {verb}".strip()
+            )
             for verb in VERBS
         }
         self._reaching = threading.Lock()

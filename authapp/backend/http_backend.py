@@ -3,7 +3,7 @@
 import json
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
@@ -128,28 +128,14 @@ class HTTPBackend:
         template = self._description.refresh
         if template is None:
             raise BackendUnavailable("authapp.backend.refresh is none")
-        response: Future[TokenPair] = Future()
-
-        def call() -> None:
-            try:
-                response.set_result(self._refresh(template, tokens))
-            except Exception as error:
-                response.set_exception(error)
-
-        # Not a daemon thread: a process that stops must wait for the new token.
-        threading.Thread(target=call, daemon=False).start()
-        try:
-            return response.result(self._session.timeout)
-        except FutureTimeout:
-            raise BackendDown(f"ReadTimeout at {self._where(template)}", late=response) from None
+        return await_tokens(
+            lambda: self._refresh(template, tokens), self._session.timeout, self._where(template)
+        )
 
     def _refresh(self, template: RequestTemplate, tokens: TokenPair) -> TokenPair:
-        timeout = self._session.timeout
         values = {"access": tokens.access, "refresh": tokens.refresh}
-        # Only a response that has not begun may be late. Its body must come within the timeout.
-        hooks = {"response": lambda response, **options: hurry(response, timeout)}
         try:
-            reply = self._send(template, values, timeout=(timeout, LATE), hooks=hooks)
+            reply = self._send(template, values, **may_be_late(self._session.timeout))
         except CannotSend as error:
             raise BackendUnavailable(str(error)) from None
         if self._description.conditions.refresh_refused(reply.content):
@@ -232,8 +218,8 @@ class HTTPBackend:
             or (refresh is None and _value(answers.refresh, content) is not None)
         ):
             return None
-        expires_in = _seconds(_value(answers.expires_in, content))
-        refresh_expires_in = _seconds(_value(answers.refresh_expires_in, content))
+        expires_in = seconds(_value(answers.expires_in, content))
+        refresh_expires_in = seconds(_value(answers.refresh_expires_in, content))
         template = self._description.refresh
         if refresh is None and (template is None or "refresh" not in template.placeholders):
             refresh, refresh_expires_in = access, expires_in
@@ -303,20 +289,56 @@ class HTTPBackend:
         return f"{template.shown} at {self._url.partition('://')[2]}"
 
 
+def await_tokens(call: Callable[[], TokenPair], timeout: float, where: str) -> TokenPair:
+    """Call a function that spends a refresh token, in a thread of its own.
+
+    :param timeout: seconds for which the request waits. The thread goes on after that.
+    :param where: the address, for the log.
+    :raises BackendDown: after ``timeout``, with the future of the late response.
+    """
+    response: Future[TokenPair] = Future()
+
+    def run() -> None:
+        try:
+            response.set_result(call())
+        except Exception as error:
+            response.set_exception(error)
+
+    # Not a daemon thread: a process that stops must wait for the new token.
+    threading.Thread(target=run, daemon=False).start()
+    try:
+        return response.result(timeout)
+    except FutureTimeout:
+        raise BackendDown(f"ReadTimeout at {where}", late=response) from None
+
+
+def may_be_late(timeout: float) -> dict[str, Any]:
+    """Return the options of a request whose response may come :data:`LATE` seconds late.
+
+    Only a response that has not begun may be late. Its body must come within the timeout.
+    """
+    hooks = {"response": lambda response, **options: hurry(response, timeout)}
+    return {"timeout": (timeout, LATE), "hooks": hooks}
+
+
 def _value(expression: Expression | None, content: object) -> Any:
     return None if expression is None else expression(content)
 
 
 def _token(expression: Expression | None, content: object) -> str | None:
     """Return a token that can be sent in a header; None if there is none."""
-    value = _value(expression, content)
+    return usable_token(_value(expression, content))
+
+
+def usable_token(value: object) -> str | None:
+    """Return a token that can be sent in a header. None for any other value."""
     if not isinstance(value, str):
         return None
     value = value.removeprefix("Bearer ")
     return value if _TOKEN.match(value) else None
 
 
-def _seconds(value: object) -> int | None:
+def seconds(value: object) -> int | None:
     """Return a lifetime in seconds: a number or its digits. None if it is not usable."""
     if isinstance(value, str) and re.fullmatch("[0-9]{1,12}", value):
         value = int(value)

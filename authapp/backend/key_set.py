@@ -67,7 +67,7 @@ class KeySet:
             self._look_again(kid)
         key = self._find(kid)
         if key is None:
-            raise BackendUnavailable("the key set has no key for an access token")
+            raise BackendUnavailable("the key set has no key for a token")
         return key
 
     @property
@@ -132,7 +132,9 @@ def _public_key(entry: object) -> jwt.PyJWK | None:
     """Return the public key in an entry of a key set, or None for any other entry."""
     if not isinstance(entry, dict) or entry.get("kty") not in ("RSA", "EC", "OKP"):
         return None
-    if "d" in entry or not isinstance(entry.get("kid") or "", str):
+    if "d" in entry or entry.get("use", "sig") != "sig":
+        return None
+    if not isinstance(entry.get("kid") or "", str):
         return None
     try:
         return jwt.PyJWK(entry)

@@ -111,12 +111,13 @@ class TokenReader:
         :raises BackendUnavailable: if the tokens cannot be used, whatever the reason.
         """
         claims = self._claims(tokens.access, now)
-        if claims is None and tokens.user is None:
+        if claims is None and tokens.user is None and tokens.id_claims is None:
             raise UnexpectedAnswer(
                 "the access token is not a JWT, and neither authapp.backend.answer.user nor"
                 " authapp.backend.userinfo names the user"
             )
-        identity = read_identity(self._names, claims or {}, tokens.user or {})
+        said = {**(claims or {}), **(tokens.id_claims or {})}
+        identity = read_identity(self._names, said, tokens.user or {})
         valid_until = self._expiry(claims or {}, tokens.expires_in, now)
         if valid_until is None and self._access_lifetime is not None:
             valid_until = int(now) + self._access_lifetime

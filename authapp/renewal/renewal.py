@@ -60,7 +60,7 @@ class Renewal:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.backend = backend
-        self._reader = reader
+        self.reader = reader
         self.successors = successors
         self._revocation = revocation
         self._buffer = buffer
@@ -92,7 +92,7 @@ class Renewal:
             known = self.successors.look_up(newest)
         if known.failed is not None:
             return Unavailable(newest, known.failed)
-        if not self.backend.refreshes:
+        if not (self.backend.refreshes and newest.tokens.renewable):
             return Renewed(newest)  # the session ends when the access token expires
         may_continue = self.is_valid(newest) and not wait
         mine: Future[Outcome] = Future()
@@ -278,7 +278,7 @@ class Renewal:
             return self._failed(session, why, getattr(error, "retry_after", None))
         now = self._clock()
         try:
-            identity, validity = self._reader.read(tokens, now, session)
+            identity, validity = self.reader.read(tokens, now, session)
         except Exception as error:
             # The old refresh token is spent, whatever the error is. So keep the new refresh token.
             kept = replace(session, tokens=replace(session.tokens, refresh=tokens.refresh))

@@ -18,6 +18,11 @@ REPLACED = 60.0
 """Seconds after a sign-in within which the browser may still receive earlier responses."""
 
 
+_GROUP_KEPT = 400 * 86_400.0
+"""Seconds for which the revocation of a group is kept, since the lifetimes of its sessions are not
+known. Browsers keep no cookie for longer."""
+
+
 class Revocation:
     """The revoked sessions, in the store.
 
@@ -32,7 +37,7 @@ class Revocation:
 
     def revoke(self, session: Session) -> None:
         """Revoke a session, all copies of its cookie and all its successors."""
-        key, _ = revocation_keys(session.sid, session.identity.id)
+        key = revocation_keys(session)[0]
         self._store.put(key, "1", self._window(session))
 
     def replace(self, session: Session) -> None:
@@ -72,18 +77,34 @@ class Revocation:
         # greatest string is the latest time.
         self._store.put(key, repr(until) + but, self._window(session))
 
+    def revoke_group(self, group: str, now: float) -> None:
+        """Revoke all sessions of a group that began until ``now``.
+
+        :param group: one of :attr:`authapp.session.session.TokenPair.groups`.
+        :param now: see :meth:`revoke_user`.
+        """
+        key = _group_key(group)
+        until = max(now + CLOCKS_DIFFER, _moment(*self._store.get(key)))
+        self._store.put(key, repr(until), max(self._lifetime, _GROUP_KEPT))
+
+    def group_revoked(self, group: str) -> bool:
+        """Return True if the sessions of a group were revoked, whenever they began."""
+        return self._store.get(_group_key(group)) != [None]
+
     def revoked(self, session: Session) -> bool:
         """Return True if this session was revoked."""
-        keys = revocation_keys(session.sid, session.identity.id)
-        return is_revoked(session, *self._store.get(*keys))
+        return is_revoked(session, *self._store.get(*revocation_keys(session)))
 
-    def next_start(self, user_id: int | str, now: float) -> float:
+    def next_start(self, user_id: int | str, now: float, groups: tuple[str, ...] = ()) -> float:
         """Return the sign-in time for a new session, in epoch seconds.
 
         The returned time is later than the user's last :meth:`revoke_user`. Otherwise that
         call would also revoke the new session if a machine whose clock is ahead made the call.
+
+        :param groups: the groups of the new session, whose revocations count too.
         """
-        revoked_until = _moment(*self._store.get(_user_key(user_id)))
+        keys = (_user_key(user_id), *map(_group_key, groups))
+        revoked_until = max(map(_moment, self._store.get(*keys)))
         return now if now > revoked_until else revoked_until + 0.001
 
     def _window(self, session: Session) -> float:
@@ -91,25 +112,33 @@ class Revocation:
         return max(self._lifetime, session.validity.refresh_until - session.issued_at)
 
 
-@lru_cache(maxsize=4096)
-def revocation_keys(sid: str, user_id: int | str) -> tuple[Key, Key]:
+def revocation_keys(session: Session) -> tuple[Key, ...]:
     """Return the keys of the strings that tell whether a session was revoked.
 
-    :returns: the key for this session alone, and the key for all sessions of the user.
+    :returns: the key for this session alone, the key for all sessions of the user, and the keys of
+        the session's groups.
     """
-    return Key("revoked session", sid), _user_key(user_id)
+    return _revocation_keys(session.sid, session.identity.id, session.tokens.groups)
 
 
-def is_revoked(session: Session, alone: str | None, all_of_user: str | None) -> bool:
+@lru_cache(maxsize=4096)
+def _revocation_keys(sid: str, user_id: int | str, groups: tuple[str, ...]) -> tuple[Key, ...]:
+    return Key("revoked session", sid), _user_key(user_id), *map(_group_key, groups)
+
+
+def is_revoked(
+    session: Session, alone: str | None, all_of_user: str | None, *of_groups: str | None
+) -> bool:
     """Return True if a session was revoked.
 
     :param alone: the string under the first of the session's :func:`revocation_keys`, or None.
     :param all_of_user: the string under the second of these keys, or None.
+    :param of_groups: the strings under the other keys.
     """
-    if alone is not None:
-        return True
     revoked = session.authenticated_at <= _moment(all_of_user)
-    return revoked and (all_of_user or "").partition(" ")[2] != session.sid
+    if alone is not None or (revoked and (all_of_user or "").partition(" ")[2] != session.sid):
+        return True
+    return session.authenticated_at <= max(map(_moment, of_groups), default=_NEVER)
 
 
 def _replaced_key(session: Session) -> Key:
@@ -118,6 +147,10 @@ def _replaced_key(session: Session) -> Key:
 
 def _user_key(user_id: int | str) -> Key:
     return Key("revoked user", str(user_id))
+
+
+def _group_key(group: str) -> Key:
+    return Key("revoked group", group)
 
 
 def _moment(text: str | None) -> float:

@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 
 from authapp.renewal.revocation import CLOCKS_DIFFER, Revocation, is_revoked, revocation_keys
 from authapp.session.lifetimes import Lifetimes
@@ -193,11 +194,11 @@ class SessionIndex:
         self, user_id: int | str, entries: dict[int, ListedSession]
     ) -> dict[int, ListedSession]:
         """Return the entries whose sessions have not ended."""
-        keys = [revocation_keys(entry.session.sid, user_id) for entry in entries.values()]
-        texts = iter(self._store.get(*(key for pair in keys for key in pair)))
+        keys = {place: revocation_keys(entry.session) for place, entry in entries.items()}
+        texts = iter(self._store.get(*chain.from_iterable(keys.values())))
         now, living = self._clock(), {}
         for place, entry in entries.items():
-            revoked = is_revoked(entry.session, next(texts), next(texts))
+            revoked = is_revoked(entry.session, *islice(texts, len(keys[place])))
             if not revoked and self._seconds_left(entry.session, now) > 0:
                 living[place] = entry
         return living

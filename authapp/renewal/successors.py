@@ -74,7 +74,7 @@ class Successors:
     def look_up(self, session: Session) -> Known:
         """Read the information about a session from the store."""
         *revoked, successor, failed = self._store.get(
-            *revocation_keys(session.sid, session.identity.id), _key(session), _failed_key(session)
+            *revocation_keys(session), _key(session), _failed_key(session)
         )
         return Known(
             revoked=is_revoked(session, *revoked),

@@ -30,6 +30,8 @@ class ErrorCode(str, Enum):
     REFRESH_TOKEN_REJECTED = "RefreshTokenRejected"  # noqa: S105 - a code
     SESSION_REVOKED = "SessionRevoked"
     SESSION_IDLE = "SessionIdle"
+    SIGN_IN_EXPIRED = "SignInExpired"
+    SIGN_IN_INCOMPLETE = "SignInIncomplete"
     SESSION_INVALID = "SessionInvalid"
 
     def __str__(self) -> str:
@@ -61,6 +63,13 @@ _SENTENCES = {
     ErrorCode.REFRESH_TOKEN_EXPIRED: _("Your session has ended. Sign in again to continue."),
     ErrorCode.REFRESH_TOKEN_REJECTED: _(
         "The sign-in service has ended your session. Sign in again to continue."
+    ),
+    ErrorCode.SIGN_IN_EXPIRED: _(
+        "This sign-in took too long, was already used, or began in another browser. Sign in again"
+        " to continue."
+    ),
+    ErrorCode.SIGN_IN_INCOMPLETE: _(
+        "You did not finish signing in. Try again, or contact the people who manage your access."
     ),
     ErrorCode.SESSION_REVOKED: _("You have been signed out. Sign in again to continue."),
     ErrorCode.SESSION_IDLE: _(

@@ -25,6 +25,7 @@ from authapp.session.claims import (
     texts,
     user_id,
 )
+from authapp.session.token_pair import TokenPair as TokenPair
 
 MAX_LIFETIME = 315_360_000
 """The longest lifetime of a token that authapp accepts, in seconds: ten years."""
@@ -45,27 +46,6 @@ class Phase(Enum):
     def valid(self) -> bool:
         """True if the access token can be used, which means that the phase is fresh or due."""
         return self in (Phase.FRESH, Phase.DUE)
-
-
-@dataclass(frozen=True)
-class TokenPair:
-    """The tokens in the backend's response to a login or a refresh.
-
-    :param expires_in: seconds until the access token expires (RFC 6749 section 5.1), or None. If
-        the token is a JWT with an ``exp`` claim, authapp uses ``exp`` instead.
-    :param refresh_expires_in: seconds until the refresh token expires, under the same rules.
-    :param user: claims about the user from the backend's response, or None.
-    """
-
-    access: str = field(repr=False)
-    refresh: str = field(repr=False)
-    expires_in: int | None = None
-    refresh_expires_in: int | None = None
-    user: Claims | None = field(default=None, repr=False, compare=False)
-
-    def alone(self) -> "TokenPair":
-        """Return the two tokens without their lifetimes, as a session stores them."""
-        return TokenPair(self.access, self.refresh)
 
 
 @dataclass(frozen=True)
@@ -227,6 +207,9 @@ class Session:
             data["used"] = {"at": self.used_at, "iat": self.issued_at}
         if self.remember is not None:
             data["remember"] = self.remember
+        if self.tokens.issuer is not None:
+            data["tokens"]["issuer"] = self.tokens.issuer
+            data["id_claims"] = self.tokens.id_claims
         return {
             **self.claims,
             "sub": str(user.id),
@@ -273,6 +256,7 @@ class Session:
         issued_at = required_time(top.get("iat"), "iat")
         user, signed_in = object_or_empty(data.get("user")), data.get("auth_time")
         remember = data.get("remember")
+        issuer, id_claims = text(tokens.get("issuer")), object_or_empty(data.get("id_claims"))
         return cls(
             identity=Identity(
                 id=user_id(top.get("sub") if user.get("id") is None else user["id"]),
@@ -280,9 +264,9 @@ class Session:
                 name=text(top.get("name")),
                 roles=texts(user.get("roles")),
                 scopes=texts(user.get("scopes")),
-                claims=jwt_claims(access),
+                claims={**jwt_claims(access), **id_claims},
             ),
-            tokens=TokenPair(access, refresh),
+            tokens=TokenPair(access, refresh, issuer=issuer, id_claims=id_claims or None),
             validity=Validity(
                 required_time(validity.get("valid_until"), "valid_until"),
                 min(

@@ -19,6 +19,9 @@ PATHS: Mapping[str, str] = MappingProxyType(
         "sessions": "/sessions",
         "health": "/health",
         "verify": "/verify",
+        "login_oidc": "/login/oidc",
+        "login_oidc_callback": "/login/oidc/callback",
+        "logout_backchannel": "/logout/backchannel",
     }
 )
 """Name of a route -> its path, below the application's ``route_prefix`` (contract section 4)."""

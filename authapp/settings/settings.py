@@ -25,6 +25,7 @@ from authapp.settings.allowed_values import EMBEDDED, MAKE_ONE, MEMORY, SECRET_L
 from authapp.settings.backend_settings import read_claims, read_description, with_preset
 from authapp.settings.edge_settings import EdgeSettings, read_edge
 from authapp.settings.ini import Ini
+from authapp.settings.oidc_settings import OIDCSettings, read_methods, read_oidc
 from authapp.settings.route_settings import read_paths
 
 PREFIX = "authapp."
@@ -64,6 +65,9 @@ class Settings:
     shared: str = field(repr=False)
     login_rate: limits.RateLimitItem
     show_reason: bool
+    login_methods: tuple[str, ...]
+    """``password``, ``oidc`` or both: what the sign-in page offers."""
+    oidc: OIDCSettings | None
     paths: Mapping[str, str | None]
     """Name of a route -> its path, or None for a route that the application leaves out."""
     api_prefixes: tuple[str, ...]
@@ -87,7 +91,8 @@ class Settings:
         """
         reader = Ini(with_preset(ini), PREFIX)
         settings = cls._read(reader)
-        reader.finish([] if reader.has("backend.url") else [BACKEND_URL_MISSING])
+        known = reader.has("backend.url") or reader.has("oidc.issuer")
+        reader.finish([] if known else [BACKEND_URL_MISSING])
         return settings
 
     @classmethod
@@ -161,6 +166,8 @@ class Settings:
             shared=take("shared", values.store_url, MEMORY, secret=True),
             login_rate=take("login.rate", values.rate, limits.parse("10/minute")),
             show_reason=take("login.show_reason", values.boolean, False),
+            oidc=read_oidc(reader, development or private),
+            login_methods=read_methods(reader),
             paths=read_paths(reader),
             api_prefixes=take("api_prefixes", values.paths, ()),
             refresh_exclude=take("refresh.exclude", values.paths, ("/static", "/health")),

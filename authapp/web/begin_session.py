@@ -50,7 +50,7 @@ def begin_session(
     :returns: the session, to be passed to :func:`authapp.web.sign_in.complete_sign_in`.
     """
     ours: RequestSession = request.authapp
-    began = services_of(request).revocation.next_start(identity.id, now)
+    began = services_of(request).revocation.next_start(identity.id, now, tokens.groups)
     current = ours.session if ours.identity is not None else None
     same = current is not None and str(current.identity.id) == str(identity.id)
     if current is None or not same or not choices.again:

@@ -12,6 +12,9 @@ from authapp.web.routes import leads_to
 MAX_NEXT = 2048
 """The maximum length of a redirect target, in characters."""
 
+_CIRCULAR = ("login", "login_challenge", "login_oidc", "login_oidc_callback", "logout")
+"""Routes that send the user on to ``next``, so that ``next`` must not be one of them."""
+
 # A path starts with exactly one slash. White space, control characters and non-ASCII characters are
 # refused, because browsers remove or replace these characters before they parse the URL. The
 # changed URL could name another host. Browsers read a backslash in the path as a slash. Behind the
@@ -37,7 +40,7 @@ def safe_next(request: Request, target: str | None) -> str:
     if not target or not _is_plain_path(target):
         return home
     below = unquote(urlsplit(target).path).removeprefix(request.script_name).rstrip("/")
-    return home if leads_to(request, below, "login", "login_challenge", "logout") else target
+    return home if leads_to(request, below, *_CIRCULAR) else target
 
 
 class AllowedURL(NamedTuple):

@@ -30,7 +30,16 @@ MAX_FORM = 65_536
 
 Handler = Callable[[Request], Response]
 
-_NOT_REDIRECTED = ("login", "login_challenge", "logout", "session", "verify")
+_NOT_REDIRECTED = (
+    "login",
+    "login_challenge",
+    "login_oidc",
+    "login_oidc_callback",
+    "logout",
+    "logout_backchannel",
+    "session",
+    "verify",
+)
 """Routes whose views handle an ended session. The tween does not redirect them to sign-in."""
 
 

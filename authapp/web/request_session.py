@@ -132,7 +132,7 @@ def renew_session(
         outcome = once(
             request,
             ("renew", session.sid, session.tokens),
-            lambda: services.renewal.renew(session, known, wait=wait),
+            lambda: services.renewal_of(session.tokens.issuer).renew(session, known, wait=wait),
         )
         deferred = isinstance(outcome, Renewed) and outcome.session is session
         facts["outcome"] = "deferred" if deferred else type(outcome).__name__.lower()

@@ -44,6 +44,8 @@ _STATUS = {
     ErrorCode.ACCOUNT_LOCKED: 403,
     ErrorCode.ACCOUNT_INCOMPLETE: 403,
     ErrorCode.BACKEND_UNAVAILABLE: 503,
+    ErrorCode.SIGN_IN_EXPIRED: 400,
+    ErrorCode.SIGN_IN_INCOMPLETE: 403,
 }
 
 
@@ -75,20 +77,26 @@ class SignInRefused(Exception):
 
 
 def sign_in(
-    request: Request, name: str, ask_backend: Callable[[], TokenPair], choices: Choices
+    request: Request,
+    name: str,
+    ask_backend: Callable[[], TokenPair],
+    choices: Choices,
+    counted: str | None = None,
 ) -> Session:
     """Sign in a user.
 
-    :param name: the user name, as typed. Failures are counted for it.
+    :param name: the user name, as typed. It is empty if a provider signs the user in.
     :param ask_backend: calls the backend and returns the tokens.
     :param choices: what the sign-in form says about the session.
+    :param counted: the name for which failures are counted, if it is another one.
     :returns: the new session. A response callback writes the cookie of this session.
     :raises SignInRefused: if the sign-in fails. Its ``code`` says why. The failure is announced by
         the event :class:`SignInFailed`, and the status of ``request.response`` is set.
     :raises BackendChallenge: if the backend asks for a second step.
     :raises Exception: see :func:`complete_sign_in`.
     """
-    ask = partial(_outcome, request, name, ask_backend, choices)
+    counted = name if counted is None else counted
+    ask = partial(_outcome, request, name, ask_backend, choices, counted)
     outcome = once(request, ("sign in", name), ask)
     if isinstance(outcome, SignInRefused):
         notify(SignInFailed(request, name, outcome.code, outcome.reason))
@@ -102,37 +110,45 @@ def sign_in(
 
 
 def _outcome(
-    request: Request, name: str, ask_backend: Callable[[], TokenPair], choices: Choices
+    request: Request,
+    name: str,
+    ask_backend: Callable[[], TokenPair],
+    choices: Choices,
+    counted: str,
 ) -> Session | SignInRefused | BackendChallenge:
     """Return the new session, or the exception that :func:`sign_in` raises."""
     try:
-        return _start_session(request, name, ask_backend, choices)
+        return _start_session(request, name, ask_backend, choices, counted)
     except (SignInRefused, BackendChallenge) as refused:
         return refused
 
 
 def _start_session(
-    request: Request, name: str, ask_backend: Callable[[], TokenPair], choices: Choices
+    request: Request,
+    name: str,
+    ask_backend: Callable[[], TokenPair],
+    choices: Choices,
+    counted: str,
 ) -> Session:
     services, address = services_of(request), request.remote_addr or ""
-    if wait := services.throttle.wait(name, address):
+    if wait := services.throttle.wait(counted, address):
         raise SignInRefused(ErrorCode.TOO_MANY_ATTEMPTS, wait)
     try:
         tokens = ask_backend()
         now = time.time()
-        identity, validity = services.reader.read(tokens, now)
-        if identity.name is None:
+        identity, validity = services.renewal_of(tokens.issuer).reader.read(tokens, now)
+        if identity.name is None and name:
             identity = replace(identity, name=name)
         session = begin_session(request, identity, tokens, validity, now, choices)
         cookies_for(session, services)
     except BackendRejected as error:
-        services.throttle.failed(name, address)
+        services.throttle.failed(counted, address)
         words = error.words if services.settings.show_reason else ""
         raise SignInRefused(_code_of(error), reason=str(error), words=words) from error
     except BackendUnavailable as error:
         # Any response may conceal that the password was wrong. Only calls without one do not count.
         if not isinstance(error, CallNotPermitted | ConnectionFailed):
-            services.throttle.failed(name, address)
+            services.throttle.failed(counted, address)
         unexpected = isinstance(error, UnexpectedAnswer)
         code = "UnexpectedAnswer" if unexpected else "BackendUnavailable"
         log.warning("%s: sign-in: %s", code, error.reason)
@@ -144,7 +160,7 @@ def _start_session(
             sentence=NOT_AVAILABLE_SENTENCE if unexpected else None,
         ) from None
     except SessionTooLarge as error:
-        services.throttle.failed(name, address)
+        services.throttle.failed(counted, address)
         log.error("SessionTooLarge: sign-in: %s", error)
         raise SignInRefused(ErrorCode.BACKEND_UNAVAILABLE, RETRY_AFTER) from None
     return session

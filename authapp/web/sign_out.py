@@ -24,7 +24,8 @@ def revoke_at_backend(request: Request, session: Session) -> None:
 def _revoke(request: Request, session: Session) -> None:
     services = services_of(request)
     try:
-        services.backend.logout(tokens_for_sign_out(services.renewal, session))
+        renewal = services.renewal_of(session.tokens.issuer)
+        renewal.backend.logout(tokens_for_sign_out(renewal, session))
     except (BackendRejected, BackendUnavailable) as error:
         why = f"{type(error).__name__}: {error}"
         log.warning("SignedOut: the backend did not revoke the refresh token: %s", why)

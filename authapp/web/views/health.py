@@ -26,7 +26,12 @@ def health(request: Request) -> dict[str, Any]:
     if request.GET.get("deep") != "1":
         return {"status": "ok"}
     services = services_of(request)
-    checks = {"backend": services.backend.reach(), "shared": services.store.healthy()}
+    providers = [provider.renewal.backend for provider in services.providers.values()]
+    backends = [services.backend, *providers]
+    checks = {
+        "backend": all(backend.reach() for backend in backends),
+        "shared": services.store.healthy(),
+    }
     if not all(checks.values()):
         request.response.status = 503
     words = {True: "ok", False: "down"}

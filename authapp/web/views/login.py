@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pyramid.httpexceptions import HTTPNotFound
 from pyramid.request import Request
 from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.view import view_config
@@ -15,6 +16,7 @@ from authapp.services import services_of
 from authapp.session.error_codes import SIGN_IN_AGAIN_SENTENCE, reason_sentence
 from authapp.session.session import TokenPair
 from authapp.settings.allowed_values import EMBEDDED, resolve
+from authapp.settings.oidc_settings import OIDC, PASSWORD
 from authapp.web.begin_session import read_choices
 from authapp.web.challenge import begin_challenge
 from authapp.web.csrf import check_csrf
@@ -45,12 +47,19 @@ def login_form(request: Request) -> Any:
     """
     target = safe_next(request, request.GET.get("next"))
     max_age = read_max_age(request.GET.get(MAX_AGE))
+    if request.identity is not None and (max_age is None or is_recent(request, max_age)):
+        return see_other(target)
+    services = services_of(request)
+    providers = list(services.providers.values())
+    passwords = PASSWORD in services.settings.login_methods
+    # After a sign-out or an error the user is asked first, so that nothing goes round in circles.
+    told = request.session_error or "reason" in request.GET or "error" in request.GET
+    if len(providers) == 1 and not passwords and not told:
+        return see_other(providers[0].start(request, target))
     if request.identity is not None:
-        if max_age is None or is_recent(request, max_age):
-            return see_other(target)
-        return _form(request, target, notice=SIGN_IN_AGAIN_SENTENCE)
+        return form(request, target, notice=SIGN_IN_AGAIN_SENTENCE)
     reason = request.session_error or request.GET.get("reason", "")
-    return _form(request, target, notice=reason_sentence(str(reason)))
+    return form(request, target, notice=reason_sentence(str(reason)))
 
 
 @view_config(
@@ -70,6 +79,8 @@ def login(request: Request) -> Any:
     :raises pyramid.exceptions.BadCSRFToken: see :func:`authapp.web.csrf.check_csrf`.
     """
     check_csrf(request)
+    if PASSWORD not in services_of(request).settings.login_methods:
+        raise HTTPNotFound
     target = safe_next(request, _field(request, "next"))
     credentials = Credentials(
         _field(request, "username"), _field(request, "password"), request.remote_addr
@@ -78,7 +89,7 @@ def login(request: Request) -> Any:
     try:
         sign_in(request, name, lambda: _ask(request, credentials), choices)
     except SignInRefused as refused:
-        return _form(request, target, refused, name)
+        return form(request, target, refused, name)
     except BackendChallenge as challenge:
         return begin_challenge(request, challenge, name, target, choices)
     return see_other(target)
@@ -101,7 +112,7 @@ def _plausible(text: str) -> bool:
     return 0 < len(text.encode(errors="surrogatepass")) <= MAX_FIELD and "\0" not in text
 
 
-def _form(
+def form(
     request: Request,
     target: str,
     refused: SignInRefused | None = None,
@@ -110,7 +121,12 @@ def _form(
 ) -> dict[str, Any]:
     """Return the variables of the sign-in form's template, and forbid caches to store the page."""
     request.response.cache_control = "no-store"
+    services = services_of(request)
+    methods = services.settings.login_methods
+    providers = services.providers.values() if OIDC in methods else ()
     return {
+        "passwords": PASSWORD in methods,
+        "providers": [(each.label, each.start(request, target)) for each in providers],
         "next": target,
         "error": refused and refused.code,
         "sentence": refused and refused.sentence,

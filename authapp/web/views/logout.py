@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from pyramid.renderers import render_to_response
 from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED, forget
@@ -13,7 +14,7 @@ from authapp.session.error_codes import SIGNED_OUT
 from authapp.session.session import Session
 from authapp.web.csrf import check_csrf
 from authapp.web.events import SignedOut, notify
-from authapp.web.responses import see_other
+from authapp.web.responses import OwnResponse, see_other
 from authapp.web.sign_out import revoke_at_backend
 
 
@@ -48,13 +49,17 @@ def logout(request: Request) -> Response:
     :raises pyramid.exceptions.BadCSRFToken: see :func:`authapp.web.csrf.check_csrf`.
     """
     own: list[tuple[str, str]] = []
-    if request.authapp.session is not None:
+    url = None
+    if (session := request.authapp.session) is not None:
         check_csrf(request)
         own = sign_out(request, everywhere=request.POST.get("everywhere") == "1")
         # Clear the browser's cache, so that the back button does not show private pages. Another
         # site can send this request too, but without a session it clears nothing.
         own.append(("Clear-Site-Data", '"cache"'))
-    response = see_other(request.route_path("authapp.login", _query={"reason": SIGNED_OUT}))
+        provider = services_of(request).providers.get(session.tokens.issuer or "")
+        url = provider and provider.sign_out_url(request)
+    back = request.route_path("authapp.login", _query={"reason": SIGNED_OUT})
+    response = _go_on(request, url) if url else see_other(back)
     response.headerlist.extend(own)
     return response
 
@@ -76,6 +81,18 @@ def sign_out(request: Request, *, everywhere: bool = False) -> list[tuple[str, s
     revoke_at_backend(request, session)
     notify(SignedOut(request, session, everywhere))
     return headers
+
+
+def _go_on(request: Request, url: str) -> Response:
+    """Return a page that goes on to the provider by itself.
+
+    A redirect cannot do that: browsers apply the ``form-action`` of the page that has the form to
+    redirects as well, and that may be any page of the application.
+    """
+    page = "authapp:templates/logout_provider.jinja2"
+    response = render_to_response(page, {"url": url}, request, response=OwnResponse())
+    response.cache_control = "no-store"
+    return response
 
 
 def _newest_session(services: Services, session: Session) -> Session:

@@ -1,0 +1,61 @@
+"""Sign-out by the provider: OpenID Connect Back-Channel Logout 1.0."""
+
+import logging
+import time
+
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.security import NO_PERMISSION_REQUIRED
+from pyramid.view import view_config
+
+from authapp.backend.protocol import BackendUnavailable
+from authapp.oidc.sign_in import sign_in_of
+from authapp.oidc.token_checks import LEEWAY, MAX_AGE_OF_LOGOUT, TokenInvalid
+from authapp.services import services_of
+from authapp.session.token_pair import SUB_ALONE, group
+
+log = logging.getLogger(__name__)
+
+
+@view_config(
+    permission=NO_PERMISSION_REQUIRED,
+    route_name="authapp.logout_backchannel",
+    request_method="POST",
+    require_csrf=False,
+)
+def back_channel(request: Request) -> Response:
+    """End the sessions of the ``sid``, or of the ``sub``, in a logout token.
+
+    The sessions end in all processes, also if one of them is being renewed. If the token names
+    both, only the sessions of the ``sid`` end, since the user may be signed in elsewhere.
+
+    :returns: 200, or 400 if the token is not valid. Nothing has ended then.
+    """
+    parts, now = sign_in_of(request), time.time()
+    revocation = services_of(request).revocation
+    try:
+        given = request.POST.getall("logout_token")
+        if len(given) != 1 or len(request.GET):
+            raise TokenInvalid("there must be one logout_token, in the body")
+        keys = parts.metadata.endpoints().keys
+        claims = parts.backend.checks.logout_token(given[0], keys, now)
+        lifetime = 2 * (MAX_AGE_OF_LOGOUT + LEEWAY)
+        if not parts.once.first("logout token", claims["jti"], lifetime):
+            raise TokenInvalid("jti was used already")
+    except BackendUnavailable as error:
+        log.warning("LogoutTokenInvalid: %s", error.reason)
+        return _response(400)
+    names = [name for name in ("sub", "sid") if claims.get(name)]
+    if len(names) == 2:
+        # The sessions of the ``sid``, and those of the user whose ID tokens named no ``sid``.
+        ended = {"sid": claims["sid"], SUB_ALONE: claims["sub"]}
+    else:
+        ended = {names[0]: claims[names[0]]}
+    for name, value in ended.items():
+        revocation.revoke_group(group(parts.client.issuer, name, value), now)
+    log.info("SessionRevoked: the provider has ended the sessions of a %s", names[-1])
+    return _response(200)
+
+
+def _response(status: int) -> Response:
+    return Response(status=status, headers={"Cache-Control": "no-store"})

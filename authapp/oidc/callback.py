@@ -1,0 +1,161 @@
+"""The end of a sign-in: the provider has sent the browser back with a code, or with an error."""
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.security import NO_PERMISSION_REQUIRED
+from pyramid.view import view_config
+
+from authapp.backend.http_exchange import in_one_line
+from authapp.backend.protocol import (
+    BackendRejected,
+    BackendUnavailable,
+)
+from authapp.oidc.pages import sign_in_page
+from authapp.oidc.sign_in import SignIn, sign_in_of
+from authapp.oidc.transaction import LIFETIME, Transaction
+from authapp.services import services_of
+from authapp.session.error_codes import ErrorCode
+from authapp.session.token_pair import TokenPair, group
+from authapp.web.begin_session import Choices
+from authapp.web.redirects import safe_next
+from authapp.web.responses import see_other
+from authapp.web.sign_in import SignInRefused, sign_in
+
+log = logging.getLogger(__name__)
+
+MAX_PARAMETER = 4096
+"""Characters of the longest parameter that is read."""
+
+_BY_THE_USER = frozenset(
+    (
+        "access_denied",
+        "login_required",
+        "interaction_required",
+        "consent_required",
+        "account_selection_required",
+    )
+)
+"""Errors that end when the user tries again (RFC 6749 section 4.1.2.1, Core section 3.1.2.6)."""
+
+_BUSY = frozenset(("temporarily_unavailable", "server_error"))
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """The parameters of the callback (RFC 6749 section 4.1.2, RFC 9207 section 2)."""
+
+    state: str
+    code: str
+    error: str
+    description: str
+    issuer: str | None
+
+
+@view_config(
+    permission=NO_PERMISSION_REQUIRED,
+    route_name="authapp.login_oidc_callback",
+    request_method="GET",
+)
+def callback(request: Request) -> Response:
+    """Finish the sign-in, and redirect to ``next``.
+
+    :returns: a 303 redirect. If the sign-in does not succeed, the sign-in page with the reason.
+    """
+    parts = sign_in_of(request)
+    cleared = Response()  # gets the cookie that ends the transaction
+    answer = _read(request)
+    transaction = parts.cookies.take(request, cleared, answer.state) if answer else None
+    target = safe_next(request, transaction.target if transaction else None)
+    ask = partial(_ask, request, answer, transaction)
+    try:
+        # One visitor must not keep the provider busy. There is no user name to count by.
+        choices = transaction.choices if transaction else Choices()
+        sign_in(request, "", ask, choices, counted=f"oidc {request.remote_addr}")
+    except SignInRefused as refused:
+        if refused.code is not ErrorCode.SIGN_IN_EXPIRED or request.identity is None:
+            return _with_cookies(sign_in_page(request, refused, target), cleared)
+        # The callback was opened twice, and the first time has signed the user in.
+    return _with_cookies(see_other(target), cleared)
+
+
+def _read(request: Request) -> _Answer | None:
+    """Return the parameters of the callback. None if a parameter is repeated or too long."""
+    values: dict[str, str] = {}
+    for name in ("state", "code", "error", "error_description", "iss"):
+        given = request.GET.getall(name)
+        if len(given) > 1 or any(len(each) > MAX_PARAMETER for each in given):
+            return None
+        values.update(zip([name], given, strict=False))
+    return _Answer(
+        values.get("state", ""),
+        values.get("code", ""),
+        values.get("error", ""),
+        values.get("error_description", ""),
+        values.get("iss"),
+    )
+
+
+def _ask(request: Request, answer: _Answer | None, transaction: Transaction | None) -> TokenPair:
+    """Exchange the code of an answer for tokens.
+
+    :raises SignInRefused: if the user or the provider did not finish the sign-in.
+    :raises BackendUnavailable: if the provider is down, or what it sends is not usable.
+    """
+    parts, services = sign_in_of(request), services_of(request)
+    if (
+        answer is None
+        or transaction is None
+        # A copy of the cookie may have been used already.
+        or not parts.once.first("oidc transaction", transaction.state, LIFETIME)
+    ):
+        raise SignInRefused(ErrorCode.SIGN_IN_EXPIRED, reason="no such transaction")
+    _check_answer(parts, answer)
+    try:
+        with parts.guarded.calling("login"):
+            tokens = parts.backend.exchange_code(
+                answer.code,
+                transaction.verifier,
+                transaction.redirect_uri,
+                transaction.nonce,
+                transaction.max_age,
+            )
+    except BackendRejected as error:
+        services.throttle.failed(f"oidc {request.remote_addr}", request.remote_addr or "")
+        log.warning("SignInFailed: %s", error)
+        raise SignInRefused(ErrorCode.SIGN_IN_EXPIRED, reason=str(error)) from None
+    sid = (tokens.id_claims or {}).get("sid")
+    if sid and services.revocation.group_revoked(group(tokens.issuer, "sid", sid)):
+        reason = "the provider has ended this session meanwhile"
+        raise SignInRefused(ErrorCode.SIGN_IN_EXPIRED, reason=reason)
+    return tokens
+
+
+def _check_answer(parts: SignIn, answer: _Answer) -> None:
+    """Check who answered, and whether the answer is a code.
+
+    :raises SignInRefused: if the user or the provider did not finish the sign-in.
+    :raises BackendUnavailable: if the answer is not usable.
+    """
+    issuer = parts.client.issuer
+    expected = parts.metadata.endpoints().names_itself
+    if answer.issuer != issuer and (answer.issuer is not None or expected):
+        raise BackendUnavailable("the iss parameter is not the issuer's (RFC 9207)")
+    if answer.error:
+        said = f"{in_one_line(answer.error)} {in_one_line(answer.description)}".strip()
+        if answer.error in _BY_THE_USER:
+            raise SignInRefused(ErrorCode.SIGN_IN_INCOMPLETE, reason=said)
+        if answer.error not in _BUSY:
+            log.error("ProviderUnavailable: the provider refuses the request: %s", said)
+        raise BackendUnavailable(said)
+    if not answer.code:
+        raise BackendUnavailable("the provider gave neither a code nor an error")
+
+
+def _with_cookies(response: Response, cleared: Response) -> Response:
+    for cookie in cleared.headers.getall("Set-Cookie"):
+        response.headers.add("Set-Cookie", cookie)
+    return response

@@ -1,0 +1,21 @@
+"""The sign-in page, shown with the reason why a sign-in at the provider did not succeed."""
+
+from pyramid.renderers import render_to_response
+from pyramid.request import Request
+from pyramid.response import Response
+
+from authapp.web.sign_in import SignInRefused
+from authapp.web.views.login import form
+
+PAGE = "authapp:templates/login.jinja2"
+
+
+def sign_in_page(request: Request, refused: SignInRefused, target: str) -> Response:
+    """Return the sign-in page with an error, in ``request.response``.
+
+    The page never goes on to the provider by itself, so nothing goes round in circles.
+
+    :param target: the path to which the user returns.
+    """
+    values = form(request, target, refused)
+    return render_to_response(PAGE, values, request, response=request.response)

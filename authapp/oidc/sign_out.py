@@ -1,0 +1,33 @@
+"""Sign-out at the provider: OpenID Connect RP-Initiated Logout 1.0."""
+
+import logging
+from urllib.parse import urlencode
+
+from pyramid.request import Request
+
+from authapp.backend.protocol import BackendUnavailable
+from authapp.oidc.sign_in import sign_in_of
+from authapp.session.error_codes import SIGNED_OUT
+
+log = logging.getLogger(__name__)
+
+
+def sign_out_url(request: Request) -> str | None:
+    """Return the URL that signs the user out at the provider and comes back to the sign-in page.
+
+    :returns: the URL. None if ``oidc.logout`` is ``local``, if the provider has no such endpoint,
+        or if its metadata cannot be read.
+    """
+    parts = sign_in_of(request)
+    if parts.client.logout == "local":
+        return None
+    try:
+        endpoint = parts.metadata.endpoints().end_session
+    except BackendUnavailable as error:
+        log.warning("SignedOut: the provider was not told: %s", error.reason)
+        return None
+    if endpoint is None:
+        return None
+    back = request.route_url("authapp.login", _query={"reason": SIGNED_OUT})
+    query = {"client_id": parts.client.client_id, "post_logout_redirect_uri": back}
+    return endpoint + ("&" if "?" in endpoint else "?") + urlencode(query)

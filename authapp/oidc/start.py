@@ -1,0 +1,80 @@
+"""The beginning of a sign-in: the browser is sent to the provider."""
+
+import logging
+import time
+from urllib.parse import urlencode
+
+from pyramid.httpexceptions import HTTPSeeOther
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.security import NO_PERMISSION_REQUIRED
+from pyramid.view import view_config
+
+from authapp.backend.protocol import BackendUnavailable
+from authapp.oidc.pages import sign_in_page
+from authapp.oidc.sign_in import sign_in_of
+from authapp.oidc.transaction import Transaction
+from authapp.session.error_codes import RETRY_AFTER, ErrorCode
+from authapp.web.begin_session import read_choices
+from authapp.web.recent_auth import MAX_AGE, read_max_age
+from authapp.web.redirects import safe_next
+from authapp.web.responses import retry_after
+from authapp.web.sign_in import SignInRefused
+
+log = logging.getLogger(__name__)
+
+_PREFETCH_HEADERS = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
+
+
+@view_config(
+    permission=NO_PERMISSION_REQUIRED, route_name="authapp.login_oidc", request_method="GET"
+)
+def start(request: Request) -> Response:
+    """Send the browser to the provider (Core section 3.1.2.1), with PKCE, state and nonce.
+
+    A link can add nothing to the provider's URL. If the query has a ``max_age``, because a view
+    needs a recent sign-in, the provider is asked to authenticate the user anew.
+
+    :returns: a 303 redirect. For a prefetch 503, because nobody has asked for a sign-in yet. If the
+        provider is down, the sign-in page.
+    """
+    if any("prefetch" in request.headers.get(name, "").lower() for name in _PREFETCH_HEADERS):
+        return Response(status=503, headers={"Cache-Control": "no-store"})
+    target = safe_next(request, request.GET.get("next"))
+    parts = sign_in_of(request)
+    client = parts.client
+    try:
+        endpoint = parts.metadata.endpoints().authorization
+    except BackendUnavailable as error:
+        log.warning("BackendUnavailable: sign-in: %s", error.reason)
+        request.response.status = 503
+        request.response.headers["Retry-After"] = retry_after(error.retry_after or RETRY_AFTER)
+        return sign_in_page(request, SignInRefused(ErrorCode.BACKEND_UNAVAILABLE), target)
+    redirect_uri = request.route_url("authapp.login_oidc_callback")
+    max_age, prompt = client.max_age, client.prompt
+    asked = read_max_age(request.GET.get(MAX_AGE))
+    if asked is not None:
+        max_age = asked if max_age is None else min(asked, max_age)
+        prompt = " ".join(dict.fromkeys(["login", *(prompt or "").replace("none", "").split()]))
+    choices = read_choices(request)
+    transaction = Transaction.begin(target, redirect_uri, max_age, time.time(), choices)
+    query = {
+        "response_type": "code",
+        "client_id": client.client_id,
+        "redirect_uri": redirect_uri,
+        "scope": client.scope,
+        "state": transaction.state,
+        "nonce": transaction.nonce,
+        "code_challenge": transaction.challenge,
+        "code_challenge_method": "S256",
+        "prompt": prompt,
+        "max_age": max_age,
+        "acr_values": client.acr_values,
+    }
+    given = {name: value for name, value in query.items() if value is not None}
+    separator = "&" if "?" in endpoint else "?"
+    response = HTTPSeeOther(
+        endpoint + separator + urlencode(given), headers={"Cache-Control": "no-store"}
+    )
+    parts.cookies.write(request, response, transaction)
+    return response

@@ -1,0 +1,56 @@
+"""The tokens of a session, and who issued them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+SUB_ALONE = "sub without sid"
+"""The name of the group of a user's sessions for which the provider has given no ``sid``."""
+
+
+@dataclass(frozen=True)
+class TokenPair:
+    """The tokens in the backend's response to a login or a refresh.
+
+    :param expires_in: seconds until the access token expires (RFC 6749 section 5.1), or None. If
+        the token is a JWT with an ``exp`` claim, authapp uses ``exp`` instead.
+    :param refresh_expires_in: seconds until the refresh token expires, under the same rules.
+    :param user: claims about the user from the backend's response, or None.
+    :param issuer: the OpenID Connect provider that issued the tokens, or None for the backend. A
+        token is never sent to another issuer.
+    :param id_claims: what the provider says of the user in the ID token and in the userinfo
+        response. They are above the claims of the access token.
+    """
+
+    access: str = field(repr=False)
+    refresh: str = field(repr=False)
+    expires_in: int | None = None
+    refresh_expires_in: int | None = None
+    user: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    issuer: str | None = None
+    id_claims: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+
+    def alone(self) -> "TokenPair":
+        """Return the two tokens without their lifetimes, as a session stores them."""
+        return replace(self, expires_in=None, refresh_expires_in=None, user=None)
+
+    @property
+    def renewable(self) -> bool:
+        """False if the provider gave no refresh token. The access token is then in its place."""
+        return self.issuer is None or self.refresh != self.access
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """What a provider can end at once: all sessions of a ``sub``, and those of a ``sid``."""
+        if not self.id_claims or "sub" not in self.id_claims:
+            return ()
+        said = {SUB_ALONE: self.id_claims["sub"], **self.id_claims}
+        names = ("sub", "sid" if "sid" in said else SUB_ALONE)
+        return tuple(group(self.issuer, name, said[name]) for name in names)
+
+
+def group(issuer: str | None, name: str, value: object) -> str:
+    """Return the name of a group of sessions: those of one ``sub``, or ``sid``, of a provider."""
+    return json.dumps([issuer, name, value])

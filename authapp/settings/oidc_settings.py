@@ -1,0 +1,191 @@
+"""The settings below ``authapp.oidc.`` and ``authapp.login.methods``: contract section 9."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from authapp.backend.token_reader import ASYMMETRIC
+from authapp.session.session import MAX_LIFETIME
+from authapp.settings import allowed_values as values
+from authapp.settings.ini import Ini
+
+PASSWORD, OIDC = "password", "oidc"
+"""The ways to sign in that ``authapp.login.methods`` may name."""
+
+_CLIENT_AUTH = ("basic", "post", "private_key_jwt", "none")
+_PROMPTS = ("none", "login", "consent", "select_account", "create")
+_CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
+_NAMES_OF_KEY = ("kid", "x5t", "x5t#S256")
+_DEFAULT_SCOPE = "openid profile email offline_access"
+
+
+@dataclass(frozen=True)
+class ClientKey:
+    """The private key with which the client signs assertions (``private_key_jwt``).
+
+    :param algorithm: the algorithm of the signature (RFC 7518 section 3.1).
+    :param header: further members of the signature's header, which tell the provider the key.
+    """
+
+    key: Any = field(repr=False)
+    algorithm: str
+    header: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class OIDCSettings:
+    """An OpenID Connect provider, and this site as its client.
+
+    :param issuer: the provider's issuer identifier, exactly as in its ``iss`` claims.
+    :param client_auth: ``basic``, ``post``, ``private_key_jwt`` or ``none``.
+    :param label: what the sign-in page calls the provider.
+    :param logout: ``rp`` or ``local``: whether a sign-out goes on to the provider.
+    :param algorithm: the algorithm of the ID tokens. No other is accepted.
+    :param userinfo: whether the userinfo endpoint is asked for claims that the ID token lacks.
+    """
+
+    issuer: str
+    client_id: str
+    client_secret: str | None = field(repr=False)
+    client_key: ClientKey | None
+    client_auth: str
+    scope: str
+    label: str
+    prompt: str | None
+    max_age: int | None
+    acr_values: str | None
+    logout: str
+    algorithm: str
+    userinfo: bool
+
+
+def read_oidc(reader: Ini, http: bool) -> OIDCSettings | None:
+    """Read the provider. Problems are reported to the reader.
+
+    :param http: whether the issuer may be an http URL.
+    :returns: the provider, or None if ``oidc.issuer`` is not set.
+    """
+    take = reader.take
+    issuer = take(
+        "oidc.issuer",
+        lambda text: values.url(text, http, "the issuer's URL, such as https://id.example.com"),
+        None,
+    )
+    client_id = take("oidc.client_id", values.plain, None)
+    client_secret = take("oidc.client_secret", values.plain, None, secret=True)
+    client_key = take("oidc.client_key", _client_key, None, secret=True)
+    default_auth = "basic" if client_secret else "private_key_jwt" if client_key else "none"
+    settings = OIDCSettings(
+        issuer=issuer or "",
+        client_id=client_id or "",
+        client_secret=client_secret,
+        client_key=client_key,
+        client_auth=take("oidc.client_auth", values.one_of(_CLIENT_AUTH), default_auth),
+        scope=take("oidc.scope", _scope, _DEFAULT_SCOPE),
+        label=take("oidc.label", values.plain, urlsplit(issuer or "").hostname or ""),
+        prompt=take("oidc.prompt", _prompt, None),
+        max_age=take("oidc.max_age", values.whole(0, MAX_LIFETIME), None),
+        acr_values=take("oidc.acr_values", values.plain, None),
+        logout=take("oidc.logout", values.one_of(("rp", "local")), "rp"),
+        algorithm=take("oidc.algorithm", values.one_of(ASYMMETRIC), "RS256"),
+        userinfo=take("oidc.userinfo", values.boolean, True),
+    )
+    for key in _KEYS:
+        reader.needs(f"oidc.{key}", "oidc.issuer")
+    if not reader.has("oidc.issuer"):
+        return None
+    if not reader.has("oidc.client_id"):
+        reader.problem(
+            "authapp.oidc.client_id is missing: set it to the id that the provider gave this site"
+        )
+    needed = {"basic": "client_secret", "post": "client_secret", "private_key_jwt": "client_key"}
+    credential = needed.get(settings.client_auth)
+    if credential and not reader.has(f"oidc.{credential}"):
+        reader.problem(
+            f"authapp.oidc.client_auth = {settings.client_auth}: needs authapp.oidc.{credential}"
+        )
+    return settings
+
+
+def read_methods(reader: Ini) -> tuple[str, ...]:
+    """Read the ways to sign in. Problems are reported to the reader.
+
+    :returns: ``password``, ``oidc`` or both. By default, what the other settings allow.
+    """
+    issuer, url = reader.has("oidc.issuer"), reader.has("backend.url")
+    default = (*([PASSWORD] if url or not issuer else []), *([OIDC] if issuer else []))
+    methods = reader.take("login.methods", _methods, default)
+    if OIDC in methods and not issuer:
+        reader.problem("authapp.login.methods: oidc needs authapp.oidc.issuer")
+    return methods
+
+
+_KEYS = (
+    "client_id",
+    "client_secret",
+    "client_key",
+    "client_auth",
+    "scope",
+    "label",
+    "prompt",
+    "max_age",
+    "acr_values",
+    "logout",
+    "algorithm",
+    "userinfo",
+)
+
+
+def _methods(text: str) -> tuple[str, ...]:
+    methods = values.words(text)
+    if not set(methods) <= {PASSWORD, OIDC}:
+        raise ValueError(f"must be {PASSWORD}, {OIDC} or both")
+    return methods
+
+
+def _scope(text: str) -> str:
+    scope = text.split()
+    if "openid" not in scope:
+        raise ValueError("must contain openid")
+    return " ".join(scope)
+
+
+def _prompt(text: str) -> str:
+    words = values.words(text)
+    if not set(words) <= set(_PROMPTS):
+        raise ValueError(f"must be one or more of {', '.join(_PROMPTS)}")
+    return " ".join(words)
+
+
+def _client_key(text: str) -> ClientKey:
+    """Read a private key: PEM, or a JWK (RFC 7517) whose key id is then sent to the provider."""
+    try:
+        found = json.loads(text) if text.startswith("{") else {}
+        key = jwt.PyJWK(found).key if found else load_pem_private_key(text.encode(), None)
+        header = {name: str(found[name]) for name in _NAMES_OF_KEY if name in found}
+        return ClientKey(key, str(found.get("alg", _algorithm(key))), header)
+    except (jwt.PyJWTError, ValueError, TypeError, RecursionError, UnsupportedAlgorithm):
+        raise ValueError("must be a private key, in PEM format or as a JWK") from None
+
+
+def _algorithm(key: object) -> str:
+    """Return the algorithm with which a private key signs.
+
+    :raises ValueError: for a public key, and for other kinds of keys.
+    """
+    if isinstance(key, EllipticCurvePrivateKey) and key.curve.name in _CURVES:
+        return _CURVES[key.curve.name]
+    if isinstance(key, Ed25519PrivateKey):
+        return "EdDSA"
+    if isinstance(key, RSAPrivateKey):
+        return "RS256"
+    raise ValueError
