@@ -26,6 +26,7 @@ WITH_SERVERS = {"browser", "nextjs", "serving", "whole"}
 """Folders whose tests start servers, browsers or processes."""
 
 MODULES_WITH_SERVERS = {
+    "test_certified_provider",
     "test_simplejwt",
     "test_many_processes",
     "test_readme",

@@ -21,6 +21,7 @@ FLOORS = [
     "services",
     "web",
     "edge",
+    "oidc",
     "telemetry",
     "telemetry",
     "testing",

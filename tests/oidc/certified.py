@@ -1,0 +1,99 @@
+"""The npm package ``oidc-provider``, which is certified, as a process of its own."""
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+import requests
+
+from servers.oidc import CLIENT_ID, CLIENT_SECRET, new_key
+
+HERE = Path(__file__).parent
+NODE, NPM = shutil.which("node"), shutil.which("npm")
+
+
+def install() -> None:
+    """Install the packages of the lock file, once for all workers of pytest-xdist."""
+    if NODE is None or NPM is None:
+        pytest.skip("Node.js or npm is not installed")
+    mark, lock = HERE / "node_modules/.complete", HERE / "package-lock.json"
+    with lock.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not mark.exists() or mark.read_text() != lock.read_text():
+            subprocess.run([NPM, "ci"], cwd=HERE, check=True)
+            mark.write_text(lock.read_text())
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
+class Certified:
+    """The provider. A port is chosen at once, so that a site can name it before it is started."""
+
+    def __init__(self, access: int = 900) -> None:
+        install()
+        self._access = access
+        self._port = free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
+        self._process: subprocess.Popen[str] | None = None
+
+    def settings(self) -> dict[str, str]:
+        """The ini keys of a site that signs in with it."""
+        return {
+            "authapp.backend.url": "",
+            "authapp.backend.verify": "",
+            "authapp.oidc.issuer": self.url,
+            "authapp.oidc.client_id": CLIENT_ID,
+            "authapp.oidc.client_secret": CLIENT_SECRET,
+            "authapp.oidc.prompt": "consent",  # it gives no refresh token without
+            "authapp.oidc.label": "Certified ID",
+        }
+
+    def start(self, *sites: str) -> None:
+        """Start it, with a new key.
+
+        :param sites: the URLs of the sites, for the addresses to come back to. It tells the first
+            of them of sign-outs.
+        """
+        kid = os.urandom(4).hex()
+        key = {**jwt.algorithms.RSAAlgorithm.to_jwk(new_key(), as_dict=True), "kid": kid}
+        environ = {
+            **os.environ,
+            "PORT": str(self._port),
+            "SITES": " ".join(sites),
+            "CLIENT_ID": CLIENT_ID,
+            "CLIENT_SECRET": CLIENT_SECRET,
+            "ACCESS_TTL": str(self._access),
+            "KEYS": json.dumps({**key, "use": "sig", "alg": "RS256"}),
+        }
+        assert NODE
+        self._process = subprocess.Popen(
+            [NODE, "provider.mjs"], cwd=HERE, env=environ, stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout
+        while not (line := self._process.stdout.readline()).startswith("PORT"):
+            assert line, "it did not start, and says why above"
+
+    def calls(self, path: str) -> int:
+        found: dict[str, Any] = requests.get(self.url + "/control", timeout=5).json()
+        return int(found.get(path, 0))
+
+    def down(self, *paths: str) -> None:
+        """Let these paths answer 503, and no others."""
+        requests.post(self.url + "/control", json={"down": paths}, timeout=5).raise_for_status()
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.communicate()
+            self._process = None

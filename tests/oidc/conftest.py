@@ -1,0 +1,86 @@
+"""The site in front of a stub provider, and a browser that walks from one to the other."""
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from webtest import TestResponse
+
+import authapp
+from servers import Served
+from servers.oidc import CLIENT_ID, CLIENT_SECRET, Provider
+from site_under_test import SECRET, Site
+
+
+def oidc_settings(url: str, **more: str) -> dict[str, str]:
+    """An ini file's ``[app:main]`` with a provider alone."""
+    ini = {
+        "pyramid.default_locale_name": "en",
+        "authapp.development": "true",
+        "authapp.secret": SECRET,
+        "authapp.backend.timeout": "2",
+        "authapp.oidc.issuer": url,
+        "authapp.oidc.client_id": CLIENT_ID,
+        "authapp.oidc.client_secret": CLIENT_SECRET,
+        "authapp.oidc.label": "Example ID",
+    }
+    ini |= {f"authapp.{key.replace('__', '.')}": value for key, value in more.items()}
+    return {key: value for key, value in ini.items() if value}
+
+
+class Browser(Site):
+    """A browser that also visits the provider."""
+
+    def begin(self, path: str = "/login/oidc", **options: Any) -> str:
+        """Go to the provider, and return the path of the callback to which it sends back."""
+        response = self.get(path, status=303, **options)
+        while response.location.startswith("/"):
+            response = self.get(response.location, status=303)
+        return self.visit(response.location)
+
+    def visit(self, url: str) -> str:
+        there = requests.get(url, allow_redirects=False, timeout=5)
+        assert there.status_code == 303, there.text
+        parts = urlsplit(there.headers["Location"])
+        return f"{parts.path}?{parts.query}"
+
+    def enter(self, path: str = "/login/oidc", **options: Any) -> TestResponse:
+        """Sign in with the provider; returns what the callback answers."""
+        return self.get(self.begin(path), **options)
+
+    def other(self) -> "Browser":
+        """Another browser without cookies."""
+        return Browser(wsgi=self.app)
+
+    def twin(self) -> "Browser":
+        other = self.other()
+        for cookie in self.cookiejar:
+            other.cookiejar.set_cookie(cookie)
+        return other
+
+    def transactions(self) -> list[str]:
+        return [name for name in self.cookies if name.startswith("authapp.oidc.")]
+
+
+@pytest.fixture
+def provider() -> Provider:
+    return Provider()
+
+
+@pytest.fixture
+def served(provider: Provider) -> Iterator[Served]:
+    """The provider behind a real HTTP server."""
+    with Served(provider) as server:
+        provider.url = server.url
+        yield server
+
+
+@pytest.fixture
+def site(served: Served) -> Browser:
+    return browser(served)
+
+
+def browser(served: Served, **more: str) -> Browser:
+    return Browser(wsgi=authapp.main({}, **oidc_settings(served.url, **more)))

@@ -1,0 +1,212 @@
+"""Sign-in with the certified package ``oidc-provider``, in Chromium, with ``pserve``."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from browser.chromium import FLAGS, PROGRAM
+from oidc.certified import Certified
+from served_site import ServedSite
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    if PROGRAM is None:
+        pytest.skip("chromium is not installed; see .ci/packages")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=PROGRAM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Place:
+    """The provider, and sites that ask different things of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.provider = Certified(access=4)
+        settings = self.provider.settings()
+        asked: dict[str, dict[str, str]] = {
+            "plain": {},
+            "max_age": {"max_age": "1"},
+            "login": {"prompt": "login consent"},
+        }
+        self.sites = {
+            name: ServedSite(
+                folder,
+                settings | {f"authapp.oidc.{key}": value for key, value in more.items()},
+                name,
+            )
+            for name, more in asked.items()
+        }
+        self.start()
+
+    def start(self) -> None:
+        self.provider.start(*(site.url for site in self.sites.values()))
+
+    def close(self) -> None:
+        self.provider.stop()
+        for site in self.sites.values():
+            site.stop()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    place = Place(tmp_path_factory.mktemp("sites"))
+    yield place
+    place.close()
+
+
+@pytest.fixture
+def site(place: Place) -> ServedSite:
+    return place.sites["plain"]
+
+
+@pytest.fixture
+def provider(place: Place) -> Iterator[Certified]:
+    yield place.provider
+    place.provider.down()
+
+
+@pytest.fixture
+def page(chromium: Any) -> Iterator[Any]:
+    window = chromium.new_context(locale="en")
+    yield window.new_page()
+    window.close()
+
+
+def at_provider(page: Any, name: str = "alice") -> None:
+    """Give the provider a name, if it asks for one."""
+    if page.locator("input[name=login]").count():
+        page.fill("input[name=login]", name)
+        page.fill("input[name=password]", "any")
+        page.click("button[type=submit]")
+
+
+def sign_in(page: Any, site: ServedSite, name: str = "alice") -> None:
+    page.goto(site.url + "/account")
+    at_provider(page, name)
+    page.click("button[type=submit]")
+    page.wait_for_url(site.url + "/account")
+    assert page.locator("#email").inner_text() == f"{name}@example.com"
+
+
+def test_a_person_signs_in_and_the_session_is_renewed(
+    page: Any, site: ServedSite, provider: Certified
+) -> None:
+    sign_in(page, site)
+    assert page.locator("#roles").inner_text().strip() == "admin"
+    before = provider.calls("/token")
+    seconds = int(page.locator("#valid-until time").get_attribute("data-seconds"))
+    for _ in range(2):
+        while time.time() <= seconds:
+            page.wait_for_timeout(100)
+        page.reload()
+        assert page.locator("#email").inner_text() == "alice@example.com"
+        seconds, old = (
+            int(page.locator("#valid-until time").get_attribute("data-seconds")),
+            seconds,
+        )
+        assert seconds > old
+    assert provider.calls("/token") >= before + 2
+
+
+def test_consent_refused_is_a_page_with_a_way_on(page: Any, site: ServedSite) -> None:
+    page.goto(site.url + "/account")
+    at_provider(page)
+    page.click("text=Cancel")
+    assert "SignInIncomplete" in page.locator("main").inner_text()
+    page.click("text=Sign in with Certified ID")
+    at_provider(page)
+    page.click("button[type=submit]")
+    page.wait_for_url(site.url + "/account")
+
+
+def test_a_sign_out_ends_both_sessions_and_comes_back(page: Any, site: ServedSite) -> None:
+    problems: list[str] = []
+    page.on("console", lambda message: problems.append(message.text))
+    sign_in(page, site)
+    page.click("header button")
+    page.wait_for_url("**/session/end?*")
+    page.click("button[value=yes]")
+    page.wait_for_url(site.url + "/login?reason=SignedOut")
+    assert "You are signed out." in page.locator("main").inner_text()
+    assert not [each for each in problems if "form-action" in each]
+    page.click("text=Sign in with Certified ID")
+    assert page.locator("input[name=login]").count() == 1, "the provider asks who it is"
+
+
+def test_the_provider_signs_out_every_browser_of_its_session(
+    page: Any, site: ServedSite, provider: Certified
+) -> None:
+    sign_in(page, site)
+    other = page.context.new_page()
+    other.goto(provider.url + "/session/end")
+    other.click("button[value=yes]")
+    other.wait_for_load_state()
+    page.goto(site.url + "/account")
+    assert page.url.startswith(provider.url) or "reason=SessionRevoked" in page.url
+
+
+def test_the_provider_is_down_when_the_code_is_exchanged(
+    page: Any, site: ServedSite, provider: Certified
+) -> None:
+    page.goto(site.url + "/account")
+    at_provider(page)
+    provider.down("/token")
+    page.click("button[type=submit]")
+    page.wait_for_url("**/login/oidc/callback?*")
+    assert "BackendUnavailable" in page.locator("main").inner_text()
+    provider.down()
+    page.wait_for_timeout(1500)
+    page.click("text=Sign in with Certified ID")
+    at_provider(page)
+    page.click("button[type=submit]")
+    page.wait_for_url(site.url + "/account")
+
+
+def test_the_provider_is_down_when_the_session_is_renewed(
+    page: Any, site: ServedSite, provider: Certified
+) -> None:
+    sign_in(page, site)
+    provider.down("/token")
+    seconds = int(page.locator("#valid-until time").get_attribute("data-seconds"))
+    while time.time() <= seconds:
+        page.wait_for_timeout(100)
+    assert page.goto(site.url + "/account").status == 503
+    provider.down()
+    page.wait_for_timeout(1500)
+    page.goto(site.url + "/account")
+    assert page.locator("#email").inner_text() == "alice@example.com"
+
+
+def test_the_provider_is_down_at_the_sign_out(
+    page: Any, site: ServedSite, provider: Certified
+) -> None:
+    sign_in(page, site)
+    provider.down("/token/revocation")
+    page.click("header button")
+    page.wait_for_url("**/session/end?*")
+    page.goto(site.url + "/account")
+    assert page.url.startswith(provider.url), "the session here has ended"
+
+
+@pytest.mark.parametrize("name", ["max_age", "login"])
+def test_a_site_can_ask_for_a_new_authentication(page: Any, place: Place, name: str) -> None:
+    sign_in(page, place.sites["plain"])
+    page.context.clear_cookies(name="authapp.session")  # which is that of every port
+    page.wait_for_timeout(2000)
+    site = place.sites[name]
+    page.goto(site.url + "/account")
+    assert page.locator("input[name=login]").count() == 1
+    sign_in(page, site)
+
+
+def test_the_keys_are_rotated_in_the_middle(page: Any, place: Place, site: ServedSite) -> None:
+    place.provider.stop()
+    place.start()
+    sign_in(page, site, "bob")
