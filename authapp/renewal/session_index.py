@@ -231,6 +231,8 @@ def _write(entry: ListedSession, now: float) -> str:
         session.validity.refresh_until,
         entry.agent,
         entry.address,
+        session.tokens.issuer,
+        session.tokens.subject,
     ]
     return f"{now:017.6f} {json.dumps(fields)}"
 
@@ -241,12 +243,13 @@ def _parse(user_id: int | str, text: str | None) -> ListedSession | None:
     :returns: the entry, or None if there is no string or another version of authapp wrote it.
     """
     try:
-        sid, signed_in, used, issued, until, agent, address = json.loads(
-            (text or "").partition(" ")[2]
-        )
+        fields = json.loads((text or "").partition(" ")[2])
+        sid, signed_in, used, issued, until, agent, address, issuer, subject = fields
     except (ValueError, TypeError):
         return None
-    return ListedSession(_stand_in(user_id, sid, signed_in, used, issued, until), agent, address)
+    session = _stand_in(user_id, sid, signed_in, used, issued, until)
+    tokens = TokenPair("", "", issuer=issuer, id_claims=subject)
+    return ListedSession(replace(session, tokens=tokens), agent, address)
 
 
 def _stand_in(

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+_SUBJECT = ("sub", "sid")
+
 SUB_ALONE = "sub without sid"
 """The name of the group of a user's sessions for which the provider has given no ``sid``."""
 
@@ -41,12 +43,18 @@ class TokenPair:
         """False if the provider gave no refresh token. The access token is then in its place."""
         return self.issuer is None or self.refresh != self.access
 
+    @property
+    def subject(self) -> dict[str, Any]:
+        """The ``sub`` and ``sid`` by which the provider knows the session; empty for the backend."""
+        return {name: value for name, value in (self.id_claims or {}).items() if name in _SUBJECT}
+
     @cached_property
     def groups(self) -> tuple[str, ...]:
         """What a provider can end at once: all sessions of a ``sub``, and those of a ``sid``."""
-        if not self.id_claims or "sub" not in self.id_claims:
+        said = self.subject
+        if "sub" not in said:
             return ()
-        said = {SUB_ALONE: self.id_claims["sub"], **self.id_claims}
+        said = {SUB_ALONE: said["sub"], **said}
         names = ("sub", "sid" if "sid" in said else SUB_ALONE)
         return tuple(group(self.issuer, name, said[name]) for name in names)
 

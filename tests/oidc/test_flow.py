@@ -366,3 +366,40 @@ def test_the_backends_api_gets_the_access_token_of_the_provider(
             site = Browser(wsgi=config.make_wsgi_app())
         site.enter()
         assert site.get("/view").json == f"Bearer {site.opened().tokens.access}"
+
+
+def test_a_view_that_needs_a_recent_sign_in_asks_the_provider_for_one(
+    served: Served, provider: Provider
+) -> None:
+    with Configurator(settings=oidc_settings(served.url, oidc__prompt="consent")) as config:
+        config.include("authapp")
+        add_view(config, lambda request: request.identity.id, recent_auth=300)
+        site = Browser(wsgi=config.make_wsgi_app())
+    site.enter()
+    assert site.get("/view").json == "u-alice"
+    before = site.opened()
+    with later(400):
+        assert site.get(site.begin("/view")).location == "/view"
+        assert site.get("/view").json == "u-alice"
+    given = parse_qs(provider.authorizations[-1])
+    assert (given["prompt"], given["max_age"]) == (["login consent"], ["300"])
+    assert site.opened().sid == before.sid, "the session goes on"
+    with later(800):
+        site.enter("/view")
+        provider.auth_time = 1
+    with later(1200):
+        site.enter("/view", status=503)
+
+
+@pytest.mark.parametrize(("query", "kept"), [("&remember=1", True), ("", False)])
+def test_the_cookie_ends_with_the_browser_unless_it_is_asked_to_stay(
+    served: Served, query: str, kept: bool
+) -> None:
+    site = browser(served, session__remember="ask")
+    response = site.enter(f"/login/oidc?next=/{query}")
+    (cookie,) = [
+        each
+        for each in response.headers.getall("Set-Cookie")
+        if each.startswith("authapp.session=") and "Max-Age=0" not in each
+    ]
+    assert ("Max-Age" in cookie) == kept

@@ -246,3 +246,17 @@ def test_it_holds_while_the_key_set_cannot_be_read(
     served.instead["/jwks"] = Answer(status=503)
     end(site, provider)
     assert not is_in(site)
+
+
+def test_the_list_of_sessions_does_not_show_one_that_the_provider_has_ended(
+    site: Browser, provider: Provider
+) -> None:
+    site.enter()
+    ended, provider.sid = provider.sid, "another-sid"
+    phone = site.other()
+    phone.enter()
+    for each in (site, phone):
+        each.get("/account")
+    assert len(phone.get("/sessions").json["sessions"]) == 2
+    end(site, provider, sid=ended)
+    assert len(phone.get("/sessions").json["sessions"]) == 1
