@@ -63,12 +63,15 @@ class Provider:
     :param start: returns the path that sends the browser to the provider. The second argument is
         the path to which the user returns.
     :param sign_out_url: returns the URL at which the provider signs the user out, or None.
+    :param check: raises :class:`authapp.backend.protocol.BackendUnavailable` if nobody can sign in
+        with the provider now.
     """
 
     renewal: Renewal
     label: str
     start: Callable[[Request, str], str]
     sign_out_url: Callable[[Request], str | None]
+    check: Callable[[], object]
 
 
 @dataclass(frozen=True)

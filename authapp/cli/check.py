@@ -58,7 +58,7 @@ def check(
         for number, secret in enumerate(settings.secrets):
             does = "opens cookies" if number else "encrypts and opens cookies"
             report.add("secret", OK, f"{fingerprint(secret)} {does}")
-        if settings.backend_url is None:
+        if settings.backend_url is None and not services.providers:
             text = "authapp.backend.url is not set: the application has to bring a backend"
             report.add("backend", NOTE, text)
         if online or user is not None:
@@ -116,6 +116,12 @@ def _check_online(report: Report, services: Services, lines: list[str]) -> None:
             took = f"in {round(http.exchanges[-1].seconds * 1000)} ms"
             level = PROBLEM if reply.status >= 500 else OK
             report.add("backend", level, f"{reply.where} answers {reply.status} {took}")
+    for issuer, provider in services.providers.items():
+        try:
+            provider.check()
+            report.add("provider", OK, f"{issuer} allows a sign-in")
+        except BackendUnavailable as error:
+            report.add("provider", PROBLEM, f"{error.reason}; see authapp.oidc.issuer")
     jwks = settings.verify and settings.verify.jwks
     if jwks:
         url = EMBEDDED_URL + KEY_SET_PATH if jwks == EMBEDDED else jwks

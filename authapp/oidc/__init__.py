@@ -51,6 +51,7 @@ def includeme(config: Configurator) -> None:
             label=client.label,
             start=start_path,
             sign_out_url=sign_out_url,
+            check=metadata.endpoints,
         )
 
     config.action("authapp.oidc", register_provider, order=PHASE1_CONFIG + 1)

@@ -45,7 +45,7 @@ class TokenPair:
 
     @property
     def subject(self) -> dict[str, Any]:
-        """The ``sub`` and ``sid`` by which the provider knows the session; empty for the backend."""
+        """The ``sub`` and ``sid`` by which the provider knows the session. The backend has none."""
         return {name: value for name, value in (self.id_claims or {}).items() if name in _SUBJECT}
 
     @cached_property

@@ -22,6 +22,7 @@ from authapp.cli.masking import mask_body
 from authapp.session.encryption import fingerprint
 from authapp.version import __version__
 from servers import BLACKLIST, LOGIN, REFRESH, Served
+from servers.oidc import Provider
 from servers.redis_server import RedisServer
 
 HERE = Path(__file__).parents[2]
@@ -629,3 +630,22 @@ def test_the_code_of_a_second_step_is_asked_for(
     assert said in found["code"]["text"]
     for secret in filter(None, (STATE, code, OPAQUE)):
         assert secret not in result.stdout
+
+
+def test_a_provider_is_asked_for_its_metadata(tmp_path: Path) -> None:
+    provider = Provider()
+    with Served(provider) as served:
+        provider.url = served.url
+        more = {"oidc__issuer": served.url, "oidc__client_id": "site"}
+        path = write(tmp_path, None, **more)
+        found = {about: (level, text) for about, level, text in findings(path, "--online")}
+        assert found["provider"] == ("ok", f"{served.url} allows a sign-in")
+        assert "backend" not in found
+        provider.metadata = {"code_challenge_methods_supported": ["plain"]}
+        ((level, text),) = [
+            (level, text)
+            for about, level, text in findings(path, "--online", code=1)
+            if about == "provider"
+        ]
+        assert level == "problem"
+        assert "does not support PKCE with S256" in text
