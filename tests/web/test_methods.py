@@ -1,5 +1,7 @@
 """A method that a route of authapp does not have gets 405 with ``Allow``: contract section 4."""
 
+import re
+
 import pytest
 from pyramid.config import Configurator
 
@@ -27,11 +29,12 @@ def test_other_methods_get_405_with_allow_on_every_route(site: Site, signed_in: 
         name = each.name.removeprefix(NAMESPACE)
         if not each.name.startswith(NAMESPACE):
             continue
-        for method in ("OPTIONS", "PUT", "PATCH", "DELETE", "TRACE"):
-            answer = site.request(each.path, method=method, status=405)
-            if name in METHODS:
-                assert answer.headers["Allow"] == METHODS[name]
-            assert method not in answer.headers["Allow"].split(", ")
+        path = re.sub(r"\{.*?\}", "x", each.path)
+        allowed = site.options(path, status=405).headers["Allow"]
+        assert allowed == METHODS.get(name, allowed)
+        for method in {"PUT", "PATCH", "DELETE", "TRACE"}.difference(allowed.split(", ")):
+            answer = site.request(path, method=method, status=405)
+            assert answer.headers["Allow"] == allowed
             assert answer.headers["Cache-Control"] in ("no-store", "private, no-store")
     assert site.get("/").status_int == 200
     json = site.put("/login", headers={"Accept": "application/json"}, status=405).json
