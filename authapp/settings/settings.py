@@ -91,6 +91,7 @@ class Settings:
         """
         reader = Ini(with_preset(ini), PREFIX)
         settings = cls._read(reader)
+        reader.needs("cors.headers", "cors.origins")
         known = reader.has("backend.url") or reader.has("oidc.issuer")
         reader.finish([] if known else [BACKEND_URL_MISSING])
         return settings
@@ -107,7 +108,6 @@ class Settings:
         no_names: tuple[str, ...] = ()
         hosts = take("development.hosts", values.hosts, no_names)
         reader.needs("development.hosts", "development")
-        reader.needs("cors.headers", "cors.origins")
         domain = take("session.domain", values.domain, None)
         samesite = take("session.samesite", values.samesite(development), "Lax")
         name = take(

@@ -73,7 +73,7 @@ def value_of(key: str) -> str | None:
         return "/moved"
     if key.startswith(("claims.", "backend.answer.")):
         return "some.where || elsewhere"
-    if key.startswith("api_"):
+    if key == "api_prefixes":
         return "/api /v2"
     if key.startswith("refresh."):
         return "120"

@@ -223,6 +223,8 @@ def test_secrets_come_from_lines_the_environment_and_files(
         ("api_prefixes", "api", "must be path prefixes that begin with /"),
         ("cors.origins", "https://a/b", "must be origins such as https://app.example.com"),
         ("cors.origins", "*", "origins such as"),
+        ("cors.headers", "X-Client", "has no effect without authapp.cors.origins"),
+        ("host_session", "drop", "must be one of invalidate, keep"),
         ("refresh.bufer", "1", "authapp.refresh.bufer is not a setting; the nearest is authapp.re"),
     ],
 )
@@ -363,3 +365,9 @@ def test_invalid_development_hosts_are_refused() -> None:
     assert "must be host names such as box.example.com, without ports" in problem
     (problem,) = problems(development__hosts="box")
     assert "authapp.development.hosts has no effect without authapp.development" in problem
+
+
+@pytest.mark.parametrize("text", ["*", "X Client: 1", "X-Client;", "Ä"])
+def test_cors_headers_are_names(text: str) -> None:
+    (problem,) = problems(cors__origins="https://app.example.com", cors__headers=text)
+    assert "must be names of headers such as X-Client-Version" in problem

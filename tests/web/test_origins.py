@@ -1,0 +1,71 @@
+"""Where a form comes from: ``Origin: null``, and the request headers of other origins."""
+
+import pytest
+from pyramid.config import Configurator
+from pyramid.request import Request
+
+from servers import Served
+from site_under_test import Site, application
+
+APP = "https://app.example.com"
+
+
+@pytest.mark.parametrize(
+    ("fetch_site", "status"),
+    [
+        ("same-origin", 303),
+        ("same-site", 403),
+        ("cross-site", 403),
+        ("none", 403),
+        ("Same-Origin", 403),
+        (None, 403),
+    ],
+)
+def test_s1_a_page_without_a_referrer_can_sign_in_and_out(
+    site: Site, fetch_site: str | None, status: int
+) -> None:
+    """A page in a sandbox sends ``Origin: null`` too, but as another site."""
+    headers = {"Origin": "null"} | ({"Sec-Fetch-Site": fetch_site} if fetch_site else {})
+    form = site.get("/login").form
+    form["username"], form["password"] = "alice", "alice-password"
+    form.submit(headers=headers, status=status)
+    if status == 403:
+        site.sign_in()
+    site.post("/logout", {"csrf_token": site.csrf()}, headers=headers, status=status)
+
+
+def test_s1_a_null_origin_needs_the_token(site: Site) -> None:
+    headers = {"Origin": "null", "Sec-Fetch-Site": "same-origin"}
+    fields = {"username": "alice", "password": "alice-password", "csrf_token": "x" * 32}
+    site.post("/login", fields, headers=headers, status=403)
+
+
+def test_s1_a_null_origin_of_the_applications_own_forms(backend: Served) -> None:
+    def more(config: Configurator) -> None:
+        config.add_route("view", "/view")
+        config.add_view(view, route_name="view", renderer="json", request_method="POST")
+
+    def view(request: Request) -> str:
+        return "done"
+
+    site = application(backend.url, more)
+    site.sign_in()
+    fields, headers = {"csrf_token": site.csrf()}, {"Origin": "null"}
+    site.post("/view", fields, headers=headers, status=403)
+    site.post("/view", fields, headers=headers | {"Sec-Fetch-Site": "same-origin"}, status=200)
+
+
+@pytest.mark.parametrize("more", [[], ["X-Client-Version", "traceparent"]])
+def test_a8_listed_origins_may_send_the_configured_headers(
+    backend: Served, more: list[str]
+) -> None:
+    preflight = {"Origin": APP, "Access-Control-Request-Method": "POST"}
+    site = application(backend.url, cors__origins=APP, cors__headers=", ".join(more))
+    answer = site.options("/session", headers=preflight, status=204)
+    allowed = answer.headers["Access-Control-Allow-Headers"].split(", ")
+    usual = {"Accept", "Content-Type", "X-CSRF-Token", "X-Requested-With"}
+    assert {*allowed} - {"X-Authapp-Background"} == usual | {*more}
+    answer = site.options(
+        "/session", headers=preflight | {"Origin": "https://evil.example"}, status=204
+    )
+    assert "Access-Control-Allow-Headers" not in answer.headers
