@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pyramid.config import Configurator
 from pyramid.events import ApplicationCreated
-from pyramid.i18n import Translations, make_localizer
-from pyramid.interfaces import ILocalizer, ITranslationDirectories
+from pyramid.i18n import Translations, default_locale_negotiator, make_localizer
+from pyramid.interfaces import ILocaleNegotiator, ILocalizer, ITranslationDirectories
 from pyramid.request import Request
 from pyramid.response import Response
 from webob.acceptparse import create_accept_language_header
@@ -97,6 +97,26 @@ def _vary_by_language(request: Request, response: Response) -> None:
     vary_by(response, "Accept-Language")
 
 
+def pyramids_negotiator(request: Request) -> str | None:
+    """Return the locale by Pyramid's own negotiator, or None for the default locale.
+
+    Pyramid's negotiator reads the form, and raises an exception if the form cannot be decoded. The
+    error page would then fail too.
+    """
+    try:
+        locale: str | None = default_locale_negotiator(request)
+    except Exception:
+        return None
+    return locale
+
+
+def keep_error_pages(event: ApplicationCreated) -> None:
+    """Use :func:`pyramids_negotiator` if the application has no locale negotiator of its own."""
+    registry = event.app.registry
+    if registry.queryUtility(ILocaleNegotiator) is None:
+        registry.registerUtility(pyramids_negotiator, ILocaleNegotiator)
+
+
 def add_other_names(event: ApplicationCreated) -> None:
     """Let authapp's catalogue follow an application that gives its locale another name.
 
@@ -117,3 +137,4 @@ def includeme(config: Configurator) -> None:
     """Add the message catalogues. The application decides the locale of a request."""
     config.add_translation_dirs("authapp:locale")
     config.add_subscriber(add_other_names, ApplicationCreated)
+    config.add_subscriber(keep_error_pages, ApplicationCreated)

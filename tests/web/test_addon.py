@@ -520,7 +520,7 @@ def test_authapp_works_under_a_route_prefix(backend: Served) -> None:
     answer = site.get("/view", status=303)
     assert answer.location.endswith("/auth/login?next=%2Fview")
     form = answer.follow().form
-    assert form.action == "/auth/login?next=%2Fview"
+    assert form.action == "", "so the browser keeps the fragment"
     form["username"], form["password"] = "alice", "alice-password"
     assert form.submit(status=303).follow().json == 1
     for path in ("/auth/account", "/auth/session", "/auth/health", "/auth/authapp-static/icon.svg"):
@@ -538,7 +538,7 @@ def test_authapp_works_below_a_mount_point(backend: Served) -> None:
     answer = site.get("/app/account", status=303)
     assert answer.location.endswith("/app/login?next=%2Fapp%2Faccount")
     form = site.get("/app/login?next=/app/logout").form
-    assert (form.action, form["next"].value) == ("/app/login?next=%2Fapp%2F", "/app/")
+    assert form["next"].value == "/app/"
 
 
 @pytest.mark.parametrize(("mount", "prefix"), [("/my app", None), ("/a%b", "pré"), ("", "pré")])
