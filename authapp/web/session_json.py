@@ -51,7 +51,7 @@ def _describe_idle(request: Request) -> dict[str, int]:
     """Return the members for ``authapp.session.idle``: its seconds, and when the session ends."""
     services, ours = services_of(request), request.authapp
     idle = services.settings.lifetimes.idle
-    if idle is None or ours.identity is None:
+    if idle is None or ours.identity is None or ours.session is None:
         return {}
     return {"idle": idle, "idle_until": last_used(ours, ours.session, services) + idle}
 

@@ -242,3 +242,18 @@ def test_a_token_that_nothing_verifies_is_nobody() -> None:
     reader = Site("http://127.0.0.1:9").services.reader
     with pytest.raises(BackendRejected):
         reader.bearer(token(), time.time())
+
+
+def test_a_program_with_a_token_has_no_idle_end_and_no_recent_sign_in() -> None:
+    def more(config: Configurator) -> None:
+        add_view(config, who, recent_auth=300)
+        config.add_route("options", "/api/options")
+        config.add_view(
+            lambda request: request.session_options(), route_name="options", renderer="json"
+        )
+
+    site = application("http://127.0.0.1:9", more, session__idle="600", **KEYS)
+    program = bearer(token())
+    assert "idle_until" not in site.get("/api/options", headers=program, status=200)
+    answer = site.get("/view", headers=program, status=401)
+    assert answer.json["code"] == "insufficient_user_authentication"
