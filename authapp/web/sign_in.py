@@ -211,10 +211,8 @@ def _settle(session: Session, request: Request) -> None:
     error = getattr(request, "exception", None) or sys.exc_info()[1]
     if ours.sign_in_stands or (error is not None and will_be_retried(request, error)):
         return
-    earlier = [
-        each for each in (ours.opened, *ours.held, *ours.older) if each not in (None, session)
-    ]
-    continues = session.sid in [each.sid for each in earlier if each]
+    earlier = [each for each in (*ours.held, *ours.older) if each is not session]
+    continues = session.sid in [each.sid for each in earlier]
     if not continues:
         services_of(request).revocation.revoke(session)
     # Some backends issue one refresh token per user. The browser then still uses this one.
