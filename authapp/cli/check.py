@@ -93,6 +93,9 @@ def load(uri: str, variables: Mapping[str, str]) -> Services:
 
 
 def _brings_backend(ini: IniFile) -> bool:
+    """Return whether the application has to call ``config.set_auth_backend``."""
+    if ini.settings.get("authapp.oidc.issuer"):
+        return False
     return Settings.from_ini(ini.settings).backend_url is None
 
 

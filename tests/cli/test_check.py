@@ -83,6 +83,8 @@ def test_each_problem_of_the_settings_is_a_line(tmp_path: Path) -> None:
 def test_a_site_needs_a_backend_and_another_application_may_bring_one(tmp_path: Path) -> None:
     ((_, level, text),) = findings(write(tmp_path, None), code=1)
     assert (level, text[:30]) == ("problem", "authapp.backend.url is missing")
+    theirs = write(tmp_path, None, "call:pyramid.config:Configurator", oidc__issuer="https://x")
+    assert "oidc" in findings(theirs, code=1)[0][2]
     theirs = write(tmp_path, None, "call:pyramid.config:Configurator")
     found = findings(theirs, "--login", "alice")
     assert ("backend", "note") in [each[:2] for each in found]
@@ -510,6 +512,7 @@ def test_the_console_script_runs_in_this_process(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["authapp", "--version"])
     import_module("authapp.__main__")  # runs nothing
+    monkeypatch.delitem(sys.modules, "authapp.__main__")
     with pytest.raises(SystemExit, match="0"):
         runpy.run_module("authapp", run_name="__main__")
     assert capsys.readouterr().out == f"authapp {__version__}\n"
