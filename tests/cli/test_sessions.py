@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from authapp.cli.commands import authapp
+from authapp.renewal.session_index import ListedSession, SessionIndex
 from servers import Served
 from servers.redis_server import RedisServer
 from site_under_test import SECRET, Site
@@ -97,3 +98,19 @@ def test_a_store_that_is_not_shared_or_not_there_is_a_problem(
     assert result.exit_code == 1
     assert "authapp.shared is memory:" in result.output
     assert run(command, str(tmp_path / "none.ini"), "--user", "1").exit_code == 1
+
+
+def test_what_redis_did_not_store_is_not_said_to_be_ended(
+    ini: str, browsers: list[Site], redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis stops after the command has reached it, and before the sessions are ended."""
+    end_all = SessionIndex.end_all
+
+    def stop_and_end(index: SessionIndex, user_id: int | str) -> list[ListedSession]:
+        redis_server.stop()
+        return end_all(index, user_id)
+
+    monkeypatch.setattr(SessionIndex, "end_all", stop_and_end)
+    result = run("end", ini, "--user", "1")
+    assert result.exit_code == 1
+    assert "StoreDown" in result.output
