@@ -7,8 +7,10 @@ from typing import Any
 
 from authapp.services import Services
 from authapp.session.session import Phase, Session
-from authapp.testing.clients import read
-from authapp.testing.sessions import services_for
+from authapp.testing.clients import read, services_of_client
+
+HAS_ENDED = "has ended"
+"""What an assertion says of a session whose refresh token has expired."""
 
 
 def assert_session(
@@ -19,7 +21,7 @@ def assert_session(
     phase: str | None = None,
     **identity: Any,
 ) -> Session:
-    """Fail unless a client holds a session that has not ended and was not revoked.
+    """Fail unless a client holds a session that has not ended, is not idle, and was not revoked.
 
     The cookie is read. No request is sent.
 
@@ -31,18 +33,17 @@ def assert_session(
     :returns: the session.
     :raises AssertionError: with a description of the session.
     """
-    services = services_for(application or getattr(client, "app", client))
+    services, now = services_of_client(client, application), time.time()
     session = read(client, services, url).session
     told = f"\nthe client holds {describe(client, application, url=url)}"
     if session is None:
         raise AssertionError(f"there is no session{told}")
-    found = session.phase(time.time(), services.settings.refresh_buffer)
+    found = session.phase(now, services.settings.refresh_buffer)
     if phase is not None and found is not Phase(phase):
         raise AssertionError(f"the phase is {found.value}, not {phase}{told}")
-    if phase is None and found is Phase.ENDED:
-        raise AssertionError(f"the session has ended{told}")
-    if services.revocation.revoked(session):
-        raise AssertionError(f"the session was revoked{told}")
+    ended = _ended(session, services, now)
+    if ended and not (ended == HAS_ENDED and phase):
+        raise AssertionError(f"the session {ended}{told}")
     for name, wanted in identity.items():
         have = getattr(session.identity, name)
         if _comparable(have) != _comparable(wanted):
@@ -51,17 +52,15 @@ def assert_session(
 
 
 def assert_no_session(client: Any, application: Any = None, *, url: str | None = None) -> None:
-    """Fail if a client holds a session that has not ended and was not revoked.
+    """Fail if a client holds a session that has not ended, is not idle, and was not revoked.
 
     The parameters are those of :func:`assert_session`.
 
     :raises AssertionError: with a description of the session.
     """
-    services = services_for(application or getattr(client, "app", client))
+    services = services_of_client(client, application)
     session = read(client, services, url).session
-    if session is None or services.revocation.revoked(session):
-        return
-    if session.phase(time.time(), services.settings.refresh_buffer) is not Phase.ENDED:
+    if session is not None and not _ended(session, services, time.time()):
         told = describe(client, application, url=url)
         raise AssertionError(f"there is a session\nthe client holds {told}")
 
@@ -71,7 +70,7 @@ def describe(client: Any, application: Any = None, *, url: str | None = None) ->
 
     The parameters are those of :func:`assert_session`.
     """
-    services = services_for(application or getattr(client, "app", client))
+    services = services_of_client(client, application)
     found = read(client, services, url)
     if found.session is not None:
         return _in_words(found.session, services, time.time())
@@ -83,15 +82,25 @@ def describe(client: Any, application: Any = None, *, url: str | None = None) ->
 def _in_words(session: Session, services: Services, now: float) -> str:
     user, validity = session.identity, session.validity
     phase = session.phase(now, services.settings.refresh_buffer)
-    revoked = ", which was revoked" if services.revocation.revoked(session) else ""
+    ended = _ended(session, services, now)
     return (
-        f"a session of user {user.id!r}{revoked}\n"
+        f"a session of user {user.id!r}{f', which {ended}' if ended else ''}\n"
         f"  name {user.name!r}, email {user.email!r}\n"
         f"  roles {_words(user.roles)}, scopes {_words(user.scopes)}\n"
         f"  phase {phase.value}: access token until {_moment(validity.valid_until, now)},"
         f" refresh token until {_moment(validity.refresh_until, now)}\n"
-        f"  signed in {_moment(session.authenticated_at, now)}, session {session.digest}"
+        f"  signed in {_moment(session.authenticated_at, now)},"
+        f" used {_moment(session.last_used, now)}, session {session.digest}"
     )
+
+
+def _ended(session: Session, services: Services, now: float) -> str | None:
+    """Return why a session is over, or None if it is not."""
+    if services.revocation.revoked(session):
+        return "was revoked"
+    if session.phase(now, services.settings.refresh_buffer) is Phase.ENDED:
+        return HAS_ENDED
+    return "is idle" if services.settings.lifetimes.is_idle(session, now) else None
 
 
 def _words(values: Iterable[str]) -> str:

@@ -35,11 +35,11 @@ def sign_in(
         their application.
     :param url: the address of the site. Playwright and ``requests`` need it.
     :param user: ``id``, ``email``, ``name``, ``roles``, ``scopes``, ``claims``, ``phase``,
-        ``signed_in`` and ``tokens``: see :func:`authapp.testing.make_session`.
+        ``signed_in``, ``used`` and ``tokens``: see :func:`authapp.testing.make_session`.
     :returns: the session.
     :raises SessionTooLarge: if the session does not fit into cookies.
     """
-    services = _services(client, application)
+    services = services_of_client(client, application)
     session = make_session(application or _application_of(client), **user)
     _put(client, services, dict(_pairs(services, session)), url)
     return session
@@ -50,7 +50,7 @@ def session_of(client: Any, application: Any = None, *, url: str | None = None) 
 
     The parameters are those of :func:`sign_in`. The phase of the session may be any.
     """
-    return read(client, _services(client, application), url).session
+    return read(client, services_of_client(client, application), url).session
 
 
 def playwright_cookies(application: Any, session: Session, url: str) -> list[dict[str, Any]]:
@@ -74,7 +74,8 @@ def read(client: Any, services: Services, url: str | None) -> ReadCookie:
     return services.cookie_reader.read(header)
 
 
-def _services(client: Any, application: Any) -> Services:
+def services_of_client(client: Any, application: Any) -> Services:
+    """Return the services of an application, or of the application that a client knows."""
     return services_for(application or _application_of(client))
 
 

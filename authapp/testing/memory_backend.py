@@ -18,7 +18,13 @@ from authapp.backend.protocol import (
     Credentials,
 )
 from authapp.session.session import TokenPair
-from authapp.testing.tokens import ACCESS_LIFETIME, REFRESH_LIFETIME, issue, read_refresh
+from authapp.testing.tokens import (
+    ACCESS_LIFETIME,
+    REFRESH_LIFETIME,
+    claims_of,
+    issue,
+    refresh_until,
+)
 
 VERBS = ("login", "challenge", "refresh", "logout")
 """The verbs that a test can give orders to."""
@@ -147,7 +153,8 @@ class MemoryBackend:
     def refresh(self, tokens: TokenPair) -> TokenPair:
         """See :class:`authapp.Backend`."""
         self._obey("refresh")
-        claims = self._redeem(tokens.refresh, spend=self.rotates)
+        self._redeem(tokens.refresh, spend=self.rotates)
+        claims = claims_of(tokens)
         for known in self._claims.values():
             if known["sub"] == claims["sub"]:
                 claims = known
@@ -183,15 +190,14 @@ class MemoryBackend:
         now = int(time.time())
         return issue(claims, now + self.access_lifetime, now + self.refresh_lifetime)
 
-    def _redeem(self, token: str, *, spend: bool) -> dict[str, Any]:
-        """Return the claims in a refresh token.
+    def _redeem(self, token: str, *, spend: bool) -> None:
+        """Accept a refresh token.
 
+        :param spend: whether this is the last time.
         :raises BackendRejected: if it was spent, has expired, or is not one of ours.
         """
-        found = read_refresh(token)
         with self._lock:
-            if found is None or found[1] <= time.time() or token in self._spent:
+            if refresh_until(token) <= time.time() or token in self._spent:
                 raise BackendRejected("a refresh token that is unknown, expired or spent")
             if spend:
                 self._spent.add(token)
-        return found[0]

@@ -45,6 +45,7 @@ def make_session(
     claims: Mapping[str, Any] | None = None,
     phase: str = "fresh",
     signed_in: float = 0,
+    used: float = 0,
     tokens: TokenPair | None = None,
 ) -> Session:
     """Return a session of any user, in any phase.
@@ -54,6 +55,7 @@ def make_session(
         from these claims, as ``authapp.claims.*`` say.
     :param phase: ``fresh``, ``due``, ``expired`` or ``ended``.
     :param signed_in: how many seconds ago the user signed in.
+    :param used: how many seconds ago the user made a request: see ``authapp.session.idle``.
     :param tokens: the tokens of the session, if the backend must know them.
     :raises ValueError: if there is no such phase, or if the settings allow no session in it.
     """
@@ -83,7 +85,8 @@ def make_session(
     )
     began = services.revocation.next_start(id, now - signed_in)
     session = Session.start(identity, tokens, validity, now, began)
-    session = replace(session, issued_at=validity.valid_until - ACCESS_LIFETIME)
+    issued_at = validity.valid_until - ACCESS_LIFETIME
+    session = replace(session, issued_at=issued_at, used_at=int(now - used))
     if session.phase(now, buffer) is not wanted:
         raise ValueError(f"with authapp.refresh.buffer = {buffer}, no session is ever {phase}")
     return session

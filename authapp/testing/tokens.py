@@ -15,30 +15,36 @@ REFRESH_LIFETIME = 604_800
 """Seconds from the issue of a refresh token to its expiry."""
 
 _KEY = "authapp.testing: this key protects nothing and is not secret"
-_CLAIMS = "authapp.testing"
+_USE = "authapp.testing"
+_OWN = ("exp", "jti")
 
 
 def issue(claims: Mapping[str, Any], valid_until: int, refresh_until: int) -> TokenPair:
     """Return tokens of the user whom the claims describe.
 
-    :param claims: the claims of the access token. The refresh token carries them too, so that
-        :class:`authapp.testing.MemoryBackend` can renew a session that it did not start.
+    :param claims: the claims of the access token.
     :param valid_until: the ``exp`` of the access token, in epoch seconds.
     :param refresh_until: the ``exp`` of the refresh token, in epoch seconds.
     """
     return TokenPair(
         access=_sign({**claims, "exp": valid_until}),
-        refresh=_sign({_CLAIMS: dict(claims), "exp": refresh_until}),
+        refresh=_sign({_USE: "refresh", "exp": refresh_until}),
     )
 
 
-def read_refresh(token: str) -> tuple[dict[str, Any], int] | None:
-    """Return the user's claims and the ``exp`` of a refresh token that :func:`issue` returned.
+def claims_of(tokens: TokenPair) -> dict[str, Any]:
+    """Return the claims with which tokens were issued: see :func:`issue`.
 
-    :returns: None for any other token.
+    So :class:`authapp.testing.MemoryBackend` can renew a session that it did not start.
     """
-    found = jwt_claims(token)
-    return (found[_CLAIMS], found["exp"]) if _CLAIMS in found else None
+    claims = jwt_claims(tokens.access)
+    return {name: value for name, value in claims.items() if name not in _OWN}
+
+
+def refresh_until(token: str) -> int:
+    """Return the ``exp`` of a refresh token. For a token that :func:`issue` did not return: 0."""
+    claims = jwt_claims(token)
+    return claims["exp"] if _USE in claims else 0
 
 
 def _sign(claims: dict[str, Any]) -> str:

@@ -67,3 +67,18 @@ def test_a_copy_of_a_session_that_was_signed_out_counts_as_none(site: Site) -> N
     assert_no_session(copy)
     said = failure(copy)
     assert said.startswith("the session was revoked\nthe client holds a session of user 1, which")
+
+
+def test_limits_of_a_session_are_known() -> None:
+    site = application("http://backend.invalid", session__idle="60", session__absolute="3600")
+    sign_in(site, used=30, signed_in=1800)
+    assert_session(site, phase="fresh")
+    sign_in(site, used=61)
+    assert failure(site).startswith(
+        "the session is idle\nthe client holds a session of user 1, which"
+    )
+    assert_no_session(site)
+    assert site.get("/account", status=303).location.endswith("reason=SessionIdle")
+    sign_in(site, signed_in=3601)
+    assert failure(site).startswith("the session has ended")
+    assert site.get("/account", status=303).location.endswith("reason=RefreshTokenExpired")

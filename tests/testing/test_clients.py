@@ -112,6 +112,14 @@ def test_a_test_may_bring_the_tokens_and_the_time_of_sign_in(site: Site) -> None
     assert now - 3605 < session.authenticated_at < now - 3595
 
 
+def test_a_view_that_needs_a_recent_sign_in_sees_when_it_was() -> None:
+    site = application(NOWHERE, lambda config: add_view(config, show, recent_auth=300))
+    sign_in(site, id=4, signed_in=301)
+    site.get("/view", status=303)
+    sign_in(site, id=4, signed_in=200)
+    assert site.get("/view").json["id"] == 4
+
+
 def test_a_user_who_signed_out_everywhere_can_be_signed_in_again() -> None:
     site = shown()
     sign_in(site, id=9)
