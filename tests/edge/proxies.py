@@ -44,11 +44,11 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-class _Threads(ThreadingMixIn, WSGIServer):
+class ThreadingServer(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
-class _Silent(WSGIRequestHandler):
+class SilentHandler(WSGIRequestHandler):
     def log_message(self, *args: Any) -> None:
         pass
 
@@ -90,7 +90,9 @@ class Proxied:
         (self._srv / "docs").mkdir()
         (self._srv / "docs/page.txt").write_text("a static page")
         # wsgiref keeps headers with underscores, as many servers of other languages do.
-        self._app = make_server("127.0.0.1", 0, headers_of, _Threads, handler_class=_Silent)
+        self._app = make_server(
+            "127.0.0.1", 0, headers_of, ThreadingServer, handler_class=SilentHandler
+        )
         threading.Thread(target=self._app.serve_forever, daemon=True).start()
         command = self._nginx(folder) if program == "nginx" else self._caddy(folder)
         self._log = (folder / "proxy.log").open("wb")

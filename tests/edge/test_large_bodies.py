@@ -1,0 +1,78 @@
+"""The proxy streams: a served site passes large bodies on without holding them."""
+
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from wsgiref.simple_server import make_server
+
+import pytest
+import requests
+
+from authapp.issuer import main as issuer
+from edge.proxies import SECRET, SilentHandler, ThreadingServer
+from served_site import ServedSite
+from servers import ISSUER_SETTINGS, Served
+
+pytestmark = pytest.mark.servers
+
+PIECE = b"x" * 65_536
+SIZE = 3_000 * len(PIECE)  # 197 MB
+ROOM = 64 * 1024  # kB by which the process may grow
+
+
+def big(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+    """An API that returns much, or counts what it gets."""
+    if environ["REQUEST_METHOD"] == "GET":
+        start_response("200 OK", [("Content-Length", str(SIZE))])
+        for _ in range(SIZE // len(PIECE)):
+            yield PIECE
+        return
+    left = total = int(environ["CONTENT_LENGTH"])
+    while left and (data := environ["wsgi.input"].read(min(left, 65_536))):
+        left -= len(data)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    yield str(total - left).encode()
+
+
+def peak(site: ServedSite) -> int:
+    """The most memory that a process has had, in kB."""
+    status = Path(f"/proc/{site.process.pid}/status").read_text()
+    return int(re.findall(r"VmHWM:\s+(\d+)", status)[0])
+
+
+def test_large_bodies_pass_in_bounded_memory(tmp_path: Path) -> None:
+    api = make_server("127.0.0.1", 0, big, ThreadingServer, handler_class=SilentHandler)
+    threading.Thread(target=api.serve_forever, daemon=True).start()
+    with Served(issuer({}, **ISSUER_SETTINGS)) as backend, requests.Session() as browser:
+        browser.trust_env = False
+        changes = {
+            "authapp.secret": SECRET,
+            "authapp.backend.url": backend.url,
+            "authapp.backend.verify": "",
+            "authapp.proxy": f"/api = http://127.0.0.1:{api.server_port}",
+        }
+        site = ServedSite(tmp_path, changes)
+        try:
+            form = browser.get(site.url + "/login", timeout=20).text
+            fields = dict(re.findall(r'name="(csrf_token|next)"\s+value="([^"]*)"', form))
+            fields |= {"username": "alice", "password": "alice-password"}
+            browser.post(site.url + "/login", fields, timeout=20)
+            token = browser.get(site.url + "/session", timeout=20).json()["csrf_token"]
+            before = peak(site)
+            with browser.get(site.url + "/api/file", stream=True, timeout=60) as answer:
+                assert answer.headers["Content-Length"] == str(SIZE)
+                received = sum(map(len, answer.iter_content(len(PIECE))))
+            pieces = (PIECE for _ in range(SIZE // len(PIECE)))
+            headers = {"X-CSRF-Token": token}
+            sent = browser.post(site.url + "/api/file", pieces, headers=headers, timeout=120)
+            assert (received, sent.text) == (SIZE, str(SIZE))
+            assert peak(site) - before < ROOM
+            with browser.get(site.url + "/api/file", stream=True, timeout=60) as answer:
+                next(answer.iter_content(10))  # and the client goes away
+            assert browser.get(site.url + "/session", timeout=20).json()["user"]["id"] == 1
+        finally:
+            site.stop()
+            api.shutdown()
+            api.server_close()
