@@ -19,11 +19,20 @@ pytestmark = pytest.mark.servers
 
 PIECE = b"x" * 65_536
 SIZE = 3_000 * len(PIECE)  # 197 MB
+GO_ON = threading.Event()
+"""Set by the client when it has the first event."""
+
 ROOM = 64 * 1024  # kB by which the process may grow
 
 
 def big(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
     """An API that returns much, or counts what it gets."""
+    if environ["PATH_INFO"] == "/events":
+        start_response("200 OK", [("Content-Type", "text/event-stream")])
+        yield b"data: first\n\n"
+        GO_ON.wait(20)
+        yield b"data: second\n\n"
+        return
     if environ["REQUEST_METHOD"] == "GET":
         start_response("200 OK", [("Content-Length", str(SIZE))])
         for _ in range(SIZE // len(PIECE)):
@@ -42,7 +51,7 @@ def peak(site: ServedSite) -> int:
     return int(re.findall(r"VmHWM:\s+(\d+)", status)[0])
 
 
-def test_large_bodies_pass_in_bounded_memory(tmp_path: Path) -> None:
+def test_large_bodies_pass_in_bounded_memory_and_events_at_once(tmp_path: Path) -> None:
     api = make_server("127.0.0.1", 0, big, ThreadingServer, handler_class=SilentHandler)
     threading.Thread(target=api.serve_forever, daemon=True).start()
     with Served(issuer({}, **ISSUER_SETTINGS)) as backend, requests.Session() as browser:
@@ -69,6 +78,11 @@ def test_large_bodies_pass_in_bounded_memory(tmp_path: Path) -> None:
             sent = browser.post(site.url + "/api/file", pieces, headers=headers, timeout=120)
             assert (received, sent.text) == (SIZE, str(SIZE))
             assert peak(site) - before < ROOM
+            with browser.get(site.url + "/api/events", stream=True, timeout=10) as answer:
+                lines = answer.iter_lines()
+                assert next(lines) == b"data: first"
+                GO_ON.set()
+                assert list(lines) == [b"", b"data: second", b""]
             with browser.get(site.url + "/api/file", stream=True, timeout=60) as answer:
                 next(answer.iter_content(10))  # and the client goes away
             assert browser.get(site.url + "/session", timeout=20).json()["user"]["id"] == 1
