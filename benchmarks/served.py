@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from benchmarks.rounds import Target, in_turns, ratio, ratios, spread, table
 from benchmarks.samples import small
@@ -23,9 +24,12 @@ IDLE = "all that authapp registers, idle"
 
 
 class Load:
-    """wrk against one page, with eight connections."""
+    """wrk against one page, with eight connections.
 
-    def __init__(self, page: ServedPage, cookie: str) -> None:
+    :param page: what has ``url`` and ``cpu_seconds()``.
+    """
+
+    def __init__(self, page: Any, cookie: str) -> None:
         self._page = page
         self._command = ["wrk", "-t1", "-c8", f"-d{SECONDS}s", "-H", f"Cookie: {cookie}", page.url]
         self.by_cpu: list[float] = []

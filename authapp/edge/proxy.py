@@ -123,6 +123,8 @@ def _refusal(request: Request) -> Response | None:
         return problem(request, 501, "UpgradeNotSupported", _NO_UPGRADE)
     if request.method in _REFUSED:
         return problem(request, 405, "MethodNotAllowed", _NO_METHOD)
+    if request.content_length is None and "Transfer-Encoding" in request.headers:
+        return problem(request, 411, "LengthRequired", BAD_REQUEST_SENTENCE)
     if request.identity is None:
         if request.session_error is ErrorCode.BACKEND_UNAVAILABLE:
             return _away(request, request.authapp.retry_after)

@@ -273,6 +273,14 @@ def test_websockets_are_refused_with_a_sentence(site: Signed, api: Served) -> No
     assert not api.calls
 
 
+def test_a_body_of_unknown_length_is_refused(site: Signed, api: Served) -> None:
+    environ = {"HTTP_TRANSFER_ENCODING": "chunked"}
+    asked = Request.blank("/api/x", method="POST", headers=site.csrf_header | site.cookie_header())
+    asked.environ.pop("CONTENT_LENGTH", None)
+    asked.environ |= environ
+    assert asked.get_response(site.app).status_int == 411
+
+
 def test_trace_would_show_the_token(site: Signed, api: Served) -> None:
     site.request("/api/x", method="TRACE", status=405)
     assert not api.calls
