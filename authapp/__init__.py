@@ -143,6 +143,7 @@ def includeme(config: Configurator) -> None:
     for part in (
         "routes",
         "recent_auth",
+        "static_files",
         "request_methods",
         "security_policy",
         "template_variables",
@@ -151,6 +152,7 @@ def includeme(config: Configurator) -> None:
         "security_headers",
         "header_limits",
         "development_hosts",
+        "request_ids",
         "audit_log",
         "localization",
         "views",

@@ -93,6 +93,8 @@ class Services:
     unknown: Renewal
     """Ends the sessions whose tokens no configured issuer has issued."""
     throttle: LoginThrottle
+    draft_secret: bytes
+    """The key from which :mod:`authapp.web.session_json` derives each user's ``draft_key``."""
     excluded: Callable[[str], bool]
     """Return True if the renewal tween skips a path.
 
@@ -206,6 +208,7 @@ def wire(
         throttle=LoginThrottle(
             settings.login_rate, derive(settings.secrets[0], "authapp throttle", 32), counters
         ),
+        draft_secret=derive(settings.secrets[0], "authapp draft", 32),
         excluded=_path_matcher(*settings.refresh_exclude, *own_paths),
         for_programs=_path_matcher(*settings.api_prefixes),
     )

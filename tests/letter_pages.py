@@ -31,6 +31,12 @@ def sent(request: Request) -> Response:
     return Response(f"Sent: {request.POST['title']}")
 
 
+def cached(request: Request) -> dict[str, Any]:
+    """A page that browsers keep for a while."""
+    request.response.headers["Cache-Control"] = "private, max-age=600"
+    return {}
+
+
 def unavailable(request: Request) -> Response:
     """A page that cannot be made now."""
     raise HTTPServiceUnavailable()
@@ -53,7 +59,8 @@ def script(request: Request) -> Response:
 
 def includeme(config: Configurator) -> None:
     """Add them."""
-    for name in ("confirm", "form", "api/me", "unavailable", "alone", "alone.js", "hostile"):
+    names = "confirm form cached api/me unavailable alone alone.js hostile"
+    for name in names.split():
         config.add_route(name, f"/{name}")
     config.include("pyramid_jinja2")
     config.add_view(private, route_name="form", renderer="letter_pages:letter_pages.jinja2")
@@ -61,6 +68,7 @@ def includeme(config: Configurator) -> None:
     config.add_view(private, request_method="GET", **letter)
     config.add_view(sent, route_name="confirm", request_method="POST", recent_auth=4)
     config.add_view(private, route_name="api/me", renderer="json")
+    config.add_view(cached, route_name="cached", renderer="letter_pages:letter_pages.jinja2")
     config.add_view(unavailable, route_name="unavailable")
     config.add_view(alone, route_name="alone")
     config.add_view(hostile, route_name="hostile")

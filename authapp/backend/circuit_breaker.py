@@ -6,7 +6,6 @@
   the breaker closes. If not, it opens again for twice as long, up to :data:`LONGEST_PAUSE`.
 """
 
-import logging
 import random
 import threading
 import time
@@ -24,10 +23,11 @@ from authapp.backend.protocol import (
     CallNotPermitted,
     UnexpectedAnswer,
 )
+from authapp.request_log import request_log
 from authapp.session.session import TokenPair
 from authapp.store.protocol import Key, Store
 
-log = logging.getLogger(__name__)
+log = request_log(__name__)
 
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 1.2

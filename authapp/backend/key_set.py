@@ -1,6 +1,5 @@
 """The backend's public keys: a JWKS document (RFC 7517), which is read on demand and cached."""
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -13,8 +12,9 @@ from authapp.backend.bulkhead import Bulkhead
 from authapp.backend.http_client import BoundedSession
 from authapp.backend.http_exchange import fetch_object
 from authapp.backend.protocol import BackendDown, BackendUnavailable
+from authapp.request_log import request_log
 
-log = logging.getLogger(__name__)
+log = request_log(__name__)
 
 KEYS_FRESH = 3600
 """Seconds after which the key set is stale. A stale key set is read again for the next token."""

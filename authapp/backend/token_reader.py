@@ -6,7 +6,6 @@ cookie can only be written with our secret.
 """
 
 import json
-import logging
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +16,7 @@ from authapp.backend.http_exchange import in_one_line
 from authapp.backend.identity_reader import ClaimExpressions, read_identity
 from authapp.backend.key_set import KeySet
 from authapp.backend.protocol import BackendRejected, BackendUnavailable, UnexpectedAnswer
+from authapp.request_log import request_log
 from authapp.session.lifetimes import UNLIMITED, Lifetimes
 from authapp.session.session import (
     MAX_LIFETIME,
@@ -27,7 +27,7 @@ from authapp.session.session import (
     Validity,
 )
 
-log = logging.getLogger(__name__)
+log = request_log(__name__)
 
 MAX_SKEW = 7_200
 """Seconds by which a backend's clock may differ from ours. If a token was issued further in the

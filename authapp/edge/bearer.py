@@ -10,7 +10,6 @@ Below ``authapp.api_prefixes``, an access token of the backend is an identity wi
 | any | any | anywhere else, and authapp's own pages | of the session. The token is not read |
 """
 
-import logging
 import re
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from pyramid.response import Response
 from pyramid.tweens import EXCVIEW
 
 from authapp.backend.protocol import BackendRejected, BackendUnavailable
+from authapp.request_log import request_log
 from authapp.services import IServices, Services
 from authapp.session.error_codes import RETRY_AFTER, ErrorCode
 from authapp.web.cookie_writer import finish_response
@@ -29,7 +29,7 @@ from authapp.web.request_session import RequestSession
 from authapp.web.responses import problem, retry_after, sign_in_problem, vary_by
 from authapp.web.routes import is_at, path_of
 
-log = logging.getLogger(__name__)
+log = request_log(__name__)
 
 MAX_TOKEN = 8192
 """The length of the longest token that is read, in characters."""

@@ -3,7 +3,6 @@
 The browser has the session cookie, and the API gets the access token. Both bodies are streamed.
 """
 
-import logging
 import re
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 
 from authapp.edge.upstream import Answer, RequestBody, Upstream, UpstreamAway
+from authapp.request_log import request_log
 from authapp.services import services_of
 from authapp.session.error_codes import BAD_REQUEST_SENTENCE, RETRY_AFTER, ErrorCode
 from authapp.session.session import Session
@@ -35,7 +35,7 @@ from authapp.web.responses import (
 from authapp.web.routes import PASSED_ON
 from authapp.web.views.errors import STALE_FORM
 
-log = logging.getLogger(__name__)
+log = request_log(__name__)
 _ = TranslationStringFactory("authapp")
 
 _NO_UPGRADE = _("WebSockets do not work through this address. Connect to the service directly.")

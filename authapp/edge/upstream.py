@@ -5,7 +5,6 @@ bounded, because a large file may take long.
 """
 
 import io
-import logging
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -16,8 +15,9 @@ from urllib3.exceptions import HTTPError, ProtocolError
 from urllib3.util import SKIP_HEADER, Timeout
 
 from authapp.edge.slots import NoSlot, Slots
+from authapp.request_log import request_log
 
-log = logging.getLogger(__name__)
+log = request_log(__name__)
 
 PIECE = 65_536
 """The most bytes of a body that are in memory at a time."""

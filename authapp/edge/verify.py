@@ -7,7 +7,6 @@ No path is open without sign-in: the proxy decides for which paths it asks. So n
 request can turn the question off.
 """
 
-import logging
 from collections.abc import Callable, Iterable
 from urllib.parse import parse_qsl, unquote_plus, urlencode
 
@@ -17,6 +16,7 @@ from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 
 from authapp.renewal.outcomes import Renewed
+from authapp.request_log import request_log
 from authapp.services import services_of
 from authapp.session.error_codes import ErrorCode
 from authapp.session.session import Identity
@@ -34,7 +34,7 @@ from authapp.web.responses import (
 from authapp.web.routes import NAMESPACE, add_own_route
 from authapp.web.views.errors import FORBIDDEN
 
-log = logging.getLogger(__name__)
+log = request_log(__name__)
 
 HEADERS = ("User", "Email", "Preferred-Username", "Groups", "Access-Token")
 """The headers of an answer, without ``X-Auth-Request-``. All of them are in every answer. So a

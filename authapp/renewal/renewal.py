@@ -9,7 +9,6 @@ stored under the spent token (:mod:`authapp.renewal.successors`) before the leas
 Later requests with the old cookie find the outcome under that token.
 """
 
-import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -30,11 +29,12 @@ from authapp.renewal.late_response import await_late_response
 from authapp.renewal.outcomes import Outcome, Rejected, Renewed, Unavailable
 from authapp.renewal.revocation import Revocation
 from authapp.renewal.successors import Known, Successors
+from authapp.request_log import request_log
 from authapp.session.error_codes import RETRY_AFTER, ErrorCode
 from authapp.session.session import Phase, Session, TokenPair
 from authapp.store.protocol import Lease
 
-log = logging.getLogger(__name__)
+log = request_log(__name__)
 
 _LOOK_AGAIN = 0.01
 """Seconds between two checks whether another process has finished its renewal."""

@@ -12,7 +12,6 @@ new cookie. After that, it keeps the successor until the old access token has ex
 """
 
 import json
-import logging
 import threading
 import time
 from contextlib import AbstractContextManager
@@ -21,11 +20,12 @@ from functools import lru_cache
 
 from authapp.renewal.outcomes import Outcome, Rejected, Renewed, Unavailable
 from authapp.renewal.revocation import is_revoked, revocation_keys
+from authapp.request_log import request_log
 from authapp.session.error_codes import ErrorCode
 from authapp.session.session import Session
 from authapp.store.protocol import Key, Lease, Store
 
-log = logging.getLogger(__name__)
+log = request_log(__name__)
 
 _CACHED_FOR = 0.25
 """Seconds for which the end of a chain is cached. Browsers often send a burst of requests."""

@@ -313,6 +313,21 @@ def header_names(text: str) -> tuple[str, ...]:
     return names
 
 
+def links(text: str) -> tuple[tuple[str, str], ...]:
+    """Read lines ``label = URL``. A URL is http, https or mailto, or a path on this site.
+
+    :returns: pairs of a label and a URL.
+    """
+    links = []
+    good = re.compile(r"(https?://[^\s/\\]|mailto:|/(?![/\\]))[!-~]*", re.IGNORECASE)
+    for line in filter(None, map(str.strip, text.split("\n"))):
+        label, _, url = (part.strip() for part in line.partition(" = "))
+        if not label or not good.fullmatch(url):
+            raise ValueError("must be lines such as: Forgot password? = https://example.com/reset")
+        links.append((label, url))
+    return tuple(links)
+
+
 def origins(text: str) -> tuple[str, ...]:
     """Read origins (RFC 6454), such as ``https://app.example.com``."""
     origins = words(text)

@@ -68,6 +68,8 @@ class Settings:
     login_methods: tuple[str, ...]
     """``password``, ``oidc`` or both: what the sign-in page offers."""
     oidc: OIDCSettings | None
+    login_links: tuple[tuple[str, str], ...]
+    site_name: str | None
     paths: Mapping[str, str | None]
     """Name of a route -> its path, or None for a route that the application leaves out."""
     api_prefixes: tuple[str, ...]
@@ -169,6 +171,8 @@ class Settings:
             oidc=read_oidc(reader, development or private),
             login_methods=read_methods(reader),
             paths=read_paths(reader),
+            login_links=take("login.links", values.links, ()),
+            site_name=take("site.name", values.plain, None),
             api_prefixes=take("api_prefixes", values.paths, ()),
             refresh_exclude=take("refresh.exclude", values.paths, ("/static", "/health")),
             cors_origins=take("cors.origins", values.origins, ()),

@@ -1,9 +1,9 @@
 /** The account page with scripts: the times count down, and the bar moves with each renewal. */
 import { session } from "./page.js";
 
-const life = document.getElementById("life");
-const began = Number(life.dataset.began);
-let issued = Number(life.dataset.issued);
+const life = document.getElementById("life"); // only in development
+const began = Number(life?.dataset.began);
+let issued = Number(life?.dataset.issued);
 
 const share = (part, whole) => `${Math.max(0, Math.min(100, (100 * part) / whole))}%`;
 
@@ -22,8 +22,7 @@ function clock(seconds) {
 
 /** Replace the table of claims with that of the current access token. */
 async function readClaims() {
-	const headers = { "X-Authapp-Background": "1" };
-	const answer = await fetch(location.href, { headers });
+	const answer = await fetch(location.href, { headers: { "X-Authapp-Background": "1" } });
 	const page = new DOMParser().parseFromString(await answer.text(), "text/html");
 	const claims = page.getElementById("claims");
 	if (claims) document.getElementById("claims")?.replaceWith(claims);
@@ -33,6 +32,17 @@ function draw() {
 	const { validity } = session.session;
 	if (!validity) return;
 	const [now, end] = [session.now(), validity.refresh_until];
+	if (life) drawLife(validity, now, end);
+	const place = document.querySelector("#refresh-until time");
+	place.dataset.seconds = end;
+	place.dateTime = new Date(end * 1000).toISOString();
+	for (const time of document.querySelectorAll("time")) {
+		const moment = new Date(time.dateTime);
+		time.textContent = moment.toLocaleString(language, { dateStyle: "medium", timeStyle: "short" });
+	}
+}
+
+function drawLife(validity, now, end) {
 	const at = (seconds) => share(seconds - began, end - began);
 	set(life.querySelector(".access"), {
 		x: at(issued),
@@ -47,20 +57,16 @@ function draw() {
 		const place = at(Number(mark.dataset.at));
 		set(mark, { x1: place, x2: place });
 	}
-	for (const [id, until] of [["valid-until", validity.valid_until], ["refresh-until", end]]) {
+	for (const [id, until] of [["valid-until", validity.valid_until], ["session-until", end]]) {
 		const place = document.getElementById(id);
 		const time = place.querySelector("time");
 		time.dataset.seconds = until;
 		time.dateTime = new Date(until * 1000).toISOString();
 		place.querySelector(".left").textContent = clock(until - now);
 	}
-	for (const time of document.querySelectorAll("time")) {
-		const moment = new Date(time.dateTime);
-		time.textContent = moment.toLocaleString(language, { dateStyle: "medium", timeStyle: "medium" });
-	}
 }
 
-document.addEventListener("authapp:renewed", () => {
+if (life) document.addEventListener("authapp:renewed", () => {
 	const mark = document.createElementNS(life.namespaceURI, "line");
 	mark.dataset.at = issued;
 	set(mark, { class: "mark", y2: "100%" });
@@ -70,7 +76,7 @@ document.addEventListener("authapp:renewed", () => {
 	readClaims();
 });
 const form = document.getElementById("renew");
-form.addEventListener("submit", async (event) => {
+form?.addEventListener("submit", async (event) => {
 	event.preventDefault();
 	const said = form.querySelector("output");
 	said.value = "";

@@ -8,4 +8,6 @@ import { watchSession } from "./session.js";
 // Taken from the prototype, because an element named "querySelector" hides document.querySelector.
 const find = Document.prototype.querySelector.bind(document);
 const page = find("html > head > meta[name=authapp]");
-export const session = page && watchSession(JSON.parse(page.content));
+// One for the page, even if it is imported from the addresses with a hash and without.
+const one = Symbol.for("authapp");
+export const session = (globalThis[one] ??= page && watchSession(JSON.parse(page.content)));

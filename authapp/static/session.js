@@ -2,16 +2,12 @@
  * Keeps the session up to date in all tabs of a site: renews it in time, and ends it in every tab
  * at once. Only the server decides who is signed in. See docs/pages.md.
  */
-const TEXTS = {
-	ending: "Your session ends soon.",
-	ended: "Your session has ended. What you typed in this tab is kept. Sign in to continue.",
-	idle: "You will be signed out soon, because you have not used this site for a while.",
-	stay: "Stay signed in",
-	signIn: "Sign in",
-	unavailable: "The site is not responding right now. Nothing is lost, and this page keeps trying.",
-	other: "Someone else has signed in. This page will reload.",
-};
+import {
+	TEXTS, channel, emit, fill, fillForms, inTurn, isFresh, isSession, mono, notes, ours, page, sleep, timeLeft,
+} from "./browser.js";
+
 const DOWN = "BackendUnavailable";
+const VERSION = "authapp 2"; // of the messages between tabs
 const memory = sessionStorage; // of this tab
 const clock = () => Date.now() / 1000;
 
@@ -21,46 +17,47 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 	const here = location.pathname + location.search;
 	const reason = waiting && new URLSearchParams(location.search).get("reason");
 	let session = {};
-	// Times are in seconds. "due" is by the server's clock, "heard" and "pause" by this machine's.
+	// Times are in seconds. "due" is by the server's clock, "heard" and "pause" are by mono().
 	let ahead = 0; // how far the server's clock is ahead of this machine's
+	let drift = clock() - mono();
 	let due; // when to renew
 	let heard = 0; // when the server or another tab was last heard
 	let pause = 0; // do not ask the server before this time
 	let failures = 0; // requests in a row that failed
-	let ended, leaving, notice;
+	let wants = 0; // how often this tab has wanted to know, since the last answer
+	let since = 0; // an answer to a question before this time is too old, by clock()
+	let queued; // the promise that it will know
+	let hinted, ended, unsure, leaving, closed, fixed, ending;
 	const now = () => clock() + ahead;
+	const say = notes();
 
-	let said = "";
-	function say(text, label, onclick) {
-		if (said === text) return;
-		said = text;
-		notice &&= notice.remove();
-		const properties = { className: "authapp-notice", role: "status", textContent: text };
-		if (text) notice = show("div", properties);
-		if (label) show("button", { type: "button", textContent: label, onclick }, notice);
-	}
+	/** The module for the end of the session. It is loaded early: the end may come offline. */
+	const load = () =>
+		(ending ??= import("./ending.js")
+			.then((it) => it.prepare(url, () => [here, session.draft_key]))
+			.catch(() => (ending = undefined)));
 
-	/** A request of the person. */
-	const stay = async () => (await ask("GET", {}), say(""));
-
-	/** Take in the session as the server, or another tab, has reported it. */
+	/** Take in the session as the server has reported it, to this tab or to another one. */
 	function learn(news) {
 		if (leaving) return;
+		unsure = false;
 		const { user, validity, signed_in_at } = session;
 		ahead = news.ahead ?? news.now - clock();
-		heard = clock();
+		heard = mono();
 		if (user && !news.user) return end(news.error);
-		if (!news.user) return (session = { ...session, ...news });
+		if (!news.user) {
+			if (reason === "SignedOut") forget();
+			return (session = { ...session, ...news });
+		}
 		const id = String(news.user.id);
 		const same = id === (memory.authappUser ?? id);
 		if ((user || waiting) && !same) return change();
 		if (ended || (waiting && !user)) return leave();
-		if (!same) delete memory.authappDraft;
+		if (!same) forget();
 		memory.authappUser = id;
 		session = { ...session, ...news, user: { ...user, ...news.user } };
-		if (!user) restoreForms(here);
-		for (const field of document.getElementsByName("csrf_token"))
-			field.value = news.csrf_token ?? field.value;
+		if (!user) restore();
+		if (news.csrf_token) fillForms(news.csrf_token);
 		const { valid_until } = session.validity;
 		if (validity?.valid_until === valid_until) due = now() < due ? due : valid_until;
 		else {
@@ -68,58 +65,96 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 			if (user) emit("renewed", session);
 		}
 		// A new sign-in, reported by another tab: our forms need the CSRF token of the new session.
-		if (signed_in_at !== session.signed_in_at && !news.csrf_token) ask();
+		if (signed_in_at !== session.signed_in_at && !news.csrf_token) askOnce();
 	}
 
 	/** Ask the server for the session (POST: renew it), and tell the other tabs. */
 	async function ask(method = "GET", headers = { "X-Authapp-Background": "1" }) {
-		pause = clock() + 1;
-		headers["X-CSRF-Token"] = session.csrf_token;
+		const [wanted, at] = [wants, clock()];
+		pause = mono() + 1;
+		if (method === "POST") headers["X-CSRF-Token"] = session.csrf_token;
 		let answer, news;
 		try {
 			answer = await fetch(url, { method, headers, signal: AbortSignal.timeout?.(15e3) });
 			news = await answer.json();
-		} catch {
-			return down();
-		}
-		if (answer.status === 403 && method === "POST") return ask(); // stale CSRF token
-		if (answer.status === 401 && news?.login_url)
-			news = { error: news.code.replace("SignInRequired", ""), now: now() };
-		else if (!answer.ok || !news?.now || news.error === DOWN) return down(answer);
+		} catch {}
+		if (wants === wanted) wants = 0;
+		if (answer?.status === 403 && method === "POST") return ask(); // stale CSRF token
+		if (answer?.status === 401 && news?.login_url)
+			news = { user: null, error: String(news.code).replace("SignInRequired", ""), now: now() };
+		else if (!answer?.ok || !isSession(news) || news.error === DOWN) return down(answer);
 		failures = 0;
 		learn(news);
-		tell(news);
+		tell(news, at);
 	}
 
-	const known = () => session.csrf_token || ask();
-
-	/** Ask the server, unless another tab is asking: its answer is for all tabs. */
-	function askOnce() {
-		const work = (lock) => lock && ask();
-		navigator.locks ? navigator.locks.request(url, { ifAvailable: true }, work) : ask();
+	/** Ask the server, but one tab after the other: the answer to one is for all that wait. */
+	function askOnce(time = clock()) {
+		since = wants++ ? Math.max(since, time) : time;
+		return (queued ??= inTurn(url, async (waited) => {
+			if (waited) await sleep(0.05); // the answer to another tab may be under way
+			while (wants && !leaving) await ask();
+		}).finally(() => (queued = undefined)));
 	}
+
+	/** A message of another tab. Only the answer to a question of this tab is taken at its word. */
+	function hear(message) {
+		const news = message?.authapp === VERSION && isSession(message.session) && message.session;
+		if (!news || !Number.isFinite(news.ahead)) return hint();
+		if (wants && message.at >= since) wants = 0;
+		else if (ended || !session.user || String(session.user.id) !== String(news.user?.id))
+			return hint(message.at);
+		learn(news);
+	}
+
+	/** Something may have happened. Ask, but not more often than once in a second. */
+	function hint(time) {
+		hinted = mono() < pause;
+		if (!hinted) askOnce(time);
+	}
+
+	const known = () => session.csrf_token || askOnce();
 
 	function down(answer) {
 		const wait = Math.min(60, Math.max(answer?.headers.get("Retry-After") | 0, 2 ** ++failures));
-		pause = clock() + wait * (1 + Math.random() / 4);
-		if (emit("unavailable", { wait })) say(texts.unavailable);
+		pause = mono() + wait * (1 + Math.random() / 4);
+		wants = 0;
+		// A page that shows nothing of the user loses nothing.
+		if (!isOver() && emit("unavailable", { wait }) && session.user) say(texts.unavailable);
 	}
 
-	function end(code) {
+	/** While the server is away, the page is covered at the time that the session is to end. */
+	function isOver() {
+		if (ended || !session.user || !failures || now() < session.validity.refresh_until) return ended;
+		unsure = true;
+		end("RefreshTokenExpired");
+		return true;
+	}
+
+	async function end(code) {
 		if (ended) return;
 		ended = true;
 		code ||= now() < session.validity.refresh_until - 1 ? "SignedOut" : "RefreshTokenExpired";
-		try {
-			keepForms(here);
-		} catch {}
-		if (!emit("ended", { code })) return;
+		const shows = emit("ended", { code });
+		say("");
+		const tab = await load();
 		const href = `${login}?${new URLSearchParams({ next: here, reason: code })}`;
-		const cover = show("dialog", { className: "authapp-cover", ariaLabel: texts.ended, textContent: texts.ended + " " });
-		cover.style.cssText = "box-sizing:border-box;min-width:100%;min-height:100%;border:0";
-		show("a", { href, textContent: texts.signIn }, cover);
-		cover.onclose = () => cover.showModal(); // Escape must not uncover the page
-		cover.showModal();
-		if (code === "SignedOut") location.assign(href);
+		const who = options.who ?? session.user.email ?? "";
+		const cover = shows && tab?.cover({ texts, href, who, site: options.site });
+		if (code === "SignedOut") forget();
+		else if (await tab?.keep()) cover?.say(texts.kept);
+		if (shows && (code === "SignedOut" || !tab)) location.assign(href);
+	}
+
+	async function restore() {
+		const tab = await load();
+		if ((await tab?.restore()) === false)
+			say(texts.partly, [[texts.close, () => say("")]]);
+	}
+
+	/** Forget what was kept for the user. */
+	function forget() {
+		for (const name of ["User", "Draft", "Posted"]) delete memory["authapp" + name];
 	}
 
 	function leave() {
@@ -129,51 +164,73 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 
 	function change() {
 		ended = leaving = true;
-		delete memory.authappUser;
-		delete memory.authappDraft;
+		forget();
 		say(texts.other);
 		setTimeout(leave, 2e3);
 	}
 
 	function tick() {
-		if (clock() < heard) pause = due = 0; // the machine's clock was set back
-		if (ended || clock() < pause) return;
-		if (!session.user) return failures && !document.hidden && askOnce();
+		const was = drift;
+		drift = clock() - mono();
+		if (drift < was - 2) ahead += was - drift; // the machine's clock was set back
+		if (drift > was + 2) due = 0; // the machine has slept, or its clock was set
+		if (isOver() && !unsure) return;
+		if (queued || mono() < pause) return;
+		const hidden = page("hidden");
+		if (hinted || ((!session.user || unsure) && failures && !hidden)) {
+			hinted = false;
+			return askOnce(0);
+		}
+		if (!session.user || ended) return;
 		const { idle, idle_until = Infinity, validity, signed_in_at } = session;
 		const end = Math.min(validity.refresh_until, idle_until);
-		const asks = (failures || now() >= due) && !document.hidden;
 		const margin = Math.min(120, (end === idle_until ? idle : end - signed_in_at) / 3);
-		if (asks || now() >= end) askOnce();
-		else if (now() < end - margin) say("");
-		else say(...(end === idle_until ? [texts.idle, texts.stay, stay] : [texts.ending]));
+		if (((failures || now() >= due) && !hidden) || now() >= end) askOnce(0);
+		else if (now() < end - margin || closed === end) say("");
+		else warn(end);
+	}
+
+	/** The note before the end of the session. */
+	function warn(end) {
+		const idle = end === session.idle_until;
+		const text = idle ? texts.idle : fixed === end ? texts.fixed : texts.ending;
+		const stay = async () => {
+			await ask(idle ? "GET" : "POST", {});
+			if (session.validity.refresh_until === end && !failures) fixed = end;
+		};
+		const close = [texts.close, () => ((closed = end), say(""))];
+		say(fill(text, { time: timeLeft(end - now()) }), fixed === end ? [close] : [[texts.stay, stay], close]);
 	}
 
 	/** The tab is shown, or the machine is awake or online: ask, but not twice in 10 seconds. */
 	function wake(event) {
-		if (ended || document.hidden || !(session.user || waiting)) return;
-		if (Math.abs(clock() - heard) < 10 && !event.persisted) return;
-		heard = clock();
-		askOnce();
+		if ((ended && !unsure) || page("hidden") || !(session.user || waiting)) return;
+		if (mono() - heard < 10 && !event.persisted && !unsure) return;
+		heard = mono();
+		askOnce(0);
 	}
 
-	const tell = channel(`authapp:${url}`, learn, ({ user, error, ...news }) => {
-		const { validity, signed_in_at, idle, idle_until } = news;
-		error ??= reason;
-		user &&= { id: user.id };
-		return { user, validity, error, signed_in_at, idle, idle_until, ahead };
+	const tell = channel(`authapp:${url}`, hear, (news, at) => {
+		const session = { ...news, error: news.error ?? reason, ahead, now: now() };
+		delete session.draft_key;
+		return { authapp: VERSION, at, session };
 	});
-	const told = options.session ?? { error: DOWN };
+	// A form that was sent is a draft, if the answer to it is the sign-in page.
+	const posted = memory.authappPosted;
+	delete memory.authappPosted;
+	if (posted && login === location.origin + location.pathname) memory.authappDraft = posted;
+	if (memory.authappDraft) load();
+	const told = isFresh() && isSession(options.session) ? options.session : { error: DOWN };
 	if (told.error === DOWN) failures = 1;
 	else {
 		learn(told);
-		if (session.user) tell(session);
-		else if (reason) ask();
+		if (session.user) tell(session, clock());
+		else if (reason) askOnce();
 	}
-	keepPosted(location.pathname === new URL(login).pathname, here);
 	tick();
 	setInterval(tick, 1e3);
-	for (const name of ["focus", "online", "pageshow", "visibilitychange"])
-		addEventListener(name, wake);
+	for (const name of ["focus", "online", "pageshow"]) addEventListener(name, wake);
+	page("addEventListener").call(document, "visibilitychange", wake);
 
 	return {
 		now,
@@ -183,81 +240,18 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		},
 		/** Like fetch(). For this site, sends the CSRF token, and after a 401 or 503 calls ask(). */
 		async fetch(input, init) {
-			const request = new Request(input, init);
+			let request = new Request(input, init);
 			const ours = request.url.startsWith(location.origin + "/");
-			if (ours) await known();
-			if (ours) request.headers.set("X-CSRF-Token", session.csrf_token);
+			if (ours && !/^(GET|HEAD|OPTIONS)$/.test(request.method)) {
+				await known();
+				// The token must not follow a redirect to another site.
+				request = new Request(request, { mode: "same-origin" });
+				request.headers.set("X-CSRF-Token", session.csrf_token);
+			}
 			const answer = await fetch(request);
-			if (ours && [401, 503].includes(answer.status)) await ask();
+			if (ours && !ended && (answer.status === 401 || (answer.status === 503 && mono() >= pause)))
+				await askOnce();
 			return answer;
 		},
 	};
-}
-
-/** The full URL of an address, which must be on this site: it is fetched and linked to. */
-function ours(address) {
-	const { protocol, origin, pathname, search } = new URL(address, location.origin);
-	if (protocol !== location.protocol || origin !== location.origin)
-		throw new TypeError(`watchSession: ${address} is not an address of this site`);
-	return origin + pathname + search;
-}
-
-const emit = (name, detail) =>
-	document.dispatchEvent(new CustomEvent("authapp:" + name, { detail, cancelable: true }));
-
-const show = (tag, properties, on = document.body) =>
-	on.appendChild(Object.assign(document.createElement(tag), properties));
-
-/** A channel between tabs. "compose" makes the message, "hear" receives those of other tabs. */
-function channel(name, hear, compose) {
-	if (globalThis.BroadcastChannel) {
-		const tabs = new BroadcastChannel(name);
-		tabs.onmessage = (event) => hear(event.data);
-		return (news) => tabs.postMessage(compose(news));
-	}
-	addEventListener("storage", ({ key, newValue }) => {
-		if (key === name && newValue) hear(JSON.parse(newValue));
-	});
-	return (news) => {
-		localStorage[name] = JSON.stringify(compose(news));
-		delete localStorage[name];
-	};
-}
-
-const secret = (field) => /password|hidden|file|code|cc-/.test(field.type + field.autocomplete);
-const fields = () =>
-	[...document.querySelectorAll("form :is(input, textarea, select)")].filter((it) => !secret(it));
-const value = ({ type }) => (/checkbox|radio/.test(type) ? "checked" : "value");
-
-/** Keep what was typed into forms for after the next sign-in, but no secrets. */
-function keepForms(page) {
-	memory.authappDraft = draft(page);
-}
-
-const draft = (page) =>
-	JSON.stringify({ page, kept: fields().map((field) => [field.name, field[value(field)]]) });
-
-/** Keep a form that is sent. It is a draft if the sign-in page answers (recent_auth). */
-function keepPosted(atLogin, page) {
-	if (atLogin && memory.authappPosted) memory.authappDraft = memory.authappPosted;
-	delete memory.authappPosted;
-	addEventListener("submit", (event) => {
-		if (atLogin || event.defaultPrevented) return;
-		try {
-			memory.authappPosted = draft(page);
-		} catch {}
-	});
-}
-
-/** Put back what keepForms() has kept for this page. */
-function restoreForms(page) {
-	const found = JSON.parse(memory.authappDraft ?? "{}");
-	if (found.page !== page) return;
-	delete memory.authappDraft;
-	for (const field of fields()) {
-		const at = found.kept.findIndex(([name]) => name === field.name);
-		if (at < 0) continue;
-		field[value(field)] = found.kept.splice(at, 1)[0][1];
-		field.dispatchEvent(new Event("input", { bubbles: true }));
-	}
 }

@@ -5,7 +5,6 @@ the cookie can be set on every response: a page, a redirect, an error page, a re
 tween created.
 """
 
-import logging
 import time
 from collections.abc import Collection
 from dataclasses import replace
@@ -15,6 +14,7 @@ from pyramid.response import Response
 
 from authapp.renewal.outcomes import Rejected
 from authapp.renewal.revocation import REPLACED
+from authapp.request_log import request_log
 from authapp.services import Services, services_of
 from authapp.session.cookies import SessionTooLarge
 from authapp.session.error_codes import ErrorCode
@@ -23,7 +23,7 @@ from authapp.web.activity import last_used, must_record, record_in_index, record
 from authapp.web.request_session import RequestSession
 from authapp.web.responses import set_cookies, vary_by
 
-log = logging.getLogger(__name__)
+log = request_log(__name__)
 
 _CACHE_HEADERS = ("CDN-Cache-Control", "Surrogate-Control", "Expires")
 """Response headers that some caches obey instead of ``Cache-Control`` (RFC 9213 section 2.2)."""

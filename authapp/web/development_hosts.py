@@ -8,7 +8,6 @@ gets 400, unless its host is a loopback name, a loopback address or an entry of
 """
 
 import ipaddress
-import logging
 import re
 from collections.abc import Callable, Collection
 
@@ -18,9 +17,10 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.tweens import INGRESS, MAIN
 
+from authapp.request_log import request_log
 from authapp.services import IServices
 
-log = logging.getLogger(__name__)
+log = request_log(__name__)
 
 _TOOLBAR = "pyramid_debugtoolbar.toolbar_tween_factory"
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")

@@ -6,7 +6,6 @@ and calls the other subscribers. The one exception is :class:`SignedIn`.
 The ``repr`` of an event contains no token, password or secret.
 """
 
-import logging
 import re
 import uuid
 from collections.abc import Callable
@@ -18,11 +17,12 @@ from pyramid.registry import Registry
 from pyramid.request import Request
 from zope.interface import providedBy
 
+from authapp.request_log import request_log
 from authapp.session.error_codes import ErrorCode
 from authapp.session.session import Identity, Session
 from authapp.web.attempts import once, will_be_retried
 
-log = logging.getLogger(__name__)
+log = request_log(__name__)
 
 
 @dataclass(frozen=True)

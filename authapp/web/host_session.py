@@ -6,17 +6,17 @@ that visitor signs in. The setting ``authapp.host_session = keep`` turns this of
 """
 
 import hmac
-import logging
 from collections.abc import Callable
 
 from pyramid.interfaces import ISessionFactory
 from pyramid.request import Request
 
+from authapp.request_log import request_log
 from authapp.services import services_of
 from authapp.session.encryption import derive
 from authapp.session.session import Identity
 
-log = logging.getLogger(__name__)
+log = request_log(__name__)
 
 MARK = "authapp.user"
 """The key in ``request.session`` for the user who has signed in last, as a keyed digest."""

@@ -81,13 +81,20 @@ def current_page(request: Request) -> str:
     - For a request of htmx, return the path and query of the page that sent the request. The
       request itself returns a part of a page only.
     - For GET and HEAD, return the path and query of the request.
-    - For other methods, return the path of the page with the form (the ``Referer`` header). If
-      that page is not on this site, return the application's root path.
+    - For other methods, return the path of the page with the form: see :func:`referring_page`.
     """
     if is_htmx(request):
         return safe_next(request, _path_and_query(request.headers.get("HX-Current-URL", "")))
     if request.method in ("GET", "HEAD"):
         return safe_next(request, request.path_qs)
+    return referring_page(request)
+
+
+def referring_page(request: Request) -> str:
+    """Return the path of the page that led to this request (the ``Referer`` header).
+
+    :returns: the path and query. If that page is not on this site, the application's root path.
+    """
     referrer = request.referrer or ""
     if not referrer.startswith(request.host_url + "/"):
         return safe_next(request, None)

@@ -4,7 +4,6 @@ The renewal tween is outside Pyramid's tween for exception views. So error pages
 renewed session.
 """
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.tweens import EXCVIEW, INGRESS
 
+from authapp.request_log import request_log
 from authapp.services import IServices, Services
 from authapp.session.error_codes import BAD_REQUEST_SENTENCE, TOO_LARGE_SENTENCE
 from authapp.session.session import Phase
@@ -23,7 +23,7 @@ from authapp.web.request_session import RequestSession, renew_session
 from authapp.web.responses import failure, sign_in_required
 from authapp.web.routes import is_at, path_of
 
-log = logging.getLogger(__name__)
+log = request_log(__name__)
 
 MAX_FORM = 65_536
 """The largest request body that authapp's own pages accept, in bytes."""

@@ -1,6 +1,5 @@
 """The attributes that authapp adds to every request, such as ``request.validity``."""
 
-import logging
 import time
 from dataclasses import replace
 from typing import NamedTuple
@@ -9,6 +8,7 @@ from pyramid.config import Configurator
 from pyramid.request import Request
 
 from authapp.renewal.successors import Known
+from authapp.request_log import request_log
 from authapp.services import Services, services_of
 from authapp.session.error_codes import ErrorCode
 from authapp.session.session import Phase, Session, Validity
@@ -19,7 +19,7 @@ from authapp.web.events import request_id
 from authapp.web.request_session import RequestSession
 from authapp.web.session_json import session_options
 
-log = logging.getLogger(__name__)
+log = request_log(__name__)
 
 
 def open_request_session(request: Request) -> RequestSession:

@@ -105,6 +105,12 @@ class RequestSession:
             self.before_sign_in = None
 
     @property
+    def person(self) -> Identity | None:
+        """The user to name on a page: the signed-in user, or the user of a session that is kept."""
+        kept = self.session.identity if self.session else None
+        return self.identity or kept
+
+    @property
     def validity(self) -> Validity | None:
         """The times at which the user's tokens expire, or None if no user is signed in."""
         return self.session.validity if self.session and self.identity else None

@@ -8,15 +8,30 @@ from collections.abc import Iterable
 from typing import Any
 
 from pyramid.httpexceptions import HTTPSeeOther
-from pyramid.i18n import TranslationString
+from pyramid.i18n import TranslationString, TranslationStringFactory
 from pyramid.renderers import render_to_response
 from pyramid.request import Request
 from pyramid.response import Response
 
 from authapp.services import services_of
 from authapp.session.error_codes import SIGN_IN_REQUIRED, SIGN_IN_REQUIRED_SENTENCE, ErrorCode
-from authapp.web.redirects import current_page, is_htmx
-from authapp.web.routes import path_of
+from authapp.web.redirects import current_page, is_htmx, safe_next
+from authapp.web.routes import is_at, path_of
+
+_ = TranslationStringFactory("authapp")
+
+_OTHER = _("That did not work")
+
+HEADINGS = {
+    "BackendUnavailable": _("We can't check your sign-in right now"),
+    "BadCSRFToken": _("This form is out of date"),
+    "BadRequest": _("Something is wrong with this request"),
+    "Forbidden": _("You do not have access"),
+    "NotFound": _("Page not found"),
+    "TooLarge": _("That was too large"),
+    "Unavailable": _("Not available right now"),
+}
+"""Error code -> the heading of its page. The sentence of the error is below the heading."""
 
 _PROBLEM = "application/problem+json"
 
@@ -163,8 +178,9 @@ def failure(
         because trying again does not help.
     """
     if wants_page(request):
-        again = current_page(request) if wait is not None or request.method == "POST" else None
-        values = {"status": status, "code": str(code), "sentence": sentence, "again": again}
+        again = _again(request) if wait is not None or request.method == "POST" else None
+        values = {"status": status, "code": str(code), "again": again}
+        values |= {"heading": HEADINGS.get(str(code), _OTHER), "sentence": sentence}
         page, response = "authapp:templates/error.jinja2", OwnResponse()
         response = render_to_response(page, values, request, response=response)
         response.status = status
@@ -174,6 +190,14 @@ def failure(
     if wait is not None:
         response.headers["Retry-After"] = retry_after(wait)
     return response
+
+
+def _again(request: Request) -> str:
+    """Return the page to which "Try again" leads. For the sign-in page, ``next`` is kept."""
+    if is_at(request, "login"):
+        query = {"next": safe_next(request, request.GET.get("next"))}
+        return str(request.route_path("authapp.login", _query=query))
+    return current_page(request)
 
 
 def backend_unavailable(request: Request, wait: float) -> Response:
@@ -202,6 +226,21 @@ def vary_by(response: Response, header: str) -> None:
     present = response.headers.setdefault("Vary", header)
     if present != header and header not in (response.vary or ()):
         response.vary = (*(response.vary or ()), header)
+
+
+def wait_sentence(seconds: float) -> TranslationString:
+    """Return how long to wait, in words.
+
+    :param seconds: seconds, as in the ``Retry-After`` header.
+    """
+    whole = max(1, math.ceil(seconds))
+    if whole < 3:
+        return _("Try again in a moment.")
+    if whole <= 90:
+        return _("Try again in ${count} seconds.", mapping={"count": whole})
+    if whole <= 90 * 60:
+        return _("Try again in ${count} minutes.", mapping={"count": math.ceil(whole / 60)})
+    return _("Try again in ${count} hours.", mapping={"count": math.ceil(whole / 3600)})
 
 
 def retry_after(seconds: float) -> str:

@@ -149,10 +149,9 @@ def _path(route: IRoute) -> str:
 
 
 def includeme(config: Configurator) -> None:
-    """Add the static files, ``request.authapp_path``, and the check for conflicts.
+    """Add ``request.authapp_path``, and the check for conflicts.
 
     :mod:`authapp.web.views` adds each route together with its views.
     """
-    config.add_static_view(STATIC, "authapp:static", cache_max_age=3600)
     config.add_request_method(own_path, "authapp_path")
     config.add_subscriber(refuse_conflicts, ApplicationCreated)

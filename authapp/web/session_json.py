@@ -1,5 +1,7 @@
 """The session as JSON, for ``GET /session`` and for the page's script, ``static/session.js``."""
 
+import base64
+import hmac
 import json
 import time
 from typing import Any
@@ -14,28 +16,37 @@ from authapp.web.activity import last_used
 _ = TranslationStringFactory("authapp")
 
 _TEXTS = {
-    "ending": _("Your session ends soon. Finish what you are doing, then sign in again."),
-    "ended": _("Your session has ended. What you typed in this tab is kept. Sign in to continue."),
+    "ending": _("Your session ends soon, ${time}."),
+    "fixed": _("Your session ends ${time}. Finish what you are doing, then sign in again."),
     "idle": _("You will be signed out soon, because you have not used this site for a while."),
     "stay": _("Stay signed in"),
+    "close": _("Close"),
+    "endedTitle": _("Your session has ended"),
+    "ended": _("Sign in to continue."),
+    "who": _("You were signed in as ${name}."),
+    "kept": _("What you typed on this page is kept in this tab."),
     "signIn": _("Sign in"),
+    "partly": _("Some of what you typed could not be put back. Check the page before you go on."),
     "unavailable": _(
         "The site is not responding right now. Nothing is lost, and this page keeps trying."
     ),
     "other": _("Someone else has signed in from another tab. This page will reload."),
 }
-"""Name of a text in ``session.js`` -> text for the user."""
+"""Name of a text in ``session.js`` -> text for the user. The script fills in the placeholders."""
 
 
 def describe(request: Request) -> dict[str, Any]:
     """Return the session as the JSON object of contract section 4, without ``csrf_token``.
+
+    If a user is signed in, ``draft_key`` is the key with which the script encrypts what the user
+    has typed when the session ends. Only the same user gets the same key again.
 
     The object contains no token of the backend. Times are seconds since the epoch. All times are
     whole numbers, except ``signed_in_at``.
     """
     identity, validity, error = request.identity, request.validity, request.session_error
     session = request.authapp.session  # None beside an identity: a program has brought a token
-    return {
+    description = {
         "user": identity
         and {"id": identity.id, "email": identity.email, "roles": list(identity.roles)},
         "validity": validity
@@ -45,6 +56,15 @@ def describe(request: Request) -> dict[str, Any]:
         "signed_in_at": identity and session and session.authenticated_at,
         **_describe_idle(request),
     }
+    if identity:
+        description["draft_key"] = _draft_key(request, str(identity.id))
+    return description
+
+
+def _draft_key(request: Request, userid: str) -> str:
+    """Return the key of a user's drafts: 32 bytes in base64."""
+    key = hmac.new(services_of(request).draft_secret, userid.encode(), "sha256")
+    return base64.b64encode(key.digest()).decode()
 
 
 def _describe_idle(request: Request) -> dict[str, int]:
@@ -73,6 +93,8 @@ def session_options(request: Request, *, waiting: bool = False) -> str:
         "url": request.route_path("authapp.session"),
         "login": request.route_path("authapp.login"),
         "waiting": waiting and not session["user"],
+        "who": request.identity and (request.identity.name or request.identity.email),
+        "site": request.authapp_site,
         "session": session,
         "texts": {name: request.localizer.translate(text) for name, text in _TEXTS.items()},
     }

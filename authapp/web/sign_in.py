@@ -1,6 +1,5 @@
 """Signs users in: asks the backend, counts failures, and starts the session."""
 
-import logging
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from authapp.backend.protocol import (
     ConnectionFailed,
     UnexpectedAnswer,
 )
+from authapp.request_log import request_log
 from authapp.services import services_of
 from authapp.session.cookies import SessionTooLarge
 from authapp.session.error_codes import NOT_AVAILABLE_SENTENCE, RETRY_AFTER, ErrorCode
@@ -36,7 +36,7 @@ from authapp.web.responses import retry_after
 from authapp.web.security_policy import policy_replaced
 from authapp.web.sign_out import revoke_at_backend
 
-log = logging.getLogger(__name__)
+log = request_log(__name__)
 
 _STATUS = {
     ErrorCode.INVALID_CREDENTIALS: 401,

@@ -1,16 +1,15 @@
 """The end of a session at the backend."""
 
-import logging
-
 from pyramid.request import Request
 
 from authapp.backend.protocol import BackendRejected, BackendUnavailable
 from authapp.renewal.sign_out import tokens_for_sign_out
+from authapp.request_log import request_log
 from authapp.services import services_of
 from authapp.session.session import Session
 from authapp.web.attempts import once
 
-log = logging.getLogger(__name__)
+log = request_log(__name__)
 
 
 def revoke_at_backend(request: Request, session: Session) -> None:

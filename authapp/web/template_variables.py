@@ -2,8 +2,32 @@
 
 from pyramid.config import Configurator
 from pyramid.events import BeforeRender
+from pyramid.request import Request
 
+from authapp.settings.settings import settings_of
+from authapp.web.redirects import current_page
 from authapp.web.request_session import RequestSession
+
+
+def site_name(request: Request) -> str:
+    """Return the name of the site: the setting ``authapp.site.name``, or the host of the request.
+
+    The host is a name in a page, which is only shown. It is not used in URLs.
+    """
+    return settings_of(request.registry).site_name or str(request.domain)
+
+
+def sign_in_path(request: Request) -> str:
+    """Return the path of the sign-in page, which leads back to this page.
+
+    :returns: the path, with ``next`` in the query unless this page is the start page.
+    """
+    try:
+        target = current_page(request)
+    except UnicodeDecodeError:  # an error page of a path that is not UTF-8
+        target = "/"
+    query = {} if target == request.script_name + "/" else {"next": target}
+    return str(request.route_path("authapp.login", _query=query))
 
 
 def add_template_variables(event: BeforeRender) -> None:
@@ -21,5 +45,7 @@ def add_template_variables(event: BeforeRender) -> None:
 
 
 def includeme(config: Configurator) -> None:
-    """Subscribe :func:`add_template_variables` to ``BeforeRender``."""
+    """Subscribe :func:`add_template_variables`, and add what the layout asks of the request."""
+    config.add_request_method(site_name, "authapp_site", property=True)
+    config.add_request_method(sign_in_path, "authapp_sign_in", property=True)
     config.add_subscriber(add_template_variables, BeforeRender)

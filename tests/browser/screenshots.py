@@ -1,5 +1,6 @@
-"""``make screenshots``: every page, at phone and desktop width, light and dark."""
+"""``make screenshots``: every page and state, at phone and desktop width, light and dark."""
 
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -9,14 +10,26 @@ from playwright.sync_api import Page, sync_playwright
 from browser.chromium import FLAGS, PROGRAM
 from served_site import ServedSite
 
-WIDTHS = {"phone": (360, 740), "desktop": (1100, 720)}
+WIDTHS = {"phone": (390, 844), "desktop": (1280, 800)}
+SETTINGS = {
+    "issuer.access_lifetime": "40",
+    "pyramid.includes": "letter_pages",
+    "authapp.login.rate": "6/minute",
+    "authapp.login.links": "\n    Forgot password? = /reset\n    Create an account = /join",
+}
+ENDED = {"code": "RefreshTokenExpired", "login_url": "/login"}
+RENEW = "import('/authapp-static/page.js').then((it) => void it.session.renew())"
+ENDS_SOON = """import('/authapp-static/page.js').then(({ session: it }) => {
+    it.session.signed_in_at -= 3600;
+    it.session.validity.refresh_until = it.now() + 100;
+})"""
 
 
 def shoot(page: Page, site: ServedSite, folder: Path, suffix: str) -> None:
     """Walk through the site and keep a picture of each page."""
 
-    def keep(name: str) -> None:
-        page.screenshot(path=folder / f"{name}-{suffix}.png", full_page=True)
+    def keep(name: str, whole: bool = True) -> None:
+        page.screenshot(path=folder / f"{name}-{suffix}.png", full_page=whole)
 
     page.goto(site.url + "/")
     keep("home-anonymous")
@@ -27,14 +40,30 @@ def shoot(page: Page, site: ServedSite, folder: Path, suffix: str) -> None:
     page.keyboard.press("Enter")
     page.wait_for_selector("#problem")
     keep("login-refused")
+    for _ in range(6):
+        page.goto(site.url + "/login")
+        page.fill("#username", f"nobody-{suffix}")
+        page.fill("#password", "wrong")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#problem")
+    page.goto(site.url + "/login?next=%2Faccount")
+    page.fill("#username", f"nobody-{suffix}")
+    page.fill("#password", "wrong")
+    page.click("#show-password")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#wait")
+    keep("login-too-many")
+    page.goto(site.url + "/login?next=%2Faccount")
+    page.fill("#username", "bob")
     page.fill("#password", "bob-password")
     page.keyboard.press("Enter")
     page.wait_for_url("**/account")
-    page.wait_for_timeout(12_000)  # so that the bar has something to show
-    page.get_by_role("button", name="Renew now").click()
-    page.locator("#life .mark").wait_for(state="attached")
-    page.wait_for_timeout(8_000)
     keep("account")
+    page.locator("#developers").evaluate("it => it.open = true")
+    keep("account-developers")
+    page.emulate_media(media="print")
+    keep("account-print")
+    page.emulate_media(media="screen")
     for name, path in {
         "home": "/",
         "forbidden": "/admin",
@@ -46,36 +75,66 @@ def shoot(page: Page, site: ServedSite, folder: Path, suffix: str) -> None:
         keep(name)
     page.goto(site.url + "/form")
     page.fill("[name=title]", "To whom it may concern")
-    page.context.clear_cookies()
-    page.evaluate("import('/authapp-static/page.js').then((it) => it.session.renew())")
-    page.wait_for_url("**/login?next=%2Fform&reason=SignedOut")
+    page.evaluate(ENDS_SOON)
+    page.locator(".authapp-notice").wait_for()
+    keep("ends-soon", whole=False)
+    page.route("**/session", lambda route: route.fulfill(status=401, body=json.dumps(ENDED)))
+    page.evaluate(RENEW)
+    page.get_by_text("is kept").or_(page.get_by_text("会保留")).wait_for()
+    keep("ended", whole=False)
+    page.unroute("**/session")
+    page.goto(site.url + "/logout")
+    page.locator("main button").first.click()
+    page.wait_for_url("**/login?reason=SignedOut")
+    keep("signed-out")
+
+
+def shoot_unchecked(page: Page, site: ServedSite, folder: Path, suffix: str) -> None:
+    """Keep pictures of a session that cannot be renewed, because the backend is away."""
+    page.goto(site.url + "/login?next=%2F")
     page.fill("#username", "bob")
     page.fill("#password", "bob-password")
     page.keyboard.press("Enter")
-    page.wait_for_url("**/form")
-    keep("form-restored")
-    page.goto(site.url + "/logout")
-    page.locator("main").get_by_role("button", name="Sign out", exact=True).click()
-    page.wait_for_url("**/login?reason=SignedOut")
-    keep("signed-out")
+    page.wait_for_url(site.url + "/")
+    page.wait_for_timeout(3000)
+    for name, path in {"kept-home": "/", "kept-account": "/account"}.items():
+        page.goto(site.url + path)
+        page.screenshot(path=folder / f"{name}-{suffix}.png", full_page=True)
 
 
 def main(folder: Path) -> None:
     """Serve the site and take the pictures."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
-        lives = {"issuer.access_lifetime": "40", "issuer.refresh_lifetime": "120"}
-        site = ServedSite(Path(temporary), {**lives, "pyramid.includes": "letter_pages"})
         browser = playwright.chromium.launch(executable_path=PROGRAM, args=FLAGS)
+        site = ServedSite(Path(temporary), SETTINGS)
+        away = {"issuer.access_lifetime": "2", "authapp.backend.refresh": "POST /nowhere"}
+        without = ServedSite(Path(temporary), away, name="away")
         for width, (across, down) in WIDTHS.items():
             for scheme in ("light", "dark"):
                 window = browser.new_context(
                     viewport={"width": across, "height": down}, color_scheme=scheme, locale="en"
                 )
                 shoot(window.new_page(), site, folder, f"{width}-{scheme}")
+                window.clear_cookies()
+                shoot_unchecked(window.new_page(), without, folder, f"{width}-{scheme}")
                 window.close()
+        narrow = {"width": 320, "height": 700}
+        for suffix, options in {
+            "zh": {"viewport": {"width": 390, "height": 844}, "locale": "zh-CN"},
+            "narrow": {"viewport": narrow, "locale": "en"},
+        }.items():
+            window = browser.new_context(**options)
+            shoot(window.new_page(), site, folder, suffix)
+            window.close()
+        window = browser.new_context(viewport={"width": 390, "height": 844}, locale="en")
+        page = window.new_page()
+        page.goto(site.url + "/login")
+        page.evaluate("document.documentElement.style.fontSize = '200%'")
+        page.screenshot(path=folder / "login-large-text.png", full_page=True)
         browser.close()
         site.stop()
+        without.stop()
 
 
 if __name__ == "__main__":

@@ -86,9 +86,15 @@ def valid_until(page: Any) -> int:
     return int(page.locator("#valid-until time").get_attribute("data-seconds"))
 
 
+def show_developers(page: Any) -> None:
+    """Open the part of the account page that only development has."""
+    page.locator("#developers").evaluate("it => it.open = true")
+
+
 def renew(page: Any) -> None:
     """Wait a second, so that the new token expires later than the old one, and renew."""
     page.wait_for_timeout(1000)
+    show_developers(page)
     page.get_by_role("button", name="Renew now").click()
 
 
@@ -142,6 +148,7 @@ def test_renew_now_does_not_reload_the_page(serve: Any, window: Any) -> None:
     site = serve(300)
     (page,) = open_tabs(window, site, 1)
     page.evaluate("window.here = true")
+    show_developers(page)
     claim = page.locator("#claims tr", has=page.locator("code", has_text="exp")).locator("td")
     before = claim.inner_text()
     renew(page)
@@ -279,6 +286,7 @@ def test_tab_stays_signed_in_after_responses_of_other_servers(
     page.route(
         "**/session", lambda route: route.fulfill(status=status, body=body, content_type=kind)
     )
+    show_developers(page)
     page.get_by_role("button", name="Renew now").click()
     page.locator(".authapp-notice", has_text="Nothing is lost").wait_for()
     assert page.url == site.url + "/account"
@@ -371,6 +379,7 @@ def test_renewing_a_missing_session_redirects_to_sign_in(serve: Any, window: Any
     site = serve(300)
     (page,) = open_tabs(window, site, 1)
     window.clear_cookies()
+    show_developers(page)
     page.get_by_role("button", name="Renew now").click()
     page.wait_for_url("**/login?next=%2Faccount&reason=SignedOut")
 

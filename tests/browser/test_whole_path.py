@@ -74,7 +74,7 @@ def test_session_survives_renewal_and_restart_until_sign_out(site: ServedSite, p
     page.reload()
     assert page.locator("#name").inner_text() == "alice", "a restart signs nobody out"
 
-    while page.locator("main form.actions button:focus").count() == 0:
+    while page.locator("main form button:focus").count() == 0:
         page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     page.wait_for_url("**/login?reason=SignedOut")

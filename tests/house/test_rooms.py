@@ -34,7 +34,7 @@ FLOORS = [
 The entry ``""`` is ``authapp/__init__.py``.
 """
 
-ANYWHERE = {"version", "start_up", "server"}
+ANYWHERE = {"version", "start_up", "server", "request_log"}
 """Modules that import only each other. Every room may import these modules."""
 
 

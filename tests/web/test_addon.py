@@ -494,7 +494,8 @@ def test_l3_each_failure_logs_a_line_with_its_code(
     site.post("/logout", {"csrf_token": csrf}, status=303)
     site.set_cookie(COOKIE, "nonsense")
     site.get("/view", status=500)
-    lines = [record.message for record in caplog.records]
+    lines = [re.sub(r" \[request [0-9a-f]{32}\]$", "", each.message) for each in caplog.records]
+    assert all("[request " in each.message for each in caplog.records if "authapp.web" in each.name)
     for line in (
         "InternalError: GET /view",
         "Forbidden: GET /private",

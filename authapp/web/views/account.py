@@ -13,6 +13,7 @@ from pyramid.view import view_config
 
 from authapp.session.error_codes import ErrorCode
 from authapp.session.session import Session
+from authapp.settings.settings import settings_of
 from authapp.web.responses import backend_unavailable, see_other, sign_in_required
 from authapp.web.views.session import renew_now
 
@@ -39,6 +40,7 @@ def account(request: Request) -> dict[str, Any]:
         # future: see Revocation.next_start.
         "began": min(int(session.authenticated_at), session.issued_at),
         "issued_at": session.issued_at,
+        "development": settings_of(request.registry).development,
         "claims": [(name, _displayed(value)) for name, value in session.identity.claims.items()],
     }
 

@@ -1,7 +1,5 @@
 """Views for errors. A person gets an HTML page, and a program gets a problem (RFC 9457)."""
 
-import logging
-
 from pyramid.config import Configurator
 from pyramid.exceptions import BadCSRFOrigin, BadCSRFToken
 from pyramid.httpexceptions import HTTPServiceUnavailable, HTTPUnauthorized
@@ -10,13 +8,14 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.view import exception_view_config, forbidden_view_config, notfound_view_config
 
+from authapp.request_log import request_log
 from authapp.session.error_codes import BAD_REQUEST_SENTENCE, RETRY_AFTER, ErrorCode
 from authapp.web.attempts import will_be_retried
 from authapp.web.backend_client import BackendUnreachable
 from authapp.web.responses import backend_unavailable, failure, sign_in_required
 from authapp.web.routes import NAMESPACE
 
-log = logging.getLogger(__name__)
+log = request_log(__name__)
 
 _ = TranslationStringFactory("authapp")
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from pyramid.httpexceptions import HTTPNotFound
+from pyramid.i18n import TranslationStringFactory
 from pyramid.request import Request
 from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.view import view_config
@@ -13,16 +14,17 @@ from authapp.backend.protocol import (
     Credentials,
 )
 from authapp.services import services_of
-from authapp.session.error_codes import SIGN_IN_AGAIN_SENTENCE, reason_sentence
+from authapp.session.error_codes import SIGN_IN_AGAIN_SENTENCE, ErrorCode, reason_sentence
 from authapp.session.session import TokenPair
 from authapp.settings.allowed_values import EMBEDDED, resolve
 from authapp.settings.oidc_settings import OIDC, PASSWORD
+from authapp.settings.settings import settings_of
 from authapp.web.begin_session import read_choices
 from authapp.web.challenge import begin_challenge
 from authapp.web.csrf import check_csrf
 from authapp.web.recent_auth import MAX_AGE, is_recent, read_max_age
 from authapp.web.redirects import safe_next
-from authapp.web.responses import see_other
+from authapp.web.responses import see_other, wait_sentence
 from authapp.web.sign_in import SignInRefused, sign_in
 
 MAX_FIELD = 4096
@@ -30,6 +32,16 @@ MAX_FIELD = 4096
 
 If a user name or password is longer, the sign-in fails, and the backend is not called.
 """
+
+_ = TranslationStringFactory("authapp")
+
+_BEFORE_WAIT = {
+    ErrorCode.TOO_MANY_ATTEMPTS.sentence: _("There were too many failed sign-in attempts."),
+    ErrorCode.BACKEND_UNAVAILABLE.sentence: _(
+        "The sign-in service is not responding right now. Nothing is lost."
+    ),
+}
+"""Sentence -> what is said instead, before the sentence that says how long to wait."""
 
 
 @view_config(
@@ -124,13 +136,19 @@ def form(
     services = services_of(request)
     methods = services.settings.login_methods
     providers = services.providers.values() if OIDC in methods else ()
+    sentence, wait = refused and refused.sentence, None
+    if refused and refused.retry_after is not None and sentence in _BEFORE_WAIT:
+        sentence, wait = _BEFORE_WAIT[sentence], wait_sentence(refused.retry_after)
     return {
         "passwords": PASSWORD in methods,
         "providers": [(each.label, each.start(request, target)) for each in providers],
         "next": target,
         "error": refused and refused.code,
-        "sentence": refused and refused.sentence,
+        "sentence": sentence,
         "words": refused.words if refused else "",
+        "wait": wait,
+        "retry_after": request.response.headers.get("Retry-After"),
+        "links": settings_of(request.registry).login_links,
         "username": username[:MAX_FIELD],
         "notice": notice,
         "known_users": _known_users(request),

@@ -14,6 +14,7 @@ from authapp.session.error_codes import SIGNED_OUT
 from authapp.session.session import Session
 from authapp.web.csrf import check_csrf
 from authapp.web.events import SignedOut, notify
+from authapp.web.redirects import referring_page
 from authapp.web.responses import OwnResponse, see_other
 from authapp.web.sign_out import revoke_at_backend
 
@@ -30,7 +31,7 @@ def logout_form(request: Request) -> dict[str, Any]:
     :returns: the variables of the template.
     """
     request.response.cache_control = "no-store"
-    return {}
+    return {"back": referring_page(request)}
 
 
 @view_config(

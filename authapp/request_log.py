@@ -1,0 +1,41 @@
+"""The id of the request that a thread handles, in each log line about the request.
+
+``log = request_log(__name__)`` is used like a logger. The id is the one in ``X-Request-ID``, on
+error pages and in the audit log, so an operator finds the lines of one request.
+"""
+
+import logging
+from collections.abc import Callable, MutableMapping
+from contextvars import ContextVar
+from typing import Any
+
+_request_id: ContextVar[str | None] = ContextVar("authapp_request_id", default=None)
+
+
+def name_lines(request_id: str) -> Callable[[], None]:
+    """Put an id into all lines that this thread logs from now on.
+
+    :param request_id: the id, of letters, digits, and ``.``, ``_`` and ``-``.
+    :returns: a function that ends this.
+    """
+    token = _request_id.set(request_id)
+    return lambda: _request_id.reset(token)
+
+
+class _RequestLog(logging.LoggerAdapter):  # type: ignore[type-arg]
+    """A logger whose lines end with the id of the request, if there is one."""
+
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        """Add the id to a message."""
+        found = _request_id.get()
+        return (msg if found is None else f"{msg} [request {found}]"), kwargs
+
+
+def request_log(name: str) -> "logging.LoggerAdapter[logging.Logger]":
+    """Return the logger of a module.
+
+    :param name: the name of the module.
+    """
+    return _RequestLog(logging.getLogger(name))

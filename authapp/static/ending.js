@@ -1,0 +1,216 @@
+/**
+ * The end of the session in a page: what the user has typed is kept, and the page is covered.
+ * No side effects before prepare() is called. See docs/pages.md.
+ */
+import { fill, page, show } from "./browser.js";
+
+const memory = sessionStorage;
+const FIELDS = "input, textarea, select, [contenteditable]";
+// What is not stored: fields with such a name, and fields that were a password once.
+const SECRET =
+	/pass|pwd|secret|token|cvv|cvc|csc|otp|2fa|mfa|\bpins?\b|card|\bcc-|iban|ssn|(^|one.?time|auth\w*|sms|verif\w*|security|login|access|confirm\w*|backup|recovery)[-_ ]?codes?$/i;
+
+const all = (selector) => [...page("querySelectorAll").call(document, selector)];
+const listen = (event, hear) => page("addEventListener").call(document, event, hear, true);
+const attribute = (element, name) => Element.prototype.getAttribute.call(element, name) ?? "";
+const formOf = (field) => field.form ?? field.closest("form");
+
+/** Watch the forms from now on. "current" gives the page, and the key of the user's drafts. */
+export function prepare(name, current) {
+	const changed = new Set();
+	const secrets = new WeakSet();
+	const change = ({ target }) => {
+		if (target.type === "password") secrets.add(target);
+		changed.add(target.closest?.("[contenteditable]") ?? target);
+	};
+	listen("input", change);
+	listen("change", change);
+	listen("focusin", ({ target }) => target.type === "password" && secrets.add(target));
+	listen("reset", ({ target }) => {
+		for (const field of changed) if (field.form === target) changed.delete(field);
+	});
+	// A button that shows a password changes the type of its field.
+	const types = { subtree: true, attributeFilter: ["type"], attributeOldValue: true };
+	new MutationObserver((records) => {
+		for (const { oldValue, target } of records) if (oldValue === "password") secrets.add(target);
+	}).observe(document, types);
+
+	if (memory.authappDraft) hold(name);
+	addEventListener("submit", (event) => event.defaultPrevented || keep("authappPosted"));
+
+	const isSecret = (field) => secrets.has(field) || isPrivate(field);
+	/** Keep what the user has changed, encrypted for the user. Returns whether there was any. */
+	async function keep(place = "authappDraft") {
+		const [path, key] = current();
+		const keyOf = keys(all(FIELDS));
+		const kept = [...changed]
+			.filter((it) => it.isConnected && keyOf.has(it) && !isSecret(it) && isChanged(it))
+			.map((it) => ({ key: keyOf.get(it), value: valueOf(it), certain: keyOf.one(it) }));
+		if (!kept.length || !key || !crypto.subtle) return false;
+		try {
+			memory[place] = await seal(JSON.stringify({ path, kept }), key);
+		} catch {
+			return false; // too large for the storage
+		}
+		if (memory.authappDraft) hold(name);
+		return true;
+	}
+
+	/** Put it back. Returns false if a part of it has no certain place in the page. */
+	async function restore() {
+		const [path, key] = current();
+		const sealed = memory.authappDraft;
+		if (!sealed) return;
+		const draft = await open(sealed, key);
+		if (draft && draft.path !== path) return; // another page's
+		delete memory.authappDraft;
+		const keyOf = keys(all(FIELDS));
+		const fields = [...keyOf.keys()].filter((it) => !isSecret(it));
+		const find = (key) => fields.find((it) => keyOf.get(it) === key && keyOf.one(it));
+		return draft && draft.kept.map((it) => it.certain && putBack(find(it.key), it.value)).every(Boolean);
+	}
+
+	return { cover, keep, restore };
+}
+
+/** A window that a page opens gets a copy of the draft. It is only for the tab that holds the lock. */
+function hold(name) {
+	navigator.locks?.request(`${name} draft ${memory.authappDraft.slice(0, 16)}`, { ifAvailable: true }, (lock) => {
+		if (lock) return new Promise(() => {});
+		delete memory.authappDraft;
+	});
+}
+
+/** Fields that are never stored: secrets, and what the page or the user did not mean to be kept. */
+function isPrivate(field) {
+	const form = formOf(field);
+	const off = (name) => [field, form].some((it) => it && attribute(it, name).toLowerCase() === "off");
+	if (off("autocomplete") || off("data-authapp-draft") || field.closest("[data-authapp-draft=off]"))
+		return true;
+	if (/password|hidden|file|submit|image|button|reset/.test(field.type)) return true;
+	if (field.readOnly || field.matches(":disabled")) return true;
+	const names = [field.name ?? "", field.id, attribute(field, "autocomplete")];
+	return names.some((it) => SECRET.test(it.replace(/([a-z])([A-Z])/g, "$1-$2")));
+}
+
+const isCheck = ({ type }) => /checkbox|radio/.test(type);
+const optionKey = ({ value, text }) => JSON.stringify([value, text]);
+
+/** What tells each field from others. A field is put back only where it is the one with its key. */
+function keys(fields) {
+	const forms = new Map([[null, ""]]);
+	const result = new Map();
+	const count = {};
+	for (const field of fields) {
+		const form = formOf(field);
+		if (!forms.has(form)) forms.set(form, formKey(form));
+		const key = forms.get(form) + fieldKey(field);
+		result.set(field, key);
+		count[key] = (count[key] ?? 0) + 1;
+	}
+	result.one = (field) => count[result.get(field)] === 1;
+	return result;
+}
+
+/** A form: its address and its hidden fields, but not the CSRF token. */
+function formKey(form) {
+	const names = ["id", "name", "action", "method"].map((name) => attribute(form, name));
+	const hidden = all("input[type=hidden]")
+		.filter((it) => it.form === form && !/csrf|token/i.test(it.name))
+		.map((it) => [it.name, it.value]);
+	return JSON.stringify([names, hidden]);
+}
+
+/** A field: its name, the value that the page gave to it, its label, and the row that it is in. */
+function fieldKey(field) {
+	const row = field.closest("tr, li");
+	const labels = [...(field.labels ?? []), row].map((it) => it && textOf(it));
+	const value = isCheck(field) ? field.value : (field.defaultValue ?? "");
+	const names = ["name", "type", "id", "aria-label"].map((name) => attribute(field, name));
+	return JSON.stringify([field.localName, names, value, labels]);
+}
+
+/** The text of a label or a row, without what changes in it. */
+function textOf(element) {
+	const copy = element.cloneNode(true);
+	for (const it of copy.querySelectorAll("textarea, select, output, time, [contenteditable]")) it.remove();
+	return copy.textContent.replace(/\s+/g, " ").trim().slice(0, 300);
+}
+
+function valueOf(field) {
+	if (isCheck(field)) return field.checked;
+	if (field.options) return [...field.selectedOptions].map(optionKey);
+	return field.isContentEditable ? field.innerText : field.value;
+}
+
+function isChanged(field) {
+	if (isCheck(field)) return field.checked !== field.defaultChecked;
+	if (field.options) return [...field.options].some((it) => it.selected !== it.defaultSelected);
+	return field.value !== field.defaultValue || field.isContentEditable;
+}
+
+/** Put a value into the field that it came from. Returns whether it fits. */
+function putBack(field, value) {
+	if (!field) return false;
+	if (isCheck(field)) field.checked = value;
+	else if (field.options) {
+		const options = [...field.options];
+		if (value.some((it) => options.filter((each) => optionKey(each) === it).length !== 1)) return false;
+		for (const each of options) each.selected = value.includes(optionKey(each));
+	} else if (field.isContentEditable) field.innerText = value;
+	else field.value = value;
+	for (const event of ["input", "change"]) field.dispatchEvent(new Event(event, { bubbles: true }));
+	return true;
+}
+
+const bytes = (text) => Uint8Array.from(atob(text), (it) => it.charCodeAt());
+const importKey = (key) => crypto.subtle.importKey("raw", bytes(key), "AES-GCM", false, ["encrypt", "decrypt"]);
+
+async function seal(text, key) {
+	if (text.length > 1e6) throw new RangeError();
+	const iv = crypto.getRandomValues(new Uint8Array(12));
+	const data = new TextEncoder().encode(text);
+	const sealed = await crypto.subtle.encrypt({ name: "AES-GCM", iv }, await importKey(key), data);
+	return btoa([...iv, ...new Uint8Array(sealed)].map((it) => String.fromCharCode(it)).join(""));
+}
+
+/** The draft, or undefined: it is another user's, or not a draft at all. */
+async function open(sealed, key) {
+	try {
+		const data = bytes(sealed);
+		const algorithm = { name: "AES-GCM", iv: data.slice(0, 12) };
+		const text = await crypto.subtle.decrypt(algorithm, await importKey(key), data.slice(12));
+		return JSON.parse(new TextDecoder().decode(text));
+	} catch {}
+}
+
+/** Cover the page, so that it cannot be read or used. It stays on top of the page's own dialogs. */
+function cover({ texts, href, who, site }) {
+	const dialog = show("dialog", { className: "authapp-cover" }, page("documentElement"));
+	dialog.style.cssText = "box-sizing:border-box;min-width:100%;min-height:100%;border:0";
+	dialog.setAttribute("aria-labelledby", "authapp-cover-title");
+	const card = show("div", { className: "authapp-card" }, dialog);
+	if (site) show("p", { className: "authapp-brand", textContent: site }, card);
+	show("h2", { id: "authapp-cover-title", textContent: texts.endedTitle }, card);
+	if (who) show("p", { textContent: fill(texts.who, { name: who }) }, card);
+	const kept = show("p", { textContent: texts.ended }, card);
+	const link = show("a", { href, textContent: texts.signIn }, card);
+	const raise = () => {
+		if (!dialog.isConnected) page("documentElement").append(dialog);
+		if (dialog.open) dialog.close();
+		dialog.showModal();
+		link.focus();
+	};
+	raise();
+	dialog.onclose = () => dialog.open || raise(); // Escape must not uncover the page
+	const isOver = (it) => it !== dialog && it.matches?.(":is(:modal, :popover-open)");
+	new MutationObserver((records) => {
+		if (!dialog.isConnected || !dialog.open || records.some((it) => isOver(it.target))) raise();
+	}).observe(document, { subtree: true, childList: true, attributeFilter: ["open"] });
+	for (const event of ["toggle", "fullscreenchange"])
+		listen(event, ({ target }) => {
+			if (page("fullscreenElement")) page("exitFullscreen").call(document);
+			else if (isOver(target)) raise();
+		});
+	return { say: (text) => kept.prepend(text + " ") };
+}

@@ -1,0 +1,32 @@
+"""The id of a request: in ``X-Request-ID`` of its response, and in the log lines about it."""
+
+from collections.abc import Callable
+
+from pyramid.config import Configurator
+from pyramid.registry import Registry
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.tweens import INGRESS
+
+from authapp.request_log import name_lines
+
+
+def request_id_tween_factory(
+    handler: Callable[[Request], Response], registry: Registry
+) -> Callable[[Request], Response]:
+    """Return the tween that names each request. A proxy in front may have named it already."""
+
+    def request_id_tween(request: Request) -> Response:
+        end = name_lines(request.request_id)
+        # Response callbacks run after the tweens, and they log too.
+        request.add_finished_callback(lambda request: end())
+        response = handler(request)
+        response.headers["X-Request-ID"] = request.request_id
+        return response
+
+    return request_id_tween
+
+
+def includeme(config: Configurator) -> None:
+    """Add the tween outside all other tweens."""
+    config.add_tween("authapp.web.request_ids.request_id_tween_factory", under=INGRESS)

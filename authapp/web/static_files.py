@@ -1,0 +1,83 @@
+"""The stylesheet and the scripts: their URLs contain a hash, so browsers keep them for a year.
+
+``request.static_path("authapp:static/page.js")`` returns ``/authapp-static/<hash>/page.js``. The
+hash is one for all files, so an import of ``./session.js`` in ``page.js`` has it too. After an
+upgrade all URLs are new. The URLs without a hash also work, and browsers ask again each time.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from pyramid.config import Configurator
+from pyramid.path import AssetResolver
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.security import NO_PERMISSION_REQUIRED
+from pyramid.static import static_view
+
+from authapp.settings.settings import settings_of
+from authapp.web.routes import NAMESPACE, STATIC
+
+SPEC = "authapp:static"
+"""The folder of the files. An application can override a file with ``config.override_asset``."""
+
+YEAR = 31_536_000
+"""Seconds for which browsers keep a file."""
+
+_NAMES = sorted(each.name for each in (Path(__file__).parents[1] / "static").iterdir())
+
+
+class StaticFiles:
+    """The files of one application, and the hash of their contents.
+
+    :param development: True to compute the hash anew for each URL, because files change.
+    """
+
+    def __init__(self, *, development: bool) -> None:
+        self._development = development
+        self._hash: str | None = None
+        self._serve = static_view(SPEC, use_subpath=True)
+
+    @property
+    def hash(self) -> str:
+        """The hash of all files, as the application overrides them."""
+        if self._hash is None or self._development:
+            self._hash = _hash_files()
+        return self._hash
+
+    def add_hash(
+        self, request: Request, subpath: str, kw: dict[str, Any]
+    ) -> tuple[str, dict[str, Any]]:
+        """Put the hash in front of a file's path: Pyramid calls this as a cache buster."""
+        return f"{self.hash}/{subpath}", kw
+
+    def serve(self, context: Any, request: Request) -> Response:
+        """Serve a file whose URL contains a hash.
+
+        While an upgrade is under way, the request may reach a process with other files. Browsers
+        must not keep the response of that process under this hash.
+        """
+        response: Response = self._serve(context, request)
+        is_current = request.matchdict["hash"] == self.hash
+        kept = f"public, max-age={YEAR}, immutable" if is_current else "no-cache"
+        response.headers["Cache-Control"] = kept
+        return response
+
+
+def _hash_files() -> str:
+    found = hashlib.sha256()
+    for name in _NAMES:
+        with AssetResolver().resolve(f"{SPEC}/{name}").stream() as file:
+            found.update(b"%s %s" % (name.encode(), hashlib.sha256(file.read()).digest()))
+    return found.hexdigest()[:12]
+
+
+def includeme(config: Configurator) -> None:
+    """Add the routes of the files, and a cache buster for these files alone."""
+    files = StaticFiles(development=settings_of(config.registry).development)
+    hashed = f"{NAMESPACE}static"
+    config.add_route(hashed, f"/{STATIC}/{{hash:[0-9a-f]{{12}}}}/*subpath")
+    config.add_view(files.serve, route_name=hashed, permission=NO_PERMISSION_REQUIRED)
+    config.add_static_view(STATIC, SPEC, cache_max_age=0)
+    config.add_cache_buster(SPEC, files.add_hash)

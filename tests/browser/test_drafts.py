@@ -1,0 +1,269 @@
+"""What a user has typed when the session ends: kept for this user and this tab, without secrets."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from browser.test_tabs import record_faults, sign_in, wait_until
+from served_site import ServedSite
+
+DRAFT = "sessionStorage.authappDraft ?? null"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedSite]:
+    site = ServedSite(tmp_path_factory.mktemp("drafts"), {"pyramid.includes": "letter_pages"})
+    yield site
+    site.stop()
+
+
+@pytest.fixture
+def page(chromium: Any, site: ServedSite) -> Iterator[Any]:
+    """Yield a page of a signed-in user, and check that it has no errors or warnings."""
+    window = chromium.new_context(locale="en", viewport={"width": 1000, "height": 700})
+    faults: list[str] = []
+    window.on("page", lambda page: record_faults(page, faults))
+    page = window.new_page()
+    sign_in(page, site)
+    yield page
+    window.close()
+    assert faults == []
+
+
+def show(page: Any, site: ServedSite, content: str) -> None:
+    """Open a page of an application with this content."""
+    page.goto(site.url + "/hostile?" + urlencode({"content": content}))
+    wait_until(page, "window.authapp?.session.user")
+    wait_until(page, "performance.getEntriesByType('resource').some(e => /ending/.test(e.name))")
+    page.wait_for_timeout(50)  # the module is loaded, and watches
+
+
+def end_session(page: Any, lasting: bool = False) -> None:
+    """Let the server say that the session has ended. It says so once, unless ``lasting``."""
+    body = json.dumps({"code": "RefreshTokenExpired", "login_url": "/login"})
+    page.route("**/session", lambda route: route.fulfill(status=401, body=body))
+    page.evaluate("void window.authapp.renew()")
+    page.locator("dialog.authapp-cover[open]").wait_for()
+    if not lasting:
+        page.unroute("**/session")
+
+
+def come_back(page: Any, site: ServedSite, content: str | None = None) -> None:
+    """Open the page again, as after signing in again, perhaps with other content."""
+    url = page.url
+    if content is not None:
+        page.route(url, lambda route: answer_with(route, content))
+    page.goto(url)
+    wait_until(page, "window.authapp?.session.user")
+    wait_until(page, f"({DRAFT}) === null")
+
+
+def answer_with(route: Any, content: str) -> None:
+    answer = route.fetch()
+    body = answer.text()
+    start = body.index("written:</p>") + len("written:</p>")
+    rest = body[body.index("<script", start) :]
+    route.fulfill(response=answer, body=body[:start] + content + rest)
+
+
+PEOPLE = "<form id=f>{}<button>Send</button></form>"
+PERSON = "<li><label><input type=checkbox name=pick value={}> {}</label></li>"
+UNNAMED = "<li><label><input type=checkbox name=pick> {}</label></li>"
+NUMBERED = "<li><label><input type=checkbox name=pick-{}> {}</label></li>"
+
+
+def people(row: str, *names: str) -> str:
+    rows = (row.format(*([name, name] if row is PERSON else [name])) for name in names)
+    if row is NUMBERED:
+        rows = (row.format(number, name) for number, name in enumerate(names))
+    return PEOPLE.format("".join(rows))
+
+
+@pytest.mark.parametrize("row", [PERSON, UNNAMED, NUMBERED])
+def test_a_box_of_another_person_is_not_ticked(site: ServedSite, page: Any, row: str) -> None:
+    show(page, site, people(row, "ann", "bea", "cas"))
+    page.get_by_label("bea").check()
+    end_session(page)
+    come_back(page, site, people(row, "cas", "ann", "bea"))
+    assert page.locator(":checked").count() == ((row is not NUMBERED and 1) or 0) or row is UNNAMED
+    assert not page.get_by_label("ann").is_checked()
+    assert not page.get_by_label("cas").is_checked()
+    if row is PERSON:
+        assert page.get_by_label("bea").is_checked()
+    if row is NUMBERED:
+        assert "could not be put back" in page.locator(".authapp-notice").inner_text()
+
+
+FORM = """<form id=f><input name=title value=old><input name=untouched value={now}>
+<input name=fixed readonly value={now}><input type=hidden name=of value=1>
+<select name=many multiple><option>a<option>b<option>c</select>
+<label>Zip <input name=zip autocomplete=postal-code></label>
+<div contenteditable aria-label=Text>old</div></form>
+<input name=outside form=f><textarea name=alone aria-label=Alone></textarea>"""
+
+
+def test_all_that_the_user_changed_comes_back(site: ServedSite, page: Any) -> None:
+    show(page, site, FORM.format(now="then"))
+    page.locator("[name=title]").fill("mine")
+    page.locator("[name=many]").select_option(["a", "c"])
+    page.locator("[name=zip]").fill("12345")
+    page.locator("[name=outside]").fill("beside")
+    page.locator("[name=alone]").fill("on my own")
+    page.locator("[contenteditable]").fill("<b>rich</b>")
+    end_session(page)
+    assert "What you typed on this page is kept" in page.get_by_role("dialog").inner_text()
+    sealed = page.evaluate(DRAFT)
+    assert sealed
+    assert "mine" not in sealed
+    come_back(page, site, FORM.format(now="now"))
+    values = (
+        "Object.fromEntries([...document.querySelectorAll('[name]')].map(i => [i.name, i.value]))"
+    )
+    assert page.evaluate(values) == {
+        "title": "mine",
+        "untouched": "now",
+        "fixed": "now",
+        "of": "1",
+        "many": "a",
+        "zip": "12345",
+        "outside": "beside",
+        "alone": "on my own",
+    }
+    chosen = page.evaluate(
+        "[...document.querySelector('[name=many]').selectedOptions].map(o => o.text)"
+    )
+    assert chosen == ["a", "c"]
+    assert page.locator("[contenteditable]").inner_text() == "<b>rich</b>"
+    assert page.locator(".authapp-notice").count() == 0
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "<form id=other><input name=title value=old></form>",
+        "<form id=f><input type=hidden name=of value=2><input name=title value=old></form>",
+        "<form id=f><input type=hidden name=of value=1><input name=title value=new></form>",
+        "<form id=f><input type=hidden name=of value=1><input name=heading value=old></form>",
+    ],
+)
+def test_another_field_stays_as_it_is_and_the_user_is_told(
+    site: ServedSite, page: Any, other: str
+) -> None:
+    show(
+        page,
+        site,
+        "<form id=f><input type=hidden name=of value=1><input name=title value=old></form>",
+    )
+    page.locator("[name=title]").fill("mine")
+    end_session(page)
+    come_back(page, site, other)
+    page.locator(".authapp-notice", has_text="could not be put back").wait_for()
+    assert "mine" not in page.evaluate("[...document.querySelectorAll('input')].map(i => i.value)")
+
+
+SECRETS = [
+    "<input name=x type=password>",
+    "<input name=x autocomplete=off>",
+    "<form autocomplete=off><input name=x></form>",
+    "<input name=cvv>",
+    "<input name=otp>",
+    "<input name=smsCode>",
+    "<input name=x autocomplete=one-time-code>",
+    "<input name=x autocomplete=cc-number>",
+    "<input name=x id=card-number>",
+    "<form data-authapp-draft=off><input name=x></form>",
+    "<form data-authapp-draft=off><input name=getAttribute><input name=x></form>",
+    "<div data-authapp-draft=off><input name=x></div>",
+]
+
+
+@pytest.mark.parametrize("field", SECRETS)
+def test_secrets_are_never_kept(site: ServedSite, page: Any, field: str) -> None:
+    show(page, site, field)
+    page.locator("input").last.evaluate(
+        "it => { it.value = 's3cret'; it.dispatchEvent(new Event('input', { bubbles: true })) }"
+    )
+    end_session(page)
+    page.wait_for_timeout(100)
+    assert page.evaluate(DRAFT) is None
+    assert "kept" not in page.evaluate("document.querySelector('.authapp-cover').textContent")
+
+
+def test_a_password_that_a_button_shows_is_never_kept(site: ServedSite, page: Any) -> None:
+    show(page, site, "<input id=p name=x type=password><input name=y>")
+    page.locator("#p").fill("s3cret")
+    page.evaluate("document.getElementById('p').type = 'text'")
+    page.locator("#p").fill("s3cret too")
+    end_session(page)
+    page.wait_for_timeout(100)
+    assert page.evaluate(DRAFT) is None
+
+
+def test_an_untouched_page_says_nothing_of_a_draft(site: ServedSite, page: Any) -> None:
+    show(page, site, "<form><input name=title value=old></form>")
+    end_session(page)
+    text = page.get_by_role("dialog").inner_text()
+    assert "Your session has ended" in text
+    assert "kept" not in text
+    assert page.evaluate(DRAFT) is None
+
+
+def test_a_draft_is_gone_after_sign_out(site: ServedSite, page: Any) -> None:
+    other = page.context.new_page()
+    other.goto(site.url + "/account")
+    show(page, site, "<form><input name=title></form>")
+    page.locator("[name=title]").fill("mine")
+    other.locator("main").get_by_role("button", name="Sign out", exact=True).click()
+    page.wait_for_url("**/login?next=*reason=SignedOut")
+    assert page.evaluate(DRAFT) is None
+    assert other.evaluate("Object.keys(sessionStorage).length") == 0
+
+
+def test_a_draft_is_gone_when_another_user_signs_in(site: ServedSite, page: Any) -> None:
+    show(page, site, "<form><input name=title></form>")
+    page.locator("[name=title]").fill("mine")
+    end_session(page)
+    wait_until(page, f"({DRAFT}) !== null")
+    sealed = page.evaluate(DRAFT)
+    other = page.context.new_page()
+    page.context.clear_cookies()
+    sign_in(other, site, "bob")
+    page.get_by_text("Someone else has signed in").wait_for()
+    wait_until(page, f"({DRAFT}) === null")
+    # Even if it were still there: it is not bob's.
+    page.wait_for_timeout(2500)
+    page.evaluate("(sealed) => void (sessionStorage.authappDraft = sealed)", sealed)
+    come_back(page, site)
+    assert page.locator("[name=title]").input_value() == ""
+
+
+def test_a_window_that_the_page_opens_has_no_copy(site: ServedSite, page: Any) -> None:
+    show(page, site, "<form><input name=title></form>")
+    page.locator("[name=title]").fill("mine")
+    end_session(page, lasting=True)
+    wait_until(page, f"({DRAFT}) !== null")
+    with page.expect_popup() as opened:
+        page.evaluate("void window.open(location.href)")
+    copy = opened.value
+    wait_until(copy, "window.authapp?.session.user")
+    wait_until(copy, f"({DRAFT}) === null")
+    copy.wait_for_timeout(300)
+    assert copy.locator("[name=title]").input_value() == ""
+    assert page.evaluate(DRAFT) is not None
+    page.unroute("**/session")
+    come_back(page, site)
+    assert page.locator("[name=title]").input_value() == "mine"
+
+
+@pytest.mark.parametrize(
+    "draft", ["null", "{}", "[1]", "x", '{"page": "/form", "kept": [null]}', ""]
+)
+def test_a_draft_of_another_shape_is_ignored(site: ServedSite, page: Any, draft: str) -> None:
+    page.evaluate("(draft) => void (sessionStorage.authappDraft = draft)", draft)
+    show(page, site, "<form><input name=title></form>")
+    assert page.evaluate("window.authapp.session.user.id") == 1
+    assert page.locator("[name=title]").input_value() == ""
+    page.evaluate("window.authapp.renew()")
