@@ -17,7 +17,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 	const here = location.pathname + location.search;
 	const reason = waiting && new URLSearchParams(location.search).get("reason");
 	let session = {};
-	// Times are in seconds. "due" is by the server's clock, "heard" and "pause" are by mono().
+	// In seconds. "due" is by the server's clock, "heard" and "pause" are by mono().
 	let ahead = 0; // how far the server's clock is ahead of this machine's
 	let drift = clock() - mono();
 	let due; // when to renew
@@ -27,8 +27,9 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 	let wants = 0; // how often this tab has wanted to know, since the last answer
 	let since = 0; // an answer to a question before this time is too old, by clock()
 	let queued; // the promise that it will know
-	let hinted, ended, unsure, leaving, closed, fixed, ending;
+	let why, hinted, ended, unsure, leaving, closed, fixed, ending;
 	const now = () => clock() + ahead;
+	const endsAt = () => Math.min(session.validity.refresh_until, session.idle_until ?? Infinity);
 	const say = notes();
 
 	/** The module for the end of the session. It is loaded early: the end may come offline. */
@@ -44,11 +45,12 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		const { user, validity, signed_in_at } = session;
 		ahead = news.ahead ?? news.now - clock();
 		heard = mono();
-		if (user && !news.user) return end(news.error);
+		if (user && !news.user) return end(news.error || why);
 		if (!news.user) {
 			if (reason === "SignedOut") forget();
 			return (session = { ...session, ...news });
 		}
+		why = "";
 		const id = String(news.user.id);
 		const same = id === (memory.authappUser ?? id);
 		if ((user || waiting) && !same) return change();
@@ -64,7 +66,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 			due = valid_until - Math.min(30, (valid_until - now()) / 4);
 			if (user) emit("renewed", session);
 		}
-		// A new sign-in, reported by another tab: our forms need the CSRF token of the new session.
+		// A new sign-in, reported by another tab: our forms need its CSRF token.
 		if (signed_in_at !== session.signed_in_at && !news.csrf_token) askOnce();
 	}
 
@@ -97,18 +99,19 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		}).finally(() => (queued = undefined)));
 	}
 
-	/** A message of another tab. Only the answer to a question of this tab is taken at its word. */
+	/** A message of another tab. It is believed only if this tab has asked the same. */
 	function hear(message) {
 		const news = message?.authapp === VERSION && isSession(message.session) && message.session;
 		if (!news || !Number.isFinite(news.ahead)) return hint();
 		if (wants && message.at >= since) wants = 0;
 		else if (ended || !session.user || String(session.user.id) !== String(news.user?.id))
-			return hint(message.at);
+			return hint(message.at, news.error);
 		learn(news);
 	}
 
 	/** Something may have happened. Ask, but not more often than once in a second. */
-	function hint(time) {
+	function hint(time, error) {
+		why = error; // known to the tab that met the end
 		hinted = mono() < pause;
 		if (!hinted) askOnce(time);
 	}
@@ -123,11 +126,11 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		if (!isOver() && emit("unavailable", { wait }) && session.user) say(texts.unavailable);
 	}
 
-	/** While the server is away, the page is covered at the time that the session is to end. */
+	/** While the server is away, the page is covered when its session is to end. */
 	function isOver() {
-		if (ended || !session.user || !failures || now() < session.validity.refresh_until) return ended;
+		if (ended || !session.user || !failures || now() < endsAt()) return ended;
 		unsure = true;
-		end("RefreshTokenExpired");
+		end(now() < session.validity.refresh_until ? "SessionIdle" : "RefreshTokenExpired");
 		return true;
 	}
 
@@ -182,8 +185,8 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 			return askOnce(0);
 		}
 		if (!session.user || ended) return;
-		const { idle, idle_until = Infinity, validity, signed_in_at } = session;
-		const end = Math.min(validity.refresh_until, idle_until);
+		const { idle, idle_until, signed_in_at } = session;
+		const end = endsAt();
 		const margin = Math.min(120, (end === idle_until ? idle : end - signed_in_at) / 3);
 		if (((failures || now() >= due) && !hidden) || now() >= end) askOnce(0);
 		else if (now() < end - margin || closed === end) say("");
@@ -215,7 +218,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		delete session.draft_key;
 		return { authapp: VERSION, at, session };
 	});
-	// A form that was sent is a draft, if the answer to it is the sign-in page.
+	// A form that was sent is a draft if the sign-in page answers.
 	const posted = memory.authappPosted;
 	delete memory.authappPosted;
 	if (posted && login === location.origin + location.pathname) memory.authappDraft = posted;
