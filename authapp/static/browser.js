@@ -57,7 +57,7 @@ export function notes() {
 		// The buttons stay if they can, because one of them may have the focus.
 		if (text && note?.childElementCount === actions.length + 1) return (status.textContent = text);
 		note?.remove();
-		note = text && show("div", { className: "authapp-notice", role: "status" });
+		note = text ? show("div", { className: "authapp-notice", role: "status" }) : undefined;
 		if (text) show("span", { textContent: text }, note);
 		for (const [textContent, onclick] of actions)
 			show("button", { type: "button", textContent, onclick }, note);

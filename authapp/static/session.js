@@ -177,7 +177,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		drift = clock() - mono();
 		if (drift < was - 2) ahead += was - drift; // the machine's clock was set back
 		if (drift > was + 2) due = 0; // the machine has slept, or its clock was set
-		if (isOver() && !unsure) return;
+		if (isOver() && !unsure && !hinted) return;
 		if (queued || mono() < pause) return;
 		const hidden = page("hidden");
 		if (hinted || ((!session.user || unsure) && failures && !hidden)) {

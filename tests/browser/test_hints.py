@@ -256,6 +256,22 @@ def test_a_page_from_the_cache_does_not_move_the_clock(page: Any, site: ServedSi
     assert asked == ["GET"]
 
 
+def test_a_note_comes_back_after_it_was_closed(page: Any, site: ServedSite) -> None:
+    soon = """(left) => import('/authapp-static/page.js').then(({ session: it }) => {
+        it.session.signed_in_at -= 3600;
+        it.session.validity.refresh_until = it.now() + left;
+    })"""
+    note = page.locator(".authapp-notice")
+    for left in (100, 90):
+        page.evaluate(soon, left)
+        note.filter(has_text="Your session ends soon, in").wait_for()
+        page.get_by_role("button", name="Close").click()
+        note.wait_for(state="detached")
+    page.evaluate(soon, 80)
+    page.get_by_role("button", name="Stay signed in").click()
+    note.wait_for(state="detached")
+
+
 DIALOG = """() => { const it = document.createElement('dialog'); it.id = 'theirs';
   it.textContent = 'secret'; document.body.append(it); it.showModal(); }"""
 POPOVER = """() => { const it = document.createElement('div'); it.popover = 'manual';
