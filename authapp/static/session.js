@@ -24,8 +24,8 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 	let heard = 0; // when the server or another tab was last heard
 	let pause = 0; // do not ask the server before this time
 	let failures = 0; // requests in a row that failed
-	let wants = 0; // how often this tab has wanted to know, since the last answer
-	let since = 0; // an answer to a question before this time is too old, by clock()
+	let wants = 0; // how often this tab has asked since the last answer
+	let since = 0; // the answer to an earlier question is too old, by clock()
 	let queued; // the promise that it will know
 	let why, hinted, ended, unsure, leaving, closed, fixed, ending;
 	const now = () => clock() + ahead;
