@@ -214,7 +214,7 @@ def test_unsent_form_is_restored_after_sign_in(serve: Any, window: Any) -> None:
     page.fill("#password", "alice-password")
     page.keyboard.press("Enter")
     page.wait_for_url(site.url + "/form")
-    assert form.locator("[name=title]").input_value() == 'half "written"'
+    wait_until(page, "document.querySelector('[name=title]').value === 'half \"written\"'")
     assert form.locator("textarea").input_value() == "two\nlines"
     assert form.locator("[name=yes]").is_checked()
     assert not form.locator("[name=all]").is_checked()

@@ -186,7 +186,7 @@ def test_the_account_page_has_tokens_in_development_only(backend: Served) -> Non
     for text in ("For developers", "Renew now", "token_type", "renewed so far"):
         assert text not in page
     assert "Signed in until" in page
-    assert '<a href="/account/sessions">Your devices</a>' in page
+    assert '<a href="/account/sessions">Your sessions</a>' in page
 
 
 @pytest.fixture
