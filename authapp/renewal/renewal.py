@@ -92,7 +92,7 @@ class Renewal:
             known = self.successors.look_up(newest)
         if known.failed is not None:
             return Unavailable(newest, known.failed)
-        if not (self.backend.refreshes and newest.tokens.renewable):
+        if not self.refreshes(newest):
             return Renewed(newest)  # the session ends when the access token expires
         may_continue = self.is_valid(newest) and not wait
         mine: Future[Outcome] = Future()
@@ -107,6 +107,10 @@ class Renewal:
             return Unavailable(newest, "the backend is down, and another request is probing it")
         outcome = self.backend.breaker.bulkhead.wait_for(flight, self._patience)
         return outcome or Unavailable(newest, "another request is still renewing")
+
+    def refreshes(self, session: Session) -> bool:
+        """Return whether a session can be renewed at all. If not, it ends with the access token."""
+        return self.backend.refreshes and session.tokens.renewable
 
     def _is_fresh(self, session: Session) -> bool:
         return session.phase(self._clock(), self._buffer) is Phase.FRESH

@@ -132,13 +132,14 @@ def renew_session(
     :returns: the outcome.
     """
     services, ours = services_of(request), request.authapp
+    renewal = services.renewal_of(session.tokens.issuer)
     facts: Facts = {}
     began = time.perf_counter()
     with services.backend.observer("renewal", facts):
         outcome = once(
             request,
             ("renew", session.sid, session.tokens),
-            lambda: services.renewal_of(session.tokens.issuer).renew(session, known, wait=wait),
+            lambda: renewal.renew(session, known, wait=wait),
         )
         deferred = isinstance(outcome, Renewed) and outcome.session is session
         facts["outcome"] = "deferred" if deferred else type(outcome).__name__.lower()
@@ -147,7 +148,7 @@ def renew_session(
     match outcome:
         case Renewed(successor, asked):
             ours.use(successor)
-            ours.renewed_elsewhere = successor is session and services.backend.refreshes
+            ours.renewed_elsewhere = successor is session and renewal.refreshes(session)
             if asked:
                 notify(SessionRenewed(request, successor))
         case Rejected(code, reason, asked):
