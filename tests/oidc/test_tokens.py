@@ -239,3 +239,11 @@ def test_any_token_is_refused_without_another_error(thing: Any) -> None:
 def test_at_hash_has_half_of_the_algorithms_digest(algorithm: str, length: int) -> None:
     assert len(TokenChecks("", "", algorithm)._hash("token")) == length
     assert LOGOUT_EVENT.startswith("http://")
+
+
+def test_the_log_says_which_algorithm_is_expected(
+    site: Browser, provider: Provider, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider.sign = lambda claims: signed(claims, KEY, "RS512")
+    site.enter(status=503)
+    assert "the ID token: alg is not RS256" in caplog.text
