@@ -5,12 +5,18 @@ The settings below ``authapp.backend.`` give it: contract section 7.
 
 from dataclasses import dataclass, field, replace
 
+from authapp.backend.client_key import ASSERTION_TYPE, ClientKey
 from authapp.backend.expressions import NEVER, Condition, Expression
 from authapp.backend.request_template import RequestTemplate, Text
 
-CLIENT_AUTH = ("basic", "post", "none")
-"""How the client id and secret are sent (RFC 6749 section 2.3.1): in the Authorization header, as
-fields, or not at all."""
+CLIENT_AUTH = ("basic", "post", "private_key_jwt", "none")
+"""How the client proves who it is: its secret in the Authorization header or as a field (RFC 6749
+section 2.3.1), an assertion that it signs (RFC 7523), or not at all."""
+
+_CLIENT_FIELDS = {
+    "post": ("client_id", "client_secret"),
+    "private_key_jwt": ("client_id", "client_assertion_type", "client_assertion"),
+}
 
 
 @dataclass(frozen=True)
@@ -58,30 +64,41 @@ class Description:
     authorization: Text
     client_id: str | None = None
     client_secret: str | None = field(default=None, repr=False)
+    client_key: ClientKey | None = None
     client_auth: str = "none"
     scope: str | None = None
 
     def with_client(self) -> "Description":
-        """Return the description with the client's id and secret in the requests' fields.
+        """Return the description with the client's credentials in the requests' fields.
 
-        This is for ``client_auth = post``. A request that names them itself is unchanged.
+        A request that names a field itself keeps its own.
         """
-        if self.client_auth != "post":
-            return self
+        names = _CLIENT_FIELDS.get(self.client_auth, ())
         return replace(
             self,
-            login=_with_client_fields(self.login),
-            refresh=self.refresh and _with_client_fields(self.refresh),
-            challenge=self.challenge and _with_client_fields(self.challenge),
-            logout=self.logout and _with_client_fields(self.logout),
+            login=_with_fields(self.login, names),
+            refresh=self.refresh and _with_fields(self.refresh, names),
+            challenge=self.challenge and _with_fields(self.challenge, names),
+            logout=self.logout and _with_fields(self.logout, names),
         )
 
+    def client_values(self, url: str) -> dict[str, str | None]:
+        """Return the values of the placeholders that name the client.
 
-def _with_client_fields(template: RequestTemplate) -> RequestTemplate:
+        :param url: the URL of the request. It is the audience of an assertion.
+        """
+        values = {
+            "client_id": self.client_id,
+            "client_secret": self.client_secret,
+            "scope": self.scope,
+        }
+        if self.client_auth == "private_key_jwt" and self.client_key and self.client_id:
+            values["client_assertion_type"] = ASSERTION_TYPE
+            values["client_assertion"] = self.client_key.assertion(self.client_id, url)
+        return values
+
+
+def _with_fields(template: RequestTemplate, names: tuple[str, ...]) -> RequestTemplate:
     there = {name for name, _ in template.fields}
-    more = tuple(
-        ((name,), Text((("", name), ("", ""))))
-        for name in ("client_id", "client_secret")
-        if (name,) not in there
-    )
+    more = tuple(((name,), Text((("", name), ("", "")))) for name in names if (name,) not in there)
     return replace(template, fields=template.fields + more)

@@ -182,8 +182,8 @@ class HTTPBackend:
         :raises BackendUnavailable: if there is no response.
         """
         about = self._description
-        client = {"client_id": about.client_id, "client_secret": about.client_secret}
-        request = template.fill({**client, "scope": about.scope, **values})
+        client = about.client_values(self._url + template.shown.partition(" ")[2])
+        request = template.fill({**client, **values})
         names = {name.lower() for name in request.headers}
         if about.client_auth == "basic" and "authorization" not in names:
             # RFC 6749 section 2.3.1: id and secret are form-encoded before Basic encodes them.

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from authapp.backend.client_key import read_client_key
 from authapp.backend.description import CLIENT_AUTH, Answers, Conditions, Description
 from authapp.backend.expressions import NEVER, Condition, Expression, condition, expression
 from authapp.backend.identity_reader import ClaimExpressions
@@ -65,11 +66,18 @@ def read_description(reader: Ini) -> Description:
     scope = take("backend.scope", values.plain, None)
     client_id = take("backend.client_id", values.plain, None)
     client_secret = take("backend.client_secret", values.plain, None, secret=True)
-    reader.needs("backend.client_secret", "backend.client_id")
-    reader.needs("backend.client_auth", "backend.client_id")
+    client_key = take("backend.client_key", read_client_key, None, secret=True)
+    for key in ("client_secret", "client_key", "client_auth"):
+        reader.needs(f"backend.{key}", "backend.client_id")
     if reader.has("backend.scope") and login and "scope" not in login.placeholders:
         reader.problem("authapp.backend.scope has no effect: authapp.backend.login has no {scope}")
     default_auth = "none" if client_id is None else "basic" if client_secret else "post"
+    default_auth = "private_key_jwt" if client_key else default_auth
+    client_auth = take("backend.client_auth", values.one_of(CLIENT_AUTH), default_auth)
+    if client_auth == "private_key_jwt" and client_key is None:
+        reader.problem(
+            "authapp.backend.client_auth = private_key_jwt: needs authapp.backend.client_key"
+        )
     return Description(
         login=login or _NO_LOGIN,
         refresh=request("refresh", *client, "access", "refresh"),
@@ -98,7 +106,8 @@ def read_description(reader: Ini) -> Description:
         authorization=take("backend.authorization", _authorization, _BEARER),
         client_id=client_id,
         client_secret=client_secret,
-        client_auth=take("backend.client_auth", values.one_of(CLIENT_AUTH), default_auth),
+        client_key=client_key,
+        client_auth=client_auth,
         scope=scope,
     )
 

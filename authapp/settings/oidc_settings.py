@@ -1,18 +1,9 @@
 """The settings below ``authapp.oidc.`` and ``authapp.login.methods``: contract section 9."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import urlsplit
 
-import jwt
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
+from authapp.backend.client_key import ClientKey, read_client_key
 from authapp.backend.token_reader import ASYMMETRIC
 from authapp.session.session import MAX_LIFETIME
 from authapp.settings import allowed_values as values
@@ -23,22 +14,7 @@ PASSWORD, OIDC = "password", "oidc"
 
 _CLIENT_AUTH = ("basic", "post", "private_key_jwt", "none")
 _PROMPTS = ("none", "login", "consent", "select_account", "create")
-_CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
-_NAMES_OF_KEY = ("kid", "x5t", "x5t#S256")
 _DEFAULT_SCOPE = "openid profile email offline_access"
-
-
-@dataclass(frozen=True)
-class ClientKey:
-    """The private key with which the client signs assertions (``private_key_jwt``).
-
-    :param algorithm: the algorithm of the signature (RFC 7518 section 3.1).
-    :param header: further members of the signature's header, which tell the provider the key.
-    """
-
-    key: Any = field(repr=False)
-    algorithm: str
-    header: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -82,7 +58,7 @@ def read_oidc(reader: Ini, http: bool) -> OIDCSettings | None:
     )
     client_id = take("oidc.client_id", values.plain, None)
     client_secret = take("oidc.client_secret", values.plain, None, secret=True)
-    client_key = take("oidc.client_key", _client_key, None, secret=True)
+    client_key = take("oidc.client_key", read_client_key, None, secret=True)
     default_auth = "basic" if client_secret else "private_key_jwt" if client_key else "none"
     settings = OIDCSettings(
         issuer=issuer or "",
@@ -164,28 +140,3 @@ def _prompt(text: str) -> str:
     if not set(words) <= set(_PROMPTS):
         raise ValueError(f"must be one or more of {', '.join(_PROMPTS)}")
     return " ".join(words)
-
-
-def _client_key(text: str) -> ClientKey:
-    """Read a private key: PEM, or a JWK (RFC 7517) whose key id is then sent to the provider."""
-    try:
-        found = json.loads(text) if text.startswith("{") else {}
-        key = jwt.PyJWK(found).key if found else load_pem_private_key(text.encode(), None)
-        header = {name: str(found[name]) for name in _NAMES_OF_KEY if name in found}
-        return ClientKey(key, str(found.get("alg", _algorithm(key))), header)
-    except (jwt.PyJWTError, ValueError, TypeError, RecursionError, UnsupportedAlgorithm):
-        raise ValueError("must be a private key, in PEM format or as a JWK") from None
-
-
-def _algorithm(key: object) -> str:
-    """Return the algorithm with which a private key signs.
-
-    :raises ValueError: for a public key, and for other kinds of keys.
-    """
-    if isinstance(key, EllipticCurvePrivateKey) and key.curve.name in _CURVES:
-        return _CURVES[key.curve.name]
-    if isinstance(key, Ed25519PrivateKey):
-        return "EdDSA"
-    if isinstance(key, RSAPrivateKey):
-        return "RS256"
-    raise ValueError

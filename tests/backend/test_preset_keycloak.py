@@ -2,12 +2,20 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import time_machine
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 from webob import Response as Answer
 
+from authapp.settings.ini import SettingsError
 from eventually import eventually
 from servers import Served
 from servers.keycloak import CLIENT_ID, CLIENT_SECRET, LOGOUT, REALM, TOKEN, Keycloak
@@ -110,6 +118,30 @@ def test_an_answer_of_a_gateway_keeps_the_session(site: Site, backend: Served, s
         page(site, status=503)
         del backend.instead[TOKEN]
         eventually(lambda: page(site, status="*").status_int == 200)
+
+
+def test_client_that_signs_assertions(backend: Served, keycloak: Keycloak, tmp_path: Path) -> None:
+    """RFC 7523, with a key of the client in place of a secret."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "key.pem").write_bytes(pem)
+    keycloak.client_key = key.public_key()
+    keycloak.url = backend.url
+    keys = {"backend__preset": "keycloak", "backend__client_id": CLIENT_ID}
+    site = Site(backend.url + REALM, **keys, backend__client_key=f"file:{tmp_path / 'key.pem'}")
+    site.sign_in(status=303)
+    with time_machine.travel(time.time() + 301):
+        page(site, status=200)
+    site.sign_out()
+    assert keycloak.current == {}
+    assertions = [each.POST["client_assertion"] for each in backend.requests]
+    assert len(set(assertions)) == 3
+    with pytest.raises(SettingsError) as error:
+        Site(backend.url + REALM, **keys, backend__client_key="-----BEGIN secret")
+    assert "must be a private key" in str(error.value)
+    assert "BEGIN" not in str(error.value)
+    with pytest.raises(SettingsError, match=r"needs authapp\.backend\.client_key"):
+        Site(backend.url + REALM, **keys, backend__client_auth="private_key_jwt")
 
 
 def test_wrong_client_secret_is_named_in_the_log(

@@ -29,12 +29,15 @@ class Keycloak:
 
     :ivar wrong: the status after a wrong password: 401 before 26.6 (issue #45812), then 400.
     :ivar access: seconds for which access tokens are valid.
+    :ivar client_key: the public key of a client that signs assertions for ``url``, or None.
     :ivar disabled: users whose sessions are no longer renewed.
     :ivar current: the refresh tokens that have not been used, with their users.
     """
 
     def __init__(self) -> None:
         self.wrong = 400
+        self.client_key: Any = None
+        self.url = ""
         self.access = 300
         self.disabled: set[str] = set()
         self.current: dict[str, str] = {}
@@ -45,7 +48,7 @@ class Keycloak:
 
     def _answer(self, request: Request) -> Response:
         form = request.POST
-        if request.authorization is None and form.get("client_secret") != CLIENT_SECRET:
+        if not self._is_client(request):
             return _error(
                 401, "unauthorized_client", "Invalid client or Invalid client credentials"
             )
@@ -62,6 +65,18 @@ class Keycloak:
         if user in self.disabled:
             return _error(400, "invalid_grant", "User disabled")
         return self._tokens(user)
+
+    def _is_client(self, request: Request) -> bool:
+        if self.client_key is not None:
+            jwt.decode(
+                request.POST["client_assertion"],
+                self.client_key,
+                algorithms=["ES256"],
+                issuer=CLIENT_ID,
+                audience=self.url + request.path,
+            )
+            return True
+        return request.authorization is not None or request.POST["client_secret"] == CLIENT_SECRET
 
     def _sign_in(self, form: Any) -> Response:
         user = form["username"]
