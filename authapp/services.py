@@ -265,7 +265,7 @@ def _create_store(settings: Settings) -> tuple[Store, Counters | None]:
     except ValueError:
         problem = "authapp.shared: redis://host:port/db is allowed, with options in the query"
         raise SettingsError([problem]) from None
-    store = RedisStore(connection, settings.secrets)
+    store = RedisStore(connection, settings.secrets, settings.shared_patience)
     # Read the epoch marker. If the marker is missing later, Redis has lost data.
     store.get()
     return store, (connection.counters(), connection.command)

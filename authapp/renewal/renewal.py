@@ -133,9 +133,13 @@ class Renewal:
     def _spend_once(self, session: Session, may_continue: bool, landing: ExitStack) -> Outcome:
         """Spend the refresh token, unless another process has spent or is spending the token.
 
+        While the store is down, nothing is spent that another process may be spending. When it has
+        come back, an expired session waits until all processes have told the store what they did.
+
         :param landing: ends the single flight when it is closed. If the response is late, the
             flight ends when the response arrives.
         """
+        give_up = time.monotonic() + 2 * self._patience
         while True:
             with ExitStack() as leased:
                 lease = leased.enter_context(self.successors.lease(session))
@@ -143,13 +147,19 @@ class Renewal:
                 outcome = self._result_from_others(session)
                 if outcome is not None:
                     return outcome
-                if lease is not Lease.THEIRS:
+                wait = self.successors.may_spend_in(lease)
+                if lease is not Lease.THEIRS and wait == 0:
                     return self._spend_or_defer(session, lease, leased, landing)
             if may_continue:
                 return Renewed(session)
+            if time.monotonic() + wait > give_up:
+                return Unavailable(session, "the store is down, or has just come back")
             try:
                 with self.backend.breaker.bulkhead.call():
-                    self._wait_for_other_process(session)
+                    if lease is Lease.MINE:
+                        time.sleep(wait)
+                    else:
+                        self._wait_for_other_process(session)
             except BackendDown as error:
                 return Unavailable(session, error.reason)
 

@@ -30,7 +30,8 @@ def tokens_for_sign_out(renewal: Renewal, session: Session) -> TokenPair:
     try:
         with renewal.successors.lease(session) as lease:
             known = renewal.successors.look_up(session)
-            if lease is not Lease.MINE or known.successor is not None or known.failed is not None:
+            sure = lease is Lease.MINE and renewal.successors.may_spend_in(lease) == 0
+            if not sure or known.successor is not None or known.failed is not None:
                 return session.tokens
             return renewal.backend.refresh(session.tokens)
     except BackendUnavailable as error:

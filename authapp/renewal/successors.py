@@ -110,6 +110,17 @@ class Successors:
         """Try to become the only process that spends a session's refresh token."""
         return self._store.lease(_key(session))
 
+    def may_spend_in(self, lease: Lease) -> float:
+        """Return the seconds until this process may spend a session's refresh token.
+
+        Call it after :meth:`look_up`, because the answer also says whether that was complete.
+
+        :param lease: the lease of the token.
+        :returns: 0 for now, and infinity if it cannot be said.
+        """
+        known = {Lease.ALONE: 0.0, Lease.UNSURE: float("inf")}
+        return known[lease] if lease in known else self._store.settles_in()
+
     def exclusive(self, lease: Lease, seconds: float) -> bool:
         """Return True if only this process can have spent the token.
 

@@ -63,6 +63,7 @@ class Settings:
     refresh_reuse: int
     refresh_lifetime: int
     shared: str = field(repr=False)
+    shared_patience: float
     login_rate: limits.RateLimitItem
     show_reason: bool
     login_methods: tuple[str, ...]
@@ -166,6 +167,7 @@ class Settings:
             refresh_reuse=reuse,
             refresh_lifetime=take("refresh.lifetime", values.whole(1, MAX_LIFETIME), 604_800),
             shared=take("shared", values.store_url, MEMORY, secret=True),
+            shared_patience=take("shared.patience", values.decimal(0, 86_400), 120.0),
             login_rate=take("login.rate", values.rate, limits.parse("10/minute")),
             show_reason=take("login.show_reason", values.boolean, False),
             oidc=read_oidc(reader, development or private),

@@ -63,6 +63,10 @@ class MemoryStore:
         """Return True. This store loses nothing while the process runs."""
         return True
 
+    def settles_in(self) -> float:
+        """Return 0. No other process uses this store."""
+        return 0.0
+
     def healthy(self) -> bool:
         """Return True. No other process uses this store."""
         return True

@@ -32,6 +32,8 @@ class Lease(Enum):
     """Another process has the lease."""
     UNSURE = "unsure"
     """The store is down or has refused the command. Another process may have the lease."""
+    ALONE = "alone"
+    """The store has been down or has refused for a long time. Each process works on its own."""
 
 
 class Store(Protocol):
@@ -62,6 +64,14 @@ class Store(Protocol):
         """Return True if the store has lost no string and no lease in the last ``seconds``.
 
         If False, another process may be working on a key although this process has its lease.
+        """
+
+    def settles_in(self) -> float:
+        """Return the seconds until all processes have told the store what they did without it.
+
+        Until then, another process may have finished work on a key, or may still be working on it,
+        although this process has its lease. The result is 0 if the store was up for long enough,
+        and infinite while the store is down.
         """
 
     def healthy(self) -> bool:

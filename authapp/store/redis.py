@@ -12,7 +12,7 @@ from authapp.store.key_ring import KeyRing
 from authapp.store.memory import MemoryStore
 from authapp.store.protocol import Key, Lease, StoreUnavailable
 from authapp.store.redis_connection import RedisConnection
-from authapp.store.redis_leases import RedisLeases
+from authapp.store.redis_leases import PATIENCE, RedisLeases
 from authapp.store.resync import EPOCH, Resync, merge, milliseconds
 
 
@@ -23,14 +23,20 @@ class RedisStore:
     :param secrets: every string is stored once for each secret, encrypted with that secret. So two
         processes that have at least one secret in common can read each other's strings. This is
         needed while secrets are rotated.
+    :param patience: see :class:`RedisLeases`.
     """
 
-    def __init__(self, connection: RedisConnection, secrets: Sequence[bytes]) -> None:
+    def __init__(
+        self,
+        connection: RedisConnection,
+        secrets: Sequence[bytes],
+        patience: float = PATIENCE,
+    ) -> None:
         self._connection = connection
         self._redis = connection.client
         self._key_rings = [KeyRing(secret) for secret in secrets]
         self._own = MemoryStore()
-        self._leases = RedisLeases(connection, self._key_rings)
+        self._leases = RedisLeases(connection, self._key_rings, patience)
         self._resync = Resync(connection, self._key_rings, self._own)
 
     def get(self, *keys: Key) -> list[str | None]:
@@ -71,6 +77,10 @@ class RedisStore:
     def remembers(self, seconds: float) -> bool:
         """See :class:`authapp.store.protocol.Store`."""
         return self.healthy() and self._connection.remembers(seconds)
+
+    def settles_in(self) -> float:
+        """See :class:`authapp.store.protocol.Store`."""
+        return self._leases.settles_in()
 
     def healthy(self) -> bool:
         """Return True if Redis grants leases and has all strings of this process."""

@@ -115,6 +115,13 @@ class RedisConnection:
         """Return True if Redis cannot have lost data in the last ``seconds``."""
         return self._clock() - self._lost_at > seconds
 
+    def up_in(self, seconds: float) -> float:
+        """Return in how many seconds Redis will have been up, without a data loss, for ``seconds``.
+
+        The result is infinite while Redis is down.
+        """
+        return float("inf") if self._down else max(0.0, self._lost_at + seconds - self._clock())
+
     @contextmanager
     def command(self) -> Iterator[None]:
         """Send every command within this context.

@@ -4,6 +4,7 @@ A lease consists of one redis-py lock for each secret. While secrets are rotated
 different lists of secrets. The lists have at least one secret in common, and so at least one lock.
 """
 
+import logging
 import threading
 import time
 import uuid
@@ -17,19 +18,40 @@ from authapp.store.key_ring import KeyRing
 from authapp.store.protocol import Key, Lease, StoreUnavailable
 from authapp.store.redis_connection import RedisConnection
 
+log = logging.getLogger(__name__)
+
 LEASE = 4.0
 """Seconds after which a lease expires if its process has died."""
+
+SETTLE = 1.5
+"""Seconds after an outage within which each process has told Redis what it did during the outage.
+:meth:`RedisLeases._keep` and :meth:`authapp.store.resync.Resync._run` need less than that."""
+
+PATIENCE = 120.0
+"""The default of ``authapp.shared.patience``, in seconds."""
 
 _TRY_AGAIN = 0.05
 """Seconds between two attempts to take a lease while Redis is stalled."""
 
 
 class RedisLeases:
-    """Takes, extends and releases leases."""
+    """Takes, extends and releases leases.
 
-    def __init__(self, connection: RedisConnection, key_rings: Sequence[KeyRing]) -> None:
+    :param patience: seconds for which no lease can be had, after which this process works alone.
+    """
+
+    def __init__(
+        self,
+        connection: RedisConnection,
+        key_rings: Sequence[KeyRing],
+        patience: float = PATIENCE,
+    ) -> None:
         self._connection = connection
         self._key_rings = key_rings
+        self._patience = patience
+        self._unsure_since: float | None = None
+        self._unsure_last = 0.0
+        self._alone = False
 
     @contextmanager
     def lease(self, key: Key) -> Iterator[Lease]:
@@ -45,7 +67,7 @@ class RedisLeases:
     def work(self) -> bool:
         """Return True if Redis grants leases at present."""
         locks = self._locks(Key("health check", uuid.uuid4().hex))
-        sure = self._acquire(locks) is not Lease.UNSURE
+        sure = self._acquire(locks) in (Lease.MINE, Lease.THEIRS)
         self._release(locks)
         return sure
 
@@ -59,12 +81,40 @@ class RedisLeases:
         while True:
             try:
                 with self._connection.command():
-                    return Lease.MINE if all(map(_acquire_or_extend, locks)) else Lease.THEIRS
+                    lease = Lease.MINE if all(map(_acquire_or_extend, locks)) else Lease.THEIRS
+                self._unsure_since, self._alone = None, False
+                return lease
             except (StoreUnavailable, LockError):  # LockError: Redis has lost the lock
                 if not self._connection.stalled:
-                    return Lease.UNSURE
+                    return self._unsure()
             # Redis is only stalled. Other processes may not have noticed it, and still use leases.
             time.sleep(_TRY_AGAIN)
+
+    def settles_in(self) -> float:
+        """See :meth:`authapp.store.protocol.Store.settles_in`."""
+        return self._connection.up_in(SETTLE) if self._patience else 0.0
+
+    def _unsure(self) -> Lease:
+        """Return ``ALONE`` if no lease could be had for ``patience`` seconds, else ``UNSURE``.
+
+        An attempt that failed long ago says nothing about now: if no lease was tried for
+        ``patience`` seconds, or Redis was up meanwhile, the time starts again.
+        """
+        now = time.monotonic()
+        if self._unsure_since is None or now - self._unsure_last > max(self._patience, LEASE):
+            self._unsure_since = now
+        self._unsure_last = now
+        waited = now - self._unsure_since
+        if waited < self._patience or not self._connection.remembers(self._patience):
+            return Lease.UNSURE
+        if not self._alone:
+            self._alone = True
+            log.error(
+                "StoreAway: no lease at %s for %d seconds; this process renews sessions on its own",
+                self._connection.address,
+                waited,
+            )
+        return Lease.ALONE
 
     def _release(self, locks: list[Lock]) -> None:
         for lock in locks:
@@ -85,7 +135,7 @@ class RedisLeases:
             extender.join()
 
     def _keep(self, locks: list[Lock], done: threading.Event) -> None:
-        while not done.wait(LEASE / 4):
+        while not done.wait(LEASE / 8):
             for lock in locks:
                 with suppress(LockError, StoreUnavailable), self._connection.command():
                     _acquire_or_extend(lock)

@@ -116,6 +116,8 @@ class Town:
         self.random = random.Random(0)
         options = {
             "shared": redis.url,
+            # Users stay on one application while Redis is down, so each may renew at once.
+            "shared__patience": "0",
             "backend__timeout": str(TIMEOUT),
             "backend__bulkhead": str(AT_ONCE),
             "login__rate": "100000/minute",

@@ -1,0 +1,190 @@
+"""Test that no token is spent twice, and nobody signed out, by a Redis that stalls.
+
+Two applications in one process stand for two processes. The backend ends the whole family of a
+refresh token that comes twice (RFC 9700 section 4.14.2), as the embedded issuer does.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from http.cookiejar import CookieJar
+from typing import Any
+
+import pytest
+import time_machine
+from webob import Request, Response
+
+from authapp.issuer import main as issuer
+from authapp.store import redis_leases
+from authapp.store.protocol import Lease
+from eventually import eventually
+from servers import ISSUER_SETTINGS, REFRESH, Served
+from servers.redis_server import RedisServer
+from site_under_test import Site
+
+ACCESS = 3
+"""Lifetime of an access token in seconds."""
+
+SESSIONS, AT_ONCE = 8, 6
+
+HTML = {"Accept": "text/html"}
+
+
+class Town:
+    """Two applications, some signed-in sessions, and the tokens that the backend has seen."""
+
+    def __init__(self, backend: Served, redis: RedisServer, **settings: str) -> None:
+        self.backend, self.redis = backend, redis
+        self.spent: Counter[str] = Counter()
+        backend.instead[REFRESH] = self._count
+        settings = {"shared": redis.url, "backend__bulkhead": "50", **settings}
+        self.sites = [Site(backend.url, **settings) for _ in range(2)]
+        self.statuses: Counter[int] = Counter()
+
+    def _count(self, request: Request) -> Response | None:
+        self.spent[request.json_body["refresh"]] += 1
+        return None
+
+    def signed_in(self) -> CookieJar:
+        """Sign in, and return the cookies of the new session."""
+        tab = Site(wsgi=self.sites[0].app)
+        tab.sign_in()
+        return tab.cookiejar
+
+    def visit(self, jar: CookieJar, number: int) -> int:
+        """Request the account page of one of the applications, and return the status."""
+        tab = Site(wsgi=self.sites[number % 2].app)
+        tab.cookiejar = jar
+        status: int = tab.get("/account", headers=HTML, status="*").status_int
+        self.statuses[status] += 1
+        return status
+
+    def close(self) -> None:
+        for site in self.sites:
+            site.services.store._connection.client.connection_pool.disconnect()
+
+
+@pytest.fixture
+def town(redis_server: RedisServer) -> Iterator[Callable[..., Town]]:
+    """Return a function that makes a town, with a lifetime of access tokens in seconds."""
+    with ExitStack() as stack:
+
+        def build(access: int = ACCESS, **settings: str) -> Town:
+            lifetimes = {"issuer.access_lifetime": str(access)}
+            backend = stack.enter_context(Served(issuer({}, **ISSUER_SETTINGS | lifetimes)))
+            made = Town(backend, redis_server, **settings)
+            stack.callback(made.close)
+            return made
+
+        yield build
+
+
+@pytest.mark.parametrize(("seconds", "stalls"), [(0.5, 1), (1.5, 2), (3.0, 1)])
+def test_r11_a_stall_makes_no_process_spend_what_another_may_have_spent(
+    town: Any, redis_server: RedisServer, seconds: float, stalls: int
+) -> None:
+    """R11. The stall begins while access tokens end."""
+    here = town()
+    jars = [here.signed_in() for _ in range(SESSIONS)]
+    over = threading.Event()
+
+    def browse(number: int) -> None:
+        while not over.is_set():
+            here.visit(jars[number // AT_ONCE], number)
+
+    with ThreadPoolExecutor(SESSIONS * AT_ONCE) as pool:
+        tabs = [pool.submit(browse, number) for number in range(SESSIONS * AT_ONCE)]
+        try:
+            for _ in range(stalls):
+                # The stall begins as soon as one more token is spent.
+                spent = here.spent.total()
+                eventually(lambda spent=spent: here.spent.total() > spent)
+                redis_server.pause()
+                threading.Event().wait(seconds)
+                redis_server.go_on()
+                eventually(lambda: here.sites[0].services.store.settles_in() == 0, 10)
+        finally:
+            over.set()
+        for tab in tabs:
+            tab.result(10)
+    for number, jar in enumerate(jars):
+        eventually(lambda jar=jar, number=number: here.visit(jar, number) == 200)
+    assert set(here.statuses) <= {200, 503}, "nobody is signed out"
+    assert here.spent.total() > SESSIONS
+    assert max(here.spent.values()) == 1, "each refresh token is spent once"
+
+
+@pytest.mark.parametrize("how", ["stop", "full"])
+def test_r11_while_redis_is_away_sessions_wait_and_then_each_process_renews_on_its_own(
+    town: Any, redis_server: RedisServer, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R11. The time of the test is shorter than 120 seconds. A due session is not affected."""
+    here = town(access=30, shared__patience="1")
+    jar = here.signed_in()
+    if how == "stop":
+        redis_server.stop()
+    else:
+        redis_server.client.config_set("maxmemory", "1")
+    with time_machine.travel(time.time() + 25):
+        assert here.visit(jar, 0) == 200, "the access token holds"
+    with time_machine.travel(time.time() + 31):
+        tab = Site(wsgi=here.sites[0].app)
+        tab.cookiejar = jar
+        answer = tab.get("/account", headers=HTML, status=503)
+        assert int(answer.headers["Retry-After"]) > 0
+        assert here.spent.total() == 0
+        eventually(lambda: here.visit(jar, 0) == 200)
+        assert here.visit(jar, 0) == 200
+    assert here.spent.total() == 1
+    line = f"StoreAway: no lease at {redis_server.address} for 1 seconds; this process renews"
+    assert caplog.text.count(line) == 1
+    if how == "stop":
+        redis_server.start()
+    else:
+        redis_server.client.config_set("maxmemory", "0")
+    store = here.sites[0].services.store
+    eventually(lambda: store.healthy() and store.settles_in() == 0)
+    with store.lease(redis_leases.Key("purpose", "secret")) as lease:
+        assert lease is Lease.MINE, "the processes work together again"
+
+
+def test_r11_attempts_long_ago_do_not_count_as_patience(
+    town: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R11. Nobody has asked for a lease in between, so Redis may have been well."""
+    monkeypatch.setattr(redis_leases, "LEASE", 0.2)
+    store = town(shared__patience="0.1").sites[0].services.store
+    redis_server.client.config_set("maxmemory", "1")
+
+    def taken() -> Lease:
+        with store.lease(redis_leases.Key("purpose", "secret")) as lease:
+            return lease
+
+    assert taken() is Lease.UNSURE
+    eventually(lambda: taken() is Lease.ALONE)
+    last = time.monotonic()
+    eventually(lambda: time.monotonic() - last > 0.3)
+    assert taken() is Lease.UNSURE
+
+
+def test_r11_an_expired_session_waits_until_the_processes_have_told_each_other(
+    town: Any, redis_server: RedisServer
+) -> None:
+    """R11. Redis is well again when the request comes. The request waits, and gets the page."""
+    here = town()
+    jar = here.signed_in()
+    store = here.sites[0].services.store
+    store._connection.lost_data()
+    with time_machine.travel(time.time() + ACCESS + 1):
+        assert store.settles_in() > 0
+        assert here.visit(jar, 0) == 200
+        assert store.settles_in() == 0
+    # Where the backend must answer sooner than that, the request does not wait.
+    hurried = town(backend__timeout="0.5", refresh__reuse="60")
+    jar = hurried.signed_in()
+    hurried.sites[0].services.store._connection.lost_data()
+    with time_machine.travel(time.time() + ACCESS + 1):
+        assert hurried.visit(jar, 0) == 503
