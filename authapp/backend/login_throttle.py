@@ -6,6 +6,7 @@ import time
 import unicodedata
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import cached_property
 from typing import TypeVar
 
 from limits import RateLimitItem
@@ -54,14 +55,19 @@ class LoginThrottle:
 
     def __init__(self, rate: RateLimitItem, key: bytes, shared: Counters | None = None) -> None:
         self._key = key
-        own: Counters = (MemoryStorage(), nullcontext)
-        self._counters = [
-            (FixedWindowRateLimiter(storage), guard)
-            for storage, guard in ([own, shared] if shared else [own])
-        ]
+        self._shared = shared
         self._limits = [
             type(rate)(rate.amount * factor, rate.multiples, namespace)
             for factor, namespace in ((1, "name+address"), (10, "address"), (100, "name"))
+        ]
+
+    @cached_property
+    def _counters(self) -> list[tuple[RateLimiter, Callable[[], AbstractContextManager[None]]]]:
+        # MemoryStorage starts a thread. A server may fork before the first request, but not after.
+        own: Counters = (MemoryStorage(), nullcontext)
+        return [
+            (FixedWindowRateLimiter(storage), guard)
+            for storage, guard in ([own, self._shared] if self._shared else [own])
         ]
 
     def wait(self, name: str, address: str) -> int:

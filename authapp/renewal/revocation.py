@@ -38,7 +38,7 @@ class Revocation:
     def revoke(self, session: Session) -> None:
         """Revoke a session, all copies of its cookie and all its successors."""
         key = revocation_keys(session)[0]
-        self._store.put(key, "1", self._window(session))
+        self._store.put(key, "1", self._window(session), tell=True)
 
     def replace(self, session: Session) -> None:
         """Revoke a session because another session replaces it in the browser."""
@@ -75,7 +75,7 @@ class Revocation:
         until = max(now + CLOCKS_DIFFER, session.authenticated_at, before + 0.001)
         # A merge keeps the greatest string. Until the year 2286 all times have ten digits, so the
         # greatest string is the latest time.
-        self._store.put(key, repr(until) + but, self._window(session))
+        self._store.put(key, repr(until) + but, self._window(session), tell=True)
 
     def revoke_group(self, group: str, now: float) -> None:
         """Revoke all sessions of a group that began until ``now``.
@@ -85,7 +85,7 @@ class Revocation:
         """
         key = _group_key(group)
         until = max(now + CLOCKS_DIFFER, _moment(*self._store.get(key)))
-        self._store.put(key, repr(until), max(self._lifetime, _GROUP_KEPT))
+        self._store.put(key, repr(until), max(self._lifetime, _GROUP_KEPT), tell=True)
 
     def group_revoked(self, group: str) -> bool:
         """Return True if the sessions of a group were revoked, whenever they began."""
@@ -94,6 +94,13 @@ class Revocation:
     def revoked(self, session: Session) -> bool:
         """Return True if this session was revoked."""
         return is_revoked(session, *self._store.get(*revocation_keys(session)))
+
+    def known_revoked(self, session: Session) -> bool:
+        """Return True if this process has been told that this session was revoked.
+
+        See :meth:`authapp.store.protocol.Store.recall`.
+        """
+        return is_revoked(session, *self._store.recall(*revocation_keys(session)))
 
     def next_start(self, user_id: int | str, now: float, groups: tuple[str, ...] = ()) -> float:
         """Return the sign-in time for a new session, in epoch seconds.

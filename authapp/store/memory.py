@@ -32,7 +32,10 @@ class MemoryStore:
             texts.append(text if ends > now else None)
         return texts
 
-    def put(self, key: Key, text: str, seconds: float) -> None:
+    recall = get
+    """No other process uses this store, so there is nothing to be told."""
+
+    def put(self, key: Key, text: str, seconds: float, *, tell: bool = False) -> None:
         """See :class:`authapp.store.protocol.Store`. Expired entries are removed."""
         now = self._clock()
         with self._lock:

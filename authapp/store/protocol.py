@@ -42,8 +42,19 @@ class Store(Protocol):
     def get(self, *keys: Key) -> list[str | None]:
         """Return the string of each key, or None if the string is missing or has expired."""
 
-    def put(self, key: Key, text: str, seconds: float) -> None:
+    def recall(self, *keys: Key) -> list[str | None]:
+        """Return the same as :meth:`get`, without asking if this process is told of changes.
+
+        Another process may have changed a string a moment ago. So use :meth:`get` before you write
+        a cookie or spend a token.
+
+        :param keys: keys whose strings are always stored with ``tell=True``.
+        """
+
+    def put(self, key: Key, text: str, seconds: float, *, tell: bool = False) -> None:
         """Store a string under a key for ``seconds``. It replaces an earlier string.
+
+        :param tell: True to tell all processes, for :meth:`recall`.
 
         While processes cannot exchange data, they may store different strings under one key. When
         these strings are merged later, the greatest string is kept. So the string that must be kept

@@ -13,6 +13,7 @@ from authapp.store.memory import MemoryStore
 from authapp.store.protocol import Key, Lease, StoreUnavailable
 from authapp.store.redis_connection import RedisConnection
 from authapp.store.redis_leases import PATIENCE, RedisLeases
+from authapp.store.redis_notices import RedisNotices
 from authapp.store.resync import EPOCH, Resync, merge, milliseconds
 
 
@@ -37,38 +38,66 @@ class RedisStore:
         self._key_rings = [KeyRing(secret) for secret in secrets]
         self._own = MemoryStore()
         self._leases = RedisLeases(connection, self._key_rings, patience)
-        self._resync = Resync(connection, self._key_rings, self._own)
+        self._notices = RedisNotices(connection, lambda: self._ask()[1])
+        self._resync = Resync(connection, self._key_rings, self._own, self._notices.publish)
+        connection.on_data_loss = self._on_data_loss
 
     def get(self, *keys: Key) -> list[str | None]:
         """See :class:`authapp.store.protocol.Store`."""
+        return self._ask(*keys)[0]
+
+    def recall(self, *keys: Key) -> list[str | None]:
+        """See :class:`authapp.store.protocol.Store`."""
+        # The string of a key is kept under the names by all secrets. A notice may have any of them.
+        names = [ring.name(key) for ring in self._key_rings for key in keys]
+        known = self._notices.known(names)
+        if known is not None:
+            return known[: len(keys)]
+        moment = self._notices.moment()
+        texts, asked = self._ask(*keys)
+        if asked:
+            kept = dict(zip(names, texts * len(self._key_rings), strict=True))
+            self._notices.keep(kept, moment)
+        return texts
+
+    def _ask(self, *keys: Key) -> tuple[list[str | None], bool]:
+        """Read strings from Redis, or from the memory of this process if Redis is down.
+
+        :returns: the strings, and whether they are from Redis.
+        """
         own, pending = self._own.get(*keys), self._resync.pending.keys() & keys
         try:
             with self._connection.command():
                 epoch, theirs = self._read(*keys)
         except StoreUnavailable:
-            return own
+            return own, False
         self._resync.see_epoch(epoch)
         # Pending writes are read before and after the command, because other threads change them.
         pending |= self._resync.pending.keys() & keys
         self._resync.start()
-        return [
+        texts = [
             merge(mine, known) if key in pending or known is None else known
             for key, mine, known in zip(keys, own, theirs, strict=True)
         ]
+        return texts, True
 
-    def put(self, key: Key, text: str, seconds: float) -> None:
+    def put(self, key: Key, text: str, seconds: float, *, tell: bool = False) -> None:
         """See :class:`authapp.store.protocol.Store`."""
+        names = [ring.name(key) for ring in self._key_rings]
         self._own.put(key, text, seconds)
         try:
             with self._connection.command(), self._redis.pipeline(transaction=False) as pipeline:
-                for ring in self._key_rings:
-                    name = ring.name(key)
+                for ring, name in zip(self._key_rings, names, strict=True):
                     pipeline.set(name, ring.encrypt(name, text), px=milliseconds(seconds))
                 pipeline.execute()
+            # In a context of its own, because the first command after an outage ends the outage.
+            if tell:
+                self._notices.publish(names)
         except StoreUnavailable:
             self._resync.mark_pending(key)
         else:
             self._resync.start()
+        self._notices.forget(names)  # this process does not wait for its own notice
 
     def lease(self, key: Key) -> AbstractContextManager[Lease]:
         """See :class:`authapp.store.protocol.Store`."""
@@ -89,6 +118,10 @@ class RedisStore:
         if sure and self._resync.pending:
             self._resync.resend()
         return sure and not self._resync.pending
+
+    def _on_data_loss(self) -> None:
+        self._notices.forget_all()
+        self._resync.mark_all_pending()
 
     def _read(self, *keys: Key) -> tuple[object, list[str | None]]:
         """Read the epoch marker and the strings of some keys with one command."""

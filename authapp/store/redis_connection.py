@@ -63,7 +63,8 @@ class RedisConnection:
         self._not_before: dict[str, float] = {}
         self._lost_at = float("-inf")
         self._run_id: bytes | None = None
-        self._generation = 0
+        #: Is increased when existing connections may lead to a former Redis.
+        self.generation = 0
         self._generations: WeakKeyDictionary[AbstractConnection, int] = WeakKeyDictionary()
 
     def counters(self) -> RedisStorage:
@@ -76,6 +77,11 @@ class RedisConnection:
         """Host and port of Redis, or the path of its socket. A password is left out."""
         options = self.client.connection_pool.connection_kwargs
         return str(options.get("path") or f"{options.get('host')}:{options.get('port')}")
+
+    @property
+    def down(self) -> bool:
+        """True if Redis did not respond to the last command."""
+        return self._down
 
     @property
     def stalled(self) -> bool:
@@ -91,7 +97,7 @@ class RedisConnection:
         if self._run_id not in (run, None):
             self.lost_data()
         self._run_id = run
-        self._generations[connection] = self._generation
+        self._generations[connection] = self.generation
 
     def given_back(self, connection: AbstractConnection) -> None:
         """Close a connection if it was opened before the last data loss.
@@ -100,7 +106,7 @@ class RedisConnection:
         connection may lead to a former primary: if the address of Redis moves to another server,
         open connections stay with the old server. Strings written to that server are lost.
         """
-        if self._generations.get(connection, self._generation) < self._generation:
+        if self._generations.get(connection, self.generation) < self.generation:
             del self._generations[connection]
             connection.disconnect()  # type: ignore[no-untyped-call]
             self.on_data_loss()
@@ -108,7 +114,7 @@ class RedisConnection:
     def lost_data(self) -> None:
         """Record that Redis may have lost data because Redis was down, restarted or replaced."""
         self._lost_at = self._clock()
-        self._generation += 1
+        self.generation += 1
         self.on_data_loss()
 
     def remembers(self, seconds: float) -> bool:
@@ -166,7 +172,7 @@ class RedisConnection:
         they are returned to the pool. New connections then lead to the present primary.
         """
         if isinstance(error, ReadOnlyError) and self._is_due("look for the primary", PAUSE):
-            self._generation += 1
+            self.generation += 1
         refused = _REFUSED.search(str(error))
         kind = type(error).__name__ + (f" ({refused[0]})" if refused else "")
         if self._is_due(f"log {kind}", REPEAT_LOG):

@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from heapq import nlargest
 from itertools import count
@@ -56,23 +56,28 @@ class Resync:
     """The pending writes of one process, and the thread that writes them.
 
     :param own: the memory of this process, which holds every string that it has put.
+    :param publish: tells all processes that the strings under some key names have changed.
     """
 
     def __init__(
-        self, connection: RedisConnection, key_rings: Sequence[KeyRing], own: MemoryStore
+        self,
+        connection: RedisConnection,
+        key_rings: Sequence[KeyRing],
+        own: MemoryStore,
+        publish: Callable[[Sequence[bytes]], None],
     ) -> None:
         self._connection = connection
         self._redis = connection.client
         self._replace = self._redis.register_script(_REPLACE)
         self._key_rings = key_rings
         self._own = own
+        self._publish = publish
         #: The keys of pending writes, each with the number of the change that made it pending.
         self.pending: dict[Key, int] = {}
         self.epoch: object = None
         self.thread: threading.Thread | None = None
         self._changes = count()
         self._lock = threading.Lock()
-        connection.on_data_loss = self._mark_all_pending
 
     def see_epoch(self, epoch: object) -> None:
         """Compare the present epoch marker with the epoch marker that was read before.
@@ -93,9 +98,10 @@ class Resync:
                 if not self._redis.set(EPOCH, epoch, ex=EPOCH_LIFE, nx=True):
                     return  # another process has set its marker, which is read next time
             self.epoch = epoch
-            self._mark_all_pending()  # includes strings from before the first marker was read
+            self.mark_all_pending()  # includes strings from before the first marker was read
 
-    def _mark_all_pending(self) -> None:
+    def mark_all_pending(self) -> None:
+        """Record that Redis may not have any string of this process."""
         self.mark_pending(*(key for key, *_ in self._own.living()))
 
     def mark_pending(self, *keys: Key) -> None:
@@ -139,8 +145,12 @@ class Resync:
             pending = dict(self.pending)
         batch = nlargest(_BATCH, pending, key=pending.__getitem__)
         done = False
-        with suppress(StoreUnavailable), self._connection.command():
-            done = self._write_missing(batch)
+        with suppress(StoreUnavailable):
+            with self._connection.command():
+                written = self._write_missing(batch)
+            # Also strings that Redis has: the other processes may not have been told of them.
+            self._publish([ring.name(key) for key in batch for ring in self._key_rings])
+            done = written
         if done:
             with self._lock:
                 for key in batch:

@@ -87,7 +87,7 @@ def _find(services: Services, header: str) -> _Found:
     phase = session.phase(time.time(), services.settings.refresh_buffer)
     known = None
     if phase is Phase.FRESH:
-        revoked = services.revocation.revoked(session)
+        revoked = services.revocation.known_revoked(session)
     else:
         known = services.successors.look_up(session)
         revoked = known.revoked
@@ -112,7 +112,7 @@ def _unless_idle(session: Session, services: Services) -> Session | None:
 def _has_ended(session: Session, services: Services) -> bool:
     """Return True if the session has ended, was revoked, or is idle."""
     phase = session.phase(time.time(), services.settings.refresh_buffer)
-    if phase is Phase.ENDED or services.revocation.revoked(session):
+    if phase is Phase.ENDED or services.revocation.known_revoked(session):
         return True
     return _unless_idle(session, services) is None
 

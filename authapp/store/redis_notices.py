@@ -1,0 +1,195 @@
+"""Notices: each process tells the others which strings it has changed, so that they need not ask.
+
+A process keeps the strings that it has read for fresh sessions, and uses them without asking Redis
+again. A process that changes such a string publishes the name of its key on a channel. Every
+process subscribes to this channel, and forgets the strings that it is told of.
+
+Publish and subscribe delivers a message at most once. So a process uses what it has kept only while
+the **channel is alive**: every :data:`BEAT` seconds it publishes a *beat* to itself. A beat that
+comes back proves that all notices from before the beat have come, too. If the channel is not alive,
+the process asks Redis.
+
+One thread per process listens. The first request starts it, in the process in which that request
+is, so it works after a fork. The thread ends if no request has needed it for :data:`IDLE` seconds.
+"""
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing, suppress
+from itertools import count
+from typing import Any
+
+from redis.exceptions import RedisError, ResponseError
+
+from authapp.store.protocol import StoreUnavailable
+from authapp.store.redis_connection import PAUSE, REPEAT_LOG, RedisConnection
+
+log = logging.getLogger(__name__)
+
+CHANNEL = b"authapp:changed"
+"""The channel of the notices. A notice is one or more key names, with spaces between."""
+
+BEATS = b"authapp:beat:"
+"""How the names of the channels begin on which each process gets its own beats."""
+
+BEAT = 0.4
+"""Seconds between two beats."""
+
+SILENCE = 1.0
+"""Seconds after a beat was sent until the channel counts as silent."""
+
+IDLE = 60.0
+"""Seconds without a fresh request after which the thread ends."""
+
+KEPT = 40_000
+"""The most strings that are kept: two for each session, about 10 MB."""
+
+
+class RedisNotices:
+    """The strings that a process keeps, and the channel that tells it of changes.
+
+    :param check: asks Redis for the epoch marker. It returns False if Redis is down.
+    """
+
+    def __init__(self, connection: RedisConnection, check: Callable[[], bool]) -> None:
+        self._connection = connection
+        self._check = check
+        self._kept: dict[bytes, str | None] = {}
+        self._numbers = count(1)
+        self._changes = 0
+        self._alive_until = 0.0
+        self._sent: tuple[bytes, float] | None = None
+        self._used = 0.0
+        self._start_at = 0.0
+        self.thread: threading.Thread | None = None
+
+    # No method takes a lock, so a fork cannot leave one locked. Each step is atomic in itself.
+
+    def known(self, names: Iterable[bytes]) -> list[str | None] | None:
+        """Return the strings under some key names, or None if Redis has to be asked."""
+        if self.moment() is None:
+            return None
+        try:
+            return [self._kept[name] for name in names]
+        except KeyError:
+            return None
+
+    def moment(self) -> int | None:
+        """Return a number for :meth:`keep`, or None if the channel is not alive.
+
+        The first call in a process starts the thread, and so does a call after the thread ended.
+        """
+        self._used = now = time.monotonic()
+        thread = self.thread
+        if thread is None or not thread.is_alive():  # after a fork, it is not alive in the child
+            if now >= self._start_at:
+                self._start()
+        elif now < self._alive_until and not self._connection.down:
+            return self._changes
+        return None
+
+    def keep(self, strings: dict[bytes, str | None], moment: int | None) -> None:
+        """Keep strings that were read from Redis.
+
+        :param strings: the strings, by key name.
+        :param moment: what :meth:`moment` returned before Redis was asked. If there was a notice
+            since then, the strings are not kept, because they may be the ones from before it.
+        """
+        if moment is None:
+            return
+        if len(self._kept) > KEPT:
+            for name in list(self._kept)[: KEPT // 2]:  # the oldest
+                self._kept.pop(name, None)
+        self._kept.update(strings)
+        if moment != self._changes:  # in this order, no notice comes unseen between the two
+            self._pop(strings)
+
+    def forget(self, names: Iterable[bytes]) -> None:
+        """Forget the strings under some key names."""
+        self._changes = next(self._numbers)
+        self._pop(names)
+
+    def forget_all(self) -> None:
+        """Forget all strings, and ask Redis until the thread has subscribed again."""
+        self._alive_until, self._sent = 0.0, None
+        self._changes = next(self._numbers)
+        self._kept.clear()
+
+    def publish(self, names: Sequence[bytes]) -> None:
+        """Tell all processes that the strings under some key names have changed in Redis.
+
+        If Redis refuses to publish, no process is told, and each process asks.
+
+        :raises StoreUnavailable: if Redis is down.
+        """
+        try:
+            with self._connection.command():
+                self._connection.client.publish(CHANNEL, b" ".join(names))
+        except StoreUnavailable:
+            if self._connection.down:
+                raise
+
+    def _pop(self, names: Iterable[bytes]) -> None:
+        for name in names:
+            self._kept.pop(name, None)
+
+    def _start(self) -> None:
+        self.forget_all()
+        self.thread = threading.Thread(target=self._run, name="authapp notices", daemon=True)
+        with suppress(RuntimeError):  # no thread can be started now, so try next time
+            self.thread.start()
+
+    def _is_wanted(self) -> bool:
+        # If two requests have started a thread at the same time, only the later one is wanted.
+        return self.thread is threading.current_thread() and time.monotonic() - self._used < IDLE
+
+    def _run(self) -> None:
+        client: Any = self._connection.client
+        while self._is_wanted():
+            try:
+                with closing(client.pubsub()) as channel:
+                    self._listen(channel)
+            except ResponseError as error:  # the Redis user may not subscribe
+                self._connection.log_refusal(error)
+                self._start_at = time.monotonic() + REPEAT_LOG
+                return
+            except (RedisError, OSError, StoreUnavailable):
+                pass
+            if self._is_wanted():
+                self.forget_all()
+                time.sleep(PAUSE)
+
+    def _listen(self, channel: Any) -> None:
+        """Receive notices until the connection ends or leads to another Redis."""
+        beats = BEATS + uuid.uuid4().hex.encode()
+        with self._connection.command():
+            channel.subscribe(CHANNEL, beats)
+        generation, next_beat = self._connection.generation, 0.0
+        subscribed = 0
+        while self._is_wanted() and generation == self._connection.generation and subscribed < 3:
+            if time.monotonic() >= next_beat:
+                next_beat = self._send_beat(beats) + BEAT
+            message = channel.get_message(timeout=max(0.0, next_beat - time.monotonic()))
+            match message:
+                case {"type": "subscribe"}:
+                    subscribed += 1  # the third one means that redis-py has connected again
+                case {"channel": channel_name, "data": bytes(data)} if channel_name == CHANNEL:
+                    self.forget(data.split(b" "))
+                case {"data": bytes(data)} if self._sent is not None and data == self._sent[0]:
+                    self._alive_until = self._sent[1] + SILENCE
+
+    def _send_beat(self, beats: bytes) -> float:
+        """Publish a beat, and return the time at which that was done.
+
+        :raises StoreUnavailable: if Redis is down or refuses.
+        """
+        if not self._check():
+            raise StoreUnavailable
+        now = time.monotonic()
+        self._sent = uuid.uuid4().hex.encode(), now
+        with self._connection.command():
+            self._connection.client.publish(beats, self._sent[0])
+        return now
