@@ -266,6 +266,6 @@ def _create_store(settings: Settings) -> tuple[Store, Counters | None]:
         problem = "authapp.shared: redis://host:port/db is allowed, with options in the query"
         raise SettingsError([problem]) from None
     store = RedisStore(connection, settings.secrets, settings.shared_patience)
-    # Read the epoch marker. If the marker is missing later, Redis has lost data.
-    store.get()
+    # Inspect Redis, and read the epoch marker. If it is missing later, Redis has lost data.
+    store.problems()
     return store, (connection.counters(), connection.command)

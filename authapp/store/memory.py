@@ -70,6 +70,10 @@ class MemoryStore:
         """Return 0. No other process uses this store."""
         return 0.0
 
+    def problems(self) -> list[str]:
+        """Return no problems."""
+        return []
+
     def healthy(self) -> bool:
         """Return True. No other process uses this store."""
         return True

@@ -85,5 +85,11 @@ class Store(Protocol):
         and infinite while the store is down.
         """
 
+    def problems(self) -> list[str]:
+        """Return the names of what is wrong with the store although it is up, such as "eviction".
+
+        :class:`authapp.store.redis_inspection.RedisInspection` logs each of them with a remedy.
+        """
+
     def healthy(self) -> bool:
         """Return True if all processes can exchange strings and leases through the store."""

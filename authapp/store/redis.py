@@ -12,6 +12,7 @@ from authapp.store.key_ring import KeyRing
 from authapp.store.memory import MemoryStore
 from authapp.store.protocol import Key, Lease, StoreUnavailable
 from authapp.store.redis_connection import RedisConnection
+from authapp.store.redis_inspection import RedisInspection
 from authapp.store.redis_leases import PATIENCE, RedisLeases
 from authapp.store.redis_notices import RedisNotices
 from authapp.store.resync import EPOCH, Resync, merge, milliseconds
@@ -38,7 +39,8 @@ class RedisStore:
         self._key_rings = [KeyRing(secret) for secret in secrets]
         self._own = MemoryStore()
         self._leases = RedisLeases(connection, self._key_rings, patience)
-        self._notices = RedisNotices(connection, lambda: self._ask()[1])
+        self._inspection = RedisInspection(connection, secrets)
+        self._notices = RedisNotices(connection, self._check)
         self._resync = Resync(connection, self._key_rings, self._own, self._notices.publish)
         connection.on_data_loss = self._on_data_loss
 
@@ -118,6 +120,18 @@ class RedisStore:
         if sure and self._resync.pending:
             self._resync.resend()
         return sure and not self._resync.pending
+
+    def problems(self) -> list[str]:
+        """See :class:`authapp.store.protocol.Store`."""
+        self._check()
+        return self._inspection.problems
+
+    def _check(self) -> bool:
+        """Read the epoch marker, and inspect Redis every minute. Return False if Redis is down."""
+        answers = self._ask()[1]
+        if answers:
+            self._inspection.refresh()
+        return answers
 
     def _on_data_loss(self) -> None:
         self._notices.forget_all()

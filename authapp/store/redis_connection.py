@@ -78,6 +78,10 @@ class RedisConnection:
         options = self.client.connection_pool.connection_kwargs
         return str(options.get("path") or f"{options.get('host')}:{options.get('port')}")
 
+    def info(self, section: str) -> list[dict[str, Any]]:
+        """Return a section of ``INFO``, from each primary. Call it within :meth:`command`."""
+        return [self.client.info(section)]
+
     @property
     def down(self) -> bool:
         """True if Redis did not respond to the last command."""

@@ -285,8 +285,9 @@ class Load:
 @pytest.mark.parametrize("how", ["stop", "pause", "flush"])
 def test_redis_failure_under_load_causes_no_error_and_no_sign_out(place: Place, how: str) -> None:
     """After the failure the processes share renewals again without a restart."""
-    cookies = [place.sign_in() for _ in range(8)]
     # The sessions stay fresh. Other tests cover access tokens that expire while Redis is down.
+    place.django.set(access=300)
+    cookies = [place.sign_in() for _ in range(8)]
     with Load(place, cookies) as load:
         eventually(lambda: len(load.statuses) > 16)
         {
@@ -304,6 +305,7 @@ def test_redis_failure_under_load_causes_no_error_and_no_sign_out(place: Place, 
         eventually(
             lambda site=site: requests.get(site.url + "/health?deep=1", timeout=5).ok  # type: ignore[misc]
         )
+    place.django.set(access=ACCESS)
     (cookie,) = place.expired()
     before = place.refreshes()
     answers = burst([(place.url + "/account", cookie)] * 40)

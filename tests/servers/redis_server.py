@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from authapp.store.redis_inspection import USERS
 from authapp.store.resync import EPOCH
 from eventually import eventually
 
@@ -47,8 +48,8 @@ class RedisServer:
             return False
 
     def keys(self) -> list[bytes]:
-        """What is kept in it, without the mark that tells whether it has forgotten all."""
-        return [key for key in self.client.scan_iter(count=1000) if key != EPOCH]
+        """What is kept in it, without what processes say of themselves and the epoch marker."""
+        return [key for key in self.client.scan_iter(count=1000) if key not in (EPOCH, USERS)]
 
     def stop(self) -> None:
         assert self._process

@@ -20,7 +20,8 @@ def health(request: Request) -> dict[str, Any]:
 
     :returns: ``{"status": "ok"}``. With ``?deep=1``, the object also has the members ``backend``
         and ``shared``, which are "ok" or "down". If one of them is "down", ``status`` is "down",
-        and the status code is 503.
+        and the status code is 503. If the store is up but does not suit, ``shared_problems`` lists
+        the names of the problems (see docs/operations.md).
     """
     request.response.cache_control = "no-store"
     if request.GET.get("deep") != "1":
@@ -34,8 +35,10 @@ def health(request: Request) -> dict[str, Any]:
     }
     if not all(checks.values()):
         request.response.status = 503
+    problems = services.store.problems()
     words = {True: "ok", False: "down"}
     return {
         "status": words[all(checks.values())],
         **{name: words[up] for name, up in checks.items()},
+        **({"shared_problems": problems} if problems else {}),
     }

@@ -1,0 +1,137 @@
+"""Asks Redis, at start-up and every minute, whether it suits, and who else uses it.
+
+Each process writes the fingerprints of its secrets and the version of its strings into one sorted
+set in Redis, with the time. So each process sees how the others are configured. A fingerprint is an
+HMAC with a key that is derived from the secret: it says which secrets are equal and nothing else.
+
+``CONFIG`` is not needed, because ``INFO`` has the eviction policy. Managed services may refuse
+``INFO``: then evictions cannot be noticed, which is logged once.
+"""
+
+import hmac
+import json
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from authapp.session.encryption import derive
+from authapp.store.protocol import StoreUnavailable
+from authapp.store.redis_connection import RedisConnection
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+"""The version of the strings in the store. Increase it when an older version cannot read them."""
+
+USERS = b"authapp:users"
+"""The sorted set in which each process writes how it is configured."""
+
+EVERY = 60.0
+"""Seconds between two inspections."""
+
+REMEMBERED = 180
+"""Seconds for which Redis remembers a process after its last inspection."""
+
+_MOST = 64
+
+REMEDIES = {
+    "eviction": "Redis drops keys when its memory is full, and with them sign-outs. Set its"
+    " maxmemory-policy to noeviction, and give it enough memory",
+    "secrets": "a process whose cookies this process cannot decrypt, or the other way round, uses"
+    " the same Redis. Set the same authapp.secret for all processes of a site, and give each site"
+    " a Redis of its own",
+    "version": "a process with another version of authapp, which stores other strings, uses the"
+    " same Redis. Install the same version for all processes",
+}
+"""The problems that an inspection can find, each with the cause and what to do."""
+
+
+class RedisInspection:
+    """The problems of one Redis and its users.
+
+    :param secrets: the secrets of this process. The first one encrypts cookies.
+    """
+
+    def __init__(self, connection: RedisConnection, secrets: Sequence[bytes]) -> None:
+        self._connection = connection
+        self._me = {"version": VERSION, "secrets": [fingerprint(each) for each in secrets]}
+        self._next = 0.0
+        self._may_ask_info = True
+        self._evicted: int | None = None
+        #: The names of the problems that the last inspection has found.
+        self.problems: list[str] = []
+
+    def refresh(self) -> None:
+        """Inspect Redis, unless that was done less than a minute ago. Log each new problem once."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + EVERY
+        found: set[str] = set()
+        with suppress(StoreUnavailable):
+            found |= set(self._problems_of_others())
+            if self._may_ask_info and self._evicts():
+                found.add("eviction")
+            for name in sorted(found - set(self.problems)):
+                log.error("StoreUnsuited: %s: %s", self._connection.address, REMEDIES[name])
+            self.problems = sorted(found)
+
+    def _problems_of_others(self) -> Iterable[str]:
+        now = time.time()
+        me = json.dumps(self._me).encode()
+        client = self._connection.client
+        with self._connection.command(), client.pipeline(transaction=False) as pipeline:
+            pipeline.zremrangebyscore(USERS, "-inf", now - REMEMBERED)
+            pipeline.zadd(USERS, {me: now})
+            pipeline.expire(USERS, REMEMBERED)
+            pipeline.zrange(USERS, 0, _MOST)
+            *_, users = pipeline.execute()
+        for user in users:
+            if user != me:
+                yield from self._compare(user)
+
+    def _compare(self, user: bytes) -> Iterable[str]:
+        """Return the problems with another user of this Redis."""
+        try:
+            theirs = json.loads(user)
+            secrets = list(theirs["secrets"])
+            version, first = theirs["version"], secrets[0]
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+            yield "version"
+            return
+        mine = self._me["secrets"]
+        if version != VERSION:
+            yield "version"
+        # While secrets are changed, the first secret of each process is one of the other's.
+        if first not in mine or mine[0] not in secrets:  # type: ignore[index, operator]
+            yield "secrets"
+
+    def _evicts(self) -> bool:
+        """Return True if Redis may drop keys that have not expired, or has done so lately."""
+        reply: list[dict[str, Any]] = []
+        with self._connection.command():
+            try:
+                for section in ("memory", "stats"):
+                    reply += self._connection.info(section)
+            except ResponseError as error:
+                self._may_ask_info = False
+                self._connection.log_refusal(error)
+                log.warning(
+                    "StoreUnknown: %s refuses INFO, so it is not known whether it drops keys",
+                    self._connection.address,
+                )
+                return False
+        policies = {str(each["maxmemory_policy"]) for each in reply if "maxmemory_policy" in each}
+        evicted = sum(int(each.get("evicted_keys", 0)) for each in reply)
+        more, self._evicted = evicted > (self._evicted or 0), evicted
+        return bool(policies - {"noeviction"}) or more
+
+
+def fingerprint(secret: bytes) -> str:
+    """Return a text that is equal for equal secrets and says nothing else about a secret."""
+    key = derive(secret, "authapp fingerprint", 32)
+    return hmac.digest(key, b"authapp", "sha256").hex()[:16]
