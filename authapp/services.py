@@ -263,7 +263,10 @@ def _create_store(settings: Settings) -> tuple[Store, Counters | None]:
     try:
         connection = connect(settings.shared)
     except ValueError:
-        problem = "authapp.shared: redis://host:port/db is allowed, with options in the query"
+        problem = (
+            "authapp.shared: redis://host:port/db, redis+sentinel://host:port,host2:port/name/db"
+            " and redis+cluster://host:port,host2:port are allowed, with options in the query"
+        )
         raise SettingsError([problem]) from None
     store = RedisStore(connection, settings.secrets, settings.shared_patience)
     # Inspect Redis, and read the epoch marker. If it is missing later, Redis has lost data.

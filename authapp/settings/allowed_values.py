@@ -279,9 +279,11 @@ def _public_key(text: str) -> str:
 
 
 def store_url(text: str) -> str:
-    """Read the URL of the store: ``memory:``, ``redis://…`` or ``rediss://…``."""
-    if text != MEMORY and urlsplit(text).scheme not in ("redis", "rediss"):
-        raise ValueError("must be memory:, redis://… or rediss://…")
+    """Read the URL of the store: ``memory:`` or a URL of Redis, Sentinel or a Redis cluster."""
+    if text != MEMORY and not re.match(r"rediss?(\+sentinel|\+cluster)?:", text):
+        raise ValueError(
+            "must be memory:, redis://…, rediss://…, redis+sentinel://… or redis+cluster://…"
+        )
     return text
 
 

@@ -10,13 +10,25 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from limits.storage import RedisStorage
-from redis import BlockingConnectionPool, Connection, Redis
+from redis import (
+    BlockingConnectionPool,
+    Connection,
+    Redis,
+    Sentinel,
+    SSLConnection,
+)
 from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection
 from redis.exceptions import LockError, ReadOnlyError, RedisError, ResponseError
 from redis.retry import Retry
+from redis.sentinel import (
+    SentinelConnectionPoolProxy,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
 
 from authapp.store.protocol import StoreUnavailable
+from authapp.store.redis_url import SENTINEL, read_url
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +61,14 @@ class RedisConnection:
 
     :param client: a client with short timeouts and without retries (see :func:`connect`).
     :param clock: returns seconds and never goes back.
+    :param address: the addresses to log, if they are not those of Redis itself.
     """
 
-    def __init__(self, client: Redis, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, client: Redis, clock: Callable[[], float] = time.monotonic, address: str = ""
+    ) -> None:
         self.client = client
+        self._address = address
         #: Called when Redis may have lost data.
         self.on_data_loss: Callable[[], None] = lambda: None
         self._clock = clock
@@ -75,6 +91,8 @@ class RedisConnection:
     @property
     def address(self) -> str:
         """Host and port of Redis, or the path of its socket. A password is left out."""
+        if self._address:
+            return self._address
         options = self.client.connection_pool.connection_kwargs
         return str(options.get("path") or f"{options.get('host')}:{options.get('port')}")
 
@@ -91,6 +109,17 @@ class RedisConnection:
     def stalled(self) -> bool:
         """True if Redis is down, and has been down for less than :data:`STALL` seconds."""
         return self._down and self._clock() - self._down_since < STALL
+
+    def set_up(self, connection: Connection) -> None:
+        """Set up a new connection as redis-py does, and read the ``run_id``."""
+        connection.on_connect()  # type: ignore[no-untyped-call]
+        connection.send_command("INFO", "server")  # type: ignore[no-untyped-call]
+        try:
+            run = _RUN.search(connection.read_response())
+            self.connected(connection, run and run[1])
+        except ResponseError as error:  # without INFO, a restart cannot be recognized
+            self.connected(connection, None)
+            self.log_refusal(error)
 
     def connected(self, connection: AbstractConnection, run: bytes | None) -> None:
         """Record a new connection.
@@ -191,10 +220,22 @@ class RedisConnection:
         return True
 
 
+_BOUNDED: dict[str, Any] = {
+    "socket_timeout": TIMEOUT,
+    "socket_connect_timeout": TIMEOUT,
+    "retry": Retry(NoBackoff(), 0),
+}
+"""The options of every connection: short timeouts, and no retries."""
+
+
 class _Pool(BlockingConnectionPool):
     """A connection pool that reports every connection that is returned to the pool."""
 
     owner: RedisConnection
+
+    def __init__(self, kind: Any, options: dict[str, Any]) -> None:
+        words = {"max_connections": CONNECTIONS, "timeout": TIMEOUT, **options}
+        super().__init__(connection_class=kind, **words)  # type: ignore[no-untyped-call]
 
     def release(self, connection: Any) -> None:
         """See redis-py."""
@@ -205,36 +246,27 @@ class _Pool(BlockingConnectionPool):
 def connect(url: str) -> RedisConnection:
     """Create the connections to the Redis at a URL, without sending anything yet.
 
-    :param url: a URL as in ``authapp.shared``.
-    :raises ValueError: if redis-py cannot parse the URL.
+    :param url: a URL as in ``authapp.shared``: see :mod:`authapp.store.redis_url`.
+    :raises ValueError: if the URL or its options cannot be used.
     """
-
-    def set_up(connection: Connection) -> None:
-        """Set up a new connection as redis-py does, and read the ``run_id``."""
-        connection.on_connect()  # type: ignore[no-untyped-call]
-        connection.send_command("INFO", "server")  # type: ignore[no-untyped-call]
-        try:
-            run = _RUN.search(connection.read_response())
-            owner.connected(connection, run and run[1])
-        except ResponseError as error:  # without INFO, a restart cannot be recognized
-            owner.connected(connection, None)
-            owner.log_refusal(error)
-
-    pool = _Pool.from_url(
-        url,
-        max_connections=CONNECTIONS,
-        timeout=TIMEOUT,
-        socket_timeout=TIMEOUT,
-        socket_connect_timeout=TIMEOUT,
-        retry=Retry(NoBackoff(), 0),
-        redis_connect_func=set_up,
-    )
-    pool.connection_kwargs["decode_responses"] = (
-        False  # values are bytes, even if the URL says otherwise
-    )
+    parsed = read_url(url)
+    options = {**_BOUNDED, **parsed.options, "decode_responses": False}  # values are bytes
+    kind: Any = SSLConnection if parsed.tls else Connection
+    if parsed.kind == SENTINEL:
+        kind = SentinelManagedSSLConnection if parsed.tls else SentinelManagedConnection
+    pool = _Pool(kind, options)
+    if parsed.kind == SENTINEL:
+        words = {**_BOUNDED, **parsed.sentinel_options, "ssl": parsed.tls}
+        sentinels: Any = Sentinel(parsed.hosts, sentinel_kwargs=words)  # type: ignore[no-untyped-call]
+        # The proxy asks Sentinel for the address of the primary whenever a connection is made.
+        pool.connection_kwargs["connection_pool"] = SentinelConnectionPoolProxy(  # type: ignore[no-untyped-call]
+            pool, True, False, parsed.service, sentinels
+        )
     try:
-        pool.connection_class(**pool.connection_kwargs)
+        kind(**pool.connection_kwargs)
     except TypeError as error:
         raise ValueError(str(error)) from None
-    owner = pool.owner = RedisConnection(Redis(connection_pool=pool))
+    address = ",".join(f"{host}:{port}" for host, port in parsed.hosts)
+    owner = pool.owner = RedisConnection(Redis(connection_pool=pool), address=address)
+    pool.connection_kwargs["redis_connect_func"] = owner.set_up
     return owner

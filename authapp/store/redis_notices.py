@@ -158,6 +158,9 @@ class RedisNotices:
                 return
             except (RedisError, OSError, StoreUnavailable):
                 pass
+            except (TypeError, ValueError, AttributeError) as error:
+                # redis-py raises these if another thread closes the connection meanwhile.
+                log.info("StoreChannel: %s", type(error).__name__)
             if self._is_wanted():
                 self.forget_all()
                 time.sleep(PAUSE)

@@ -218,7 +218,11 @@ def test_secrets_come_from_lines_the_environment_and_files(
         ("session.format", "jwt", "must be one of next-auth-4, authjs-5"),
         ("session.domain", "a b", "must be a domain such as example.com"),
         ("session.samesite", "no", "must be one of Lax, Strict, None"),
-        ("shared", "memcached://x", "authapp.shared: must be memory:, redis://… or rediss://…"),
+        (
+            "shared",
+            "memcached://x",
+            "authapp.shared: must be memory:, redis://…, rediss://…, redis+",
+        ),
         ("login.rate", "often", "must be one rate such as 10/minute or 100/hour"),
         ("api_prefixes", "api", "must be path prefixes that begin with /"),
         ("cors.origins", "https://a/b", "must be origins such as https://app.example.com"),

@@ -1,0 +1,87 @@
+"""Reads the URL of the store: one Redis, Sentinel, or a cluster.
+
+The schemes are those of the package ``limits``. ``rediss`` in place of ``redis`` means TLS.
+
+- ``redis://user:password@host:6379/0``
+- ``redis+sentinel://user:password@host:26379,host2:26379/mymaster/0``
+- ``redis+cluster://user:password@host:7000,host2:7000``
+
+Options of redis-py follow as a query, ``ssl_ca_certs`` for example. Options that begin with
+``sentinel_`` are for the connections to Sentinel: ``sentinel_username``, ``sentinel_password``.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+from redis.connection import SSLConnection, parse_url
+
+SENTINEL, CLUSTER = "sentinel", "cluster"
+
+_PORTS = {SENTINEL: 26379, CLUSTER: 6379}
+
+
+@dataclass(frozen=True)
+class RedisURL:
+    """Where Redis is, and how to connect to it.
+
+    :param kind: an empty string, ``sentinel`` or ``cluster``.
+    :param hosts: pairs of host and port: of Sentinel, or of some nodes of a cluster.
+    :param service: the name under which Sentinel knows the primary.
+    :param options: the options of connections to Redis, as redis-py names them.
+    :param sentinel_options: the options of connections to Sentinel.
+    """
+
+    kind: str
+    hosts: tuple[tuple[str, int], ...]
+    service: str
+    tls: bool
+    options: dict[str, Any] = field(repr=False)
+    sentinel_options: dict[str, Any] = field(repr=False)
+
+
+def read_url(url: str) -> RedisURL:
+    """Read a URL.
+
+    :raises ValueError: if the URL has another form.
+    """
+    parts = urlsplit(url)
+    scheme, _, kind = parts.scheme.partition("+")
+    if scheme not in ("redis", "rediss") or kind not in ("", SENTINEL, CLUSTER):
+        raise ValueError(f"no such scheme: {parts.scheme}")
+    tls = scheme == "rediss"
+    if not kind:
+        options = parse_url(url)  # type: ignore[no-untyped-call]
+        tls = options.pop("connection_class", None) is SSLConnection
+        return RedisURL("", (), "", tls, options, {})
+    credentials, _, netloc = parts.netloc.rpartition("@")
+    hosts = []
+    for each in netloc.split(","):
+        host = urlsplit(f"//{each}")
+        if not host.hostname:
+            raise ValueError("a host is missing")
+        hosts.append((host.hostname, host.port or _PORTS[kind]))
+    service, _, database = parts.path.strip("/").partition("/")
+    if kind == CLUSTER:
+        service, database = "", service
+    if (kind == SENTINEL and not service) or (database and not database.isdecimal()):
+        raise ValueError("the path must be /name-of-the-primary/number-of-the-database")
+    if kind == CLUSTER and int(database or 0):
+        raise ValueError("a cluster has only the database 0")
+    query = parse_qsl(parts.query)
+    theirs = [(name, value) for name, value in query if name.startswith("sentinel_")]
+    ours = [pair for pair in query if pair not in theirs]
+    options = _read_options(ours)
+    user, _, password = credentials.partition(":")
+    words = {"username": unquote(user), "password": unquote(password)}
+    options.update({name: word for name, word in words.items() if word})
+    if kind == SENTINEL:
+        options["db"] = int(database or 0)
+    named = [(name.removeprefix("sentinel_"), value) for name, value in theirs]
+    return RedisURL(kind, tuple(hosts), unquote(service), tls, options, _read_options(named))
+
+
+def _read_options(pairs: list[tuple[str, str]]) -> dict[str, Any]:
+    """Read options with the types that redis-py gives them."""
+    options: dict[str, Any] = parse_url(f"redis://?{urlencode(pairs)}")  # type: ignore[no-untyped-call]
+    return options

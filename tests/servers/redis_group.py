@@ -1,0 +1,156 @@
+"""Several real Redis servers: Sentinel with replicas, and a cluster."""
+
+import random
+import shutil
+import socket
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import redis
+
+from eventually import eventually
+from servers.redis_server import PROGRAM
+
+SENTINEL = shutil.which("redis-sentinel")
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports that are free together with the port 10,000 above, which a cluster's nodes use."""
+    ports: list[int] = []
+    candidates = iter(random.Random().sample(range(20_000, 32_000), 1000))
+    while len(ports) < number:
+        port = next(candidates)
+        with suppress(OSError), socket.socket() as one, socket.socket() as bus:
+            one.bind(("127.0.0.1", port))
+            bus.bind(("127.0.0.1", port + 10_000))
+            ports.append(port)
+    return ports
+
+
+class Node:
+    """One server of a group."""
+
+    def __init__(self, folder: Path, program: str, port: int, lines: str) -> None:
+        self.port, self.address = port, f"127.0.0.1:{port}"
+        self._folder = folder / str(port)
+        self._folder.mkdir()
+        self._program, self._file = program, self._folder / "redis.conf"
+        common = f'port {port}\nbind 127.0.0.1\ndir {self._folder}\nlogfile "{self._folder}/log"\n'
+        self._file.write_text(common + lines)
+        self.client = redis.Redis(port=port, socket_timeout=2)
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen([self._program, self._file])
+        eventually(self.answers, 20)
+
+    def answers(self) -> bool:
+        with suppress(redis.RedisError):
+            return bool(self.client.ping())
+        return False
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def _is_in_sync(replica: Node) -> bool:
+    state: dict[str, str] = replica.client.info("replication")
+    return state["master_link_status"] == "up"
+
+
+class Group:
+    """Servers that are started and closed together."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+
+    def close(self) -> None:
+        for node in self.nodes:
+            node.client.close()
+            node.kill()
+
+
+class SentinelGroup(Group):
+    """One primary, two replicas, and three Sentinels that agree after a second."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        if PROGRAM is None or SENTINEL is None:
+            pytest.skip("redis-server or redis-sentinel is not installed; see .ci/packages")
+        primary, *others = free_ports(6)
+        save = 'save ""\nrepl-diskless-sync-delay 0\n'
+        self.nodes.append(Node(folder, PROGRAM, primary, save))
+        for port in others[:2]:
+            self.nodes.append(Node(folder, PROGRAM, port, f"{save}replicaof 127.0.0.1 {primary}\n"))
+        lines = (
+            f"sentinel monitor mymaster 127.0.0.1 {primary} 2\n"
+            "sentinel down-after-milliseconds mymaster 1000\n"
+            "sentinel failover-timeout mymaster 5000\n"
+        )
+        self.sentinels = [Node(folder, SENTINEL, port, lines) for port in others[2:]]
+        self.nodes += self.sentinels
+        hosts = ",".join(each.address for each in self.sentinels)
+        self.url = f"redis+sentinel://{hosts}/mymaster/0"
+        for each in self.nodes[1:3]:
+            eventually(lambda each=each: _is_in_sync(each), 30)  # type: ignore[misc]
+        # Each Sentinel must know the replicas and the other Sentinels, or there is no failover.
+        for each in self.sentinels:
+            eventually(lambda each=each: self._knows_all(each), 30)  # type: ignore[misc]
+
+    def _knows_all(self, sentinel: Node) -> bool:
+        state = sentinel.client.sentinel_master("mymaster")
+        return (state["num-slaves"], state["num-other-sentinels"]) == (2, 2)
+
+    def primary(self) -> Node:
+        """The present primary, as most Sentinels say."""
+        ports = [
+            each.client.sentinel_get_master_addr_by_name("mymaster")[1] for each in self.sentinels
+        ]
+        (node,) = (each for each in self.nodes if each.port == max(ports, key=ports.count))
+        return node
+
+
+class ClusterGroup(Group):
+    """A cluster of three primaries and three replicas."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        if PROGRAM is None:
+            pytest.skip("redis-server is not installed; see .ci/packages")
+        lines = 'save ""\ncluster-enabled yes\ncluster-node-timeout 1000\n'
+        lines += "cluster-replica-validity-factor 0\nrepl-diskless-sync-delay 0\n"
+        for port in free_ports(6):
+            self.nodes.append(Node(folder, PROGRAM, port, lines))
+        first, *others = self.nodes
+        for number, node in enumerate(self.nodes[:3]):
+            start, end = 16_384 * number // 3, 16_384 * (number + 1) // 3 - 1
+            node.client.execute_command("CLUSTER ADDSLOTSRANGE", start, end)
+            node.client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
+        for node in others:
+            node.client.execute_command("CLUSTER MEET", "127.0.0.1", first.port)
+        for node in self.nodes:
+            eventually(lambda node=node: len(self._known(node)) == 6, 30)  # type: ignore[misc]
+        for primary, replica in zip(self.nodes[:3], self.nodes[3:], strict=True):
+            replica.client.execute_command("CLUSTER REPLICATE", self.id_of(primary))
+        for node in self.nodes:
+            eventually(lambda node=node: self._is_ready(node), 30)  # type: ignore[misc]
+        for node in self.nodes[3:]:
+            eventually(lambda node=node: _is_in_sync(node), 30)  # type: ignore[misc]
+        hosts = ",".join(each.address for each in self.nodes[:2])
+        self.url = f"redis+cluster://{hosts}"
+
+    def id_of(self, node: Node) -> str:
+        return str(node.client.execute_command("CLUSTER MYID"), "ascii")
+
+    def _known(self, node: Node) -> dict[str, dict[str, str]]:
+        known: dict[str, dict[str, str]] = node.client.execute_command("CLUSTER NODES")
+        return known
+
+    def _is_ready(self, node: Node) -> bool:
+        info: dict[str, str] = node.client.execute_command("CLUSTER INFO")
+        roles = [each["flags"] for each in self._known(node).values()]
+        primaries = sum("master" in each for each in roles)
+        return info["cluster_state"] == "ok" and primaries == 3
