@@ -130,7 +130,8 @@ def revocation_keys(session: Session) -> tuple[Key, ...]:
 
 @lru_cache(maxsize=4096)
 def _revocation_keys(sid: str, user_id: int | str, groups: tuple[str, ...]) -> tuple[Key, ...]:
-    return Key("revoked session", sid), _user_key(user_id), *map(_group_key, groups)
+    alone = Key("revoked session", sid, str(user_id))
+    return alone, _user_key(user_id), *map(_group_key, groups)
 
 
 def is_revoked(
@@ -149,11 +150,11 @@ def is_revoked(
 
 
 def _replaced_key(session: Session) -> Key:
-    return Key("replaced session", session.sid)
+    return Key("replaced session", session.sid, str(session.identity.id))
 
 
 def _user_key(user_id: int | str) -> Key:
-    return Key("revoked user", str(user_id))
+    return Key("revoked user", str(user_id), str(user_id))
 
 
 def _group_key(group: str) -> Key:

@@ -216,8 +216,8 @@ def _read(text: str | None) -> Session | Rejected | None:
 
 def _key(session: Session) -> Key:
     """Return the key of a session's successor, which contains the session's refresh token."""
-    return Key("spent refresh token", session.tokens.refresh)
+    return Key("spent refresh token", session.tokens.refresh, str(session.identity.id))
 
 
 def _failed_key(session: Session) -> Key:
-    return Key("failed renewal", session.tokens.refresh)
+    return Key("failed renewal", session.tokens.refresh, str(session.identity.id))

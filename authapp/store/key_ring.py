@@ -5,6 +5,9 @@ secret cannot compute the HMAC. So the attacker cannot check whether a stolen to
 
 A value is ``nonce || ciphertext || tag`` (AES-256-GCM). The associated data is the key name, so a
 value that is copied to another key does not decrypt.
+
+In a cluster, a key name has one of 256 *hash tags* after ``authapp:``. The keys of one group (of a
+user, for example) have the same tag, and so they are on one node.
 """
 
 import base64
@@ -21,21 +24,42 @@ from authapp.store.protocol import Key
 NAMES = 4096
 """How many key names are cached. Every request of a session needs the same few names."""
 
+PREFIX = b"authapp:"
+
+TAGS = tuple(b"{%02x}" % number for number in range(256))
+"""The hash tags of a cluster."""
+
 _NONCE = 12
 
 
-class KeyRing:
-    """The key names and the encryption that are derived from one secret."""
+def tag_of(name: bytes) -> bytes:
+    """Return the hash tag of a key name, or an empty string."""
+    at = len(PREFIX)
+    return name[at : at + 4] if name[at : at + 1] == b"{" else b""
 
-    def __init__(self, secret: bytes) -> None:
+
+class KeyRing:
+    """The key names and the encryption that are derived from one secret.
+
+    :param tagged: True if key names have hash tags.
+    """
+
+    def __init__(self, secret: bytes, *, tagged: bool = False) -> None:
+        self._tagged = tagged
         self._names = derive(secret, "authapp shared names", 32)
         self._cipher = AESGCM(derive(secret, "authapp shared values", 32))
         #: Returns the name in Redis of a key: :meth:`_name` with a cache.
         self.name = lru_cache(maxsize=NAMES)(self._name)
 
     def _name(self, key: Key) -> bytes:
-        text = "\0".join(key).encode(errors="surrogatepass")
-        return b"authapp:" + base64.urlsafe_b64encode(hmac.digest(self._names, text, "sha256"))
+        text = "\0".join((key.purpose, key.secret)).encode(errors="surrogatepass")
+        digest = hmac.digest(self._names, text, "sha256")
+        tag = b""
+        if self._tagged:
+            group = f"group\0{key.group}".encode(errors="surrogatepass")
+            part = hmac.digest(self._names, group, "sha256") if key.group else digest
+            tag = TAGS[part[0]]
+        return PREFIX + tag + base64.urlsafe_b64encode(digest)
 
     def encrypt(self, name: bytes, text: str) -> bytes:
         """Encrypt a string that will be stored under one key name.

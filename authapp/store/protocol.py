@@ -14,10 +14,15 @@ class StoreUnavailable(Exception):
 
 
 class Key(NamedTuple):
-    """The key of a string in the store: a purpose, and a secret such as a refresh token."""
+    """The key of a string in the store: a purpose, and a secret such as a refresh token.
+
+    :ivar group: the id of a user, for example. In a cluster, keys of one group are on one node, so
+        they can be read together. The group does not distinguish keys.
+    """
 
     purpose: str
     secret: str
+    group: str = ""
 
     def __repr__(self) -> str:
         return f"Key({self.purpose!r})"

@@ -15,7 +15,7 @@ from authapp.store.redis_connection import RedisConnection
 from authapp.store.redis_inspection import RedisInspection
 from authapp.store.redis_leases import PATIENCE, RedisLeases
 from authapp.store.redis_notices import RedisNotices
-from authapp.store.resync import EPOCH, Resync, merge, milliseconds
+from authapp.store.resync import Resync, merge, milliseconds, read_names
 
 
 class RedisStore:
@@ -36,7 +36,7 @@ class RedisStore:
     ) -> None:
         self._connection = connection
         self._redis = connection.client
-        self._key_rings = [KeyRing(secret) for secret in secrets]
+        self._key_rings = [KeyRing(secret, tagged=connection.clustered) for secret in secrets]
         self._own = MemoryStore()
         self._leases = RedisLeases(connection, self._key_rings, patience)
         self._inspection = RedisInspection(connection, secrets)
@@ -70,10 +70,11 @@ class RedisStore:
         own, pending = self._own.get(*keys), self._resync.pending.keys() & keys
         try:
             with self._connection.command():
-                epoch, theirs = self._read(*keys)
+                epochs, theirs = self._read(*keys)
         except StoreUnavailable:
             return own, False
-        self._resync.see_epoch(epoch)
+        for tag, epoch in epochs.items():
+            self._resync.see_epoch(epoch, tag)
         # Pending writes are read before and after the command, because other threads change them.
         pending |= self._resync.pending.keys() & keys
         self._resync.start()
@@ -137,10 +138,13 @@ class RedisStore:
         self._notices.forget_all()
         self._resync.mark_all_pending()
 
-    def _read(self, *keys: Key) -> tuple[object, list[str | None]]:
-        """Read the epoch marker and the strings of some keys with one command."""
+    def _read(self, *keys: Key) -> tuple[dict[bytes, object], list[str | None]]:
+        """Read the epoch markers and the strings of some keys, with one command for each hash tag.
+
+        :returns: the epoch markers by hash tag, and the strings.
+        """
         names = [ring.name(key) for key in keys for ring in self._key_rings]
-        epoch, *values = self._redis.mget([EPOCH, *names])
+        epochs, values = read_names(self._connection, names)
         texts = list(map(KeyRing.decrypt, self._key_rings * len(keys), names, values))
         each = len(self._key_rings)
-        return epoch, [merge(*texts[at : at + each]) for at in range(0, len(texts), each)]
+        return epochs, [merge(*texts[at : at + each]) for at in range(0, len(texts), each)]

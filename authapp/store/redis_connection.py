@@ -19,7 +19,13 @@ from redis import (
 )
 from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection
-from redis.exceptions import LockError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import (
+    LockError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
 from redis.retry import Retry
 from redis.sentinel import (
     SentinelConnectionPoolProxy,
@@ -28,7 +34,8 @@ from redis.sentinel import (
 )
 
 from authapp.store.protocol import StoreUnavailable
-from authapp.store.redis_url import SENTINEL, read_url
+from authapp.store.redis_cluster import LazyCluster
+from authapp.store.redis_url import CLUSTER, SENTINEL, read_url
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +74,9 @@ class RedisConnection:
     def __init__(
         self, client: Redis, clock: Callable[[], float] = time.monotonic, address: str = ""
     ) -> None:
-        self.client = client
+        self.client: Any = client
+        #: True for a cluster, whose key names need hash tags.
+        self.clustered = False
         self._address = address
         #: Called when Redis may have lost data.
         self.on_data_loss: Callable[[], None] = lambda: None
@@ -78,15 +87,20 @@ class RedisConnection:
         self._ask_at = 0.0
         self._not_before: dict[str, float] = {}
         self._lost_at = float("-inf")
-        self._run_id: bytes | None = None
+        self._runs: dict[object, bytes | None] = {}
+        self._connected = False
         #: Is increased when existing connections may lead to a former Redis.
         self.generation = 0
         self._generations: WeakKeyDictionary[AbstractConnection, int] = WeakKeyDictionary()
 
     def counters(self) -> RedisStorage:
         """Return counters for rate limits, which use the same connections."""
-        pool = self.client.connection_pool
-        return RedisStorage("redis://", connection_pool=pool, key_prefix="authapp:limit")
+        pool = None if self.clustered else self.client.connection_pool
+        storage = RedisStorage("redis://", connection_pool=pool, key_prefix="authapp:limit")
+        if self.clustered:
+            storage.storage = self.client
+            storage.initialize_storage("")
+        return storage
 
     @property
     def address(self) -> str:
@@ -98,7 +112,8 @@ class RedisConnection:
 
     def info(self, section: str) -> list[dict[str, Any]]:
         """Return a section of ``INFO``, from each primary. Call it within :meth:`command`."""
-        return [self.client.info(section)]
+        reply = self.client.info(section)
+        return reply if isinstance(reply, list) else [reply]
 
     @property
     def down(self) -> bool:
@@ -113,6 +128,10 @@ class RedisConnection:
     def set_up(self, connection: Connection) -> None:
         """Set up a new connection as redis-py does, and read the ``run_id``."""
         connection.on_connect()  # type: ignore[no-untyped-call]
+        self.read_run_id(connection)
+
+    def read_run_id(self, connection: Connection) -> None:
+        """Read the ``run_id`` over a new connection."""
         connection.send_command("INFO", "server")  # type: ignore[no-untyped-call]
         try:
             run = _RUN.search(connection.read_response())
@@ -127,10 +146,18 @@ class RedisConnection:
         :param run: the ``run_id`` of the Redis process, or None if Redis does not permit ``INFO``.
             If the ``run_id`` has changed, Redis was restarted or replaced, and data may be lost.
         """
-        if self._run_id not in (run, None):
+        node = (connection.host, connection.port) if self.clustered else None  # type: ignore[attr-defined]
+        # In a cluster, a primary that was none before has replaced another.
+        replaced = self.clustered and node not in self._runs and self._connected
+        if replaced or self._runs.get(node) not in (run, None):
             self.lost_data()
-        self._run_id = run
+        self._runs[node] = run
         self._generations[connection] = self.generation
+
+    def has_primaries(self, addresses: set[tuple[str, int]]) -> None:
+        """Record the primaries of a cluster. A later one has replaced one of these."""
+        self._runs = {**dict.fromkeys(addresses), **self._runs}
+        self._connected = True
 
     def given_back(self, connection: AbstractConnection) -> None:
         """Close a connection if it was opened before the last data loss.
@@ -180,7 +207,7 @@ class RedisConnection:
         # Memory full, read-only, not permitted, a counter that is not a number, a lost lock.
         except (ResponseError, ValueError, LockError) as error:
             error_reply = error
-        except (RedisError, OSError) as error:
+        except (RedisError, RedisClusterException, OSError) as error:
             with self._lock:
                 self._ask_at = self._clock() + PAUSE
                 if not self._down:
@@ -233,9 +260,9 @@ class _Pool(BlockingConnectionPool):
 
     owner: RedisConnection
 
-    def __init__(self, kind: Any, options: dict[str, Any]) -> None:
-        words = {"max_connections": CONNECTIONS, "timeout": TIMEOUT, **options}
-        super().__init__(connection_class=kind, **words)  # type: ignore[no-untyped-call]
+    def __init__(self, **words: Any) -> None:
+        words = {"max_connections": CONNECTIONS, "timeout": TIMEOUT, **words}
+        super().__init__(**words)  # type: ignore[no-untyped-call]
 
     def release(self, connection: Any) -> None:
         """See redis-py."""
@@ -254,7 +281,8 @@ def connect(url: str) -> RedisConnection:
     kind: Any = SSLConnection if parsed.tls else Connection
     if parsed.kind == SENTINEL:
         kind = SentinelManagedSSLConnection if parsed.tls else SentinelManagedConnection
-    pool = _Pool(kind, options)
+    address = ",".join(f"{host}:{port}" for host, port in parsed.hosts)
+    pool = _Pool(connection_class=kind, **options)
     if parsed.kind == SENTINEL:
         words = {**_BOUNDED, **parsed.sentinel_options, "ssl": parsed.tls}
         sentinels: Any = Sentinel(parsed.hosts, sentinel_kwargs=words)  # type: ignore[no-untyped-call]
@@ -266,7 +294,16 @@ def connect(url: str) -> RedisConnection:
         kind(**pool.connection_kwargs)
     except TypeError as error:
         raise ValueError(str(error)) from None
-    address = ",".join(f"{host}:{port}" for host, port in parsed.hosts)
     owner = pool.owner = RedisConnection(Redis(connection_pool=pool), address=address)
     pool.connection_kwargs["redis_connect_func"] = owner.set_up
+    if parsed.kind == CLUSTER:
+        cluster = {
+            **options,
+            "ssl": parsed.tls,
+            "connection_pool_class": type("_NodePool", (_Pool,), {"owner": owner}),
+            "redis_connect_func": owner.read_run_id,
+            "retry": Retry(NoBackoff(), 1),  # once more, with the nodes of the cluster read again
+        }
+        owner.client = LazyCluster(parsed.hosts, cluster, owner.has_primaries)
+        owner.clustered = True
     return owner

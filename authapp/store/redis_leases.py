@@ -72,7 +72,7 @@ class RedisLeases:
         return sure
 
     def _locks(self, key: Key) -> list[Lock]:
-        key = Key(f"lease of {key.purpose}", key.secret)
+        key = Key(f"lease of {key.purpose}", key.secret, key.group)
         # All processes take the locks in the same order, whatever the order of their secrets.
         names = sorted(ring.name(key).decode() for ring in self._key_rings)
         return [self._connection.client.lock(name, LEASE, thread_local=False) for name in names]

@@ -22,7 +22,7 @@ from contextlib import closing, suppress
 from itertools import count
 from typing import Any
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisClusterException, RedisError, ResponseError
 
 from authapp.store.protocol import StoreUnavailable
 from authapp.store.redis_connection import PAUSE, REPEAT_LOG, RedisConnection
@@ -156,7 +156,7 @@ class RedisNotices:
                 self._connection.log_refusal(error)
                 self._start_at = time.monotonic() + REPEAT_LOG
                 return
-            except (RedisError, OSError, StoreUnavailable):
+            except (RedisError, RedisClusterException, OSError, StoreUnavailable):
                 pass
             except (TypeError, ValueError, AttributeError) as error:
                 # redis-py raises these if another thread closes the connection meanwhile.

@@ -11,6 +11,7 @@ or has another value.
 
 import logging
 import os
+import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from heapq import nlargest
 from itertools import count
 from typing import Any
 
-from authapp.store.key_ring import KeyRing
+from authapp.store.key_ring import TAGS, KeyRing, tag_of
 from authapp.store.memory import MemoryStore
 from authapp.store.protocol import Key, StoreUnavailable
 from authapp.store.redis_connection import PAUSE, RedisConnection
@@ -68,41 +69,53 @@ class Resync:
     ) -> None:
         self._connection = connection
         self._redis = connection.client
-        self._replace = self._redis.register_script(_REPLACE)
+        self._replace: Callable[..., int] = self._redis.register_script(_REPLACE)
         self._key_rings = key_rings
         self._own = own
         self._publish = publish
         #: The keys of pending writes, each with the number of the change that made it pending.
         self.pending: dict[Key, int] = {}
-        self.epoch: object = None
+        self._epochs: dict[bytes, object] = {}
         self.thread: threading.Thread | None = None
         self._changes = count()
         self._lock = threading.Lock()
 
-    def see_epoch(self, epoch: object) -> None:
+    @property
+    def epoch(self) -> object:
+        """The epoch marker that was read last, without a hash tag."""
+        return self._epochs.get(b"")
+
+    def see_epoch(self, epoch: object, tag: bytes = b"") -> None:
         """Compare the present epoch marker with the epoch marker that was read before.
 
         :param epoch: the present marker, or None if Redis has no marker.
+        :param tag: the hash tag of the marker. A cluster has a marker for each hash tag.
         """
-        if epoch is None or epoch != self.epoch:
-            self._detect_data_loss(epoch)
+        if epoch is None or epoch != self._epochs.get(tag):
+            self._detect_data_loss(epoch, tag)
 
-    def _detect_data_loss(self, epoch: object) -> None:
+    def _detect_data_loss(self, epoch: object, tag: bytes) -> None:
         """Set or adopt an epoch marker, because the marker is missing or has another value."""
-        if self.epoch is not None:
-            self.epoch = None
+        if self._epochs.pop(tag, None) is not None:
             self._connection.lost_data()
         with suppress(StoreUnavailable), self._connection.command():
             if epoch is None:
                 epoch = os.urandom(16).hex().encode()
-                if not self._redis.set(EPOCH, epoch, ex=EPOCH_LIFE, nx=True):
+                if not self._redis.set(EPOCH + tag, epoch, ex=EPOCH_LIFE, nx=True):
                     return  # another process has set its marker, which is read next time
-            self.epoch = epoch
-            self.mark_all_pending()  # includes strings from before the first marker was read
+            self._epochs[tag] = epoch
+            self.mark_all_pending(tag)  # includes strings from before the first marker was read
 
-    def mark_all_pending(self) -> None:
-        """Record that Redis may not have any string of this process."""
-        self.mark_pending(*(key for key, *_ in self._own.living()))
+    def mark_all_pending(self, tag: bytes = b"") -> None:
+        """Record that Redis may not have any string of this process.
+
+        :param tag: only the keys with this hash tag, unless it is empty.
+        """
+        keys = (key for key, *_ in self._own.living())
+        rings = self._key_rings
+        self.mark_pending(
+            *(key for key in keys if not tag or tag in {tag_of(ring.name(key)) for ring in rings})
+        )
 
     def mark_pending(self, *keys: Key) -> None:
         """Record that Redis may not have the strings of this process under these keys."""
@@ -167,17 +180,41 @@ class Resync:
         :returns: False if a key was changed by another process at the same time.
         """
         places = [(key, ring, ring.name(key)) for key in keys for ring in self._key_rings]
-        values = self._redis.mget([EPOCH, *(name for *_, name in places)])[1:]
+        _, values = read_names(self._connection, [name for *_, name in places])
         # Own strings are read last. A string that is stored later is written to Redis later, too.
         own = {key: (text, seconds) for key, text, seconds in self._own.living(*keys)}
-        names: list[bytes] = []
-        arguments: list[Any] = []
+        # By hash tag, because all keys of a script must be on one node.
+        missing: dict[bytes, tuple[list[bytes], list[Any]]] = {}
         for (key, ring, name), theirs in zip(places, values, strict=True):
             known, (text, seconds) = ring.decrypt(name, theirs), own.get(key, (None, 0.0))
             if text is not None and merge(text, known) != known:
+                names, arguments = missing.setdefault(tag_of(name), ([], []))
                 names.append(name)
                 arguments += [theirs or b"", ring.encrypt(name, text), milliseconds(seconds)]
-        return not names or self._replace(names, arguments) == len(names)
+        written = [self._replace(*each) == len(each[0]) for each in missing.values()]
+        return all(written)
+
+
+def read_names(
+    connection: RedisConnection, names: Sequence[bytes]
+) -> tuple[dict[bytes, object], list[object]]:
+    """Read values from Redis, and with each of the commands the epoch marker of the same node.
+
+    Without names, one epoch marker is read. Call it within :meth:`RedisConnection.command`.
+
+    :returns: the epoch markers by hash tag, and the values in the order of their names.
+    """
+    groups: dict[bytes, list[bytes]] = {}
+    for name in names:
+        groups.setdefault(tag_of(name), []).append(name)
+    if not groups:
+        groups[random.choice(TAGS) if connection.clustered else b""] = []  # noqa: S311
+    epochs: dict[bytes, object] = {}
+    values: dict[bytes, object] = {}
+    for tag, group in groups.items():
+        epochs[tag], *found = connection.client.mget([EPOCH + tag, *group])
+        values.update(zip(group, found, strict=True))
+    return epochs, [values[name] for name in names]
 
 
 def milliseconds(seconds: float) -> int:
