@@ -24,6 +24,15 @@ class Key(NamedTuple):
     secret: str
     group: str = ""
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Key) and self[:2] == other[:2]
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self[:2])
+
     def __repr__(self) -> str:
         return f"Key({self.purpose!r})"
 

@@ -64,3 +64,14 @@ def test_a_single_process_gets_the_lease() -> None:
     with memory.lease(A) as lease:
         assert lease is Lease.MINE
     assert memory.healthy()
+
+
+def test_keys_that_differ_only_in_their_groups_are_equal() -> None:
+    assert Key("p", "a", "one user") == Key("p", "a")
+    assert Key("p", "a") != Key("p", "b")
+    assert Key("p", "a") != ("p", "a")
+    memory = MemoryStore()
+    memory.put(Key("p", "a", "one user"), "text", 60)
+    assert memory.get(Key("p", "a")) == ["text"]
+    assert memory.recall(Key("p", "a")) == ["text"]
+    assert (memory.settles_in(), memory.problems()) == (0, [])
