@@ -289,3 +289,14 @@ def test_no_thread_is_started_before_the_first_request(
     env = {**os.environ, "PYTHONPATH": "tests"}
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=env, check=True)
     assert done.stdout == "1\n"
+
+
+def test_a_channel_is_not_alive_while_redis_stalls(process: Any, redis_server: RedisServer) -> None:
+    one, two = process(), process()
+    redis_server.pause()
+    eventually(lambda: not alive(one) and not alive(two))
+    one.put(A, "1", 60, tell=True)
+    assert one.recall(A) == ["1"]
+    redis_server.go_on()
+    eventually(lambda: two.recall(A) == ["1"])
+    eventually(lambda: alive(one) and alive(two))
