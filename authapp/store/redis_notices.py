@@ -13,7 +13,6 @@ One thread per process listens. The first request starts it, in the process in w
 is, so it works after a fork. The thread ends if no request has needed it for :data:`IDLE` seconds.
 """
 
-import logging
 import threading
 import time
 import uuid
@@ -26,8 +25,6 @@ from redis.exceptions import RedisClusterException, RedisError, ResponseError
 
 from authapp.store.protocol import StoreUnavailable
 from authapp.store.redis_connection import PAUSE, REPEAT_LOG, RedisConnection
-
-log = logging.getLogger(__name__)
 
 CHANNEL = b"authapp:changed"
 """The channel of the notices. A notice is one or more key names, with spaces between."""
@@ -46,6 +43,14 @@ IDLE = 60.0
 
 KEPT = 40_000
 """The most strings that are kept: two for each session, about 10 MB."""
+
+
+_ENDS = (
+    *(RedisError, RedisClusterException, OSError, StoreUnavailable),
+    # redis-py raises these if another thread closes the connection meanwhile.
+    *(TypeError, ValueError, AttributeError),
+)
+"""What ends the channel. The thread then subscribes again."""
 
 
 class RedisNotices:
@@ -156,11 +161,8 @@ class RedisNotices:
                 self._connection.log_refusal(error)
                 self._start_at = time.monotonic() + REPEAT_LOG
                 return
-            except (RedisError, RedisClusterException, OSError, StoreUnavailable):
+            except _ENDS:
                 pass
-            except (TypeError, ValueError, AttributeError) as error:
-                # redis-py raises these if another thread closes the connection meanwhile.
-                log.info("StoreChannel: %s", type(error).__name__)
             if self._is_wanted():
                 self.forget_all()
                 time.sleep(PAUSE)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from authapp.store import redis_notices
-from authapp.store.protocol import Key
+from authapp.store.protocol import Key, StoreUnavailable
 from authapp.store.redis import RedisStore
 from authapp.store.redis_connection import connect
 from eventually import eventually
@@ -300,3 +300,13 @@ def test_a_channel_is_not_alive_while_redis_stalls(process: Any, redis_server: R
     redis_server.go_on()
     eventually(lambda: two.recall(A) == ["1"])
     eventually(lambda: alive(one) and alive(two))
+
+
+def test_a_revocation_that_could_not_be_told_is_told_later(
+    process: Any, redis_server: RedisServer
+) -> None:
+    one = process()
+    redis_server.stop()
+    with pytest.raises(StoreUnavailable):
+        one._notices.publish([b"name"])
+    redis_server.start()
