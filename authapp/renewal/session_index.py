@@ -214,7 +214,7 @@ def _first_place(sid: str) -> int:
 
 
 def _key(user_id: int | str, place: int) -> Key:
-    return Key("session of user", f"{place} {user_id}")
+    return Key("session of user", f"{place} {user_id}", str(user_id))
 
 
 def _write(entry: ListedSession, now: float) -> str:

@@ -73,8 +73,8 @@ def test_s12_replacement_is_stored_before_the_revocation() -> None:
     """S12. A late response may read the store between the two writes."""
 
     class Looking(MemoryStore):
-        def put(self, key: Key, text: str, seconds: float) -> None:
-            super().put(key, text, seconds)
+        def put(self, key: Key, text: str, seconds: float, *, tell: bool = False) -> None:
+            super().put(key, text, seconds, tell=tell)
             assert revocation.replaced(make()) or not revocation.revoked(make())
 
     revocation = Revocation(Looking(), 3600)
