@@ -25,7 +25,7 @@ from authapp.oidc.metadata import Metadata
 from authapp.session.token_pair import TokenPair
 from authapp.settings.ini import SettingsError
 from authapp.settings.settings import Settings
-from oidc.conftest import Browser, oidc_settings
+from oidc.conftest import Browser, browser, oidc_settings
 from servers import Served
 from servers.oidc import KEY, Provider
 
@@ -303,3 +303,17 @@ def test_the_health_check_asks_the_provider(site: Browser, served: Served) -> No
 def test_the_way_back_is_never_one_of_the_pages_of_the_sign_in(site: Browser) -> None:
     for path in ("/login", "/login/oidc", "/login/oidc/callback?code=1", "//evil.example"):
         assert site.enter(f"/login/oidc?next={path}").location == "/"
+
+
+def test_tokens_of_another_issuer_are_not_sent(site: Browser, served: Served) -> None:
+    for tokens in (TokenPair("a", "b"), TokenPair("a", "a", issuer=served.url)):
+        with pytest.raises(BackendUnavailable):
+            provider_of(site).refresh(tokens)
+    assert served.calls["/token"] == 0
+
+
+def test_a_route_can_be_left_out_or_moved(served: Served) -> None:
+    site = browser(served, routes__logout_backchannel="none", routes__login_oidc="/sso")
+    site.post("/logout/backchannel", {}, status=404)
+    assert site.get("/login").location.startswith("/sso?next=")
+    site.enter("/sso", status=303)
