@@ -128,7 +128,7 @@ def test_second_step_keeps_the_choices_of_the_first_one(steps: TwoSteps, events:
     assert before.remember is True
     with time_machine.travel(time.time() + 100):
         page = site.get("/login", {"next": "/account", "max_age": "60"})
-        (form,) = [each for each in page.forms.values() if "password" in each.fields]
+        form = next(each for each in page.forms.values() if "password" in each.fields)
         form["username"], form["password"] = "dora", "sesame"
         enter(form.submit(status=303).follow(), "123456", status=303)
         after = site.opened()
