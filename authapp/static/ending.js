@@ -52,7 +52,7 @@ export function prepare(name, current) {
 		} catch {
 			return false; // too large for the storage
 		}
-		if (memory.authappDraft) hold(name);
+		if (place === "authappDraft") hold(name);
 		return true;
 	}
 
