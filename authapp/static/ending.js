@@ -35,7 +35,7 @@ export function prepare(name, current) {
 		for (const { oldValue, target } of records) if (oldValue === "password") secrets.add(target);
 	}).observe(document, types);
 
-	if (memory.authappDraft) hold(name);
+	let held = memory.authappDraft && hold(name);
 	addEventListener("submit", (event) => event.defaultPrevented || keep("authappPosted"));
 
 	const isSecret = (field) => secrets.has(field) || isPrivate(field);
@@ -52,18 +52,20 @@ export function prepare(name, current) {
 		} catch {
 			return false; // too large for the storage
 		}
-		if (place === "authappDraft") hold(name);
+		if (place === "authappDraft") held = hold(name);
 		return true;
 	}
 
 	/** Put it back. Returns false if a part of it has no certain place in the page. */
 	async function restore() {
+		const release = await held;
 		const [path, key] = current();
 		const sealed = memory.authappDraft;
-		if (!sealed) return;
+		if (!sealed || !release) return;
 		const draft = await open(sealed, key);
 		if (draft && draft.path !== path) return; // another page's
 		delete memory.authappDraft;
+		release();
 		const keyOf = keys(all(FIELDS));
 		const fields = [...keyOf.keys()].filter((it) => !isSecret(it));
 		const find = (key) => fields.find((it) => keyOf.get(it) === key && keyOf.one(it));
@@ -73,11 +75,21 @@ export function prepare(name, current) {
 	return { cover, keep, restore };
 }
 
-/** A window that a page opens gets a copy of the draft. It is only for the tab that holds the lock. */
+/**
+ * A window that a page opens gets a copy of the draft. It is only for the tab that holds the lock.
+ * Returns what releases it, or undefined: this is a copy, which is deleted. The page before in this
+ * tab may hold the lock for a moment.
+ */
 function hold(name) {
-	navigator.locks?.request(`${name} draft ${memory.authappDraft.slice(0, 16)}`, { ifAvailable: true }, (lock) => {
-		if (lock) return new Promise(() => {});
-		delete memory.authappDraft;
+	const lock = `${name} draft ${memory.authappDraft.slice(0, 16)}`;
+	return new Promise((held) => {
+		const keep = () => new Promise((release) => held(release));
+		const drop = () => {
+			delete memory.authappDraft;
+			held();
+		};
+		if (!navigator.locks) return drop();
+		navigator.locks.request(lock, { signal: AbortSignal.timeout(3e3) }, keep).catch(drop);
 	});
 }
 
