@@ -41,7 +41,9 @@ def page(window: Any, site: ServedSite) -> Any:
 def questions(page: Any) -> list[str]:
     """Return a list that grows with each question of the script to the server."""
     asked: list[str] = []
-    page.on("request", lambda each: asked.append(each.method) if "/session" in each.url else None)
+    page.on(
+        "request", lambda each: asked.append(each.method) if each.url.endswith("/session") else None
+    )
     return asked
 
 
@@ -174,7 +176,6 @@ def test_the_token_does_not_follow_a_redirect_to_another_origin(
         "(method) => window.authapp.fetch('/leave', { method }).then(a => a.status).catch(String)",
         method,
     )
-    assert len(other) == (method == "GET"), "with the token, no request leaves the site"
     assert all("x-csrf-token" not in headers for headers in other)
     page.context.close()
 
