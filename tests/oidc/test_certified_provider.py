@@ -108,7 +108,11 @@ def problem(page: Any) -> str:
 def test_a_person_signs_in_and_the_session_is_renewed(
     page: Any, site: ServedSite, provider: Certified
 ) -> None:
+    page.goto(site.url + "/login?reason=RefreshTokenExpired")
+    page.evaluate("sessionStorage.setItem('of a draft', 'what was typed')")
     sign_in(page, site)
+    kept = page.evaluate("sessionStorage.getItem('of a draft')")
+    assert kept == "what was typed", "the script keeps drafts there, and the way there leaves them"
     assert page.locator("#roles").inner_text().strip() == "admin"
     before = provider.calls("/token")
     seconds = int(page.locator("#valid-until time").get_attribute("data-seconds"))
@@ -208,6 +212,7 @@ def test_the_provider_is_down_at_the_sign_out(
 @pytest.mark.parametrize("name", ["max_age", "login"])
 def test_a_site_can_ask_for_a_new_authentication(page: Any, place: Place, name: str) -> None:
     sign_in(page, place.sites["plain"])
+    page.goto("about:blank")  # its script would go to the sign-in page by itself
     page.context.clear_cookies(name="authapp.session")  # which is that of every port
     page.wait_for_timeout(2000)
     site = place.sites[name]
