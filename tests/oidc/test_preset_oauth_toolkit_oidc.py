@@ -47,6 +47,7 @@ def site(process: Process) -> Visitor:
         "oidc__client_id": CLIENT_ID,
         "oidc__client_secret": CLIENT_SECRET,
         "oidc__scope": "openid profile email",
+        "backend__timeout": "20",
     }
     Visitor.provider.trust_env = False
     return Visitor(wsgi=authapp.main({}, **oidc_settings(f"{process.url}/o", **more)))
