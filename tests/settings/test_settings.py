@@ -192,7 +192,7 @@ def test_secrets_come_from_lines_the_environment_and_files(
         ("backend.answer.access", "no_such(body)", "must be JMESPath"),
         ("backend.refresh.refused", "status = `400`", "must be JMESPath"),
         ("backend.authorization", "JWT", "must hold {access} and no other placeholder"),
-        ("backend.client_auth", "mutual", "must be one of basic, post, none"),
+        ("backend.client_auth", "mutual", "must be one of basic, post, private_key_jwt, none"),
         ("backend.verify", "pem:/nowhere", "a file with a public key in PEM format"),
         ("backend.verify", "jwks:embedded:", "works only with authapp.backend.url = embedded:"),
         ("backend.leeway", "5", "has no effect without authapp.backend.verify"),
