@@ -95,7 +95,7 @@ class GuardedBackend:
 
     def login(self, credentials: Credentials) -> TokenPair:
         """See :class:`authapp.backend.protocol.Backend`."""
-        return self._sign_in(lambda: self._backend.login(credentials))
+        return self.sign_in(lambda: self._backend.login(credentials))
 
     def challenge(self, state: str, code: str) -> TokenPair:
         """Answer a :class:`~authapp.backend.protocol.BackendChallenge` with a code.
@@ -104,9 +104,10 @@ class GuardedBackend:
         :raises Exception: as :meth:`authapp.backend.protocol.Backend.login`.
         """
         backend: Any = self._backend
-        return self._sign_in(lambda: backend.challenge(state, code))
+        return self.sign_in(lambda: backend.challenge(state, code))
 
-    def _sign_in(self, call: Callable[[], TokenPair]) -> TokenPair:
+    def sign_in(self, call: Callable[[], TokenPair]) -> TokenPair:
+        """Call a function that signs a user in, through the breaker of sign-ins."""
         with self.calling("login"):
             try:
                 return _checked(call())

@@ -115,14 +115,15 @@ def _ask(request: Request, answer: _Answer | None, transaction: Transaction | No
         raise SignInRefused(ErrorCode.SIGN_IN_EXPIRED, reason="no such transaction")
     _check_answer(parts, answer)
     try:
-        with parts.guarded.calling("login"):
-            tokens = parts.backend.exchange_code(
+        tokens = parts.guarded.sign_in(
+            lambda: parts.backend.exchange_code(
                 answer.code,
                 transaction.verifier,
                 transaction.redirect_uri,
                 transaction.nonce,
                 transaction.max_age,
             )
+        )
     except BackendRejected as error:
         services.throttle.failed(f"oidc {request.remote_addr}", request.remote_addr or "")
         log.warning("SignInFailed: %s", error)

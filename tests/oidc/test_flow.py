@@ -55,10 +55,12 @@ def test_the_request_has_pkce_state_and_nonce(site: Browser, provider: Provider)
 
 def test_the_settings_add_parameters(served: Served, provider: Provider) -> None:
     more = {"oidc__prompt": "login", "oidc__max_age": "60", "oidc__acr_values": "a b"}
+    more["oidc__scope"] = "openid  api"
     site = browser(served, **more)
     site.enter(status=303)
     given = parse_qs(provider.authorizations[0])
     assert (given["prompt"], given["max_age"], given["acr_values"]) == (["login"], ["60"], ["a b"])
+    assert given["scope"] == ["openid api"]
 
 
 def test_the_callback_opened_twice_goes_on_to_the_site(site: Browser) -> None:

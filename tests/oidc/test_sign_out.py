@@ -260,3 +260,9 @@ def test_the_list_of_sessions_does_not_show_one_that_the_provider_has_ended(
     assert len(phone.get("/sessions").json["sessions"]) == 2
     end(site, provider, sid=ended)
     assert len(phone.get("/sessions").json["sessions"]) == 1
+
+
+def test_a_logout_token_need_not_say_when_it_expires(site: Browser, provider: Provider) -> None:
+    site.enter()
+    end(site, provider, exp=None)
+    assert not is_in(site)
