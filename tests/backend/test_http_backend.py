@@ -128,7 +128,7 @@ def test_an_unexpected_response_is_logged_safely(
     (line,) = [r.getMessage() for r in caplog.records if "UnexpectedAnswer" in r.getMessage()]
     assert "status 418, application/json error='bad forged [31m' code='17'" in line
     assert "from POST /login at 127.0.0.1:" in line
-    assert line.endswith("see authapp.backend.login.refused")
+    assert "see authapp.backend.login.refused [request " in line
     assert "my-password" not in line
     assert "x" * 101 not in line
 
