@@ -255,7 +255,7 @@ def test_invalid_client_keeps_the_session(site: Site, oauth2: OAuth2, challenges
         unavailable = page(site, status=503)
         assert "BackendUnavailable" in unavailable.text
         assert int(unavailable.headers["Retry-After"]) >= 1
-        assert "You are not signed in" in page(site, "/", status=200).text
+        assert "check your sign-in right now" in page(site, "/", status=200).text
         assert site.token() == held
         oauth2.client_secret = right
 

@@ -289,8 +289,10 @@ class Sessions(RuleBasedStateMachine):
         if path == "/account":
             assert (answer.status_int, where) == (303, "/login?next=%2Faccount")
             return ANONYMOUS
+        if "check your sign-in right now" in answer.text:
+            return KEPT
         assert "You are not signed in" in answer.text
-        return KEPT if "BackendUnavailable" in answer.text else ANONYMOUS
+        return ANONYMOUS
 
     @staticmethod
     def kept(answer: Any) -> bool:
