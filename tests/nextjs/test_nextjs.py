@@ -372,10 +372,10 @@ def test_after_nextjs_sign_out_cookie_copies_work_until_a_renewal(both: Both) ->
     held = both.header()
     both.next_sign_out()
     assert both.backend.calls[BLACKLIST] == 1
-    for seconds in (0, 599):
+    for seconds in (0, 540):
         with later(seconds):
             assert both.session(held)["user"]["id"] == 1
-    with later(601):
+    with later(660):
         assert both.session(held)["error"] == "RefreshTokenRejected"
 
 
@@ -479,7 +479,7 @@ def test_a_late_nextjs_response_is_harmless_if_only_pyramid_renews(
         assert both.backend.calls[REFRESH] == 1
 
 
-@pytest.mark.parametrize("seconds", [DUE, (DUE + EXPIRED) // 2, EXPIRED - 2])
+@pytest.mark.parametrize("seconds", [DUE, (DUE + EXPIRED) // 2, EXPIRED - 60])
 @pytest.mark.parametrize("pause", [1, 70, 600])
 def test_old_cookie_that_nextjs_writes_again_does_not_end_the_session(
     both_with: Callable[..., Both], seconds: int, pause: int
