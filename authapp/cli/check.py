@@ -1,4 +1,4 @@
-"""``authapp check``: the settings, and with ``--online`` what they name."""
+"""``authapp check``: checks the settings, and with ``--online`` the servers that they name."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -40,9 +40,9 @@ def check(
     :param uri: the path of the file, with ``#section`` if it is not ``main``.
     :param variables: values for ``%(name)s`` in the file.
     :param online: whether to call the backend, the key set and Redis.
-    :param user: a user to sign in, renew and sign out at the backend. None: nobody.
+    :param user: the user whose sign-in, renewal and sign-out are tried at the backend, or None.
     :param password: the user's password.
-    :param ask_code: returns the code of a second step, or an empty text if there is none.
+    :param ask_code: returns the code of a second step, or an empty string without a code.
     """
     report = Report(uri)
     with collect_log_lines() as lines:

@@ -22,13 +22,13 @@ PASSWORD = "AUTHAPP_PASSWORD"  # noqa: S105
 """The environment variable with the password of ``check --login``."""
 
 MOST = 65_536
-"""Characters of standard input that are read."""
+"""The most characters that are read from standard input."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Mistake(click.ClickException):
-    """Something that the user can mend. It ends the command with exit code 1."""
+    """A problem that the user can mend. It ends the command with exit code 1."""
 
     exit_code = 1
 
@@ -101,16 +101,16 @@ def check(
     user: str | None,
     as_json: bool,
 ) -> None:
-    """Check the settings in FILE, and with --online what they name.
+    """Check the settings in FILE, and with --online the servers that they name.
 
-    The file is read as pserve reads it. The output has a fingerprint of each secret. Compare it
-    with that of another application that has to open the same cookies.
+    The file is read as pserve reads it. The output has a fingerprint of each secret. Another
+    application that has to open the same cookies must show the same fingerprint.
 
-    With --login, USER signs in at the backend, the session is renewed and ended. Each request and
-    its answer is shown, without tokens and passwords. If an answer is not understood, the output
-    has the setting that would describe it. The password is asked for at a terminal. Otherwise it is
-    taken from the environment variable AUTHAPP_PASSWORD, or is the first line of standard input.
-    The code of a second step is asked for too, or is the next line.
+    With --login, USER signs in at the backend, and the session is renewed and signed out. Each
+    request and its answer is shown, without tokens and passwords. If no setting describes an
+    answer, the output proposes a setting that does. At a terminal, the command asks for the
+    password. Otherwise the password is the environment variable AUTHAPP_PASSWORD, or the first line
+    of standard input. The code of a second step is asked for too, or is the next line.
 
     \b
     Examples:
@@ -242,8 +242,8 @@ def end_command(
 ) -> None:
     """End all sessions of a user, or one of them.
 
-    Without --session, sessions that are not in the list end too. The user's next request has to
-    sign in again. The backend does not learn of it: lock the account there, if it must stay out.
+    Without --session, sessions that are not in the list end too. The user has to sign in again.
+    The backend is not told. To keep the user out, lock the account at the backend first.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""Reads an ini file as ``pserve`` reads it, and says in one line why that is not possible."""
+"""Reads an ini file as ``pserve`` reads it. If that fails, the error is one line."""
 
 import configparser
 from collections.abc import Mapping

@@ -25,7 +25,7 @@ _ENOUGH = 40
 
 
 class InvalidCookie(Exception):
-    """The text has no session that the secrets open. The error says what it has."""
+    """No secret opens a session in the text. The error says why."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What may be shown of requests and answers: no token, no password, no secret."""
+"""Masks tokens, passwords and secrets in requests and answers, so that these can be shown."""
 
 import json
 import re
@@ -34,7 +34,7 @@ def mask_header(name: str, value: str, secrets: Collection[str]) -> str:
 
 
 def mask_url(url: str, secrets: Collection[str]) -> str:
-    """Return what may be shown of a URL. Each part of the path, and each value, is masked alone."""
+    """Return a URL to show. Each path segment and each value of the query is masked separately."""
     parts = urlsplit(url)
     path = "/".join(mask_text(unquote(each), secrets) for each in parts.path.split("/"))
     query = "&".join(
@@ -46,7 +46,7 @@ def mask_url(url: str, secrets: Collection[str]) -> str:
 
 
 def mask_text(text: str, secrets: Collection[str]) -> str:
-    """Return text of one line. Secrets, and what looks like a token, are replaced."""
+    """Return a text as one line. Secrets, and words that look like a token, are replaced."""
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         for form in (secret, json.dumps(secret)[1:-1], quote(secret, ""), quote_plus(secret)):
             text = text.replace(form, HIDDEN)
@@ -58,8 +58,8 @@ def mask_body(body: str, secrets: Collection[str], *, names: bool = True) -> Any
 
     :param body: the text of the body: JSON, a form, or anything.
     :param secrets: values that must not be shown.
-    :param names: whether values whose name sounds secret are replaced too. Without that, an error
-        such as ``{"password": ["too short"]}`` can be read.
+    :param names: True to replace also values whose name sounds secret. False keeps an error such as
+        ``{"password": ["too short"]}`` readable.
     :returns: what to show: the JSON, the fields of the form, or a text.
     """
     try:

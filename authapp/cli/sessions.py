@@ -1,4 +1,4 @@
-"""``authapp sessions``: an operator sees and ends the sessions of anybody, on all machines."""
+"""``authapp sessions``: an operator lists and ends the sessions of any user, on all machines."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,13 +30,13 @@ def list_sessions(uri: str, variables: Mapping[str, str], user: str) -> list[dic
 def end_sessions(
     uri: str, variables: Mapping[str, str], user: str, session: str | None
 ) -> list[dict[str, Any]]:
-    """End one session of a user, or all of them. The next request of each gets to know it.
+    """End one session of a user, or all of them. Each session is refused at its next request.
 
     :param session: the id of a session. None: all, even those that are not listed.
     :returns: the sessions that were listed and have been ended.
     :raises CannotRead: if the ini file cannot be read.
     :raises SettingsError: if its settings cannot be used.
-    :raises CannotReach: if the store is not shared, or has not stored it.
+    :raises CannotReach: if the store is not shared, or has not stored the revocation.
     """
     with collect_log_lines() as lines:
         services = _reach(load(uri, variables), lines)

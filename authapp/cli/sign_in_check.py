@@ -35,7 +35,7 @@ def check_sign_in(
     """Sign a user in, read the identity, renew, sign out, and renew once more, which must fail.
 
     :param http: sends the requests, and records them.
-    :param ask_code: returns the code of a second step, or an empty text if there is none.
+    :param ask_code: returns the code of a second step, or an empty string without a code.
     """
     walk = _Walk(report, services, http, {password}, ask_code)
     tokens = walk.sign_in(lambda: walk.backend.login(Credentials(user, password)))
@@ -177,7 +177,7 @@ class _Walk:
         return renewed
 
     def sign_out(self, tokens: TokenPair) -> None:
-        """Sign out, and see whether the refresh token is refused after that."""
+        """Sign out, and check whether the backend then refuses the refresh token."""
         description = self.services.settings.description
         if description.logout is None:
             text = "authapp.backend.logout is none: the backend does not learn of a sign-out"
@@ -227,12 +227,12 @@ class _Walk:
         return suggest(content) if isinstance(error, UnexpectedAnswer) and content else []
 
     def _content(self, login: bool = False) -> Any:
-        """Return the last answer, or the first one of this walk, which is that of the login."""
+        """Return the content of the last answer, or of the answer to the login (the first one)."""
         exchanges = self.http.exchanges
         return exchanges[0 if login else -1].content if exchanges else {}
 
     def _keep(self, tokens: TokenPair) -> None:
-        """Never show these tokens."""
+        """Keep these tokens out of all output."""
         self.secrets |= {tokens.access, tokens.refresh}
 
     def _add(self, about: str, level: str, text: str, *lines: str) -> None:

@@ -28,11 +28,11 @@ _DEEPEST = 5
 
 
 def for_refusal(verb: str, setting: str, content: Response, described: Condition) -> list[str]:
-    """Return lines that describe an answer which refuses.
+    """Return lines that describe an answer with which the backend refuses a request.
 
     :param verb: ``login``, ``refresh`` or ``logout``.
     :param setting: the condition, such as ``login.refused``.
-    :param described: what the setting says now. The suggestion adds to it.
+    :param described: the present value of the setting. The suggestion adds to it.
     """
     status = content["status"]
     if status in (404, 405):
@@ -164,7 +164,7 @@ def _texts(value: object) -> Iterator[tuple[str, str]]:
 def _leaves(
     value: object, path: str = "", depth: int = 0, *, lists: bool = False
 ) -> Iterator[tuple[str, Any]]:
-    """Return the JMESPath of each value that is no object, and the value."""
+    """Return pairs of a JMESPath and its value, for each value that is not an object."""
     if isinstance(value, Mapping):
         if depth > _DEEPEST:
             return
