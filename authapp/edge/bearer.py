@@ -4,10 +4,10 @@ Below ``authapp.api_prefixes``, an access token of the backend is an identity wi
 
 | bearer token | cookie | path | identity |
 | --- | --- | --- | --- |
-| valid | any | below a prefix | of the token. The cookie is not read |
+| valid | any | below a prefix | the user of the token. The cookie is not read |
 | not valid | any | below a prefix | none: 401 |
-| none | valid | below a prefix | of the session |
-| any | any | anywhere else, and authapp's own pages | of the session. The token is not read |
+| none | valid | below a prefix | the user of the session |
+| any | any | elsewhere, and authapp's own pages | the user of the session. The token is not read |
 """
 
 import re

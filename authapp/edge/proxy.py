@@ -69,7 +69,7 @@ _NOT_SENT = HOP_BY_HOP | {
     "x-remote-user",
 }
 _NOT_SENT_PREFIXES = ("x-auth-request-", "x-forwarded-", "x-original-")
-"""What a browser must not tell an API: its cookies, and who or where it is."""
+"""Request headers that are not passed on: cookies, and headers that claim a user or an address."""
 
 _NOT_RETURNED = HOP_BY_HOP | {
     "alt-svc",
@@ -80,7 +80,7 @@ _NOT_RETURNED = HOP_BY_HOP | {
     "strict-transport-security",
 }
 _NOT_RETURNED_PREFIXES = ("access-control-", "x-auth-request-")
-"""What an API must not decide for this site: its cookies, and who may read its answers."""
+"""Response headers that are not passed on: an API sets no cookies and no policies of this site."""
 
 _IN_PATH = "/:@!$&'()*+,;=~"
 _IN_QUERY = _IN_PATH + "%?[]{}|^`\\"
@@ -144,7 +144,7 @@ def _away(request: Request, wait: float) -> Response:
 
 
 def _send(request: Request, upstream: Upstream, path: str) -> Answer | Response:
-    """Send a request. If the API refuses the token, renew the session and send it once more.
+    """Send a request. If the API refuses the token, renew the session and send the request again.
 
     :returns: the answer of the API, or a response if the session has ended.
     """
@@ -183,7 +183,7 @@ def _send(request: Request, upstream: Upstream, path: str) -> Answer | Response:
 
 
 def _refused(upstream: Upstream, session: Session) -> Key:
-    """Return the key that notes that an API refuses a new access token too."""
+    """Return the key under which the store notes that an API refuses even a new access token."""
     return Key("refused access token", f"{upstream.url} {session.tokens.access}")
 
 

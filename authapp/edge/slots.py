@@ -3,9 +3,9 @@
 Each such request blocks a thread of the server until the API has answered and the client has read
 the answer. The limit keeps the other threads free for sign-in and for the application's own pages.
 
-If there is no free slot, a request waits for one only while a slot is likely to become free: until
-all requests that have a slot are older than :data:`SLOW` seconds. If the API is slow, requests
-without a slot are refused at once.
+If there is no free slot, a request waits only while a slot is likely to become free soon. This is
+so while at least one request with a slot is younger than :data:`SLOW` seconds. If the API is slow,
+requests without a slot are refused at once.
 """
 
 import threading

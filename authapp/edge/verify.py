@@ -54,7 +54,7 @@ def verify(request: Request) -> Response:
     The query may contain these parameters:
 
     - ``roles=a,b``: the user needs one of these roles. If the parameter is repeated, the user needs
-      one role of each.
+      one role of each list.
     - ``scopes=a,b``: the user needs all of these scopes.
     - ``redirect=1``: for proxies that pass answers other than 202 on to the browser. A person who
       is not signed in gets 303 instead of 401.
@@ -88,8 +88,8 @@ def verify(request: Request) -> Response:
 def _keep_successor(request: Request) -> None:
     """Store the successor of an old cookie for one more hour.
 
-    Some proxies cannot give the renewed cookie to the browser. The browser then brings the old
-    cookie for as long as it is used.
+    Some proxies cannot pass the renewed cookie on to the browser. The browser then continues to
+    send the old cookie.
     """
     ours: RequestSession = request.authapp
     if ours.opened and ours.session and ours.opened.tokens != ours.session.tokens:
@@ -216,7 +216,7 @@ def _can_be_sent(value: str) -> bool:
 
 
 def _is_from_proxy(request: Request) -> bool:
-    """Return True unless a browser asks for itself, which says so in ``Sec-Fetch-Site``.
+    """Return True unless a browser itself sent the request. Browsers send ``Sec-Fetch-Site``.
 
     A script on a page must not read tokens or cookies (``HttpOnly``). The configurations in
     docs/edge.md remove this header from the proxy's question.

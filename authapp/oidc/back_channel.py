@@ -26,10 +26,10 @@ log = logging.getLogger(__name__)
 def back_channel(request: Request) -> Response:
     """End the sessions of the ``sid``, or of the ``sub``, in a logout token.
 
-    The sessions end in all processes, also if one of them is being renewed. If the token names
+    The sessions end in all processes, even while one of them is being renewed. If the token names
     both, only the sessions of the ``sid`` end, since the user may be signed in elsewhere.
 
-    :returns: 200, or 400 if the token is not valid. Nothing has ended then.
+    :returns: 200. If the token is not valid: 400, and no session ends.
     """
     parts, now = sign_in_of(request), time.time()
     revocation = services_of(request).revocation

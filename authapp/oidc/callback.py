@@ -28,7 +28,7 @@ from authapp.web.sign_in import SignInRefused, sign_in
 log = logging.getLogger(__name__)
 
 MAX_PARAMETER = 4096
-"""Characters of the longest parameter that is read."""
+"""The most characters of a parameter. A callback with a longer parameter is refused."""
 
 _BY_THE_USER = frozenset(
     (
@@ -39,7 +39,7 @@ _BY_THE_USER = frozenset(
         "account_selection_required",
     )
 )
-"""Errors that end when the user tries again (RFC 6749 section 4.1.2.1, Core section 3.1.2.6)."""
+"""Errors that may not recur at a new attempt (RFC 6749 section 4.1.2.1, Core section 3.1.2.6)."""
 
 _BUSY = frozenset(("temporarily_unavailable", "server_error"))
 

@@ -31,7 +31,7 @@ _OPTIONAL = ("userinfo_endpoint", "revocation_endpoint", "end_session_endpoint")
 
 
 class ProviderUnusable(BackendUnavailable):
-    """The provider, or how this site is registered there, does not allow a sign-in.
+    """A sign-in is not possible because of the provider, or of this site's registration there.
 
     The text is one line for the operator. It names the setting to change.
     """
@@ -57,9 +57,10 @@ class Endpoints:
 class Metadata:
     """Reads the metadata of one issuer, and keeps it.
 
-    One request reads. Meanwhile the others use what is there, or wait. A bulkhead with one slot
-    limits this wait, so a provider that does not respond blocks only one thread. If the metadata
-    cannot be read again, the last good metadata is used.
+    One request at a time reads the metadata. Meanwhile, other requests use the cached metadata, or
+    wait if there is none. A bulkhead with one slot limits this wait, so a provider that does not
+    respond blocks only one thread. If the metadata cannot be read again, the last good metadata is
+    used.
 
     :param issuer: the issuer identifier.
     :param development: whether an endpoint may be an http URL although the issuer is not one.
@@ -99,9 +100,9 @@ class Metadata:
         raise self._failure or BackendDown("the provider's metadata is still being read")
 
     def _look_again(self, *, must_wait: bool) -> None:
-        """Read the metadata, unless another request is reading them or has just tried.
+        """Read the metadata, unless another request is reading it or has just tried.
 
-        :param must_wait: whether there is nothing to use until the other request has read them.
+        :param must_wait: True if there is no cached metadata to use in the meantime.
         """
         with self._lock:
             reading = self._reading

@@ -13,7 +13,7 @@ PAGE = "authapp:templates/login.jinja2"
 def sign_in_page(request: Request, refused: SignInRefused, target: str) -> Response:
     """Return the sign-in page with an error, in ``request.response``.
 
-    The page never goes on to the provider by itself, so nothing goes round in circles.
+    The page never redirects to the provider by itself, so there is no redirect loop.
 
     :param target: the path to which the user returns.
     """

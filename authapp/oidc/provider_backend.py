@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 NOT_KEPT = frozenset(
     ("iss", "aud", "azp", "exp", "iat", "nbf", "jti", "nonce", "at_hash", "c_hash", "s_hash")
 )
-"""Claims that concern a token and not the user. The session does not keep those of the ID token."""
+"""Claims that concern a token and not the user. The session does not keep an ID token's values."""
 
 _OF_THE_SIGN_IN = frozenset(("sub", "sid", "auth_time", "acr", "amr"))
 """Claims that only an ID token may change."""
@@ -82,8 +82,8 @@ class ProviderBackend:
     def refresh(self, tokens: TokenPair) -> TokenPair:
         """See :class:`authapp.backend.protocol.Backend`.
 
-        A response without an ID token keeps what the last one said, but for what the access token
-        and the userinfo response say anew.
+        If the response has no ID token, the session keeps the claims of the last ID token. Claims
+        in the new access token or in the userinfo response replace them.
         """
         if tokens.issuer != self._client.issuer or not tokens.renewable:
             raise BackendUnavailable("these tokens cannot be renewed here")
@@ -194,7 +194,7 @@ class ProviderBackend:
     def _userinfo(self, access: str, sub: object) -> dict[str, Any] | None:
         """Return the claims of the userinfo endpoint (Core section 5.3).
 
-        The ID token has named the user already, so a failure is no reason to refuse a sign-in.
+        A failure does not stop a sign-in, because the ID token has named the user already.
 
         :returns: the claims, which are empty if the provider refuses them. None if it is down.
         """

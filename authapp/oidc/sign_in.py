@@ -21,7 +21,7 @@ class ISignIn(Interface):
 
 
 class UseOnce:
-    """Remembers what may be used only once, in all processes that share the store."""
+    """Remembers values that may be used only once, in all processes that share the store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -42,7 +42,7 @@ class UseOnce:
 
 @dataclass(frozen=True)
 class SignIn:
-    """The objects."""
+    """The objects, one of each for an application."""
 
     client: OIDCSettings
     metadata: Metadata

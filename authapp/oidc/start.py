@@ -35,8 +35,8 @@ def start(request: Request) -> Response:
     A link can add nothing to the provider's URL. If the query has a ``max_age``, because a view
     needs a recent sign-in, the provider is asked to authenticate the user anew.
 
-    :returns: a 303 redirect. For a prefetch 503, because nobody has asked for a sign-in yet. If the
-        provider is down, the sign-in page.
+    :returns: a 303 redirect. If the provider is down, the sign-in page. For a prefetch, 503,
+        because the user has not asked for a sign-in yet.
     """
     if any("prefetch" in request.headers.get(name, "").lower() for name in _PREFETCH_HEADERS):
         return Response(status=503, headers={"Cache-Control": "no-store"})

@@ -23,7 +23,7 @@ LEEWAY = 30
 """Seconds by which the provider's clock may differ from ours."""
 
 MAX_LENGTH = 32_768
-"""Characters of the longest token that is read."""
+"""The most characters of a token. A longer token is refused."""
 
 MAX_AGE_OF_LOGOUT = 600
 """Seconds after which a logout token is refused, even if it expires later or not at all."""
@@ -35,12 +35,12 @@ _HASHES = {"256": "sha256", "384": "sha384", "512": "sha512", "EdDSA": "sha512"}
 
 
 class TokenInvalid(BackendUnavailable):
-    """A token of the provider is not what it should be. The text says which check failed."""
+    """A token of the provider has failed a check. The text says which one."""
 
 
 @dataclass(frozen=True)
 class TokenChecks:
-    """What tokens of one provider must be, for one client.
+    """The checks of the tokens that one provider issues to one client.
 
     :param algorithm: the one algorithm that is accepted.
     """

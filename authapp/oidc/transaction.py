@@ -34,7 +34,7 @@ class Transaction:
     :param nonce: binds the ID token to this sign-in.
     :param verifier: the PKCE code verifier (RFC 7636 section 4.1).
     :param target: the path to which the user returns.
-    :param redirect_uri: the URL of the callback, which the token endpoint wants once more.
+    :param redirect_uri: the URL of the callback. It is sent to the token endpoint again.
     :param max_age: the ``max_age`` of the authorization request, or None.
     :param began: seconds since the epoch.
     :param remember: see :class:`authapp.web.begin_session.Choices`. So is ``again``.
