@@ -133,8 +133,9 @@ class Renewal:
     def _spend_once(self, session: Session, may_continue: bool, landing: ExitStack) -> Outcome:
         """Spend the refresh token, unless another process has spent or is spending the token.
 
-        While the store is down, nothing is spent that another process may be spending. When it has
-        come back, an expired session waits until all processes have told the store what they did.
+        While the store is down, a token is not spent if another process may be spending it. When
+        the store is up again, an expired session waits until all processes have written the
+        outcomes of their renewals to the store.
 
         :param landing: ends the single flight when it is closed. If the response is late, the
             flight ends when the response arrives.

@@ -1,8 +1,8 @@
 """The sessions of a user, so that the user can see them and end them.
 
 The store keeps one entry for each session. An entry contains no token and cannot sign anybody in.
-A cookie remains the only place of a session. So a lost entry signs nobody out, and the next request
-of its session writes the entry again.
+The session itself is in the cookie only. So a lost entry does not sign the user out, and the next
+request of the session writes the entry again.
 
 Each user has :data:`MOST` places. A session takes a free place. If there is none, the session takes
 the place of an ended session, or of the session that was not used for the longest time. An entry
@@ -58,7 +58,7 @@ class ListedSession:
 
     @property
     def last_seen(self) -> int:
-        """The time of the last request of the person. Up to a minute may be missing."""
+        """The time of the last request of the person. It may be up to a minute too early."""
         return self.session.last_used
 
 

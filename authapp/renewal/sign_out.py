@@ -1,7 +1,8 @@
 """The tokens with which a sign-out is sent to the backend.
 
-Some backends sign out by the access token and ignore an expired one: they answer as usual, and the
-refresh token stays usable. For these the session is renewed once more before.
+Some backends sign out by the access token. If it has expired, they answer as usual, but the refresh
+token stays usable. With these backends, a session whose access token has expired is renewed once
+more before the sign-out.
 """
 
 from concurrent.futures import Future

@@ -113,10 +113,10 @@ class Successors:
     def may_spend_in(self, lease: Lease) -> float:
         """Return the seconds until this process may spend a session's refresh token.
 
-        Call it after :meth:`look_up`, because the answer also says whether that was complete.
+        Call it after :meth:`look_up`. The result also says whether the store was complete then.
 
         :param lease: the lease of the token.
-        :returns: 0 for now, and infinity if it cannot be said.
+        :returns: 0 if it may spend the token now, and infinity if the time is not known.
         """
         known = {Lease.ALONE: 0.0, Lease.UNSURE: float("inf")}
         return known[lease] if lease in known else self._store.settles_in()

@@ -57,10 +57,10 @@ class Store(Protocol):
         """Return the string of each key, or None if the string is missing or has expired."""
 
     def recall(self, *keys: Key) -> list[str | None]:
-        """Return the same as :meth:`get`, without asking if this process is told of changes.
+        """Return the same as :meth:`get`, from this process's memory if it is told of changes.
 
-        Another process may have changed a string a moment ago. So use :meth:`get` before you write
-        a cookie or spend a token.
+        A string is out of date from its change until the notice of the change arrives. So use
+        :meth:`get` before you write a cookie or spend a token.
 
         :param keys: keys whose strings are always stored with ``tell=True``.
         """
@@ -92,7 +92,7 @@ class Store(Protocol):
         """
 
     def settles_in(self) -> float:
-        """Return the seconds until all processes have told the store what they did without it.
+        """Return the seconds until the store has what all processes did while it was down.
 
         Until then, another process may have finished work on a key, or may still be working on it,
         although this process has its lease. The result is 0 if the store was up for long enough,

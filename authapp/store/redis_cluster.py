@@ -1,8 +1,8 @@
 """The client of a Redis cluster (``authapp.shared = redis+cluster://…``).
 
 redis-py's client follows failovers and moved slots (``MOVED``, ``ASK``). It connects when it is
-made, so :class:`LazyCluster` makes it at the first command: a cluster that is down must not stop
-the application from starting.
+created, but an application must start even if the cluster is down. So :class:`LazyCluster` creates
+the client at the first command.
 """
 
 import threading
@@ -16,7 +16,7 @@ from redis.exceptions import RedisClusterException
 
 
 class LazyCluster:
-    """Looks like the client of a cluster, and connects at the first command.
+    """Has the interface of redis-py's client of a cluster, and connects at the first command.
 
     :param hosts: some nodes of the cluster.
     :param options: the options of all connections.

@@ -147,7 +147,7 @@ class RedisConnection:
             If the ``run_id`` has changed, Redis was restarted or replaced, and data may be lost.
         """
         node = (connection.host, connection.port) if self.clustered else None  # type: ignore[attr-defined]
-        # In a cluster, a primary that was none before has replaced another.
+        # In a cluster, a node that was not a primary before has replaced a primary.
         replaced = self.clustered and node not in self._runs and self._connected
         if replaced or self._runs.get(node) not in (run, None):
             self.lost_data()
@@ -155,7 +155,7 @@ class RedisConnection:
         self._generations[connection] = self.generation
 
     def has_primaries(self, addresses: set[tuple[str, int]]) -> None:
-        """Record the primaries of a cluster. A later one has replaced one of these."""
+        """Record the primaries of a cluster. A primary that appears later has replaced one."""
         self._runs = {**dict.fromkeys(addresses), **self._runs}
         self._connected = True
 

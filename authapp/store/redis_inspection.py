@@ -1,11 +1,11 @@
-"""Asks Redis, at start-up and every minute, whether it suits, and who else uses it.
+"""Checks, at start-up and every minute, whether Redis is set up well and who else uses it.
 
 Each process writes the fingerprints of its secrets and the version of its strings into one sorted
 set in Redis, with the time. So each process sees how the others are configured. A fingerprint is an
 HMAC with a key that is derived from the secret: it says which secrets are equal and nothing else.
 
-``CONFIG`` is not needed, because ``INFO`` has the eviction policy. Managed services may refuse
-``INFO``: then evictions cannot be noticed, which is logged once.
+``CONFIG`` is not needed, because ``INFO`` has the eviction policy. If a managed service refuses
+``INFO``, authapp cannot detect evictions, and logs this once.
 """
 
 import hmac

@@ -37,7 +37,7 @@ _TRY_AGAIN = 0.05
 class RedisLeases:
     """Takes, extends and releases leases.
 
-    :param patience: seconds for which no lease can be had, after which this process works alone.
+    :param patience: after this many seconds without a lease, this process works alone.
     """
 
     def __init__(
@@ -97,8 +97,8 @@ class RedisLeases:
     def _unsure(self) -> Lease:
         """Return ``ALONE`` if no lease could be had for ``patience`` seconds, else ``UNSURE``.
 
-        An attempt that failed long ago says nothing about now: if no lease was tried for
-        ``patience`` seconds, or Redis was up meanwhile, the time starts again.
+        The time starts again if Redis was up meanwhile, or if no attempt was made for ``patience``
+        seconds, because an old failure says nothing about the present.
         """
         now = time.monotonic()
         if self._unsure_since is None or now - self._unsure_last > max(self._patience, LEASE):

@@ -6,11 +6,11 @@ process subscribes to this channel, and forgets the strings that it is told of.
 
 Publish and subscribe delivers a message at most once. So a process uses what it has kept only while
 the **channel is alive**: every :data:`BEAT` seconds it publishes a *beat* to itself. A beat that
-comes back proves that all notices from before the beat have come, too. If the channel is not alive,
-the process asks Redis.
+comes back proves that all earlier notices have arrived too. If the channel is not alive, the
+process asks Redis.
 
-One thread per process listens. The first request starts it, in the process in which that request
-is, so it works after a fork. The thread ends if no request has needed it for :data:`IDLE` seconds.
+One thread per process listens. The first request in a process starts the thread, so notices also
+work after a fork. The thread ends if no request has needed it for :data:`IDLE` seconds.
 """
 
 import threading
@@ -30,7 +30,7 @@ CHANNEL = b"authapp:changed"
 """The channel of the notices. A notice is one or more key names, with spaces between."""
 
 BEATS = b"authapp:beat:"
-"""How the names of the channels begin on which each process gets its own beats."""
+"""The prefix of channel names. Each process gets its own beats on a channel of its own."""
 
 BEAT = 0.4
 """Seconds between two beats."""
@@ -50,7 +50,7 @@ _ENDS = (
     # redis-py raises these if another thread closes the connection meanwhile.
     *(TypeError, ValueError, AttributeError),
 )
-"""What ends the channel. The thread then subscribes again."""
+"""The errors that end a subscription. The thread then subscribes again."""
 
 
 class RedisNotices:
@@ -83,7 +83,7 @@ class RedisNotices:
             return None
 
     def moment(self) -> int | None:
-        """Return a number for :meth:`keep`, or None if the channel is not alive.
+        """Return a number that changes with each notice. None: the channel is not alive.
 
         The first call in a process starts the thread, and so does a call after the thread ended.
         """
