@@ -22,9 +22,10 @@ _KINDS = {"renewal": SpanKind.INTERNAL, "backend.call": SpanKind.CLIENT}
 
 
 class Instruments:
-    """Counts events, and observes renewals, calls of the backend, and the state of what is shared.
+    """Counts events, and observes renewals, calls of the backend, circuit breakers and the store.
 
-    The providers are those that the application has set globally, now or later.
+    The OpenTelemetry providers are those that the application sets globally, even if it does so
+    later.
     """
 
     def __init__(self) -> None:
@@ -71,9 +72,9 @@ class Instruments:
     def _during(self, what: str, facts: Facts) -> Iterator[None]:
         """Measure a renewal or a call of the backend, and put it into a span.
 
-        Of an exception only the type is told: the text of an application's exception may hold
-        anything. The span has the status ERROR, unless the backend refused something or asked for
-        more, which is its work.
+        Only the type of an exception is recorded, because its text may contain secrets of the
+        application. The span has the status ERROR, unless the backend refused something or asked
+        for a second step, which are normal answers.
         """
         began = time.perf_counter()
         with self._tracer.start_as_current_span(

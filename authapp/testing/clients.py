@@ -29,7 +29,7 @@ def sign_in(
     >>> sign_in(webtest_app, name="alice", roles=["admin"])
     >>> sign_in(playwright_context, get_appsettings("site.ini"), url="http://localhost:6543")
 
-    :param client: see :mod:`authapp.testing.clients`. It forgets the session that it had.
+    :param client: see :mod:`authapp.testing.clients`. Its earlier session is removed.
     :param application: the application, or its settings: see
         :func:`authapp.testing.sessions.services_for`. A WebTest application and a request know
         their application.
@@ -92,7 +92,7 @@ def _pairs(services: Services, session: Session) -> Iterable[tuple[str, str]]:
 
 
 def _put(client: Any, services: Services, cookies: dict[str, str], url: str | None) -> None:
-    """Replace the session cookies of a client. They end with the client, as they have no expiry."""
+    """Replace the session cookies of a client. The new ones have no expiry time."""
     if hasattr(client, "environ"):
         client.environ["HTTP_COOKIE"] = _header(cookies.items())
         vars(client).pop("authapp", None)  # it may have been read before

@@ -27,7 +27,7 @@ from authapp.testing.tokens import (
 )
 
 VERBS = ("login", "challenge", "refresh", "logout")
-"""The verbs that a test can give orders to."""
+"""The verbs that a test can control."""
 
 
 @dataclass
@@ -193,7 +193,7 @@ class MemoryBackend:
     def _redeem(self, token: str, *, spend: bool) -> None:
         """Accept a refresh token.
 
-        :param spend: whether this is the last time.
+        :param spend: True if the token must not be accepted again.
         :raises BackendRejected: if it was spent, has expired, or is not one of ours.
         """
         with self._lock:

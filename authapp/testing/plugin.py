@@ -2,8 +2,8 @@
 
 Fixtures:
 
-- ``sign_in``: :func:`authapp.testing.sign_in`. If the test fails, its report says which session
-  each client has that was signed in by this fixture.
+- ``sign_in``: :func:`authapp.testing.sign_in`. If the test fails, its report describes the session
+  of each client that this fixture has signed in.
 - ``memory_backend``: a new :class:`authapp.testing.MemoryBackend`.
 """
 
@@ -18,8 +18,8 @@ from authapp.session.session import Session
 from authapp.testing import MemoryBackend, describe
 from authapp.testing import sign_in as sign_in_client
 
-# pytest loads all modules of a distribution that has a pytest plugin by a loader of its own, which
-# rewrites assertions. Pyramid reads templates by pkg_resources, which must be told of that loader.
+# If a distribution has a pytest plugin, pytest loads all its modules with its own loader, which
+# rewrites assertions. Pyramid reads templates with pkg_resources, which must know that loader.
 with suppress(KeyError):  # a Pyramid without pkg_resources
     _resources: Any = sys.modules["pkg_resources"]
     _resources.register_loader_type(type(globals()["__loader__"]), _resources.DefaultProvider)
@@ -29,7 +29,7 @@ _CLIENTS = pytest.StashKey[list[tuple[Any, Any, str | None]]]()
 
 @pytest.fixture
 def sign_in(request: pytest.FixtureRequest) -> Callable[..., Session]:
-    """Return a function that signs a client in as anybody: :func:`authapp.testing.sign_in`."""
+    """Return a function that signs a client in as any user: :func:`authapp.testing.sign_in`."""
     clients = request.node.stash.setdefault(_CLIENTS, [])
 
     def sign_in(
@@ -65,7 +65,7 @@ def pytest_runtest_makereport(
 
 
 def _told(client: Any, application: Any, url: str | None) -> str:
-    """Return the session of a client in words. A client that was closed must hide no failure."""
+    """Return the session of a client in words. An error here must not hide the test's failure."""
     try:
         return describe(client, application, url=url)
     except Exception as error:

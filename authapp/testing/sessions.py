@@ -51,8 +51,8 @@ def make_session(
     """Return a session of any user, in any phase.
 
     :param application: see :func:`services_for`.
-    :param claims: further claims of the access token. What the other parameters leave open is read
-        from these claims, as ``authapp.claims.*`` say.
+    :param claims: further claims of the access token. Parts of the identity that no other parameter
+        gives are read from these claims, by the settings ``authapp.claims.*``.
     :param phase: ``fresh``, ``due``, ``expired`` or ``ended``.
     :param signed_in: how many seconds ago the user signed in.
     :param used: how many seconds ago the user made a request: see ``authapp.session.idle``.
@@ -97,8 +97,8 @@ def use_backend(application: Any, backend: Backend) -> None:
 
     :param application: a Pyramid application in this process.
     :param backend: the backend, for example a :class:`authapp.testing.MemoryBackend`.
-    :raises ValueError: if ``authapp.backend.verify`` is set. No tokens but those of the real
-        backend could be verified.
+    :raises ValueError: if ``authapp.backend.verify`` is set, because then only tokens of the real
+        backend can be verified.
     """
     services = services_for(application)
     if services.settings.verify is not None:
@@ -107,7 +107,7 @@ def use_backend(application: Any, backend: Backend) -> None:
 
 
 def use_api(application: Any, api: WSGIApplication) -> None:
-    """Make ``request.backend`` call a WSGI application in this process, and no network.
+    """Make ``request.backend`` call a WSGI application in this process instead of the network.
 
     :param application: a Pyramid application in this process with ``authapp.backend.url``.
     :param api: the WSGI application. It sees the calls with the user's access token.
