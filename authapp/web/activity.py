@@ -15,13 +15,13 @@ from authapp.session.session import Session
 from authapp.web.request_session import RequestSession
 
 BACKGROUND = "X-Authapp-Background"
-"""The request header with which a script says that the person has not caused its request."""
+"""The request header with which a script says that its request was not caused by the person."""
 
 
 def is_by_person(request: Request) -> bool:
     """Return True if a request is the person's own.
 
-    Requests that a script marks with :data:`BACKGROUND` are not, and prefetches are not
+    Two kinds of requests are not: those that a script marks with :data:`BACKGROUND`, and prefetches
     (``Sec-Purpose``, Fetch standard section 3.6).
     """
     purpose = request.headers.get("Sec-Purpose", "")

@@ -1,4 +1,4 @@
-"""The attempts of one request: an attempt finds the outcome of the attempt before it.
+"""The attempts of one request: an attempt reuses what an earlier attempt got from the backend.
 
 pyramid_retry handles a request again if its transaction fails. Everything in the database is then
 undone, but a call of the backend cannot be undone. So an attempt that repeats a step of an earlier
@@ -31,7 +31,7 @@ def once(request: Request, step: Hashable, act: Callable[[], T]) -> T:
 
     Without pyramid_retry, each call takes the step.
 
-    :param step: what the step does, and with which values.
+    :param step: identifies the step: its name and its values.
     :param act: takes the step.
     :returns: what ``act`` returns, or what it returned in the earlier attempt.
     """

@@ -26,7 +26,7 @@ LIFETIME = 600
 _NAME = "authapp.challenge"
 
 _MAX_NAME = 100
-"""Characters of the user name that the cookie keeps."""
+"""The most characters of the user name in the cookie. The rest is cut off."""
 
 
 @dataclass(frozen=True)

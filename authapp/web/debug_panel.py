@@ -33,7 +33,7 @@ _ASKED = {True: "without a call of the backend of its own", False: "by a call of
 
 
 class SessionPanel(DebugPanel):  # type: ignore[misc]
-    """The panel. It keeps texts only, because the toolbar keeps panels for a while."""
+    """The panel. It keeps texts only, because the toolbar keeps the panels of past requests."""
 
     name = "authapp"
     title = nav_title = "authapp"
@@ -83,7 +83,7 @@ def _rows(session: Session) -> list[Row]:
 
 
 def _renewals(request: Request, ours: RequestSession) -> list[str]:
-    """Return what was done about the phase that the session had when the request came."""
+    """Return what the tween did because of the session's phase at the beginning of the request."""
     if services_of(request).excluded(path_of(request.environ)):
         return ["left this path alone: authapp.refresh.exclude"]
     if ours.phase is None:

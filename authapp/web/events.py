@@ -57,7 +57,7 @@ class SessionEvent(AuthEvent):
 class SignedIn(SessionEvent):
     """Sent when a user has signed in, before the response.
 
-    If a subscriber raises an exception, the sign-in does not stand: the browser gets no session
+    If a subscriber raises an exception, the sign-in is undone: the browser gets no session
     cookie, the new session is revoked here and at the backend, and :class:`SignedOut` is sent. The
     response to the exception is the response to the sign-in, for example 403 for ``HTTPForbidden``.
     """

@@ -73,8 +73,8 @@ def negotiate_locale(request: Request) -> str:
 def _look_up(ranges: list[tuple[str, float]], default: str) -> str:
     """Return the locale of the first language range that has one.
 
-    Browsers add ``zh`` behind ``zh-TW``. So once a range with traditional characters has come,
-    ``zh`` alone means these too.
+    Browsers add ``zh`` after ``zh-TW``. So after a range with traditional characters, ``zh`` alone
+    means traditional characters too.
 
     :param ranges: pairs of a language range and its weight, the greatest weight first.
     :param default: the locale if no language range has one.
@@ -118,7 +118,7 @@ def keep_error_pages(event: ApplicationCreated) -> None:
 
 
 def add_other_names(event: ApplicationCreated) -> None:
-    """Let authapp's catalogue follow an application that gives its locale another name.
+    """Make the catalogue ``zh_Hans`` available under the other names of this locale.
 
     An application's own translations of authapp's messages are kept.
     """

@@ -21,7 +21,7 @@ from authapp.web.redirects import current_page
 from authapp.web.responses import problem, see_other, wants_page
 
 MAX_AGE = "max_age"
-"""The parameter of the sign-in page: the most seconds since the sign-in."""
+"""The query parameter of the sign-in page: the maximum age of the sign-in, in seconds."""
 
 INSUFFICIENT = "insufficient_user_authentication"
 """The error code of RFC 9470 section 3."""

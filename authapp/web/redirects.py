@@ -13,7 +13,7 @@ MAX_NEXT = 2048
 """The maximum length of a redirect target, in characters."""
 
 _CIRCULAR = ("login", "login_challenge", "login_oidc", "login_oidc_callback", "logout")
-"""Routes that send the user on to ``next``, so that ``next`` must not be one of them."""
+"""Routes that redirect to ``next``. ``next`` must not lead to them, because of redirect loops."""
 
 # A path starts with exactly one slash. White space, control characters and non-ASCII characters are
 # refused, because browsers remove or replace these characters before they parse the URL. The

@@ -15,11 +15,11 @@ from authapp.settings.ini import SettingsError
 from authapp.settings.settings import settings_of
 
 NAMESPACE = "authapp."
-"""What the names of authapp's routes begin with."""
+"""The prefix of the names of authapp's routes."""
 
 PASSED_ON = NAMESPACE + "proxy:"
-"""What the names of the routes to an API begin with (``authapp.proxy``). The limits and headers of
-authapp's own pages do not apply to them."""
+"""The prefix of the names of the routes to an API (``authapp.proxy``). The limits and headers of
+authapp's own pages do not apply to these routes."""
 
 STATIC = "authapp-static"
 """The path of the stylesheet and the scripts, below the application's ``route_prefix``."""

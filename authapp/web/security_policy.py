@@ -28,7 +28,7 @@ _DEPTH = 3
 class SessionSecurityPolicy:
     """The security policy for Pyramid, based on the session of the request.
 
-    A policy of the application's may have an object of this class and call it.
+    The application's own policy may hold an object of this class and call it.
     """
 
     def __init__(self) -> None:
@@ -102,7 +102,7 @@ def principals(identity: Identity | None) -> list[str]:
 
 
 def policy_replaced(registry: Registry) -> str:
-    """Return the problem that the application's security policy does not use authapp's."""
+    """Return the text for the log if the application's security policy does not use authapp's."""
     policy = type(registry.queryUtility(ISecurityPolicy))
     ours = SessionSecurityPolicy
     return (

@@ -15,8 +15,8 @@ from authapp.web.views.logout import sign_out
 def describe_sessions(request: Request) -> list[dict[str, Any]]:
     """Return the sessions of the signed-in user as JSON objects.
 
-    The first one is the session of this browser, then comes the last used one. Times are in epoch
-    seconds.
+    The session of this browser comes first. The others follow, the last used one first. Times are
+    in epoch seconds.
     """
     mine = request.authapp.session
     record_in_index(request, mine)  # the store may have lost this entry

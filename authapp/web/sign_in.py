@@ -178,8 +178,8 @@ def _code_of(error: BackendRejected) -> ErrorCode:
 def complete_sign_in(request: Request, session: Session) -> None:
     """Sign the user of a new session in, and notify the subscribers of :class:`SignedIn`.
 
-    The sign-in stands only if the request ends without an exception. Otherwise the browser keeps
-    the session that it had, and the new session is revoked here and at the backend.
+    If the request ends with an exception, the sign-in is undone: the browser keeps the session that
+    it had, and the new session is revoked here and at the backend.
 
     :param session: the new session. A response callback writes its cookie.
     :raises RuntimeError: if the application's security policy has not taken the session.
@@ -206,7 +206,7 @@ def _add_headers(headers: list[tuple[str, str]], request: Request, response: Res
 
 
 def _settle(session: Session, request: Request) -> None:
-    """Revoke the new session if the sign-in does not stand. Pyramid calls this function last."""
+    """Revoke the new session if its cookie was not written. Pyramid calls this function last."""
     ours: RequestSession = request.authapp
     error = getattr(request, "exception", None) or sys.exc_info()[1]
     if ours.sign_in_stands or (error is not None and will_be_retried(request, error)):

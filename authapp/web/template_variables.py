@@ -12,7 +12,7 @@ from authapp.web.request_session import RequestSession
 def site_name(request: Request) -> str:
     """Return the name of the site: the setting ``authapp.site.name``, or the host of the request.
 
-    The host is a name in a page, which is only shown. It is not used in URLs.
+    The host is only shown as a name in the page. It is not used in URLs.
     """
     return settings_of(request.registry).site_name or str(request.domain)
 
@@ -45,7 +45,7 @@ def add_template_variables(event: BeforeRender) -> None:
 
 
 def includeme(config: Configurator) -> None:
-    """Subscribe :func:`add_template_variables`, and add what the layout asks of the request."""
+    """Subscribe :func:`add_template_variables`, and add the request methods of the layout."""
     config.add_request_method(site_name, "authapp_site", property=True)
     config.add_request_method(sign_in_path, "authapp_sign_in", property=True)
     config.add_subscriber(add_template_variables, BeforeRender)

@@ -41,7 +41,7 @@ _BEFORE_WAIT = {
         "The sign-in service is not responding right now. Nothing is lost."
     ),
 }
-"""Sentence -> what is said instead, before the sentence that says how long to wait."""
+"""Sentence -> the sentence to show instead if a sentence about the waiting time follows it."""
 
 
 @view_config(
