@@ -1,4 +1,4 @@
-"""``python -m benchmarks [table ...]``: measure, and write RESULTS.md when it is all of them."""
+"""``python -m benchmarks [table ...]``: measures tables, and writes RESULTS.md after all."""
 
 import platform
 import subprocess
@@ -35,7 +35,7 @@ RESULTS = Path(__file__).parent / "RESULTS.md"
 
 
 def processor() -> str:
-    """What /proc/cpuinfo calls it, how many there are, and the memory."""
+    """Return the name and number of the processors (/proc/cpuinfo), and the memory."""
     cpus = [line.partition(": ")[2] for line in Path("/proc/cpuinfo").read_text().splitlines()
             if line.startswith("model name")]  # fmt: skip
     memory = Path("/proc/meminfo").read_text().split()[1]
@@ -43,13 +43,13 @@ def processor() -> str:
 
 
 def first_line(*command: str) -> str:
-    """What a program says of its version."""
+    """Return the version that a program prints."""
     said = subprocess.run(command, capture_output=True, text=True).stdout
     return said.splitlines()[0].strip()
 
 
 def versions() -> str:
-    """Of everything that is measured."""
+    """Return the versions of everything that is measured."""
     node = subprocess.run(
         ["npm", "ls", "--parseable", "--long"], cwd=RESULTS.parent, capture_output=True, text=True
     ).stdout
@@ -67,7 +67,7 @@ def versions() -> str:
 
 
 def main(names: list[str]) -> None:
-    """Measure some tables, or all."""
+    """Measure the named tables, or all tables."""
     texts: list[str] = []
     targets: list[Target] = []
     began = time.monotonic()

@@ -46,7 +46,7 @@ upstream authapp {{ server {authapp}; keepalive 32; }}
 
 @dataclass(frozen=True)
 class Address:
-    """What wrk loads, and whose processor time is counted."""
+    """A URL for wrk, and the process whose processor time is counted."""
 
     url: str
     cpu_seconds: Callable[[], float]
@@ -54,7 +54,7 @@ class Address:
 
 @contextmanager
 def nginx(folder: Path, page: str, authapp: str) -> Iterator[str]:
-    """nginx in front of both; yields its URL."""
+    """Run nginx in front of both servers. Yield its URL."""
     assert NGINX, "nginx is not installed; see .ci/packages"
     with socket.create_server(("127.0.0.1", 0)) as free:
         listen = f"127.0.0.1:{free.getsockname()[1]}"
@@ -77,7 +77,7 @@ def nginx(folder: Path, page: str, authapp: str) -> Iterator[str]:
 
 
 def report() -> tuple[str, list[Target]]:
-    """The table. There is no target: a proxy in Python is not nginx."""
+    """Return the table. It has no target, because a proxy in Python cannot be as fast as nginx."""
     cookie = cookie_of(small())
     with tempfile.TemporaryDirectory() as name, ServedPage(Path(name), "plain") as plain:
         folder = Path(name)

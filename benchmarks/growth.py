@@ -1,9 +1,9 @@
-"""The cost of a request, and the memory, when so many different sessions have been seen.
+"""The time of a request, and the memory, after a process has seen a number of different sessions.
 
-Each number of sessions has a process and a Redis of its own, and they are measured in turns, all
-on one processor: where the kernel puts a process and its Redis would make twice the difference.
-A session, each of another user, counts as seen when its ``Cookie`` header was opened and Redis
-was asked what is remembered of it.
+Each number of sessions has its own process and its own Redis. They are measured in turns, all on
+one processor, because otherwise the kernel's choice of processors could double the time. Each
+session belongs to another user. A process has seen a session when it has opened its ``Cookie``
+header and has looked it up in Redis.
 """
 
 import json
@@ -48,7 +48,7 @@ TOLERANCE = 1.10
 
 
 def cookies() -> Iterator[str]:
-    """The ``Cookie`` headers of ever more sessions, sealed by hand: that is faster."""
+    """Yield the ``Cookie`` headers of new sessions. Sealing them here is faster than signing in."""
     form = FORMATS["next-auth-4"]
     key = form.key(SECRET.encode(), COOKIE)
     header, _ = form.opener(key)
@@ -64,12 +64,12 @@ def cookies() -> Iterator[str]:
 
 
 def resident() -> int:
-    """Bytes of memory that this process holds."""
+    """Return the memory of this process in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def site(redis: str, seen: int) -> None:
-    """The process that is measured: sees its sessions, then takes a turn for every line."""
+    """Run the measured process: it opens its sessions, then measures a turn for each input line."""
     ini = settings("http://localhost:9", shared=redis) | {"authapp.secret": SECRET}
     app = pyramid_page(lambda config: config.include("authapp"), **ini)
     headers = cookies()
@@ -84,7 +84,7 @@ def site(redis: str, seen: int) -> None:
 
 
 class Site:
-    """Such a process and its Redis, as long as a block runs."""
+    """Run such a process and its Redis for the time of a ``with`` block."""
 
     def __init__(self, folder: Path, seen: int) -> None:
         self._redis, self._seen = RedisServer(folder), seen
@@ -100,23 +100,23 @@ class Site:
         self._redis.close()
 
     def memory(self) -> tuple[int, int]:
-        """Bytes of the process and of its Redis, once all sessions have been seen."""
+        """The bytes of the process and of its Redis, after all sessions have been seen."""
         own = json.loads(self._process.stdout.readline())
         return own, self._redis.client.info("memory")["used_memory"]
 
     def settle(self) -> None:
-        """Let the process and its Redis go on on one processor, which is that of all."""
+        """Move the process and its Redis to the one processor on which all turns are measured."""
         for process in (self._process, self._redis._process):
             os.sched_setaffinity(process.pid, {min(os.sched_getaffinity(0))})
 
     def turn(self, number: int) -> float:
-        """So many visits of the page over there."""
+        """Visit the page in the other process this many times."""
         print(number, file=self._process.stdin, flush=True)
         return float(self._process.stdout.readline())
 
 
 def report() -> tuple[str, list[Target]]:
-    """The table, and the targets."""
+    """Return the table and the targets."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         sites = {seen: stack.enter_context(Site(folder, seen)) for seen in SEEN}

@@ -40,7 +40,7 @@ def flask_app() -> flask.Flask:
 
 
 def django_app() -> object:
-    """``/page``, and ``/signed-in`` behind SimpleJWT, which looks no user up."""
+    """``/page``, and ``/signed-in`` behind SimpleJWT, without a look-up of the user."""
     settings.configure(
         SECRET_KEY=SECRET,
         ALLOWED_HOSTS=["localhost"],
@@ -77,7 +77,7 @@ urlpatterns: list[object] = []
 
 
 def starlette_app(*, sessions: bool) -> Starlette:
-    """``/page``, where somebody can be signed in with ``sessions``."""
+    """``/page``, which also works for a signed-in user if ``sessions`` is true."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
     templates = Jinja2Templates(env=environment)
 

@@ -28,7 +28,7 @@ Include = Callable[[Configurator], None]
 
 
 class Root:
-    """Whose page it is: that of those who are signed in."""
+    """The root resource. Only signed-in users may view the page."""
 
     __acl__ = ((Allow, Authenticated, "read"),)
 
@@ -41,13 +41,13 @@ def page(request: Request) -> dict[str, Any]:
 
 
 BY_NAME, BY_SPECIFICATION = "page.jinja2", "benchmarks:templates/page.jinja2"
-"""pyramid_jinja2 looks for a mere name in the view's own package first, with every request."""
+"""With a bare name, pyramid_jinja2 searches for the template with every request."""
 
 
 def pyramid_page(
     include: Include = lambda config: None, renderer: str = BY_NAME, **settings: str
 ) -> Any:
-    """An application with this one page, and whatever ``include`` adds to it."""
+    """Return an application with this one page, and with what ``include`` adds."""
     with Configurator(settings=settings, root_factory=Root) as config:
         config.include("pyramid_jinja2")
         config.add_jinja2_search_path(str(TEMPLATES))
@@ -59,7 +59,7 @@ def pyramid_page(
 
 @implementer(ISecurityPolicy)
 class Policy:
-    """A policy around one of Pyramid's helpers, as in its tutorial."""
+    """A security policy around one of Pyramid's helpers, as in Pyramid's tutorial."""
 
     def __init__(self, userid: Callable[[Request], str | None]) -> None:
         self._cache = RequestLocalCache(userid)
@@ -88,13 +88,13 @@ def signed_cookie_session(config: Configurator) -> None:
 
 
 def kept_cookie_session(config: Configurator) -> None:
-    """Without the new signature and cookie with every request that is its default."""
+    """Turn off the default, by which every request signs and sets a new cookie."""
     config.set_session_factory(SignedCookieSessionFactory(SECRET, reissue_time=None))
     config.set_security_policy(Policy(SessionAuthenticationHelper().authenticated_userid))
 
 
 class Somebody(Policy):
-    """The least that a policy costs: it knows who it is."""
+    """A security policy that costs the least: the user is fixed."""
 
     def __init__(self) -> None:
         self._acl = ACLHelper()
@@ -106,7 +106,7 @@ class Somebody(Policy):
 
 
 class Nobody:
-    """A request method that does nothing, bound to every request."""
+    """A request method that does nothing. Pyramid adds it to every request."""
 
     def __get__(self, request: Any, request_class: type) -> None:
         pass
@@ -120,7 +120,7 @@ outer = inner = same_tween
 
 
 def idle(config: Configurator) -> None:
-    """All that authapp registers with Pyramid, doing nothing: the cost of being there."""
+    """Register with Pyramid as much as authapp does, in parts that do nothing."""
     config.set_security_policy(Somebody())
     config.set_default_csrf_options(require_csrf=True)
     config.add_subscriber(lambda event: None, BeforeRender)

@@ -1,8 +1,8 @@
-"""Contenders measured in turns, and what that says as a Markdown table.
+"""Measures contenders in turns, and writes the results as a Markdown table.
 
-Every round gives every contender one turn, in an order of its own. A contender is compared
-with another within each round, and the ratio of a table is the median of those: whatever
-else a noisy machine does, it does to both sides.
+In every round each contender has one turn, and the order changes from round to round. Two
+contenders are compared within each round, and the ratio in a table is the median of all rounds. So
+the noise of a busy machine affects both contenders.
 """
 
 import random
@@ -13,15 +13,15 @@ from functools import partial
 from statistics import median, quantiles
 
 TURN = 0.005
-"""Seconds that one turn should take."""
+"""The duration of one turn in seconds."""
 
 Turn = Callable[[int], float]
-"""Does its work so many times, and says how many seconds each took."""
+"""Does its work this many times, and returns the seconds for each time."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What must be reached, and what was measured: of every round, or one figure."""
+    """A target, and what was measured: one figure for each round, or one figure."""
 
     what: str
     limit: float
@@ -30,14 +30,14 @@ class Target:
     at_least: bool = False
 
     def verdict(self) -> str:
-        """Met or missed by the median; and whether the limit lies in the middle half of all."""
+        """Return the verdict. It is within the noise if the limit is between the quartiles."""
         measured, (low, high) = median(self.rounds), middle_half(self.rounds)
         met = measured >= self.limit if self.at_least else measured <= self.limit
         noisy = low < self.limit < high
         return ("met" if met else "**missed**") + (", within the noise" if noisy else "")
 
     def row(self) -> list[str]:
-        """What, limit, median, the middle half of all rounds, verdict."""
+        """Return the cells: what was measured, limit, median, quartiles, verdict."""
         bound = "at least" if self.at_least else "at most"
         half = " to ".join(f"{each:.3g}" for each in middle_half(self.rounds))
         return [
@@ -50,7 +50,7 @@ class Target:
 
 
 def turn(work: Callable[[], object]) -> Turn:
-    """A turn that calls something again and again."""
+    """Return a turn that calls a function again and again."""
 
     def run(number: int) -> float:
         began = time.perf_counter()
@@ -62,7 +62,7 @@ def turn(work: Callable[[], object]) -> Turn:
 
 
 def in_turns(turns: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """The figure of each contender, round by round."""
+    """Return the figures of each contender, one for each round."""
     figures: dict[str, list[float]] = {name: [] for name in turns}
     names = list(turns)
     for _ in range(rounds):
@@ -73,13 +73,13 @@ def in_turns(turns: dict[str, Callable[[], float]], rounds: int) -> dict[str, li
 
 
 def measure(turns: dict[str, Turn], rounds: int) -> dict[str, list[float]]:
-    """The seconds that each contender takes for one piece of work, round by round."""
+    """Return the seconds that each contender takes for one piece of work, for each round."""
     numbers = {name: _number(run) for name, run in turns.items()}
     return in_turns({name: partial(run, numbers[name]) for name, run in turns.items()}, rounds)
 
 
 def _number(run: Turn) -> int:
-    """How many times a contender does its work in one turn, once it is warm."""
+    """Return how often a contender can do its work in one turn, after a warm-up."""
     number = 1
     while (each := run(number)) * number < TURN:
         number *= 2
@@ -87,22 +87,22 @@ def _number(run: Turn) -> int:
 
 
 def ratios(these: Sequence[float], those: Sequence[float]) -> list[float]:
-    """One contender's figure over another's, round by round."""
+    """Return the ratio of two contenders' figures, for each round."""
     return [this / that for this, that in zip(these, those, strict=True)]
 
 
 def ratio(these: Sequence[float], those: Sequence[float]) -> float:
-    """The median over all rounds of one contender's figure over another's."""
+    """Return the median of the ratios of two contenders' figures."""
     return median(ratios(these, those))
 
 
 def differences(these: Sequence[float], those: Sequence[float]) -> list[float]:
-    """What one contender takes more than another, round by round."""
+    """Return the difference of two contenders' figures, for each round."""
     return [this - that for this, that in zip(these, those, strict=True)]
 
 
 def middle_half(values: Sequence[float]) -> tuple[float, float]:
-    """The quartiles: between them lies half of all rounds."""
+    """Return the quartiles. Half of all rounds are between them."""
     if len(values) == 1:
         return values[0], values[0]
     low, _, high = quantiles(values, n=4)
@@ -110,17 +110,17 @@ def middle_half(values: Sequence[float]) -> tuple[float, float]:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Half the width of the middle half, as a share of the median."""
+    """Return half the distance of the quartiles, as a share of the median."""
     low, high = middle_half(values)
     return f"± {(high - low) / 2 / median(values):.0%}"
 
 
 def microseconds(seconds: float) -> str:
-    """A duration as tables show it."""
+    """Return a duration as the tables show it."""
     return f"{seconds * 1e6:,.1f} µs"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; all columns but the first are figures."""
+    """Return a Markdown table. All columns except the first contain figures."""
     lines = [list(head), ["---"] + ["---:"] * (len(head) - 1), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

@@ -13,7 +13,7 @@ LIFETIME = 3600
 
 
 def token(length: int, key: str | RSAPrivateKey, algorithm: str, kind: str) -> str:
-    """A JWT of this length, as Django SimpleJWT words it."""
+    """Return a JWT of this length with the claims of Django SimpleJWT."""
     claims = {
         "token_type": kind,
         "iat": int(time.time()),

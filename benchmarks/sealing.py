@@ -1,6 +1,7 @@
 """Open and seal a session: ours and the peers' codecs, without a request around them.
 
-V8 compiles what runs often: the peers on Node have done so some thousand times before.
+V8 compiles functions that run often. So the peers on Node do their work some thousand times before
+they are measured.
 """
 
 import base64
@@ -40,11 +41,11 @@ ROUNDS = 101
 BARE = "AES-GCM + base64 + JSON"
 OURS = "authapp"
 WARM_UP = 5000
-"""Calls after which V8 has compiled what it will."""
+"""The number of calls after which V8 has compiled all that it compiles."""
 
 
 class Node:
-    """Node with its peers, as long as a block runs."""
+    """Run Node with its peers for the time of a ``with`` block."""
 
     def __enter__(self) -> "Node":
         self._process = subprocess.Popen(
@@ -59,19 +60,19 @@ class Node:
         self._process.communicate()
 
     def ask(self, peer: str, action: str, value: object, number: int = 1) -> Any:
-        """What came of a peer's work, and how long that took."""
+        """Return the result of a peer's work, and its duration."""
         question = {"peer": peer, "action": action, "number": number, "value": value}
         print(json.dumps(question), file=self._process.stdin, flush=True)
         return json.loads(self._process.stdout.readline())
 
     def turn(self, peer: str, action: str, value: object) -> Turn:
-        """A turn that times itself over there, once it is warm."""
+        """Return a turn that is measured inside Node, after a warm-up."""
         self.ask(peer, action, value, WARM_UP)
         return lambda number: self.ask(peer, action, value, number)["seconds"]
 
 
 class Bare:
-    """The limit: one AEAD call, base64 and JSON, with a key that is ready."""
+    """The lower limit: one AEAD call, base64 and JSON, with a key that is derived already."""
 
     def __init__(self) -> None:
         self._cipher = AESGCM(AESGCM.generate_key(256))
@@ -103,7 +104,7 @@ def python_peers() -> dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]
 
 
 def run(size: str, node: Node) -> tuple[dict[str, Turn], dict[str, Turn]]:
-    """All contenders of one size: those who seal, those who open."""
+    """Return all contenders for one size of session: to seal, and to open."""
     session = {"small": small, "large": large}[size]()
     claims = claims_of(session)
     seals: dict[str, Turn] = {}
@@ -136,7 +137,7 @@ def run(size: str, node: Node) -> tuple[dict[str, Turn], dict[str, Turn]]:
 
 
 def report() -> tuple[str, list[Target]]:
-    """The tables, and the targets."""
+    """Return the tables and the targets."""
     text, targets = "", []
     with Node() as node:
         for size in ("small", "large"):
@@ -160,7 +161,7 @@ def report() -> tuple[str, list[Target]]:
 
 
 def judged(size: str, seconds: dict[str, list[float]]) -> list[Target]:
-    """What opening must reach."""
+    """Return the target for opening."""
     cold, authjs = (seconds[f"{OURS}, {name}, cold"] for name in ("next-auth-4", "authjs-5"))
     four, five = seconds["next-auth 4 (Node)"], seconds["@auth/core (Node)"]
     warm, bare = seconds[f"{OURS}, warm"], seconds[BARE]

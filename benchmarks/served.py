@@ -1,8 +1,8 @@
 """The page under pserve, waitress and wrk: without authapp, and with it, signed in.
 
-Requests a second hang on what else this machine does. Requests for a second of the server's
-own processor time hardly do; they are shown beside, and are no target. What the row "idle" says
-is Pyramid's, as in the table of one request.
+The requests per second depend on what else runs on this machine. The requests per second of the
+server's processor time hardly do. They are shown too, without a target. The row "idle" shows the
+cost of Pyramid itself, as in the table of one request.
 """
 
 import re
@@ -24,9 +24,9 @@ IDLE = "all that authapp registers, idle"
 
 
 class Load:
-    """wrk against one page, with eight connections.
+    """Run wrk against one page, with eight connections.
 
-    :param page: what has ``url`` and ``cpu_seconds()``.
+    :param page: an object with ``url`` and ``cpu_seconds()``.
     """
 
     def __init__(self, page: Any, cookie: str) -> None:
@@ -35,7 +35,7 @@ class Load:
         self.by_cpu: list[float] = []
 
     def turn(self) -> float:
-        """Requests a second; those for a second of the processor are noted too."""
+        """Return the requests per second, and record the requests per second of processor time."""
         before = self._page.cpu_seconds()
         said = subprocess.run(self._command, check=True, capture_output=True, text=True).stdout
         assert "Non-2xx" not in said, said
@@ -48,7 +48,7 @@ class Load:
 
 
 def report() -> tuple[str, list[Target]]:
-    """The table, and the target."""
+    """Return the table and the target."""
     cookie = cookie_of(small())
     with tempfile.TemporaryDirectory() as folder:
         plain, idle, ours = (

@@ -1,4 +1,4 @@
-"""The page of the benchmarks under pserve and waitress, each kind of it a process of its own."""
+"""Serves the page of the benchmarks with pserve, each kind of page in its own process."""
 
 import os
 import re
@@ -48,17 +48,17 @@ args = (sys.stderr,)
 
 
 def sealer() -> Sealer:
-    """Seals as the pages here do."""
+    """Return an object that seals sessions as these pages do."""
     return Sealer([SECRET.encode()], "next-auth-4", COOKIE)
 
 
 def cookie_of(session: Session) -> str:
-    """The ``Cookie`` header with which a browser brings a session."""
+    """Return the ``Cookie`` header with which a browser sends a session."""
     return f"{COOKIE}={sealer().seal(session)}"
 
 
 def renews_by_hand(config: Configurator) -> None:
-    """A plain policy: whoever comes with an access token that is over spends the refresh token."""
+    """A plain policy: each request with an expired access token spends the refresh token."""
     url, opener = config.registry.settings["authapp.backend.url"], sealer()
 
     def userid(request: Request) -> str | None:
@@ -81,12 +81,12 @@ KINDS = {
 
 
 def main(global_config: dict[str, str], **ini: str) -> Any:
-    """What ``pserve`` calls."""
+    """Create the application. ``pserve`` calls this function."""
     return pyramid_page(KINDS[ini["benchmarks.kind"]], **ini)
 
 
 class ServedPage:
-    """A process that serves the page, as long as a block runs."""
+    """Run a process that serves the page for the time of a ``with`` block."""
 
     def __init__(self, folder: Path, kind: str, backend: str = "http://localhost:9", **keys: str):
         text = "\n".join(f"{key} = {value}" for key, value in settings(backend, **keys).items())
@@ -111,7 +111,7 @@ class ServedPage:
         return self
 
     def cpu_seconds(self) -> float:
-        """What the process has used of the processor: fields 14 and 15 of proc(5) stat."""
+        """Return the processor time of the process in seconds: fields 14 and 15 of proc(5) stat."""
         stat = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(") ")[2].split()
         return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 

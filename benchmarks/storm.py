@@ -1,8 +1,8 @@
-"""400 requests at once with one expired session, for which the backend takes 100 ms.
+"""400 simultaneous requests with one expired session. The backend takes 100 ms to renew it.
 
-What is renewed per request is measured once, and last: the first to come spends the token, and
-what is shown are the others' refusals. The ratio is that of the p99 with an expired session over
-the one with a fresh session, of the same round.
+The site that renews in each request is measured once, and last: the first request spends the token,
+and the backend refuses all others. The ratio compares the p99 with an expired session to the p99
+with a fresh session in the same round.
 """
 
 import random
@@ -33,7 +33,7 @@ TOLERANCE = 0.1
 
 
 class Storm:
-    """One kind of site, in one process or more, and what became of its bursts."""
+    """One kind of site, in one or more processes, and the results of its bursts."""
 
     def __init__(self, backend: Served, sites: Sequence[ServedPage]) -> None:
         self._backend, self._sites = backend, sites
@@ -48,7 +48,7 @@ class Storm:
         return burst([(url, cookie) for url in urls])
 
     def round(self) -> None:
-        """One burst with a fresh session, one with the same session expired."""
+        """Send one burst with a fresh session, and one with the same session after its expiry."""
         self._backend.instead.clear()
         form = {"username": "alice", "password": "alice-password"}
         tokens = requests.post(self._backend.url + LOGIN, json=form, timeout=5).json()
@@ -62,7 +62,7 @@ class Storm:
         self.lost.append(sum(answer.status != 200 for answer in self.expired[-1]))
 
     def row(self, name: str) -> list[str]:
-        """What is shown of it: medians of all rounds."""
+        """Return the row of the table: medians of all rounds."""
         expired = [percentile(answers, 0.99) for answers in self.expired]
         return [
             name,
@@ -75,11 +75,11 @@ class Storm:
         ]
 
     def at(self, bursts: list[list[Answer]], share: float) -> float:
-        """A percentile, in the median round."""
+        """Return a percentile of the median round."""
         return median(percentile(answers, share) for answers in bursts)
 
     def targets(self, name: str) -> list[Target]:
-        """What must be reached."""
+        """Return the target."""
         limit = REFRESH_TIME + self.at(self.fresh, 0.99) + TOLERANCE
         return [
             Target(f"storm, {name}: backend calls", 1, [max(self.calls)], ""),
@@ -90,7 +90,7 @@ class Storm:
 
 
 def report() -> tuple[str, list[Target]]:
-    """The table, and the targets."""
+    """Return the table and the targets."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         backend = stack.enter_context(Served(issuer({}, **ISSUER_SETTINGS)))
