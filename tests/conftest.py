@@ -35,7 +35,7 @@ MODULES_WITH_SERVERS = {
 
 
 def needs_servers(item: pytest.Item) -> bool:
-    """Whether a test needs more than this process."""
+    """Return whether a test needs servers, browsers or processes."""
     return (
         item.path.parent.name in WITH_SERVERS
         or item.path.stem in MODULES_WITH_SERVERS
@@ -47,7 +47,7 @@ def needs_servers(item: pytest.Item) -> bool:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests that need servers, and put the two tests that take a minute each first.
 
-    So no worker is left with one of those at the end.
+    So no worker starts one of these tests when the others have nothing left to do.
     """
     for item in items:
         if needs_servers(item):
@@ -79,7 +79,7 @@ def site(backend: Served) -> Site:
 
 @pytest.fixture
 def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis of this test's own."""
+    """A Redis that no other test uses."""
     server = RedisServer(tmp_path)
     yield server
     server.close()

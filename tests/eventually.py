@@ -1,14 +1,14 @@
-"""Wait for what other threads, processes and servers do, for as long as it takes."""
+"""Wait until other threads, processes or servers have done something, however slow they are."""
 
 import time
 from collections.abc import Callable
 
 
 def eventually(check: Callable[[], object], seconds: float = 10) -> float:
-    """Wait until something is true.
+    """Wait until a condition is true.
 
-    :param seconds: after which it will not come true any more.
-    :returns: how many it took.
+    :param seconds: fail after this time.
+    :returns: how many seconds it took.
     """
     began = time.monotonic()
     while not check():

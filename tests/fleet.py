@@ -35,7 +35,7 @@ http {{
 
 
 def documented(servers: list[str], port: int) -> str:
-    """What docs/operations.md says of nginx, for these servers and a port without TLS."""
+    """Return the nginx block of docs/operations.md, changed for these servers and without TLS."""
     text = OPERATIONS.read_text().split("```nginx\n")[1].split("```")[0]
     first, *others = re.findall(r"server (10\.0\.0\.\d+:\d+)", text)
     lines = text.splitlines()
@@ -47,10 +47,10 @@ def documented(servers: list[str], port: int) -> str:
 
 
 class Fleet:
-    """Some processes of the site, and nginx in front of them, round-robin.
+    """Run some processes of the site behind nginx, which distributes requests round-robin.
 
-    :param changes: ini keys, for all of them.
-    :param workers: of nginx.
+    :param changes: ini keys for all processes.
+    :param workers: the number of nginx's workers.
     """
 
     def __init__(

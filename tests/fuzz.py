@@ -1,4 +1,4 @@
-"""A coverage-guided fuzzer (atheris, libFuzzer) over what comes in from outside.
+"""A coverage-guided fuzzer (atheris, libFuzzer) for all input from outside.
 
 ``PYTHONPATH=tests python -m fuzz TARGET -atheris_runs=100000`` runs one of :data:`TARGETS`;
 what it finds is written to a file ``crash-…``, which can be given as an argument later.
@@ -63,7 +63,7 @@ SEALED = RING.encrypt(KEY, "what is remembered")
 
 
 def _identity(header: str) -> None:
-    """What a cookie header makes of a visitor: nobody, or whom we have sealed."""
+    """A cookie header signs in no user, or the user of a session that we have sealed."""
     for number, sealer in enumerate(SEALERS):
         for text in (header, readable(header)):
             for candidate in COOKIE.read(text).candidates:
@@ -92,7 +92,7 @@ def sealed_token(data: bytes) -> None:
 
 
 def chunks(data: bytes) -> None:
-    """Chunks of ours: in any order, of several tokens, cut and numbered anyhow."""
+    """Chunks of our tokens: in any order, mixed, cut, and with any numbers."""
     provider = atheris.FuzzedDataProvider(data)
     cookies = []
     while provider.remaining_bytes() and len(cookies) < 60:
@@ -135,7 +135,7 @@ def _wsgi(answer: Callable[[Request], Response]) -> Callable[..., object]:
 
 
 def redis_value(data: bytes) -> None:
-    """Any bytes under our key, or ours with some changed."""
+    """Any bytes as a value in Redis, or one of our values with some bytes changed."""
     assert RING.decrypt(KEY, data) is None or data == SEALED
     changed = bytes(a ^ b for a, b in zip(SEALED, data.ljust(len(SEALED), b"\0"), strict=False))
     assert RING.decrypt(KEY, changed) is None or changed == SEALED
@@ -180,7 +180,7 @@ def path(data: bytes) -> None:
 
 
 def headers(data: bytes) -> None:
-    """A page with any values in the headers that somebody parses."""
+    """A request with any values in the headers that are parsed."""
     _answer(_request(atheris.FuzzedDataProvider(data), "GET", "/account"))
 
 
@@ -209,7 +209,7 @@ def _request(provider: atheris.FuzzedDataProvider, method: str, path_info: str) 
 
 
 def _answer(request: Request) -> None:
-    """Nobody is signed in, and no answer is an accident."""
+    """No user is signed in, and no response is an internal error."""
     response = request.get_response(SITE)
     assert response.status_int != 500, "an accident"
     assert not any(each.startswith(f"{NAME}=e") for each in response.headers.getall("Set-Cookie"))
@@ -229,11 +229,11 @@ TARGETS = {
     )
 }
 LIMIT = 10.0
-"""Seconds that no input may take, on a busy machine."""
+"""The most seconds that one input may take, on a busy machine."""
 
 
 def main(arguments: list[str]) -> None:
-    """Fuzz one target; what it finds ends the process."""
+    """Fuzz one target. The process ends when an input fails."""
     target = TARGETS[arguments.pop(1)]
 
     def timed(data: bytes) -> None:

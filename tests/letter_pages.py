@@ -20,45 +20,45 @@ window.authapp = watchSession();"""
 
 
 def private(request: Request) -> dict[str, Any]:
-    """For those who are signed in."""
+    """A page for signed-in users only."""
     if request.identity is None:
         raise HTTPForbidden()
     return {}
 
 
 def sent(request: Request) -> Response:
-    """What follows a letter that was sent, by somebody who has signed in recently."""
+    """Show that a letter was sent. The user must have signed in recently."""
     return Response(f"Sent: {request.POST['title']}")
 
 
 def cached(request: Request) -> dict[str, Any]:
-    """A page that browsers keep for a while."""
+    """A page that browsers cache."""
     request.response.headers["Cache-Control"] = "private, max-age=600"
     return {}
 
 
 def unavailable(request: Request) -> Response:
-    """A page that cannot be made now."""
+    """A page that raises ``HTTPServiceUnavailable``."""
     raise HTTPServiceUnavailable()
 
 
 def alone(request: Request) -> Response:
-    """A page that has nothing of authapp's but the module."""
+    """A page that uses nothing of authapp except the module."""
     return Response(ALONE)
 
 
 def hostile(request: Request) -> Response:
-    """A page with content of a stranger's, and both modules."""
+    """A page with content of another user, and with both modules."""
     return Response(HOSTILE.format(content=request.GET["content"]))
 
 
 def script(request: Request) -> Response:
-    """Its script."""
+    """Return the script of that page."""
     return Response(SCRIPT, content_type="text/javascript")
 
 
 def includeme(config: Configurator) -> None:
-    """Add them."""
+    """Add the pages."""
     names = "confirm form cached api/me unavailable alone alone.js hostile"
     for name in names.split():
         config.add_route(name, f"/{name}")

@@ -1,4 +1,4 @@
-"""Many requests at once, each timed: a client that costs little itself."""
+"""Sends many requests at once, and measures each. The client itself needs little processor time."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back, and after how many seconds."""
+    """A response, and the seconds until it came."""
 
     status: int
     seconds: float
@@ -18,7 +18,7 @@ class Answer:
     body: str
 
     def cookie(self, name: str) -> str | None:
-        """The value of a cookie that was set."""
+        """Return the value of a cookie that the response sets."""
         start = f"Set-Cookie: {name}="
         for line in self.head.split("\r\n"):
             if line.startswith(start):
@@ -27,7 +27,7 @@ class Answer:
 
 
 def burst(requests: Sequence[tuple[str, str]]) -> list[Answer]:
-    """A GET for each pair of a URL and a ``Cookie`` header, all at once.
+    """Send a GET for each pair of a URL and a ``Cookie`` header, all at once.
 
     Connections are opened before. An answer that never comes has status 0.
     """
@@ -70,6 +70,6 @@ async def _burst(requests: Sequence[tuple[str, str]]) -> list[Answer]:
 
 
 def percentile(answers: Sequence[Answer], share: float) -> float:
-    """The seconds within which a share of the answers came."""
+    """Return the seconds within which this share of the answers came."""
     ordered = sorted(answer.seconds for answer in answers)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]

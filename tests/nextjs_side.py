@@ -23,7 +23,7 @@ NODE, NPM = shutil.which("node"), shutil.which("npm")
 
 
 def install() -> Path:
-    """The packages of the lock file, installed once for all workers of pytest-xdist."""
+    """Install the packages of the lock file, once for all workers of pytest-xdist."""
     if NODE is None or NPM is None:
         pytest.skip("Node.js or npm is not installed")
     modules, lock = HERE / "node_modules", HERE / "package-lock.json"
@@ -37,7 +37,7 @@ def install() -> Path:
 
 
 def write_scripts(folder: Path, modules: Path) -> Path:
-    """A folder with the code blocks of the document and the script that plays the side."""
+    """Create a folder with the code blocks of docs/nextjs.md and the script that runs them."""
     (folder / "node_modules").symlink_to(modules)
     shutil.copy(HERE / "side.mjs", folder)
     (folder / "package.json").write_text('{"type": "module"}')
@@ -56,7 +56,7 @@ def write_scripts(folder: Path, modules: Path) -> Path:
 class NextSide:
     """A Next.js application as a WSGI application, and the packages' functions.
 
-    ``environ`` is what its environment has besides what it was started with.
+    ``environ`` contains variables for its environment, in addition to those of this process.
 
     :param version: 4 is next-auth 4, 5 is ``@auth/core``.
     """
@@ -75,7 +75,7 @@ class NextSide:
         )
 
     def ask(self, action: str, **params: Any) -> Any:
-        """What a function of the packages answers, by the clock of this process."""
+        """Return the result of a function of the packages, with the time of this process."""
         assert self._process.stdin
         assert self._process.stdout
         here = {"version": self.version, "now": time.time(), "environ": self.environ}

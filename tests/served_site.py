@@ -1,4 +1,4 @@
-"""The site as operators run it: ``pserve`` with an ini file, a process of its own."""
+"""The site as operators run it: ``pserve`` with an ini file, in a separate process."""
 
 import os
 import re
@@ -18,10 +18,10 @@ class ServedSite:
     """``pserve`` of an ini file made from ``development.ini``, on a free port.
 
     :param changes: ini keys of ``[app:main]`` and what to set them to.
-    :param name: what tells its files from those of others in the folder.
-    :param threads: of waitress.
-    :param toolbar: whether the debug toolbar stays in.
-    :param ini: which of the files that are shipped is served.
+    :param name: the prefix of its files, if several sites use one folder.
+    :param threads: the number of waitress's threads.
+    :param toolbar: whether the debug toolbar is on.
+    :param ini: which of the project's ini files is served.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class ServedSite:
 
     @property
     def log(self) -> str:
-        """All that it has said."""
+        """Return all output of the process."""
         return self._log.read_text()
 
     def start(self) -> None:
-        """Serve, on a free port the first time and on the same one after that."""
+        """Start the process: on a free port the first time, and then always on the same port."""
         with self._log.open("ab") as log:
             begun = log.tell()
             self.process = subprocess.Popen(
@@ -81,6 +81,6 @@ class ServedSite:
         assert requests.get(self.url + "/health", timeout=5).json() == {"status": "ok"}
 
     def stop(self, how: int = signal.SIGTERM) -> None:
-        """As an operator does: SIGTERM; or as fate does: SIGKILL."""
+        """Stop the process: with SIGTERM as an operator does, or with SIGKILL as in a crash."""
         self.process.send_signal(how)
         self.process.wait(10)

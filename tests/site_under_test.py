@@ -16,7 +16,7 @@ COOKIE = "authapp.session"
 
 
 def settings(backend_url: str, **more: str) -> dict[str, str]:
-    """An ini file's ``[app:main]``; ``more`` are ``authapp.`` keys with ``__`` for dots."""
+    """Return the settings of ``[app:main]``. ``more``: ``authapp.`` keys, ``__`` for dots."""
     ini = {
         "pyramid.default_locale_name": "en",
         "authapp.development": "true",
@@ -28,12 +28,12 @@ def settings(backend_url: str, **more: str) -> dict[str, str]:
 
 
 def description(**keys: str) -> Description:
-    """How a backend speaks, by the settings of an ini file."""
+    """Return the description of a backend from the settings of an ini file."""
     return Settings.from_ini(settings("http://backend.invalid", **keys)).description
 
 
 def add_view(config: Configurator, view: Callable[[Request], Any], **options: Any) -> None:
-    """The one page of a stranger's application, at ``/view``."""
+    """The one page of an application that includes authapp, at ``/view``."""
     config.add_route("view", "/view")
     config.add_view(view, route_name="view", renderer="json", **options)
 
@@ -41,7 +41,7 @@ def add_view(config: Configurator, view: Callable[[Request], Any], **options: An
 def application(
     url: str, more: Callable[[Configurator], None] = lambda config: None, **keys: str
 ) -> "Site":
-    """An application of a stranger's that includes authapp, with whatever ``more`` adds."""
+    """Return an application that includes authapp, with what ``more`` adds."""
     with Configurator(settings=settings(url, **keys)) as config:
         config.include("authapp")
         more(config)
@@ -62,7 +62,7 @@ class Site(TestApp):
         return self.app.registry.getUtility(IServices)
 
     def sign_in(self, name: str = "alice", password: str = "", **options: Any) -> TestResponse:
-        """Through the form, as a person would."""
+        """Sign in through the form, as a person does."""
         form = self.get("/login").form
         form["username"] = name
         form["password"] = password or f"{name}-password"
@@ -76,19 +76,19 @@ class Site(TestApp):
         return self.post("/logout", fields)
 
     def token(self) -> str:
-        """What the browser holds."""
+        """The value of the browser's session cookie."""
         return self.cookies[COOKIE]
 
     def cookie_header(self) -> dict[str, str]:
-        """The cookie as a header of its own, for when the browser would not send it any more."""
+        """The cookie as a ``Cookie`` header, for cases in which the browser no longer sends it."""
         return {"Cookie": f"{COOKIE}={self.token()}"}
 
     def opened(self) -> Any:
-        """The session that the browser holds."""
+        """The session in the browser's cookie."""
         return self.services.sealer.open(self.token())
 
     def twin(self) -> "Site":
-        """Another browser with a copy of this one's cookies."""
+        """Return another browser with a copy of this browser's cookies."""
         other = Site(wsgi=self.app)
         for cookie in self.cookiejar:
             other.cookiejar.set_cookie(cookie)

@@ -1,4 +1,4 @@
-"""A page that tests can hold up, for processes of their own (``pyramid.includes``)."""
+"""Pages that tests can block, in a separate process (``pyramid.includes``)."""
 
 import time
 from pathlib import Path
@@ -9,7 +9,7 @@ from pyramid.request import Request
 
 
 def hold(request: Request) -> dict[str, Any]:
-    """Says that it has begun by making a file, and ends when that file is gone."""
+    """Create a file when the request begins, and respond when the file is gone."""
     file = Path(request.registry.settings["tests.hold"])
     if file.parent.exists() and request.GET.get("once") and not file.exists():
         file.touch()
@@ -20,7 +20,7 @@ def hold(request: Request) -> dict[str, Any]:
 
 
 def tenth(request: Request) -> dict[str, Any]:
-    """Takes a tenth of a second."""
+    """Respond after a tenth of a second."""
     time.sleep(0.1)
     return {}
 

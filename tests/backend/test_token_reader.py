@@ -524,7 +524,7 @@ def test_j4_one_thread_fetches_while_others_use_the_last_good_keys(keys: Any) ->
 
 
 def test_j4_a_thread_does_not_fetch_again_after_another_threads_fetch(keys: Any) -> None:
-    """A kid that is new after that fetch therefore causes a fetch immediately."""
+    """A new ``kid`` after that is a different reason, so it causes a fetch at once."""
     assert accepts(keys, token(keys.rsa, "RS256", "r"))
     keys.set._look_again("r")  # as a thread does that found the set stale
     keys.document = {"keys": [*keys.public(), {**keys.public()[1], "kid": "new"}]}

@@ -1,4 +1,4 @@
-"""axe-core (npm, version 4, MPL-2.0), which looks for what people with disabilities trip over."""
+"""axe-core (npm, version 4, MPL-2.0) checks whether people with disabilities can use a page."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ RUN = """async () => (await axe.run()).violations.flatMap(
 
 
 def violations(page: Any) -> list[str]:
-    """What it finds on a page, as it is now."""
+    """Return the problems that axe-core finds on a page in its present state."""
     page.evaluate(SCRIPT)
     found: list[str] = page.evaluate(RUN)
     return found

@@ -1,4 +1,4 @@
-"""Real headless Chromium, Debian's."""
+"""A real headless Chromium: the one of Debian."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,7 @@ from browser.chromium import FLAGS, PROGRAM
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
-    """The browser; each test opens windows of its own in it."""
+    """The browser. Each test opens its own windows in it."""
     if PROGRAM is None:
         pytest.skip("chromium is not installed; see .ci/packages")
     from playwright.sync_api import sync_playwright

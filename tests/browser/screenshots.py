@@ -90,7 +90,7 @@ def shoot(page: Page, site: ServedSite, folder: Path, suffix: str) -> None:
 
 
 def shoot_unchecked(page: Page, site: ServedSite, folder: Path, suffix: str) -> None:
-    """Keep pictures of a session that cannot be renewed, because the backend is away."""
+    """Keep pictures of a session that cannot be renewed because the backend is down."""
     page.goto(site.url + "/login?next=%2F")
     page.fill("#username", "bob")
     page.fill("#password", "bob-password")

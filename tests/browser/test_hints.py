@@ -1,4 +1,4 @@
-"""Messages, caches, clocks and page content are hints at most: the server says who is signed in."""
+"""Only the server decides who is signed in: no message, cache, clock or page content does."""
 
 import json
 import time
@@ -39,7 +39,7 @@ def page(window: Any, site: ServedSite) -> Any:
 
 
 def questions(page: Any) -> list[str]:
-    """Return a list that grows with each question of the script to the server."""
+    """Return a list of the script's requests to the server, which grows with each request."""
     asked: list[str] = []
     page.on(
         "request", lambda each: asked.append(each.method) if each.url.endswith("/session") else None

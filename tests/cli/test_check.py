@@ -1,4 +1,4 @@
-"""``authapp check``: the settings, and with ``--online`` what they name."""
+"""``authapp check``: checks the settings, and with ``--online`` the servers that they name."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def findings(*arguments: str, code: int = 0, **options: Any) -> list[tuple[str, 
 
 
 def lines(*arguments: str, **options: Any) -> dict[str, list[str]]:
-    """Return the proposed settings by what was checked. There is at least one problem."""
+    """Return the proposed settings by what was checked. Fail if there is no problem."""
     result = run(*arguments, "--json", **options)
     assert result.exit_code == 1, result.output
     return {
@@ -321,7 +321,7 @@ def test_an_answer_to_a_sign_in_that_is_not_described_gives_the_setting(
 
 
 def test_the_proposed_settings_work(tmp_path: Path, backend: Served) -> None:
-    """Apply what is proposed until there is no problem."""
+    """Apply the proposed settings until there is no problem."""
 
     def wrapped(request: Any) -> Response:
         reply = request.get_response(backend.application)
@@ -496,7 +496,7 @@ def test_a_deep_answer_is_cut() -> None:
 def test_a_loader_of_another_format_is_asked_for_its_settings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """plaster loads whatever a package registers with it, such as YAML."""
+    """plaster loads file formats that a package registers, such as YAML."""
 
     class Loader:
         def get_wsgi_app_settings(self, name: str | None, defaults: Any) -> dict[str, str]:
@@ -571,7 +571,7 @@ def test_at_a_terminal_the_password_is_asked_for_and_not_shown(
 def test_in_this_process_a_terminal_is_asked_too(
     tmp_path: Path, backend: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same, where the coverage is measured: click reads the terminal."""
+    """The same test in this process, in which coverage is measured."""
     monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda self: True)
     runner, ini = CliRunner(env={PASSWORD: ""}), write(tmp_path, backend.url)
     result = runner.invoke(authapp, ["check", ini, "--login", "bob"], input="bob-password\n")

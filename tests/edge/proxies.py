@@ -35,7 +35,7 @@ SEALER = Sealer([SECRET.encode()], "next-auth-4", COOKIE)
 
 
 def block(language: str, number: int = 0) -> str:
-    """A block of docs/edge.md."""
+    """Return a code block of docs/edge.md."""
     return EDGE.read_text().split(f"```{language}\n")[1 + number].split("```")[0]
 
 
@@ -163,7 +163,7 @@ class Browser(requests.Session):
         return self.get(self.url + path, headers=sent, allow_redirects=False, timeout=20)
 
     def sign_in(self, name: str, at: str = "/") -> requests.Response:
-        """Ask for a page, follow to the form and send it; returns what the form leads to."""
+        """Open a page, go to the sign-in form and send it. Return the response to the form."""
         asked = self.open(at)
         assert asked.status_code == 303, asked.text
         form = self.open(asked.headers["Location"].removeprefix(self.url))
@@ -173,7 +173,7 @@ class Browser(requests.Session):
         return self.post(self.url + "/login", fields, allow_redirects=False, timeout=20)
 
     def token(self) -> str:
-        """The session's cookie, whole."""
+        """Return the value of the session cookie, joined from its chunks."""
         held = {each.name: each.value or "" for each in self.cookies}
         return held.get(COOKIE) or "".join(held.get(f"{COOKIE}.{n}", "") for n in range(3))
 
@@ -181,7 +181,7 @@ class Browser(requests.Session):
         return SEALER.open(self.token())
 
     def hold(self, session: Session) -> None:
-        """Take a session in place of the one that the browser holds, in chunks if need be."""
+        """Replace the browser's session by another one, in chunks if it is long."""
         host = "127.0.0.1"
         for name in (COOKIE, *(f"{COOKIE}.{n}" for n in range(3))):
             self.cookies.set(name, None, domain=host, path="/")
@@ -192,7 +192,7 @@ class Browser(requests.Session):
             self.cookies.set(name, part, domain=host, path="/")
 
     def expire(self, padding: int = 0) -> Session:
-        """Hold the same session with an access token that has expired.
+        """Replace the browser's session by the same session with an expired access token.
 
         :param padding: the size of what another application has put into the cookie.
         """

@@ -58,7 +58,7 @@ def site() -> Site:
 
 
 def cookie_of(site: Site) -> dict[str, str]:
-    """A session of alice's, made without a backend."""
+    """A session of alice, made without a backend."""
     tokens = authapp.TokenPair("an access token", "a refresh token")
     identity = authapp.Identity("1", None, "alice", (), (), {})
     now = int(time.time())

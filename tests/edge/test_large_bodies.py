@@ -1,4 +1,4 @@
-"""The proxy streams: a served site passes large bodies on without holding them."""
+"""The proxy streams: a served site passes large bodies on without keeping them in memory."""
 
 import re
 import threading
@@ -26,7 +26,7 @@ ROOM = 64 * 1024  # kB by which the process may grow
 
 
 def big(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
-    """An API that returns much, or counts what it gets."""
+    """An API that returns large bodies, or counts the bytes of a request."""
     if environ["PATH_INFO"] == "/events":
         start_response("200 OK", [("Content-Type", "text/event-stream")])
         yield b"data: first\n\n"

@@ -1,4 +1,4 @@
-"""docs/edge.md, word for word: nginx and Caddy in front of applications that know nothing of us."""
+"""docs/edge.md, word for word: nginx and Caddy in front of applications without authapp."""
 
 import http.client
 import json
@@ -35,7 +35,7 @@ def browser(proxied: Proxied) -> Iterator[Browser]:
 
 
 def identity(answer: requests.Response) -> dict[str, str]:
-    """What the application was told of the user."""
+    """Return the headers about the user that the application received."""
     assert answer.status_code == 200, answer.text
     told = json.loads(answer.text)
     return {name: told.get(f"HTTP_X_AUTH_REQUEST_{name}", "") for name in IDENTITY}

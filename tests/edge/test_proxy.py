@@ -388,7 +388,7 @@ def test_a_token_or_a_header_that_cannot_be_sent(site: Signed, api: Served) -> N
 
 
 class Raw:
-    """An API that says exactly what a test wants, one connection after another."""
+    """An API that sends exactly the bytes that a test wants, one connection after another."""
 
     def __init__(self, *answers: bytes | Callable[[socket.socket], None]) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))

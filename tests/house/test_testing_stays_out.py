@@ -1,4 +1,4 @@
-"""Nothing of authapp.testing can get into a process that serves people by a setting."""
+"""No setting can load authapp.testing into a process that serves people."""
 
 import subprocess
 import sys

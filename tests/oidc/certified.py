@@ -60,9 +60,9 @@ class Certified:
         }
 
     def start(self, *sites: str) -> None:
-        """Start it, with a new key.
+        """Start the provider with a new key.
 
-        :param sites: the URLs of the sites, for the addresses to come back to. It tells the first
+        :param sites: the URLs of the sites, for the redirect URIs. The provider tells the first
             of them of sign-outs.
         """
         kid = os.urandom(4).hex()

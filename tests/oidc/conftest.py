@@ -34,7 +34,7 @@ class Browser(Site):
     """A browser that also visits the provider."""
 
     def begin(self, path: str = "/login/oidc", **options: Any) -> str:
-        """Go to the provider, and return the path of the callback to which it sends back."""
+        """Go to the provider, and return the path of the callback to which it redirects."""
         response = self.get(path, status=303, **options)
         while response.location.startswith("/"):
             response = self.get(response.location, status=303)

@@ -1,4 +1,4 @@
-"""What the provider's tokens must be: every check of the ID token fails a sign-in alone."""
+"""The checks of the provider's tokens: if one check fails, the sign-in fails."""
 
 import json
 import time
@@ -31,7 +31,7 @@ def with_secret(claims: dict[str, Any]) -> str:
 
 
 def with_public_key(claims: dict[str, Any]) -> str:
-    """The attack on libraries that take the public key as a secret."""
+    """An attack on libraries that use the public key as an HMAC secret."""
     import base64
     import hashlib
     import hmac

@@ -1,4 +1,4 @@
-"""Test that no token is spent twice, and nobody signed out, by a Redis that stalls.
+"""Test that no token is spent twice and no user is signed out if Redis stalls.
 
 Two applications in one process stand for two processes. The backend ends the whole family of a
 refresh token that comes twice (RFC 9700 section 4.14.2), as the embedded issuer does.
@@ -69,7 +69,7 @@ class Town:
 
 @pytest.fixture
 def town(redis_server: RedisServer) -> Iterator[Callable[..., Town]]:
-    """Return a function that makes a town, with a lifetime of access tokens in seconds."""
+    """Return a function that creates a ``Town`` with a lifetime of access tokens in seconds."""
     with ExitStack() as stack:
 
         def build(access: int = ACCESS, **settings: str) -> Town:
@@ -154,7 +154,7 @@ def test_r11_while_redis_is_away_sessions_wait_and_then_each_process_renews_on_i
 def test_r11_attempts_long_ago_do_not_count_as_patience(
     town: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """R11. Nobody has asked for a lease in between, so Redis may have been well."""
+    """R11. No lease was tried in between, so Redis may have been up."""
     monkeypatch.setattr(redis_leases, "LEASE", 0.2)
     store = town(shared__patience="0.1").sites[0].services.store
     redis_server.client.config_set("maxmemory", "1")
@@ -173,7 +173,7 @@ def test_r11_attempts_long_ago_do_not_count_as_patience(
 def test_r11_an_expired_session_waits_until_the_processes_have_told_each_other(
     town: Any, redis_server: RedisServer
 ) -> None:
-    """R11. Redis is well again when the request comes. The request waits, and gets the page."""
+    """R11. Redis is up again when the request comes. The request waits, and gets the page."""
     here = town()
     jar = here.signed_in()
     store = here.sites[0].services.store

@@ -1,4 +1,4 @@
-"""Backends for tests: real HTTP servers whose calls are counted and whose faults are set."""
+"""Backends for tests: real HTTP servers that count their calls, and fail when a test says so."""
 
 import threading
 from collections import Counter
@@ -21,7 +21,7 @@ ISSUER_SETTINGS = {
 }
 
 NOT_VALID = {"detail": "Token is invalid", "code": "token_not_valid"}
-"""What SimpleJWT says of a refresh token that it refuses, with status 401."""
+"""The JSON with which SimpleJWT refuses a refresh token (status 401)."""
 
 LOGIN, REFRESH, BLACKLIST = "/api/token/", "/api/token/refresh/", "/api/token/blacklist/"
 
@@ -64,8 +64,8 @@ class Served:
     def __exit__(self, *error: object) -> None:
         server = self._server
         server.task_dispatcher.shutdown()
-        # Closed by the loop's own thread, which ends when it has nothing left. That may be
-        # awake already, and close the trigger before it is pulled.
+        # The loop's own thread closes all sockets, and then ends because it has nothing left to
+        # watch. If it is awake already, it may close the trigger before this thread pulls it.
         with suppress(OSError):
             server.trigger.pull_trigger(lambda: server.asyncore.close_all(server._map))
         self._thread.join(5)

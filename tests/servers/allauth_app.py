@@ -33,7 +33,7 @@ calls: Counter[str] = Counter()
 
 
 def private_key(directory: Path) -> str:
-    """A new key; ``public.pem`` has its public part."""
+    """Create a new key, and write its public part to ``public.pem``."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     public = key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -47,7 +47,7 @@ def private_key(directory: Path) -> str:
 
 
 def configure(directory: Path) -> None:
-    """What would stand in ``settings.py``, as the package's documentation has it."""
+    """The settings of Django, as in the package's documentation."""
     settings.configure(
         SECRET_KEY="secret of the backend that is long enough",
         ALLOWED_HOSTS=["127.0.0.1"],
@@ -132,7 +132,7 @@ def urls() -> list[Any]:
 
 
 def create_users() -> None:
-    """Each with a group, which is their role."""
+    """Create the users, each with a group, which is the user's role."""
     from allauth.account.models import EmailAddress
     from django.contrib.auth.models import Group, User
 

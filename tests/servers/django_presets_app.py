@@ -40,7 +40,7 @@ state: dict[str, Any] = {"forbidden": None, "language": "en"}
 
 
 def configure(directory: Path) -> None:
-    """What would stand in ``settings.py``, as the packages' documentation has it."""
+    """The settings of Django, as in the packages' documentation."""
     jwt = {
         "ACCESS_TOKEN_LIFETIME": timedelta(minutes=5),
         "REFRESH_TOKEN_LIFETIME": timedelta(days=1),
@@ -155,7 +155,7 @@ def urls() -> list[Any]:
 
 
 def create_users() -> None:
-    """Each with a group, which is their role."""
+    """Create the users, each with a group, which is the user's role."""
     from django.contrib.auth.models import Group, User
 
     for name, role in USERS.items():

@@ -28,7 +28,7 @@ calls: Counter[str] = Counter()
 
 
 def configure(directory: Path) -> None:
-    """What would stand in ``settings.py``, as the documentation of SimpleJWT has it."""
+    """The settings of Django, as in the documentation of SimpleJWT."""
     settings.configure(
         SECRET_KEY=os.environ["SIGNING_KEY"],
         ALLOWED_HOSTS=["127.0.0.1"],
@@ -69,7 +69,7 @@ def configure(directory: Path) -> None:
 
 
 def urls() -> list[Any]:
-    """The routes of SimpleJWT, somebody's own API, and the one for tests."""
+    """The routes of SimpleJWT, of an API, and the one for tests."""
     from rest_framework.decorators import api_view
     from rest_framework.response import Response
     from rest_framework_simplejwt import views
@@ -98,7 +98,7 @@ def urls() -> list[Any]:
 
 
 def create_users() -> None:
-    """Each with a group, which is their role."""
+    """Create the users, each with a group, which is the user's role."""
     from django.contrib.auth.models import Group, User
 
     for name, role in USERS.items():

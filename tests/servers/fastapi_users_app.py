@@ -30,7 +30,7 @@ from sqlalchemy.orm import DeclarativeBase
 
 SECRET = os.environ["SIGNING_KEY"]
 USERS = {"alice": True, "bob": False}
-"""Whether they are superusers, which is all that the package knows of roles."""
+"""User name -> whether the user is a superuser. The package has no other roles."""
 
 lifetime = {"seconds": 3600}
 calls: Counter[str] = Counter()
@@ -97,7 +97,7 @@ fastapi_users = FastAPIUsers[User, uuid.UUID](get_user_manager, [auth_backend])
 
 @asynccontextmanager
 async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-    """Create the tables and the users, then say the port: the socket listens already."""
+    """Create the tables and the users. Then print the port, on which the socket listens already."""
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
     async with async_session_maker() as session:
@@ -129,7 +129,7 @@ for prefix, verified in (("", False), ("/verified", True)):
 
 @app.middleware("http")
 async def gateway(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Count the request. Answer in place of the application where a test has said so."""
+    """Count the request. If a test has set a response for the path, return that response."""
     path = request.url.path
     calls[path] += 1
     if path in instead:
@@ -140,7 +140,7 @@ async def gateway(request: Request, go_on: Callable[[Request], Awaitable[Respons
 
 @app.post("/control/")
 async def control(orders: dict[str, Any]) -> dict[str, Any]:
-    """Take orders and return the counts: all of them are optional.
+    """Change the members that the body names, and return the counts. All members are optional.
 
     ``{"access": 2, "active": {"bob": false},
     "instead": {"/users/me": [403, {"message": "Forbidden"}]}}``

@@ -70,13 +70,13 @@ def add_claims(user: User) -> dict[str, Any]:
 
 @jwt.token_in_blocklist_loader
 def check_if_token_revoked(_header: dict[str, Any], claims: dict[str, Any]) -> bool:
-    """Whether somebody has signed out with this token."""
+    """Return whether this token was revoked by a sign-out."""
     return claims["jti"] in blocklist
 
 
 @app.post("/login")
 def login() -> Any:
-    """Both tokens."""
+    """Sign in, and return both tokens."""
     username, password = request.json.get("username"), request.json.get("password")
     user = USERS.get(username)
     if user is None or not user.active or password != f"{username}-password":
@@ -90,7 +90,7 @@ def login() -> Any:
 @app.post("/refresh")
 @jwt_required(refresh=True)
 def refresh() -> Response:
-    """A new access token. The refresh token stays."""
+    """Return a new access token. The refresh token stays valid."""
     return jsonify(access_token=create_access_token(identity=current_user))
 
 
@@ -105,7 +105,7 @@ def logout() -> Response:
 
 @app.before_request
 def gateway() -> Any:
-    """Count the request. Answer in place of the application where a test has said so."""
+    """Count the request. If a test has set a response for the path, return that response."""
     calls[request.path] += 1
     if request.path in instead:
         status, body = instead[request.path]
@@ -115,7 +115,7 @@ def gateway() -> Any:
 
 @app.post("/control/")
 def control() -> Response:
-    """Take orders and return the counts: all of them are optional.
+    """Change the members that the body names, and return the counts. All members are optional.
 
     ``{"access": 2, "refresh": 60, "active": {"bob": false}, "key": "…",
     "instead": {"/refresh": [403, {"message": "Forbidden"}]}}``

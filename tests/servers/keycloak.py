@@ -21,7 +21,7 @@ FAULTS = {
     "carol": (400, "Account is not fully set up"),
     "dave": (400, "Account disabled"),
 }
-"""What Keycloak says after the right password of these users."""
+"""User name -> what Keycloak answers to the right password of this user."""
 
 
 class Keycloak:

@@ -20,7 +20,7 @@ TOKEN, REVOKE = "/token", "/revoke"
 
 @dataclass(frozen=True)
 class Grant:
-    """What a refresh token stands for, and until when."""
+    """The user and the scope of a refresh token, and when it expires."""
 
     username: str
     scope: str

@@ -28,7 +28,7 @@ calls: Counter[str] = Counter()
 
 
 def configure(directory: Path) -> None:
-    """What would stand in ``settings.py``, as the package's documentation has it."""
+    """The settings of Django, as in the package's documentation."""
     validators = {"active": f"{__name__}.ActiveUsers"}
     validator = validators.get(os.environ.get("VALIDATOR", ""))
     settings.configure(
@@ -91,7 +91,7 @@ def urls() -> list[Any]:
 
 
 def create() -> None:
-    """The users, each with a group, which is their role, and the client that authapp is."""
+    """Create the users, each with a group (the user's role), and the client for authapp."""
     from django.contrib.auth.models import Group, User
     from oauth2_provider.models import Application
 

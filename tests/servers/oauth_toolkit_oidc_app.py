@@ -1,6 +1,6 @@
 """Django with django-oauth-toolkit as an OpenID Connect provider, as a process: see ``process.py``.
 
-Who comes to its sign-in page is alice. ``SITE`` in the environment is the URL of the site.
+Its sign-in page signs every visitor in as alice. The variable ``SITE`` is the URL of the site.
 """
 
 import os
@@ -21,7 +21,7 @@ CLIENT_ID, CLIENT_SECRET = "authapp", "secret of the client: +/&"
 
 
 def configure(directory: Path) -> None:
-    """What would stand in ``settings.py``, as the package's documentation has it."""
+    """The settings of Django, as in the package's documentation."""
     key = generate_private_key(65537, 2048)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     settings.configure(
@@ -92,7 +92,7 @@ def urls() -> list[Any]:
 
 
 def create() -> None:
-    """A user with a group, which is her role, and the client that authapp is."""
+    """Create a user with a group (the user's role), and the client for authapp."""
     from django.contrib.auth.models import Group, User
     from oauth2_provider.models import Application
 

@@ -1,4 +1,4 @@
-"""Somebody else's package as a process of its own, which tests start and stop.
+"""Runs a package of another project in a separate process, which tests start and stop.
 
 A script in this folder takes a directory as its argument, prints ``PORT <n>`` once it can be
 reached on 127.0.0.1, and serves until it is terminated.
@@ -26,7 +26,7 @@ class Process:
         self._http.trust_env = False
 
     def request(self, method: str, path: str, **options: Any) -> requests.Response:
-        """Ask it something, past authapp."""
+        """Send a request to the process directly, and not through authapp."""
         return self._http.request(method, self.url + path, timeout=10, **options)
 
     def post(self, path: str, **fields: Any) -> requests.Response:
@@ -34,7 +34,7 @@ class Process:
         return self.request("POST", path, json=fields)
 
     def set(self, **orders: Any) -> Any:
-        """Send orders to its control endpoint; returns what that says."""
+        """POST to its control endpoint, and return the JSON of the response."""
         answer = self.post(CONTROL, **orders)
         answer.raise_for_status()
         return answer.json()

@@ -48,7 +48,7 @@ class RedisServer:
             return False
 
     def keys(self) -> list[bytes]:
-        """What is kept in it, without what processes say of themselves and the epoch marker."""
+        """Return the keys, without the epoch marker and the set of the processes' fingerprints."""
         return [key for key in self.client.scan_iter(count=1000) if key not in (EPOCH, USERS)]
 
     def stop(self) -> None:
@@ -58,7 +58,7 @@ class RedisServer:
         self._process.wait()
 
     def pause(self) -> None:
-        """It accepts connections and answers nothing."""
+        """Make it accept connections without answering."""
         assert self._process
         self._process.send_signal(signal.SIGSTOP)
 
@@ -72,7 +72,7 @@ class RedisServer:
 
 
 class Address:
-    """Where clients find the primary: it moves, and connections made before live on."""
+    """The address of the primary. It can move to another server. Open connections then continue."""
 
     def __init__(self, server: RedisServer) -> None:
         self.server = server
@@ -96,6 +96,6 @@ class Address:
         source.close()
 
     def close(self) -> None:
-        """For those who come: the others go on."""
+        """Refuse new connections. Open connections continue."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

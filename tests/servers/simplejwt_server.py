@@ -32,21 +32,21 @@ class Django:
         return self._http.post(self.url + path, json=fields, timeout=10)
 
     def set(self, **orders: Any) -> None:
-        """``access`` and ``refresh`` are lifetimes in seconds, ``active`` says who is."""
+        """Set lifetimes in seconds (``access``, ``refresh``), and who is ``active``."""
         self.post(CONTROL, **orders).raise_for_status()
 
     def count(self) -> dict[str, Any]:
-        """Requests by path as ``calls``; ``outstanding`` and ``blacklisted`` refresh tokens."""
+        """Return ``calls`` by path, and ``outstanding`` and ``blacklisted`` refresh tokens."""
         answer = self._http.get(self.url + CONTROL, timeout=10).json()
         return answer | {"calls": Counter(answer["calls"])}
 
     def refuses(self, refresh: str) -> bool:
-        """Whether it refuses a refresh token; if not, that has spent it."""
+        """Return whether Django refuses a refresh token. A token that is accepted is spent."""
         answer = self.post(REFRESH, refresh=refresh)
         return answer.status_code == 401 and answer.json()["code"] == "token_not_valid"
 
     def forward(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        """A WSGI application that passes requests on, for what stands in front to count."""
+        """A WSGI application that passes requests on, so that a server in front can count them."""
         request = Request(environ)
         answer = requests.request(
             request.method,
@@ -62,7 +62,7 @@ class Django:
 
 @contextmanager
 def serve_django(folder: Path, access: int, refresh: int) -> Iterator[Django]:
-    """Run it; its tokens live for so many seconds."""
+    """Run Django. ``access`` and ``refresh`` are the lifetimes of its tokens in seconds."""
     key = secrets.token_urlsafe(48)
     environ = {"SIGNING_KEY": key, "ACCESS_LIFETIME": str(access), "REFRESH_LIFETIME": str(refresh)}
     command = [sys.executable, str(SCRIPT), str(folder)]

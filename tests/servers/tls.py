@@ -1,4 +1,4 @@
-"""A backend behind TLS, and authorities that certify whatever a test wants."""
+"""A backend behind TLS, and certificate authorities for tests."""
 
 import datetime
 import io
@@ -21,7 +21,7 @@ DAY = datetime.timedelta(days=1)
 
 
 class Authority:
-    """Signs certificates with a key that nobody else knows."""
+    """A certificate authority with its own key."""
 
     def __init__(self, folder: Path, name: str = "An authority") -> None:
         self._folder = folder
@@ -35,9 +35,9 @@ class Authority:
         self.file.write_bytes(builder.sign(self._key, SHA256()).public_bytes(Encoding.PEM))
 
     def certify(self, host: x509.GeneralName, days: int = 30) -> Path:
-        """A file with a certificate for a host, and its key.
+        """Return the path of a file with a certificate for a host and its key.
 
-        :param days: for how long from now; it began 30 days before.
+        :param days: days until it expires. It is valid since 30 days ago.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "A backend")])
@@ -78,15 +78,15 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that hang up."""
+        """Do not log clients that hang up."""
 
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
-        """Nobody reads it."""
+        """Do not log requests."""
 
     def get_stderr(self) -> io.StringIO:  # type: ignore[override]
-        """Nor what it says of clients that hang up."""
+        """Drop the messages about clients that hang up."""
         return io.StringIO()
 
 

@@ -162,7 +162,7 @@ class Load:
         self._pool.shutdown()
 
     def check(self, backend: Served) -> None:
-        """Check that nobody noticed anything, and that the sign-out still holds."""
+        """Check that no user noticed the failover, and that the sign-out is still known."""
         assert set(self.statuses) == {200}
         assert backend.calls[REFRESH] == 0
         for site in self.sites:

@@ -1,4 +1,4 @@
-"""Redis is asked whether it suits: evictions, other secrets, other versions."""
+"""The inspection of Redis: evictions, other secrets, other versions."""
 
 import json
 import time

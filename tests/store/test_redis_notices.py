@@ -145,7 +145,7 @@ def test_a_process_asks_while_its_channel_is_silent(
 def test_a_process_asks_the_new_primary_and_listens_to_it(
     process: Any, redis_server: RedisServer, tmp_path: Any
 ) -> None:
-    """Connections to the former primary live on, as with an address that moves."""
+    """Connections to the former primary stay open, as if the address had moved to a new server."""
     address = Address(redis_server)
     one, two = process(url=address.url), process(url=address.url)
     one.put(A, "1", 60, tell=True)
@@ -277,7 +277,7 @@ def test_a_forked_process_asks_and_then_listens_by_itself(process: Any) -> None:
 def test_no_thread_is_started_before_the_first_request(
     redis_server: RedisServer, shared: str
 ) -> None:
-    """uWSGI and gunicorn with preload make the application, and fork then."""
+    """uWSGI and gunicorn with ``--preload`` create the application and then fork."""
     code = (
         "import sys, threading, authapp\n"
         "from site_under_test import settings\n"

@@ -25,7 +25,7 @@ from eventually import eventually
 from site_under_test import Site, application
 
 PATIENT = {"backend__timeout": "20", "backend__bulkhead": "8"}
-"""A request that waits for another one does not give up on a busy machine."""
+"""Long timeouts, so that a waiting request does not give up on a busy machine."""
 
 SPANS = InMemorySpanExporter()
 
@@ -72,7 +72,7 @@ def scraped() -> dict[str, float]:
 
 
 def told() -> str:
-    """Return all that a scrape says."""
+    """Return the text of a scrape."""
     return generate_latest(REGISTRY).decode()
 
 

@@ -77,14 +77,14 @@ def test_arbitrary_cookie_header_does_not_break_a_view(site: Site, cookie: str) 
 
 @pytest.mark.parametrize("path", ["/login", "/logout", "/session", "/account"])
 def test_a_multipart_form_is_refused_by_our_own_pages(site: Site, path: str) -> None:
-    """Parsing the parameters of its parts takes quadratic time."""
+    """Parsing the parameters of a multipart form takes quadratic time."""
     site.post(path, b"x", content_type='multipart/form-data; boundary="x"', status=400)
     long = 'multipart/form-data; boundary=x; a="' + ";" * 60_000
     assert site.post(path, b"x", content_type=long, status="*").status_int in (400, 403, 303)
 
 
 COSTLY = 20
-"""How many times as much as the plain request a request with long headers may cost."""
+"""A request with long headers may take this many times as long as a plain request."""
 
 PIECES = [
     *("a", ";", ",", "; ", "=", "a=b; ", "a=b;", 'a="b"; ', 'a="\\377"; ', "a;q=1,", "*/*;q=0.5,"),

@@ -94,7 +94,7 @@ class Day:
     # What the devices do. Each method compares the answer with the oracle.
 
     def look(self, device: Device, headers: dict[str, str]) -> bool:
-        """Ask who is signed in. Return whether somebody is."""
+        """Request ``/session``, and return whether a user is signed in."""
         now = time.time()
         answer = self.at(device).get("/session", headers=headers).json
         life, device_life = device.life, device.life and device.life.end(now)
@@ -169,7 +169,7 @@ class Day:
             self.seen["signed in again"] += 1
 
     def close_browser(self, device: Device) -> None:
-        """Close the browser: a cookie without Max-Age is gone. The session itself lives on."""
+        """Close the browser, which deletes cookies without Max-Age. No session ends."""
         device.site.cookiejar.clear_session_cookies()
         if device.life and not device.life.remembered:
             device.life = None

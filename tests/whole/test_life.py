@@ -177,7 +177,7 @@ class Town:
                 scout.post("/session", headers={"X-CSRF-Token": scout.csrf()}, status=200)
 
     def change_redis(self, fault: str) -> None:
-        """Change the state of Redis during a step, while each user stays on one application."""
+        """Change the state of Redis during a step, in which each user uses only one application."""
         before, self.redis_fault = self.redis_fault, fault
         if fault in ("stopped", "flushed", "restarted"):
             # Redis has lost its data. Until an application notices this, it knows only its own
