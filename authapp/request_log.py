@@ -16,7 +16,7 @@ def name_lines(request_id: str) -> Callable[[], None]:
     """Put an id into all lines that this thread logs from now on.
 
     :param request_id: the id, of letters, digits, and ``.``, ``_`` and ``-``.
-    :returns: a function that ends this.
+    :returns: a function that removes the id again.
     """
     token = _request_id.set(request_id)
     return lambda: _request_id.reset(token)

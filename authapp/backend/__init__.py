@@ -1,5 +1,5 @@
 """The backend: three verbs, over HTTP or an object of the application's own.
 
-It decides how a verb becomes a request, what the answer says of the user and of time, and who
-may call a backend that is slow or down. It does not know of sessions in browsers.
+This package decides how a verb becomes a request, which user and which lifetimes a response gives,
+and which requests may call a backend that is slow or down. It does not know browser sessions.
 """

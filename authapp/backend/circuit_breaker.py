@@ -1,4 +1,4 @@
-"""The circuit breaker: who may call one verb of the backend while that verb is down.
+"""The circuit breaker: which requests may call a verb of the backend while that verb is down.
 
 - **Closed**: the backend is up, and every request may call it.
 - **Open**: the backend is down. Calls fail at once, so that no thread waits in vain.
@@ -45,14 +45,16 @@ _DOWN, _UP = "down", "up"
 class CircuitBreaker:
     """The state of one verb of a backend, as this process sees it.
 
-    Each verb has its own: a sign-in that hangs or gets 503 must not stop renewals.
+    Each verb has its own circuit breaker, because a sign-in that hangs or gets 503 must not stop
+    renewals.
 
-    A backend that cannot be reached opens the breaker at once. A bad answer to one session
-    does not, as the backend may be well otherwise: Django SimpleJWT answers a deleted user
-    with 500. Bad answers to :data:`FAILING_SESSIONS` sessions in a row do.
+    If the backend cannot be reached, the breaker opens at once. A bad answer to one session does
+    not open it, because the backend may give good answers to other sessions: for example, Django
+    SimpleJWT answers 500 to a deleted user. Bad answers to :data:`FAILING_SESSIONS` sessions in a
+    row open it.
 
-    An open breaker is written to the store, so that other processes do not each have to wait
-    for a backend that hangs.
+    The store also records that a breaker is open. So the other processes do not have to wait for a
+    backend that hangs.
 
     :param verb: names the verb in the log and in the store.
     :param clock: returns seconds and never goes back.
@@ -105,7 +107,7 @@ class CircuitBreaker:
 
     @contextmanager
     def _observed(self, renewed: TokenPair | None) -> Iterator[None]:
-        """Change state according to how a call ends."""
+        """Change the state, depending on the result of a call."""
         began = self._clock()
         try:
             yield
@@ -157,7 +159,7 @@ class CircuitBreaker:
     def open(self, error: BackendUnavailable, *, quiet: bool = False) -> None:
         """Open the breaker in this process, and for the processes that share the store.
 
-        :param quiet: another verb found it. Do not log it, and postpone no probe of this verb.
+        :param quiet: True if another verb has failed. Nothing is logged, and no probe is postponed.
         """
         if quiet and not self.closed:
             return
@@ -165,7 +167,7 @@ class CircuitBreaker:
         self._store.put(self._state, _DOWN, pause)
 
     def _pause_for(self, retry_after: float | None, why: str, *, quiet: bool = False) -> float:
-        """Stay open for a while, and return for how many seconds."""
+        """Stay open for the next pause, and return its length in seconds."""
         with self._lock:
             if self.closed or self._clock() - self._retry_at > LOG_AGAIN:
                 self._logged = not quiet

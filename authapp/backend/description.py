@@ -1,6 +1,6 @@
-"""How one backend speaks, as one value: its requests, and where the parts of its responses are.
+"""The description of a backend: its requests, and where the parts of its responses are.
 
-The settings below ``authapp.backend.`` give it: contract section 7.
+It is read from the settings below ``authapp.backend.`` (contract section 7).
 """
 
 from dataclasses import dataclass, field, replace
@@ -21,7 +21,7 @@ _CLIENT_FIELDS = {
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a response means, for those conditions that the settings describe."""
+    """The conditions that say what a response means, as far as the settings describe them."""
 
     login_refused: Condition = NEVER
     login_locked: Condition = NEVER
@@ -49,7 +49,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Description:
-    """One backend. A request that is None does not exist.
+    """One backend. A request is None if the backend does not have it.
 
     :ivar authorization: the ``Authorization`` header for the user's own calls.
     """
@@ -71,7 +71,7 @@ class Description:
     def with_client(self) -> "Description":
         """Return the description with the client's credentials in the requests' fields.
 
-        A request that names a field itself keeps its own.
+        If a request has a field of the same name, that field is kept.
         """
         names = _CLIENT_FIELDS.get(self.client_auth, ())
         return replace(

@@ -1,7 +1,7 @@
 """Expressions that read the backend's responses: JMESPath, compiled at start-up.
 
-A response is the object ``{status, headers, cookies, body}`` of contract section 7. Whatever it
-holds, an expression gives a value or None, and never raises.
+A response is the object ``{status, headers, cookies, body}`` of contract section 7. For every
+response, an expression gives a value or None, and never raises an exception.
 """
 
 import json

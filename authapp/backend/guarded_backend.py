@@ -22,7 +22,7 @@ from authapp.session.session import TokenPair
 from authapp.store.protocol import Store
 
 VERBS = ("refresh", "login", "logout", "call")
-"""Each has a circuit breaker of its own. ``call`` is ``request.backend``."""
+"""The verbs. Each has its own circuit breaker. ``call`` is ``request.backend``."""
 
 REACH_EVERY = 1.0
 """Seconds for which the result of a health check is reused."""
@@ -35,7 +35,7 @@ class GuardedBackend:
     slots are reserved for renewals. So renewals can still be sent while sign-ins hang.
 
     :param slots: how many requests may wait.
-    :param name: tells this backend from others in the log and in the store.
+    :param name: names this backend in the log and in the store.
     :ivar observer: every call of a verb runs inside it, as ``backend.call``.
     """
 
@@ -131,9 +131,9 @@ class GuardedBackend:
     def reach(self) -> bool:
         """Whether the backend answered a health check within the last second.
 
-        A backend without ``reach()`` is as the breaker last saw it. The result does not change
-        the breaker: anybody can ask for a health check, and a backend that answers one may
-        still hang when it has to renew something.
+        For a backend without ``reach()``, the result is the state of its circuit breakers. A health
+        check does not change this state, because any client can request one, and a backend that
+        answers a health check may still hang at a renewal.
         """
         reach = getattr(self._backend, "reach", None)
         if reach is None:
@@ -163,7 +163,7 @@ def _check_state(state: object) -> None:
 
 
 def _checked(answer: object) -> TokenPair:
-    """What a backend returned, if it is a usable pair of tokens.
+    """Return what a backend has returned, if it is a usable pair of tokens.
 
     :raises TypeError: if it is not, which is a bug in an application's own backend.
     """

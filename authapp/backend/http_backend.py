@@ -32,7 +32,7 @@ from authapp.backend.request_template import CannotSend, RequestTemplate
 from authapp.session.session import MAX_LIFETIME, TokenPair
 
 MAX_TOKEN = 8 * 1024
-"""Characters of the longest token that is accepted. All tokens of a session must fit into three
+"""The most characters of a token. All tokens of a session must fit into three
 cookies."""
 
 _TOKEN = re.compile(rf"\A[!-~]{{1,{MAX_TOKEN}}}\Z")
@@ -204,8 +204,9 @@ class HTTPBackend:
     def _tokens(self, reply: Reply, before: TokenPair | None) -> TokenPair | None:
         """Read the tokens in a response; None if there is no usable access token.
 
-        A response to a refresh without a refresh token keeps the old one. A backend without
-        refresh tokens has the access token in their place, so that the session ends with it.
+        If a response to a refresh has no refresh token, the old one is kept. If a backend has no
+        refresh tokens, the access token takes their place. The session then ends with the access
+        token.
 
         :param before: the tokens of a session that is renewed.
         """
@@ -315,7 +316,7 @@ def await_tokens(call: Callable[[], TokenPair], timeout: float, where: str) -> T
 def may_be_late(timeout: float) -> dict[str, Any]:
     """Return the options of a request whose response may come :data:`LATE` seconds late.
 
-    Only a response that has not begun may be late. Its body must come within the timeout.
+    Only the beginning of a response may be late. Its body must then arrive within the timeout.
     """
     hooks = {"response": lambda response, **options: hurry(response, timeout)}
     return {"timeout": (timeout, LATE), "hooks": hooks}

@@ -22,10 +22,10 @@ from authapp.backend.protocol import (
 )
 
 MAX_RESPONSE = 256 * 1024
-"""Bytes of the largest response body that is accepted."""
+"""The largest response body that is accepted, in bytes."""
 
 MAX_RETRY_AFTER = 300
-"""Seconds of the longest ``Retry-After`` that is honoured. A longer one is cut to this."""
+"""The longest ``Retry-After`` in seconds. A longer one is shortened to this."""
 
 _NETWORK_ERRORS = (OSError, HTTPError, HTTPException)
 """The kinds of exceptions that can be the cause of a failed request. Any other exception in the
@@ -45,7 +45,7 @@ _NOT_PRINTABLE = re.compile(r"[^ -~\u00a0-\u1fff\u3040-\ud7ff]")
 
 @dataclass(frozen=True)
 class Reply:
-    """A response, with what the log may say of it."""
+    """A response, and what the log may show of it."""
 
     status: int
     content: Response
@@ -104,7 +104,7 @@ def fetch_object(session: requests.Session, url: str) -> dict[str, Any]:
 
 
 def unusable(reply: Reply) -> BackendUnavailable:
-    """Return the error for a response that says nothing of the user."""
+    """Return the error for a response that says nothing about the user."""
     kind = "JSON" if isinstance(reply.content["body"], dict) else "not a JSON object"
     kinds: dict[int, type[BackendUnavailable]] = {429: BackendThrottled}
     kinds |= dict.fromkeys((502, 503, 504), BackendDown)
@@ -156,9 +156,9 @@ def address(url: str) -> str:
 
 
 def in_one_line(value: object, *secrets: str | None) -> str:
-    """Return text of the backend's so that it can be logged: one line, bounded, no secrets.
+    """Return text from the backend for the log: one line, shortened, without secrets.
 
-    :param secrets: what the request held. Text that has one of them in it is not shown.
+    :param secrets: the secrets in the request. Text that contains one of them is not shown.
     """
     if isinstance(value, int):
         value = str(value)
@@ -172,7 +172,7 @@ def in_one_line(value: object, *secrets: str | None) -> str:
 
 
 def _repeats(text: str, secret: str) -> bool:
-    """Return whether a casefolded text has a part of a secret in it, written in any usual way."""
+    """Return whether a casefolded text contains a part of a secret, in any usual encoding."""
     forms = {secret, json.dumps(secret)[1:-1], html.escape(secret), quote(secret, errors="replace")}
     for form in forms:
         part = form.casefold()[:_MAX_SEARCHED]

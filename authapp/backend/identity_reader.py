@@ -25,7 +25,7 @@ def read_identity(names: ClaimExpressions, claims: Claims, user: Claims) -> Iden
     """Return the user that claims describe.
 
     :param claims: the claims of the access token; empty for an opaque token.
-    :param user: what else the backend says of the user. A claim of the same name replaces it.
+    :param user: further claims from the backend. A claim of the token has priority over them.
     :raises BackendUnavailable: if no user is named.
     """
     known: dict[str, Any] = {**user, **claims}
@@ -46,5 +46,5 @@ def read_identity(names: ClaimExpressions, claims: Claims, user: Claims) -> Iden
 
 
 def _roles(value: object) -> tuple[str, ...]:
-    """Return the strings of a list. One string is one role, whatever it holds."""
+    """Return the strings of a list. A single string is one role, even with spaces in it."""
     return (value,) if isinstance(value, str) and value else texts(value) * isinstance(value, list)

@@ -22,7 +22,7 @@ context raises :class:`~authapp.store.protocol.StoreUnavailable` if the storage 
 
 
 def _network(address: str) -> str:
-    """Return what an address counts as: an IPv6 address as its /64, an IPv4-mapped one as IPv4.
+    """Return the address or network to count: for IPv6 its /64, for IPv4-mapped IPv6 the IPv4.
 
     One customer of a provider usually has a /64, and can send from any address in it.
     """

@@ -11,7 +11,7 @@ from typing import Protocol
 from authapp.session.session import TokenPair
 
 MAX_STATE = 1024
-"""Characters of the longest state of a challenge. It has to fit into one cookie."""
+"""The most characters in the state of a challenge. It has to fit into one cookie."""
 
 LATE = 30.0
 """Seconds for which a late response to a refresh is awaited after its request has ended."""
@@ -24,7 +24,7 @@ class Credentials:
     username: str
     password: str = field(repr=False)
     address: str | None = None
-    """The visitor's address, as the server believes it."""
+    """The visitor's address, as the server reports it."""
 
 
 class BackendRejected(Exception):
@@ -66,7 +66,7 @@ class BackendChallenge(Exception):
 
 
 class BackendUnavailable(Exception):
-    """The backend gave no answer that says anything about the user.
+    """The backend gave no usable answer about the user.
 
     :param reason: what was wrong, for the log, without anything secret.
     :param retry_after: seconds after which to try again, if the backend said so.
@@ -81,7 +81,7 @@ class BackendUnavailable(Exception):
 
 
 class BackendDown(BackendUnavailable):
-    """The backend answers nobody: it refuses connections, hangs, or is in maintenance.
+    """The backend is down for all users: it refuses connections, hangs, or is in maintenance.
 
     :param late: the response to a refresh whose request has stopped waiting. The backend may
         have spent the token and answer later.

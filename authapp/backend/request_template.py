@@ -53,7 +53,7 @@ class Text:
     """A string with placeholders, as literal and placeholder pieces in turn."""
 
     pieces: tuple[tuple[str, str], ...]
-    """Pairs of a literal and the name of the placeholder behind it ("" at the end)."""
+    """Pairs of a literal and the name of the placeholder after it ("" at the end)."""
 
     @property
     def placeholders(self) -> frozenset[str]:

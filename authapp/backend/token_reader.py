@@ -222,7 +222,7 @@ class TokenReader:
         return claims
 
     def _expiry(self, claims: Claims, expires_in: int | None, now: float) -> int | None:
-        """When a token expires, by our clock.
+        """Return the time at which a token expires, by our clock.
 
         The backend's clock may differ from ours. If ``iat`` differs from ``now`` by more than the
         leeway, or if the token has expired on arrival, its lifetime is ``exp - iat`` from now on.
@@ -283,7 +283,7 @@ def _why_not_verified(error: Exception, access: str, claims: Claims, verify: Ver
 def _unverified_claims(token: str) -> dict[str, Any] | None:
     """The claims of a JWT, without verifying it. None for an opaque token.
 
-    Claims that cannot be written as JSON again count as opaque: the session could not be encrypted.
+    If the claims cannot be written as JSON again, the token counts as opaque.
     """
     try:
         claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})

@@ -7,8 +7,8 @@ from authapp.session.session import TokenPair
 class UnknownIssuer:
     """A :class:`~authapp.backend.protocol.Backend` that refuses everything.
 
-    The settings once named the issuer of such tokens and no longer do. The tokens are secrets of
-    that issuer, so they are sent to no other. The sessions end at their next renewal.
+    An earlier version of the settings named the issuer of these tokens. The tokens are not sent to
+    another issuer, because they are secrets. The sessions end at their next renewal.
     """
 
     def login(self, credentials: Credentials) -> TokenPair:

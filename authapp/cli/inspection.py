@@ -25,7 +25,7 @@ _ENOUGH = 40
 
 
 class InvalidCookie(Exception):
-    """No secret opens a session in the text. The error says why."""
+    """The text contains no session that one of the secrets can open. The error says why."""
 
 
 @dataclass(frozen=True)

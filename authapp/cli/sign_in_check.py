@@ -227,7 +227,7 @@ class _Walk:
         return suggest(content) if isinstance(error, UnexpectedAnswer) and content else []
 
     def _content(self, login: bool = False) -> Any:
-        """Return the content of the last answer, or of the answer to the login (the first one)."""
+        """Return the content of the last answer. ``login``: of the answer to the login."""
         exchanges = self.http.exchanges
         return exchanges[0 if login else -1].content if exchanges else {}
 

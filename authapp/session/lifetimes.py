@@ -11,7 +11,7 @@ REMEMBER = ("yes", "no", "ask")
 """The allowed values of ``session.remember``."""
 
 _PART = 10
-"""The session records a use of the site at most once in this part of the idle time."""
+"""The session records a use of the site at most once in ``idle / _PART`` seconds."""
 
 
 @dataclass(frozen=True)

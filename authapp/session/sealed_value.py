@@ -10,7 +10,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from authapp.session.encryption import derive
 
 MAX_LENGTH = 4000
-"""Characters of the longest sealed value. It has to fit into one cookie."""
+"""The most characters of a sealed value. It has to fit into one cookie."""
 
 
 class SealedValue:

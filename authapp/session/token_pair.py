@@ -22,8 +22,8 @@ class TokenPair:
     :param user: claims about the user from the backend's response, or None.
     :param issuer: the OpenID Connect provider that issued the tokens, or None for the backend. A
         token is never sent to another issuer.
-    :param id_claims: what the provider says of the user in the ID token and in the userinfo
-        response. They are above the claims of the access token.
+    :param id_claims: the claims about the user in the ID token and in the userinfo
+        response. They have priority over the claims of the access token.
     """
 
     access: str = field(repr=False)
@@ -50,7 +50,7 @@ class TokenPair:
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
-        """What a provider can end at once: all sessions of a ``sub``, and those of a ``sid``."""
+        """The groups that a provider can end: the sessions of the ``sub``, and of the ``sid``."""
         said = self.subject
         if "sub" not in said:
             return ()

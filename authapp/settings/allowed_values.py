@@ -27,13 +27,13 @@ MEMORY = "memory:"
 """The ``shared`` that means a store in this process."""
 
 SECRET_LENGTH = 32
-"""Bytes of the shortest secret that is allowed."""
+"""The least number of bytes in a secret."""
 
 _DISTINCT = 8
 """How many different bytes a secret must have."""
 
 PLACEHOLDER = "development-only"
-"""What placeholder secrets begin with. They are allowed only with ``development``."""
+"""The prefix of placeholder secrets, which are allowed only with ``development``."""
 
 _ONLY_IN_DEVELOPMENT = "is allowed only with authapp.development = true"
 _NOT_IN_DEVELOPMENT = "needs https and cannot be used with authapp.development = true"
@@ -103,7 +103,7 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def resolve(text: str) -> str:
-    """Read a text: the text itself, ``env:NAME`` or ``file:PATH``. Several lines are the text.
+    """Read a text: ``env:NAME``, ``file:PATH``, or the text itself (always if it has two lines).
 
     :returns: the text, the environment variable, or the text of the file. White space at its ends
         and a byte-order mark are removed.

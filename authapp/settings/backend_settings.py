@@ -31,7 +31,7 @@ def preset_name(ini: Mapping[str, Any]) -> str:
 
 
 def read_description(reader: Ini) -> Description:
-    """Read how the backend speaks. Problems are reported to the reader."""
+    """Read the description of the backend. Problems are reported to the reader."""
     take = reader.take
 
     def request(

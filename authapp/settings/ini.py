@@ -25,7 +25,7 @@ class Ini:
     """The keys of an ini file that begin with one prefix.
 
     :param ini: all settings of the file.
-    :param prefix: what our keys begin with. Other keys are ignored.
+    :param prefix: the prefix of our keys. Other keys are ignored.
     :ivar shown: each key that was set, with its text; secrets as ``***``.
     :ivar blank: the keys that are in the file without a text.
     """

@@ -284,7 +284,7 @@ class Load:
 
 @pytest.mark.parametrize("how", ["stop", "pause", "flush"])
 def test_redis_failure_under_load_causes_no_error_and_no_sign_out(place: Place, how: str) -> None:
-    """After the failure the processes share renewals again without a restart."""
+    """After the failure, each token is again renewed by one process only, without a restart."""
     # The sessions stay fresh. Other tests cover access tokens that expire while Redis is down.
     place.django.set(access=300)
     cookies = [place.sign_in() for _ in range(8)]
