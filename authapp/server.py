@@ -121,10 +121,10 @@ def serve(
 
 
 def _end_reloader(problem: CannotListen) -> None:
-    """End ``pserve --reload`` and this process, whose address no change of a file makes free.
+    """End ``pserve --reload`` and this process, because a changed file does not free the address.
 
-    The reloader answers with a SIGTERM, which ends this process. The reloader would else kill it
-    while Python shuts down, before the problem is shown.
+    The reloader answers with a SIGTERM, which ends this process. Otherwise it would kill the
+    process while Python shuts down, before the problem is shown.
     """
     sys.stderr.write(f"{problem}\n")
     sys.stderr.flush()

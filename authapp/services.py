@@ -56,15 +56,15 @@ class IServices(Interface):
 
 @dataclass(frozen=True)
 class Provider:
-    """A sign-in service beside the backend, to which the browser is sent.
+    """A sign-in service in addition to the backend. The browser is sent there to sign in.
 
     :param renewal: renews the sessions whose tokens the provider issued.
     :param label: what the sign-in page calls the provider.
     :param start: returns the path that sends the browser to the provider. The second argument is
         the path to which the user returns.
     :param sign_out_url: returns the URL at which the provider signs the user out, or None.
-    :param check: raises :class:`authapp.backend.protocol.BackendUnavailable` if nobody can sign in
-        with the provider now.
+    :param check: raises :class:`authapp.backend.protocol.BackendUnavailable` if users cannot
+        sign in with the provider now.
     """
 
     renewal: Renewal
@@ -127,7 +127,7 @@ class Services:
 
 
 def summary(settings: Settings, backend: Backend | None) -> str:
-    """Return in one line what an application runs with, for its log. It holds no secret.
+    """Return a line for the log about the setup of an application. It contains no secret.
 
     :param backend: the application's own backend object, or None.
     """

@@ -1,7 +1,7 @@
 """The circuit breaker: which requests may call a verb of the backend while that verb is down.
 
 - **Closed**: the backend is up, and every request may call it.
-- **Open**: the backend is down. Calls fail at once, so that no thread waits in vain.
+- **Open**: the backend is down. Calls fail at once, so that no thread waits.
 - **Half-open**: after a pause one request, the probe, calls the backend. If it gets an answer
   the breaker closes. If not, it opens again for twice as long, up to :data:`LONGEST_PAUSE`.
 """
@@ -34,7 +34,7 @@ LONGEST_PAUSE = 1.2
 """Seconds for which the breaker stays open: the first time, and after many failed probes."""
 
 LOG_AGAIN = 60.0
-"""Seconds without a call after which a backend that is still down is logged once more."""
+"""Seconds without a call after which a backend that is still down is logged again."""
 
 FAILING_SESSIONS = 3
 """How many different sessions in a row must get a bad answer before the breaker opens."""

@@ -67,7 +67,7 @@ class HTTPBackend:
         return self._sign_in("login", self._description.login, values)
 
     def challenge(self, state: str, code: str) -> TokenPair:
-        """Send the code of a second step. The response is read like that of a login.
+        """Send the code of a second step. The response is read like the response to a login.
 
         :param state: the state of the :class:`BackendChallenge`, from :meth:`login`.
         """
@@ -122,7 +122,7 @@ class HTTPBackend:
         """See :class:`authapp.backend.protocol.Backend`.
 
         A backend that hangs may still spend the token later. If nothing read its response then,
-        the new token would be lost. So the call runs in a thread of its own, which awaits a late
+        the new token would be lost. So the call runs in a separate thread, which awaits a late
         response for :data:`LATE` seconds.
         """
         template = self._description.refresh
@@ -291,9 +291,9 @@ class HTTPBackend:
 
 
 def await_tokens(call: Callable[[], TokenPair], timeout: float, where: str) -> TokenPair:
-    """Call a function that spends a refresh token, in a thread of its own.
+    """Call a function that spends a refresh token, in a separate thread.
 
-    :param timeout: seconds for which the request waits. The thread goes on after that.
+    :param timeout: seconds for which the request waits. The thread continues after that.
     :param where: the address, for the log.
     :raises BackendDown: after ``timeout``, with the future of the late response.
     """

@@ -1,6 +1,6 @@
 """What a backend is: three verbs, and the ways in which each can fail.
 
-A backend of your own is any object with these verbs, set by ``config.set_auth_backend(obj)``.
+Your own backend is any object with these verbs. Set it by ``config.set_auth_backend(obj)``.
 Many threads call it at once.
 """
 
@@ -108,7 +108,7 @@ class CallNotPermitted(BackendDown):
 class UnexpectedAnswer(BackendUnavailable):
     """The backend answered, but the settings do not describe that response.
 
-    It is logged under this name. The text says what came and which setting could describe it.
+    It is logged under this name. The text describes the response, and names a setting to look at.
 
     :param refusal: whether the response refuses something: 4xx, or a JSON object. Anything else,
         such as a page in HTML, may mean that something answers in place of the backend.

@@ -108,7 +108,7 @@ class TokenReader:
         :param now: seconds since the epoch.
         :param before: the session that is renewed. Its refresh token may still be valid.
         :returns: the user in the access token, and when both tokens expire.
-        :raises BackendUnavailable: if the tokens cannot be used, whatever the reason.
+        :raises BackendUnavailable: if the tokens cannot be used, for any reason.
         """
         claims = self._claims(tokens.access, now)
         if claims is None and tokens.user is None and tokens.id_claims is None:

@@ -33,7 +33,7 @@ def start(request: Request) -> Response:
     """Send the browser to the provider (Core section 3.1.2.1), with PKCE, state and nonce.
 
     A link can add nothing to the provider's URL. If the query has a ``max_age``, because a view
-    needs a recent sign-in, the provider is asked to authenticate the user anew.
+    needs a recent sign-in, the provider is asked to authenticate the user again.
 
     :returns: a 303 redirect. If the provider is down, the sign-in page. For a prefetch, 503,
         because the user has not asked for a sign-in yet.

@@ -1,7 +1,7 @@
 """Wait for a response to a refresh after the request that needed the refresh has ended.
 
 A slow backend may still spend the refresh token and respond late. If no thread received the late
-response, the new tokens would be lost. So the call continues in a thread of its own, and the lease
+response, the new tokens would be lost. So the call continues in a separate thread, and the lease
 is not released. When the response arrives, the outcome is stored for the session's next request.
 """
 

@@ -1,6 +1,6 @@
 """The sessions of a user, so that the user can see them and end them.
 
-The store keeps one entry for each session. An entry contains no token and cannot sign anybody in.
+The store keeps one entry for each session. An entry contains no token and cannot sign a user in.
 The session itself is in the cookie only. So a lost entry does not sign the user out, and the next
 request of the session writes the entry again.
 

@@ -17,7 +17,7 @@ DEFAULT_PRESET = "simplejwt"
 
 
 def with_preset(ini: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of an ini file above those of its preset."""
+    """Return the settings of an ini file, together with the settings of its preset."""
     name = preset_name(ini)
     return {**(load(name) if name in names() else {}), **ini}
 

@@ -24,7 +24,7 @@ class OIDCSettings:
     :param issuer: the provider's issuer identifier, exactly as in its ``iss`` claims.
     :param client_auth: ``basic``, ``post``, ``private_key_jwt`` or ``none``.
     :param label: what the sign-in page calls the provider.
-    :param logout: ``rp`` or ``local``: whether a sign-out goes on to the provider.
+    :param logout: ``rp``: a sign-out here also signs out at the provider. ``local``: only here.
     :param algorithm: the algorithm of the ID tokens. No other is accepted.
     :param userinfo: whether the userinfo endpoint is asked for claims that the ID token lacks.
     """

@@ -68,7 +68,7 @@ class RedisConnection:
 
     :param client: a client with short timeouts and without retries (see :func:`connect`).
     :param clock: returns seconds and never goes back.
-    :param address: the addresses to log, if they are not those of Redis itself.
+    :param address: the addresses to log in place of the address of Redis (for Sentinel).
     """
 
     def __init__(

@@ -51,7 +51,7 @@ REMEDIES = {
 
 
 class RedisInspection:
-    """The problems of one Redis and its users.
+    """The problems of one Redis, and of the processes that use it.
 
     :param secrets: the secrets of this process. The first one encrypts cookies.
     """
@@ -95,7 +95,7 @@ class RedisInspection:
                 yield from self._compare(user)
 
     def _compare(self, user: bytes) -> Iterable[str]:
-        """Return the problems with another user of this Redis."""
+        """Return the problems with the settings of another process that uses this Redis."""
         try:
             theirs = json.loads(user)
             secrets = list(theirs["secrets"])
@@ -111,7 +111,7 @@ class RedisInspection:
             yield "secrets"
 
     def _evicts(self) -> bool:
-        """Return True if Redis may drop keys that have not expired, or has done so lately."""
+        """Return True if Redis may drop unexpired keys, or did so since the last inspection."""
         reply: list[dict[str, Any]] = []
         with self._connection.command():
             try:

@@ -118,7 +118,7 @@ class MemoryBackend:
             self.recover(verb)
 
     def recover(self, *verbs: str) -> None:
-        """Make verbs work again, and let calls that wait go on.
+        """Make verbs work again, and let waiting calls continue.
 
         :param verbs: the default is all verbs.
         """

@@ -44,7 +44,7 @@ def sign_in(request: pytest.FixtureRequest) -> Callable[..., Session]:
 
 @pytest.fixture
 def memory_backend() -> Iterator[MemoryBackend]:
-    """Return a backend in memory. At the end of the test, calls that are held go on."""
+    """Return a backend in memory. At the end of the test, held calls continue."""
     backend = MemoryBackend()
     yield backend
     backend.recover()

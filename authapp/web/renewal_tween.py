@@ -116,7 +116,7 @@ def _signs_out(request: Request) -> bool:
 def includeme(config: Configurator) -> None:
     """Add the tween outside Pyramid's tween for exception views, and inside pyramid_tm's tween.
 
-    So subscribers of authapp's events can use the transaction of the request, in whatever order
+    So subscribers of authapp's events can use the transaction of the request, in any order in which
     the application includes authapp and pyramid_tm.
     """
     config.add_tween(

@@ -31,7 +31,7 @@ _NAMES = sorted(each.name for each in (Path(__file__).parents[1] / "static").ite
 class StaticFiles:
     """The files of one application, and the hash of their contents.
 
-    :param development: True to compute the hash anew for each URL, because files change.
+    :param development: True to compute the hash again for each URL, because files change.
     """
 
     def __init__(self, *, development: bool) -> None:
@@ -55,7 +55,7 @@ class StaticFiles:
     def serve(self, context: Any, request: Request) -> Response:
         """Serve a file whose URL contains a hash.
 
-        While an upgrade is under way, the request may reach a process with other files. Browsers
+        During an upgrade, the request may reach a process with other files. Browsers
         must not keep the response of that process under this hash.
         """
         response: Response = self._serve(context, request)

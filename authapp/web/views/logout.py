@@ -85,7 +85,7 @@ def sign_out(request: Request, *, everywhere: bool = False) -> list[tuple[str, s
 
 
 def _go_on(request: Request, url: str) -> Response:
-    """Return a page that goes on to the provider by itself.
+    """Return a page that leads on to the provider without a click.
 
     A redirect cannot do that: browsers apply the ``form-action`` of the page that has the form to
     redirects as well, and that may be any page of the application.
