@@ -1,4 +1,4 @@
-"""The proxy and ``/verify``, beside nginx's own ``proxy_pass`` and beside the page without sign-in.
+"""The proxy and ``/verify``, compared with nginx's ``proxy_pass`` and with the page alone.
 
 One plain page is behind all of them. nginx has one worker.
 """

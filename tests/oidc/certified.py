@@ -1,4 +1,4 @@
-"""The npm package ``oidc-provider``, which is certified, as a process of its own."""
+"""The npm package ``oidc-provider``, which is certified, as a separate process."""
 
 import fcntl
 import json

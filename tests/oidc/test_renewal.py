@@ -1,4 +1,4 @@
-"""Sessions of a provider are renewed, ended and read as those of passwords."""
+"""Sessions from a provider are renewed, ended and read like sessions from a password."""
 
 import time
 from typing import Any

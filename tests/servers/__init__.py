@@ -29,8 +29,8 @@ LOGIN, REFRESH, BLACKLIST = "/api/token/", "/api/token/refresh/", "/api/token/bl
 class Served:
     """A WSGI application on a free port of this machine.
 
-    ``calls`` counts requests by path. ``instead`` holds, by path, what answers in place of
-    the application: a response, or a function from the request to one (None: go on).
+    ``calls`` counts requests by path. ``instead`` has, by path, what answers in place of
+    the application: a response, or a function of the request that returns one (None: no change).
     """
 
     def __init__(self, application: Callable[..., Any], port: int = 0) -> None:

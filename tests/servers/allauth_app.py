@@ -1,4 +1,4 @@
-"""Django with django-allauth headless and its JWT tokens, as a process of its own: see
+"""Django with django-allauth headless and its JWT tokens, as a separate process: see
 ``process.py``.
 
 ``public.pem`` in its directory is the key that verifies its tokens. ``/control/`` is for tests:

@@ -1,4 +1,4 @@
-"""Django with Djoser, dj-rest-auth or Ninja JWT, as a process of its own.
+"""Django with Djoser, dj-rest-auth or Ninja JWT, as a separate process.
 
 ``PACKAGE=djoser SIGNING_KEY=… python django_presets_app.py DIR`` keeps its database in DIR,
 prints ``PORT <n>`` once it can be reached on 127.0.0.1, and serves until it is terminated.

@@ -1,4 +1,4 @@
-"""Django with djangorestframework-simplejwt, as a process of its own.
+"""Django with djangorestframework-simplejwt, as a separate process.
 
 ``ACCESS_LIFETIME=2 REFRESH_LIFETIME=60 SIGNING_KEY=… python django_simplejwt.py DIR`` keeps its
 database in DIR, prints ``PORT <n>`` once it can be reached on 127.0.0.1, and serves until it is

@@ -1,4 +1,4 @@
-"""FastAPI Users with a JWT strategy and a bearer transport, as a process of its own.
+"""FastAPI Users with a JWT strategy and a bearer transport, as a separate process.
 
 ``SIGNING_KEY=… python fastapi_users_app.py DIR`` keeps its database in DIR, prints ``PORT <n>``
 once it can be reached on 127.0.0.1, and serves until it is terminated. It is the "Full example" of

@@ -1,4 +1,4 @@
-"""A Flask application with Flask-JWT-Extended, as a process of its own.
+"""A Flask application with Flask-JWT-Extended, as a separate process.
 
 ``SIGNING_KEY=… python flask_jwt_extended_app.py DIR`` prints ``PORT <n>`` once it can be reached
 on 127.0.0.1, and serves until it is terminated. It keeps nothing in DIR: users and revoked tokens

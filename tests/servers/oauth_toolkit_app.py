@@ -1,4 +1,4 @@
-"""Django with django-oauth-toolkit, as a process of its own: see ``process.py``.
+"""Django with django-oauth-toolkit, as a separate process: see ``process.py``.
 
 ``VALIDATOR=active`` refuses the refresh tokens of users who are not active, which the package
 itself accepts. ``/control/`` is for tests: POST sets lifetimes and who is active, and returns the

@@ -254,7 +254,7 @@ for name in names:
 
 
 def run(source: str) -> None:
-    """Run code in a process of its own: the providers of OpenTelemetry are global."""
+    """Run code in a separate process: the providers of OpenTelemetry are global."""
     root = Path(__file__).parents[2]
     subprocess.run(
         [sys.executable, "-W", "ignore", "-c", source],

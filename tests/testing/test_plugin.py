@@ -52,7 +52,7 @@ def test_the_fixtures_sign_in_and_replace_the_backend(run: pytest.Pytester) -> N
 
 
 def test_pytest_finds_the_plugin_by_its_entry_point(run: pytest.Pytester) -> None:
-    """In a process of its own, where nothing but the entry point loads the plugin."""
+    """Runs in a separate process, where nothing but the entry point loads the plugin."""
     run.makepyfile(
         """
         def test_account(client, sign_in):

@@ -1,4 +1,4 @@
-"""The application's own Pyramid session beside the session of authapp: docs/pyramid.md."""
+"""The application's own Pyramid session, together with the session of authapp: docs/pyramid.md."""
 
 import time
 from typing import Any

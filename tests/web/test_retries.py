@@ -1,4 +1,4 @@
-"""authapp beside pyramid_tm and pyramid_retry, included before and after it: docs/pyramid.md."""
+"""authapp with pyramid_tm and pyramid_retry, included before and after it: docs/pyramid.md."""
 
 import json
 import logging
