@@ -34,7 +34,7 @@ LONGEST_PAUSE = 1.2
 """Seconds for which the breaker stays open: the first time, and after many failed probes."""
 
 LOG_AGAIN = 60.0
-"""Seconds without a call after which a backend that is still down is logged again."""
+"""If no call was made for this many seconds, the next failure is logged again."""
 
 FAILING_SESSIONS = 3
 """How many different sessions in a row must get a bad answer before the breaker opens."""

@@ -48,7 +48,7 @@ class RequestBody:
         self._length = self._left = length
 
     def read(self, size: int = PIECE) -> bytes:
-        """Read the next part. The body ends after its length."""
+        """Read the next part. The body ends when its length has been read."""
         data = self._stream.read(min(size, self._left))
         self._left -= len(data)
         return data

@@ -269,7 +269,7 @@ def verify(development: bool, private: bool) -> Callable[[str], Verify]:
 
 
 def _public_key(text: str) -> str:
-    """Return a public key in PEM format, given itself or as the path of a file."""
+    """Return a public key in PEM format. The text is the key itself, or the path of a file."""
     try:
         pem = text if text.startswith("-----BEGIN") else Path(text).read_text(encoding="utf-8-sig")
         load_pem_public_key(pem.encode())

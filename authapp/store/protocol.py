@@ -100,7 +100,7 @@ class Store(Protocol):
         """
 
     def problems(self) -> list[str]:
-        """Return the names of what is wrong with the store although it is up, such as "eviction".
+        """Return the names of problems that the store has although it is up, such as "eviction".
 
         :class:`authapp.store.redis_inspection.RedisInspection` logs each of them with a remedy.
         """
