@@ -21,7 +21,8 @@ request needs 1.19 times the instructions of the page, and a cold request 1.79 t
 360,000. The ratio of the times is higher, because code that runs once in a request waits for
 memory, and the loops of the page do not.
 
-A peer with a session stores the same data as authapp, without encryption. AuthTkt can store an id
+A peer is another package that keeps users signed in. A peer with a session stores the same data as
+authapp, without encryption. AuthTkt can store an id
 only, and two rows show the cost of other peers with an id only. The cost of authapp depends on how
 many different sessions send requests, not on their size, because recent headers are cached.
 

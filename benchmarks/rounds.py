@@ -21,7 +21,7 @@ Turn = Callable[[int], float]
 
 @dataclass(frozen=True)
 class Target:
-    """A target, and what was measured: one figure for each round, or one figure."""
+    """A target, and the measured figures: one for each round, or only one for all rounds."""
 
     what: str
     limit: float

@@ -150,7 +150,7 @@ def test_processes_share_the_state_of_the_breaker(clock: Clock) -> None:
 def test_backend_down_is_logged_again_after_a_minute_without_calls(
     breaker: CircuitBreaker, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A process that has made no call since cannot know whether the backend was up."""
+    """If a process made no call in between, it cannot know whether the backend was up meanwhile."""
     for seconds in (0, 2, 59, 70):
         clock.now += seconds
         attempt(breaker, BackendDown(f"dead after {seconds}"))

@@ -121,7 +121,7 @@ def test_r11_a_stall_makes_no_process_spend_what_another_may_have_spent(
 def test_r11_while_redis_is_away_sessions_wait_and_then_each_process_renews_on_its_own(
     town: Any, redis_server: RedisServer, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """R11. The time of the test is shorter than 120 seconds. A due session is not affected."""
+    """R11. The test shortens ``shared.patience``. A due session is not affected."""
     here = town(access=30, shared__patience="1")
     jar = here.signed_in()
     if how == "stop":
