@@ -103,7 +103,9 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def resolve(text: str) -> str:
-    """Read a text: ``env:NAME``, ``file:PATH``, or the text itself (always if it has two lines).
+    """Read a text: the text itself, ``env:NAME`` or ``file:PATH``.
+
+    A text of several lines is always the text itself.
 
     :returns: the text, the environment variable, or the text of the file. White space at its ends
         and a byte-order mark are removed.

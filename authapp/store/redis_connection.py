@@ -68,7 +68,7 @@ class RedisConnection:
 
     :param client: a client with short timeouts and without retries (see :func:`connect`).
     :param clock: returns seconds and never goes back.
-    :param address: the addresses to log in place of the address of Redis (for Sentinel).
+    :param address: the addresses to log, in place of the one that the client knows.
     """
 
     def __init__(
