@@ -115,7 +115,7 @@ def configure(directory: Path) -> None:
 
 
 def urls() -> list[Any]:
-    """The routes of the package, and those for tests. It sets the token strategy."""
+    """Return the routes of the package and the routes for tests. Also set the token strategy."""
     from allauth.headless.tokens.strategies.jwt import JWTTokenStrategy
 
     class WithRoles(JWTTokenStrategy):  # type: ignore[misc]
