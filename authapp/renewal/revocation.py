@@ -60,18 +60,22 @@ class Revocation:
             whose clock is ahead may have recorded the sign-in.
         """
         self.revoke(session)
-        self._revoke_all(session, now)
+        self._revoke_all(session, now, _user_key(session.identity.id))
 
     def revoke_others(self, session: Session, now: float) -> None:
         """Revoke all sessions of this session's user that began until ``now``, but not this one.
 
+        The string has a key of its own. So it cannot replace the string of a :meth:`revoke_user`
+        that revokes this session too.
+
         :param now: see :meth:`revoke_user`.
         """
-        self._revoke_all(session, now, f" {session.sid}")
+        self._revoke_all(session, now, _others_key(session.identity.id), f" {session.sid}")
 
-    def _revoke_all(self, session: Session, now: float, but: str = "") -> None:
-        key = _user_key(session.identity.id)
-        before = _moment(*self._store.get(key))
+    def _revoke_all(self, session: Session, now: float, key: Key, but: str = "") -> None:
+        user_id = session.identity.id
+        keys = _user_key(user_id), _others_key(user_id)
+        before = max(map(_moment, self._store.get(*keys)))
         until = max(now + CLOCKS_DIFFER, session.authenticated_at, before + 0.001)
         # A merge keeps the greatest string. Until the year 2286 all times have ten digits, so the
         # greatest string is the latest time.
@@ -105,12 +109,13 @@ class Revocation:
     def next_start(self, user_id: int | str, now: float, groups: tuple[str, ...] = ()) -> float:
         """Return the sign-in time for a new session, in epoch seconds.
 
-        The returned time is later than the user's last :meth:`revoke_user`. Otherwise that
-        call would also revoke the new session if a machine whose clock is ahead made the call.
+        The returned time is later than the user's last :meth:`revoke_user` and
+        :meth:`revoke_others`. Otherwise that call would also revoke the new session if a machine
+        whose clock is ahead made the call.
 
         :param groups: the groups of the new session, whose revocations count too.
         """
-        keys = (_user_key(user_id), *map(_group_key, groups))
+        keys = (_user_key(user_id), _others_key(user_id), *map(_group_key, groups))
         revoked_until = max(map(_moment, self._store.get(*keys)))
         return now if now > revoked_until else revoked_until + 0.001
 
@@ -122,31 +127,31 @@ class Revocation:
 def revocation_keys(session: Session) -> tuple[Key, ...]:
     """Return the keys of the strings that tell whether a session was revoked.
 
-    :returns: the key for this session alone, the key for all sessions of the user, and the keys of
-        the session's groups.
+    :returns: the key for this session alone, the key for all sessions of the user, the key for all
+        sessions of the user but one, and the keys of the session's groups.
     """
     return _revocation_keys(session.sid, session.identity.id, session.tokens.groups)
 
 
 @lru_cache(maxsize=4096)
 def _revocation_keys(sid: str, user_id: int | str, groups: tuple[str, ...]) -> tuple[Key, ...]:
-    alone = Key("revoked session", sid, str(user_id))
-    return alone, _user_key(user_id), *map(_group_key, groups)
+    alone, of_user = Key("revoked session", sid, str(user_id)), _user_key(user_id)
+    return alone, of_user, _others_key(user_id), *map(_group_key, groups)
 
 
 def is_revoked(
-    session: Session, alone: str | None, all_of_user: str | None, *of_groups: str | None
+    session: Session, alone: str | None, of_user: str | None, others: str | None, *rest: str | None
 ) -> bool:
     """Return True if a session was revoked.
 
     :param alone: the string under the first of the session's :func:`revocation_keys`, or None.
-    :param all_of_user: the string under the second of these keys, or None.
-    :param of_groups: the strings under the other keys.
+    :param of_user: the string under the second of these keys, or None.
+    :param others: the string under the third of these keys, or None.
+    :param rest: the strings under the other keys.
     """
-    revoked = session.authenticated_at <= _moment(all_of_user)
-    if alone is not None or (revoked and (all_of_user or "").partition(" ")[2] != session.sid):
-        return True
-    return session.authenticated_at <= max(map(_moment, of_groups), default=_NEVER)
+    kept = (others or "").partition(" ")[2] == session.sid
+    until = [of_user, *rest] if kept else [of_user, others, *rest]
+    return alone is not None or session.authenticated_at <= max(map(_moment, until))
 
 
 def _replaced_key(session: Session) -> Key:
@@ -157,10 +162,14 @@ def _user_key(user_id: int | str) -> Key:
     return Key("revoked user", str(user_id), str(user_id))
 
 
+def _others_key(user_id: int | str) -> Key:
+    return Key("revoked other sessions", str(user_id), str(user_id))
+
+
 def _group_key(group: str) -> Key:
     return Key("revoked group", group)
 
 
 def _moment(text: str | None) -> float:
-    """Return the time in the string under a user's key: ``<time>`` or ``<time> <kept sid>``."""
+    """Return the time in a string: ``<time>``, or ``<time> <kept sid>`` (:func:`_others_key`)."""
     return float(text.partition(" ")[0]) if text else _NEVER

@@ -152,6 +152,9 @@ class SessionIndex:
         :returns: the sessions that were in the index.
         """
         others = [each for each in self.of(session.identity.id) if each.session.sid != session.sid]
+        for each in others:
+            # Another session may end all others at the same time. Then both are revoked.
+            self._revocation.revoke(each.session)
         self._revocation.revoke_others(session, self._clock())
         return others
 

@@ -2,14 +2,17 @@
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import time_machine
+from pyramid.config import Configurator
+from pyramid.events import ContextFound
 
 from authapp.web.devices import browser_and_system
 from servers import Served
-from site_under_test import Site
+from site_under_test import Site, application
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 CHROME = (
@@ -138,6 +141,39 @@ def test_a_person_ends_all_other_sessions(site: Site) -> None:
     # Who signs in later is not concerned.
     assert device(site, IPHONE).get("/session").json["user"]
     assert desk.get("/session").json["user"]
+
+
+def sign_out_everywhere(phone: Site) -> None:
+    phone.sign_out(everywhere=True)
+
+
+def end_all_others(phone: Site) -> None:
+    phone.post("/account/sessions", {"csrf_token": phone.csrf(), "others": "1"}, status=303)
+
+
+@pytest.mark.parametrize("act", [sign_out_everywhere, end_all_others])
+def test_a_session_that_another_device_ends_does_not_come_back_by_ending_all_others(
+    backend: Served, act: Callable[[Site], None]
+) -> None:
+    waiting: list[Callable[[], None]] = []
+
+    def meanwhile(event: ContextFound) -> None:
+        if waiting:
+            waiting.pop()()
+
+    def more(config: Configurator) -> None:
+        config.add_subscriber(meanwhile, ContextFound)
+
+    site = application(backend.url, more)
+    desk, phone, tablet = (device(site, agent) for agent in (FIREFOX, IPHONE, CHROME))
+    fields = {"csrf_token": desk.csrf(), "others": "1"}
+    waiting.append(lambda: act(phone))
+    desk.post("/account/sessions", fields, status=303)
+    assert not waiting
+    for ended in (desk, phone, tablet):
+        assert ended.get("/session").json["user"] is None
+    # Who signs in later is not concerned.
+    assert device(site, IPHONE).get("/session").json["user"]
 
 
 def test_ending_the_session_of_this_browser_is_a_sign_out(site: Site) -> None:
