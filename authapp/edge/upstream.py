@@ -94,6 +94,14 @@ class Answer:
         self._response.close()
         self._release()
 
+    def __del__(self) -> None:
+        """Close an answer that nobody has closed.
+
+        The server closes only what it gets. It does not get the answer if a tween fails or returns
+        another response, or if the server refuses a header.
+        """
+        self.close()
+
 
 class Upstream:
     """An API, as one process sees it.

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import time_machine
 from pyramid.config import Configurator
+from pyramid.events import NewResponse
 from pyramid.response import Response as PyramidResponse
 from webob import Request, Response
 
@@ -18,7 +19,7 @@ from authapp.edge.slots import NoSlot, Slots
 from authapp.settings.ini import SettingsError
 from eventually import eventually
 from servers import REFRESH, Served
-from site_under_test import COOKIE, Site, settings
+from site_under_test import COOKIE, Site, application, settings
 
 PROBLEM = "application/problem+json"
 
@@ -429,13 +430,14 @@ class Raw:
 def test_chunks_arrive_and_trailers_are_dropped(backend: Served) -> None:
     with Raw(
         b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n"
+        b"Trailers: X-Sum\r\n"
         b"Connection: close, X-Hop\r\nX-Hop: 1\r\n\r\n"
         b"3\r\nabc\r\n2\r\nde\r\n0\r\nX-Sum: 1\r\n\r\n"
     ) as api:
         answer = Signed(backend, api.url).get("/api/x")
     assert answer.body == b"abcde"
     assert b"\r\nx-forwarded-proto: http\r\n" in api.got[0]
-    assert not {"Trailer", "X-Sum", "X-Hop", "Transfer-Encoding"} & set(answer.headers)
+    assert not {"Trailer", "Trailers", "X-Sum", "X-Hop", "Transfer-Encoding"} & set(answer.headers)
 
 
 @pytest.mark.parametrize(
@@ -503,6 +505,43 @@ def test_a_slow_api_takes_no_thread_from_the_rest(backend: Served) -> None:
         done.set()
         for each in waiting:
             each.join()
+
+
+def replacing_tween_factory(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any], Any]:
+    """Return a tween of the application's that returns another response."""
+
+    def tween(request: Any) -> Any:
+        response = handler(request)
+        return PyramidResponse("mine") if "X-Replaced" in response.headers else response
+
+    return tween
+
+
+def test_an_answer_that_the_server_does_not_get_keeps_no_slot(backend: Served, api: Served) -> None:
+    def fail(event: NewResponse) -> None:
+        if "X-Bad" in event.response.headers:
+            raise RuntimeError("the application's own subscriber")
+
+    def more(config: Configurator) -> None:
+        config.add_subscriber(fail, NewResponse)
+        config.add_tween("edge.test_proxy.replacing_tween_factory")
+
+    site = application(backend.url, more, proxy=f"/api = {api.url}", proxy__bulkhead="1")
+    site.sign_in()
+    api.instead["/bad"] = Response(b"x", headers={"X-Bad": "1"})
+    api.instead["/replaced"] = Response(b"x", headers={"X-Replaced": "1"})
+
+    def refuse(*given: Any) -> None:
+        raise AssertionError("the server refuses a header")
+
+    for _ in range(3):
+        with pytest.raises(RuntimeError):
+            site.get("/api/bad")
+        assert site.get("/api/replaced").text == "mine"
+        asked = Request.blank("/api/x", headers=site.cookie_header())
+        with pytest.raises(AssertionError):
+            site.app(asked.environ, refuse)
+    assert site.get("/api/x").json["method"] == "GET"
 
 
 def test_an_api_that_says_nothing_is_given_up(backend: Served) -> None:
