@@ -172,6 +172,8 @@ def _send(request: Request, upstream: Upstream, path: str) -> Answer | Response:
     write_to_response(request, ours)
     if ours.identity is None:
         answer.close()
+        if ours.error is ErrorCode.BACKEND_UNAVAILABLE:
+            return _away(request, ours.retry_after)
         return sign_in_problem(request, ours.error)
     if ours.session is None or ours.session is before:
         return answer

@@ -346,6 +346,23 @@ def test_a_401_while_the_backend_is_down_signs_nobody_out(
     assert site.get("/session").json["user"]["id"] == 1
 
 
+def test_a_401_while_the_backend_is_down_is_503_if_the_token_has_ended_meanwhile(
+    site: Signed, backend: Served, api: Served
+) -> None:
+    with time_machine.travel(time.time(), tick=False) as clock:
+
+        def answer(request: Request) -> Response:
+            clock.shift(1000)
+            return Response(status=401)
+
+        api.instead["/v1/x"] = answer
+        backend.instead[REFRESH] = Response(status=503)
+        refused = site.get("/api/x", status=503)
+    assert refused.json["code"] == "BackendUnavailable"
+    assert int(refused.headers["Retry-After"]) > 0
+    assert "Set-Cookie" not in refused.headers
+
+
 def test_a_401_of_a_session_that_has_ended_leads_to_sign_in(
     site: Signed, backend: Served, api: Served
 ) -> None:
