@@ -74,14 +74,25 @@ _NOT_SENT_PREFIXES = ("x-auth-request-", "x-forwarded-", "x-original-")
 
 _NOT_RETURNED = HOP_BY_HOP | {
     "alt-svc",
+    "cdn-cache-control",
     "clear-site-data",
+    "nel",
+    "report-to",
     "service-worker-allowed",
     "set-cookie",
     "set-cookie2",
     "strict-transport-security",
+    "surrogate-control",
+    "x-sendfile",
 }
-_NOT_RETURNED_PREFIXES = ("access-control-", "x-auth-request-")
-"""Response headers that are not passed on: an API sets no cookies and no policies of this site."""
+_NOT_RETURNED_PREFIXES = ("access-control-", "x-accel-", "x-auth-request-")
+"""What an API must not decide for this site: its cookies, who may read or store its answers, where
+browsers send reports, and which file the server in front sends instead (``X-Accel-Redirect``)."""
+
+_SAYS_FOR_WHOM = re.compile(
+    r"(?:^|[,\s])(?:public|s-maxage|no-store|private(?!=))\b", re.IGNORECASE
+)
+"""A ``Cache-Control`` that says for itself whether shared caches may store the answer."""
 
 _IN_PATH = "/:@!$&'()*+,;=~"
 _IN_QUERY = _IN_PATH + "%?[]{}|^`\\"
@@ -258,7 +269,19 @@ def _response(answer: Answer, upstream: Upstream, prefix: str) -> Response:
     ]
     response = _PassedOn(status=answer.status, headerlist=headers, app_iter=answer)
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    caching = ", ".join(response.headers.getall("Cache-Control"))
+    if caching:
+        response.headers["Cache-Control"] = _for_this_user(caching)
     return response
+
+
+def _for_this_user(caching: str) -> str:
+    """Return a ``Cache-Control`` that keeps an answer out of shared caches, unless it is for all.
+
+    The API has got ``Authorization``, and knows that shared caches do not store the answer then
+    (RFC 9111 section 3.5). Caches in front of this site have only seen a cookie.
+    """
+    return caching if _SAYS_FOR_WHOM.search(caching) else f"private, {caching}"
 
 
 def _location(value: str, upstream: Upstream, prefix: str) -> str:
