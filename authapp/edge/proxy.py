@@ -59,18 +59,28 @@ HOP_BY_HOP = frozenset(
 
 _NOT_SENT = HOP_BY_HOP | {
     "authorization",
+    "cf-connecting-ip",
     "content-length",
     "cookie",
     "expect",
+    "fastly-client-ip",
     "forwarded",
     "host",
-    "remote-user",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
     "x-csrf-token",
     "x-real-ip",
-    "x-remote-user",
 }
-_NOT_SENT_PREFIXES = ("x-auth-request-", "x-forwarded-", "x-original-")
-"""Request headers that are not passed on: cookies, and headers that claim a user or an address."""
+_NOT_SENT_PREFIXES = (
+    "remote-",  # Authelia, Caddy: Remote-User, Remote-Groups, Remote-Email
+    "x-auth-request-",
+    "x-forwarded-",
+    "x-original-",
+    "x-remote-",  # Kubernetes: X-Remote-User, X-Remote-Group, X-Remote-Extra-...
+    "x-webauth-",  # Grafana
+)
+"""What a browser must not tell an API: its cookies, and who or where it is."""
 
 _NOT_RETURNED = HOP_BY_HOP | {
     "alt-svc",
