@@ -23,6 +23,9 @@ from authapp.web.responses import problem, see_other, wants_page
 MAX_AGE = "max_age"
 """The query parameter of the sign-in page: the maximum age of the sign-in, in seconds."""
 
+_CLOCKS_DIFFER = 30
+"""Seconds by which the provider's clock may differ from ours, as for its ID tokens."""
+
 INSUFFICIENT = "insufficient_user_authentication"
 """The error code of RFC 9470 section 3."""
 
@@ -40,11 +43,20 @@ def read_max_age(text: object) -> int | None:
 def is_recent(request: Request, seconds: int) -> bool:
     """Return True if a user is signed in and has signed in at most ``seconds`` ago.
 
+    If a provider has signed the user in, the ``auth_time`` of the ID token counts too (OpenID
+    Connect Core section 2). Without ``auth_time``, nobody knows when the user was asked.
+
     Up to a minute may be added after the user has signed out everywhere or has ended all other
     sessions: see :meth:`authapp.renewal.revocation.Revocation.next_start`.
     """
     session: Session | None = request.authapp.session if request.identity is not None else None
-    return session is not None and time.time() - session.authenticated_at <= seconds
+    if session is None or time.time() - session.authenticated_at > seconds:
+        return False
+    if session.tokens.issuer is None:
+        return True
+    # The provider may have signed the user in without asking, and says when it has asked.
+    asked = (session.tokens.id_claims or {}).get("auth_time")
+    return isinstance(asked, int | float) and time.time() - asked <= seconds + _CLOCKS_DIFFER
 
 
 def recent_auth_view(view: View, info: Any) -> View:

@@ -393,6 +393,22 @@ def test_a_view_that_needs_a_recent_sign_in_asks_the_provider_for_one(
         site.enter("/view", status=503)
 
 
+@pytest.mark.parametrize("auth_time", [None, int(time.time()) - 400, "now"])
+def test_a_sign_in_without_asking_the_user_is_not_recent(
+    served: Served, provider: Provider, auth_time: object
+) -> None:
+    with Configurator(settings=oidc_settings(served.url)) as config:
+        config.include("authapp")
+        add_view(config, lambda request: request.identity.id, recent_auth=300)
+        site = Browser(wsgi=config.make_wsgi_app())
+    provider.id_claims = {"auth_time": auth_time}
+    site.enter()
+    assert site.get("/view", status=303).location == "/login?next=%2Fview&max_age=300"
+    provider.id_claims = {"auth_time": int(time.time())}
+    site.enter("/view")
+    assert site.get("/view").json == "u-alice"
+
+
 @pytest.mark.parametrize(("query", "kept"), [("&remember=1", True), ("", False)])
 def test_the_cookie_ends_with_the_browser_unless_it_is_asked_to_stay(
     served: Served, query: str, kept: bool
