@@ -1054,7 +1054,7 @@ def test_session_is_kept_when_the_token_reader_raises(backend: Served) -> None:
         def read(self, *args: Any) -> Any:
             raise LookupError("a bug")
 
-    site.services.renewal._reader = Failing()
+    site.services.renewal.reader = Failing()
     with time_machine.travel(time.time() + 61):
         site.get("/account", status=503)
         assert site.opened().tokens.refresh == "dora:2"
