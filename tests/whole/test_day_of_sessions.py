@@ -205,8 +205,8 @@ class Day:
         """
         for device in self.devices:
             self.look(device, BACKGROUND)
-        empty()
         self.close()
+        empty()
         self.apps = self.start()
         holders = [device.life for device in self.devices]
         for life in self.lives:
@@ -215,6 +215,10 @@ class Day:
 
     def close(self) -> None:
         for site in self.apps:
+            notices = site.services.store._notices
+            thread, notices.thread = notices.thread, None
+            if thread is not None:
+                thread.join(10)  # it would write to the new Redis what this process knows
             site.services.store._connection.client.connection_pool.disconnect()
             site.services.http.close()
 

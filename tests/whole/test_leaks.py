@@ -174,9 +174,12 @@ class Walk:
                 self.tell("an error tracker", text)
         for key in redis.client.scan_iter():
             self.tell("Redis", key.decode("latin-1"))
-            # A single command, because the key may expire. GET raises if the value is no string.
-            text = redis.client.get(key) or b""
-            self.tell("Redis", text.decode("latin-1"))
+            # A single command reads a value, because the key may expire. GET raises if the value
+            # is no string.
+            sorted_set = redis.client.type(key) == b"zset"
+            texts = redis.client.zrange(key, 0, -1) if sorted_set else [redis.client.get(key)]
+            for text in texts:
+                self.tell("Redis", (text or b"").decode("latin-1"))
         secret_parts = {part: name for text, name in self.secrets.items() for part in parts(text)}
         assert len(self.told) > 3
         leaks = [
