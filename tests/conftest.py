@@ -31,6 +31,7 @@ MODULES_WITH_SERVERS = {
     "test_many_processes",
     "test_readme",
     "test_state_machine",
+    "test_tutorial",
 }
 
 
