@@ -78,6 +78,7 @@ setup(
             "atheris>=3.0; sys_platform == 'linux' and platform_machine == 'x86_64'"
             " and python_version in '3.11 3.13'",
             "types-requests",
+            "PyYAML>=6.0",
             "opentelemetry-sdk>=1.30",
             "opentelemetry-exporter-prometheus>=0.51b0",
         ],
