@@ -10,7 +10,7 @@ PYTEST_OPTIONS ?=
 PORT ?= 6543
 BENCHMARKS := benchmarks/.venv
 
-.PHONY: serve test quick pythons lowest lint format messages screenshots bench lock dist clean
+.PHONY: serve test quick pythons lowest lint format messages docs screenshots bench lock dist clean
 
 serve: $(VENV)/serving  ## the site on http://localhost:6543, or PORT=8080, with the embedded issuer
 	$(BIN)/pserve -q --reload development.ini listen=localhost:$(PORT)
@@ -45,6 +45,9 @@ messages: $(VENV)/installed  ## take new sentences into the catalogues, and comp
 	$(BIN)/pybabel -q update -D authapp -d authapp/locale -i authapp/locale/authapp.pot \
 	  --no-fuzzy-matching
 	$(BIN)/pybabel compile -D authapp -d authapp/locale
+
+docs: $(VENV)/installed  ## the documentation, in build/docs; a broken link or name is an error
+	$(BIN)/python -m sphinx -q -E -W --keep-going -b html -d build/doctrees docs build/docs
 
 screenshots: $(VENV)/installed  ## every page, at two widths, light and dark, in build/screenshots
 	PYTHONPATH=tests $(BIN)/python -m browser.screenshots build/screenshots
