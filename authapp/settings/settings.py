@@ -1,7 +1,7 @@
 """All settings of an application as one frozen value, read from its ini file.
 
 Each setting has one line here: its key, the reader of its text, and the default. The readers are in
-:mod:`authapp.settings.allowed_values`. README.md describes all settings.
+:mod:`authapp.settings.allowed_values`. docs/settings.md describes all settings.
 """
 
 import math

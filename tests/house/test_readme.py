@@ -12,7 +12,6 @@ import pytest
 import requests
 from pyramid.config import Configurator
 
-from authapp.settings import settings
 from authapp.settings.ini import SettingsError
 from servers import Served
 from site_under_test import Site
@@ -41,15 +40,6 @@ def test_the_application_of_the_readme_works(
     admin = Site(wsgi=site.app)
     admin.sign_in("alice")
     assert admin.get("/orders").json["email"] == "alice@example.com"
-
-
-def test_every_setting_is_in_the_readme() -> None:
-    table = (HERE / "README.md").read_text().partition("## Settings")[2]
-    keys = [key.removeprefix("authapp.") for key in settings.known_keys()]
-    assert len(keys) > 50
-    for key in keys:
-        group, _, name = key.rpartition(".")
-        assert f"`{key}`" in table or (f"`{group}." in table and f"`.{name}`" in table), key
 
 
 def build(folder: Path) -> Path:
