@@ -27,6 +27,7 @@ WITH_SERVERS = {"browser", "nextjs", "serving", "whole"}
 
 MODULES_WITH_SERVERS = {
     "test_certified_provider",
+    "test_documentation",
     "test_simplejwt",
     "test_many_processes",
     "test_readme",

@@ -8,6 +8,7 @@ import yaml
 from pyramid.request import Request
 
 from authapp import ErrorCode
+from authapp.store.redis_inspection import REMEDIES
 from authapp.testing import sign_in
 from servers import Served
 from site_under_test import Site, application
@@ -142,6 +143,11 @@ def test_a_view_with_a_recent_sign_in_answers_as_described(backend: Served) -> N
     schema = OPENAPI["components"]["schemas"]["SignInRequired"]
     assert problems(response.json, schema) == []
     assert response.json["max_age"] == 300
+
+
+def test_all_problems_of_the_store_are_described() -> None:
+    health = OPENAPI["components"]["schemas"]["Health"]["properties"]
+    assert health["shared_problems"]["items"]["enum"] == list(REMEDIES)
 
 
 def test_all_error_codes_are_described() -> None:
