@@ -12,6 +12,7 @@ html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["docs.css"]
 html_copy_source = False
+html_show_copyright = False
 html_extra_path = ["openapi.yaml"]
 
 myst_heading_anchors = 4
