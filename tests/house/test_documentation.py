@@ -7,6 +7,7 @@ from pathlib import Path
 
 import authapp
 from authapp.settings.route_settings import PATHS
+from site_under_test import settings
 
 HERE = Path(__file__).parents[2]
 DOCS = HERE / "docs"
@@ -36,12 +37,25 @@ def test_the_python_api_lists_each_public_name() -> None:
     assert sorted(listed) == sorted(authapp.__all__)
 
 
-def test_the_table_of_routes_lists_each_route_with_its_path() -> None:
+def test_the_table_of_routes_lists_each_route_with_its_path_and_methods() -> None:
     page = (DOCS / "http.md").read_text()
-    rows = re.findall(r"^\| (`authapp\.[^|]*) \| ([^|]*) \|", page, re.M)
+    rows = re.findall(r"^\| (`authapp\.[^|]*) \| ([^|]*) \| ([A-Z, ]*) \|", page, re.M)
+    oidc = {"oidc.issuer": "https://id.example.com", "oidc.client_id": "site", "verify": "true"}
+    more = {key.replace(".", "__"): value for key, value in oidc.items()}
+    introspector = authapp.main(
+        {}, **settings("http://backend.invalid", **more)
+    ).registry.introspector
+    served: dict[str, set[str]] = {}
+    for view in (each["introspectable"] for each in introspector.get_category("views")):
+        if str(view["route_name"]).startswith("authapp."):
+            methods = view["request_methods"] or ()
+            served.setdefault(view["route_name"], set()).update(
+                (methods,) if isinstance(methods, str) else methods
+            )
     for name, path in PATHS.items():
-        (paths,) = (paths for names, paths in rows if f"`authapp.{name}`" in names)
+        ((paths, methods),) = (rest for names, *rest in rows if f"`authapp.{name}`" in names)
         assert f"`{path}`" in paths
+        assert set(methods.split(", ")) == served[f"authapp.{name}"] - {"HEAD"}, name
 
 
 def test_the_links_of_the_readme_lead_somewhere() -> None:
