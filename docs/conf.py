@@ -8,6 +8,7 @@ html_title = f"authapp {release}"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["_*"]
+highlight_language = "none"
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["docs.css"]
@@ -20,7 +21,7 @@ myst_enable_extensions = ["colon_fence"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented"
+autodoc_typehints_description_target = "all"
 autodoc_preserve_defaults = True
 nitpicky = True
 # Names of other projects, and names inside authapp, which this documentation does not describe. The
