@@ -4,6 +4,7 @@ The packages come from the npm registry, pinned by ``nextjs/package-lock.json``;
 them is the JavaScript of ``docs/nextjs.md``.
 """
 
+import base64
 import fcntl
 import json
 import re
@@ -36,19 +37,57 @@ def install() -> Path:
     return modules
 
 
+def in_base64(*secrets: str) -> str:
+    """Secrets as ``SESSION_SECRETS`` has them."""
+    return " ".join(base64.b64encode(each.encode()).decode() for each in secrets)
+
+
+def blocks(version: int) -> dict[str, str]:
+    """The files of the document by path, for Auth.js 5 or next-auth 4.
+
+    A block that begins with ``// path`` or ``# path`` is a file. ``(next-auth 4)`` behind the path
+    marks a file of that version. ``// path: name`` is another form of a function in the file.
+    """
+    files: dict[str, str] = {}
+    text = DOCUMENT.read_text()
+    for path, mark, code in re.findall(
+        r"```(?:js|sh)\n(?://|#) ([\w./\[\]-]+)( \(next-auth 4\))?\n(.*?)```", text, re.DOTALL
+    ):
+        if version == 4 or not mark:
+            files[path] = code
+    if version == 4:
+        del files["auth.js"], files["app/api/auth/[...nextauth]/route.js"]
+    return files
+
+
+def with_moved(code: str) -> str:
+    """``lib/session.js`` for sessions that were written by another callback before."""
+    (other,) = re.findall(
+        r"```js\n// lib/session.js: moved\n(.*?)```", DOCUMENT.read_text(), re.DOTALL
+    )
+    begin = "export function moved(token) {\n  return token;\n}\n"
+    assert begin in code
+    return code.replace(begin, other)
+
+
 def write_scripts(folder: Path, modules: Path) -> Path:
     """Create a folder with the code blocks of docs/nextjs.md and the script that runs them."""
     (folder / "node_modules").symlink_to(modules)
     shutil.copy(HERE / "side.mjs", folder)
     (folder / "package.json").write_text('{"type": "module"}')
-    text = DOCUMENT.read_text()
-    (move,) = re.findall(r"```js\n(if \(token.*?)```", text, re.DOTALL)
-    for path, code in re.findall(r"```js\n// (\S+)\n(.*?)```", text, re.DOTALL):
+    for path in (
+        "lib/session.js",
+        "lib/decode.js",
+        "lib/token.js",
+        "lib/read.js",
+        "pages/api/auth/[...nextauth].js",
+    ):
+        code = blocks(4)[path]
         # Next.js's bundler unwraps the default of a CommonJS module, Node.js does not.
         code = re.sub(r"import (\w+) from (.*);", r"import c from \2;\nconst \1 = c.default;", code)
         code = code.replace("../../../lib/", "./")
-        begin = "async function jwt({ token, user }) {\n"
-        code = code.replace(begin, begin + move)
+        if path == "lib/session.js":
+            code = with_moved(code)
         (folder / Path(path).name).write_text(code)
     return folder
 

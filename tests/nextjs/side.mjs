@@ -20,7 +20,7 @@ const { Auth } = await import("@auth/core");
 const { options } = await import("./session.js");
 const pages = await import("./[...nextauth].js");
 const { decodeWithAny } = await import("./decode.js");
-const { sessionOf } = await import("./read.js");
+const { sessionOf, stateOf } = await import("./read.js");
 const PATH = "/api/auth";
 
 // Call next-auth 4 with a request in the form that the pages router of Next.js passes.
@@ -45,7 +45,7 @@ async function visit4({ method, url, headers, body }) {
 
 async function visit5({ method, url, headers, body }) {
   const request = new Request(url, { method, headers, body: method === "POST" ? body : undefined });
-  const response = await Auth(request, { basePath: PATH, ...options });
+  const response = await Auth(request, { basePath: PATH, ...options() });
   const { "set-cookie": _, ...others } = Object.fromEntries(response.headers);
   const all = { ...others, "Set-Cookie": response.headers.getSetCookie() };
   return { status: response.status, headers: all, body: await response.text() };
@@ -60,6 +60,7 @@ const actions = {
     return jwt[version].getToken({ req, ...any, ...params });
   },
   sessionOf: ({ cookie }) => sessionOf({ headers: new Headers({ cookie }), cookies: parse(cookie) }),
+  stateOf: ({ cookie }) => stateOf({ headers: new Headers({ cookie }), cookies: parse(cookie) }),
   visit: (request) => (request.version === 4 ? visit4 : visit5)(request),
 };
 

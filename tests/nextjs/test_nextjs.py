@@ -18,7 +18,7 @@ from authapp.backend.http_client import BoundedSession
 from authapp.session.cookies import SessionCookie
 from authapp.session.encryption import Sealer
 from authapp.session.session import Session, jwt_claims
-from nextjs_side import NextSide, install, write_scripts
+from nextjs_side import NextSide, in_base64, install, write_scripts
 from servers import BLACKLIST, LOGIN, NOT_VALID, REFRESH, Served
 from session.test_encryption import PEERS
 from site_under_test import Site, description, settings
@@ -48,7 +48,7 @@ class Sides(dict[tuple[int, bool, str], NextSide]):
         self[key] = NextSide(
             self.folder,
             version,
-            SESSION_SECRETS=f"{NEW} {OLD}",
+            SESSION_SECRETS=in_base64(NEW, OLD),
             SESSION_COOKIE=name,
             NEXTAUTH_URL=url,
             AUTH_URL=url,
