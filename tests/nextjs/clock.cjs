@@ -1,0 +1,23 @@
+// The clock of a Next.js process in tests: as many seconds later as the file CLOCK says.
+const { readFileSync } = require("node:fs");
+
+const RealDate = Date;
+let offset = 0;
+let read = -Infinity;
+
+function now() {
+  if (performance.now() - read > 5) {
+    read = performance.now();
+    offset = 1000 * Number(readFileSync(process.env.CLOCK, "utf8"));
+  }
+  return RealDate.now() + offset;
+}
+
+globalThis.Date = class Date extends RealDate {
+  constructor(...given) {
+    super(...(given.length ? given : [now()]));
+  }
+  static now() {
+    return now();
+  }
+};

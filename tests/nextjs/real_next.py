@@ -1,0 +1,279 @@
+"""The two applications of docs/nextjs.md behind nginx: a real Next.js, and Pyramid."""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import requests
+import time_machine
+from joserfc import jwe
+
+import authapp
+from authapp.issuer import main as issuer
+from authapp.session.encryption import FORMATS, Sealer
+from authapp.session.session import Session
+from eventually import eventually
+from fleet import CONFIGURATION, NGINX
+from nextjs_side import DOCUMENT, HERE, NODE, blocks, in_base64, install
+from servers import ISSUER_SETTINGS, Served
+from site_under_test import settings
+
+SECRET = "a $HOME of their own # and a secret that is long enough, ${NOT_A_VARIABLE}"
+NAMED = {5: "authjs-5", 4: "next-auth-4"}
+NAMES = {5: "authjs.session-token", 4: "next-auth.session-token"}
+ACCESS, BUFFER = 300, 100
+"""Lifetime of an access token in seconds, and how long before its end it is due for renewal."""
+
+_PACKAGES = {4: "next-auth", 5: "next-auth-5"}
+
+
+def build(version: int) -> Path:
+    """Build the Next.js application of the document, once for all workers and equal documents."""
+    modules = install()
+    files = blocks(version)
+    lock = (HERE / "package-lock.json").read_text()
+    mark = hashlib.sha256(repr((sorted(files.items()), lock, version)).encode()).hexdigest()
+    applications = HERE / "build"
+    applications.mkdir(exist_ok=True)
+    folder = applications / f"{version}"
+    with (applications / f"{version}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if (folder / ".complete").exists() and (folder / ".complete").read_text() == mark:
+            return folder
+        shutil.rmtree(folder, ignore_errors=True)
+        for path, code in files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(code)
+        (folder / ".env").unlink()
+        (folder / "package.json").write_text('{"private": true}')
+        # Only for this test: the packages are in a folder above.
+        (folder / "next.config.mjs").write_text(
+            f'export default {{ turbopack: {{ root: "{HERE}" }} }};'
+        )
+        (folder / "node_modules").mkdir()
+        (folder / "node_modules/next-auth").symlink_to(
+            f"../../../node_modules/{_PACKAGES[version]}"
+        )
+        done = subprocess.run(
+            [str(NODE), modules / "next/dist/bin/next", "build"],
+            cwd=folder,
+            env=_environ(),
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        (folder / ".env").write_text(f'SESSION_SECRETS="{in_base64(SECRET)}"\n')
+        (folder / ".complete").write_text(mark)
+    return folder
+
+
+def _environ(**more: str) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return {**kept, "NEXT_TELEMETRY_DISABLED": "1", **more}
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+class Both:
+    """nginx on ``url``, and behind it Next.js and Pyramid in the recommended mode.
+
+    :param version: 5 is Auth.js 5, 4 is next-auth 4.
+    """
+
+    def __init__(self, version: int, folder: Path) -> None:
+        if NGINX is None:
+            pytest.skip("nginx is not installed; see .ci/packages")
+        self.version, self.name = version, NAMES[version]
+        self.sealer = Sealer([SECRET.encode()], NAMED[version], self.name)
+        application = build(version)
+        port, next_port = _free_port(), _free_port()
+        self.url = f"http://localhost:{port}"
+        self.backend = Served(issuer({}, **ISSUER_SETTINGS | {"issuer.access_lifetime": "300"}))
+        self.backend.__enter__()
+        ini = settings(
+            self.backend.url,
+            secret=SECRET,
+            session__format=NAMED[version],
+            session__cookie=self.name,
+        )
+        self.pyramid = Served(authapp.main({}, **ini))
+        self.pyramid.__enter__()
+        self._clock = folder / "clock"
+        self._clock.write_text("0")
+        self._log = (folder / "next.log").open("wb")
+        self._next = subprocess.Popen(
+            [
+                str(NODE),
+                HERE / "node_modules/next/dist/bin/next",
+                "start",
+                "-H",
+                "127.0.0.1",
+                "-p",
+                str(next_port),
+            ],
+            cwd=application,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
+            env=_environ(
+                NODE_OPTIONS=f"--require {HERE / 'clock.cjs'}",
+                CLOCK=str(self._clock),
+                SESSION_COOKIE=self.name,
+                BACKEND_URL=self.backend.url,
+                AUTH_URL=self.url,
+                NEXTAUTH_URL=self.url,
+                PYRAMID_RENEWS="1",
+            ),
+        )
+        (site,) = re.findall(r"```nginx\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+        site = re.sub(r".*(ssl_cert|server_name).*\n", "", site)
+        site = site.replace("listen 443 ssl;", f"listen 127.0.0.1:{port};")
+        site = site.replace("127.0.0.1:3000", f"127.0.0.1:{next_port}")
+        site = site.replace("127.0.0.1:6543", self.pyramid.url.removeprefix("http://"))
+        self._files = TemporaryDirectory()  # nginx writes there as another user
+        Path(self._files.name).chmod(0o777)
+        configuration = Path(self._files.name) / "nginx.conf"
+        configuration.write_text(
+            CONFIGURATION.format(folder=self._files.name, site=site, workers=1)
+        )
+        self._nginx = subprocess.Popen([NGINX, "-p", self._files.name, "-c", str(configuration)])
+        try:
+            eventually(self._answers, 60)
+        except BaseException:
+            self.close()
+            raise
+
+    def _answers(self) -> bool:
+        assert self._next.poll() is None, self.log
+        try:
+            return requests.get(self.url + "/", timeout=30).ok
+        except requests.ConnectionError:
+            return False
+
+    @property
+    def log(self) -> str:
+        """All that Next.js has said."""
+        return Path(self._log.name).read_text()
+
+    @contextmanager
+    def later(self, seconds: float) -> Iterator[None]:
+        """Move the clocks of Next.js, Pyramid and the backend."""
+        self._clock.write_text(str(seconds))
+        time.sleep(0.006)  # clock.cjs reads the file every 5 ms
+        with time_machine.travel(time.time() + seconds):
+            yield
+        self._clock.write_text("0")
+        time.sleep(0.006)
+
+    def seal(self, claims: dict[str, Any]) -> str:
+        """Encrypt any claims, which authapp may not call a session."""
+        form = FORMATS[NAMED[self.version]]
+        key = form.key(SECRET.encode(), self.name)
+        text, algorithms = json.dumps(claims), ["dir", form.encryption]
+        return jwe.encrypt_compact(form.header(key), text, key, algorithms=algorithms)
+
+    def close(self) -> None:
+        os.killpg(self._next.pid, signal.SIGTERM)
+        self._next.wait(10)
+        self._nginx.send_signal(signal.SIGTERM)
+        self._nginx.wait(10)
+        self._log.close()
+        self.pyramid.__exit__()
+        self.backend.__exit__()
+        self._files.cleanup()
+
+
+class Browser:
+    """The cookies of a browser. The test says in which order it gets the responses."""
+
+    def __init__(self, both: Both) -> None:
+        self.both = both
+        self.cookies: dict[str, str] = {}
+
+    def send(self, path: str, fields: dict[str, str] | None = None) -> requests.Response:
+        """Send a request with the cookies, and leave the cookies of the response alone."""
+        return requests.request(
+            "POST" if fields else "GET",
+            self.both.url + path,
+            data=fields,
+            allow_redirects=False,
+            timeout=30,
+            headers={
+                "Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items()),
+                "Accept": "text/html,*/*;q=0.8",
+                "Sec-Fetch-Mode": "navigate",
+                "Sec-Fetch-Site": "same-origin",
+            },
+        )
+
+    def take(self, *responses: requests.Response) -> None:
+        """Get the cookies of responses, in this order."""
+        for response in responses:
+            for line in response.raw.headers.getlist("Set-Cookie"):
+                name, _, rest = line.partition("=")
+                value = rest.partition(";")[0]
+                if not value or "Max-Age=0" in line or "01 Jan 1970" in line:
+                    self.cookies.pop(name, None)
+                else:
+                    self.cookies[name] = value
+
+    def open(self, path: str, fields: dict[str, str] | None = None) -> requests.Response:
+        response = self.send(path, fields)
+        self.take(response)
+        return response
+
+    def at_once(self, *paths: str) -> list[requests.Response]:
+        """Send requests in the same moment."""
+        start = threading.Barrier(len(paths))
+
+        def send(path: str) -> requests.Response:
+            start.wait(10)
+            return self.send(path)
+
+        with ThreadPoolExecutor(len(paths)) as pool:
+            return list(pool.map(send, paths))
+
+    def sign_in_at_next(self, name: str = "alice", password: str = "") -> requests.Response:
+        token = self.open("/api/auth/csrf").json()["csrfToken"]
+        fields = {"csrfToken": token, "username": name, "password": password or f"{name}-password"}
+        return self.open("/api/auth/callback/credentials", fields)
+
+    def token(self) -> str:
+        """The session cookie, whole."""
+        name = self.both.name
+        chunks = (self.cookies.get(f"{name}.{number}", "") for number in range(3))
+        return self.cookies.get(name) or "".join(chunks)
+
+    def claims(self) -> dict[str, Any]:
+        return self.both.sealer.open(self.token()).to_claims()
+
+    def hold(self, claims: dict[str, Any]) -> None:
+        """Take a session in place of the one that the browser has."""
+        self.cookies = {
+            name: value
+            for name, value in self.cookies.items()
+            if not name.startswith(self.both.name)
+        }
+        token = self.both.sealer.seal(Session.from_claims(claims))
+        parts = [token[at : at + 3900] for at in range(0, len(token), 3900)]
+        for number, part in enumerate(parts):
+            self.cookies[self.both.name + (f".{number}" if len(parts) > 1 else "")] = part

@@ -1,0 +1,162 @@
+"""The guide of docs/nextjs.md on a real Next.js, beside Pyramid, behind nginx."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from webob import Response as Answer
+
+from authapp.session.encryption import fingerprint
+from authapp.settings.route_settings import PATHS
+from nextjs.real_next import ACCESS, BUFFER, SECRET, Both, Browser
+from nextjs_side import DOCUMENT
+from servers import LOGIN, REFRESH
+
+pytestmark = pytest.mark.servers
+
+DUE, EXPIRED = ACCESS - BUFFER, ACCESS
+MOMENTS = [DUE + 1, *range(DUE + 11, EXPIRED - 10, 11), EXPIRED - 5]
+"""Seconds after the sign-in, between due and expired. A response takes up to 5 seconds."""
+
+
+@pytest.fixture(scope="module", params=[5, 4], ids=["Auth.js 5", "next-auth 4"])
+def both(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Both]:
+    made = Both(request.param, tmp_path_factory.mktemp("next"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def browser(both: Both) -> Iterator[Browser]:
+    both.backend.instead.clear()
+    both.backend.calls.clear()
+    yield Browser(both)
+    both.backend.instead.clear()
+
+
+def test_all_paths_of_authapp_go_to_pyramid() -> None:
+    (paths,) = re.findall(r"location ~ (\S+) \{", DOCUMENT.read_text())
+    for path in {*PATHS.values(), "/authapp-static/site.css"} - {PATHS["home"], PATHS["verify"]}:
+        assert re.match(paths, path), path
+    for path in ("/", "/private", "/api/auth/session", "/signin", "/loginx", "/_next/static/x.js"):
+        assert not re.match(paths, path), path
+
+
+def test_next_reads_the_secret_as_it_is_and_prints_its_fingerprint(both: Both) -> None:
+    assert f"session secret {fingerprint(SECRET.encode())}" in both.log
+    assert SECRET not in both.log
+
+
+def test_sign_in_and_sign_out_apply_to_both(both: Both, browser: Browser) -> None:
+    assert browser.open("/private").headers["Location"] == both.url + "/login?next=%2Fprivate"
+    assert browser.open("/api/me").json() == {"state": "nobody"}
+    assert browser.sign_in_at_next().status_code == 302
+    assert "alice@example.com" in browser.open("/private").text
+    assert browser.open("/api/me").json()["user"]["roles"] == ["admin"]
+    assert "alice@example.com" in browser.open("/account").text
+    token = browser.open("/api/auth/csrf").json()["csrfToken"]
+    browser.open("/api/auth/signout", {"csrfToken": token})
+    assert browser.token() == ""
+    assert browser.open("/session").json()["user"] is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (None, "CredentialsSignin"),
+        (Answer(status=503), "BackendUnavailable"),
+        (Answer(status=429), "TooManyAttempts"),
+        (Answer(status=200, body=b"<html>"), "BackendUnavailable"),
+    ],
+)
+def test_only_a_wrong_password_is_called_one(
+    both: Both, browser: Browser, answer: Answer | None, error: str
+) -> None:
+    if answer:
+        both.backend.instead[LOGIN] = answer
+    location = browser.sign_in_at_next(password="wrong").headers["Location"]
+    while "/api/auth/" in location:  # next-auth 4 goes over its own error page
+        location = browser.open(location.removeprefix(both.url)).headers["Location"]
+    assert re.search(rf"/signin\?(callbackUrl=[^&]*&)?error={error}(&|$)", location)
+    assert browser.token() == ""
+
+
+def test_an_expired_session_is_renewed_on_the_way_through_pyramid(
+    both: Both, browser: Browser
+) -> None:
+    browser.sign_in_at_next()
+    with both.later(EXPIRED + 5):
+        refused = browser.open("/api/me")
+        assert (refused.status_code, refused.json()) == (401, {"state": "to-renew"})
+        way = browser.open("/private?a=1&b=2")
+        assert way.status_code == 307
+        back = browser.open(way.headers["Location"].removeprefix(both.url))
+        assert back.status_code == 303
+        assert back.headers["Location"].removeprefix(both.url) == "/private?a=1&b=2"
+        assert "alice@example.com" in browser.open("/private?a=1&b=2").text
+        assert both.backend.calls[REFRESH] == 1
+
+
+def test_a_session_without_data_is_nobody_and_no_error(both: Both, browser: Browser) -> None:
+    browser.sign_in_at_next()
+    claims = browser.claims()
+    del claims["data"]
+    # authapp writes no such session, so the cookie is encrypted without its help.
+    browser.cookies[both.name] = both.seal(claims)
+    assert browser.open("/private").headers["Location"] == both.url + "/login?next=%2Fprivate"
+    assert browser.open("/api/me").json() == {"state": "nobody"}
+    assert browser.open("/api/auth/session").json()["error"] == "SessionInvalid"
+    assert browser.open("/session").json()["user"] is None
+
+
+def test_chunked_sessions_pass_nginx_on_both_sides(both: Both, browser: Browser) -> None:
+    browser.sign_in_at_next()
+    browser.hold({**browser.claims(), "more": "x" * 6500})
+    assert len([name for name in browser.cookies if name.startswith(both.name)]) == 3
+    written = browser.open("/api/auth/session")
+    assert written.status_code == 200
+    assert f"{both.name}.2=" in written.headers["Set-Cookie"]
+    assert "alice@example.com" in browser.open("/private").text
+    with both.later(EXPIRED + 5):
+        renewed = browser.open("/session")
+        assert renewed.json()["user"]["id"] == 1
+        assert f"{both.name}.2=" in renewed.headers["Set-Cookie"]
+        assert "alice@example.com" in browser.open("/private").text
+
+
+# The races, with a backend that revokes the family of a token that is spent twice.
+
+
+@pytest.mark.parametrize("order", ["Pyramid first", "Next.js first", "same moment, two tabs"])
+def test_no_race_signs_the_user_out(both: Both, browser: Browser, order: str) -> None:
+    signed_out = [moment for moment in MOMENTS if not survives(both, Browser(both), moment, order)]
+    assert signed_out == []
+    assert both.backend.calls[REFRESH] == len(MOMENTS), "each token was spent once"
+
+
+def survives(both: Both, browser: Browser, moment: int, order: str) -> bool:
+    """Renew at a moment while Next.js writes the cookie of before; go on with that cookie."""
+    browser.sign_in_at_next()
+    held = browser.token()
+    pyramid, nextjs = "/session", "/api/auth/session"
+    with both.later(moment):
+        if order == "Pyramid first":
+            responses = [browser.send(pyramid), browser.send(nextjs)]
+        elif order == "Next.js first":
+            responses = [browser.send(nextjs), browser.send(pyramid)]
+        else:
+            responses = browser.at_once(pyramid, pyramid, nextjs, nextjs)
+        browser.take(*responses)
+        assert browser.token() != held
+        assert "error" not in browser.open(nextjs).json()
+    with both.later(EXPIRED + 6):
+        # The user has stayed on Next.js. Both tabs meet the end of the access token.
+        if browser.open(nextjs).json().get("error") == "AccessTokenExpired":
+            browser.take(*browser.at_once(pyramid, nextjs, pyramid, nextjs))
+            browser.open(pyramid)
+        session: Any = browser.open(nextjs).json() or {}
+        page = browser.open("/private")
+        return session.get("error") is None and "alice@example.com" in page.text
