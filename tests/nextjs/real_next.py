@@ -94,12 +94,13 @@ def _free_port() -> int:
 
 
 class Both:
-    """nginx on ``url``, and behind it Next.js and Pyramid in the recommended mode.
+    """nginx on ``url``, and behind it Next.js and Pyramid.
 
     :param version: 5 is Auth.js 5, 4 is next-auth 4.
+    :param renews: ``1`` if only Pyramid renews, empty if both applications renew.
     """
 
-    def __init__(self, version: int, folder: Path) -> None:
+    def __init__(self, version: int, folder: Path, renews: str = "1") -> None:
         if NGINX is None:
             pytest.skip("nginx is not installed; see .ci/packages")
         self.version, self.name = version, NAMES[version]
@@ -141,7 +142,7 @@ class Both:
                 BACKEND_URL=self.backend.url,
                 AUTH_URL=self.url,
                 NEXTAUTH_URL=self.url,
-                PYRAMID_RENEWS="1",
+                PYRAMID_RENEWS=renews,
             ),
         )
         (site,) = re.findall(r"```nginx\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)

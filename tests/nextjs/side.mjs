@@ -17,10 +17,10 @@ globalThis.Date = class extends RealDate {
 const { parse } = await import("cookie");
 const jwt = { 4: await import("next-auth/jwt"), 5: await import("@auth/core/jwt") };
 const { Auth } = await import("@auth/core");
-const { options } = await import("./session.js");
+const { options, secrets } = await import("./session.js");
 const pages = await import("./[...nextauth].js");
 const { decodeWithAny } = await import("./decode.js");
-const { sessionOf, stateOf } = await import("./read.js");
+const { sessionOf, stateOf, wayIn } = await import("./read.js");
 const PATH = "/api/auth";
 
 // Call next-auth 4 with a request in the form that the pages router of Next.js passes.
@@ -61,6 +61,8 @@ const actions = {
   },
   sessionOf: ({ cookie }) => sessionOf({ headers: new Headers({ cookie }), cookies: parse(cookie) }),
   stateOf: ({ cookie }) => stateOf({ headers: new Headers({ cookie }), cookies: parse(cookie) }),
+  wayIn: async ({ state, path }) => wayIn(state, path),
+  secrets: async () => secrets(),
   visit: (request) => (request.version === 4 ? visit4 : visit5)(request),
 };
 

@@ -2,6 +2,7 @@
 
 import json
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -250,6 +251,40 @@ def test_nextjs_reads_the_session_without_writing_a_cookie(both: Both) -> None:
         assert both.header() == cookie
 
 
+@pytest.mark.parametrize(
+    ("pyramid", "ways"),
+    [
+        ("", ["/login?next=%2Fa%3Fb%3Dc", "/login?next=%2Fa%3Fb%3Dc"]),
+        (
+            "https://app.example.com",
+            ["/renew?next=%2Fa%3Fb%3Dc", "/signin?callbackUrl=%2Fa%3Fb%3Dc"],
+        ),
+    ],
+    ids=["one host", "two hosts"],
+)
+def test_nobody_and_to_be_renewed_are_two_states(both: Both, pyramid: str, ways: Any) -> None:
+    if both.side.version == 4:
+        both.side.environ["NEXT_PUBLIC_PYRAMID_URL"] = pyramid
+        both.pyramid.sign_in()
+        cookie = both.header()
+        state = lambda: both.side.ask("stateOf", cookie=cookie)["state"]  # noqa: E731
+        assert state() == "signed-in"
+        with later(EXPIRED):
+            assert state() == "to-renew"
+        with later(WEEK + 1):
+            assert state() == "nobody"
+        assert both.side.ask("stateOf", cookie="") == {"state": "nobody"}
+        for each, way in zip(("to-renew", "nobody"), ways, strict=True):
+            assert both.side.ask("wayIn", state=each, path="/a?b=c") == way
+
+
+def test_secrets_survive_the_environment(packages: NextSide) -> None:
+    secrets = ["with a $HOME # and ${more}", "ünï 'quoted' \"twice\"", "  at the ends \n"]
+    read = packages.ask("secrets", environ={"SESSION_SECRETS": in_base64(*secrets)})
+    packages.ask("secrets", environ={"SESSION_SECRETS": in_base64(NEW, OLD)})
+    assert read == [each.strip() for each in secrets]
+
+
 def test_the_real_packages_decrypt_the_tokens_of_unit_tests(packages: NextSide) -> None:
     for each in json.loads(PEERS.read_text()):
         if each["format"] == FORMATS[packages.version]:
@@ -442,6 +477,70 @@ def test_each_side_accepts_a_renewal_by_the_other(both: Both, extra: int) -> Non
             assert len(both.cookies()) == (2 if extra else 1)
     assert len(set(spent)) == 4
     assert claims["data"]["sid"] == both.claims()["data"]["sid"]
+
+
+def with_opaque_tokens(backend: Served, rotates: bool) -> list[str]:
+    """Let the backend hand out refresh tokens that say nothing; returns those that it got."""
+    got: list[str] = []
+
+    def sign_in(request: Any) -> Answer:
+        del backend.instead[LOGIN]
+        tokens = tokens_of(backend)
+        backend.instead[LOGIN] = sign_in
+        return Answer(json_body={**tokens, "refresh": "opaque-0"})
+
+    def refresh(request: Any) -> Answer:
+        got.append(request.json_body["refresh"])
+        del backend.instead[LOGIN]
+        access = tokens_of(backend)["access"]
+        backend.instead[LOGIN] = sign_in
+        more = {"refresh": f"opaque-{len(got)}"} if rotates else {}
+        return Answer(json_body={"access": access, **more})
+
+    backend.instead |= {LOGIN: sign_in, REFRESH: refresh}
+    return got
+
+
+@pytest.mark.parametrize("rotates", [True, False])
+def test_opaque_refresh_tokens_are_renewed_by_both_sides(both: Both, rotates: bool) -> None:
+    got = with_opaque_tokens(both.backend, rotates)
+    both.next_sign_in()
+    first = both.claims()["data"]["validity"]
+    assert first["refresh_until"] == pytest.approx(time.time() + WEEK, abs=10)
+    with later(EXPIRED):
+        assert "error" not in both.next_session()
+        kept = both.claims()["data"]["validity"]["refresh_until"] == first["refresh_until"]
+        assert kept is not rotates
+    with later(2 * EXPIRED):
+        assert both.session()["user"]["id"] == 1
+    with later(3 * EXPIRED):
+        assert "error" not in both.next_session()
+    assert got == ["opaque-0"] + (["opaque-1", "opaque-2"] if rotates else ["opaque-0"] * 2)
+
+
+def test_a_renewal_keeps_what_the_new_token_does_not_say(both: Both) -> None:
+    claims = claims_of_another_callback(both.backend)
+    parts = claims["data"]["tokens"]["access"].split(".")
+    bare = {"user_id": 1, "exp": int(time.time()) + 2 * EXPIRED + 0.5}
+    told = urlsafe_b64encode(json.dumps(bare).encode()).decode().rstrip("=")
+    access = ".".join((parts[0], told, parts[2]))
+    both.backend.instead[REFRESH] = Answer(json_body={"access": access, "refresh": "new"})
+    both.seal({**claims, "data": {**claims["data"], "user": {"id": 1, "roles": ["kept"]}}})
+    with later(EXPIRED):
+        assert both.next_session()["user"]["roles"] == ["kept"]
+        assert both.claims()["data"]["validity"]["valid_until"] == int(bare["exp"])
+
+
+@pytest.mark.parametrize("answer", [Answer(status=200, body=b"<html>"), Answer(status=429)])
+def test_a_renewal_without_tokens_keeps_the_session(both: Both, answer: Answer) -> None:
+    both.next_sign_in()
+    before = both.claims()["data"]
+    both.backend.instead[REFRESH] = answer
+    with later(EXPIRED):
+        assert both.next_session()["error"] == "BackendUnavailable"
+        assert both.claims()["data"] == before
+        both.backend.instead.clear()
+        assert "error" not in both.next_session()
 
 
 def test_both_sides_keep_the_session_while_the_backend_is_down(both: Both) -> None:

@@ -152,7 +152,7 @@ def survives(both: Both, browser: Browser, moment: int, order: str) -> bool:
         browser.take(*responses)
         assert browser.token() != held
         assert "error" not in browser.open(nextjs).json()
-    with both.later(EXPIRED + 6):
+    with both.later(max(moment, EXPIRED) + 6):
         # The user has stayed on Next.js. Both tabs meet the end of the access token.
         if browser.open(nextjs).json().get("error") == "AccessTokenExpired":
             browser.take(*browser.at_once(pyramid, nextjs, pyramid, nextjs))
