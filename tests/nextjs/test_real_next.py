@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from webob import Response as Answer
 
+from authapp.cli.commands import authapp
 from authapp.session.encryption import fingerprint
 from authapp.settings.route_settings import PATHS
 from nextjs.real_next import ACCESS, BUFFER, SECRET, Both, Browser
@@ -48,6 +51,18 @@ def test_all_paths_of_authapp_go_to_pyramid() -> None:
 def test_next_reads_the_secret_as_it_is_and_prints_its_fingerprint(both: Both) -> None:
     assert f"session secret {fingerprint(SECRET.encode())}" in both.log
     assert SECRET not in both.log
+
+
+def test_authapp_check_prints_the_same_fingerprint_for_the_file_of_the_guide(
+    tmp_path: Path,
+) -> None:
+    (ini,) = re.findall(r"```ini\n(\[app:main\].*?)```", DOCUMENT.read_text(), re.DOTALL)
+    (tmp_path / "production.ini").write_text(ini)
+    checked = CliRunner().invoke(
+        authapp, ["check", str(tmp_path / "production.ini")], env={"NEW_SECRET": SECRET}
+    )
+    assert fingerprint(SECRET.encode()) in checked.output
+    assert checked.exit_code == 0, checked.output
 
 
 def test_sign_in_and_sign_out_apply_to_both(both: Both, browser: Browser) -> None:
