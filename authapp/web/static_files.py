@@ -6,6 +6,7 @@ upgrade all URLs are new. The URLs without a hash also work, and browsers ask ag
 """
 
 import hashlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +26,32 @@ SPEC = "authapp:static"
 YEAR = 31_536_000
 """Seconds for which browsers keep a file."""
 
+_HASH_AGAIN = 1.0
+"""Seconds for which the hash is kept in development. Reading all files for each URL of a page would
+take longer than everything else."""
+
 _NAMES = sorted(each.name for each in (Path(__file__).parents[1] / "static").iterdir())
 
 
 class StaticFiles:
     """The files of one application, and the hash of their contents.
 
-    :param development: True to compute the hash again for each URL, because files change.
+    :param development: True to compute the hash again every second, because files change.
     """
 
     def __init__(self, *, development: bool) -> None:
         self._development = development
         self._hash: str | None = None
+        self._hashed_at = 0.0
         self._serve = static_view(SPEC, use_subpath=True)
 
     @property
     def hash(self) -> str:
         """The hash of all files, as the application overrides them."""
-        if self._hash is None or self._development:
-            self._hash = _hash_files()
+        now = time.monotonic()
+        is_old = self._development and now - self._hashed_at > _HASH_AGAIN
+        if self._hash is None or is_old:
+            self._hash, self._hashed_at = _hash_files(), now
         return self._hash
 
     def add_hash(
