@@ -6,6 +6,7 @@ project = "authapp"
 release = version = __version__
 html_title = f"authapp {release}"
 
+suppress_warnings = ["misc.highlighting_failure"]  # Pygments knows no JSX
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["_*"]
 highlight_language = "none"
