@@ -193,6 +193,7 @@ def test_ten_wrong_codes_are_too_many(site: Site, steps: TwoSteps) -> None:
 def test_copy_of_the_cookie_does_not_work_after_the_sign_in(site: Site, steps: TwoSteps) -> None:
     page = first_step(site)
     copy = site.twin()
+    copy.get("/login/challenge", status=200)
     enter(page, "123456", status=303)
     fields = {"csrf_token": page.form["csrf_token"].value, "code": "123456"}
     again = copy.post("/login/challenge", fields, status=303)
@@ -246,6 +247,7 @@ def test_cookie_that_another_version_has_written_is_no_challenge(site: Site) -> 
 def test_cancel_ends_the_challenge(site: Site) -> None:
     page = first_step(site)
     copy = site.twin()
+    copy.get("/login/challenge", status=200)
     cancelled = page.form.submit("cancel", status=303)
     assert cancelled.location.endswith("/login?next=%2Faccount")
     assert CHALLENGE not in site.cookies
