@@ -16,6 +16,7 @@ export const TEXTS = {
 	other: "Someone else has signed in. This page will reload.",
 };
 
+export const clock = () => Date.now() / 1000;
 export const mono = () => performance.now() / 1000; // goes on when the machine's clock is set
 export const sleep = (seconds) => new Promise((done) => setTimeout(done, seconds * 1e3));
 

@@ -3,13 +3,12 @@
  * at once. Only the server decides who is signed in. See docs/pages.md.
  */
 import {
-	TEXTS, channel, emit, fill, fillForms, inTurn, isFresh, isSession, mono, notes, ours, page, sleep, timeLeft,
+	TEXTS, channel, clock, emit, fill, fillForms, inTurn, isFresh, isSession, mono, notes, ours, page, sleep, timeLeft,
 } from "./browser.js";
 
 const DOWN = "BackendUnavailable";
 const VERSION = "authapp 2"; // of the messages between tabs
 const memory = sessionStorage; // of this tab
-const clock = () => Date.now() / 1000;
 
 export function watchSession({ url = "/session", login = "/login", waiting, ...options } = {}) {
 	[url, login] = [ours(url), ours(login)];
