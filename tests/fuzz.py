@@ -33,7 +33,7 @@ with atheris.instrument_imports(include=["authapp"]):
     from authapp.session.encryption import CannotOpen, Sealer
     from authapp.session.session import Identity, Session, TokenPair, Validity, jwt_claims
     from authapp.settings.route_settings import PATHS
-    from authapp.store.key_ring import KeyRing
+    from authapp.store.redis_encryption import KeyRing
     from authapp.web.redirects import safe_next
     from authapp.web.routes import is_at, is_own
     from site_under_test import description, settings

@@ -17,7 +17,6 @@ from authapp.backend.identity_reader import ClaimExpressions, read_identity
 from authapp.backend.key_set import KeySet
 from authapp.backend.protocol import BackendRejected, BackendUnavailable, UnexpectedAnswer
 from authapp.request_log import request_log
-from authapp.session.lifetimes import UNLIMITED, Lifetimes
 from authapp.session.session import (
     MAX_LIFETIME,
     Claims,
@@ -26,6 +25,7 @@ from authapp.session.session import (
     TokenPair,
     Validity,
 )
+from authapp.session.session_limits import UNLIMITED, SessionLimits
 
 log = request_log(__name__)
 
@@ -81,7 +81,7 @@ class TokenReader:
     :param refresh_lifetime: seconds for which a refresh token is valid if neither the token nor
         the answer says when it expires.
     :param access_lifetime: the same for an access token, if the settings name it.
-    :param lifetimes: no session lasts longer than these say.
+    :param limits: no session lasts longer than these say.
     """
 
     def __init__(
@@ -91,9 +91,9 @@ class TokenReader:
         keys: KeySet | None,
         refresh_lifetime: int,
         access_lifetime: int | None = None,
-        lifetimes: Lifetimes = UNLIMITED,
+        limits: SessionLimits = UNLIMITED,
     ) -> None:
-        self._lifetimes = lifetimes
+        self._limits = limits
         self._names = names
         self._access_lifetime = access_lifetime
         self._verify = verify
@@ -140,7 +140,7 @@ class TokenReader:
                 "a token that had expired on arrival; compare the clocks here and at the backend"
             )
         signed_in = now if before is None else before.authenticated_at
-        return identity, self._lifetimes.limit(Validity(valid_until, refresh_until), signed_in)
+        return identity, self._limits.limit(Validity(valid_until, refresh_until), signed_in)
 
     def bearer(self, access: str, now: float) -> Identity:
         """Read an access token that a program has brought (RFC 6750). It is always verified.

@@ -8,7 +8,7 @@ from authapp.cli.check import collect_log_lines, load
 from authapp.renewal.session_index import ListedSession
 from authapp.services import Services
 from authapp.settings.allowed_values import MEMORY
-from authapp.web.devices import browser_and_system
+from authapp.web.device_names import browser_and_system
 
 
 class CannotReach(Exception):

@@ -14,7 +14,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.exceptions import HTTPError, ProtocolError
 from urllib3.util import SKIP_HEADER, Timeout
 
-from authapp.edge.slots import NoSlot, Slots
+from authapp.edge.bulkhead import ProxyBulkhead, ProxyBulkheadFull
 from authapp.request_log import request_log
 
 log = request_log(__name__)
@@ -118,7 +118,7 @@ class Upstream:
         self._path = urlsplit(url).path
         self._timeout = Timeout(connect=timeout, read=timeout)
         self._patience = timeout
-        self._slots = Slots(slots)
+        self._slots = ProxyBulkhead(slots)
         manager = urllib3.PoolManager(
             maxsize=CONNECTIONS, ca_certs=authorities or DEFAULT_CA_BUNDLE_PATH
         )
@@ -135,7 +135,7 @@ class Upstream:
         """
         try:
             release = self._slots.take(self._patience)
-        except NoSlot:
+        except ProxyBulkheadFull:
             raise UpstreamAway("all slots of the proxy are taken") from None
         try:
             response = self._exchange(method, self._path + path, headers, body)

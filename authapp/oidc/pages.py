@@ -5,7 +5,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from authapp.web.sign_in import SignInRefused
-from authapp.web.views.login import form
+from authapp.web.views.sign_in import form
 
 PAGE = "authapp:templates/login.jinja2"
 

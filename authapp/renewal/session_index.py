@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 
 from authapp.renewal.revocation import CLOCKS_DIFFER, Revocation, is_revoked, revocation_keys
-from authapp.session.lifetimes import Lifetimes
 from authapp.session.session import Identity, Session, TokenPair, Validity
+from authapp.session.session_limits import SessionLimits
 from authapp.store.protocol import Key, Store
 
 MOST = 50
@@ -66,7 +66,7 @@ class SessionIndex:
     """The sessions of each user, in the store.
 
     :param store: the store that all processes share.
-    :param lifetimes: an idle session is not listed.
+    :param limits: an idle session is not listed.
     :param clock: returns epoch seconds.
     """
 
@@ -74,12 +74,12 @@ class SessionIndex:
         self,
         store: Store,
         revocation: Revocation,
-        lifetimes: Lifetimes,
+        limits: SessionLimits,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._revocation = revocation
-        self._lifetimes = lifetimes
+        self._limits = limits
         self._clock = clock
         self._updated: dict[str, tuple[float, int]] = {}  # sid -> time of the update, place
 
@@ -208,7 +208,7 @@ class SessionIndex:
 
     def _seconds_left(self, session: Session, now: float) -> float:
         """Return the seconds after which a session ends if nobody uses or renews it."""
-        ends = [session.validity.refresh_until, self._lifetimes.idle_until(session)]
+        ends = [session.validity.refresh_until, self._limits.idle_until(session)]
         return min(end for end in ends if end is not None) - now
 
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from authapp.session.cookies import SessionCookie, readable
 from authapp.session.encryption import CannotOpen, Sealer
-from authapp.session.lifetimes import UNLIMITED, Lifetimes
 from authapp.session.session import Session
+from authapp.session.session_limits import UNLIMITED, SessionLimits
 
 CACHED = 1024
 """How many headers are cached, including headers without a session."""
@@ -38,16 +38,16 @@ class ReadCookie(NamedTuple):
 class CookieReader:
     """Reads sessions from ``Cookie`` headers, with a cache.
 
-    :param lifetimes: sessions end after ``absolute`` seconds, even if another application or an
+    :param limits: sessions end after ``absolute`` seconds, even if another application or an
         earlier setting has written a later end into the cookie.
     """
 
     def __init__(
-        self, cookie: SessionCookie, sealer: Sealer, lifetimes: Lifetimes = UNLIMITED
+        self, cookie: SessionCookie, sealer: Sealer, limits: SessionLimits = UNLIMITED
     ) -> None:
         self._cookie = cookie
         self._sealer = sealer
-        self._lifetimes = lifetimes
+        self._limits = limits
         #: Reads a header: :meth:`_read` with a cache.
         self.cached = lru_cache(maxsize=CACHED)(self._read)
 
@@ -73,7 +73,7 @@ class CookieReader:
                 session = self._sealer.open(candidate)
             except CannotOpen:
                 continue
-            validity = self._lifetimes.limit(session.validity, session.authenticated_at)
+            validity = self._limits.limit(session.validity, session.authenticated_at)
             if validity is not session.validity:
                 session = replace(session, validity=validity)
             sessions.append(session)

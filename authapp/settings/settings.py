@@ -18,8 +18,8 @@ from authapp.backend.identity_reader import ClaimExpressions
 from authapp.backend.token_reader import Verify
 from authapp.session.cookies import SessionCookie
 from authapp.session.encryption import FORMATS
-from authapp.session.lifetimes import REMEMBER, Lifetimes
 from authapp.session.session import MAX_LIFETIME
+from authapp.session.session_limits import REMEMBER, SessionLimits
 from authapp.settings import allowed_values as values
 from authapp.settings.allowed_values import EMBEDDED, MAKE_ONE, MEMORY, SECRET_LENGTH
 from authapp.settings.backend_settings import read_claims, read_description, with_preset
@@ -50,7 +50,7 @@ class Settings:
     development_hosts: tuple[str, ...]
     cookie: SessionCookie
     session_format: str
-    lifetimes: Lifetimes
+    session_limits: SessionLimits
     backend_url: str | None
     description: Description
     backend_ca: str | None
@@ -150,7 +150,7 @@ class Settings:
             development_hosts=hosts,
             cookie=SessionCookie(name, not development, domain, samesite),
             session_format=take("session.format", values.one_of(FORMATS), "next-auth-4"),
-            lifetimes=Lifetimes(
+            session_limits=SessionLimits(
                 take("session.idle", values.whole(10, MAX_LIFETIME), None),
                 take("session.absolute", values.whole(10, MAX_LIFETIME), None),
                 take("session.remember", values.one_of(REMEMBER), "yes"),

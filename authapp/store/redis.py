@@ -8,10 +8,10 @@ time are written to Redis later (:mod:`authapp.store.resync`).
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
-from authapp.store.key_ring import KeyRing
 from authapp.store.memory import MemoryStore
 from authapp.store.protocol import Key, Lease, StoreUnavailable
 from authapp.store.redis_connection import RedisConnection
+from authapp.store.redis_encryption import KeyRing
 from authapp.store.redis_inspection import RedisInspection
 from authapp.store.redis_leases import PATIENCE, RedisLeases
 from authapp.store.redis_notices import RedisNotices

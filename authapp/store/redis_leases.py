@@ -14,9 +14,9 @@ from contextlib import contextmanager, nullcontext, suppress
 from redis.exceptions import LockError
 from redis.lock import Lock
 
-from authapp.store.key_ring import KeyRing
 from authapp.store.protocol import Key, Lease, StoreUnavailable
 from authapp.store.redis_connection import RedisConnection
+from authapp.store.redis_encryption import KeyRing
 
 log = logging.getLogger(__name__)
 

@@ -20,10 +20,10 @@ from heapq import nlargest
 from itertools import count
 from typing import Any
 
-from authapp.store.key_ring import TAGS, KeyRing, tag_of
 from authapp.store.memory import MemoryStore
 from authapp.store.protocol import Key, StoreUnavailable
 from authapp.store.redis_connection import PAUSE, RedisConnection
+from authapp.store.redis_encryption import TAGS, KeyRing, tag_of
 
 log = logging.getLogger(__name__)
 

@@ -100,7 +100,7 @@ def _ended(session: Session, services: Services, now: float) -> str | None:
         return "was revoked"
     if session.phase(now, services.settings.refresh_buffer) is Phase.ENDED:
         return HAS_ENDED
-    return "is idle" if services.settings.lifetimes.is_idle(session, now) else None
+    return "is idle" if services.settings.session_limits.is_idle(session, now) else None
 
 
 def _words(values: Iterable[str]) -> str:

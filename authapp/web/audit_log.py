@@ -7,8 +7,8 @@ from typing import Any
 
 from pyramid.config import Configurator
 
-from authapp.web.attempts import once
 from authapp.web.events import AuthEvent, SessionEvent, SignInFailed
+from authapp.web.retried_requests import once
 
 audit = logging.getLogger("authapp.audit")
 

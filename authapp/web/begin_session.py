@@ -25,7 +25,7 @@ class Choices:
 
 def read_choices(request: Request) -> Choices:
     """Read the choices from the sign-in form, or from the query."""
-    asks = services_of(request).settings.lifetimes.remember == "ask"
+    asks = services_of(request).settings.session_limits.remember == "ask"
     return Choices(
         remember=request.params.get("remember") == "1" if asks else None,
         again=read_max_age(request.params.get(MAX_AGE)) is not None,

@@ -19,7 +19,7 @@ from authapp.services import Services, services_of
 from authapp.session.cookies import SessionTooLarge
 from authapp.session.error_codes import ErrorCode
 from authapp.session.session import Session
-from authapp.web.activity import last_used, must_record, record_in_index, record_unwritten
+from authapp.web.idle_activity import last_used, must_record, record_in_index, record_unwritten
 from authapp.web.request_session import RequestSession
 from authapp.web.responses import set_cookies, vary_by
 
@@ -39,7 +39,7 @@ def cookies_for(session: Session, services: Services, names: Collection[str] = (
     :raises SessionTooLarge: if the session does not fit into cookies. The error names the largest
         part of the session.
     """
-    lifetime = services.settings.lifetimes.cookie_lifetime(session, time.time())
+    lifetime = services.settings.session_limits.cookie_lifetime(session, time.time())
     try:
         return services.cookie.write(services.sealer.seal(session), lifetime, names)
     except SessionTooLarge as error:

@@ -20,7 +20,7 @@ from zope.interface import providedBy
 from authapp.request_log import request_log
 from authapp.session.error_codes import ErrorCode
 from authapp.session.session import Identity, Session
-from authapp.web.attempts import once, will_be_retried
+from authapp.web.retried_requests import once, will_be_retried
 
 log = request_log(__name__)
 

@@ -17,8 +17,8 @@ from authapp.request_log import request_log
 from authapp.services import IServices, Services
 from authapp.session.error_codes import BAD_REQUEST_SENTENCE, TOO_LARGE_SENTENCE
 from authapp.session.session import Phase
-from authapp.web.activity import is_by_person
 from authapp.web.events import SessionEnded, notify
+from authapp.web.idle_activity import is_by_person
 from authapp.web.request_session import RequestSession, renew_session
 from authapp.web.responses import failure, sign_in_required
 from authapp.web.routes import is_at, path_of

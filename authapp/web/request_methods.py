@@ -12,11 +12,11 @@ from authapp.request_log import request_log
 from authapp.services import Services, services_of
 from authapp.session.error_codes import ErrorCode
 from authapp.session.session import Phase, Session, Validity
-from authapp.web.attempts import once
 from authapp.web.backend_client import BackendSession
 from authapp.web.cookie_writer import finish_response
 from authapp.web.events import request_id
 from authapp.web.request_session import RequestSession
+from authapp.web.retried_requests import once
 from authapp.web.session_json import session_options
 
 log = request_log(__name__)
@@ -101,10 +101,10 @@ def _unless_idle(session: Session, services: Services) -> Session | None:
     Before a session ends, the index is asked. Another tab may have used the session, and this
     request may have left the browser before the other tab's response arrived.
     """
-    lifetimes = services.settings.lifetimes
-    if lifetimes.is_idle(session, time.time()):
+    limits = services.settings.session_limits
+    if limits.is_idle(session, time.time()):
         session = replace(session, used_at=services.index.last_used(session))
-        if lifetimes.is_idle(session, time.time()):
+        if limits.is_idle(session, time.time()):
             return None
     return session
 

@@ -16,8 +16,8 @@ from authapp.renewal.successors import Known
 from authapp.services import services_of
 from authapp.session.error_codes import RETRY_AFTER, ErrorCode
 from authapp.session.session import Identity, Phase, Session, Validity
-from authapp.web.attempts import once
 from authapp.web.events import RenewalFailed, SessionEnded, SessionRenewed, notify
+from authapp.web.retried_requests import once
 
 
 class RequestSession:
@@ -39,7 +39,7 @@ class RequestSession:
     :ivar bearer: the access token that a program has brought in ``Authorization``, or None. The
         request then has an identity without a session.
     :ivar renewals: the facts of each renewal that this request needed: see :func:`renew_session`.
-    :ivar by_person: True if the request is the person's own: see :mod:`authapp.web.activity`.
+    :ivar by_person: True if the request is the person's own: see :mod:`authapp.web.idle_activity`.
     :ivar renewed_elsewhere: True if another request was renewing the session when this one began.
     :ivar before_sign_in: after a sign-in, the values of ``session``, ``identity`` and ``error``
         before it. The earlier sessions of this request are revoked when the cookie of the new

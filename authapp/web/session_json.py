@@ -11,7 +11,7 @@ from pyramid.i18n import TranslationStringFactory
 from pyramid.request import Request
 
 from authapp.services import services_of
-from authapp.web.activity import last_used
+from authapp.web.idle_activity import last_used
 
 _ = TranslationStringFactory("authapp")
 
@@ -70,7 +70,7 @@ def _draft_key(request: Request, userid: str) -> str:
 def _describe_idle(request: Request) -> dict[str, int]:
     """Return the members for ``authapp.session.idle``: its seconds, and when the session ends."""
     services, ours = services_of(request), request.authapp
-    idle = services.settings.lifetimes.idle
+    idle = services.settings.session_limits.idle
     if idle is None or ours.identity is None or ours.session is None:
         return {}
     return {"idle": idle, "idle_until": last_used(ours, ours.session, services) + idle}

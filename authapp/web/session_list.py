@@ -6,10 +6,10 @@ from pyramid.request import Request
 
 from authapp.renewal.session_index import ListedSession
 from authapp.services import services_of
-from authapp.web.activity import record_in_index
-from authapp.web.devices import device_name
+from authapp.web.device_names import device_name
 from authapp.web.events import SessionRevoked, notify
-from authapp.web.views.logout import sign_out
+from authapp.web.idle_activity import record_in_index
+from authapp.web.views.sign_out import sign_out
 
 
 def describe_sessions(request: Request) -> list[dict[str, Any]]:

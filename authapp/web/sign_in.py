@@ -27,14 +27,14 @@ from authapp.services import services_of
 from authapp.session.cookies import SessionTooLarge
 from authapp.session.error_codes import NOT_AVAILABLE_SENTENCE, RETRY_AFTER, ErrorCode
 from authapp.session.session import Session, TokenPair
-from authapp.web.attempts import once, will_be_retried
+from authapp.web.backend_sign_out import revoke_at_backend
 from authapp.web.begin_session import Choices, begin_session
 from authapp.web.cookie_writer import cookies_for
 from authapp.web.events import SignedIn, SignedOut, SignInFailed, notify
 from authapp.web.request_session import RequestSession
 from authapp.web.responses import retry_after
+from authapp.web.retried_requests import once, will_be_retried
 from authapp.web.security_policy import policy_replaced
-from authapp.web.sign_out import revoke_at_backend
 
 log = request_log(__name__)
 

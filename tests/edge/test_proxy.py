@@ -15,7 +15,7 @@ from pyramid.response import Response as PyramidResponse
 from webob import Request, Response
 
 import authapp
-from authapp.edge.slots import NoSlot, Slots
+from authapp.edge.bulkhead import ProxyBulkhead, ProxyBulkheadFull
 from authapp.settings.ini import SettingsError
 from eventually import eventually
 from servers import REFRESH, Served
@@ -606,7 +606,7 @@ def test_an_api_that_says_nothing_is_given_up(backend: Served) -> None:
 
 def test_slots_wait_only_for_what_may_end_soon() -> None:
     now = [0.0]
-    slots = Slots(1, lambda: now[0])
+    slots = ProxyBulkhead(1, lambda: now[0])
     release = slots.take(5)
     waiter: list[Any] = []
     thread = threading.Thread(target=lambda: waiter.append(slots.take(5)))
@@ -616,7 +616,7 @@ def test_slots_wait_only_for_what_may_end_soon() -> None:
     thread.join(5)
     assert len(waiter) == 1
     now[0] = 1.0
-    with pytest.raises(NoSlot):
+    with pytest.raises(ProxyBulkheadFull):
         slots.take(5)
     waiter[0]()
     slots.take(0)()

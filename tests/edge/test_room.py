@@ -22,7 +22,7 @@ print(*sorted(name for name in sys.modules if name.startswith("authapp.edge.")))
         ({"verify": "true"}, "authapp.edge.verify"),
         (
             {"proxy": "/api = http://127.0.0.1:9"},
-            "authapp.edge.proxy authapp.edge.slots authapp.edge.upstream",
+            "authapp.edge.bulkhead authapp.edge.proxy authapp.edge.upstream",
         ),
         (
             {

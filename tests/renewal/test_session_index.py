@@ -8,8 +8,8 @@ import pytest
 
 from authapp.renewal.revocation import Revocation
 from authapp.renewal.session_index import MAX_AGENT, MOST, SessionIndex
-from authapp.session.lifetimes import UNLIMITED, Lifetimes
 from authapp.session.session import Identity, Session
+from authapp.session.session_limits import UNLIMITED, SessionLimits
 from authapp.store.memory import MemoryStore
 from authapp.store.protocol import Key, Store
 from authapp.store.redis import RedisStore
@@ -22,11 +22,11 @@ from session.test_session import NOW, make
 class Machine:
     """One process with its index. Its clock is a number that a test sets."""
 
-    def __init__(self, store: Store, lifetimes: Lifetimes = UNLIMITED) -> None:
+    def __init__(self, store: Store, limits: SessionLimits = UNLIMITED) -> None:
         self.now = float(NOW)
         self.store = store
         self.revocation = Revocation(store, 604_800)
-        self.index = SessionIndex(store, self.revocation, lifetimes, lambda: self.now)
+        self.index = SessionIndex(store, self.revocation, limits, lambda: self.now)
 
     def start(self, sid: str, user: int | str = 1, agent: str = "Firefox") -> Session:
         """Sign a user in, and record the session."""
@@ -115,7 +115,7 @@ def test_a_request_updates_the_entry_at_most_once_a_minute(machine: Machine) -> 
 
 
 def test_ended_sessions_are_not_listed() -> None:
-    machine = Machine(MemoryStore(), Lifetimes(idle=600))
+    machine = Machine(MemoryStore(), SessionLimits(idle=600))
     idle = machine.start("idle")
     machine.start("revoked")
     machine.now += 300
@@ -139,7 +139,7 @@ def test_nobody_ends_the_session_of_another_user(machine: Machine) -> None:
 def test_an_entry_expires_with_its_session() -> None:
     seconds = [0.0]
     store = MemoryStore(lambda: seconds[0])
-    machine = Machine(store, Lifetimes(idle=600))
+    machine = Machine(store, SessionLimits(idle=600))
     machine.start("a")
     ((_, _, left),) = store.living()
     assert left == 600

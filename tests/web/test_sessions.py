@@ -10,7 +10,7 @@ import time_machine
 from pyramid.config import Configurator
 from pyramid.events import ContextFound
 
-from authapp.web.devices import browser_and_system
+from authapp.web.device_names import browser_and_system
 from servers import Served
 from site_under_test import Site, application
 

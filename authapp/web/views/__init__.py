@@ -5,6 +5,18 @@ from pyramid.config import Configurator
 from authapp.web.routes import add_own_route, add_route_below
 from authapp.web.views.errors import Readable
 
+_MODULES = {
+    "account": "account",
+    "account_sessions": "account_sessions",
+    "health": "health",
+    "login": "sign_in",
+    "login_challenge": "second_step",
+    "logout": "sign_out",
+    "session": "session",
+    "sessions": "session_list_json",
+}
+"""Route -> module with its views."""
+
 
 def includeme(config: Configurator) -> None:
     """Add the routes and views that every application gets.
@@ -15,15 +27,6 @@ def includeme(config: Configurator) -> None:
     config.add_view_predicate("readable", Readable)
     config.scan("authapp.web.views.errors")
     add_route_below(config, "sessions", "session_by_id", "/{id}")
-    for name in (
-        "account",
-        "account_sessions",
-        "health",
-        "login",
-        "login_challenge",
-        "logout",
-        "session",
-        "sessions",
-    ):
-        if add_own_route(config, name):
-            config.scan(f"authapp.web.views.{name}")
+    for route, module in _MODULES.items():
+        if add_own_route(config, route):
+            config.scan(f"authapp.web.views.{module}")

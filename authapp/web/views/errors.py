@@ -10,9 +10,9 @@ from pyramid.view import exception_view_config, forbidden_view_config, notfound_
 
 from authapp.request_log import request_log
 from authapp.session.error_codes import BAD_REQUEST_SENTENCE, RETRY_AFTER, ErrorCode
-from authapp.web.attempts import will_be_retried
 from authapp.web.backend_client import BackendUnreachable
 from authapp.web.responses import backend_unavailable, failure, sign_in_required
+from authapp.web.retried_requests import will_be_retried
 from authapp.web.routes import NAMESPACE
 
 log = request_log(__name__)

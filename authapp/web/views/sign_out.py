@@ -12,11 +12,11 @@ from pyramid.view import view_config
 from authapp.services import Services, services_of
 from authapp.session.error_codes import SIGNED_OUT
 from authapp.session.session import Session
+from authapp.web.backend_sign_out import revoke_at_backend
 from authapp.web.csrf import check_csrf
 from authapp.web.events import SignedOut, notify
 from authapp.web.redirects import referring_page
 from authapp.web.responses import OwnResponse, see_other
-from authapp.web.sign_out import revoke_at_backend
 
 
 @view_config(

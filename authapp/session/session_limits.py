@@ -1,6 +1,7 @@
-"""How long a session may last, apart from its tokens: the settings ``session.*`` of contract 10.
+"""The limits of a session apart from its tokens, and whether the browser remembers it.
 
-All functions are pure. Times are seconds since the epoch.
+These are the settings ``session.*`` (contract section 10). All functions are
+pure. Times are seconds since the epoch.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ _PART = 10
 
 
 @dataclass(frozen=True)
-class Lifetimes:
+class SessionLimits:
     """The limits of a session, and whether the browser remembers the session.
 
     :param idle: seconds without a request of the person after which a session ends, or None.
@@ -62,5 +63,5 @@ class Lifetimes:
         return max(0, session.validity.refresh_until - int(now))
 
 
-UNLIMITED = Lifetimes()
+UNLIMITED = SessionLimits()
 """No limits: a session lasts as long as its tokens."""

@@ -12,7 +12,7 @@ from authapp.backend.protocol import BackendChallenge, BackendRejected, Challeng
 from authapp.services import services_of
 from authapp.session.error_codes import CHALLENGE_EXPIRED, WRONG_CODE_SENTENCE, ErrorCode
 from authapp.session.session import TokenPair
-from authapp.web.challenge import Challenge, begin_challenge, end_challenge, read_challenge
+from authapp.web.challenge_cookie import Challenge, begin_challenge, end_challenge, read_challenge
 from authapp.web.csrf import check_csrf
 from authapp.web.redirects import safe_next
 from authapp.web.responses import see_other

@@ -20,7 +20,7 @@ from authapp.settings.allowed_values import EMBEDDED, resolve
 from authapp.settings.oidc_settings import OIDC, PASSWORD
 from authapp.settings.settings import settings_of
 from authapp.web.begin_session import read_choices
-from authapp.web.challenge import begin_challenge
+from authapp.web.challenge_cookie import begin_challenge
 from authapp.web.csrf import check_csrf
 from authapp.web.recent_auth import MAX_AGE, is_recent, read_max_age
 from authapp.web.redirects import safe_next
@@ -153,7 +153,7 @@ def form(
         "notice": notice,
         "known_users": _known_users(request),
         "max_age": read_max_age(request.params.get(MAX_AGE)),
-        "asks_to_remember": services_of(request).settings.lifetimes.remember == "ask",
+        "asks_to_remember": services_of(request).settings.session_limits.remember == "ask",
         "remembered": read_choices(request).remember,
     }
 

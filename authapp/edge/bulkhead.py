@@ -1,4 +1,4 @@
-"""Slots: a limit on the requests that a process passes on to one API at the same time.
+"""A bulkhead: a limit on the requests that a process passes on to one API at the same time.
 
 Each such request blocks a thread of the server until the API has answered and the client has read
 the answer. The limit keeps the other threads free for sign-in and for the application's own pages.
@@ -16,11 +16,11 @@ SLOW = 1.0
 """Seconds after which a request is unlikely to release its slot soon."""
 
 
-class NoSlot(Exception):
+class ProxyBulkheadFull(Exception):
     """All slots are taken, and none is likely to become free soon."""
 
 
-class Slots:
+class ProxyBulkhead:
     """The slots of one API in this process.
 
     :param count: how many requests may be passed on at the same time.
@@ -38,7 +38,7 @@ class Slots:
 
         :param patience: the longest time to wait, in seconds.
         :returns: a function that releases the slot. It may be called more than once.
-        :raises NoSlot: if there is no free slot.
+        :raises ProxyBulkheadFull: if there is no free slot.
         """
         give_up = self._clock() + patience
         with self._changed:
@@ -46,7 +46,7 @@ class Slots:
                 now = self._clock()
                 left = min(give_up, max(self._taken) + SLOW) - now
                 if left <= 0:
-                    raise NoSlot
+                    raise ProxyBulkheadFull
                 self._changed.wait(left)
             began = self._clock()
             self._taken.append(began)

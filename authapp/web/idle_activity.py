@@ -36,7 +36,7 @@ def must_record(ours: RequestSession, services: Services) -> bool:
     """
     if ours.session is None or not ours.by_person or ours.renewed_elsewhere:
         return False
-    return services.settings.lifetimes.must_record(ours.session, time.time())
+    return services.settings.session_limits.must_record(ours.session, time.time())
 
 
 def last_used(ours: RequestSession, session: Session, services: Services) -> int:

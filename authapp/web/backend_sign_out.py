@@ -7,7 +7,7 @@ from authapp.renewal.sign_out import tokens_for_sign_out
 from authapp.request_log import request_log
 from authapp.services import services_of
 from authapp.session.session import Session
-from authapp.web.attempts import once
+from authapp.web.retried_requests import once
 
 log = request_log(__name__)
 

@@ -10,8 +10,8 @@ import pytest
 import time_machine
 from webob import Response as Answer
 
-from authapp.session.lifetimes import Lifetimes
 from authapp.session.session import Session, Validity
+from authapp.session.session_limits import SessionLimits
 from eventually import eventually
 from servers import REFRESH, Served
 from servers.redis_server import RedisServer
@@ -47,18 +47,18 @@ def writes(answer: Any) -> list[str]:
 
 
 def test_no_limits_change_nothing() -> None:
-    lifetimes, session = Lifetimes(), make()
-    assert lifetimes.limit(session.validity, 0) is session.validity
-    assert lifetimes.idle_until(session) is None
-    assert not lifetimes.is_idle(session, NOW + 10**9)
-    assert not lifetimes.must_record(session, NOW + 10**9)
+    limits, session = SessionLimits(), make()
+    assert limits.limit(session.validity, 0) is session.validity
+    assert limits.idle_until(session) is None
+    assert not limits.is_idle(session, NOW + 10**9)
+    assert not limits.must_record(session, NOW + 10**9)
 
 
 def test_the_absolute_limit_counts_from_the_sign_in() -> None:
-    lifetimes = Lifetimes(absolute=1000)
-    assert lifetimes.limit(Validity(NOW + 900, NOW + 5000), NOW) == Validity(NOW + 900, NOW + 1000)
+    limits = SessionLimits(absolute=1000)
+    assert limits.limit(Validity(NOW + 900, NOW + 5000), NOW) == Validity(NOW + 900, NOW + 1000)
     short = Validity(NOW + 900, NOW + 999)
-    assert lifetimes.limit(short, NOW) is short
+    assert limits.limit(short, NOW) is short
 
 
 def test_a_renewal_is_not_a_use_and_another_application_is() -> None:
@@ -307,9 +307,10 @@ def test_the_browser_keeps_the_cookie_as_the_setting_or_the_person_says(
 
 
 def test_a_session_that_was_never_asked_is_remembered() -> None:
-    assert Lifetimes(remember="ask").cookie_lifetime(make(), NOW) == 604_800
+    assert SessionLimits(remember="ask").cookie_lifetime(make(), NOW) == 604_800
     assert (
-        Lifetimes(remember="yes").cookie_lifetime(replace(make(), remember=False), NOW) == 604_800
+        SessionLimits(remember="yes").cookie_lifetime(replace(make(), remember=False), NOW)
+        == 604_800
     )
-    assert Lifetimes(remember="no").cookie_lifetime(replace(make(), remember=True), NOW) is None
-    assert Lifetimes().cookie_lifetime(make(), NOW + 10**9) == 0
+    assert SessionLimits(remember="no").cookie_lifetime(replace(make(), remember=True), NOW) is None
+    assert SessionLimits().cookie_lifetime(make(), NOW + 10**9) == 0

@@ -16,9 +16,9 @@ from authapp.backend.protocol import BackendChallenge
 from authapp.services import services_of
 from authapp.session.sealed_value import SealedValue
 from authapp.store.protocol import Key
-from authapp.web.attempts import once
 from authapp.web.begin_session import Choices
 from authapp.web.responses import see_other
+from authapp.web.retried_requests import once
 
 LIFETIME = 600
 """Seconds in which the second step has to be completed."""
