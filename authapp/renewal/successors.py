@@ -150,8 +150,7 @@ class Successors:
         spent, successor = self._awaited.get(session.sid, (session, None))
         if successor is not None and successor.tokens == session.tokens:
             with self._lock:
-                if self._awaited.pop(session.sid, None) is None:
-                    return  # another thread has noted it
+                self._awaited.pop(session.sid, None)
             self._keep_successor(spent, successor, 0)
 
     def _await(self, session: Session, successor: Session) -> None:

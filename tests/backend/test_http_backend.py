@@ -325,6 +325,13 @@ def test_a_backend_without_refresh_tokens_rejects_a_renewal() -> None:
         backend.refresh(TokenPair("a", "r"))
 
 
+def test_a_backend_without_a_second_step_takes_no_code() -> None:
+    """The setting was taken out while somebody was typing a code."""
+    backend = HTTPBackend(BoundedSession(1), "http://x.invalid", description())
+    with pytest.raises(BackendUnavailable, match=r"authapp\.backend\.challenge is none"):
+        backend.challenge("[]", "123456")
+
+
 @pytest.mark.parametrize("status", [302, 401, 403, 429, 500, 503])
 def test_tokens_in_a_response_that_is_not_2xx_sign_nobody_in(
     site: Callable[..., Site], backend: Backend, status: int

@@ -1,7 +1,7 @@
 """``authapp.api_bearer``: access tokens in ``Authorization`` (contract section 11)."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jwt
@@ -108,29 +108,30 @@ OTHER = ec.generate_private_key(ec.SECP256R1())
 
 
 @pytest.mark.parametrize(
-    "value",
+    "make",
     [
-        token(key="another key that signs access tokens in tests"),
-        token(exp=int(time.time()) - 31),
-        token(exp=None),
-        token(exp="soon"),
-        token(nbf=int(time.time()) + 300),
-        token(iss="https://other.example"),
-        token(iss=None),
-        token(aud="another site"),
-        token(aud=None),
-        token(sub=None),
-        token(key="", algorithm="none"),
-        token(key=OTHER, algorithm="ES256"),
-        token() + "x",
-        token() + " x",
-        "x" * 9000,
-        "",
-        "opaque",
-        "é",
+        lambda now: token(key="another key that signs access tokens in tests"),
+        lambda now: token(exp=now - 31),
+        lambda now: token(exp=None),
+        lambda now: token(exp="soon"),
+        lambda now: token(nbf=now + 200),
+        lambda now: token(iss="https://other.example"),
+        lambda now: token(iss=None),
+        lambda now: token(aud="another site"),
+        lambda now: token(aud=None),
+        lambda now: token(sub=None),
+        lambda now: token(key="", algorithm="none"),
+        lambda now: token(key=OTHER, algorithm="ES256"),
+        lambda now: token() + "x",
+        lambda now: token() + " x",
+        lambda now: "x" * 9000,
+        lambda now: "",
+        lambda now: "opaque",
+        lambda now: "é",
     ],
 )
-def test_a_wrong_token_is_401_even_on_a_public_page(site: Site, value: str) -> None:
+def test_a_wrong_token_is_401_even_on_a_public_page(site: Site, make: Callable[[int], str]) -> None:
+    value = make(int(time.time()))
     environ = {"HTTP_AUTHORIZATION": f"Bearer {value}"}
     answer = site.get("/view", extra_environ=environ, status=401)
     assert len(value) < 8 or value not in answer.text
