@@ -22,7 +22,7 @@ def settings(backend_url: str, **more: str) -> dict[str, str]:
         "authapp.development": "true",
         "authapp.secret": SECRET,
         "authapp.backend.url": backend_url,
-        "authapp.backend.timeout": "2",
+        "authapp.backend.timeout": "8",
     }
     return ini | {f"authapp.{key.replace('__', '.')}": value for key, value in more.items()}
 

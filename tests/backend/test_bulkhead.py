@@ -52,7 +52,7 @@ def test_a_call_starts_when_a_slot_is_free(pool: ThreadPoolExecutor) -> None:
     go, calls = start_blocked_calls(bulkhead, pool, 1)
     assert call(bulkhead) == "begun"
     go.set()
-    calls[0].result(5)
+    calls[0].result(20)
 
 
 def test_a_waiting_call_starts_after_the_backend_responds(pool: ThreadPoolExecutor) -> None:
@@ -62,11 +62,11 @@ def test_a_waiting_call_starts_after_the_backend_responds(pool: ThreadPoolExecut
     eventually(lambda: bulkhead._waiting == 3, 5)
     assert not standing.done()
     bulkhead.answered(0.01)
-    assert standing.result(5) == "begun"
+    assert standing.result(20) == "begun"
     assert call(bulkhead) == "begun", "the backend has responded since the blocked calls began"
     go.set()
     for each in calls:
-        each.result(5)
+        each.result(20)
 
 
 def test_a_waiting_call_fails_after_the_slow_call_threshold(pool: ThreadPoolExecutor) -> None:
@@ -81,7 +81,7 @@ def test_a_waiting_call_fails_after_the_slow_call_threshold(pool: ThreadPoolExec
     assert not any(each.done() for each in calls), "calls that have a slot keep waiting"
     go.set()
     for each in calls:
-        each.result(5)
+        each.result(20)
     assert call(bulkhead) == "begun"
 
 
@@ -94,7 +94,7 @@ def test_a_backend_that_is_usually_slow_has_a_longer_threshold(pool: ThreadPoolE
     eventually(lambda: time.monotonic() > over, 5)
     assert not standing.done()
     bulkhead.answered(1)
-    assert standing.result(5) == "begun"
+    assert standing.result(20) == "begun"
     go.set()
 
 
@@ -108,7 +108,7 @@ def test_a_follower_gets_the_result_of_the_leaders_call(
     result = pool.submit(bulkhead.wait_for, future, 5)
     eventually(lambda: bulkhead._waiting == 2, 5)
     future.set_result("done")
-    assert result.result(5) == "done"
+    assert result.result(20) == "done"
     go.set()
 
 
@@ -144,5 +144,5 @@ def test_wait_for_without_a_slot_continues_while_the_backend_responds(
         bulkhead.answered(0.01)
     assert not result.done()
     future.set_result("done")
-    assert result.result(5) == "done"
+    assert result.result(20) == "done"
     go.set()

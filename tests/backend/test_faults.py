@@ -153,7 +153,7 @@ def test_o2_public_pages_are_served_while_sign_ins_hang(tmp_path: Path, path: st
         site = ServedSite(tmp_path, ini)
         with ThreadPoolExecutor(6) as pool:
             signing_in = [pool.submit(sign_in, site.url) for _ in range(6)]
-            assert come.wait(10)
+            assert come.wait(20)
             for _ in range(3):
                 assert requests.get(site.url + "/", timeout=20).status_code == 200
             assert not all(each.done() for each in signing_in), (

@@ -511,15 +511,15 @@ def test_j4_one_thread_fetches_while_others_use_the_last_good_keys(keys: Any) ->
     keys.served.instead["/jwks"] = wait
     with ThreadPoolExecutor(2) as pool:
         reading = pool.submit(accepts, keys, good)
-        assert come.wait(5)
+        assert come.wait(20)
         waiting = pool.submit(accepts, keys, other)
         assert accepts(keys, good)
         assert not reading.done()
         assert not waiting.done(), "this thread has no key to use in the meantime"
         keys.document = {"keys": [*keys.public(), {**keys.public()[1], "kid": "new"}]}
         go.set()
-        assert reading.result(5)
-        assert waiting.result(5)
+        assert reading.result(20)
+        assert waiting.result(20)
     assert keys.served.calls["/jwks"] == 2
 
 

@@ -78,7 +78,7 @@ def test_one_browser_ends_the_session_of_another(
     # The next request of one tab tells all tabs of that browser.
     first.goto(site.url + "/account")
     first.wait_for_url("**/login?next=%2Faccount&reason=SessionRevoked")
-    covered(second).wait_for(timeout=1000)
+    covered(second).wait_for(timeout=10_000)
     assert mine.locator("h1").inner_text() == "Your sessions"
     second.get_by_role("link", name="Sign in").last.click()
     assert "You have been signed out." in second.locator("main").inner_text()
@@ -89,7 +89,7 @@ def test_one_browser_ends_the_session_of_another(
     mine.get_by_role("button", name="End all other sessions").click()
     mine.locator("section.session").nth(1).wait_for(state="detached")
     first.goto(site.url + "/account")
-    covered(second).wait_for(timeout=1000)
+    covered(second).wait_for(timeout=10_000)
 
 
 def test_an_idle_session_warns_ends_and_keeps_a_half_written_form(

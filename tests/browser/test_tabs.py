@@ -110,7 +110,7 @@ def test_sign_out_and_sign_in_reach_all_tabs(serve: Any, window: Any, how: str) 
     pages[3].goto(site.url + "/?of=tab3")
     sign_out(pages[0], how)
     for page in pages[1:]:
-        page.wait_for_url("**/login?next=*reason=SignedOut", timeout=1000)
+        page.wait_for_url("**/login?next=*reason=SignedOut", timeout=10_000)
         assert "You are signed out." in page.locator("main").inner_text()
     sign_in(pages[0], site)
     for page in pages[1:]:
@@ -123,7 +123,7 @@ def test_tabs_announce_another_user_and_reload(serve: Any, window: Any) -> None:
     window.clear_cookies()  # as if the session had ended
     sign_in(first, site, "bob")
     for page in (second, waits):
-        page.locator(".authapp-notice", has_text="Someone else").wait_for(timeout=1000)
+        page.locator(".authapp-notice", has_text="Someone else").wait_for(timeout=10_000)
     for page in (second, waits):
         page.locator("#name", has_text="bob").wait_for()
 
@@ -339,7 +339,7 @@ def test_tabs_stay_in_sync_without_broadcast_channel_and_locks(serve: Any, windo
     renew(first)
     second.locator("#life .mark").wait_for(state="attached")
     sign_out(first)
-    second.wait_for_url("**/login?next=*reason=SignedOut", timeout=1000)
+    second.wait_for_url("**/login?next=*reason=SignedOut", timeout=10_000)
     wait_until(first, "localStorage.length === 0")  # other tabs see a change of the storage late
 
 

@@ -20,7 +20,7 @@ def oidc_settings(url: str, **more: str) -> dict[str, str]:
         "pyramid.default_locale_name": "en",
         "authapp.development": "true",
         "authapp.secret": SECRET,
-        "authapp.backend.timeout": "2",
+        "authapp.backend.timeout": "8",
         "authapp.oidc.issuer": url,
         "authapp.oidc.client_id": CLIENT_ID,
         "authapp.oidc.client_secret": CLIENT_SECRET,

@@ -164,7 +164,7 @@ def test_due_session_blocks_only_the_request_that_renews(place: Place) -> None:
     place.backend.instead[REFRESH] = hold
     with ThreadPoolExecutor(1) as pool:
         renewing = pool.submit(place.get, cookie)
-        assert come.wait(10)
+        assert come.wait(20)
         answers = burst([(place.url + "/account", cookie)] * 19)
         assert all(signed_in(answer) for answer in answers)
         assert not renewing.done()

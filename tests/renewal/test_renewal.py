@@ -218,9 +218,11 @@ def test_failed_renewal_of_one_session_does_not_affect_other_users(
 
     backend.instead[REFRESH] = fail_for_bob
     with later(EXPIRED):
+        began = time.monotonic()
         for _ in range(10):
             page(bob, status=503)
-        assert backend.calls[REFRESH] == 1, "the backend is not called again at once"
+        most = 1 + 2 * int(time.monotonic() - began)
+        assert 1 <= backend.calls[REFRESH] <= most, "the backend is not called again at once"
         page(site, status=200)
         Site(wsgi=site.app).sign_in("carol", status=303)
 
@@ -376,11 +378,11 @@ def test_due_session_blocks_only_the_request_that_renews(site: Site, backend: Se
     come, go = blocked(backend)
     with later(DUE), ThreadPoolExecutor(1) as pool:
         renewing = pool.submit(page, slow, status=200)
-        assert come.wait(5)
+        assert come.wait(20)
         page(site, status=200)
         assert not renewing.done()
         go.set()
-        renewing.result(5)
+        renewing.result(20)
     assert backend.calls[REFRESH] == 1
 
 
@@ -563,14 +565,14 @@ def test_only_one_request_probes_an_unresponsive_backend(backend: Served) -> Non
                 page(probe, expect_errors=True)
 
         probing = pool.submit(try_until_it_hangs)
-        assert come.wait(5)
+        assert come.wait(20)
         for browser in (site.twin(), bob):
             page(browser, status=503)
             page(browser, "/", status=200)
         assert not probing.done()
         assert backend.calls[REFRESH] == 2
         go.set()
-        probing.result(5)
+        probing.result(20)
 
 
 def test_sign_out_during_a_renewal_ends_the_session(site: Site, backend: Served) -> None:
@@ -588,10 +590,10 @@ def test_sign_out_during_a_renewal_ends_the_session(site: Site, backend: Served)
     backend.instead[REFRESH] = rotate_and_wait
     with later(EXPIRED), ThreadPoolExecutor(1) as pool:
         renewing = pool.submit(page, slow, status=303)
-        assert come.wait(5)
+        assert come.wait(20)
         site.post("/logout", {"csrf_token": csrf}, status=303)
         go.set()
-        assert "reason=SessionRevoked" in renewing.result(5).location
+        assert "reason=SessionRevoked" in renewing.result(20).location
     assert COOKIE not in slow.cookies
     # The spent refresh token and its successor are both revoked at the backend.
     assert backend.calls[BLACKLIST] == 2
@@ -609,13 +611,13 @@ def test_s12_new_session_is_kept_while_the_old_one_is_renewed(
     come, go = blocked(backend)
     with later(seconds), ThreadPoolExecutor(2) as pool:
         renewing = pool.submit(page, slow, status="*")
-        assert come.wait(5)
+        assert come.wait(20)
         signing_in = pool.submit(form.submit, status=303)
         if seconds == EXPIRED:
             go.set()  # The sign-in waits for the renewal.
-        signing_in.result(5)
+        signing_in.result(20)
         go.set()
-        answers = [renewing.result(5), page(late, status=303)]
+        answers = [renewing.result(20), page(late, status=303)]
         if seconds == EXPIRED:
             answers.pop(0)  # This response may have been sent before the sign-in.
         assert not any("Set-Cookie" in answer.headers for answer in answers)
@@ -653,10 +655,10 @@ def test_s12_response_of_a_view_that_sees_a_rejection_keeps_the_new_cookie(backe
     backend.instead["/me"] = backend.instead[REFRESH] = Answer(status=401, json_body=NOT_VALID)
     with ThreadPoolExecutor(1) as pool:
         late = pool.submit(site.twin().get, "/view")
-        assert come.wait(5)
+        assert come.wait(20)
         form.submit(status=303)
         go.set()
-        assert "Set-Cookie" not in late.result(5).headers
+        assert "Set-Cookie" not in late.result(20).headers
 
 
 @pytest.mark.parametrize("over", [True, False])
@@ -714,10 +716,10 @@ def test_sign_out_during_a_request_clears_its_cookie(backend: Served) -> None:
     slow, site, come, go = _slow_app(backend)
     with later(EXPIRED), ThreadPoolExecutor(1) as pool:
         visiting = pool.submit(slow.get, "/view", status=200)
-        assert come.wait(5)
+        assert come.wait(20)
         site.sign_out()
         go.set()
-        visiting.result(5)
+        visiting.result(20)
     assert COOKIE not in slow.cookies
 
 
@@ -727,13 +729,13 @@ def test_slow_request_does_not_write_outdated_tokens(backend: Served, rejected: 
     slow, site, come, go = _slow_app(backend)
     with later(EXPIRED), ThreadPoolExecutor(1) as pool:
         visiting = pool.submit(slow.get, "/view", status=200)
-        assert come.wait(5)
+        assert come.wait(20)
         page(site, status=200)
         if rejected:
             backend.instead[REFRESH] = Answer(status=401, json_body=NOT_VALID)
         site.post("/session", headers={"X-CSRF-Token": site.csrf()}, status="*")
         go.set()
-        visiting.result(5)
+        visiting.result(20)
     assert backend.calls[REFRESH] == 2
     if rejected:
         assert COOKIE not in slow.cookies
@@ -997,10 +999,12 @@ def test_unreadable_access_token_keeps_the_new_refresh_token(site: Site, backend
     copy = site.twin()
     backend.instead[REFRESH] = spoil
     with later(EXPIRED):
+        began = time.monotonic()
         page(site, status=503)
         page(site, status=503)
         page(copy, status=503)
-        assert backend.calls[REFRESH] == 1, "the backend is not called again at once"
+        most = 1 + 2 * int(time.monotonic() - began)
+        assert 1 <= backend.calls[REFRESH] <= most, "the backend is not called again at once"
         assert site.opened().tokens.refresh != before.tokens.refresh
         assert site.opened().tokens.access == before.tokens.access
         del backend.instead[REFRESH]

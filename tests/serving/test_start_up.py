@@ -143,7 +143,7 @@ def test_an_address_in_the_command_has_precedence(taken: str) -> None:
             except requests.ConnectionError:
                 return False
 
-        eventually(answers, 30)
+        eventually(answers, 90)
     finally:
         site.terminate()
         site.wait(10)

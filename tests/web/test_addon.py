@@ -1082,10 +1082,10 @@ def test_waiting_requests_give_up_after_the_backend_timeout() -> None:
     slow = site.twin()
     with time_machine.travel(time.time() + 61), ThreadPoolExecutor(1) as pool:
         renewing = pool.submit(slow.get, "/account", status=200)
-        assert come.wait(5)
+        assert come.wait(20)
         assert site.get("/account", status=503).headers["Retry-After"] == "1"
         go.set()
-        renewing.result(5)
+        renewing.result(20)
         site.get("/account", status=200)
 
 

@@ -483,7 +483,7 @@ def test_hanging_backend_does_not_block_public_pages(site: Site, backend: Served
         target=lambda: site.post("/session", headers=csrf, expect_errors=True)
     )
     thread.start()
-    assert come.wait(5)
+    assert come.wait(20)
     other.get("/", status=200)
     go.set()
     thread.join()
