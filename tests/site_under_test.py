@@ -19,6 +19,7 @@ def settings(backend_url: str, **more: str) -> dict[str, str]:
     """Return the settings of ``[app:main]``. ``more``: ``authapp.`` keys, ``__`` for dots."""
     ini = {
         "pyramid.default_locale_name": "en",
+        "jinja2.bytecode_caching": "true",  # compiles the templates once, not for each test
         "authapp.development": "true",
         "authapp.secret": SECRET,
         "authapp.backend.url": backend_url,
