@@ -24,6 +24,8 @@ PASSWORD = "AUTHAPP_PASSWORD"  # noqa: S105
 MOST = 65_536
 """The most characters that are read from standard input."""
 
+_ID = "The id is the backend's, as in the audit log, and not the user name."
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -152,7 +154,9 @@ def _read_input(read: Callable[[], str]) -> str:
 
 @authapp.command()
 @_file
-@click.option("tokens", "--tokens", is_flag=True, help="Show the tokens. Whoever has them is in.")
+@click.option(
+    "tokens", "--tokens", is_flag=True, help="Show the tokens. They are as good as passwords."
+)
 @click.pass_context
 def inspect(
     context: click.Context,
@@ -194,6 +198,14 @@ def _fail(context: click.Context, error: Exception, as_json: bool) -> NoReturn:
     raise Mistake(printable(str(error))) from None
 
 
+_user = click.option(
+    "--user",
+    required=True,
+    metavar="ID",
+    help="The user's id in the backend. This is not the user name.",
+)
+
+
 @authapp.group()
 def sessions() -> None:
     """See and end the sessions of a user, on all machines.
@@ -207,7 +219,7 @@ def sessions() -> None:
 
 @sessions.command("list")
 @_file
-@click.option("--user", required=True, metavar="ID", help="The user's id in the backend.")
+@_user
 @click.pass_context
 def list_command(
     context: click.Context, file: str, variables: dict[str, str], user: str, as_json: bool
@@ -224,12 +236,12 @@ def list_command(
         found = list_sessions(file, variables, user)
     except (CannotRead, SettingsError, CannotReach) as error:
         _fail(context, error, as_json)
-    _show_sessions(found, as_json)
+    _show_sessions(user, found, as_json)
 
 
 @sessions.command("end")
 @_file
-@click.option("--user", required=True, metavar="ID", help="The user's id in the backend.")
+@_user
 @click.option("--session", metavar="ID", help="End this session only. Its id is in the list.")
 @click.pass_context
 def end_command(
@@ -256,10 +268,10 @@ def end_command(
             raise CannotReach(f"user {user} has no session {session}")
     except (CannotRead, SettingsError, CannotReach) as error:
         _fail(context, error, as_json)
-    _show_sessions(ended, as_json, "ended ")
+    _show_sessions(user, ended, as_json, "ended ")
 
 
-def _show_sessions(found: list[dict[str, Any]], as_json: bool, prefix: str = "") -> None:
+def _show_sessions(user: str, found: list[dict[str, Any]], as_json: bool, prefix: str = "") -> None:
     if as_json:
         show_json({"ok": True, "sessions": found})
         return
@@ -273,3 +285,5 @@ def _show_sessions(found: list[dict[str, Any]], as_json: bool, prefix: str = "")
             f" {signed_in} UTC, {each['device']}, {each['address']}"
         )
     click.echo(f"{prefix}{len(found)} session{'s' * (len(found) != 1)}")
+    if not found:
+        click.echo(f"No session of a user with the id {printable(user)} is listed. {_ID}", err=True)

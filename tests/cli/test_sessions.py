@@ -65,7 +65,18 @@ def test_sessions_are_listed_with_their_device(ini: str, browsers: list[Site]) -
     result = run("list", ini, "--user", "2")
     assert "Firefox on Linux" in result.output
     assert result.output.endswith("\n1 session\n")
-    assert run("list", ini, "--user", "nobody").output == "0 sessions\n"
+
+
+@pytest.mark.parametrize(("command", "said"), [("list", "0 sessions"), ("end", "ended 0 sessions")])
+def test_a_name_in_place_of_the_id_is_not_taken_for_a_user_without_sessions(
+    command: str, said: str, ini: str, browsers: list[Site]
+) -> None:
+    result = run(command, ini, "--user", "alice\x9b")
+    assert (result.exit_code, result.stdout) == (0, f"{said}\n")
+    assert "the id alice\\u009b is listed" in result.stderr
+    assert "not the user name" in result.stderr
+    assert found(command, ini, "--user", "alice") == []
+    assert signed_in(browsers) == [True, True, True]
 
 
 def test_one_session_is_ended_at_the_running_site(ini: str, browsers: list[Site]) -> None:
