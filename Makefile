@@ -13,7 +13,7 @@ BENCHMARKS := benchmarks/.venv
 .PHONY: serve test quick pythons lowest lint format messages docs screenshots bench lock dist clean
 
 serve: $(VENV)/serving  ## the site on http://localhost:6543, or PORT=8080, with the embedded issuer
-	$(BIN)/pserve -q --reload development.ini listen=localhost:$(PORT)
+	$(BIN)/pserve -q --reload --reload-interval 2 development.ini listen=localhost:$(PORT)
 
 test: lint  ## everything that must be green
 	$(BIN)/pytest -n 4 --dist worksteal --cov --cov-report=term $(PYTEST_OPTIONS)
