@@ -54,12 +54,13 @@ def read_users(text: str) -> list[User]:
     """Read the setting ``issuer.users``: one user per line, ``name password email role …``.
 
     :returns: the users, in the order of the lines.
-    :raises ValueError: if a line has fewer than three words.
+    :raises ValueError: if a line has fewer than three words, or its third has no ``@``: without
+        this, a forgotten password makes the email address the password.
     """
     users = []
     for number, line in enumerate(text.strip().splitlines(), 1):
         words = line.split()
-        if len(words) < 3:
+        if len(words) < 3 or "@" not in words[2]:
             raise ValueError(f"line {number} must be: name password email role …")
         users.append(User(number, words[0], words[2], words[1], tuple(words[3:])))
     return users

@@ -90,7 +90,7 @@ def test_the_page_lists_each_setting_with_its_default(monkeypatch: pytest.Monkey
 
 def test_the_page_lists_the_settings_of_the_issuer(monkeypatch: pytest.MonkeyPatch) -> None:
     code = Recorder(monkeypatch)
-    authapp.issuer.main({}, **{"issuer.users": "a b c"})
+    authapp.issuer.main({}, **{"issuer.users": "a b c@example.com"})
     listed = rows(page()[1])
     assert set(listed) == set(code.read)
     for key, cell in listed.items():

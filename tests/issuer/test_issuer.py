@@ -103,8 +103,9 @@ def test_users_are_read_from_lines() -> None:
     (user,) = read_users("dora sesame d@example.com a b")
     assert (user.id, user.name, user.roles) == (1, "dora", ("a", "b"))
     assert "sesame" not in repr(user)
-    with pytest.raises(ValueError, match="name password email"):
-        read_users("dora sesame")
+    for line in ("dora sesame", "dora d@example.com admin"):
+        with pytest.raises(ValueError, match="line 1 must be: name password email"):
+            read_users(line)
 
 
 def test_an_issuer_without_settings_has_no_users(caplog: pytest.LogCaptureFixture) -> None:
