@@ -60,7 +60,12 @@ def read(uri: str, variables: Mapping[str, str]) -> IniFile:
         raise CannotRead(f"{path}: not an ini file; see line {lines}") from None
     except OSError as error:
         raise CannotRead(f"{path}: {error.strerror or error}") from None
-    except (configparser.Error, PlasterError, ImportError, LookupError, ValueError) as error:
+    except ImportError as error:
+        raise CannotRead(
+            f"{path}: {' '.join(str(error).split())}: install the application in this environment,"
+            " or set PYTHONPATH to its directory"
+        ) from None
+    except (configparser.Error, PlasterError, LookupError, ValueError) as error:
         raise CannotRead(f"{path}: {' '.join(str(error).split())}") from None
     if not any(key.startswith(PREFIX) for key in found.settings):
         raise CannotRead(

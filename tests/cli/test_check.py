@@ -127,6 +127,7 @@ def test_the_file_is_read_as_pserve_reads_it(tmp_path: Path) -> None:
         ("[app:main]\nuse = egg:authapp\nx\n", "see line 3"),
         ("[app:main]\nuse = egg:authapp\nauthapp.secret = 5%x\n", "authapp.secret in [app:main]"),
         ("[app:main]\nuse = egg:no-such-package\nauthapp.secret = x\n", "no-such-package"),
+        ("[app:main]\nuse = call:no_such:main\nauthapp.secret = x\n", "or set PYTHONPATH to"),
         ("[app:main]\nuse = egg:authapp#none\nauthapp.secret = x\n", "none"),
         ("[app:main]\nuse = egg:authapp\n", "no setting of authapp"),
         ("[app:main]\n[app:main]\n", "already exists"),
