@@ -59,8 +59,8 @@ def check(
             does = "opens cookies" if number else "encrypts and opens cookies"
             report.add("secret", OK, f"{fingerprint(secret)} {does}")
         if settings.backend_url is None and not services.providers:
-            text = "authapp.backend.url is not set: the application has to bring a backend"
-            report.add("backend", NOTE, text)
+            does = "the application does not start unless it calls config.set_auth_backend"
+            report.add("backend", NOTE, f"authapp.backend.url is not set: {does}")
         if online or user is not None:
             _check_online(report, services, lines)
             if user is not None and settings.backend_url is not None:
@@ -116,9 +116,9 @@ def _check_online(report: Report, services: Services, lines: list[str]) -> None:
         except BackendUnavailable as error:
             report.add("backend", PROBLEM, f"{error.reason}; see authapp.backend.url")
         else:
-            took = f"in {round(http.exchanges[-1].seconds * 1000)} ms"
+            took = f"in {round(http.exchanges[-1].seconds * 1000)} ms (status {reply.status})"
             level = PROBLEM if reply.status >= 500 else OK
-            report.add("backend", level, f"{reply.where} answers {reply.status} {took}")
+            report.add("backend", level, f"{reply.where} answers {took}")
     for issuer, provider in services.providers.items():
         try:
             provider.check()

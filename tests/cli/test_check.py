@@ -160,7 +160,8 @@ def test_online_calls_backend_key_set_and_redis(
     jwks = f"jwks:{backend.url}/.well-known/jwks.json"
     ini = write(tmp_path, backend.url, backend__verify=jwks, shared=redis_server.url)
     found = {about: (level, text) for about, level, text in findings(ini, "--online")}
-    assert found["backend"][1].startswith(f"{backend.url[7:]}/ answers 404 in ")
+    assert found["backend"][1].startswith(f"{backend.url[7:]}/ answers in ")
+    assert found["backend"][1].endswith(" ms (status 404)")
     assert found["key set"][1].startswith("1 public key at 127.0.0.1")
     assert found["store"] == ("ok", "Redis answers, and has granted a lease")
     redis_server.stop()
