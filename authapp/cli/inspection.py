@@ -22,6 +22,8 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*(\.[A-Za-z0-
 _PHASES = {Phase.FRESH: "green", Phase.DUE: "yellow", Phase.EXPIRED: "yellow", Phase.ENDED: "red"}
 _HEADER = re.compile(r"^\s*(Set-)?Cookie:\s*", re.IGNORECASE | re.MULTILINE)
 _ENOUGH = 40
+_KINDS = ("token_type", "token_use")
+"""Claims that say what kind of token it is, and hold none."""
 
 
 class InvalidCookie(Exception):
@@ -146,13 +148,14 @@ def _open(settings: Settings, token: str, format_name: str) -> tuple[int, Sessio
 def _why(settings: Settings, token: str) -> str:
     """Return why no secret opens a token."""
     parts = token.split(".")
+    if len(parts) != 5:
+        needs = f"it needs 5 parts, not {len(parts)}; a chunk may be missing"
+        return f"not an encrypted session: {needs}"
     try:
         header = json.loads(base64url.decode(parts[0]))
         algorithm = header["enc"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        algorithm = None
-    if len(parts) != 5 or algorithm is None:
-        return f"not an encrypted session: {len(parts)} parts in place of 5; a chunk may be missing"
+        return "not an encrypted session: its first part does not say how it is encrypted"
     for name in FORMATS:
         if _open(settings, token, name) is not None:
             return f"the cookie has the format {name}; authapp.session.format = {name} opens it"
@@ -175,7 +178,9 @@ def _masked(value: Any, name: str = "") -> Any:
     if isinstance(value, list):
         return [_masked(each, name) for each in value]
     if isinstance(value, str) and (
-        name in ("access", "refresh", "sid") or "token" in name.lower() or _TOKEN.fullmatch(value)
+        name in ("access", "refresh", "sid")
+        or ("token" in name.lower() and name not in _KINDS)
+        or _TOKEN.fullmatch(value)
     ):
         return f"sha256:{hashlib.sha256(value.encode()).hexdigest()[:16]}"
     return value

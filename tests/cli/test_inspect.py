@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 from click.testing import CliRunner, Result
 
@@ -67,6 +68,13 @@ def test_the_claims_the_phase_and_the_secret_are_shown_and_tokens_as_digests(ini
     assert shown["access_token"] == {"sub": "1", "exp": 999}
     for secret in (ACCESS, REFRESH, made.sid, OLD, NEW):
         assert secret not in result.output
+
+
+def test_the_kind_of_a_token_is_shown_and_a_token_in_a_claim_is_not(ini: Path) -> None:
+    access = jwt.encode({"token_type": "access", "id_token": REFRESH}, NEW)
+    result = inspect(ini, token(session(tokens=TokenPair(access, REFRESH))), "--json")
+    assert found(result)["access_token"]["token_type"] == "access"
+    assert found(result)["access_token"]["id_token"].startswith("sha256:")
 
 
 def test_tokens_are_shown_on_request(ini: Path) -> None:
@@ -145,8 +153,8 @@ def test_in_authjs_5_the_name_of_the_cookie_counts(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("", "there is nothing on standard input"),
-        ("abc", "not an encrypted session: 1 parts in place of 5"),
-        ("a.b.c.d.e", "not an encrypted session"),
+        ("abc", "not an encrypted session: it needs 5 parts, not 1; a chunk"),
+        ("a.b.c.d.e", "not an encrypted session: its first part"),
         ("eyJlbmMiOiJcdTAwMDAifQ..a.b.c", "encrypted with something else"),
         ("W10..a.b.c", "not an encrypted session"),
         ("Cookie: a=1; b=2", "there is no cookie authapp.session, which authapp.session.cookie"),
