@@ -162,7 +162,9 @@ def release(folder: Path) -> list[Path]:
     normalise(sdist, when)
     with tempfile.TemporaryDirectory() as scratch:
         with tarfile.open(sdist) as archive:
-            archive.extractall(scratch, filter="data")
+            # Python 3.11.2 of Debian 12 has no filters, and this archive is our own.
+            archive.extraction_filter = getattr(tarfile, "data_filter", None)
+            archive.extractall(scratch)
         (source,) = Path(scratch).iterdir()
         wheel = build("wheel", source, folder)
     version = wheel.name.split("-")[1]
