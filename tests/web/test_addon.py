@@ -27,7 +27,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.security import forget, remember
 
-from authapp.backend.protocol import BackendRejected, Credentials
+from authapp.backend.protocol import BackendDown, BackendRejected, Credentials
 from authapp.session.session import TokenPair
 from authapp.store.protocol import Key
 from authapp.web.events import (
@@ -1089,15 +1089,19 @@ def test_waiting_requests_give_up_after_the_backend_timeout() -> None:
         site.get("/account", status=200)
 
 
-@pytest.mark.parametrize("rejects", [False, True])
+@pytest.mark.parametrize(
+    "failure",
+    [None, BackendRejected("the sign-out has told it already"), BackendDown("no answer")],
+    ids=["renewed", "rejected", "down"],
+)
 def test_sign_out_during_a_renewal_ends_the_session_when_the_backend_fails(
-    rejects: bool, caplog: pytest.LogCaptureFixture
+    failure: Exception | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Failing(OwnBackend):
         def refresh(self, tokens: TokenPair) -> TokenPair:
             services.revocation.revoke(session)
-            if rejects:
-                raise BackendRejected("the sign-out has told it already")
+            if failure is not None:
+                raise failure
             return super().refresh(tokens)
 
         def logout(self, tokens: TokenPair) -> None:
@@ -1109,7 +1113,7 @@ def test_sign_out_during_a_renewal_ends_the_session_when_the_backend_fails(
     with time_machine.travel(time.time() + 61):
         assert "SessionRevoked" in site.get("/account", status=303).location
     line = "SessionRevoked: the backend has not revoked the new tokens: BackendRejected"
-    assert (line in caplog.text) is not rejects
+    assert (line in caplog.text) is not isinstance(failure, BackendRejected)
 
 
 def test_forget_without_a_session_returns_no_headers(backend: Served) -> None:
