@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -142,6 +143,24 @@ def test_a_lease_is_held_by_one_process(process: Any, redis_server: RedisServer)
     with two.lease(A) as free:
         assert free is Lease.MINE
     assert redis_server.keys() == []
+
+
+def test_processes_with_their_secrets_in_another_order_do_not_block_each_other(
+    process: Any,
+) -> None:
+    """While secrets are changed, one of two processes gets the lease, and never neither."""
+    both = process(OLD, NEW), process(NEW, OLD)
+    together = Barrier(2, timeout=5)
+
+    def take(store: RedisStore, number: int) -> Lease:
+        together.wait()
+        with store.lease(Key("purpose", str(number))) as lease:
+            together.wait()
+            return lease
+
+    with ThreadPoolExecutor(2) as pool:
+        for number in range(20):
+            assert set(pool.map(take, both, [number] * 2)) == {Lease.MINE, Lease.THEIRS}
 
 
 def test_r5_a_lease_does_not_expire_while_its_holder_is_slow(
