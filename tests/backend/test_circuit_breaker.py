@@ -1,5 +1,6 @@
 """Circuit breaker: which calls are allowed while the backend is down."""
 
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -122,8 +123,8 @@ def test_bad_responses_for_several_sessions_in_a_row_open_the_breaker(
     for number in range(2):
         attempt(breaker, BAD, str(number))
     attempt(breaker, None, "well")
-    for number in range(3):
-        assert breaker.closed
+    for number in range(2, 5):
+        assert breaker.closed, "the bad responses before the good one do not count"
         attempt(breaker, BAD, str(number))
     assert attempt(breaker, None, "well") == EARLY
     clock.now += LONGEST_PAUSE * 1.25
@@ -134,6 +135,19 @@ def test_bad_responses_for_several_sessions_in_a_row_open_the_breaker(
     clock.now += LONGEST_PAUSE * 1.25
     assert attempt(breaker, None, "well") == "ok"
     assert breaker.closed
+
+
+def test_a_bad_response_shows_that_the_backend_is_not_slow(
+    breaker: CircuitBreaker, clock: Clock
+) -> None:
+    with ExitStack() as running:
+        for _ in range(3):
+            running.enter_context(breaker.call())
+        with suppress(BackendUnavailable), breaker.call():
+            clock.now += 1.5
+            assert attempt(breaker) == "the backend is slow and all slots are taken"
+            raise BAD
+        assert attempt(breaker) == "ok"
 
 
 def test_processes_share_the_state_of_the_breaker(clock: Clock) -> None:

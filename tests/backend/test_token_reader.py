@@ -444,6 +444,20 @@ def test_j4_the_last_good_keys_are_used_for_a_day_when_the_document_is_unusable(
     assert not accepts(keys, good)
 
 
+def test_j4_the_age_of_the_keys_counts_from_the_beginning_of_the_fetch(keys: Any) -> None:
+    """The provider may withdraw a key while its answer is on the way."""
+    good = token(keys.rsa, "RS256", "r")
+
+    def take_long(request: Any) -> None:
+        keys.clock.now += 10
+
+    keys.served.instead["/jwks"] = take_long
+    assert accepts(keys, good)
+    keys.clock.now = KEYS_FRESH
+    assert accepts(keys, good)
+    assert keys.served.calls["/jwks"] == 2
+
+
 def test_j4_private_and_symmetric_keys_in_the_set_are_ignored(keys: Any) -> None:
     secret = {"kty": "oct", "kid": "s", "k": "eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHg"}
     private = {**RSAAlgorithm.to_jwk(keys.rsa, as_dict=True), "kid": "p"}

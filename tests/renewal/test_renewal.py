@@ -255,21 +255,42 @@ def test_removed_roles_take_effect_at_the_next_renewal(site: Site, backend: Serv
     assert (session.identity.name, session.identity.email) == ("alice", "alice@example.com")
 
 
-def test_unrotated_refresh_token_keeps_its_lifetime(site: Site, backend: Served) -> None:
-    site.sign_in()
-    ends = site.opened().validity.refresh_until
+def keep_refresh_tokens(backend: Served) -> None:
+    """Let the backend answer a refresh with a new access token alone."""
 
     def rotate_the_access_token_only(request: Any) -> Answer:
         answer = request.get_response(backend.application)
         return Answer(json_body={"access": answer.json_body["access"]})
 
     backend.instead[REFRESH] = rotate_the_access_token_only
+
+
+def test_unrotated_refresh_token_keeps_its_lifetime(site: Site, backend: Served) -> None:
+    site.sign_in()
+    ends = site.opened().validity.refresh_until
+    keep_refresh_tokens(backend)
     with later(EXPIRED):
         page(site, status=200)
         assert site.opened().validity.refresh_until == ends
     held = site.cookie_header()
     with later(ENDED):
         site.get("/account", headers=held, status=303)
+
+
+def test_unrotated_refresh_token_leaves_the_cookie_alone_while_the_backend_is_down(
+    site: Site, backend: Served
+) -> None:
+    """The store then has this session as its own successor. Requests in a burst share it."""
+    site.sign_in()
+    keep_refresh_tokens(backend)
+    with later(EXPIRED):
+        assert "Set-Cookie" in page(site, status=200).headers
+    backend.instead[REFRESH] = Answer(status=503)
+    with later(EXPIRED + DUE):
+        for _ in range(10):
+            site.services.sealer.open.cache_clear()  # many other sessions were opened meanwhile
+            site.services.cookie_reader.cached.cache_clear()
+            assert "Set-Cookie" not in page(site, status=200).headers
 
 
 def test_fifty_threads_share_one_renewal_of_an_expired_session(site: Site, backend: Served) -> None:

@@ -51,6 +51,15 @@ def test_session_started_after_the_revocation_is_valid(revocation: Revocation) -
     assert revocation.next_start(2, NOW) == NOW
 
 
+def test_revoking_a_user_includes_sessions_older_than_the_one_that_asks(
+    revocation: Revocation,
+) -> None:
+    """They may have started on a machine whose clock is ahead by more than is allowed for."""
+    revocation.revoke_user(began(NOW + 500, "ahead"), NOW)
+    assert revocation.revoked(began(NOW + 400))
+    assert not revocation.revoked(began(NOW + 501))
+
+
 def test_clock_set_back_keeps_the_later_revocation(revocation: Revocation) -> None:
     revocation.revoke_user(make(), NOW + 500)
     revocation.revoke_user(make(), NOW)

@@ -1025,9 +1025,12 @@ def test_backend_error_is_logged_when_a_view_handles_another_exception(
     assert "BackendDown: call: ConnectionError" in caplog.text
 
 
-def test_c15_response_with_a_csrf_token_is_not_cacheable(backend: Served) -> None:
+@pytest.mark.parametrize("token", [get_csrf_token, new_csrf_token])
+def test_c15_response_with_a_csrf_token_is_not_cacheable(
+    backend: Served, token: Callable[[Request], str]
+) -> None:
     def view(request: Request) -> Response:
-        return Response(get_csrf_token(request), cache_control="public, max-age=60")
+        return Response(token(request), cache_control="public, max-age=60")
 
     site = application(backend.url, lambda config: add_view(config, view))
     assert site.get("/view").headers["Cache-Control"] == "private, no-store"

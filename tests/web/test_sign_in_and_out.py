@@ -13,7 +13,7 @@ import time_machine
 from webob import Response
 
 import authapp
-from servers import BLACKLIST, ISSUER_SETTINGS, LOGIN, Served
+from servers import BLACKLIST, ISSUER_SETTINGS, LOGIN, REFRESH, Served
 from site_under_test import COOKIE, Site, settings
 
 
@@ -383,6 +383,21 @@ def test_forms_still_work_after_a_failed_sign_in_of_a_signed_in_user(site: Site)
     assert page.forms[0].action == "/logout"
     page.forms[0].submit(status=303)
     assert COOKIE not in site.cookies
+
+
+def test_the_form_of_a_kept_session_works_after_that_session_has_ended(
+    site: Site, backend: Served
+) -> None:
+    """While the backend is down, a person may open the form and fill it in for a long time."""
+    site.sign_in()
+    ends = site.opened().validity
+    backend.instead[REFRESH] = Response(status=503)
+    with time_machine.travel(ends.valid_until + 1):
+        form = site.get("/login").forms["sign-in"]
+    form["username"], form["password"] = "bob", "bob-password"
+    with time_machine.travel(ends.refresh_until + 1):
+        form.submit(status=303)
+        assert site.get("/session").json["user"]["id"] == 2
 
 
 def test_csrf_is_required_of_every_unsafe_request(site: Site) -> None:
