@@ -430,6 +430,31 @@ def test_r11_rejection_is_not_trusted_after_redis_was_down(
     site.services.store._connection.client.connection_pool.disconnect()
 
 
+def test_r11_late_rejection_is_not_trusted_after_redis_lost_its_data(
+    backend: Served, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R11. The late call began before the loss. A call that is in time would have begun after."""
+    site = Site(backend.url, shared=redis_server.url, backend__timeout="0.1")
+    site.sign_in()
+    go = Event()
+
+    def reject_late(request: Any) -> Answer:
+        assert go.wait(10)
+        return Answer(status=401, json_body=NOT_VALID)
+
+    backend.instead[REFRESH] = reject_late
+    connection = site.services.store._connection
+    with later(EXPIRED):
+        page(site, status=503)
+        redis_server.client.flushall()
+        assert site.services.store.get() == []  # notices the loss
+        eventually(lambda: connection.remembers(1.3), 5)
+        go.set()
+        eventually(lambda: "RenewalLate" in caplog.text, 5)
+    assert "the outcome is Unavailable" in caplog.text
+    connection.client.connection_pool.disconnect()
+
+
 def test_r11_rejection_is_not_trusted_without_a_lease_that_can_be_extended(
     backend: Served, redis_server: RedisServer
 ) -> None:

@@ -367,6 +367,26 @@ def test_r11_resync_does_not_overwrite_a_string_stored_meanwhile(
     assert one.get(A) == two.get(A) == ["2"]
 
 
+def test_r11_resync_does_not_overwrite_a_string_that_was_stored_while_it_read(
+    process: Any, redis_server: RedisServer
+) -> None:
+    """The string that is stored last counts in its own process, even if it is not the greatest."""
+    one, two = process(), process()
+    redis_server.client.config_set("maxmemory", "1")
+    mget, once = one._redis.mget, threading.Lock()
+
+    def put_and_read(names: Any) -> Any:
+        if once.acquire(blocking=False):
+            redis_server.client.config_set("maxmemory", "0")
+            one.put(A, "1", 60)
+        return mget(names)
+
+    one._redis.mget = put_and_read
+    one.put(A, "2", 60)
+    eventually(lambda: not one._resync.pending, 5)
+    assert one.get(A) == two.get(A) == ["1"]
+
+
 def test_r11_a_string_stored_during_a_resync_stays_pending(
     process: Any, redis_server: RedisServer
 ) -> None:
@@ -524,6 +544,18 @@ def test_r11_a_process_reads_its_own_string_that_redis_refused(
     redis_server.client.config_set("maxmemory", "0")
     assert one.healthy()
     assert process().get(A) == ["2"]
+
+
+def test_r11_a_process_reads_its_own_string_that_redis_has_dropped(
+    process: Any, redis_server: RedisServer
+) -> None:
+    """Redis evicts keys while it keeps the epoch marker."""
+    one = process()
+    one.put(A, "text", 60)
+    assert one.get(A) == ["text"]
+    eventually(lambda: not one._resync.pending, 5)
+    redis_server.client.delete(*redis_server.keys())
+    assert one.get(A) == ["text"]
 
 
 def test_r11_a_late_resync_does_not_hide_a_newer_string(
