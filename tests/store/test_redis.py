@@ -323,6 +323,30 @@ def test_r11_connections_follow_a_failover_to_another_primary(
             each.close()
 
 
+def test_r11_a_string_written_to_the_former_primary_is_written_again(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """One connection leads to the new primary already. Another waits in the pool."""
+    (tmp_path / "other").mkdir()
+    other = RedisServer(tmp_path / "other")
+    address = Address(redis_server)
+    one, two = RedisStore(connect(address.url), [OLD]), RedisStore(connect(other.url), [OLD])
+    pool = one._redis.connection_pool
+    try:
+        one.get(A)
+        marker = redis_server.client.get(EPOCH)
+        assert other.client.set(EPOCH, marker)  # as replication does
+        address.server = other
+        pool.make_connection().connect()  # as the thread that listens to notices does
+        one.put(A, "signed out", 60)
+        assert redis_server.keys()
+        eventually(lambda: two.get(A) == ["signed out"], 5)
+    finally:
+        eventually(lambda: one._resync.thread is None, 5)
+        for each in (pool, two._redis.connection_pool, other, address):
+            each.close()
+
+
 def act_once_around_resync(
     shared: RedisStore, act: Callable[[], object], *, after: bool
 ) -> threading.Event:
