@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from authapp.renewal.revocation import CLOCKS_DIFFER, Revocation
-from authapp.session.session import Session
+from authapp.session.session import Session, TokenPair
 from authapp.store.memory import MemoryStore
 from authapp.store.protocol import Key
 from session.test_session import NOW, make
@@ -64,6 +64,15 @@ def test_clock_set_back_keeps_the_later_revocation(revocation: Revocation) -> No
     revocation.revoke_user(make(), NOW + 500)
     revocation.revoke_user(make(), NOW)
     assert revocation.revoked(began(NOW + 400))
+
+
+def test_clock_set_back_keeps_the_later_revocation_of_a_group(revocation: Revocation) -> None:
+    tokens = TokenPair("access", "refresh", issuer="https://id.example", id_claims={"sub": "1"})
+    session = replace(began(NOW + 400), tokens=tokens)
+    group = tokens.groups[0]
+    revocation.revoke_group(group, NOW + 500)
+    revocation.revoke_group(group, NOW)
+    assert revocation.revoked(session)
 
 
 def test_s12_session_is_reported_as_replaced_for_one_minute() -> None:

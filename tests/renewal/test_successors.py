@@ -89,9 +89,9 @@ def test_successor_is_kept_while_the_old_cookie_can_come_back(
 ) -> None:
     session = make()
     successor = clock.renew(session, renewed, "second", renewed + ACCESS)
+    clock.successors.brought(session)  # the old cookie changes nothing
     if brought is not None:
         clock.day.move_to(NOW + brought)
-        clock.successors.brought(session)  # the old cookie changes nothing
         clock.successors.brought(successor)
     assert clock.finds(session, kept_until - 1) == successor.tokens
     assert clock.finds(session, kept_until + 1) == session.tokens
@@ -104,6 +104,15 @@ def test_successor_of_a_refresh_token_that_is_not_rotated_is_kept_for_an_hour(cl
     third = clock.renew(second, 1210, "refresh", 2100)
     clock.successors.brought(second)
     assert clock.finds(session, 1210 + HOUR) == third.tokens
+
+
+def test_older_outcome_of_a_refresh_token_that_is_not_rotated_is_ignored(clock: Clock) -> None:
+    """A store that has lost the last outcome may still have the one before."""
+    session = make()
+    older = clock.renew(session, 10, session.tokens.refresh, 900)
+    tokens = TokenPair("the last access token", session.tokens.refresh)
+    last = older.renewed(older.identity, tokens, older.validity, NOW + 20)
+    assert clock.finds(last, 30) == tokens
 
 
 def test_successor_is_kept_for_an_hour_if_another_process_gets_the_new_cookie(clock: Clock) -> None:
