@@ -136,9 +136,15 @@ class RedisConnection:
         try:
             run = _RUN.search(connection.read_response())
             self.connected(connection, run and run[1])
-        except ResponseError as error:  # without INFO, a restart cannot be recognized
+        except ResponseError as error:
             self.connected(connection, None)
-            self.log_refusal(error)
+            if self._is_due("log that INFO is refused", float("inf")):
+                log.error(
+                    "StoreRefuses: %s (the 'info' command) at %s, so authapp cannot know whether"
+                    " Redis drops keys or was restarted",
+                    type(error).__name__,
+                    self.address,
+                )
 
     def connected(self, connection: AbstractConnection, run: bytes | None) -> None:
         """Record a new connection.

@@ -5,7 +5,7 @@ set in Redis, with the time. So each process sees how the others are configured.
 HMAC with a key that is derived from the secret: it says which secrets are equal and nothing else.
 
 ``CONFIG`` is not needed, because ``INFO`` has the eviction policy. If a managed service refuses
-``INFO``, authapp cannot detect evictions, and logs this once.
+``INFO``, authapp cannot detect evictions and restarts. :class:`RedisConnection` logs this once.
 """
 
 import hmac
@@ -117,13 +117,8 @@ class RedisInspection:
             try:
                 for section in ("memory", "stats"):
                     reply += self._connection.info(section)
-            except ResponseError as error:
+            except ResponseError:  # RedisConnection has logged that
                 self._may_ask_info = False
-                self._connection.log_refusal(error)
-                log.warning(
-                    "StoreUnknown: %s refuses INFO, so it is not known whether it drops keys",
-                    self._connection.address,
-                )
                 return False
         policies = {str(each["maxmemory_policy"]) for each in reply if "maxmemory_policy" in each}
         evicted = sum(int(each.get("evicted_keys", 0)) for each in reply)

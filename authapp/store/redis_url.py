@@ -7,7 +7,8 @@ The schemes are those of the package ``limits``. ``rediss`` in place of ``redis`
 - ``redis+cluster://user:password@host:7000,host2:7000``
 
 Options of redis-py follow as a query, ``ssl_ca_certs`` for example. Options that begin with
-``sentinel_`` are for the connections to Sentinel: ``sentinel_username``, ``sentinel_password``.
+``sentinel_`` are for the connections to Sentinel: ``sentinel_username``, ``sentinel_password``. The
+options of TLS hold for Sentinel too.
 """
 
 from dataclasses import dataclass, field
@@ -77,7 +78,8 @@ def read_url(url: str) -> RedisURL:
     options.update({name: word for name, word in words.items() if word})
     if kind == SENTINEL:
         options["db"] = int(database or 0)
-    named = [(name.removeprefix("sentinel_"), value) for name, value in theirs]
+    named = [pair for pair in ours if pair[0].startswith("ssl_")]
+    named += [(name.removeprefix("sentinel_"), value) for name, value in theirs]
     return RedisURL(kind, tuple(hosts), unquote(service), tls, options, _read_options(named))
 
 

@@ -1,17 +1,22 @@
-"""Several real Redis servers: Sentinel with replicas, and a cluster."""
+"""Several real Redis servers: Sentinel with replicas, and a cluster. With TLS and users by ACL."""
 
 import random
+import re
 import shutil
 import socket
 import subprocess
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
 from eventually import eventually
 from servers.redis_server import PROGRAM
+from servers.tls import HERE, Authority
+
+OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"
 
 SENTINEL = shutil.which("redis-sentinel")
 
@@ -29,17 +34,60 @@ def free_ports(number: int) -> list[int]:
     return ports
 
 
+class Access:
+    """TLS with an authority of its own, and the users that docs/operations.md describes.
+
+    :param rights: is added to the rights of the user of Redis.
+    """
+
+    def __init__(self, folder: Path, rights: str = "") -> None:
+        folder.mkdir()
+        authority = Authority(folder)
+        self.authority, pair = authority.file, authority.certify(HERE)
+        self.options = {"ssl": True, "ssl_ca_certs": str(self.authority), "password": "admin"}
+        tls = f"tls-cert-file {pair}\ntls-key-file {pair}\ntls-ca-cert-file {self.authority}\n"
+        self._tls = f"{tls}tls-auth-clients no\ntls-replication yes\n"
+        documented = re.findall(
+            r"Give the (?:Redis|Sentinel) user `([^`]+)`", OPERATIONS.read_text()
+        )
+        of_redis, of_sentinel = (" ".join(each.split()) for each in documented)
+        admin = "user default on >admin ~* &* +@all\n"
+        self.redis = (
+            f"user authapp on >word-of-redis {of_redis} {rights}\n{admin}"
+            "tls-cluster yes\nmasteruser default\nmasterauth admin\n"
+        )
+        self.sentinel = (
+            f"user authapp on >word-of-sentinel {of_sentinel}\n{admin}"
+            "sentinel auth-user mymaster default\nsentinel auth-pass mymaster admin\n"
+        )
+
+    def port(self, port: int) -> str:
+        """Return the lines with which a server listens on a port."""
+        return f"port 0\ntls-port {port}\n{self._tls}"
+
+    def url(self, url: str) -> str:
+        """Return a URL with TLS, a user and a password in place of a URL without them."""
+        query = f"?ssl_ca_certs={self.authority}"
+        if "sentinel" in url:
+            query += "&sentinel_username=authapp&sentinel_password=word-of-sentinel"
+        return url.replace("redis", "rediss", 1).replace("://", "://authapp:word-of-redis@") + query
+
+
 class Node:
     """One server of a group."""
 
-    def __init__(self, folder: Path, program: str, port: int, lines: str) -> None:
+    def __init__(
+        self, folder: Path, program: str, port: int, lines: str, access: Access | None = None
+    ) -> None:
         self.port, self.address = port, f"127.0.0.1:{port}"
         self._folder = folder / str(port)
         self._folder.mkdir()
         self._program, self._file = program, self._folder / "redis.conf"
-        common = f'port {port}\nbind 127.0.0.1\ndir {self._folder}\nlogfile "{self._folder}/log"\n'
-        self._file.write_text(common + lines)
-        self.client = redis.Redis(port=port, socket_timeout=2)
+        listen = access.port(port) if access else f"port {port}\n"
+        common = f'bind 127.0.0.1\ndir {self._folder}\nlogfile "{self._folder}/log"\n'
+        self._file.write_text(listen + common + lines)
+        options: Any = access.options if access else {}
+        self.client = redis.Redis("127.0.0.1", port, socket_timeout=2, **options)
         self.start()
 
     def start(self) -> None:
@@ -74,35 +122,41 @@ class Group:
 
 
 class SentinelGroup(Group):
-    """One primary, two replicas, and three Sentinels that agree after a second."""
+    """One primary, its replicas, and Sentinels of which two must agree after a second."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, replicas: int = 2, sentinels: int = 3, access: Access | None = None
+    ) -> None:
         super().__init__()
         if PROGRAM is None or SENTINEL is None:
             pytest.skip("redis-server or redis-sentinel is not installed; see .ci/packages")
-        primary, *others = free_ports(6)
-        save = 'save ""\nrepl-diskless-sync-delay 0\n'
-        self.nodes.append(Node(folder, PROGRAM, primary, save))
-        for port in others[:2]:
-            self.nodes.append(Node(folder, PROGRAM, port, f"{save}replicaof 127.0.0.1 {primary}\n"))
+        self._numbers = replicas, sentinels - 1
+        primary, *others = free_ports(1 + replicas + sentinels)
+        save = f'save ""\nrepl-diskless-sync-delay 0\n{access.redis if access else ""}'
+        self.nodes.append(Node(folder, PROGRAM, primary, save, access))
+        for port in others[:replicas]:
+            follow = f"{save}replicaof 127.0.0.1 {primary}\n"
+            self.nodes.append(Node(folder, PROGRAM, port, follow, access))
         lines = (
-            f"sentinel monitor mymaster 127.0.0.1 {primary} 2\n"
+            f"sentinel monitor mymaster 127.0.0.1 {primary} {min(sentinels, 2)}\n"
             "sentinel down-after-milliseconds mymaster 1000\n"
             "sentinel failover-timeout mymaster 5000\n"
         )
-        self.sentinels = [Node(folder, SENTINEL, port, lines) for port in others[2:]]
-        self.nodes += self.sentinels
+        lines += access.sentinel if access else ""
+        self.sentinels = [Node(folder, SENTINEL, port, lines, access) for port in others[replicas:]]
         hosts = ",".join(each.address for each in self.sentinels)
-        self.url = f"redis+sentinel://{hosts}/mymaster/0"
-        for each in self.nodes[1:3]:
+        url = f"redis+sentinel://{hosts}/mymaster/0"
+        self.url = access.url(url) if access else url
+        for each in self.nodes[1:]:
             eventually(lambda each=each: _is_in_sync(each), 30)  # type: ignore[misc]
+        self.nodes += self.sentinels
         # Each Sentinel must know the replicas and the other Sentinels, or there is no failover.
         for each in self.sentinels:
             eventually(lambda each=each: self._knows_all(each), 30)  # type: ignore[misc]
 
     def _knows_all(self, sentinel: Node) -> bool:
         state = sentinel.client.sentinel_master("mymaster")
-        return (state["num-slaves"], state["num-other-sentinels"]) == (2, 2)
+        return (state["num-slaves"], state["num-other-sentinels"]) == self._numbers
 
     def primary(self) -> Node:
         """The present primary, as most Sentinels say."""
@@ -114,16 +168,17 @@ class SentinelGroup(Group):
 
 
 class ClusterGroup(Group):
-    """A cluster of three primaries and three replicas."""
+    """A cluster of three primaries, and three replicas or none."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, replicas: int = 3, access: Access | None = None) -> None:
         super().__init__()
         if PROGRAM is None:
             pytest.skip("redis-server is not installed; see .ci/packages")
         lines = 'save ""\ncluster-enabled yes\ncluster-node-timeout 1000\n'
         lines += "cluster-replica-validity-factor 0\nrepl-diskless-sync-delay 0\n"
-        for port in free_ports(6):
-            self.nodes.append(Node(folder, PROGRAM, port, lines))
+        lines += access.redis if access else ""
+        for port in free_ports(3 + replicas):
+            self.nodes.append(Node(folder, PROGRAM, port, lines, access))
         first, *others = self.nodes
         for number, node in enumerate(self.nodes[:3]):
             start, end = 16_384 * number // 3, 16_384 * (number + 1) // 3 - 1
@@ -132,15 +187,16 @@ class ClusterGroup(Group):
         for node in others:
             node.client.execute_command("CLUSTER MEET", "127.0.0.1", first.port)
         for node in self.nodes:
-            eventually(lambda node=node: len(self._known(node)) == 6, 30)  # type: ignore[misc]
-        for primary, replica in zip(self.nodes[:3], self.nodes[3:], strict=True):
+            eventually(lambda node=node: len(self._known(node)) == 3 + replicas, 30)  # type: ignore[misc]
+        for primary, replica in zip(self.nodes, self.nodes[3:], strict=False):
             replica.client.execute_command("CLUSTER REPLICATE", self.id_of(primary))
         for node in self.nodes:
             eventually(lambda node=node: self._is_ready(node), 30)  # type: ignore[misc]
         for node in self.nodes[3:]:
             eventually(lambda node=node: _is_in_sync(node), 30)  # type: ignore[misc]
         hosts = ",".join(each.address for each in self.nodes[:2])
-        self.url = f"redis+cluster://{hosts}"
+        url = f"redis+cluster://{hosts}"
+        self.url = access.url(url) if access else url
 
     def id_of(self, node: Node) -> str:
         return str(node.client.execute_command("CLUSTER MYID"), "ascii")

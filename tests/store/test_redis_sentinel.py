@@ -129,7 +129,7 @@ def parsed(url: str) -> tuple[Any, ...]:
                     "socket_timeout": 1.5,
                     "ssl_ca_certs": "/ca.pem",
                 },
-                {"username": "s", "password": "t"},
+                {"username": "s", "password": "t", "ssl_ca_certs": "/ca.pem"},
             ),
         ),
         (
