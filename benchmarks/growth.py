@@ -24,8 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from authapp.services import IServices
 from authapp.session import base64url
 from authapp.session.encryption import FORMATS
-from benchmarks.pyramid_pages import pyramid_page
-from benchmarks.request import wsgi
+from benchmarks.pyramid_pages import pyramid_page, wsgi
 from benchmarks.rounds import (
     Target,
     Turn,

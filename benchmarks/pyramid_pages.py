@@ -1,5 +1,6 @@
 """The page of the benchmarks in Pyramid: without sign-in, with authapp, with its peers."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,32 @@ def pyramid_page(
         config.add_route("page", "/page")
         config.add_view(page, route_name="page", permission="read", renderer=renderer)
         return config.make_wsgi_app()
+
+
+def wsgi(app: Any, path: str = "/page", cookie: str = "", authorization: str = "") -> Any:
+    """A function that visits a page and returns its body."""
+    environ = Request.blank(path, base_url="http://localhost").environ
+    if cookie:
+        environ["HTTP_COOKIE"] = cookie
+    if authorization:
+        environ["HTTP_AUTHORIZATION"] = authorization
+    statuses = []
+
+    def start_response(status: str, headers: Any, error: Any = None) -> Any:
+        statuses[:] = [status]
+
+    def visit() -> bytes:
+        answer = app({**environ, "wsgi.input": io.BytesIO()}, start_response)
+        body = b"".join(answer)
+        if hasattr(answer, "close"):
+            answer.close()
+        return body
+
+    body = visit()
+    expected = b"Hello 1" if cookie or authorization else b"Hello nobody"
+    assert statuses == ["200 OK"], (statuses, body)
+    assert expected in body, body
+    return visit
 
 
 @implementer(ISecurityPolicy)

@@ -33,7 +33,6 @@ search. authapp adds the same time to both pages, but the ratios differ.
 
 import asyncio
 import base64
-import io
 import json
 import time
 from collections.abc import Callable
@@ -57,6 +56,7 @@ from benchmarks.pyramid_pages import (
     pyramid_jwt,
     pyramid_page,
     signed_cookie_session,
+    wsgi,
 )
 from benchmarks.rounds import (
     Target,
@@ -78,32 +78,6 @@ ROUNDS = 301
 PYRAMID = "Pyramid"
 QUICK, QUICK_WARM = "Pyramid, by specification", "authapp, warm, by specification"
 WARM, COLD, IDLE = "authapp, warm", "authapp, cold", "all that authapp registers, idle"
-
-
-def wsgi(app: Any, path: str = "/page", cookie: str = "", authorization: str = "") -> Any:
-    """A function that visits a page and returns its body."""
-    environ = Request.blank(path, base_url="http://localhost").environ
-    if cookie:
-        environ["HTTP_COOKIE"] = cookie
-    if authorization:
-        environ["HTTP_AUTHORIZATION"] = authorization
-    statuses = []
-
-    def start_response(status: str, headers: Any, error: Any = None) -> Any:
-        statuses[:] = [status]
-
-    def visit() -> bytes:
-        answer = app({**environ, "wsgi.input": io.BytesIO()}, start_response)
-        body = b"".join(answer)
-        if hasattr(answer, "close"):
-            answer.close()
-        return body
-
-    body = visit()
-    expected = b"Hello 1" if cookie or authorization else b"Hello nobody"
-    assert statuses == ["200 OK"], (statuses, body)
-    assert expected in body, body
-    return visit
 
 
 def asgi(app: Any, cookie: str = "") -> Turn:
