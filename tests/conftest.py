@@ -1,12 +1,14 @@
 """Fixtures of all tests: real HTTP backends, and authapp in front of them."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import hypothesis
 import pytest
 
 from authapp.issuer import main as issuer
+from nextjs.real_next import Both
 from servers import ISSUER_SETTINGS, Served
 from servers.redis_server import RedisServer
 from site_under_test import Site
@@ -71,6 +73,15 @@ def backend() -> Iterator[Served]:
     """The issuer behind a real HTTP server of its own."""
     with Served(issuer({}, **ISSUER_SETTINGS)) as served:
         yield served
+
+
+@pytest.fixture(scope="module", params=[5, 4], ids=["Auth.js 5", "next-auth 4"])
+def next_and_pyramid(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Both]:
+    """The applications of docs/nextjs.md on one host."""
+    with closing(Both(request.param, tmp_path_factory.mktemp("next"))) as both:
+        yield both
 
 
 @pytest.fixture

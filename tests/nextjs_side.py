@@ -60,6 +60,15 @@ def blocks(version: int) -> dict[str, str]:
     return files
 
 
+def commands(version: int) -> list[str]:
+    """The commands of the document for the empty folder of Next.js, in their order."""
+    part = DOCUMENT.read_text().partition("## The Next.js side")[2]
+    first, for_4 = re.findall(r"```sh\n(n.*?)```", part, re.DOTALL)[:2]
+    lines = first.splitlines()
+    other = for_4.splitlines()
+    return lines[: -len(other)] + other if version == 4 else lines
+
+
 def with_moved(code: str) -> str:
     """``lib/session.js`` for sessions that were written by another callback before."""
     (other,) = re.findall(

@@ -10,4 +10,5 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP *.site.test 127.0.0.1",
 ]

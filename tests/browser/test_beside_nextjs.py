@@ -1,29 +1,37 @@
-"""Chromium walks over the two applications of docs/nextjs.md, on one host behind nginx."""
+"""Chromium walks over the two applications of docs/nextjs.md, on one host and on two hosts."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from webob import Response as Answer
 
+from nextjs.places import DOMAIN
 from nextjs.real_next import ACCESS, Both
 from servers import LOGIN, REFRESH
 
 pytestmark = pytest.mark.servers
 
 
+@pytest.fixture
+def both(next_and_pyramid: Both) -> Both:
+    next_and_pyramid.backend.calls.clear()
+    return next_and_pyramid
+
+
 @pytest.fixture(scope="module", params=[5, 4], ids=["Auth.js 5", "next-auth 4"])
-def both(
+def two_hosts(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Both]:
-    made = Both(request.param, tmp_path_factory.mktemp("next"))
-    yield made
-    made.close()
+    with closing(Both(request.param, tmp_path_factory.mktemp("next"), hosts=2)) as both:
+        yield both
 
 
 @pytest.fixture
 def page(chromium: Any) -> Iterator[Any]:
-    with chromium.new_context() as context:
+    with chromium.new_context(ignore_https_errors=True) as context:
         page = context.new_page()
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -49,9 +57,76 @@ def test_a_walk_over_both_applications(both: Both, page: Any) -> None:
     page.wait_for_url("**/account")
     assert "alice@example.com" in page.content()
 
-    # Each way to a valid session after the access token has expired: a page, a link of Next.js,
-    # a script, and the page for two hosts.
-    for number, path in enumerate(("/private", "/", "/whoami", "/renew?next=/private"), 1):
+    after = renew_on_the_way(both, page)
+    with both.later(after):
+        sign_out_at_pyramid(both, page)
+        page.goto(both.url + "/private")
+        page.wait_for_url("**/login?next=%2Fprivate")
+
+
+def test_a_walk_over_two_hosts(two_hosts: Both, page: Any) -> None:
+    both, account = two_hosts, two_hosts.pyramid_url + "/account"
+    back = quote(both.url + "/private", safe="")
+    page.goto(both.url + "/")
+    page.click("text=Private")
+    page.wait_for_url(f"{both.pyramid_url}/login?next={back}")
+    sign_in(page, "alice")
+    page.wait_for_url(both.url + "/private")
+    assert page.text_content("#user") == "alice@example.com"
+    page.click("text=Your account")
+    page.wait_for_url(account)
+    assert "alice@example.com" in page.content()
+    assert domains(both, page) == ["." + DOMAIN]
+
+    after = renew_on_the_way(both, page)
+    with both.later(after + ACCESS + 5):
+        # useSession() tells where to renew, and Pyramid lets the page of the other host ask.
+        page.goto(both.url + "/")
+        both.pyramid.requests.clear()
+        session = "fetch('/api/auth/session').then((answer) => answer.json())"
+        told = page.evaluate(session)
+        assert told["error"] == "AccessTokenExpired"
+        assert told["renewAt"] == both.pyramid_url + "/session"
+        renew = "(url) => fetch(url, { credentials: 'include' }).then((answer) => answer.json())"
+        assert page.evaluate(renew, told["renewAt"])["user"]["email"] == "alice@example.com"
+        (asked,) = (each for each in both.pyramid.requests if each.path == "/session")
+        assert asked.headers["Origin"] == both.url
+        assert "error" not in page.evaluate(session)
+
+        sign_out_at_pyramid(both, page)
+        assert domains(both, page) == []
+        page.goto(both.url + "/private")
+        page.wait_for_url(f"{both.pyramid_url}/login?next={back}")
+
+    # The other way round.
+    page.goto(both.url + "/signin?callbackUrl=/private")
+    sign_in(page, "bob")
+    page.wait_for_url(both.url + "/private")
+    page.goto(account)
+    assert "bob@example.com" in page.content()
+    assert domains(both, page) == ["." + DOMAIN]
+    page.goto(both.url + "/api/auth/signout")
+    page.click("form button")
+    page.wait_for_url(both.url + "/")
+    assert domains(both, page) == []
+    page.goto(account)
+    page.wait_for_url("**/login?next=%2Faccount")
+
+
+def domains(both: Both, page: Any) -> list[str]:
+    """The domains of the session cookies in the browser."""
+    return [each["domain"] for each in page.context.cookies() if each["name"].startswith(both.name)]
+
+
+def renew_on_the_way(both: Both, page: Any) -> int:
+    """Go each way to a valid session after the access token has expired.
+
+    The ways are a page, a link of Next.js, and a script.
+
+    :returns: how many seconds later the last way was.
+    """
+    before = both.backend.calls[REFRESH]
+    for number, path in enumerate(("/private", "/", "/whoami"), 1):
         with both.later(number * (ACCESS + 5)):
             page.goto(both.url + path)
             if path == "/":
@@ -60,15 +135,18 @@ def test_a_walk_over_both_applications(both: Both, page: Any) -> None:
                 page.click("text=Who am I?")
                 page.wait_for_selector("button:has-text('alice@example.com')")
             else:
-                page.wait_for_url("**/private*")
                 page.wait_for_selector("#user:has-text('alice@example.com')")
-            assert both.backend.calls[REFRESH] == number
-    with both.later(number * (ACCESS + 5) + 1):
-        page.goto(both.url + "/logout")
-        page.click("main button")
-        page.wait_for_url("**/login?reason=SignedOut")
-        page.goto(both.url + "/private")
-        page.wait_for_url("**/login?next=%2Fprivate")
+                assert page.url.startswith(both.url + "/private")
+            assert both.backend.calls[REFRESH] == before + number
+    return number * (ACCESS + 5)
+
+
+def sign_out_at_pyramid(both: Both, page: Any) -> None:
+    page.goto(both.url + "/private")
+    page.click("text=Sign out")
+    page.wait_for_url(both.pyramid_url + "/logout")
+    page.click("main button")
+    page.wait_for_url("**/login?reason=SignedOut")
 
 
 def test_the_form_of_nextjs_says_what_happened(both: Both, page: Any) -> None:

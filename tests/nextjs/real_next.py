@@ -4,14 +4,13 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 import shutil
 import signal
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,13 +28,12 @@ from authapp.session.encryption import FORMATS, Sealer
 from authapp.session.session import Session
 from eventually import eventually
 from fleet import CONFIGURATION, NGINX
-from nextjs_side import DOCUMENT, HERE, NODE, blocks, in_base64, install
+from nextjs.places import NAMED, one_host, two_hosts
+from nextjs_side import HERE, NODE, blocks, commands, in_base64, install
 from servers import ISSUER_SETTINGS, Served
-from site_under_test import settings
+from servers.simplejwt_server import Django
 
 SECRET = "a $HOME of their own # and a secret that is long enough, ${NOT_A_VARIABLE}"
-NAMED = {5: "authjs-5", 4: "next-auth-4"}
-NAMES = {5: "authjs.session-token", 4: "next-auth.session-token"}
 ACCESS, BUFFER = 300, 100
 """Lifetime of an access token in seconds, and how long before its end it is due for renewal."""
 
@@ -47,7 +45,9 @@ def build(version: int) -> Path:
     modules = install()
     files = blocks(version)
     lock = (HERE / "package-lock.json").read_text()
-    mark = hashlib.sha256(repr((sorted(files.items()), lock, version)).encode()).hexdigest()
+    mark = hashlib.sha256(
+        repr((sorted(files.items()), commands(version), lock)).encode()
+    ).hexdigest()
     applications = HERE / "build"
     applications.mkdir(exist_ok=True)
     folder = applications / f"{version}"
@@ -56,11 +56,13 @@ def build(version: int) -> Path:
         if (folder / ".complete").exists() and (folder / ".complete").read_text() == mark:
             return folder
         shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for command in commands(version):
+            if not command.startswith("npm install"):  # the packages are those of the lock file
+                subprocess.run(["sh", "-c", command], cwd=folder, check=True, capture_output=True)
         for path, code in files.items():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(code)
         (folder / ".env").unlink()
-        (folder / "package.json").write_text('{"private": true}')
         # Only for this test: the packages are in a folder above.
         (folder / "next.config.mjs").write_text(
             f'export default {{ turbopack: {{ root: "{HERE}" }} }};'
@@ -98,26 +100,24 @@ class Both:
 
     :param version: 5 is Auth.js 5, 4 is next-auth 4.
     :param renews: ``1`` if only Pyramid renews, empty if both applications renew.
+    :param hosts: 2 for two hosts of one domain, with TLS. ``pyramid_url`` is the other one then.
     """
 
-    def __init__(self, version: int, folder: Path, renews: str = "1") -> None:
+    def __init__(self, version: int, folder: Path, renews: str = "1", hosts: int = 1) -> None:
         if NGINX is None:
             pytest.skip("nginx is not installed; see .ci/packages")
-        self.version, self.name = version, NAMES[version]
-        self.sealer = Sealer([SECRET.encode()], NAMED[version], self.name)
+        self.version = version
         application = build(version)
-        port, next_port = _free_port(), _free_port()
-        self.url = f"http://localhost:{port}"
+        self._port, self._next_port = _free_port(), _free_port()
         self.backend = Served(issuer({}, **ISSUER_SETTINGS | {"issuer.access_lifetime": "300"}))
         self.backend.__enter__()
-        ini = settings(
-            self.backend.url,
-            secret=SECRET,
-            session__format=NAMED[version],
-            session__cookie=self.name,
-        )
-        self.pyramid = Served(authapp.main({}, **ini))
+        where = (version, self._port, self.backend.url, SECRET)
+        place = one_host(*where) if hosts == 1 else two_hosts(*where, folder)
+        self.url, self.pyramid_url, self.name = place.url, place.pyramid, place.name
+        self.sealer = Sealer([SECRET.encode()], NAMED[version], self.name)
+        self.pyramid = Served(authapp.main({}, **place.ini), **place.server)
         self.pyramid.__enter__()
+        self._clocks: list[Callable[[float], object]] = [self._set_clock]
         self._clock = folder / "clock"
         self._clock.write_text("0")
         self._log = (folder / "next.log").open("wb")
@@ -129,7 +129,7 @@ class Both:
                 "-H",
                 "127.0.0.1",
                 "-p",
-                str(next_port),
+                str(self._next_port),
             ],
             cwd=application,
             stdout=self._log,
@@ -138,17 +138,17 @@ class Both:
             env=_environ(
                 NODE_OPTIONS=f"--require {HERE / 'clock.cjs'}",
                 CLOCK=str(self._clock),
-                SESSION_COOKIE=self.name,
                 BACKEND_URL=self.backend.url,
-                AUTH_URL=self.url,
-                NEXTAUTH_URL=self.url,
                 PYRAMID_RENEWS=renews,
+                **{
+                    "SESSION_COOKIE": self.name,
+                    "AUTH_URL": self.url,
+                    "NEXTAUTH_URL": self.url,
+                    **place.environ,
+                },
             ),
         )
-        (site,) = re.findall(r"```nginx\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
-        site = re.sub(r".*(ssl_cert|server_name).*\n", "", site)
-        site = site.replace("listen 443 ssl;", f"listen 127.0.0.1:{port};")
-        site = site.replace("127.0.0.1:3000", f"127.0.0.1:{next_port}")
+        site = place.nginx.replace("127.0.0.1:3000", f"127.0.0.1:{self._next_port}")
         site = site.replace("127.0.0.1:6543", self.pyramid.url.removeprefix("http://"))
         self._files = TemporaryDirectory()  # nginx writes there as another user
         Path(self._files.name).chmod(0o777)
@@ -166,8 +166,9 @@ class Both:
     def _answers(self) -> bool:
         assert self._next.poll() is None, self.log
         try:
-            return requests.get(self.url + "/", timeout=30).ok
-        except requests.ConnectionError:
+            socket.create_connection(("127.0.0.1", self._port), 5).close()
+            return requests.get(f"http://127.0.0.1:{self._next_port}/", timeout=30).ok
+        except OSError:  # a requests.ConnectionError is one
             return False
 
     @property
@@ -178,12 +179,27 @@ class Both:
     @contextmanager
     def later(self, seconds: float) -> Iterator[None]:
         """Move the clocks of Next.js, Pyramid and the backend."""
-        self._clock.write_text(str(seconds))
-        time.sleep(0.006)  # clock.cjs reads the file every 5 ms
+        self._move(seconds)
         with time_machine.travel(time.time() + seconds):
             yield
-        self._clock.write_text("0")
-        time.sleep(0.006)
+        self._move(0)
+
+    def _move(self, seconds: float) -> None:
+        for clock in self._clocks:
+            clock(seconds)
+
+    def _set_clock(self, seconds: float) -> None:
+        self._clock.write_text(str(seconds))
+        time.sleep(0.006)  # clock.cjs reads the file every 5 ms
+
+    @contextmanager
+    def with_django(self, django: Django) -> Iterator[None]:
+        """Take Django with SimpleJWT in place of the embedded issuer."""
+        own, self.backend.application = self.backend.application, django.forward
+        self._clocks.append(django.move_clock)
+        yield
+        self._clocks.remove(django.move_clock)
+        self.backend.application = own
 
     def seal(self, claims: dict[str, Any]) -> str:
         """Encrypt any claims, which authapp may not call a session."""

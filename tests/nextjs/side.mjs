@@ -61,7 +61,7 @@ const actions = {
   },
   sessionOf: ({ cookie }) => sessionOf({ headers: new Headers({ cookie }), cookies: parse(cookie) }),
   stateOf: ({ cookie }) => stateOf({ headers: new Headers({ cookie }), cookies: parse(cookie) }),
-  wayIn: async ({ state, path }) => wayIn(state, path),
+  wayIn: async ({ path }) => wayIn(path),
   secrets: async () => secrets(),
   visit: (request) => (request.version === 4 ? visit4 : visit5)(request),
 };

@@ -31,9 +31,10 @@ class Served:
 
     ``calls`` counts requests by path. ``instead`` has, by path, what answers in place of
     the application: a response, or a function of the request that returns one (None: no change).
+    ``options`` are waitress's.
     """
 
-    def __init__(self, application: Callable[..., Any], port: int = 0) -> None:
+    def __init__(self, application: Callable[..., Any], port: int = 0, **options: str) -> None:
         self.application = application
         self.calls: Counter[str] = Counter()
         self.requests: list[Request] = []
@@ -44,6 +45,7 @@ class Served:
             port=port,
             threads=64,
             channel_timeout=10**9,  # tests move the clock
+            **options,
         )
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self.url = f"http://127.0.0.1:{self._server.effective_port}"

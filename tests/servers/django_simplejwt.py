@@ -9,13 +9,16 @@ import json
 import logging
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import django
+import time_machine
 from django.conf import settings
 from django.core.management import call_command
 from django.http import HttpRequest, JsonResponse
@@ -25,6 +28,7 @@ from waitress import create_server
 USERS = {"alice": "admin", "bob": "editor"}
 
 calls: Counter[str] = Counter()
+clock = ExitStack()
 
 
 def configure(directory: Path) -> None:
@@ -107,7 +111,10 @@ def create_users() -> None:
 
 
 def control(request: HttpRequest) -> JsonResponse:
-    """POST ``{"access": 2, "refresh": 60, "active": {"bob": false}}``, any of them; GET counts."""
+    """POST ``{"access": 2, "refresh": 60, "active": {"bob": false}, "later": 205}``, any of them.
+
+    ``later`` moves the clock by so many seconds. GET counts.
+    """
     from django.contrib.auth.models import User
     from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
     from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
@@ -118,6 +125,9 @@ def control(request: HttpRequest) -> JsonResponse:
             token.lifetime = timedelta(seconds=orders[kind])
     for name, active in orders.get("active", {}).items():
         User.objects.filter(username=name).update(is_active=active)
+    if "later" in orders:
+        clock.close()
+        clock.enter_context(time_machine.travel(time.time() + orders["later"]))
     outstanding, blacklisted = OutstandingToken.objects.count(), BlacklistedToken.objects.count()
     return JsonResponse({"calls": calls, "outstanding": outstanding, "blacklisted": blacklisted})
 

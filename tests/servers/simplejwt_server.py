@@ -35,6 +35,10 @@ class Django:
         """Set lifetimes in seconds (``access``, ``refresh``), and who is ``active``."""
         self.post(CONTROL, **orders).raise_for_status()
 
+    def move_clock(self, seconds: float) -> None:
+        """Let the process's clock be so many seconds later than that of the machine."""
+        self.set(later=seconds)
+
     def count(self) -> dict[str, Any]:
         """Return ``calls`` by path, and ``outstanding`` and ``blacklisted`` refresh tokens."""
         answer = self._http.get(self.url + CONTROL, timeout=10).json()
