@@ -107,7 +107,7 @@ def test_a_walk_over_two_hosts(two_hosts: Both, page: Any) -> None:
     assert domains(both, page) == ["." + DOMAIN]
     page.goto(both.url + "/api/auth/signout")
     page.click("form button")
-    page.wait_for_url(both.url + "/")
+    page.wait_for_url(f"{both.pyramid_url}/login?next={back}")  # over /private, the last page
     assert domains(both, page) == []
     page.goto(account)
     page.wait_for_url("**/login?next=%2Faccount")
