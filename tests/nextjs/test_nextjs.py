@@ -79,7 +79,15 @@ def packages(sides: Sides, version: int) -> NextSide:
 class Both:
     """A browser, and the two applications that share its session cookie."""
 
-    def __init__(self, side: NextSide, backend: Served, secure: bool, name: str, **more: str):
+    def __init__(
+        self,
+        side: NextSide,
+        backend: Served,
+        secure: bool,
+        name: str,
+        hosts: tuple[str, str] = ("localhost", "localhost"),
+        **more: str,
+    ):
         self.side, self.backend, self.name = side, backend, name
         ini = settings(backend.url, secret=NEW, session__format=FORMATS[side.version],
                        session__cookie=name, **more)  # fmt: skip
@@ -91,9 +99,9 @@ class Both:
             config.set_auth_backend(HTTPBackend(BoundedSession(2), backend.url, description()))
             self.pyramid = Site(wsgi=config.make_wsgi_app())
         scheme, port = ("https", 443) if secure else ("http", 80)
-        here = {"HTTP_HOST": f"localhost:{port}", "wsgi.url_scheme": scheme}
+        there, here = ({"HTTP_HOST": f"{host}:{port}", "wsgi.url_scheme": scheme} for host in hosts)
         self.pyramid.extra_environ = here
-        self.nextjs = TestApp(side, cookiejar=self.pyramid.cookiejar, extra_environ=here)
+        self.nextjs = TestApp(side, cookiejar=self.pyramid.cookiejar, extra_environ=there)
 
     def cookies(self) -> dict[str, str]:
         """Return the session cookie in the browser, or the chunks of the cookie."""
@@ -144,10 +152,12 @@ class Both:
 
 @pytest.fixture
 def both_with(sides: Sides, version: int, backend: Served) -> Callable[..., Both]:
-    def make(secure: bool = False, name: str = "", renews: str = "", **more: str) -> Both:
+    def make(secure: bool = False, name: str = "", renews: str = "", **more: Any) -> Both:
         name = name or NAMES[version, secure]
         side = sides[version, secure, name]
         side.environ = {"BACKEND_URL": backend.url, "PYRAMID_RENEWS": renews}
+        if domain := more.get("session__domain"):
+            side.environ["SESSION_DOMAIN"] = domain
         return Both(side, backend, secure, name, **more)
 
     return make
@@ -263,8 +273,7 @@ def test_nextjs_reads_the_session_without_writing_a_cookie(both: Both) -> None:
     ids=["one host", "two hosts"],
 )
 def test_the_way_in_leads_to_pyramid_and_back(packages: NextSide, pyramid: str, way: str) -> None:
-    packages.environ = {"PYRAMID_URL": pyramid}
-    assert packages.ask("wayIn", path="/a?b=c") == way
+    assert packages.ask("wayIn", path="/a?b=c", environ={"PYRAMID_URL": pyramid}) == way
     packages.ask("wayIn", path="/", environ={"PYRAMID_URL": ""})
 
 
@@ -377,10 +386,18 @@ def test_a_rejected_renewal_ends_a_nextjs_session(both: Both) -> None:
 # The two applications of docs/nextjs.md, side by side.
 
 
+TWO_HOSTS = {
+    "secure": True,
+    "name": "__Secure-example.session",
+    "session__domain": "example.com",
+    "hosts": ("www.example.com", "app.example.com"),
+}
+
+
 @pytest.mark.parametrize(
     "options",
-    [{}, {"secure": True}, {"secure": True, "name": "__Host-authapp.session"}],
-    ids=["http", "https", "authapp's own name"],
+    [{}, {"secure": True}, {"secure": True, "name": "__Host-authapp.session"}, TWO_HOSTS],
+    ids=["http", "https", "authapp's own name", "two hosts"],
 )
 def test_sign_in_and_sign_out_on_one_side_apply_to_both(
     both_with: Callable[..., Both], options: Any
@@ -403,6 +420,42 @@ def test_sign_in_and_sign_out_on_one_side_apply_to_both(
     assert both.cookies() == {}
     assert both.session()["user"] is None
     assert both.backend.calls[REFRESH] == 0
+
+
+def test_a_session_in_chunks_has_the_domain_whichever_side_writes_it(
+    both_with: Callable[..., Both],
+) -> None:
+    both = both_with(**TWO_HOSTS)
+
+    def held() -> list[tuple[str, str]]:
+        """The session's cookies by name and domain; a name may be there twice."""
+        jar = both.pyramid.cookiejar
+        return sorted((each.name, each.domain) for each in jar if each.name.startswith(both.name))
+
+    def begin(extra: int) -> None:
+        both.next_sign_in()
+        sealer = Sealer([NEW.encode()], FORMATS[both.side.version], both.name)
+        session = sealer.open(both.cookies()[both.name]).to_claims()
+        token = sealer.seal(Session.from_claims({**session, "more": "x" * extra}))
+        cookie = SessionCookie(both.name, True, "example.com")
+        answer = Answer("")
+        for each in cookie.write(token, WEEK, [both.name]):
+            answer.headers.add("Set-Cookie", each)
+        jar, environ = both.pyramid.cookiejar, both.pyramid.extra_environ
+        TestApp(answer, cookiejar=jar, extra_environ=environ).get("/")
+
+    whole = [(both.name, ".example.com")]
+    chunks = [(f"{both.name}.{number}", ".example.com") for number in (0, 1)]
+    for extra, cookies in ((0, whole), (3000, chunks)):
+        for sign_out in (both.pyramid.sign_out, both.next_sign_out):
+            begin(extra)
+            both.next_session()
+            assert held() == cookies
+            with later(EXPIRED):
+                assert both.session()["user"]["id"] == 1
+                assert held() == cookies
+                sign_out()
+                assert held() == []
 
 
 def test_after_nextjs_sign_out_cookie_copies_work_until_a_renewal(both: Both) -> None:
