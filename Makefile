@@ -94,4 +94,5 @@ dist: $(VENV)/installed  ## sdist, wheel and SBOM in dist/, checked; the same by
 
 clean:  ## back to a fresh clone
 	rm -rf $(VENV) .venv-* $(BENCHMARKS) build dist *.egg-info .coverage* .pytest_cache .mypy_cache \
-	  .ruff_cache .hypothesis benchmarks/node_modules tests/nextjs/node_modules tests/nextjs/build tests/oidc/node_modules
+	  .ruff_cache .hypothesis benchmarks/node_modules tests/nextjs/node_modules tests/nextjs/build tests/oidc/node_modules \
+	  tests/browser/node/node_modules
