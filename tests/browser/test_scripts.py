@@ -1,0 +1,37 @@
+"""The scripts of pages, by eslint: the browser finds an undeclared name only when it gets there."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from browser.node_side import HERE, install
+
+STATIC = Path(__file__).parents[2] / "authapp" / "static"
+
+
+def lint(folder: Path) -> str:
+    """Return what eslint says of the scripts in a folder."""
+    program = HERE / "node_modules/eslint/bin/eslint.js"
+    done = subprocess.run(
+        [install(), program, "--config", HERE / "eslint.config.mjs", "."],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout + done.stderr
+
+
+def test_scripts_use_only_names_that_are_declared() -> None:
+    assert lint(STATIC) == ""
+
+
+@pytest.mark.parametrize(
+    ("script", "rule"), [("clock();", "no-undef"), ("const clock = 1;", "no-unused-vars")]
+)
+def test_a_name_without_a_use_or_a_declaration_is_found(
+    tmp_path: Path, script: str, rule: str
+) -> None:
+    (tmp_path / "page.js").write_text(script)
+    assert rule in lint(tmp_path)
