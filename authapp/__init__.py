@@ -155,6 +155,7 @@ def includeme(config: Configurator) -> None:
         "request_ids",
         "audit_log",
         "localization",
+        "session_watch",
         "views",
     ):
         config.include(f"authapp.web.{part}")

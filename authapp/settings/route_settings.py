@@ -14,6 +14,7 @@ PATHS: Mapping[str, str] = MappingProxyType(
         "login_challenge": "/login/challenge",
         "logout": "/logout",
         "session": "/session",
+        "session_ended": "/session/ended",
         "account": "/account",
         "account_sessions": "/account/sessions",
         "sessions": "/sessions",

@@ -77,6 +77,11 @@ export function fillForms(token) {
 	}
 }
 
+/** Forget what was kept in this tab for the user. */
+export function forget() {
+	for (const name of ["User", "Draft", "Posted"]) delete sessionStorage["authapp" + name];
+}
+
 /** Do some work when no other tab does any. "work" gets whether it had to wait. */
 export async function inTurn(name, work) {
 	const began = mono();

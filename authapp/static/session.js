@@ -3,7 +3,7 @@
  * at once. Only the server decides who is signed in. See docs/pages.md.
  */
 import {
-	TEXTS, channel, clock, emit, fill, fillForms, inTurn, isFresh, isSession, mono, notes, ours, page, sleep, timeLeft,
+	TEXTS, channel, clock, emit, fill, fillForms, forget, inTurn, isFresh, isSession, mono, notes, ours, page, sleep, timeLeft,
 } from "./browser.js";
 
 const DOWN = "BackendUnavailable";
@@ -154,11 +154,6 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 			say(texts.partly, [[texts.close, () => say("")]]);
 	}
 
-	/** Forget what was kept for the user. */
-	function forget() {
-		for (const name of ["User", "Draft", "Posted"]) delete memory["authapp" + name];
-	}
-
 	function leave() {
 		leaving = true;
 		location.replace(location.origin + here);
@@ -231,6 +226,10 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 	}
 	tick();
 	setInterval(tick, 1e3);
+	if (options.watch)
+		import("./watch.js")
+			.then((it) => it.watch(ours(options.watch), () => session.user && !ended, hint))
+			.catch(() => {});
 	for (const name of ["focus", "online", "pageshow"]) addEventListener(name, wake);
 	page("addEventListener").call(document, "visibilitychange", wake);
 

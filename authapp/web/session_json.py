@@ -92,6 +92,7 @@ def session_options(request: Request, *, waiting: bool = False) -> str:
     options = {
         "url": request.route_path("authapp.session"),
         "login": request.route_path("authapp.login"),
+        "watch": session["user"] and request.authapp_path("session_ended"),
         "waiting": waiting and not session["user"],
         "who": request.identity and (request.identity.name or request.identity.email),
         "site": request.authapp_site,

@@ -233,7 +233,9 @@ def test_eighty_tabs_ask_once_after_a_new_sign_in(chromium: Any, site: ServedSit
     for page in pages:
         page.evaluate("import('/authapp-static/page.js').then(() => 0)")
     asked: list[str] = []
-    window.on("request", lambda each: asked.append(each.url) if "/session" in each.url else None)
+    window.on(
+        "request", lambda each: asked.append(each.url) if each.url.endswith("/session") else None
+    )
     window.clear_cookies()
     sign_in(first, site)
     token = "document.querySelector('#letter [name=csrf_token]').value"

@@ -132,7 +132,9 @@ def test_one_of_five_tabs_renews_for_all(serve: Any, window: Any) -> None:
     site = serve(8)
     pages = open_tabs(window, site, 5)
     asked: list[str] = []
-    window.on("request", lambda request: asked.extend([request.url] * ("/session" in request.url)))
+    window.on(
+        "request", lambda request: asked.extend([request.url] * request.url.endswith("/session"))
+    )
     before = valid_until(pages[0])
     for page in pages:
         page.evaluate("document.addEventListener('authapp:renewed', () => window.heard = true)")
@@ -238,7 +240,9 @@ def test_tabs_stay_signed_in_while_offline_and_recover(serve: Any, window: Any) 
     site = serve(6)
     pages = open_tabs(window, site, 2)
     asked: list[str] = []
-    window.on("request", lambda request: asked.extend([request.url] * ("/session" in request.url)))
+    window.on(
+        "request", lambda request: asked.extend([request.url] * request.url.endswith("/session"))
+    )
     pages[0].evaluate("document.addEventListener('authapp:unavailable', () => window.away = true)")
     window.set_offline(True)
     # Only the tab that sends the request shows the notice at first.
@@ -317,7 +321,9 @@ def test_tabs_send_few_requests_after_sleep(serve: Any, chromium: Any) -> None:
     window.clock.install()
     pages = open_tabs(window, site, 3)
     asked: list[str] = []
-    window.on("request", lambda request: asked.extend([request.url] * ("/session" in request.url)))
+    window.on(
+        "request", lambda request: asked.extend([request.url] * request.url.endswith("/session"))
+    )
     window.clock.fast_forward(8 * 3600 * 1000)  # eight hours in which no timer ran
     for _ in range(5):
         for page in pages:

@@ -90,6 +90,7 @@ def test_a_value_that_is_not_described_is_noticed() -> None:
 def test_the_session_is_as_described(backend: Served) -> None:
     site = Site(backend.url, session__idle="600")
     check(site.get("/session"), "/session")
+    check(site.get("/session/ended"), "/session/ended")
     site.sign_in("alice")
     check(site.get("/session"), "/session")
     token = {"X-CSRF-Token": site.csrf()}

@@ -1,0 +1,31 @@
+/** Learns that the session was ended in another browser. No side effects before watch() is called. */
+import { channel, mono, page } from "./browser.js";
+
+/**
+ * Ask the server again and again while this page is shown. Of all tabs that are shown, one asks.
+ * The server says how long to wait. "isOn" tells whether there is a session to ask for. "ended" is
+ * called when the server says that it has ended.
+ */
+export function watch(address, isOn, ended) {
+	let next = 0; // when to ask, by mono()
+	// Half a second less, because a tick that comes a moment too early would cost a second.
+	const wait = (seconds) => (next = mono() + Math.min(60, Math.max(1, seconds) || 10) - 0.5);
+	const told = channel(address, wait, (seconds) => (wait(seconds), seconds));
+
+	async function ask() {
+		told(2); // no other tab asks meanwhile
+		let answer = {};
+		try {
+			const headers = { "X-Authapp-Background": "1" };
+			const response = await fetch(address, { headers, signal: AbortSignal.timeout?.(15e3) });
+			answer = await response.json();
+		} catch {} // whether the server is down is no question of this page
+		told(answer?.again);
+		if (answer?.ended === true) ended();
+	}
+
+	wait(1);
+	setInterval(() => {
+		if (mono() >= next && isOn() && page("visibilityState") === "visible") ask();
+	}, 1e3);
+}

@@ -1,0 +1,120 @@
+"""``/session/ended``: a page that is shown learns that its session was ended elsewhere."""
+
+import json
+from typing import Any
+
+import pytest
+import time_machine
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authapp.web.session_watch import LATEST, MOST, Turns
+from eventually import eventually
+from servers import Served
+from servers.redis_server import RedisServer
+from site_under_test import Site
+
+
+def ask(site: Site, **options: Any) -> dict[str, Any]:
+    response = site.get("/session/ended", headers={"X-Authapp-Background": "1"}, **options)
+    assert "Set-Cookie" not in response.headers
+    assert response.headers["Cache-Control"] in ("no-store", "private, no-store")
+    found: dict[str, Any] = response.json
+    return found
+
+
+def options(site: Site) -> Any:
+    return json.loads(site.get("/").html.select_one("meta[name=authapp]")["content"])
+
+
+def test_a_session_that_another_browser_ends_has_ended(site: Site) -> None:
+    phone = Site(wsgi=site.app)
+    site.sign_in()
+    phone.sign_in()
+    assert ask(phone)["ended"] is False
+    site.post("/account/sessions", {"csrf_token": site.csrf(), "others": "1"}, status=303)
+    assert ask(phone)["ended"] is True
+    assert ask(site)["ended"] is False
+    assert phone.get("/session").json["error"] == "SessionRevoked", "the answer kept the cookie"
+
+
+def test_no_session_is_not_an_ended_session(site: Site) -> None:
+    assert ask(site)["ended"] is False
+    site.set_cookie("authapp.session", "broken")
+    assert ask(site)["ended"] is False
+
+
+def test_the_answer_renews_nothing_and_needs_no_backend(site: Site, backend: Served) -> None:
+    site.sign_in()
+    until = site.opened().validity.refresh_until
+    backend.calls.clear()
+    for moment in (site.opened().validity.valid_until + 1, until + 1):
+        with time_machine.travel(moment):
+            assert ask(site)["ended"] is False
+    assert not backend.calls
+
+
+def test_another_process_knows_within_a_second(backend: Served, redis_server: RedisServer) -> None:
+    here, there = (Site(backend.url, shared=redis_server.url) for _ in range(2))
+    here.sign_in()
+    there.sign_in()
+    eventually(lambda: there.services.store._notices.moment() is not None)
+    assert ask(there)["ended"] is False
+    calls = redis_server.client.info("commandstats")["cmdstat_mget"]["calls"]
+    for _ in range(20):
+        assert ask(there)["ended"] is False
+    again = redis_server.client.info("commandstats")["cmdstat_mget"]["calls"]
+    assert again - calls <= 5, "only the beats of the channel ask Redis"
+    here.post("/account/sessions", {"csrf_token": here.csrf(), "others": "1"}, status=303)
+    assert eventually(lambda: ask(there)["ended"]) < 1
+
+
+def test_pages_of_users_have_the_address(site: Site) -> None:
+    assert options(site)["watch"] is None
+    site.sign_in()
+    assert options(site)["watch"] == "/session/ended"
+
+
+def test_the_route_can_be_left_out(backend: Served) -> None:
+    site = Site(backend.url, routes__session_ended="none")
+    site.sign_in()
+    assert options(site)["watch"] is None
+    site.get("/session/ended", status=404)
+
+
+def test_few_pages_ask_once_in_a_second() -> None:
+    now = 100.0
+    turns = Turns(lambda: now)
+    for _ in range(5):
+        assert turns.take() == pytest.approx(1, abs=0.3)
+        now += 1
+
+
+@pytest.mark.parametrize("browsers", [5, MOST, 200, MOST * int(LATEST)])
+def test_many_pages_take_turns(browsers: int) -> None:
+    """Each browser asks at the time that it was told. They all began at once."""
+    now = 0.0
+    turns = Turns(lambda: now)
+    due = [0.0] * browsers
+    asked = 0
+    while now < 180:
+        for each, moment in enumerate(due):
+            if moment <= now:
+                due[each] = now + turns.take()
+                asked += now >= 120
+        now = min(due)
+    assert asked / 60 == pytest.approx(min(browsers, MOST), rel=0.1)
+
+
+@given(st.lists(st.floats(0, 100), max_size=300))
+def test_no_flood_of_questions_delays_a_page_for_long(pauses: list[float]) -> None:
+    now = 0.0
+    turns = Turns(lambda: now)
+    for pause in pauses:
+        now += pause / 1000
+        assert 1 <= round(turns.take(), 6) <= LATEST
+    for _ in range(5000):
+        turns.take()
+    assert turns.take() <= LATEST
+    now += LATEST
+    assert turns.take() == 1
