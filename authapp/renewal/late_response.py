@@ -15,7 +15,7 @@ from authapp.backend.protocol import BackendDown
 from authapp.session.session import TokenPair
 
 ANNOUNCE_AGAIN = 0.5
-"""Seconds between two announcements of the same late response."""
+"""Seconds between two announcements that the same response is late."""
 
 
 def await_late_response(
@@ -28,8 +28,8 @@ def await_late_response(
     """Arrange that a late response is used when it arrives. This function does not block.
 
     :param late: the future of the response.
-    :param announce: tells other requests and processes that the response is late. The argument is
-        the number of seconds for which the announcement is valid, and 0 ends the announcement.
+    :param announce: tells other requests and processes that the response is late. Its argument is
+        the number of seconds for which the announcement is valid. 0 ends the announcement.
     :param use: is called with ``late`` when the response has arrived or the call has failed.
         ``use`` may raise ``BackendDown``.
     :param landing: is closed after ``use``. Closing it releases the lease and ends the single

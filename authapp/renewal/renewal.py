@@ -109,14 +109,14 @@ class Renewal:
         return outcome or Unavailable(newest, "another request is still renewing")
 
     def refreshes(self, session: Session) -> bool:
-        """Return whether a session can be renewed at all. If not, it ends with the access token."""
+        """Return True if a session can be renewed. If not, it ends when its access token expires."""
         return self.backend.refreshes and session.tokens.renewable
 
     def _is_fresh(self, session: Session) -> bool:
         return session.phase(self._clock(), self._buffer) is Phase.FRESH
 
     def is_valid(self, session: Session) -> bool:
-        """Return whether the access token of a session has not expired."""
+        """Return True if the access token of a session has not expired."""
         return session.phase(self._clock(), self._buffer).valid
 
     def _lead(self, session: Session, may_continue: bool, flight: "Future[Outcome]") -> Outcome:
@@ -133,9 +133,9 @@ class Renewal:
     def _spend_once(self, session: Session, may_continue: bool, landing: ExitStack) -> Outcome:
         """Spend the refresh token, unless another process has spent or is spending the token.
 
-        While the store is down, a token is not spent if another process may be spending it. When
-        the store is up again, an expired session waits until all processes have written the
-        outcomes of their renewals to the store.
+        While the store is down, this method does not spend a token that another process may be
+        spending. When the store is up again, an expired session waits until all processes have
+        written the outcomes of their renewals to the store.
 
         :param landing: ends the single flight when it is closed. If the response is late, the
             flight ends when the response arrives.
@@ -246,11 +246,11 @@ class Renewal:
     ) -> Outcome:
         """Spend the token and store the outcome (contract section 3).
 
-        :param lease: the lease of the token. If the lease is unsure, another process can spend the
+        :param lease: the lease of the token. If the lease is unsure, another process may spend the
             token at the same time.
         :param refresh: returns new tokens for old tokens. This function calls the backend, or
             returns the late response.
-        :param late: True if the response is late. The call then took longer.
+        :param late: True if the response is late, so that the call took longer than ``patience``.
         :raises BackendDown: if the backend is down or does not respond.
         """
         longest = 2 * self._patience + 1 + (LATE if late else 0)
@@ -320,8 +320,8 @@ class Renewal:
 
         A sign-out first stores the revocation and then looks for a successor. A renewal first
         stores the successor and then looks for a revocation. So at least one of two things happens:
-        the sign-out finds the successor, or the renewal finds the revocation. In each case the
-        backend is asked to revoke the new tokens.
+        the sign-out finds the successor, or the renewal finds the revocation. The one that finds it
+        asks the backend to revoke the new tokens.
         """
         if not self._revocation.revoked(session):
             return outcome
@@ -337,8 +337,8 @@ class Renewal:
 
 
 def flight_name(session: Session) -> tuple[str, str]:
-    """Return the key of a single flight.
+    """Return the key under which requests of one session find the same single flight.
 
-    The key includes the session id because some backends have one refresh token per user.
+    The refresh token alone is not enough, because some backends have one refresh token per user.
     """
     return session.sid, session.tokens.refresh

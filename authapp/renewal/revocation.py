@@ -15,12 +15,13 @@ CLOCKS_DIFFER = 60.0
 """Seconds by which the clocks of machines that share a store may differ."""
 
 REPLACED = 60.0
-"""Seconds after a sign-in within which the browser may still receive earlier responses."""
+"""Seconds after a sign-in within which the browser may still receive responses to earlier requests.
+"""
 
 
 _GROUP_KEPT = 400 * 86_400.0
-"""Seconds for which the revocation of a group is kept, since the lifetimes of its sessions are not
-known. Browsers keep no cookie for longer."""
+"""Seconds for which the store keeps the revocation of a group. The lifetimes of the group's
+sessions are not known, but browsers keep no cookie for longer than this."""
 
 
 class Revocation:
@@ -47,26 +48,26 @@ class Revocation:
         self.revoke(session)
 
     def replaced(self, session: Session) -> bool:
-        """Return True if another session has replaced this session in the last 60 seconds.
+        """Return True if a sign-in has replaced this session in the last :data:`REPLACED` seconds.
 
-        If True, do not clear the cookie, because the cookie may already contain the other session.
+        If True, do not clear the cookie, because it may already contain the new session.
         """
         return self._store.get(_replaced_key(session)) != [None]
 
     def revoke_user(self, session: Session, now: float) -> None:
-        """Revoke all sessions of this session's user that began until ``now``.
+        """Revoke all sessions of this session's user that began at or before ``now``.
 
-        :param now: epoch seconds. :data:`CLOCKS_DIFFER` seconds are added, because another machine
-            whose clock is ahead may have recorded the sign-in.
+        :param now: epoch seconds. This method adds :data:`CLOCKS_DIFFER` seconds, because another
+            machine whose clock is ahead may have recorded the sign-in.
         """
         self.revoke(session)
         self._revoke_all(session, now, _user_key(session.identity.id))
 
     def revoke_others(self, session: Session, now: float) -> None:
-        """Revoke all sessions of this session's user that began until ``now``, but not this one.
+        """Revoke all sessions of this session's user that began at or before ``now``, except this.
 
-        The string has a key of its own. So it cannot replace the string of a :meth:`revoke_user`
-        that revokes this session too.
+        The store keeps this revocation under a key of its own. So it cannot replace the revocation
+        of a :meth:`revoke_user`, which revokes this session too.
 
         :param now: see :meth:`revoke_user`.
         """
@@ -82,7 +83,7 @@ class Revocation:
         self._store.put(key, repr(until) + but, self._window(session), tell=True)
 
     def revoke_group(self, group: str, now: float) -> None:
-        """Revoke all sessions of a group that began until ``now``.
+        """Revoke all sessions of a group that began at or before ``now``.
 
         :param group: one of :attr:`authapp.session.session.TokenPair.groups`.
         :param now: see :meth:`revoke_user`.
@@ -92,7 +93,7 @@ class Revocation:
         self._store.put(key, repr(until), max(self._lifetime, _GROUP_KEPT), tell=True)
 
     def group_revoked(self, group: str) -> bool:
-        """Return True if the sessions of a group were revoked, whenever they began."""
+        """Return True if :meth:`revoke_group` was called for a group."""
         return self._store.get(_group_key(group)) != [None]
 
     def revoked(self, session: Session) -> bool:
@@ -100,20 +101,21 @@ class Revocation:
         return is_revoked(session, *self._store.get(*revocation_keys(session)))
 
     def known_revoked(self, session: Session) -> bool:
-        """Return True if this process has been told that this session was revoked.
+        """Return True if this process knows that this session was revoked.
 
-        See :meth:`authapp.store.protocol.Store.recall`.
+        It may not know a revocation of the last moments: see
+        :meth:`authapp.store.protocol.Store.recall`.
         """
         return is_revoked(session, *self._store.recall(*revocation_keys(session)))
 
     def next_start(self, user_id: int | str, now: float, groups: tuple[str, ...] = ()) -> float:
-        """Return the sign-in time for a new session, in epoch seconds.
+        """Return the sign-in time to record in a new session, in epoch seconds.
 
-        The returned time is later than the user's last :meth:`revoke_user` and
-        :meth:`revoke_others`. Otherwise that call would also revoke the new session if a machine
-        whose clock is ahead made the call.
+        This time is later than the time of the user's last :meth:`revoke_user` or
+        :meth:`revoke_others`, and of the last :meth:`revoke_group` of a group. Otherwise, if the
+        clock of the machine that revoked is ahead, the revocation would end the new session too.
 
-        :param groups: the groups of the new session, whose revocations count too.
+        :param groups: the groups of the new session.
         """
         keys = (_user_key(user_id), _others_key(user_id), *map(_group_key, groups))
         revoked_until = max(map(_moment, self._store.get(*keys)))

@@ -1,8 +1,8 @@
 """The sessions of a user, so that the user can see them and end them.
 
-The store keeps one entry for each session. An entry contains no token and cannot sign a user in.
-The session itself is in the cookie only. So a lost entry does not sign the user out, and the next
-request of the session writes the entry again.
+The store keeps one entry for each session. An entry contains no token and cannot sign a user in,
+because the session itself is in the cookie. If the store loses an entry, the user stays signed in,
+and the next request of the session writes the entry again.
 
 Each user has :data:`MOST` places. A session takes a free place. If there is none, the session takes
 the place of an ended session, or of the session that was not used for the longest time. An entry
@@ -27,7 +27,8 @@ MAX_AGENT = 256
 """The most characters of a ``User-Agent`` header in an entry."""
 
 _REFRESHED = 60.0
-"""Seconds after which a request of the person updates the entry of its session."""
+"""If an entry was last updated at least this many seconds ago, the user's next request updates it.
+"""
 
 _TRACKED = 10_000
 """The most sessions for which a process remembers when it has updated the entry."""
@@ -38,8 +39,8 @@ class ListedSession:
     """One session of a user, as the index knows it. Times are in epoch seconds.
 
     :param session: the session without its tokens and claims.
-    :param agent: the ``User-Agent`` header of the last request of the person, shortened.
-    :param address: the address from which this request came.
+    :param agent: the ``User-Agent`` header of the user's last request, shortened.
+    :param address: the address from which that request came.
     """
 
     session: Session = field(repr=False)
@@ -58,7 +59,7 @@ class ListedSession:
 
     @property
     def last_seen(self) -> int:
-        """The time of the last request of the person. It may be up to a minute too early."""
+        """The time of the user's last request. It may be up to a minute too early."""
         return self.session.last_used
 
 
@@ -84,16 +85,16 @@ class SessionIndex:
         self._updated: dict[str, tuple[float, int]] = {}  # sid -> time of the update, place
 
     def is_due(self, session: Session) -> bool:
-        """Return True if a request of the person must update the entry of its session."""
+        """Return True if a request of the user must update the entry of its session."""
         updated, _ = self._updated.get(session.sid, (float("-inf"), 0))
         return abs(self._clock() - updated) >= _REFRESHED
 
     def record(self, session: Session, agent: str, address: str) -> None:
         """Write the entry of a session.
 
-        :param session: the session. Its ``last_used`` is the time of the person's last request.
-        :param agent: the ``User-Agent`` header of this request.
-        :param address: the address from which the request came.
+        :param session: the session. Its ``last_used`` is the time of the user's last request.
+        :param agent: the ``User-Agent`` header of that request.
+        :param address: the address from which that request came.
         """
         now, user_id = self._clock(), session.identity.id
         before, place = self._find(session)
@@ -109,9 +110,10 @@ class SessionIndex:
         self._updated[session.sid] = now, place
 
     def last_used(self, session: Session) -> int:
-        """Return the last request of the person that any process knows, in epoch seconds.
+        """Return the time of the user's last request that any process knows, in epoch seconds.
 
-        The cookie of this request may be older than the cookie that another tab has received.
+        It may be later than the time in the cookie of this request, because another tab may have
+        received a newer cookie.
         """
         entry, _ = self._find(session)
         if entry is None or entry.last_seen > self._clock() + CLOCKS_DIFFER:
@@ -126,8 +128,8 @@ class SessionIndex:
     def of(self, user_id: int | str) -> list[ListedSession]:
         """Return the sessions of a user, the last used first.
 
-        Sessions that have ended are left out. A session that was not used since the store lost its
-        data may be missing.
+        The list has no sessions that have ended. If the store has lost its data, a session is
+        missing until its next request.
         """
         living = self._living(user_id, self._read(user_id))
         return sorted(living.values(), key=lambda each: each.last_seen, reverse=True)
@@ -168,7 +170,10 @@ class SessionIndex:
         return found
 
     def _find(self, session: Session) -> tuple[ListedSession | None, int]:
-        """Return the entry of a session and its place, or None and the place to take."""
+        """Return the entry of a session and its place.
+
+        If the session has no entry, return None and the place that it can take.
+        """
         user_id, sid = session.identity.id, session.sid
         _, place = self._updated.get(sid, (0.0, _first_place(sid)))
         entry = _parse(user_id, *self._store.get(_key(user_id, place)))

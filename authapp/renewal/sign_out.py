@@ -1,8 +1,8 @@
-"""The tokens with which a sign-out is sent to the backend.
+"""The tokens that authapp sends to the backend at a sign-out.
 
-Some backends sign out by the access token. If it has expired, they answer as usual, but the refresh
-token stays usable. With these backends, a session whose access token has expired is renewed once
-more before the sign-out.
+Some backends recognize the session to sign out by its access token. If this token has expired, such
+a backend responds as usual, but the refresh token stays usable. So if the access token of a session
+has expired, authapp renews the session once more before it signs out at such a backend.
 """
 
 from concurrent.futures import Future
@@ -16,9 +16,10 @@ from authapp.store.protocol import Lease
 
 
 def tokens_for_sign_out(renewal: Renewal, session: Session) -> TokenPair:
-    """Return the tokens to sign out with. The session must be revoked in the store already.
+    """Return the tokens to send at a sign-out. Revoke the session in the store before this call.
 
-    The refresh token is spent only if no other request or process can be spending it.
+    This function may renew the session. It spends the refresh token only if no other request or
+    process can be spending it.
 
     :raises BackendRejected: if the backend refuses the refresh token.
     :raises BackendUnavailable: if the backend gives no usable response.

@@ -4,11 +4,11 @@ The store keeps the outcome of a renewal under the refresh token that the renewa
 that still has the old cookie finds the new session under that token. If the backend rotates
 refresh tokens, the successors form a chain.
 
-A successor is kept until no request can bring the old cookie any more (contract section 3). A
-response with the new cookie can be lost, and a slower response of another application can write
-the old cookie again. So the store keeps a successor for an hour, until a request has brought the
-new cookie. After that, it keeps the successor until the old access token has expired. To both,
-``refresh.reuse`` seconds are added.
+The store keeps a successor as long as a request may bring the old cookie (contract section 3). A
+browser may send the old cookie for long, because the response with the new cookie can be lost, or
+a slower response of another application can write the old cookie again. So the store keeps a
+successor until a request has brought the new cookie (at most for an hour), and at least until the
+old access token has expired. After both, it keeps the successor for ``refresh.reuse`` seconds more.
 """
 
 import json
@@ -34,7 +34,8 @@ _KEPT_UNTIL_BROUGHT = 3600.0
 """Seconds for which the store keeps a successor that no request has brought."""
 
 _MOST_AWAITED = 10_000
-"""How many successors a process awaits. The store keeps further successors for the whole hour."""
+"""For how many successors a process waits until a request brings them. The store keeps all further
+successors for the whole hour."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,9 @@ class Known:
 
     :param revoked: True if the session was signed out.
     :param successor: the outcome of the renewal that spent the session's refresh token, or None.
-    :param failed: the reason why a renewal failed, or None. It expires when the renewal may be
-        tried again, which is usually after one second.
+    :param failed: the reason why the last renewal failed. None if the session may be renewed now.
+        After a failure, the session may be renewed again after one second, or after the backend's
+        ``Retry-After``.
     """
 
     revoked: bool
@@ -113,18 +115,19 @@ class Successors:
     def may_spend_in(self, lease: Lease) -> float:
         """Return the seconds until this process may spend a session's refresh token.
 
-        Call it after :meth:`look_up`. The result also says whether the store was complete then.
+        Call this method after :meth:`look_up`. If the process is not alone and the result is 0, the
+        store had the outcomes of all processes when :meth:`look_up` read it.
 
         :param lease: the lease of the token.
-        :returns: 0 if it may spend the token now, and infinity if the time is not known.
+        :returns: 0 if the process may spend the token now. Infinity if the time is not known.
         """
         known = {Lease.ALONE: 0.0, Lease.UNSURE: float("inf")}
         return known[lease] if lease in known else self._store.settles_in()
 
     def exclusive(self, lease: Lease, seconds: float) -> bool:
-        """Return True if only this process can have spent the token.
+        """Return True if no other process can have spent the token.
 
-        :param lease: the lease under which this process spent the token.
+        :param lease: the lease that this process had when it spent the token.
         :param seconds: the longest time that a call of the backend can take, in seconds.
         """
         return lease is Lease.MINE and self._store.remembers(seconds)
@@ -142,10 +145,10 @@ class Successors:
                 self._keep_successor(session, successor, _KEPT_UNTIL_BROUGHT)
 
     def brought(self, session: Session) -> None:
-        """Note that a request has brought a session in its cookie.
+        """Record that a request has brought a session in its cookie.
 
-        If this process has renewed the session, its predecessor's entry then expires earlier. The
-        entry stays for the whole hour if the request reaches another process.
+        If this process has renewed the session, the store then keeps its successor entry for a
+        shorter time. If another process has renewed it, the entry stays for the whole hour.
         """
         spent, successor = self._awaited.get(session.sid, (session, None))
         if successor is not None and successor.tokens == session.tokens:
@@ -154,7 +157,7 @@ class Successors:
             self._keep_successor(spent, successor, 0)
 
     def _await(self, session: Session, successor: Session) -> None:
-        """Remember that no request has brought a successor yet."""
+        """Record that no request has brought a successor yet."""
         if successor.tokens.refresh == session.tokens.refresh:
             return  # later successors have the same key, so this one must not be stored again
         with self._lock:
@@ -165,7 +168,8 @@ class Successors:
     def _keep_successor(self, session: Session, successor: Session, seconds: float) -> None:
         """Store a successor for ``seconds``, or longer if the old access token is still valid.
 
-        The old session ends with its refresh token, so the successor is not needed after that.
+        The successor is not needed after the old refresh token has expired, because the old session
+        has then ended.
         """
         known = {"renewed": successor.issued_at, "session": successor.to_claims()}
         now, old = time.time(), session.validity

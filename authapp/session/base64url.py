@@ -12,15 +12,15 @@ def encode(raw: bytes) -> str:
 def decode(text: str) -> bytes:
     """Decode a string that :func:`encode` wrote.
 
-    Exactly one string is accepted for given bytes. Python's decoder accepts many strings, because
-    it ignores two things: characters outside the alphabet, and the unused bits of the last
-    character (RFC 4648 section 3.5).
+    For the same bytes, this function accepts only one string. Python's decoder accepts many strings
+    for the same bytes, because it ignores characters outside the alphabet, and the unused bits of
+    the last character (RFC 4648 section 3.5).
 
     :returns: the bytes.
     :raises ValueError: if :func:`encode` would return a different string for these bytes.
     """
     raw = binascii.a2b_base64(text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4))
-    # Comparing the last group is enough. Only the last character can have unused bits, and each
+    # It is enough to compare the last group. Only the last character can have unused bits, and each
     # ignored character makes the last group of ``text`` too long.
     groups = len(raw) // 3
     if encode(raw[3 * groups :]) != text[4 * groups :] or "+" in text or "/" in text:

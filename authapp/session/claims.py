@@ -1,4 +1,4 @@
-"""Readers of the members of a JSON object: each takes any value and checks its type."""
+"""Functions that read members of a JSON object. Each takes any value and checks its type."""
 
 from typing import Any, TypeGuard
 
@@ -6,7 +6,7 @@ _MAX_TIME = 253402300800  # the year 10000: a datetime cannot hold it
 
 
 class NotASession(ValueError):
-    """The claims in a decrypted token do not describe a session."""
+    """The claims in a decrypted token are not the claims of a session."""
 
 
 def text(value: object) -> str | None:
@@ -17,7 +17,9 @@ def text(value: object) -> str | None:
 def texts(value: object) -> tuple[str, ...]:
     """Return the non-empty strings of a list, or the words of a string.
 
-    A ``scope`` is such a string of words (RFC 6749 section 3.3). Other values give an empty tuple.
+    ``scope`` is a string of words with spaces between (RFC 6749 section 3.3).
+
+    :returns: the strings or words. An empty tuple if ``value`` is neither a list nor a string.
     """
     if isinstance(value, str):
         return tuple(value.split())
@@ -44,8 +46,8 @@ def is_time(value: object) -> TypeGuard[float]:
 def required_object(value: object, name: str) -> dict[str, Any]:
     """Return ``value`` if it is a JSON object.
 
-    :param name: the name of the member, for the error.
-    :raises NotASession: if it is not.
+    :param name: the name of the member, for the text of the error.
+    :raises NotASession: if ``value`` is not a JSON object.
     """
     if not isinstance(value, dict):
         raise NotASession(f"{name} is not an object")

@@ -1,8 +1,8 @@
 """Read the session from a ``Cookie`` header.
 
-A browser sends the same header until its session is renewed. So results are cached, and the whole
-header is the cache key. :class:`authapp.session.encryption.Sealer` has a second cache, whose key is
-the token alone. The second cache is used if other cookies in the header change with every page.
+A browser sends the same header until its session is renewed. So the results are cached, with the
+whole header as the key. :class:`authapp.session.encryption.Sealer` has a second cache, with the
+token as the key. The second cache helps if other cookies in the header change with every request.
 """
 
 from dataclasses import replace
@@ -38,8 +38,8 @@ class ReadCookie(NamedTuple):
 class CookieReader:
     """Reads sessions from ``Cookie`` headers, with a cache.
 
-    :param limits: sessions end after ``absolute`` seconds, even if another application or an
-        earlier setting has written a later end into the cookie.
+    :param limits: the limits of sessions. The end of a session is never later than
+        ``limits.absolute`` allows, even if the cookie contains a later end.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class CookieReader:
     def _read(self, header: str) -> ReadCookie:
         """Decrypt the candidates in a header.
 
-        If the sessions belong to different users, an attacker has planted one of the cookies. In
-        this case no session is returned.
+        If the sessions belong to different users, an attacker may have planted one of the cookies.
+        In this case no session is returned.
         """
         found = self._cookie.read(readable(header))  # each value ends as in WebOb
         sessions: list[Session] = []

@@ -1,7 +1,7 @@
 """Write tokens to cookies, and read tokens from cookies: names, prefixes and chunks.
 
-Only the session cookie and its chunks are read from a ``Cookie`` header. Parsing all cookies would
-take longer than decrypting the session.
+This module finds the session cookie and its chunks in a ``Cookie`` header without parsing all
+cookies. To parse all cookies would take longer than to decrypt the session.
 """
 
 import re
@@ -41,7 +41,8 @@ _LEGAL = b";" + bytes(each for each in range(128) if re.match(f"[{_LEGAL_VALUE}]
 """The characters that :func:`readable` accepts without repair. Spaces are checked separately."""
 
 _set_cookie = lru_cache(maxsize=256)(make_cookie)
-"""Cached, because many responses set the same cookie after a renewal."""
+"""Formats a ``Set-Cookie`` value. Cached, because many responses set the same cookie after a
+renewal."""
 
 
 class SessionTooLarge(ValueError):

@@ -3,12 +3,13 @@
 See contract section 2. A token is a compact JWE (RFC 7516 section 3.1) with ``dir`` key management.
 There are two formats, and Auth.js writes the same formats.
 
-All tokens of one key have the same protected header, byte for byte. authapp compares the header
-with the expected bytes and never parses the header. So an attacker cannot choose another
-algorithm, another key or compression.
+All tokens that are encrypted with one key have the same protected header, byte for byte. authapp
+compares the header with the expected bytes and does not parse it. So an attacker cannot choose
+another algorithm, another key or compression.
 
-joserfc encrypts the tokens. To decrypt, this module calls the cipher directly, because that is
-faster than joserfc. Every session that is not in the cache must be decrypted.
+joserfc encrypts the tokens. To decrypt a token, this module calls the cipher directly, because that
+is faster than joserfc. Decryption is more frequent: each session that is not in the cache must be
+decrypted.
 """
 
 import hmac
@@ -37,7 +38,8 @@ CACHE_SIZE = 4096
 """How many decrypted tokens are cached. Each cached token takes about 10 KB of memory."""
 
 MAX_TOKEN_LENGTH = 16_384
-"""The most characters of a token that is decrypted. All chunks of a token together have less."""
+"""The most characters of a token. A longer token is not decrypted. The chunks of a token of
+authapp have fewer characters in total."""
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -47,7 +49,8 @@ class CannotOpen(ValueError):
 
 
 Decrypt = Callable[[bytes, bytes, bytes], bytes]
-"""A function that takes initialization vector, ciphertext and tag, and returns the plaintext."""
+"""A function that takes an initialization vector, a ciphertext and a tag. It returns the plaintext.
+"""
 
 
 def _a256gcm(key: bytes, header: bytes) -> Decrypt:
@@ -97,7 +100,7 @@ class Format:
     :param key_length: the length of the key in bytes.
     :param key_info: the HKDF info. ``{}`` is replaced by the salt.
     :param salted: if True, the HKDF salt is the name of the cookie. If False, the salt is empty.
-    :param names_key: if True, the header has a ``kid``, which is the thumbprint of the key.
+    :param names_key: if True, the header has the member ``kid``: the thumbprint of the key.
     """
 
     name: str
@@ -123,9 +126,9 @@ class Format:
         return {**header, "kid": _thumbprint(key)} if self.names_key else header
 
     def opener(self, key: OctKey) -> tuple[str, Decrypt]:
-        """Return what is needed to recognize and decrypt tokens of a key.
+        """Return the encoded header of tokens of a key, and a function that decrypts such tokens.
 
-        :returns: the encoded header of the tokens, and a function that decrypts the tokens.
+        The header is needed to recognize such tokens.
         """
         header = json.dumps(self.header(key), separators=(",", ":")).encode()
         encoded = base64url.encode(header)
@@ -160,7 +163,7 @@ FORMATS = {
 def derive(secret: bytes, info: str, length: int, salt: bytes = b"") -> bytes:
     """Derive a key for one purpose from a secret, with HKDF-SHA256 (RFC 5869).
 
-    :param info: the name of the purpose. Different purposes give different keys.
+    :param info: the name of the purpose. The keys of different purposes are different.
     :param length: the length of the key in bytes.
     :param salt: the HKDF salt.
     :returns: the key.
@@ -252,8 +255,8 @@ class Sealer:
 def _segments(token: str) -> tuple[str, bytes, bytes, bytes]:
     """Split a compact JWE with a direct key.
 
-    Base64url that is not canonical is refused. Otherwise an attacker could write one token in many
-    ways and fill the cache.
+    Each part must be canonical base64url. Otherwise an attacker could write one token in many ways,
+    and fill the cache with them.
 
     :returns: the encoded header, and the decoded initialization vector, ciphertext and tag.
     :raises CannotOpen: if ``token`` is not a compact JWE with a direct key.

@@ -1,8 +1,7 @@
 """The error codes of a session, and the sentence that a user reads for each error code.
 
-The codes appear in pages, JSON, events and logs (contract section 3). The sentences are message
-ids of the translation domain ``authapp``. Each sentence says what happened, and then what the
-user can do.
+The codes appear in JSON, events and logs (contract section 3). The sentences are message ids of the
+translation domain ``authapp``. Each sentence says what happened, and then what the user can do.
 """
 
 from enum import Enum
@@ -83,7 +82,7 @@ SIGNED_OUT = "SignedOut"
 """The ``reason`` in the URL of the sign-in page after a sign-out. It is not an error code."""
 
 CHALLENGE_EXPIRED = "ChallengeExpired"
-"""The ``reason`` in the URL of the sign-in page if a second step came too late."""
+"""The ``reason`` in the URL of the sign-in page if the user took too long for the second step."""
 
 SIGNED_OUT_SENTENCE = _("You are signed out.")
 """The sentence for the reason ``SignedOut``."""
@@ -120,7 +119,7 @@ NOT_AVAILABLE_SENTENCE = _(
     "Sign-in is not available right now because of a fault at this site. Contact the people who"
     " manage your access if it lasts."
 )
-"""The sentence for a sign-in if the backend's answer cannot be understood."""
+"""The sentence for a sign-in if authapp does not understand the backend's response."""
 
 BAD_REQUEST_SENTENCE = _("We could not read what your browser sent. Go back and try again.")
 """The sentence for a request that cannot be read (400)."""

@@ -10,7 +10,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from authapp.session.encryption import derive
 
 MAX_LENGTH = 4000
-"""The most characters of a sealed value. It has to fit into one cookie."""
+"""The most characters of an encrypted value. It has to fit into one cookie."""
 
 
 class SealedValue:
@@ -19,8 +19,9 @@ class SealedValue:
     The first secret encrypts. Each of the secrets can decrypt.
 
     :param secrets: at least one secret. The newest secret is first.
-    :param purpose: a value that was sealed for one purpose cannot be opened for another.
-    :param lifetime: seconds after which a value can no longer be opened.
+    :param purpose: the name of the purpose. A value that was encrypted for one purpose cannot be
+        decrypted for another purpose.
+    :param lifetime: the seconds for which a value can be decrypted.
     """
 
     def __init__(self, secrets: Sequence[bytes], purpose: str, lifetime: int) -> None:
@@ -33,7 +34,7 @@ class SealedValue:
         return self._fernet.encrypt(json.dumps(value).encode()).decode().rstrip("=")
 
     def open(self, text: str) -> dict[str, Any] | None:
-        """Return the JSON object, or None if the text is not such a value or is too old.
+        """Return the JSON object in an encrypted value, or None if it is not valid or too old.
 
         :param text: any string.
         """

@@ -79,17 +79,20 @@ class Identity:
 
 @dataclass(frozen=True)
 class Session:
-    """The session of a signed-in user. A session is stored in the encrypted cookie only.
+    """The session of a signed-in user.
+
+    A session is stored in the encrypted cookie. After a renewal, the store also keeps the new
+    session for some time: see :mod:`authapp.renewal.successors`.
 
     :param sid: the session id. It is created at sign-in, and a renewal does not change it.
     :param issued_at: the time at which authapp received the tokens.
     :param authenticated_at: the time of sign-in.
     :param claims: the claims from which the session was read. Members that authapp does not know
         are written back unchanged.
-    :param used_at: the last recorded request of the person, in epoch seconds. None if it is not
-        known: see :attr:`last_used`.
-    :param remember: True if the browser may keep the cookie after it is closed. None if the person
-        was not asked.
+    :param used_at: the time of the user's last recorded request, in epoch seconds. None if it is
+        not known: see :attr:`last_used`.
+    :param remember: True if the browser may keep the cookie after it is closed. None if the sign-in
+        form did not ask the user.
     """
 
     identity: Identity
@@ -104,7 +107,7 @@ class Session:
 
     @property
     def last_used(self) -> int:
-        """The last request of the person, as far as the session knows it, in epoch seconds."""
+        """The time of the user's last request that the session knows, in epoch seconds."""
         return self.issued_at if self.used_at is None else self.used_at
 
     @property
@@ -143,9 +146,9 @@ class Session:
     ) -> "Session":
         """Return the successor of this session: the same session id and user, with new tokens.
 
-        If ``identity`` lacks a name, the successor keeps the old name. The same holds for the
-        email. The sign-in form or a Next.js application may have supplied them. Roles and scopes
-        are taken from ``identity`` only.
+        If ``identity`` has no name or no email, the successor keeps the name or email of this
+        session, which may come from the sign-in form or a Next.js application. Roles and scopes
+        come from ``identity`` only.
         """
         before = self.identity
         return replace(
@@ -156,16 +159,16 @@ class Session:
             tokens=tokens.alone(),
             validity=validity,
             issued_at=int(now),
-            used_at=self.last_used,  # a renewal is not a request of the person
+            used_at=self.last_used,  # a renewal is not a request of the user
             claims={name: value for name, value in self.claims.items() if name != "error"},
         )
 
     def phase(self, now: float, buffer: float) -> Phase:
         """Return the phase of this session at the time ``now``.
 
-        :param buffer: an access token is due for renewal this many seconds before it expires. If a
-            third of the token's lifetime is shorter, that third is used instead. Otherwise a
-            short-lived token would be due at every request.
+        :param buffer: an access token is due for renewal this many seconds before it expires. The
+            buffer is at most a third of the token's lifetime. Otherwise a short-lived token would
+            be due at every request.
         """
         valid_until = self.validity.valid_until
         left = valid_until - now
@@ -284,10 +287,11 @@ class Session:
 
 
 def _used_at(value: object, issued_at: int) -> int | None:
-    """Read the last request of the person.
+    """Read the time of the user's last request.
 
-    A renewal by authapp changes ``iat`` and is not a request of the person. So ``iat`` counts only
-    if another application has written it, such as a Next.js application that shares the cookie.
+    A renewal by authapp changes ``iat``, but it is not a request of the user. So ``iat`` counts
+    only if another application has written it, such as a Next.js application that shares the
+    cookie.
 
     :param value: the member ``data.used`` of the claims.
     :param issued_at: the member ``iat`` of the claims.

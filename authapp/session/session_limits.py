@@ -12,15 +12,15 @@ REMEMBER = ("yes", "no", "ask")
 """The allowed values of ``session.remember``."""
 
 _PART = 10
-"""The session records a use of the site at most once in ``idle / _PART`` seconds."""
+"""The cookie records a request of the user at most once in ``idle / _PART`` seconds."""
 
 
 @dataclass(frozen=True)
 class SessionLimits:
     """The limits of a session, and whether the browser remembers the session.
 
-    :param idle: seconds without a request of the person after which a session ends, or None.
-    :param absolute: seconds after the sign-in after which a session ends, or None.
+    :param idle: a session ends this many seconds after the user's last request. None: no limit.
+    :param absolute: a session ends this many seconds after the sign-in. None: no limit.
     :param remember: one of :data:`REMEMBER`.
     """
 
@@ -42,11 +42,11 @@ class SessionLimits:
         return None if self.idle is None else session.last_used + self.idle
 
     def is_idle(self, session: Session, now: float) -> bool:
-        """Return True if the person has not used the site for ``idle`` seconds."""
+        """Return True if the user has sent no request for ``idle`` seconds."""
         return self.idle is not None and now >= session.last_used + self.idle
 
     def must_record(self, session: Session, now: float) -> bool:
-        """Return True if a request of the person at ``now`` must be recorded in the cookie.
+        """Return True if the cookie must record a request of the user at the time ``now``.
 
         The time in the session may be in the future if another machine's clock is ahead.
         """
@@ -55,7 +55,7 @@ class SessionLimits:
     def cookie_lifetime(self, session: Session, now: float) -> int | None:
         """Return the seconds for which the browser keeps the cookie.
 
-        :returns: None if the cookie ends with the browser.
+        :returns: the seconds. None if the browser drops the cookie when it is closed.
         """
         asked = self.remember == "ask" and session.remember is False
         if self.remember == "no" or asked:

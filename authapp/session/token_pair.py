@@ -40,7 +40,7 @@ class TokenPair:
 
     @property
     def renewable(self) -> bool:
-        """False if the provider gave no refresh token. The access token is then in its place."""
+        """False if there is no refresh token. ``refresh`` is then the access token."""
         return self.issuer is None or self.refresh != self.access
 
     @property
@@ -60,5 +60,5 @@ class TokenPair:
 
 
 def group(issuer: str | None, name: str, value: object) -> str:
-    """Return the name of a group of sessions: those of one ``sub``, or ``sid``, of a provider."""
+    """Return the name of a group of sessions: those with one ``sub`` or ``sid`` of a provider."""
     return json.dumps([issuer, name, value])

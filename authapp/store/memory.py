@@ -15,7 +15,7 @@ class MemoryStore:
     """A store for all threads of one process.
 
     :param clock: returns seconds and never goes back. A wall clock is not suitable, because
-        entries would expire too early if the clock is set forward.
+        entries would expire too early if somebody sets the clock forward.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -33,7 +33,7 @@ class MemoryStore:
         return texts
 
     recall = get
-    """No other process uses this store, so there is nothing to be told."""
+    """No other process uses this store, so the strings are never out of date."""
 
     def put(self, key: Key, text: str, seconds: float, *, tell: bool = False) -> None:
         """See :class:`authapp.store.protocol.Store`. Expired entries are removed."""

@@ -1,7 +1,9 @@
 """The interface of a store: short strings that expire, and leases.
 
-Sessions are not in the store, but in cookies. The store contains only exceptions, each for a
-limited time: successors of spent refresh tokens, revoked sessions, and a backend that is down.
+There is no table of sessions in the store, because sessions are in cookies. The store contains
+strings that are needed for a limited time: successors of spent refresh tokens, revoked sessions, the
+state of a backend that is down, one-time values that were used, and an index of each user's
+sessions.
 """
 
 from contextlib import AbstractContextManager
@@ -47,7 +49,8 @@ class Lease(Enum):
     UNSURE = "unsure"
     """The store is down or has refused the command. Another process may have the lease."""
     ALONE = "alone"
-    """The store has been down or has refused for a long time. Each process works on its own."""
+    """For ``authapp.shared.patience`` seconds, the store was down or has refused the command. Each
+    process now works on its own."""
 
 
 class Store(Protocol):
@@ -57,10 +60,11 @@ class Store(Protocol):
         """Return the string of each key, or None if the string is missing or has expired."""
 
     def recall(self, *keys: Key) -> list[str | None]:
-        """Return the same as :meth:`get`, from this process's memory if it is told of changes.
+        """Return the same as :meth:`get`, but from the memory of this process if possible.
 
-        A string is out of date from its change until the notice of the change arrives. So use
-        :meth:`get` before you write a cookie or spend a token.
+        That is possible while other processes tell this process of their changes. A string is out
+        of date from its change until the notice of the change arrives. So use :meth:`get` before
+        you write a cookie or spend a token.
 
         :param keys: keys whose strings are always stored with ``tell=True``.
         """
@@ -68,7 +72,7 @@ class Store(Protocol):
     def put(self, key: Key, text: str, seconds: float, *, tell: bool = False) -> None:
         """Store a string under a key for ``seconds``. It replaces an earlier string.
 
-        :param tell: True to tell all processes, for :meth:`recall`.
+        :param tell: True to tell all processes of the change. :meth:`recall` needs this.
 
         While processes cannot exchange data, they may store different strings under one key. When
         these strings are merged later, the greatest string is kept. So the string that must be kept
@@ -88,15 +92,15 @@ class Store(Protocol):
     def remembers(self, seconds: float) -> bool:
         """Return True if the store has lost no string and no lease in the last ``seconds``.
 
-        If False, another process may be working on a key although this process has its lease.
+        If False, another process may be working on a key although this process has the lease.
         """
 
     def settles_in(self) -> float:
-        """Return the seconds until the store has what all processes did while it was down.
+        """Return the seconds until all processes have written what they did while it was down.
 
         Until then, another process may have finished work on a key, or may still be working on it,
-        although this process has its lease. The result is 0 if the store was up for long enough,
-        and infinite while the store is down.
+        although this process has the lease of the key. The result is 0 if the store was up for long
+        enough, and infinite while the store is down.
         """
 
     def problems(self) -> list[str]:
@@ -106,4 +110,4 @@ class Store(Protocol):
         """
 
     def healthy(self) -> bool:
-        """Return True if all processes can exchange strings and leases through the store."""
+        """Return True if the processes can exchange strings and leases through the store now."""

@@ -22,9 +22,9 @@ class RedisStore:
     """A store in Redis.
 
     :param connection: the connections to Redis.
-    :param secrets: every string is stored once for each secret, encrypted with that secret. So two
-        processes that have at least one secret in common can read each other's strings. This is
-        needed while secrets are rotated.
+    :param secrets: the secrets. Each string is stored once for each secret, encrypted with that
+        secret. So two processes that have at least one secret in common can read each other's
+        strings. This is needed while secrets are rotated.
     :param patience: see :class:`RedisLeases`.
     """
 
@@ -50,7 +50,8 @@ class RedisStore:
 
     def recall(self, *keys: Key) -> list[str | None]:
         """See :class:`authapp.store.protocol.Store`."""
-        # The string of a key is kept under the names by all secrets. A notice may have any of them.
+        # Each secret gives another name of a key. The string is kept under all of these names,
+        # because a notice may contain any of them.
         names = [ring.name(key) for ring in self._key_rings for key in keys]
         known = self._notices.known(names)
         if known is not None:

@@ -16,11 +16,12 @@ from redis.exceptions import RedisClusterException
 
 
 class LazyCluster:
-    """Has the interface of redis-py's client of a cluster, and connects at the first command.
+    """A client with the interface of redis-py's ``RedisCluster``. It connects at the first command.
 
     :param hosts: some nodes of the cluster.
     :param options: the options of all connections.
-    :param is_up: is called with the addresses of the primaries when the client has connected.
+    :param is_up: a function to call when the client has connected. Its argument is the addresses of
+        the primaries.
     """
 
     def __init__(

@@ -46,8 +46,8 @@ PAUSE = 0.5
 """Seconds without commands after Redis did not respond. Then one request tries Redis again."""
 
 STALL = 1.0
-"""Seconds for which Redis is *stalled* after Redis stops responding, because of a slow command for
-example. A process that needs a lease waits while Redis is stalled."""
+"""For this many seconds after Redis stops responding, Redis counts as *stalled*: it may only be busy
+with a slow command. A process that needs a lease waits while Redis is stalled."""
 
 REPEAT_LOG = 60.0
 """Seconds between two log lines about the same kind of error reply."""
@@ -68,7 +68,8 @@ class RedisConnection:
 
     :param client: a client with short timeouts and without retries (see :func:`connect`).
     :param clock: returns seconds and never goes back.
-    :param address: the addresses to log, in place of the one that the client knows.
+    :param address: the text to log as the address of Redis. If it is empty, the log has the address
+        that the client knows.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class RedisConnection:
         self._lost_at = float("-inf")
         self._runs: dict[object, bytes | None] = {}
         self._connected = False
-        #: Is increased when existing connections may lead to a former Redis.
+        #: A number that increases when existing connections may lead to a former Redis.
         self.generation = 0
         self._generations: WeakKeyDictionary[AbstractConnection, int] = WeakKeyDictionary()
 
@@ -161,7 +162,7 @@ class RedisConnection:
         self._generations[connection] = self.generation
 
     def has_primaries(self, addresses: set[tuple[str, int]]) -> None:
-        """Record the primaries of a cluster. A primary that appears later has replaced one."""
+        """Record the primaries of a cluster. A later new primary has replaced one of them."""
         self._runs = {**dict.fromkeys(addresses), **self._runs}
         self._connected = True
 
@@ -188,9 +189,9 @@ class RedisConnection:
         return self._clock() - self._lost_at > seconds
 
     def up_in(self, seconds: float) -> float:
-        """Return in how many seconds Redis will have been up, without a data loss, for ``seconds``.
+        """Return how long to wait until Redis was up, without a data loss, for ``seconds``.
 
-        The result is infinite while Redis is down.
+        :returns: seconds. 0 if that is so already, and infinity while Redis is down.
         """
         return float("inf") if self._down else max(0.0, self._lost_at + seconds - self._clock())
 

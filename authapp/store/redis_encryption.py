@@ -22,7 +22,7 @@ from authapp.session.encryption import derive
 from authapp.store.protocol import Key
 
 NAMES = 4096
-"""How many key names are cached. Every request of a session needs the same few names."""
+"""How many key names are cached. The requests of one session need the same few names."""
 
 PREFIX = b"authapp:"
 
@@ -48,7 +48,7 @@ class KeyRing:
         self._tagged = tagged
         self._names = derive(secret, "authapp shared names", 32)
         self._cipher = AESGCM(derive(secret, "authapp shared values", 32))
-        #: Returns the name in Redis of a key: :meth:`_name` with a cache.
+        #: A function that returns the name of a key in Redis: :meth:`_name` with a cache.
         self.name = lru_cache(maxsize=NAMES)(self._name)
 
     def _name(self, key: Key) -> bytes:

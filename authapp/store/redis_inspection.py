@@ -1,8 +1,9 @@
 """Checks, at start-up and every minute, whether Redis is set up well and who else uses it.
 
 Each process writes the fingerprints of its secrets and the version of its strings into one sorted
-set in Redis, with the time. So each process sees how the others are configured. A fingerprint is an
-HMAC with a key that is derived from the secret: it says which secrets are equal and nothing else.
+set in Redis, with the time. So each process sees whether the others have the same secrets and the
+same version. A fingerprint is an HMAC with a key that is derived from the secret. Equal secrets have
+equal fingerprints, and a fingerprint says nothing else about a secret.
 
 ``CONFIG`` is not needed, because ``INFO`` has the eviction policy. If a managed service refuses
 ``INFO``, authapp cannot detect evictions and restarts. :class:`RedisConnection` logs this once.
@@ -28,13 +29,14 @@ VERSION = 1
 """The version of the strings in the store. Increase it when an older version cannot read them."""
 
 USERS = b"authapp:users"
-"""The sorted set in which each process writes how it is configured."""
+"""The Redis key of a sorted set. Each process writes the fingerprints of its secrets and
+:data:`VERSION` into this set. Processes with the same secrets and version share one member."""
 
 EVERY = 60.0
 """Seconds between two inspections."""
 
 REMEMBERED = 180
-"""Seconds for which Redis remembers a process after its last inspection."""
+"""Seconds for which the set in Redis keeps what a process wrote at its last inspection."""
 
 _MOST = 64
 
@@ -95,7 +97,10 @@ class RedisInspection:
                 yield from self._compare(user)
 
     def _compare(self, user: bytes) -> Iterable[str]:
-        """Return the problems with the settings of another process that uses this Redis."""
+        """Return the problems if this process and another one use the same Redis.
+
+        :param user: the member of :data:`USERS` that the other process has written.
+        """
         try:
             theirs = json.loads(user)
             secrets = list(theirs["secrets"])

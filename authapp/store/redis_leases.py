@@ -21,7 +21,8 @@ from authapp.store.redis_encryption import KeyRing
 log = logging.getLogger(__name__)
 
 LEASE = 4.0
-"""Seconds after which a lease expires if its process has died."""
+"""Seconds for which a lease lasts. While a process works, it extends its lease. If the process dies,
+the lease expires."""
 
 SETTLE = 1.5
 """Seconds after an outage within which each process has told Redis what it did during the outage.
@@ -37,7 +38,7 @@ _TRY_AGAIN = 0.05
 class RedisLeases:
     """Takes, extends and releases leases.
 
-    :param patience: after this many seconds without a lease, this process works alone.
+    :param patience: if Redis grants no lease for this many seconds, this process works alone.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class RedisLeases:
             except (StoreUnavailable, LockError):  # LockError: Redis has lost the lock
                 if not self._connection.stalled:
                     return self._unsure()
-            # Redis is only stalled. Other processes may not have noticed it, and still use leases.
+            # Redis is only stalled. Perhaps other processes have not noticed it, and use leases.
             time.sleep(_TRY_AGAIN)
 
     def settles_in(self) -> float:
@@ -95,10 +96,10 @@ class RedisLeases:
         return self._connection.up_in(SETTLE) if self._patience else 0.0
 
     def _unsure(self) -> Lease:
-        """Return ``ALONE`` if no lease could be had for ``patience`` seconds, else ``UNSURE``.
+        """Return ``ALONE`` if Redis has granted no lease for ``patience`` seconds, else ``UNSURE``.
 
-        The time starts again if Redis was up meanwhile, or if no attempt was made for ``patience``
-        seconds, because an old failure says nothing about the present.
+        The time starts again if Redis was up meanwhile. It also starts again if no request asked
+        for a lease for ``patience`` seconds, because an old failure says nothing about the present.
         """
         now = time.monotonic()
         if self._unsure_since is None or now - self._unsure_last > max(self._patience, LEASE):

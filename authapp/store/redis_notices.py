@@ -1,13 +1,14 @@
-"""Notices: each process tells the others which strings it has changed, so that they need not ask.
+"""Notices: each process tells the others which strings it has changed, so that the others need not
+ask Redis.
 
 A process keeps the strings that it has read for fresh sessions, and uses them without asking Redis
-again. A process that changes such a string publishes the name of its key on a channel. Every
-process subscribes to this channel, and forgets the strings that it is told of.
+again. A process that changes such a string publishes a notice on a channel: the name of the
+string's key. Every process subscribes to this channel, and forgets the strings that a notice names.
 
-Publish and subscribe delivers a message at most once. So a process uses what it has kept only while
-the **channel is alive**: every :data:`BEAT` seconds it publishes a *beat* to itself. A beat that
-comes back proves that all earlier notices have arrived too. If the channel is not alive, the
-process asks Redis.
+Redis delivers a published message at most once, so a notice can be lost. So a process uses the
+strings that it has kept only while the **channel is alive**. To know this, a process publishes a
+*beat* to itself every :data:`BEAT` seconds. A beat that comes back proves that all earlier notices
+have arrived too. If the channel is not alive, the process asks Redis.
 
 One thread per process listens. The first request in a process starts the thread, so notices also
 work after a fork. The thread ends if no request has needed it for :data:`IDLE` seconds.
@@ -36,7 +37,7 @@ BEAT = 0.4
 """Seconds between two beats."""
 
 SILENCE = 1.0
-"""Seconds after a beat was sent until the channel counts as silent."""
+"""If a beat does not come back for this many seconds, the channel counts as silent."""
 
 IDLE = 60.0
 """Seconds without a fresh request after which the thread ends."""
@@ -56,7 +57,8 @@ _ENDS = (
 class RedisNotices:
     """The strings that a process keeps, and the channel that tells it of changes.
 
-    :param check: asks Redis for the epoch marker. It returns False if Redis is down.
+    :param check: a function that reads the epoch marker from Redis. It returns False if Redis is
+        down.
     """
 
     def __init__(self, connection: RedisConnection, check: Callable[[], bool]) -> None:
@@ -83,9 +85,11 @@ class RedisNotices:
             return None
 
     def moment(self) -> int | None:
-        """Return a number that changes with each notice. None: the channel is not alive.
+        """Return a number that changes with each notice, or None if the channel is not alive.
 
-        The first call in a process starts the thread, and so does a call after the thread ended.
+        If no thread is running, this method starts one and returns None. After Redis has refused
+        the subscription, it starts no thread for :data:`REPEAT_LOG` seconds. The channel also
+        counts as not alive while Redis is down.
         """
         self._used = now = time.monotonic()
         thread = self.thread
@@ -100,8 +104,8 @@ class RedisNotices:
         """Keep strings that were read from Redis.
 
         :param strings: the strings, by key name.
-        :param moment: what :meth:`moment` returned before Redis was asked. If there was a notice
-            since then, the strings are not kept, because they may be the ones from before it.
+        :param moment: what :meth:`moment` returned before the strings were read. If a notice has
+            arrived since then, the strings are not kept, because they may be out of date.
         """
         if moment is None:
             return
@@ -126,7 +130,7 @@ class RedisNotices:
     def publish(self, names: Sequence[bytes]) -> None:
         """Tell all processes that the strings under some key names have changed in Redis.
 
-        If Redis refuses to publish, no process is told, and each process asks.
+        If Redis refuses to publish, other processes get no notice and no beats, so they ask Redis.
 
         :raises StoreUnavailable: if Redis is down.
         """

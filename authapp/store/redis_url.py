@@ -28,7 +28,8 @@ class RedisURL:
 
     :param kind: an empty string, ``sentinel`` or ``cluster``.
     :param hosts: pairs of host and port: of Sentinel, or of some nodes of a cluster.
-    :param service: the name under which Sentinel knows the primary.
+    :param service: the name under which Sentinel knows the primary. Empty without Sentinel.
+    :param tls: True if connections use TLS.
     :param options: the options of connections to Redis, as redis-py names them.
     :param sentinel_options: the options of connections to Sentinel.
     """

@@ -1,9 +1,9 @@
 """Write strings to Redis again after Redis has lost data or has not accepted a write.
 
 Each process has a copy of the strings that it has stored in Redis. A **pending write** is a string
-that Redis may not have, because Redis was down or full when the string was stored, or has lost data
-since then. A thread, the **resync**, compares the pending writes with Redis and writes the missing
-strings.
+that Redis may have lost or never had: Redis was down or full when the string was stored, or has lost
+data since then. A thread, the **resync**, compares the pending writes with Redis and writes the
+missing strings.
 
 The **epoch marker** is a key with a random value. If Redis has lost its data, the marker is missing
 or has another value.
@@ -95,7 +95,7 @@ class Resync:
             self._detect_data_loss(epoch, tag)
 
     def _detect_data_loss(self, epoch: object, tag: bytes) -> None:
-        """Set or adopt an epoch marker, because the marker is missing or has another value."""
+        """Set an epoch marker if it is missing, or adopt its new value. Mark strings as pending."""
         if self._epochs.pop(tag, None) is not None:
             self._connection.lost_data()
         with suppress(StoreUnavailable), self._connection.command():
@@ -107,9 +107,9 @@ class Resync:
             self.mark_all_pending(tag)  # includes strings from before the first marker was read
 
     def mark_all_pending(self, tag: bytes = b"") -> None:
-        """Record that Redis may not have any string of this process.
+        """Mark all strings of this process as pending, because Redis may have lost them.
 
-        :param tag: only the keys with this hash tag, unless it is empty.
+        :param tag: mark only the keys with this hash tag. If the tag is empty, mark all keys.
         """
         keys = (key for key, *_ in self._own.living())
         rings = self._key_rings
@@ -118,7 +118,7 @@ class Resync:
         )
 
     def mark_pending(self, *keys: Key) -> None:
-        """Record that Redis may not have the strings of this process under these keys."""
+        """Mark the strings under these keys as pending: Redis may have lost or never had them."""
         with self._lock:
             self.pending.update((key, next(self._changes)) for key in keys)
         self.start()
@@ -161,7 +161,7 @@ class Resync:
         with suppress(StoreUnavailable):
             with self._connection.command():
                 written = self._write_missing(batch)
-            # Also strings that Redis has: the other processes may not have been told of them.
+            # Also publish strings that Redis has: perhaps the other processes do not know of them.
             self._publish([ring.name(key) for key in batch for ring in self._key_rings])
             done = written
         if done:
@@ -198,9 +198,10 @@ class Resync:
 def read_names(
     connection: RedisConnection, names: Sequence[bytes]
 ) -> tuple[dict[bytes, object], list[object]]:
-    """Read values from Redis, and with each of the commands the epoch marker of the same node.
+    """Read values from Redis, and with each command also the epoch marker of the same node.
 
-    Without names, one epoch marker is read. Call it within :meth:`RedisConnection.command`.
+    Without names, one epoch marker is read. Call this function within
+    :meth:`RedisConnection.command`.
 
     :returns: the epoch markers by hash tag, and the values in the order of their names.
     """
