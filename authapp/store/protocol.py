@@ -1,8 +1,8 @@
 """The interface of a store: short strings that expire, and leases.
 
 There is no table of sessions in the store, because sessions are in cookies. The store contains
-strings that are needed for a limited time: successors of spent refresh tokens, revoked sessions, the
-state of a backend that is down, one-time values that were used, and an index of each user's
+strings that are needed for a limited time: successors of spent refresh tokens, revoked sessions,
+the state of a backend that is down, one-time values that were used, and an index of each user's
 sessions.
 """
 

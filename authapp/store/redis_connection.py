@@ -46,8 +46,8 @@ PAUSE = 0.5
 """Seconds without commands after Redis did not respond. Then one request tries Redis again."""
 
 STALL = 1.0
-"""For this many seconds after Redis stops responding, Redis counts as *stalled*: it may only be busy
-with a slow command. A process that needs a lease waits while Redis is stalled."""
+"""For this many seconds after Redis stops responding, Redis counts as *stalled*: it may only be
+busy with a slow command. A process that needs a lease waits while Redis is stalled."""
 
 REPEAT_LOG = 60.0
 """Seconds between two log lines about the same kind of error reply."""

@@ -2,8 +2,8 @@
 
 Each process writes the fingerprints of its secrets and the version of its strings into one sorted
 set in Redis, with the time. So each process sees whether the others have the same secrets and the
-same version. A fingerprint is an HMAC with a key that is derived from the secret. Equal secrets have
-equal fingerprints, and a fingerprint says nothing else about a secret.
+same version. A fingerprint is an HMAC with a key that is derived from the secret. Equal secrets
+have equal fingerprints, and a fingerprint says nothing else about a secret.
 
 ``CONFIG`` is not needed, because ``INFO`` has the eviction policy. If a managed service refuses
 ``INFO``, authapp cannot detect evictions and restarts. :class:`RedisConnection` logs this once.

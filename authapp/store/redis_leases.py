@@ -21,8 +21,8 @@ from authapp.store.redis_encryption import KeyRing
 log = logging.getLogger(__name__)
 
 LEASE = 4.0
-"""Seconds for which a lease lasts. While a process works, it extends its lease. If the process dies,
-the lease expires."""
+"""Seconds for which a lease lasts. While a process works, it extends its lease. If the process
+dies, the lease expires."""
 
 SETTLE = 1.5
 """Seconds after an outage within which each process has told Redis what it did during the outage.

@@ -1,9 +1,9 @@
 """Write strings to Redis again after Redis has lost data or has not accepted a write.
 
 Each process has a copy of the strings that it has stored in Redis. A **pending write** is a string
-that Redis may have lost or never had: Redis was down or full when the string was stored, or has lost
-data since then. A thread, the **resync**, compares the pending writes with Redis and writes the
-missing strings.
+that Redis may have lost or never had: Redis was down or full when the string was stored, or has
+lost data since then. A thread, the **resync**, compares the pending writes with Redis and writes
+the missing strings.
 
 The **epoch marker** is a key with a random value. If Redis has lost its data, the marker is missing
 or has another value.
