@@ -46,8 +46,8 @@ class Bulkhead:
     def call(self) -> Iterator[None]:
         """Call the backend within this context, if a request waits for the call.
 
-        If the request has no slot and another call has no response yet, the request waits first.
-        The call starts as soon as the backend has responded to a call.
+        If the request has no slot and the backend has not yet responded to another call, the
+        request waits first. The call starts as soon as the backend has responded to a call.
 
         :raises CallNotPermitted: if the request has no slot and the backend is slow.
         """
@@ -109,7 +109,7 @@ class Bulkhead:
                 self._waiting -= 1
 
     def _seconds_without_response(self) -> float:
-        """Return the seconds for which the backend has not responded to a running call.
+        """Return for how many seconds the backend has not responded to a running call.
 
         The result is 0 if no call is running, or if the oldest call began before the last
         response.

@@ -2,8 +2,9 @@
 
 - **Closed**: the backend is up, and every request may call it.
 - **Open**: the backend is down. Calls fail at once, so that no thread waits.
-- **Half-open**: after a pause one request, the probe, calls the backend. If it gets an answer
-  the breaker closes. If not, it opens again for twice as long, up to :data:`LONGEST_PAUSE`.
+- **Half-open**: after a pause, one request, the probe, calls the backend. If the backend responds,
+  the breaker closes. If not, the breaker opens again, and the next pause is twice as long, up to
+  :data:`LONGEST_PAUSE`.
 """
 
 import random
@@ -31,13 +32,14 @@ log = request_log(__name__)
 
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 1.2
-"""Seconds for which the breaker stays open: the first time, and after many failed probes."""
+"""Seconds for which the breaker stays open: the first pause, and the longest one after many failed
+probes. Each pause varies by a quarter. A longer ``Retry-After`` of the backend has priority."""
 
 LOG_AGAIN = 60.0
-"""If no call was made for this many seconds, the next failure is logged again."""
+"""If no call has failed for this many seconds, the next failure is logged again."""
 
 FAILING_SESSIONS = 3
-"""How many different sessions in a row must get a bad answer before the breaker opens."""
+"""How many different sessions in a row must get a bad response before the breaker opens."""
 
 _DOWN, _UP = "down", "up"
 
@@ -48,15 +50,16 @@ class CircuitBreaker:
     Each verb has its own circuit breaker, because a sign-in that hangs or gets 503 must not stop
     renewals.
 
-    If the backend cannot be reached, the breaker opens at once. A bad answer to one session does
-    not open it, because the backend may give good answers to other sessions: for example, Django
-    SimpleJWT answers 500 to a deleted user. Bad answers to :data:`FAILING_SESSIONS` sessions in a
-    row open it.
+    If the backend cannot be reached, the breaker opens at once. A bad response to one session does
+    not open the breaker, because the backend may give good responses to other sessions: for
+    example, Django SimpleJWT returns 500 for a deleted user. Bad responses to
+    :data:`FAILING_SESSIONS` sessions in a row open it.
 
     The store also records that a breaker is open. So the other processes do not have to wait for a
     backend that hangs.
 
-    :param verb: names the verb in the log and in the store.
+    :param bulkhead: limits how many requests wait for the backend.
+    :param verb: the name of the verb in the log and in the store.
     :param clock: returns seconds and never goes back.
     """
 
@@ -88,7 +91,8 @@ class CircuitBreaker:
     def call(self, renewed: TokenPair | None = None) -> Iterator[None]:
         """Enter this context around every call of the backend.
 
-        :param renewed: the tokens that a renewal spends. They tell sessions apart.
+        :param renewed: the tokens that a renewal spends. They distinguish sessions, to count the
+            sessions with bad responses. None: the call is not a renewal.
         :raises CallNotPermitted: at once, while the breaker is open or another request probes.
         """
         if self.closed and self._store.get(self._state) == [_DOWN]:
@@ -137,7 +141,7 @@ class CircuitBreaker:
         self.close()
 
     def close(self) -> None:
-        """Close the breaker: the backend has answered."""
+        """Close the breaker, because the backend has responded."""
         with self._lock:
             was_closed, self._pause = self.closed, 0.0
             self._failing.clear()
@@ -147,7 +151,7 @@ class CircuitBreaker:
                 log.warning("BackendBack: %s: it answers again", self._verb)
 
     def _failed_for_one(self, renewed: TokenPair | None, error: BackendUnavailable) -> None:
-        """Record a bad answer to one session."""
+        """Record a bad response to one session."""
         self.bulkhead.answered(0.0)
         with self._lock:
             if renewed is not None and len(self._failing) < FAILING_SESSIONS:
@@ -157,9 +161,10 @@ class CircuitBreaker:
             self.open(error)
 
     def open(self, error: BackendUnavailable, *, quiet: bool = False) -> None:
-        """Open the breaker in this process, and for the processes that share the store.
+        """Open the breaker in this process, and in all processes that share the store.
 
-        :param quiet: True if another verb has failed. Nothing is logged, and no probe is postponed.
+        :param quiet: True if another verb has failed. Nothing is then logged. If the breaker is
+            open already, nothing changes.
         """
         if quiet and not self.closed:
             return

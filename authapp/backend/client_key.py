@@ -29,7 +29,8 @@ class ClientKey:
     """The private key with which the client signs assertions.
 
     :param algorithm: the algorithm of the signature (RFC 7518 section 3.1).
-    :param header: further members of the signature's header, which tell the backend the key.
+    :param header: further members of the header of an assertion. They tell the backend which key
+        verifies it.
     """
 
     key: Any = field(repr=False)

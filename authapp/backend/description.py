@@ -1,6 +1,6 @@
 """The description of a backend: its requests, and where the parts of its responses are.
 
-It is read from the settings below ``authapp.backend.`` (contract section 7).
+The description is read from the settings below ``authapp.backend.`` (contract section 7).
 """
 
 from dataclasses import dataclass, field, replace
@@ -10,8 +10,8 @@ from authapp.backend.expressions import NEVER, Condition, Expression
 from authapp.backend.request_template import RequestTemplate, Text
 
 CLIENT_AUTH = ("basic", "post", "private_key_jwt", "none")
-"""How the client proves who it is: its secret in the Authorization header or as a field (RFC 6749
-section 2.3.1), an assertion that it signs (RFC 7523), or not at all."""
+"""How this site proves to the backend who it is: with its secret in the Authorization header or as
+a field (RFC 6749 section 2.3.1), with an assertion that it signs (RFC 7523), or not at all."""
 
 _CLIENT_FIELDS = {
     "post": ("client_id", "client_secret"),
@@ -21,7 +21,7 @@ _CLIENT_FIELDS = {
 
 @dataclass(frozen=True)
 class Conditions:
-    """The conditions that say what a response means, as far as the settings describe them."""
+    """The conditions that say what a response means."""
 
     login_refused: Condition = NEVER
     login_locked: Condition = NEVER
@@ -31,12 +31,12 @@ class Conditions:
     challenge_expired: Condition = NEVER
     refresh_refused: Condition = NEVER
     logout_done: Condition | None = None
-    """None: any 2xx."""
+    """The condition for a sign-out that succeeded. None: any 2xx."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Where the parts of a response are."""
+    """The expressions that find the parts of a response."""
 
     access: Expression
     refresh: Expression | None = None
@@ -49,7 +49,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Description:
-    """One backend. A request is None if the backend does not have it.
+    """One backend. A request is None if the backend has no such request.
 
     :ivar authorization: the ``Authorization`` header for the user's own calls.
     """
@@ -69,9 +69,9 @@ class Description:
     scope: str | None = None
 
     def with_client(self) -> "Description":
-        """Return the description with the client's credentials in the requests' fields.
+        """Return the description with the credentials of this site in the fields of the requests.
 
-        If a request has a field of the same name, that field is kept.
+        If a request already has a field of the same name, this field is kept.
         """
         names = _CLIENT_FIELDS.get(self.client_auth, ())
         return replace(
@@ -83,7 +83,7 @@ class Description:
         )
 
     def client_values(self, url: str) -> dict[str, str | None]:
-        """Return the values of the placeholders that name the client.
+        """Return the values of the placeholders with the credentials of this site.
 
         :param url: the URL of the request. It is the audience of an assertion.
         """

@@ -1,7 +1,7 @@
 """Expressions that read the backend's responses: JMESPath, compiled at start-up.
 
-A response is the object ``{status, headers, cookies, body}`` of contract section 7. For every
-response, an expression gives a value or None, and never raises an exception.
+A response is the object ``{status, headers, cookies, body}`` of contract section 7. An expression
+returns a value or None for every response. It raises no exception.
 """
 
 import json
@@ -37,7 +37,7 @@ class Expression:
     _compiled: Any = field(repr=False, compare=False)
 
     def __call__(self, value: object) -> Any:
-        """Return what the expression gives for a value; None if it cannot be applied."""
+        """Return what the expression finds in a value. None if the expression cannot be applied."""
         try:
             return self._compiled.search(value, options=_OPTIONS)
         except (JMESPathError, ValueError, TypeError, RecursionError, OverflowError):
@@ -52,7 +52,7 @@ class Condition:
     statuses: frozenset[int] = frozenset()
 
     def __call__(self, response: Response) -> bool:
-        """Return whether a response meets the condition."""
+        """Return True if the condition is true for a response."""
         if self.expression is None:
             return response.get("status") in self.statuses
         # JMESPath: null, false and what is empty are false; zero is true.
@@ -61,13 +61,13 @@ class Condition:
 
 
 NEVER = Condition(None)
-"""The condition that no response meets."""
+"""A condition that is false for every response."""
 
 
 def expression(text: str) -> Expression:
     """Compile an expression.
 
-    :raises ValueError: with the position of the mistake.
+    :raises ValueError: if the text is not an expression. The error names the position.
     """
     try:
         compiled = jmespath.compile(text)
@@ -105,9 +105,9 @@ def condition(text: str) -> Condition:
 def read_response(
     status: int, headers: Mapping[str, str], set_cookies: list[str], body: bytes
 ) -> Response:
-    """Return a response as expressions see it.
+    """Return a response as the object that expressions read.
 
-    :param set_cookies: the values of its ``Set-Cookie`` headers.
+    :param set_cookies: the values of the ``Set-Cookie`` headers of the response.
     """
     text = body.decode(errors="replace")
     try:

@@ -22,7 +22,7 @@ from authapp.session.session import TokenPair
 from authapp.store.protocol import Store
 
 VERBS = ("refresh", "login", "logout", "call")
-"""The verbs. Each has its own circuit breaker. ``call`` is ``request.backend``."""
+"""The verbs. Each has its own circuit breaker. ``call`` means the calls of ``request.backend``."""
 
 REACH_EVERY = 1.0
 """Seconds for which the result of a health check is reused."""
@@ -35,8 +35,9 @@ class GuardedBackend:
     slots are reserved for renewals. So renewals can still be sent while sign-ins hang.
 
     :param slots: how many requests may wait.
-    :param name: names this backend in the log and in the store.
-    :ivar observer: every call of a verb runs inside it, as ``backend.call``.
+    :param name: the name of this backend in the log and in the store. It is empty for the backend
+        of ``backend.url``.
+    :ivar observer: every call of a verb runs inside this observer, as ``backend.call``.
     """
 
     observer: Observer = staticmethod(unobserved)
@@ -56,7 +57,7 @@ class GuardedBackend:
         self._reached = True
 
     def replace(self, backend: Backend) -> None:
-        """Call another backend from now on, as if it had always answered. Tests use this."""
+        """Call another backend from now on, with all circuit breakers closed. Tests use this."""
         self._backend = backend
         for breaker in self.breakers.values():
             breaker.close()
@@ -68,19 +69,20 @@ class GuardedBackend:
 
     @property
     def refreshes(self) -> bool:
-        """Whether the backend can refresh tokens at all."""
+        """True if the backend has a verb that refreshes tokens."""
         return getattr(self._backend, "refreshes", True)
 
     @property
     def logout_needs_access(self) -> bool:
-        """Whether a logout works only with an access token that has not expired."""
+        """True if a logout works only with an access token that has not expired."""
         return self.refreshes and getattr(self._backend, "logout_needs_access", False)
 
     @contextmanager
     def calling(self, verb: str, renewed: TokenPair | None = None) -> Iterator[None]:
         """Enter this context around every call of a verb.
 
-        A connection that cannot be made concerns all verbs, so it opens all breakers.
+        If no connection to the backend can be made, this affects all verbs. So the breakers of all
+        verbs are opened.
 
         :raises CallNotPermitted: as :meth:`authapp.backend.circuit_breaker.CircuitBreaker.call`.
         """
@@ -98,9 +100,10 @@ class GuardedBackend:
         return self.sign_in(lambda: self._backend.login(credentials))
 
     def challenge(self, state: str, code: str) -> TokenPair:
-        """Answer a :class:`~authapp.backend.protocol.BackendChallenge` with a code.
+        """Send the code of a second step: see :class:`~authapp.backend.protocol.BackendChallenge`.
 
         :param state: the state of the challenge.
+        :param code: the code that the user has entered.
         :raises Exception: as :meth:`authapp.backend.protocol.Backend.login`.
         """
         backend: Any = self._backend
@@ -129,11 +132,11 @@ class GuardedBackend:
             self._backend.logout(tokens)
 
     def reach(self) -> bool:
-        """Whether the backend answered a health check within the last second.
+        """Return True if the backend responded to a health check in the last second.
 
-        For a backend without ``reach()``, the result is the state of its circuit breakers. A health
-        check does not change this state, because any client can request one, and a backend that
-        answers a health check may still hang at a renewal.
+        For a backend without ``reach()``, the result is True if all its circuit breakers are
+        closed. A health check does not change the state of a breaker, because any client can
+        request a health check, and a backend that responds to it may still hang at a renewal.
         """
         reach = getattr(self._backend, "reach", None)
         if reach is None:
@@ -154,7 +157,7 @@ class GuardedBackend:
 def _check_state(state: object) -> None:
     """Check the state of a challenge.
 
-    :raises TypeError: if it cannot be used, which is a bug in an application's own backend.
+    :raises TypeError: if the state cannot be used. This is a bug in an application's own backend.
     """
     if not isinstance(state, str) or not 0 < len(state) <= MAX_STATE:
         raise TypeError("a state that is no text, or too long")
@@ -163,9 +166,9 @@ def _check_state(state: object) -> None:
 
 
 def _checked(answer: object) -> TokenPair:
-    """Return what a backend has returned, if it is a usable pair of tokens.
+    """Return what a backend has returned, if it is a usable :class:`TokenPair`.
 
-    :raises TypeError: if it is not, which is a bug in an application's own backend.
+    :raises TypeError: if it is not. This is a bug in an application's own backend.
     """
     if not isinstance(answer, TokenPair):
         raise TypeError("no TokenPair")

@@ -32,8 +32,7 @@ from authapp.backend.request_template import CannotSend, RequestTemplate
 from authapp.session.session import MAX_LIFETIME, TokenPair
 
 MAX_TOKEN = 8 * 1024
-"""The most characters of a token. All tokens of a session must fit into three
-cookies."""
+"""The most characters of a token, because all tokens of a session must fit into three cookies."""
 
 _TOKEN = re.compile(rf"\A[!-~]{{1,{MAX_TOKEN}}}\Z")
 _SECRETS = ("password", "access", "refresh", "client_secret", "code", "state")
@@ -45,7 +44,7 @@ _TELLING = ("error", "code", "detail", "message", "msg", "error_description")
 class HTTPBackend:
     """A :class:`~authapp.backend.protocol.Backend` that is called over HTTP.
 
-    :param session: sends the requests, and bounds how long each may take.
+    :param session: the HTTP session that sends the requests. It bounds the time of each request.
     :param url: the base URL, without a slash at the end.
     """
 
@@ -109,7 +108,7 @@ class HTTPBackend:
         return self._with_userinfo(tokens)
 
     def _challenge_in(self, verb: str, reply: Reply, values: Mapping[str, str | None]) -> Exception:
-        """Return the challenge in a response, or the error that it has no usable state."""
+        """Return the challenge in a response. If it has no usable state, return an error."""
         theirs = _value(self._description.answers.challenge_state, reply.content)
         if isinstance(theirs, str) and theirs:
             # The request of the second step may name the visitor's address too.
@@ -121,8 +120,8 @@ class HTTPBackend:
     def refresh(self, tokens: TokenPair) -> TokenPair:
         """See :class:`authapp.backend.protocol.Backend`.
 
-        A backend that hangs may still spend the token later. If nothing read its response then,
-        the new token would be lost. So the call runs in a separate thread, which awaits a late
+        A backend that hangs may still spend the token later. If no thread read its late response,
+        the new token would be lost. So the call runs in a separate thread, which waits for a late
         response for :data:`LATE` seconds.
         """
         template = self._description.refresh
@@ -165,7 +164,7 @@ class HTTPBackend:
             raise self._unexpected("logout", reply, values, "logout.done")
 
     def reach(self) -> None:
-        """Check whether the backend is up: any response will do except a server error (5xx).
+        """Check whether the backend is up: it is if it returns any status below 500.
 
         :raises BackendUnavailable: if the backend is down.
         """
@@ -202,13 +201,18 @@ class HTTPBackend:
         )
 
     def _tokens(self, reply: Reply, before: TokenPair | None) -> TokenPair | None:
-        """Read the tokens in a response; None if there is no usable access token.
+        """Read the tokens in a response.
 
-        If a response to a refresh has no refresh token, the old one is kept. If a backend has no
-        refresh tokens, the access token takes their place. The session then ends with the access
-        token.
+        If the response has no refresh token:
 
-        :param before: the tokens of a session that is renewed.
+        - If ``backend.refresh`` is ``none`` or does not send ``{refresh}``, the backend has no
+          refresh tokens. The access token is then kept as the refresh token too, and both expire
+          together.
+        - Otherwise, a renewal keeps the old refresh token, and the response to a sign-in is not
+          usable.
+
+        :param before: the tokens before a renewal. None at a sign-in.
+        :returns: the tokens, or None if the response is not usable.
         """
         answers, content = self._description.answers, reply.content
         access = _token(answers.access, content)
@@ -238,9 +242,10 @@ class HTTPBackend:
         )
 
     def _with_userinfo(self, tokens: TokenPair) -> TokenPair:
-        """Ask the backend who the user is, if there is a request for that.
+        """Return tokens with the user's data, if ``backend.userinfo`` is set.
 
-        :raises BackendUnavailable: with the new ``tokens``, if there is no usable response.
+        :raises BackendUnavailable: if there is no usable response. The error has the new
+            ``tokens``.
         """
         template = self._description.userinfo
         if template is None:
@@ -257,14 +262,14 @@ class HTTPBackend:
         return replace(tokens, user={**reply.content["body"], **(tokens.user or {})})
 
     def _words(self, reply: Reply, values: Mapping[str, str | None]) -> str:
-        """Return the backend's own words in one line, without anything that was sent."""
+        """Return the backend's own words in one line, without the secrets of the request."""
         found = _value(self._description.answers.reason, reply.content)
         return in_one_line(found, *map(values.get, _SECRETS))
 
     def _unexpected(
         self, verb: str, reply: Reply, values: Mapping[str, str | None], setting: str
     ) -> BackendUnavailable:
-        """Return the error for a response that is neither success nor described."""
+        """Return the error for a response that is not a success and that no setting describes."""
         if reply.status >= 500 or (reply.status == 429 and verb not in _SIGN_IN):
             return unusable(reply)
         if reply.status in (404, 405):
@@ -327,12 +332,12 @@ def _value(expression: Expression | None, content: object) -> Any:
 
 
 def _token(expression: Expression | None, content: object) -> str | None:
-    """Return a token that can be sent in a header; None if there is none."""
+    """Return the token that an expression finds, or None if it finds no usable token."""
     return usable_token(_value(expression, content))
 
 
 def usable_token(value: object) -> str | None:
-    """Return a token that can be sent in a header. None for any other value."""
+    """Return ``value`` without ``Bearer`` if it is a token that a header can contain, else None."""
     if not isinstance(value, str):
         return None
     value = value.removeprefix("Bearer ")
@@ -340,7 +345,10 @@ def usable_token(value: object) -> str | None:
 
 
 def seconds(value: object) -> int | None:
-    """Return a lifetime in seconds: a number or its digits. None if it is not usable."""
+    """Return a lifetime in whole seconds.
+
+    :param value: a number, or a string of its digits. None is returned for any other value.
+    """
     if isinstance(value, str) and re.fullmatch("[0-9]{1,12}", value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -64,8 +64,8 @@ class _DeadlineResponse(HTTPResponse):
 def hurry(response: requests.Response, seconds: float) -> None:
     """Shorten the deadline of a response.
 
-    :param seconds: the response must be complete this many seconds from now. If the present
-        deadline is earlier, it does not change.
+    :param seconds: the new deadline is this many seconds from now. If the present deadline is
+        earlier, it does not change.
     """
     original = response.raw._original_response  # private, but requests uses it too
     if isinstance(original, _DeadlineResponse):  # responses of the embedded issuer have no deadline

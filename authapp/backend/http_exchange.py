@@ -28,8 +28,8 @@ MAX_RETRY_AFTER = 300
 """The longest ``Retry-After`` in seconds. A longer one is shortened to this."""
 
 _NETWORK_ERRORS = (OSError, HTTPError, HTTPException)
-"""The kinds of exceptions that can be the cause of a failed request. Any other exception in the
-chain was being handled before the request, and did not cause the failure."""
+"""The kinds of exceptions that can be the cause of a failed request. If the chain of an exception
+has another kind, that exception was raised before the request, and did not cause the failure."""
 
 _MAX_CAUSES = 8
 """How many causes of an exception are followed. Exceptions can be chained in a circle."""
@@ -64,8 +64,8 @@ def exchange(
 ) -> Reply:
     """Send one request and read its response.
 
-    :param shown: the path to show in errors, if the one in ``url`` may hold a value.
-    :param options: as ``requests.request`` takes them.
+    :param shown: the path to show in errors, if the path in ``url`` may contain a secret value.
+    :param options: further parameters of ``requests.request``.
     :raises BackendUnavailable: if there is no response, or its body cannot be read.
     """
     headers = {**_HEADERS, **options.pop("headers", {})}
@@ -104,7 +104,7 @@ def fetch_object(session: requests.Session, url: str) -> dict[str, Any]:
 
 
 def unusable(reply: Reply) -> BackendUnavailable:
-    """Return the error for a response that says nothing about the user."""
+    """Return the error for a response that does not say whether a user or token is good."""
     kind = "JSON" if isinstance(reply.content["body"], dict) else "not a JSON object"
     kinds: dict[int, type[BackendUnavailable]] = {429: BackendThrottled}
     kinds |= dict.fromkeys((502, 503, 504), BackendDown)
@@ -113,18 +113,18 @@ def unusable(reply: Reply) -> BackendUnavailable:
 
 
 def unreachable(error: Exception, where: str) -> BackendDown:
-    """Return the error for a request that failed. Its text holds no secret.
+    """Return the error for a request that failed. Its text contains no secret.
 
-    :param where: what to show of the URL; see :func:`address`.
+    :param where: the part of the URL to show: see :func:`address`.
     """
     kind = ConnectionFailed if _no_connection(error) else BackendDown
     return kind(f"{_error_kind(error)} at {where}")
 
 
 def _no_connection(error: Exception) -> bool:
-    """Return whether no connection was made at all: refused, no such host, TLS.
+    """Return True if no connection was made at all: refused, no such host, TLS error.
 
-    A connection that was closed later concerns only the request that was sent through it.
+    If a connection was made and closed later, only the request that was sent through it has failed.
     """
     reason = getattr(error.args[0], "reason", None) if error.args else None
     return isinstance(error, requests.exceptions.SSLError) or isinstance(reason, NewConnectionError)
@@ -134,7 +134,7 @@ def _error_kind(error: BaseException) -> str:
     """Return the class of an error, and of its root cause if no connection was made.
 
     For a certificate that is not trusted, the reason is returned. The texts of other errors are
-    left out, as they may hold the URL or the body of a request.
+    left out, because they may contain the URL or the body of a request.
     """
     names, cause = [type(error).__name__], error
     for _ in range(_MAX_CAUSES):
@@ -172,7 +172,7 @@ def in_one_line(value: object, *secrets: str | None) -> str:
 
 
 def _repeats(text: str, secret: str) -> bool:
-    """Return whether a casefolded text contains a part of a secret, in any usual encoding."""
+    """Return True if a casefolded text contains a part of a secret, in any usual encoding."""
     forms = {secret, json.dumps(secret)[1:-1], html.escape(secret), quote(secret, errors="replace")}
     for form in forms:
         part = form.casefold()[:_MAX_SEARCHED]

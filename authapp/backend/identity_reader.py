@@ -1,4 +1,4 @@
-"""Reads the user from claims, by the expressions of ``claims.*``."""
+"""Reads the user from claims, with the expressions of the settings ``claims.*``."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from authapp.session.session import Claims, Identity
 
 @dataclass(frozen=True)
 class ClaimExpressions:
-    """Where the parts of an identity are in the claims."""
+    """The expressions that find the parts of an identity in claims."""
 
     id: Expression
     email: Expression
@@ -24,9 +24,9 @@ class ClaimExpressions:
 def read_identity(names: ClaimExpressions, claims: Claims, user: Claims) -> Identity:
     """Return the user that claims describe.
 
-    :param claims: the claims of the access token; empty for an opaque token.
-    :param user: further claims from the backend. A claim of the token has priority over them.
-    :raises BackendUnavailable: if no user is named.
+    :param claims: the claims of the access token. They are empty for an opaque token.
+    :param user: further claims from the backend. The claims of the token have priority.
+    :raises BackendUnavailable: if the claims have no user id.
     """
     known: dict[str, Any] = {**user, **claims}
     user_id = names.id(known)

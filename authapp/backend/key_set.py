@@ -24,7 +24,8 @@ KEYS_RETRY = 60
 are two reasons: the key set is stale, or a token names an unknown key."""
 
 KEYS_LOST = 86_400
-"""Seconds for which the cached keys are used if the key set cannot be read again."""
+"""Seconds after the last successful reading for which the cached keys are used, if the key set
+cannot be read again."""
 
 
 class KeySet:
@@ -72,7 +73,7 @@ class KeySet:
 
     @property
     def readable(self) -> bool:
-        """Whether the last attempt to read the key set succeeded."""
+        """True if the last attempt to read the key set succeeded."""
         return self._good_at >= max(self._tried_at.values())
 
     @property

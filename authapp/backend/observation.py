@@ -1,19 +1,20 @@
-"""The place where telemetry attaches: renewals and calls of the backend run inside an observer.
+"""The observer, by which telemetry measures: renewals and calls of the backend run inside it.
 
-Nothing is observed unless the application includes :mod:`authapp.telemetry`.
+Without :mod:`authapp.telemetry`, the observer does nothing.
 """
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 Facts = dict[str, str | bool | float]
-"""What is known about one renewal or call: names and values, without secrets and user ids.
+"""The facts about one renewal or call: names and values, without secrets and user ids.
 
-The observed code adds facts before it leaves the observer's context.
+The code that runs inside the observer adds facts before the observer ends.
 """
 
 Observer = Callable[[str, Facts], AbstractContextManager[object]]
-"""Takes the name of what is observed (``renewal``, ``backend.call``) and its facts."""
+"""A function that returns a context manager. Its arguments are what is observed (``renewal`` or
+``backend.call``) and the facts."""
 
 
 def unobserved(what: str, facts: Facts) -> AbstractContextManager[object]:

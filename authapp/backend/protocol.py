@@ -1,7 +1,7 @@
-"""What a backend is: three verbs, and the ways in which each can fail.
+"""The interface of a backend: three verbs, and the errors that they raise.
 
-Your own backend is any object with these verbs. Set it by ``config.set_auth_backend(obj)``.
-Many threads call it at once.
+Any object with these verbs can be your own backend. Set it with ``config.set_auth_backend(obj)``.
+Several threads call it at the same time.
 """
 
 from concurrent.futures import Future
@@ -14,12 +14,12 @@ MAX_STATE = 1024
 """The most characters in the state of a challenge. It has to fit into one cookie."""
 
 LATE = 30.0
-"""Seconds for which a late response to a refresh is awaited after its request has ended."""
+"""Seconds for which a thread waits for a late response to a refresh after the request has ended."""
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """What a person types to sign in, exactly as typed."""
+    """What a user types to sign in, exactly as typed."""
 
     username: str
     password: str = field(repr=False)
@@ -28,9 +28,9 @@ class Credentials:
 
 
 class BackendRejected(Exception):
-    """The backend answered "no": a wrong password, a revoked token.
+    """The backend refuses: the password is wrong, or the token was revoked, for example.
 
-    :param words: the backend's own words for the person, without anything secret. The sign-in page
+    :param words: the backend's own words for the user, without anything secret. The sign-in page
         shows them if ``authapp.login.show_reason`` is true.
     """
 
@@ -55,8 +55,8 @@ class BackendChallenge(Exception):
     """The backend accepts the password and asks for a second step, such as a one-time code.
 
     :param state: what the backend needs to continue this sign-in, at most :data:`MAX_STATE`
-        printable ASCII characters. It is a secret: the person gets it only in an encrypted cookie.
-    :param kind: what the backend asks for. The page's template gets it.
+        printable ASCII characters. It is a secret: the browser gets it only in an encrypted cookie.
+    :param kind: what the backend asks for. The template of the page gets this value.
     """
 
     def __init__(self, state: str, kind: str = "code") -> None:
@@ -66,10 +66,10 @@ class BackendChallenge(Exception):
 
 
 class BackendUnavailable(Exception):
-    """The backend gave no usable answer about the user.
+    """The backend gave no usable response.
 
     :param reason: what was wrong, for the log, without anything secret.
-    :param retry_after: seconds after which to try again, if the backend said so.
+    :param retry_after: the seconds of the backend's ``Retry-After``, or None.
     """
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
@@ -83,8 +83,8 @@ class BackendUnavailable(Exception):
 class BackendDown(BackendUnavailable):
     """The backend is down for all users: it refuses connections, hangs, or is in maintenance.
 
-    :param late: the response to a refresh whose request has stopped waiting. The backend may
-        have spent the token and answer later.
+    :param late: the future of a late response to a refresh, for which no request waits any more.
+        The backend may still spend the token and respond. None: no response can come.
     """
 
     def __init__(
@@ -106,12 +106,13 @@ class CallNotPermitted(BackendDown):
 
 
 class UnexpectedAnswer(BackendUnavailable):
-    """The backend answered, but the settings do not describe that response.
+    """The backend responded, but the settings do not describe this response.
 
-    It is logged under this name. The text describes the response, and names a setting to look at.
+    The log has the name of this class. The text describes the response, and names a setting to look
+    at.
 
-    :param refusal: whether the response refuses something: 4xx, or a JSON object. Anything else,
-        such as a page in HTML, may mean that something answers in place of the backend.
+    :param refusal: True if the response is a 4xx or a JSON object. Any other response, such as an
+        HTML page, may come from a gateway and not from the backend.
     """
 
     def __init__(
@@ -128,11 +129,11 @@ class BackendThrottled(BackendUnavailable):
 class Backend(Protocol):
     """The three verbs.
 
-    Each raises :class:`BackendRejected` or :class:`BackendUnavailable`, or
-    :class:`BackendDown` if no call of any user would get an answer right now.
+    If a verb fails, it raises :class:`BackendRejected` or :class:`BackendUnavailable`. It raises
+    :class:`BackendDown` if the backend would not respond to a call for any user now.
 
-    A backend may also have ``reach()``, which ``/health?deep=1`` calls at most once a second.
-    It returns if the backend is up and raises :class:`BackendUnavailable` if it is not.
+    A backend may also have the method ``reach()``, which ``/health?deep=1`` calls at most once a
+    second. If the backend is not up, ``reach()`` raises :class:`BackendUnavailable`.
 
     A backend whose ``login`` raises :class:`BackendChallenge` also has ``challenge(state, code)``,
     which returns the tokens. It raises :class:`BackendRejected` for a wrong code,
@@ -145,9 +146,9 @@ class Backend(Protocol):
     def refresh(self, tokens: TokenPair) -> TokenPair:
         """Exchange a refresh token for new tokens.
 
-        The backend may make the old refresh token worthless (rotation). If it does not rotate
-        refresh tokens, the result has the same refresh token again.
+        If the backend rotates refresh tokens, the old refresh token is not valid after this. If it
+        does not rotate them, the result has the same refresh token again.
         """
 
     def logout(self, tokens: TokenPair) -> None:
-        """Make the refresh token worthless."""
+        """Revoke the refresh token."""

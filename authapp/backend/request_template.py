@@ -8,8 +8,10 @@ A template is text such as::
     password = {password}
 
 :func:`parse` checks the text at start-up. :meth:`RequestTemplate.fill` puts values into the
-placeholders. Bodies are built as JSON or as a form, never by joining text, so a value cannot add
-a header, a field or a path segment. A value that cannot be sent unchanged is refused.
+placeholders. Each value is encoded for its place: in JSON, in a form, in a header or in the path.
+So a value cannot add a header, a field or a path segment. A value that cannot be sent unchanged
+raises
+:class:`CannotSend`.
 """
 
 import json
@@ -45,12 +47,12 @@ _IN_A_COOKIE = re.compile(r"[!#$%&'()*+\-./0-9:<=>?@A-Z\[\]^_`a-z{|}~]*")  # RFC
 
 
 class CannotSend(ValueError):
-    """A value cannot be sent unchanged in its place. The error does not hold the value."""
+    """A value cannot be sent unchanged in its place. The error does not contain the value."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """A string with placeholders, as literal and placeholder pieces in turn."""
+    """A string with placeholders, divided into literal parts and placeholders."""
 
     pieces: tuple[tuple[str, str], ...]
     """Pairs of a literal and the name of the placeholder after it ("" at the end)."""
@@ -63,7 +65,7 @@ class Text:
     def fill(self, values: Mapping[str, str | None], encode: Any = str) -> str | None:
         """Return the string with values, or None if a placeholder has no value.
 
-        :param encode: is applied to each value.
+        :param encode: a function that encodes each value.
         """
         filled = ""
         for literal, name in self.pieces:
@@ -78,7 +80,8 @@ class Text:
 
 @dataclass(frozen=True)
 class FilledRequest:
-    """A request as it is sent. ``query`` and ``path`` are encoded; ``shown`` is for the log."""
+    """A request that is ready to be sent. ``path`` and its query are encoded. ``shown`` is for the
+    log."""
 
     method: str
     path: str
@@ -140,7 +143,7 @@ def parse(text: str) -> RequestTemplate | None:
     """Read a request as it is written in the ini file.
 
     :returns: the template, or None for ``none``: the backend has no such request.
-    :raises ValueError: with the line that is wrong and what is allowed.
+    :raises ValueError: if a line is wrong. The error names the line, and says what is allowed.
     """
     first, *lines = [line.strip() for line in text.strip().splitlines()]
     if first.lower() == "none" and not lines:
@@ -215,7 +218,7 @@ def parse_text(text: str) -> Text:
 def _text(text: str, line: str) -> Text:
     """Read a string with placeholders. ``{{`` and ``}}`` are braces.
 
-    :param line: is named in the error.
+    :param line: the line, which the error names.
     """
     pieces: list[tuple[str, str]] = []
     literal, end = "", 0

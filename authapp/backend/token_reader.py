@@ -1,8 +1,8 @@
 """Reads the user and the lifetimes from the tokens of a backend.
 
-Tokens are read when they arrive, at sign-in and at renewal. They are also verified then, if
-``backend.verify`` is set. Tokens from the cookie are trusted and not verified again, because the
-cookie can only be written with our secret.
+This module reads tokens when they arrive from the backend, at a sign-in and at a renewal. If
+``backend.verify`` is set, it also verifies them then. Tokens from the cookie are not verified
+again, because only somebody who has the secret can write the cookie.
 """
 
 import json
@@ -30,8 +30,8 @@ from authapp.session.session_limits import UNLIMITED, SessionLimits
 log = request_log(__name__)
 
 MAX_SKEW = 7_200
-"""Seconds by which a backend's clock may differ from ours. If a token was issued further in the
-future, it is refused. If it was issued further in the past, it counts as an old token."""
+"""Seconds by which a backend's clock may differ from ours. If the ``iat`` of a token is further in
+the future, the token is refused. If it is further in the past, the token counts as an old token."""
 
 SYMMETRIC = ["HS256", "HS384", "HS512"]
 """The algorithms that are accepted with a secret (RFC 7518 section 3.1)."""
@@ -62,7 +62,7 @@ class Verify:
     :param pem: a public key in PEM format.
     :param issuer: the ``iss`` that tokens must have. None: any.
     :param audience: the ``aud`` that tokens must have. None: any.
-    :param leeway: seconds by which times in a token may differ from ours.
+    :param leeway: the seconds by which the backend's clock may differ from ours.
     """
 
     secret: str | None = field(default=None, repr=False)
@@ -76,12 +76,12 @@ class Verify:
 class TokenReader:
     """Reads the user and the lifetimes from tokens.
 
-    :param verify: how access tokens are verified. None: they are not.
-    :param keys: the keys that verify them, if ``verify`` has the URL of a key set.
+    :param verify: how access tokens are verified. None: they are not verified.
+    :param keys: the key set that verifies access tokens, if ``verify`` has the URL of a key set.
     :param refresh_lifetime: seconds for which a refresh token is valid if neither the token nor
-        the answer says when it expires.
-    :param access_lifetime: the same for an access token, if the settings name it.
-    :param limits: no session lasts longer than these say.
+        the response says when it expires.
+    :param access_lifetime: the same for an access token. None: such an access token is refused.
+    :param limits: the limits of sessions. No session lasts longer than ``limits.absolute`` allows.
     """
 
     def __init__(
@@ -106,7 +106,8 @@ class TokenReader:
         """Read tokens that have just arrived.
 
         :param now: seconds since the epoch.
-        :param before: the session that is renewed. Its refresh token may still be valid.
+        :param before: the session that is renewed, or None at a sign-in. If the backend returned no
+            new refresh token, the expiry of its refresh token is kept.
         :returns: the user in the access token, and when both tokens expire.
         :raises BackendUnavailable: if the tokens cannot be used, for any reason.
         """
@@ -143,9 +144,9 @@ class TokenReader:
         return identity, self._limits.limit(Validity(valid_until, refresh_until), signed_in)
 
     def bearer(self, access: str, now: float) -> Identity:
-        """Read an access token that a program has brought (RFC 6750). It is always verified.
+        """Read an access token that a program has sent (RFC 6750). The token is always verified.
 
-        The times in it are compared with our clock. Only ``backend.leeway`` is allowed.
+        The times in the token may differ from our clock by ``backend.leeway`` only.
 
         :param now: seconds since the epoch.
         :raises BackendRejected: if the token is not valid.
@@ -171,7 +172,7 @@ class TokenReader:
         """Return the claims of an access token. Verify the token first if the settings require it.
 
         :returns: the claims, or None if the token is opaque and need not be verified.
-        :raises BackendUnavailable: if the token must be verified and cannot be.
+        :raises BackendUnavailable: if the token must be verified, and this fails.
         """
         verify = self._verify
         if verify is None:
@@ -227,9 +228,9 @@ class TokenReader:
         The backend's clock may differ from ours. If ``iat`` differs from ``now`` by more than the
         leeway, or if the token has expired on arrival, its lifetime is ``exp - iat`` from now on.
 
-        :returns: seconds since the epoch. None if neither the token nor the answer says it.
-        :raises BackendUnavailable: if a time in the token is not a time (RFC 7519 section 2), or
-            is more than :data:`MAX_LIFETIME` ahead.
+        :returns: seconds since the epoch. None if neither the token nor the response says it.
+        :raises BackendUnavailable: if a time in the token is not a number (RFC 7519 section 2), or
+            is more than :data:`MAX_LIFETIME` seconds ahead.
         """
         expires = _numeric_date(claims, "exp")
         if expires_in is not None:
@@ -241,7 +242,8 @@ class TokenReader:
         return expires
 
     def _clock_skew(self, claims: Claims, now: float) -> int:
-        """How many seconds the backend's clock is ahead of ours. 0 if that is not certain."""
+        """Return how many seconds the backend's clock is ahead of ours. 0 if that is not
+        certain."""
         issued, expires = _numeric_date(claims, "iat"), _numeric_date(claims, "exp")
         leeway = self._verify.leeway if self._verify else Verify.leeway
         expired = expires is not None and expires <= now
@@ -281,7 +283,7 @@ def _why_not_verified(error: Exception, access: str, claims: Claims, verify: Ver
 
 
 def _unverified_claims(token: str) -> dict[str, Any] | None:
-    """The claims of a JWT, without verifying it. None for an opaque token.
+    """Return the claims of a JWT, without verifying it. None for an opaque token.
 
     If the claims cannot be written as JSON again, the token counts as opaque.
     """

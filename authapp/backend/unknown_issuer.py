@@ -5,10 +5,10 @@ from authapp.session.session import TokenPair
 
 
 class UnknownIssuer:
-    """A :class:`~authapp.backend.protocol.Backend` that refuses everything.
+    """A :class:`~authapp.backend.protocol.Backend` that refuses every call.
 
-    An earlier version of the settings named the issuer of these tokens. The tokens are not sent to
-    another issuer, because they are secrets. The sessions end at their next renewal.
+    It is used for tokens whose issuer is no longer in the settings. These tokens are not sent to
+    another issuer, because they are secrets. Their sessions end at the next renewal.
     """
 
     def login(self, credentials: Credentials) -> TokenPair:

@@ -1,7 +1,7 @@
 """Presets: one ini file for each kind of backend, with the settings that describe it.
 
-They read like documentation and can be copied. A setting in the application's ini file replaces
-the same setting of the preset.
+People can read the files as documentation, and copy lines from them. A setting in the application's
+ini file replaces the same setting of the preset.
 """
 
 from configparser import ConfigParser
@@ -20,7 +20,7 @@ def names() -> tuple[str, ...]:
 
 @cache
 def load(name: str) -> dict[str, str]:
-    """Return the settings of a preset, with ``authapp.`` in front of each key.
+    """Return the settings of a preset. Each key begins with ``authapp.``.
 
     :param name: one of :func:`names`.
     """
