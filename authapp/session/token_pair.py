@@ -16,9 +16,9 @@ SUB_ALONE = "sub without sid"
 class TokenPair:
     """The tokens in the backend's response to a login or a refresh.
 
-    :param expires_in: seconds until the access token expires (RFC 6749 section 5.1), or None. If
-        the token is a JWT with an ``exp`` claim, authapp uses ``exp`` instead.
-    :param refresh_expires_in: seconds until the refresh token expires, under the same rules.
+    :param expires_in: seconds until the access token expires (RFC 6749 section 5.1). None: authapp
+        uses the ``exp`` claim of the token, if the token is a JWT.
+    :param refresh_expires_in: the same for the refresh token.
     :param user: claims about the user from the backend's response, or None.
     :param issuer: the OpenID Connect provider that issued the tokens, or None for the backend. A
         token is never sent to another issuer.

@@ -33,8 +33,8 @@ def write_audit_line(event: SessionEvent | SignInFailed) -> None:
     for name in ("code", "reason", "everywhere"):
         if hasattr(event, name):
             line[name] = getattr(event, name)
-    # If pyramid_retry handles the request again, subscribers that write to the database get the
-    # event again. This log has the line already.
+    # If pyramid_retry handles the request again, the event is sent again, for subscribers that
+    # write to the database. The audit log already has the line.
     once(request, ("audit", repr(line)), lambda: _write(line))
 
 

@@ -23,7 +23,8 @@ from authapp.web.cookie_writer import write_to_response
 from authapp.web.request_session import RequestSession, renew_session
 
 _DECODINGS = 3
-"""How often a path is decoded to find dot segments. Each server on the way decodes it once."""
+"""How many times a path is decoded to find ``.`` and ``..``. Each server on the way to the backend
+may decode it once."""
 
 
 class _UserToken(AuthBase):
@@ -55,15 +56,15 @@ def address_below(base: str, url: str) -> str:
 
     :param base: ``authapp.backend.url`` with a slash at the end.
     :param url: a path below the base, or a full URL below the base.
-    :raises ValueError: if ``url`` leads elsewhere, or if a server might read it so.
+    :raises ValueError: if ``url`` is not below the base, or if a server might read it as such.
     """
     if url.startswith(("//", "/\\")) or re.search(r"[\x00-\x1f\x7f]", url):
         raise ValueError("request.backend can only call paths below authapp.backend.url")
     found, below = urlsplit(urljoin(base, url.lstrip("/"))), urlsplit(base)
     if found[:2] != below[:2]:
         raise ValueError("request.backend can call the origin of authapp.backend.url only")
-    # urljoin has resolved dot segments. Servers may also resolve encoded ones (twice encoded ones
-    # behind a proxy), ones with a backslash, and ones with parameters.
+    # urljoin has resolved "." and "..". Servers may also resolve them if they are encoded (behind a
+    # proxy even if encoded twice), with a backslash, or with parameters.
     path = found.path
     for _ in range(_DECODINGS):
         path = unquote(path)
@@ -88,9 +89,9 @@ class BackendSession(BoundedSession):
     - Every call carries the user's access token, unless no user is signed in or the call has its
       own ``auth`` option.
     - If the backend responds with 401, the user's session is renewed, and the call is sent once
-      more. A call is not repeated if its body comes from a file or an iterator, because such a
-      body cannot be read twice. If the backend refuses a new token at once, this token is not
-      renewed because of a 401 again: a renewal does not help.
+      more. A call is not repeated if its body comes from a file or an iterator, because such a body
+      cannot be read twice. If the backend responds with 401 to the new token too, later 401s to
+      this token cause no renewal, because a renewal does not help.
 
     :param request: the Pyramid request, which provides the user's session.
     """
@@ -134,7 +135,7 @@ class BackendSession(BoundedSession):
         return response
 
     def _may_renew(self, session: Session, response: requests.Response) -> bool:
-        """Return True if a renewal may help a call that the backend has refused."""
+        """Return True if a renewal may help a call to which the backend has responded with 401."""
         body = response.request.body
         return (
             response.status_code == 401
@@ -160,7 +161,7 @@ class BackendSession(BoundedSession):
                     return session, super().request(method, url, **options)
                 except (requests.ConnectionError, requests.Timeout) as error:
                     # Raise inside the context of the circuit breaker, so that the breaker opens.
-                    # Other requests then do not wait for the backend (contract section 3).
+                    # Other requests then do not wait for the backend: contract section 3.
                     raise unreachable(error, address(url)) from None
                 except (requests.RequestException, ValueError) as error:
                     failed = error  # it says nothing of the backend

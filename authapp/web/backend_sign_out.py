@@ -15,7 +15,7 @@ log = request_log(__name__)
 def revoke_at_backend(request: Request, session: Session) -> None:
     """Call the backend once to revoke a session's refresh token.
 
-    A failure is only logged, because the session is already revoked in the store.
+    A failure is only logged, because the store already has the revocation of the session.
     """
     once(request, ("revoke", session.tokens), lambda: _revoke(request, session))
 

@@ -12,7 +12,7 @@ from authapp.web.request_session import RequestSession
 
 @dataclass(frozen=True)
 class Choices:
-    """What the sign-in form says about the session, apart from the user.
+    """What the sign-in form says about the new session, apart from the user.
 
     :param remember: see :class:`authapp.session.session.Session`.
     :param again: True if a view has asked for a recent sign-in: see

@@ -1,7 +1,8 @@
 """The state of a sign-in between its two steps: an encrypted cookie, for ten minutes.
 
-The cookie has the backend's state, so that no process has to remember it. It is bound to the CSRF
-token of the visitor, so that another browser cannot continue the sign-in (contract section 8).
+The cookie contains the state that the backend needs, so that no process has to remember this state.
+The cookie is bound to the CSRF token of the visitor, so that another browser cannot continue the
+sign-in (contract section 8).
 """
 
 import hmac
@@ -21,7 +22,7 @@ from authapp.web.responses import see_other
 from authapp.web.retried_requests import once
 
 LIFETIME = 600
-"""Seconds in which the second step has to be completed."""
+"""Seconds after the first step within which the user must complete the second step."""
 
 _NAME = "authapp.challenge"
 
@@ -33,11 +34,11 @@ _MAX_NAME = 100
 class Challenge:
     """A sign-in whose first step has succeeded.
 
-    :param id: names this sign-in, which can be completed once.
+    :param id: a random id of this sign-in. Each id can be completed once.
     :param name: the user name, as typed.
-    :param state: see :class:`authapp.backend.protocol.BackendChallenge`. So is ``kind``.
+    :param state: see :class:`authapp.backend.protocol.BackendChallenge`, also for ``kind``.
     :param csrf_token: the CSRF token of the visitor.
-    :param remember: see :class:`authapp.web.begin_session.Choices`. So is ``again``.
+    :param remember: see :class:`authapp.web.begin_session.Choices`, also for ``again``.
     """
 
     id: str
@@ -80,8 +81,8 @@ def begin_challenge(
 def read_challenge(request: Request) -> Challenge | None:
     """Return the challenge in the cookie of a request.
 
-    :returns: None if there is no valid cookie, or it is ten minutes old, or it belongs to another
-        browser, or its sign-in is complete.
+    :returns: the challenge. None if the request has no valid cookie, if the cookie is older than
+        ten minutes or belongs to another browser, or if its sign-in is complete.
     """
     opened = _sealed(request).open(request.cookies.get(_cookie_name(request), ""))
     if opened is None:

@@ -117,16 +117,16 @@ def _write_cookie(request: Request, response: Response) -> None:
 
 
 def _is_older(session: Session, services: Services) -> bool:
-    """Return True if the person has just signed in again in this session, in another request.
+    """Return True if the user has just signed in again in this session, in another request.
 
-    The browser then has a cookie with the later time of sign-in, which must not be replaced.
+    The browser then has a cookie with the later time of sign-in. This response must not replace it.
     """
     signed_in = services.index.signed_in(session)
     return session.authenticated_at < signed_in and time.time() < signed_in + REPLACED
 
 
 def _was_replaced(ours: RequestSession, services: Services) -> bool:
-    """Return True if the session ended because another request signed in in the same browser.
+    """Return True if the session ended because the user signed in again in the same browser.
 
     The browser then has the cookie of the new session. This response must not clear that cookie.
     """

@@ -4,8 +4,8 @@ The paths for programs are the paths below ``authapp.api_prefixes``. An origin m
 with credentials if ``authapp.cors.origins`` contains exactly the string that browsers send as
 ``Origin``. The response headers follow the CORS protocol of the Fetch standard.
 
-CORS does not allow an origin to *change* data. A change requires a CSRF token and an entry in
-Pyramid's setting ``pyramid.csrf_trusted_origins``.
+CORS alone does not allow an origin to *change* data. For a change, a request needs a CSRF token,
+and its origin must be in Pyramid's setting ``pyramid.csrf_trusted_origins``.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ REQUEST_HEADERS = (
     "X-CSRF-Token",
     "X-Requested-With",
 )
-"""The request headers that a page of another origin may send, beside ``cors.headers``."""
+"""The request headers that a page of another origin may send, in addition to ``cors.headers``."""
 
 REMEMBERED = "600"
 """Seconds for which a browser may cache the response to a preflight."""

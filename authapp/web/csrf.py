@@ -112,8 +112,9 @@ def _keep_private(request: Request, response: Response) -> None:
 def _bound_session(request: Request) -> Session | None:
     """Return the session to which the CSRF token of a request is bound.
 
-    While the backend is down, a request may have a session but no signed-in user. On the sign-in
-    page such a session is not used, because the session may end before the form is sent.
+    While the backend is down, a request may have a session but no signed-in user. For the sign-in
+    page, the token is then not bound to the session, because the session may end before the user
+    sends the form.
 
     :returns: the session, or None if the token is bound to the CSRF cookie.
     """
@@ -130,8 +131,9 @@ def _is_at_login(request: Request) -> bool:
 def _same_origin(request: Request) -> bool:
     """Return True if the ``Origin`` header names this site or a trusted origin.
 
-    A page without a referrer (``Referrer-Policy: no-referrer``) sends ``Origin: null``, and so does
-    a page in a sandbox. ``Sec-Fetch-Site`` tells them apart, and no script can set this header.
+    A page without a referrer (``Referrer-Policy: no-referrer``) sends ``Origin: null``. A page in a
+    sandbox, which may be an attacker's, sends it too. The header ``Sec-Fetch-Site`` distinguishes
+    the two, and no script can set this header.
 
     If a request has no ``Origin`` header, the ``Referer`` header is used. Browsers send at least
     one of these headers with every unsafe request. So a request without both headers is accepted,

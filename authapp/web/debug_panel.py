@@ -1,7 +1,7 @@
 """A panel for pyramid_debugtoolbar: the session of a request, and what the tween did with it.
 
 ``debugtoolbar.includes = authapp.web.debug_panel`` in the ini file adds the panel. It shows no
-token. Nothing imports this module unless the toolbar is there.
+token. Only this line of the ini file imports this module.
 """
 
 import time
@@ -33,7 +33,8 @@ _ASKED = {True: "without a call of the backend of its own", False: "by a call of
 
 
 class SessionPanel(DebugPanel):  # type: ignore[misc]
-    """The panel. It keeps texts only, because the toolbar keeps the panels of past requests."""
+    """The panel. It keeps texts and no sessions, because the toolbar keeps the panels of past
+    requests."""
 
     name = "authapp"
     title = nav_title = "authapp"
@@ -66,7 +67,7 @@ def _state(ours: RequestSession) -> str:
 
 
 def _rows(session: Session) -> list[Row]:
-    """Return the parts of a session that may be shown."""
+    """Return the parts of a session that the panel may show."""
     user, validity = session.identity, session.validity
     return [
         ("user", str(user.id)),
@@ -114,5 +115,8 @@ def _moment(seconds: float) -> str:
 
 
 def includeme(config: Configurator) -> None:
-    """Add the panel to the toolbar, whose configurator this is."""
+    """Add the panel to the toolbar.
+
+    :param config: the configurator of the toolbar.
+    """
     config.add_debugtoolbar_panel(SessionPanel)

@@ -23,7 +23,7 @@ def device_name(request: Request, agent: str) -> str:
 
 @lru_cache(maxsize=256)
 def browser_and_system(agent: str) -> tuple[str, str]:
-    """Return the names of the browser and of the system. A name that is not known is empty."""
+    """Return the names of the browser and of the operating system, or "" for an unknown name."""
     # Loading the patterns takes a quarter of a second, which only the page of the sessions needs.
     from ua_parser import parse
 

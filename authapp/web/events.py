@@ -30,7 +30,7 @@ class AuthEvent:
     """The base class of all events of authapp.
 
     :ivar request: the request in which the event happened.
-    :cvar refusable: True if an exception of a subscriber undoes what has happened.
+    :cvar refusable: True if a subscriber can undo what has happened, by raising an exception.
     """
 
     refusable: ClassVar[bool] = False
@@ -111,7 +111,7 @@ class SessionEnded(SessionEvent):
 
 @dataclass(frozen=True)
 class SessionRevoked(SessionEvent):
-    """Sent when a user has ended another one of the user's sessions.
+    """Sent when a user has ended another session of the same user, such as one on another device.
 
     ``session`` is the ended session. It has no tokens, because only its cookie contains them.
     """
@@ -129,9 +129,11 @@ class SignedOut(SessionEvent):
 
 
 def notify(event: AuthEvent) -> None:
-    """Call the subscribers of an event. An exception of a subscriber is logged with its name.
+    """Call the subscribers of an event.
 
-    :raises Exception: what a subscriber has raised, if the event is ``refusable``.
+    If a subscriber raises an exception, the log has the exception and the name of the subscriber.
+
+    :raises Exception: the exception of a subscriber, if the event is ``refusable``.
     """
     registry: Registry = event.request.registry
     # registry.notify() stops at the first exception, and does not say whose it is.
@@ -157,7 +159,7 @@ def _log_failure(event: AuthEvent, name: str, error: Exception) -> None:
 def _name_of(registry: Registry, handler: Callable[..., Any]) -> str:
     """Return the dotted name of a subscriber, or of its type if it is an object.
 
-    :param handler: what ``config.add_subscriber`` has made of the subscriber.
+    :param handler: the object into which ``config.add_subscriber`` has wrapped the subscriber.
     """
     known = registry.introspector.get_category("subscribers") or ()
     added = [each["introspectable"] for each in known]

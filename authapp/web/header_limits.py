@@ -35,7 +35,7 @@ _PARSED = (
     "HTTP_X_FORWARDED_",
     "HTTP_X_REQUEST",
 )
-"""Prefixes of the names of the headers that are parsed. The names are WSGI names (PEP 3333)."""
+"""Headers that Pyramid or authapp parses: prefixes of their WSGI names (PEP 3333)."""
 
 
 def header_limits_tween_factory(

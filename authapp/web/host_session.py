@@ -1,8 +1,9 @@
 """The application's own Pyramid session, ``request.session``: it must not pass to another user.
 
-An application may keep a cart or a search in ``request.session``. This session is invalidated at
-a sign-out, and at a sign-in as another user than the last one. A visitor's session is kept when
-that visitor signs in. The setting ``authapp.host_session = keep`` turns this off.
+An application may keep a cart or a search in ``request.session``. authapp invalidates this session
+at a sign-out, and at a sign-in if the last user who signed in in this browser was another user. If
+a visitor who was not signed in signs in, the session is kept. With ``authapp.host_session = keep``,
+authapp never invalidates it.
 """
 
 import hmac
@@ -19,13 +20,13 @@ from authapp.session.session import Identity
 log = request_log(__name__)
 
 MARK = "authapp.user"
-"""The key in ``request.session`` for the user who has signed in last, as a keyed digest."""
+"""The key in ``request.session`` of a keyed digest of the id of the user who last signed in."""
 
 
 def pass_to(request: Request, identity: Identity) -> None:
-    """Invalidate the application's session if it belongs to another user, and mark it.
+    """Invalidate the application's session if it belongs to another user. Then mark it.
 
-    :param identity: the user who signs in.
+    :param identity: the user who signs in. The mark is a digest of this user's id.
     """
 
     def use() -> None:
@@ -50,7 +51,10 @@ def end(request: Request) -> None:
 
 
 def _if_wanted(request: Request, use: Callable[[], None]) -> None:
-    """Use the application's session, if there is one. A failure does not stop the request."""
+    """Call a function that uses the application's session, if there is a session to use.
+
+    If the function fails, this is logged and the request continues.
+    """
     if services_of(request).settings.host_session == "keep":
         return
     if request.registry.queryUtility(ISessionFactory) is None:

@@ -1,7 +1,8 @@
-"""Which requests are the person's own, and how a session records them (contract section 10).
+"""Which requests count as requests of the user, and how a session records them.
 
-The cookie records the last request of the person, at most once in a tenth of ``session.idle``. The
-index of sessions (:mod:`authapp.renewal.session_index`) records it at most once a minute.
+See contract section 10. A request that a script has sent by itself does not count. The cookie
+records the time of the user's last request, at most once in a tenth of ``session.idle``. The index
+of sessions (:mod:`authapp.renewal.session_index`) records it at most once a minute.
 """
 
 import time
@@ -15,13 +16,13 @@ from authapp.session.session import Session
 from authapp.web.request_session import RequestSession
 
 BACKGROUND = "X-Authapp-Background"
-"""The request header with which a script says that its request was not caused by the person."""
+"""The request header with which a script says that the user has not caused its request."""
 
 
 def is_by_person(request: Request) -> bool:
-    """Return True if a request is the person's own.
+    """Return True if a request counts as a request of the user.
 
-    Two kinds of requests are not: those that a script marks with :data:`BACKGROUND`, and prefetches
+    Two kinds of requests do not count: requests with the header :data:`BACKGROUND`, and prefetches
     (``Sec-Purpose``, Fetch standard section 3.6).
     """
     purpose = request.headers.get("Sec-Purpose", "")
@@ -29,10 +30,10 @@ def is_by_person(request: Request) -> bool:
 
 
 def must_record(ours: RequestSession, services: Services) -> bool:
-    """Return True if the cookie must be written to record the request.
+    """Return True if the response must write the cookie to record the request.
 
-    While another request renews the session, the cookie is not written. It has the old tokens, and
-    could replace the cookie of the renewed session in the browser.
+    While another request renews the session, the response must not write the cookie. It would have
+    the old tokens, and could replace the cookie of the renewed session in the browser.
     """
     if ours.session is None or not ours.by_person or ours.renewed_elsewhere:
         return False
@@ -40,7 +41,7 @@ def must_record(ours: RequestSession, services: Services) -> bool:
 
 
 def last_used(ours: RequestSession, session: Session, services: Services) -> int:
-    """Return the last request of the person as the response's cookie will record it.
+    """Return the time of the user's last request, for the cookie of the response.
 
     :param session: the current session of ``ours``.
     :returns: epoch seconds.
@@ -48,13 +49,16 @@ def last_used(ours: RequestSession, session: Session, services: Services) -> int
     known = [each.last_used for each in (session, *ours.held) if each.sid == session.sid]
     if ours.by_person and (session is not ours.opened or must_record(ours, services)):
         now = int(time.time())
-        # A later time is of a machine whose clock was wrong, and would keep the session for long.
+        # A later time comes from a machine whose clock was wrong. It would keep the session alive.
         known = [now, *(each for each in known if each <= now + CLOCKS_DIFFER)]
     return max(known)
 
 
 def record_in_index(request: Request, session: Session) -> None:
-    """Write the entry of a session in the index of sessions, with this request if it counts."""
+    """Write the entry of a session in the index of sessions.
+
+    If this request counts as a request of the user, the entry has the present time.
+    """
     if request.authapp.by_person:
         session = replace(session, used_at=int(time.time()))
     agent, address = request.headers.get("User-Agent", ""), request.remote_addr or ""
@@ -62,7 +66,7 @@ def record_in_index(request: Request, session: Session) -> None:
 
 
 def record_unwritten(request: Request, ours: RequestSession) -> None:
-    """Record a request of the person in the index, if the response writes no cookie."""
+    """Record a request of the user in the index. Call this if the response writes no cookie."""
     if ours.session is None or not ours.by_person:
         return
     if services_of(request).index.is_due(ours.session):

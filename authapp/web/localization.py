@@ -1,8 +1,8 @@
 """The languages of authapp's pages and messages.
 
-In another application, the application decides the locale of a request: by its own locale
-negotiator, or by Pyramid's. The complete site (:func:`authapp.main`) uses the negotiator of this
-module, which reads the ``Accept-Language`` header.
+An application that includes authapp decides the locale of a request, with its own locale negotiator
+or with Pyramid's. The complete site (:func:`authapp.main`) uses the negotiator of this module,
+which reads the ``Accept-Language`` header.
 """
 
 from pathlib import Path
@@ -71,10 +71,10 @@ def negotiate_locale(request: Request) -> str:
 
 
 def _look_up(ranges: list[tuple[str, float]], default: str) -> str:
-    """Return the locale of the first language range that has one.
+    """Return the locale of the first language range for which there is a locale.
 
-    Browsers add ``zh`` after ``zh-TW``. So after a range with traditional characters, ``zh`` alone
-    means traditional characters too.
+    Browsers add ``zh`` after ``zh-TW``. So if the range before ``zh`` means traditional characters,
+    ``zh`` means traditional characters too.
 
     :param ranges: pairs of a language range and its weight, the greatest weight first.
     :param default: the locale if no language range has one.
@@ -93,7 +93,7 @@ def _look_up(ranges: list[tuple[str, float]], default: str) -> str:
 
 
 def _vary_by_language(request: Request, response: Response) -> None:
-    """Add ``Accept-Language`` to ``Vary``, because the header chooses the language."""
+    """Add ``Accept-Language`` to ``Vary``, because the language of the response depends on it."""
     vary_by(response, "Accept-Language")
 
 

@@ -1,8 +1,8 @@
 """The view option ``recent_auth``: a view that needs a recent sign-in (contract section 10).
 
-Write ``recent_auth=300`` in a view's configuration like a predicate. If the user has signed in more
-than 300 seconds ago, the view is not called. A person signs in again and comes back. A program gets
-a 401 problem (RFC 9470 section 3).
+Write ``recent_auth=300`` in a view's configuration, like a predicate. If the user signed in more
+than 300 seconds ago, the view is not called. A browser is redirected to the sign-in page, and comes
+back after the sign-in. A program gets a 401 problem (RFC 9470 section 3).
 """
 
 import re
@@ -43,11 +43,13 @@ def read_max_age(text: object) -> int | None:
 def is_recent(request: Request, seconds: int) -> bool:
     """Return True if a user is signed in and has signed in at most ``seconds`` ago.
 
-    If a provider has signed the user in, the ``auth_time`` of the ID token counts too (OpenID
-    Connect Core section 2). Without ``auth_time``, nobody knows when the user was asked.
+    If an OpenID Connect provider has signed the user in, the ``auth_time`` of the ID token must be
+    recent too (OpenID Connect Core section 2). Without ``auth_time``, the sign-in is not recent,
+    because the provider may have signed the user in long ago.
 
-    Up to a minute may be added after the user has signed out everywhere or has ended all other
-    sessions: see :meth:`authapp.renewal.revocation.Revocation.next_start`.
+    After the user has signed out everywhere or has ended all other sessions, the next sign-in may
+    count as recent for up to a minute longer: see
+    :meth:`authapp.renewal.revocation.Revocation.next_start`.
     """
     session: Session | None = request.authapp.session if request.identity is not None else None
     if session is None or time.time() - session.authenticated_at > seconds:
@@ -60,9 +62,9 @@ def is_recent(request: Request, seconds: int) -> bool:
 
 
 def recent_auth_view(view: View, info: Any) -> View:
-    """Return the view, with a check of the time of sign-in if it has ``recent_auth``.
+    """Return the view. If it has ``recent_auth``, the result checks the time of the sign-in first.
 
-    This function is a view deriver. The check comes after the view's permission.
+    This function is a view deriver. Pyramid checks the view's permission before this check.
 
     :param info: the view's configuration, ``pyramid.interfaces.IViewDeriverInfo``.
     :raises ValueError: if ``recent_auth`` is not a whole number of seconds, at least 1.
@@ -89,9 +91,9 @@ recent_auth_view.options = ("recent_auth",)  # type: ignore[attr-defined]
 def sign_in_again(request: Request, seconds: int) -> Response:
     """Return the response to a request whose user has not signed in recently.
 
-    :param seconds: the most seconds since the sign-in.
-    :returns: for a person, a 303 redirect to the sign-in page. For a program, a 401 problem with
-        the header of RFC 9470.
+    :param seconds: the most seconds that may have passed since the sign-in.
+    :returns: for a browser that opens a page, a 303 redirect to the sign-in page. For a program, a
+        401 problem with the header of RFC 9470.
     """
     query = {"next": current_page(request), MAX_AGE: str(seconds)}
     login_url = request.route_path("authapp.login", _query=query)

@@ -13,12 +13,13 @@ MAX_NEXT = 2048
 """The maximum length of a redirect target, in characters."""
 
 _CIRCULAR = ("login", "login_challenge", "login_oidc", "login_oidc_callback", "logout")
-"""Routes that redirect to ``next``. ``next`` must not lead to them, because of redirect loops."""
+"""Routes to which ``next`` must not lead. The sign-in pages would only redirect the user again. The
+sign-out page is not a useful page after a sign-in."""
 
 # A path starts with exactly one slash. White space, control characters and non-ASCII characters are
 # refused, because browsers remove or replace these characters before they parse the URL. The
-# changed URL could name another host. Browsers read a backslash in the path as a slash. Behind the
-# path, in the query or the fragment, a backslash means nothing.
+# changed URL could name another host. Browsers read a backslash in the path as a slash. In the
+# query or the fragment, a backslash has no special meaning.
 _PATH = re.compile(r"\A/(?!/)[!\"$->@-\[\]-~]*([?#][!-~]*)?\Z")
 
 _URL = re.compile(r"(https?)://([A-Za-z0-9.:-]+)(/[!-\[\]-~]*)?")
@@ -28,8 +29,8 @@ def safe_next(request: Request, target: str | None) -> str:
     """Return the target if it is safe to redirect to, otherwise the application's root path.
 
     A safe target is a path on this site without the segments ``.`` and ``..``. The sign-in pages
-    and the sign-out page are not safe, because the user would be redirected in a circle. A URL is
-    safe if ``authapp.verify.hosts`` names its host.
+    and the sign-out page are not safe targets: see :data:`_CIRCULAR`. A URL is safe if
+    ``authapp.verify.hosts`` names its host.
 
     :param target: the value of ``next``. A client can send any string.
     :returns: a path, with a query if the target has a query; or a URL.
@@ -55,7 +56,7 @@ def allowed_url(request: Request, url: str | None) -> AllowedURL | None:
 
     The scheme must be https. In development, http is allowed too.
 
-    :param url: a URL that a client can have forged.
+    :param url: any string. A client may have forged it.
     """
     settings: Settings | None = request.registry.queryUtility(ISettings)
     match = _URL.fullmatch(url or "")
@@ -69,7 +70,7 @@ def allowed_url(request: Request, url: str | None) -> AllowedURL | None:
 
 
 def _is_plain_path(target: str) -> bool:
-    """Return True if a target is a path, with a query or not, without ``.`` and ``..``."""
+    """Return True if a target is a path, with or without a query, and has no ``.`` and ``..``."""
     if len(target) > MAX_NEXT or not _PATH.match(target):
         return False
     return {".", ".."}.isdisjoint(unquote(urlsplit(target).path).split("/"))

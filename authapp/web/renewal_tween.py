@@ -40,7 +40,8 @@ _NOT_REDIRECTED = (
     "session",
     "verify",
 )
-"""Routes whose views handle an ended session. The tween does not redirect them to sign-in."""
+"""Routes whose views handle an ended session themselves. For these routes, the tween does not
+redirect to the sign-in page."""
 
 
 def renewal_tween_factory(handler: Handler, registry: Registry) -> Handler:
@@ -117,8 +118,8 @@ def _signs_out(request: Request) -> bool:
 def includeme(config: Configurator) -> None:
     """Add the tween outside Pyramid's tween for exception views, and inside pyramid_tm's tween.
 
-    So subscribers of authapp's events can use the transaction of the request, in any order in which
-    the application includes authapp and pyramid_tm.
+    So subscribers of authapp's events can use the transaction of the request, no matter whether the
+    application includes authapp or pyramid_tm first.
     """
     config.add_tween(
         "authapp.web.renewal_tween.renewal_tween_factory",

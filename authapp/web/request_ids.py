@@ -1,4 +1,5 @@
-"""The id of a request: in ``X-Request-ID`` of its response, and in the log lines about it."""
+"""The id of a request. The response has it as ``X-Request-ID``, and log lines about it contain
+it."""
 
 from collections.abc import Callable
 
@@ -14,7 +15,7 @@ from authapp.request_log import name_lines
 def request_id_tween_factory(
     handler: Callable[[Request], Response], registry: Registry
 ) -> Callable[[Request], Response]:
-    """Return the tween that names each request. A proxy in front may have named it already."""
+    """Return the tween that gives each request an id, unless a proxy has sent one."""
 
     def request_id_tween(request: Request) -> Response:
         end = name_lines(request.request_id)

@@ -25,10 +25,9 @@ log = request_log(__name__)
 def open_request_session(request: Request) -> RequestSession:
     """Open the session of a request, without renewing the session: ``request.authapp``.
 
-    The renewal tween does not run for a subrequest, an excluded path or a script. In these cases
-    the session is not renewed. If the access token has expired, no user is signed in. A cookie is
-    written only if the request signs a user in or out, or if ``request.backend`` renews the
-    session.
+    For a subrequest, an excluded path or a script, the renewal tween does not renew the session. If
+    the access token has expired, no user is then signed in. In these cases a cookie is written only
+    if the request signs a user in or out, or if ``request.backend`` renews the session.
 
     :returns: the session of the request. If the cookies contain no session, or the session has
         ended, ``session`` is None in the returned object.
@@ -36,7 +35,7 @@ def open_request_session(request: Request) -> RequestSession:
     request.add_response_callback(finish_response)
     header = request.environ.get("HTTP_COOKIE", "")
     # An earlier attempt of the request may have signed the user out. Then this attempt signs the
-    # user out too, and so it needs the session as the earlier attempt has found it.
+    # user out too. For this, it needs the session that the earlier attempt has found.
     found = once(request, ("open", header), lambda: _find(services_of(request), header))
     ours = RequestSession(found.names, found.session, found.older)
     if found.session is None:
@@ -61,7 +60,8 @@ def open_request_session(request: Request) -> RequestSession:
 class _Found(NamedTuple):
     """What the cookies of a request contain: see :class:`RequestSession`.
 
-    :ivar used: ``session`` with the latest use that is known, or None if ``session`` is idle.
+    :ivar used: ``session`` with the time of the user's last request that any process knows. None if
+        ``session`` is idle.
     """
 
     names: tuple[str, ...]
@@ -96,10 +96,11 @@ def _find(services: Services, header: str) -> _Found:
 
 
 def _unless_idle(session: Session, services: Services) -> Session | None:
-    """Return the session, or None if the person has not used it for ``session.idle`` seconds.
+    """Return the session, or None if its user has sent no request for ``session.idle`` seconds.
 
-    Before a session ends, the index is asked. Another tab may have used the session, and this
-    request may have left the browser before the other tab's response arrived.
+    Before a session ends, this function asks the index of sessions. Another tab may have used the
+    session, and this request may have left the browser before the response to the other tab
+    arrived.
     """
     limits = services.settings.session_limits
     if limits.is_idle(session, time.time()):

@@ -36,10 +36,11 @@ class RequestSession:
     :ivar held: ``opened``, and every session that became the current session later.
     :ivar writes: True if the response callback may write the cookie. The callback writes the cookie
         if ``session`` is not ``opened``, and clears the cookie if ``session`` is None.
-    :ivar bearer: the access token that a program has brought in ``Authorization``, or None. The
-        request then has an identity without a session.
+    :ivar bearer: the access token that a program has sent in ``Authorization``. The request then
+        has an identity without a session. None: there is no such token.
     :ivar renewals: the facts of each renewal that this request needed: see :func:`renew_session`.
-    :ivar by_person: True if the request is the person's own: see :mod:`authapp.web.idle_activity`.
+    :ivar by_person: True if the request counts as a request of the user: see
+        :mod:`authapp.web.idle_activity`.
     :ivar renewed_elsewhere: True if another request was renewing the session when this one began.
     :ivar before_sign_in: after a sign-in, the values of ``session``, ``identity`` and ``error``
         before it. The earlier sessions of this request are revoked when the cookie of the new
@@ -99,7 +100,8 @@ class RequestSession:
         self.session, self.identity, self.error = None, None, error
 
     def undo_sign_in(self) -> None:
-        """Return to the session before the sign-in, because the request has failed after it."""
+        """Return to the session before the sign-in, because the request failed after the
+        sign-in."""
         if self.before_sign_in is not None:
             self.session, self.identity, self.error = self.before_sign_in
             self.before_sign_in = None

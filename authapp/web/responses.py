@@ -1,6 +1,6 @@
 """Responses that several modules return: redirects, error pages and problems (RFC 9457).
 
-A person gets an HTML page. A program gets a problem, which is a JSON object.
+A browser that opens a page gets an HTML page. A program gets a problem, which is a JSON object.
 """
 
 import math
@@ -61,8 +61,8 @@ class OwnResponse(LocationAsWritten, Response):  # type: ignore[misc]
 def wants_page(request: Request) -> bool:
     """Return True if the response to a request must be an HTML page, and False if it must be JSON.
 
-    A person who opens a page in a browser gets HTML. A program that requests data gets JSON. The
-    rules that distinguish the two kinds of requests are in contract section 4.
+    A browser that opens a page gets HTML. A program that requests data gets JSON. Contract section
+    4 has the rules that distinguish the two kinds of requests.
     """
     if services_of(request).for_programs(path_of(request.environ)):
         return False
@@ -74,7 +74,7 @@ def wants_page(request: Request) -> bool:
 
 
 def _prefers_html(request: Request) -> bool:
-    """Return True if ``Accept`` prefers HTML to JSON, or does not say.
+    """Return True if ``Accept`` prefers HTML to JSON, or prefers neither.
 
     A type that is named has priority over ``*/*``. For example, axios sends
     ``application/json, text/plain, */*`` and gets JSON. All types that end with ``+json`` are JSON
@@ -105,7 +105,8 @@ def sign_in_required(request: Request, code: ErrorCode | None) -> Response:
     """Return the response to a request that needs a signed-in user, if no user is signed in.
 
     :param code: why the session ended, or None if there was no session.
-    :returns: for a person, a 303 redirect to the sign-in page. For a program, a 401 problem.
+    :returns: for a browser that opens a page, a 303 redirect to the sign-in page. For a program, a
+        401 problem.
     """
     if not wants_page(request):
         return sign_in_problem(request, code)
@@ -122,7 +123,8 @@ def sign_in_problem(
     htmx gets the path in the header ``HX-Redirect`` too, and then opens the sign-in page.
 
     :param code: why the session ended, or None if there was no session.
-    :param login_url: the address of the sign-in page, if the user returns to another page.
+    :param login_url: the address of the sign-in page. None: the sign-in page of this site, from
+        which the user returns to the present page.
     """
     detail = code.sentence if code else SIGN_IN_REQUIRED_SENTENCE
     login_url = login_url or _login_url(request, code)
@@ -146,7 +148,7 @@ def problem(
 
     :param status: the HTTP status code.
     :param code: the error code, for programs.
-    :param detail: the sentence for people. This function translates the sentence.
+    :param detail: the sentence for the user. This function translates the sentence.
     :param members: further members of the JSON object.
     """
     response = OwnResponse(status=status, content_type=_PROBLEM, charset="utf-8")
@@ -169,11 +171,11 @@ def failure(
     sentence: TranslationString,
     wait: float | None = None,
 ) -> Response:
-    """Return an error response: an HTML page for a person, or a problem for a program.
+    """Return an error response: an HTML page for a browser, or a problem for a program.
 
     :param status: the HTTP status code.
     :param code: the error code, for programs.
-    :param sentence: the sentence for people. This function translates the sentence.
+    :param sentence: the sentence for the user. This function translates the sentence.
     :param wait: the number of seconds for the ``Retry-After`` header. None means no such header,
         because trying again does not help.
     """
@@ -193,7 +195,7 @@ def failure(
 
 
 def _again(request: Request) -> str:
-    """Return the page to which "Try again" leads. For the sign-in page, ``next`` is kept."""
+    """Return the path to which "Try again" leads. On the sign-in page, the path keeps ``next``."""
     if is_at(request, "login"):
         query = {"next": safe_next(request, request.GET.get("next"))}
         return str(request.route_path("authapp.login", _query=query))

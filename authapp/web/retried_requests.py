@@ -2,7 +2,7 @@
 
 pyramid_retry handles a request again if its transaction fails. Everything in the database is then
 undone, but a call of the backend cannot be undone. So an attempt that repeats a step of an earlier
-attempt gets the outcome of that step, and the backend is called once for each request.
+attempt gets the outcome of that step, and the backend is not called again.
 
 pyramid_retry uses one WSGI environ for all attempts of a request, with the number of the attempt
 in the key ``retry.attempt``.
@@ -31,8 +31,8 @@ def once(request: Request, step: Hashable, act: Callable[[], T]) -> T:
 
     Without pyramid_retry, each call takes the step.
 
-    :param step: identifies the step: its name and its values.
-    :param act: takes the step.
+    :param step: the name of the step and its values. They identify the step.
+    :param act: a function that takes the step.
     :returns: what ``act`` returns, or what it returned in the earlier attempt.
     """
     attempt: int | None = request.environ.get("retry.attempt")

@@ -1,4 +1,4 @@
-"""authapp's own routes. Their names begin with ``authapp.``, a namespace of their own.
+"""authapp's own routes. Their names begin with ``authapp.``.
 
 The paths are settings: see :mod:`authapp.settings.route_settings`.
 """
@@ -52,8 +52,8 @@ def leads_to(request: Request, path: str, *names: str) -> bool:
     """Return True if a path matches the pattern of one of authapp's routes.
 
     :param path: the path below the application's mount point, without percent-encoding.
-    :param names: names of routes, without the namespace. Without names, each of authapp's routes
-        is meant.
+    :param names: names of routes, without the namespace. Without names, the function tests all of
+        authapp's routes.
     """
     mapper = request.registry.getUtility(IRoutesMapper)
     if names:
@@ -99,7 +99,7 @@ def add_own_route(config: Configurator, name: str) -> bool:
 
 
 def add_route_below(config: Configurator, parent: str, name: str, rest: str) -> None:
-    """Add one of authapp's routes below another one, if the settings do not leave that one out.
+    """Add one of authapp's routes below another one, unless the settings leave the other one out.
 
     :param parent: the name of the other route.
     :param rest: the rest of the pattern, such as ``/{id}``.
@@ -120,10 +120,10 @@ def _add_route(config: Configurator, name: str, path: str) -> None:
 
 
 def refuse_conflicts(event: ApplicationCreated) -> None:
-    """Refuse to start if a route of the application answers a path of authapp's.
+    """Refuse to start if a route of the application answers a path of authapp.
 
-    A route is in conflict if it has the same pattern, or if it comes first, has no predicates and
-    matches the path.
+    There is a conflict if a route of the application has the same pattern. There is also a conflict
+    if it comes before authapp's route, has no predicates, and matches the path.
 
     :raises SettingsError: with one line for each conflict, which names both routes.
     """

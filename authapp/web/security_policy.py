@@ -21,7 +21,8 @@ from authapp.web.request_session import RequestSession
 log = logging.getLogger(__name__)
 
 _DEPTH = 3
-"""How deep :func:`check_policy` looks for authapp's policy inside another one."""
+"""How many levels of attributes :func:`check_policy` searches for authapp's policy in another
+one."""
 
 
 @implementer(ISecurityPolicy)
@@ -73,11 +74,10 @@ class SessionSecurityPolicy:
         return []
 
     def forget(self, request: Request, **options: Any) -> list[tuple[str, str]]:
-        """Sign out: revoke the sessions of the request, and clear the session cookies.
+        """Sign the user out: revoke the sessions of the request, and clear the session cookies.
 
-        The application's own ``request.session`` is invalidated: :mod:`authapp.web.host_session`.
-
-        Every copy of these cookies becomes invalid.
+        Every copy of these cookies becomes invalid. This method also invalidates the application's
+        own ``request.session``: see :mod:`authapp.web.host_session`.
 
         :param options: not used.
         :returns: an empty list, because a response callback clears the cookies.

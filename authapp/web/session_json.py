@@ -32,14 +32,16 @@ _TEXTS = {
     ),
     "other": _("Someone else has signed in from another tab. This page will reload."),
 }
-"""Name of a text in ``session.js`` -> text for the user. The script fills in the placeholders."""
+"""Key of a sentence in ``session.js`` -> sentence for the user. The script fills in
+placeholders."""
 
 
 def describe(request: Request) -> dict[str, Any]:
     """Return the session as the JSON object of contract section 4, without ``csrf_token``.
 
-    If a user is signed in, ``draft_key`` is the key with which the script encrypts what the user
-    has typed when the session ends. Only the same user gets the same key again.
+    If a user is signed in, the object has the member ``draft_key``. When the session ends, the
+    script encrypts what the user has typed with this key. Only the same user gets the same key
+    again.
 
     The object contains no token of the backend. Times are seconds since the epoch. All times are
     whole numbers, except ``signed_in_at``.
@@ -68,7 +70,7 @@ def _draft_key(request: Request, userid: str) -> str:
 
 
 def _describe_idle(request: Request) -> dict[str, int]:
-    """Return the members for ``authapp.session.idle``: its seconds, and when the session ends."""
+    """Return the members for ``authapp.session.idle``: its value, and when the session is idle."""
     services, ours = services_of(request), request.authapp
     idle = services.settings.session_limits.idle
     if idle is None or ours.identity is None or ours.session is None:

@@ -42,7 +42,7 @@ def end_session(request: Request, session_id: str) -> list[tuple[str, str]] | No
     """End one session of the signed-in user. The session of this browser is signed out.
 
     :param session_id: an id from :func:`describe_sessions`. A client can send any string.
-    :returns: headers for the response. None if the user has no session with this id.
+    :returns: headers that the response must have. None if the user has no session with this id.
     """
     mine = request.authapp.session
     if session_id == mine.digest:

@@ -1,4 +1,4 @@
-"""Signs users in: asks the backend, counts failures, and starts the session."""
+"""Signs users in: calls the backend, counts failures, and starts the session."""
 
 import sys
 import time
@@ -55,8 +55,8 @@ class SignInRefused(Exception):
     :ivar code: why the sign-in failed.
     :ivar retry_after: seconds after which the user may try again. None if the user need not wait.
     :ivar reason: details for the log, without secrets.
-    :ivar sentence: the sentence for the person.
-    :ivar words: the backend's own words for the person, or an empty string.
+    :ivar sentence: the sentence for the user.
+    :ivar words: the backend's own words for the user, or an empty string.
     """
 
     def __init__(
@@ -86,12 +86,12 @@ def sign_in(
     """Sign in a user.
 
     :param name: the user name, as typed. It is empty if a provider signs the user in.
-    :param ask_backend: calls the backend and returns the tokens.
+    :param ask_backend: a function that calls the backend and returns the tokens.
     :param choices: what the sign-in form says about the session.
-    :param counted: the name for which failures are counted, if it is another one.
+    :param counted: the name for which failures are counted. None: ``name``.
     :returns: the new session. A response callback writes the cookie of this session.
-    :raises SignInRefused: if the sign-in fails. Its ``code`` says why. The failure is announced by
-        the event :class:`SignInFailed`, and the status of ``request.response`` is set.
+    :raises SignInRefused: if the sign-in fails. Its ``code`` says why. Before that, this function
+        sends the event :class:`SignInFailed` and sets the status of ``request.response``.
     :raises BackendChallenge: if the backend asks for a second step.
     :raises Exception: see :func:`complete_sign_in`.
     """
@@ -182,8 +182,8 @@ def complete_sign_in(request: Request, session: Session) -> None:
     it had, and the new session is revoked here and at the backend.
 
     :param session: the new session. A response callback writes its cookie.
-    :raises RuntimeError: if the application's security policy has not taken the session.
-    :raises Exception: what a subscriber has raised.
+    :raises RuntimeError: if the application's security policy has not signed the user in.
+    :raises Exception: the exception of a subscriber.
     """
     ours: RequestSession = request.authapp
     before = ours.session, ours.identity, ours.error

@@ -1,8 +1,9 @@
 """The stylesheet and the scripts: their URLs contain a hash, so browsers keep them for a year.
 
-``request.static_path("authapp:static/page.js")`` returns ``/authapp-static/<hash>/page.js``. The
-hash is one for all files, so an import of ``./session.js`` in ``page.js`` has it too. After an
-upgrade all URLs are new. The URLs without a hash also work, and browsers ask again each time.
+``request.static_path("authapp:static/page.js")`` returns ``/authapp-static/<hash>/page.js``. All
+files have the same hash, so if ``page.js`` imports ``./session.js``, that URL has the hash too.
+After an upgrade, all URLs are new. The URLs without a hash also work, but browsers request them
+each time.
 """
 
 import hashlib
@@ -27,8 +28,8 @@ YEAR = 31_536_000
 """Seconds for which browsers keep a file."""
 
 _HASH_AGAIN = 1.0
-"""Seconds for which the hash is kept in development. Reading all files for each URL of a page would
-take longer than everything else."""
+"""Seconds for which the hash is kept in development. To read all files for each URL of a page would
+take longer than to render the page."""
 
 _NAMES = sorted(each.name for each in (Path(__file__).parents[1] / "static").iterdir())
 
@@ -57,14 +58,14 @@ class StaticFiles:
     def add_hash(
         self, request: Request, subpath: str, kw: dict[str, Any]
     ) -> tuple[str, dict[str, Any]]:
-        """Put the hash in front of a file's path: Pyramid calls this as a cache buster."""
+        """Return a file's path with the hash before it. Pyramid calls this as a cache buster."""
         return f"{self.hash}/{subpath}", kw
 
     def serve(self, context: Any, request: Request) -> Response:
         """Serve a file whose URL contains a hash.
 
-        During an upgrade, the request may reach a process with other files. Browsers
-        must not keep the response of that process under this hash.
+        During an upgrade, a process may get a request with the hash of other files. Browsers must
+        not keep the response of that process under this hash.
         """
         response: Response = self._serve(context, request)
         is_current = request.matchdict["hash"] == self.hash

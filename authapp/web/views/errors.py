@@ -1,4 +1,4 @@
-"""Views for errors. A person gets an HTML page, and a program gets a problem (RFC 9457)."""
+"""Views for errors. A browser gets an HTML page, and a program gets a problem (RFC 9457)."""
 
 from pyramid.config import Configurator
 from pyramid.exceptions import BadCSRFOrigin, BadCSRFToken
@@ -35,9 +35,9 @@ _REFUSED_SIGN_IN = (
 @forbidden_view_config()
 @exception_view_config(HTTPUnauthorized)
 def forbidden(error: Response, request: Request) -> Response:
-    """Return the response to a request that is not permitted, according to its cause:
+    """Return the response to a request that is not permitted. It depends on the cause:
 
-    - The view has raised a complete response: the view's response.
+    - The view has raised a complete response: this response.
     - A user is signed in, but does not have the permission: 403.
     - The application refuses the sign-in page itself: 403, because a redirect would be a loop.
     - The session could not be renewed because the backend is unavailable: 503.
@@ -58,7 +58,7 @@ def forbidden(error: Response, request: Request) -> Response:
 
 
 def _is_complete(error: Response) -> bool:
-    """Return True if the view has given the response a body or a ``WWW-Authenticate`` header."""
+    """Return True if a response that a view has raised has a body or ``WWW-Authenticate``."""
     return bool(error.body) or "WWW-Authenticate" in error.headers
 
 

@@ -20,8 +20,8 @@ def health(request: Request) -> dict[str, Any]:
 
     :returns: ``{"status": "ok"}``. With ``?deep=1``, the object also has the members ``backend``
         and ``shared``, which are "ok" or "down". If one of them is "down", ``status`` is "down",
-        and the status code is 503. If the store is up but does not suit, ``shared_problems`` lists
-        the names of the problems (see docs/operations.md).
+        and the status code is 503. If the store is up but is not set up well, ``shared_problems``
+        lists the names of the problems: see docs/operations.md.
     """
     request.response.cache_control = "no-store"
     if request.GET.get("deep") != "1":

@@ -41,7 +41,7 @@ _BEFORE_WAIT = {
         "The sign-in service is not responding right now. Nothing is lost."
     ),
 }
-"""Sentence -> the sentence to show instead if a sentence about the waiting time follows it."""
+"""Sentence -> the sentence to show in its place if a sentence about the waiting time follows."""
 
 
 @view_config(
@@ -53,7 +53,8 @@ _BEFORE_WAIT = {
 def login_form(request: Request) -> Any:
     """Show the sign-in form, or redirect to ``next`` if a user is signed in already.
 
-    With ``max_age`` in the query, a user who signed in longer ago gets the form as well.
+    With ``max_age`` in the query, a user who signed in more than ``max_age`` seconds ago gets the
+    form too.
 
     :returns: the variables of the template, or a 303 redirect.
     """
@@ -161,7 +162,8 @@ def form(
 def _known_users(request: Request) -> list[Any]:
     """Return the users of the embedded issuer, with passwords.
 
-    :returns: an empty list if there is no embedded issuer. It is allowed in development only.
+    :returns: the users. An empty list if there is no embedded issuer, as always outside
+        development.
     """
     if services_of(request).settings.backend_url != EMBEDDED:
         return []

@@ -85,10 +85,10 @@ def sign_out(request: Request, *, everywhere: bool = False) -> list[tuple[str, s
 
 
 def _go_on(request: Request, url: str) -> Response:
-    """Return a page that leads on to the provider without a click.
+    """Return a page that sends the browser to the provider without a click.
 
-    A redirect cannot do that: browsers apply the ``form-action`` of the page that has the form to
-    redirects as well, and that may be any page of the application.
+    A redirect does not always work. Browsers apply the ``form-action`` of the page with the form to
+    redirects too, and the form may be on any page of the application.
     """
     page = "authapp:templates/logout_provider.jinja2"
     response = render_to_response(page, {"url": url}, request, response=OwnResponse())
