@@ -1,7 +1,7 @@
 """The id of the request that a thread handles, in each log line about the request.
 
-``log = request_log(__name__)`` is used like a logger. The id is the one in ``X-Request-ID``, on
-error pages and in the audit log, so an operator finds the lines of one request.
+Use ``log = request_log(__name__)`` like a logger. The same id is in ``X-Request-ID``, on error
+pages and in the audit log. So an operator can find all lines about one request.
 """
 
 import logging
@@ -13,7 +13,7 @@ _request_id: ContextVar[str | None] = ContextVar("authapp_request_id", default=N
 
 
 def name_lines(request_id: str) -> Callable[[], None]:
-    """Put an id into all lines that this thread logs from now on.
+    """Add an id to all lines that this thread logs from now on.
 
     :param request_id: the id, of letters, digits, and ``.``, ``_`` and ``-``.
     :returns: a function that removes the id again.

@@ -6,9 +6,9 @@ This server runner solves three problems of waitress:
   a session, the new refresh token can be lost.
 - When ``connection_limit`` is reached, waitress accepts no further connections, even if all open
   connections are idle.
-- waitress drops a header whose name contains an underscore, and the application cannot notice. A
-  proxy passes such a header on to another server, which may read ``X_User`` as ``X-User``. The
-  environ has the names of these headers as ``authapp.underscored``.
+- waitress drops a header whose name contains an underscore, and the application cannot notice this.
+  But a proxy may pass such a header on to another server, which may read ``X_User`` as ``X-User``.
+  So this server writes the names of these headers into the environ, as ``authapp.underscored``.
 """
 
 import logging
@@ -34,8 +34,8 @@ from authapp.start_up import CannotListen, OptionError, show_without_traceback
 log = logging.getLogger(__name__)
 
 CONNECTION_LIMIT = "1000"
-"""The default of ``connection_limit``, for each process. The default of waitress is 100, which the
-idle connections of one nginx with four workers can reach."""
+"""The default of ``connection_limit``, for each process. The default of waitress is only 100: the
+idle connections of one nginx with four workers can be more."""
 
 ARRIVAL = 5.0
 """Seconds after SIGTERM within which a partly received request must arrive completely."""
@@ -44,7 +44,8 @@ _CHECK_EVERY = 0.2
 """The longest time in seconds between two checks whether the server must stop."""
 
 _RELOADER = 5.0
-"""Seconds within which ``pserve --reload`` ends a process that asks for it."""
+"""Seconds to wait until ``pserve --reload`` ends this process, after this process has asked for
+it."""
 
 _OTHER_FILES = 100
 """Open files of a process in addition to its connections: log files, Redis, the backend."""
@@ -123,8 +124,8 @@ def serve(
 def _end_reloader(problem: CannotListen) -> None:
     """End ``pserve --reload`` and this process, because a changed file does not free the address.
 
-    The reloader answers with a SIGTERM, which ends this process. Otherwise it would kill the
-    process while Python shuts down, before the problem is shown.
+    The reloader then sends a SIGTERM, which ends this process. Otherwise the reloader would kill
+    the process while Python shuts down, before the user can read the problem.
     """
     sys.stderr.write(f"{problem}\n")
     sys.stderr.flush()
@@ -141,7 +142,7 @@ def _handle_events(sockets: dict[int, wasyncore.dispatcher], timeout: float = _C
 def _channel_class(stop: threading.Event) -> type[HTTPChannel]:
     """Return a channel class whose connections close after the response once ``stop`` is set.
 
-    Otherwise a proxy would reuse the connections at once, and new requests would keep arriving.
+    Otherwise a proxy would reuse the connections, and new requests would continue to arrive.
     """
 
     class Parser(HTTPRequestParser):  # type: ignore[misc]

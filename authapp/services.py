@@ -56,15 +56,16 @@ class IServices(Interface):
 
 @dataclass(frozen=True)
 class Provider:
-    """A sign-in service in addition to the backend. The browser is sent there to sign in.
+    """A sign-in service in addition to the backend. To sign in, the browser is sent to its page.
 
     :param renewal: renews the sessions whose tokens the provider issued.
     :param label: what the sign-in page calls the provider.
-    :param start: returns the path that sends the browser to the provider. The second argument is
-        the path to which the user returns.
-    :param sign_out_url: returns the URL at which the provider signs the user out, or None.
-    :param check: raises :class:`authapp.backend.protocol.BackendUnavailable` if users cannot
-        sign in with the provider now.
+    :param start: a function that returns the path that sends the browser to the provider. Its
+        second argument is the path to which the user returns.
+    :param sign_out_url: a function that returns the URL at which the provider signs the user out,
+        or None.
+    :param check: a function that raises :class:`authapp.backend.protocol.BackendUnavailable` if
+        users cannot sign in with the provider now.
     """
 
     renewal: Renewal
@@ -91,7 +92,7 @@ class Services:
     reader: TokenReader
     renewal: Renewal
     unknown: Renewal
-    """Ends the sessions whose tokens no configured issuer has issued."""
+    """The renewal of sessions whose tokens no configured issuer has issued. It ends them."""
     throttle: LoginThrottle
     draft_secret: bytes
     """The key from which :mod:`authapp.web.session_json` derives each user's ``draft_key``."""
@@ -102,9 +103,9 @@ class Services:
     check.
     """
     for_programs: Callable[[str], bool]
-    """Return True if a path is for programs and not for people (``authapp.api_prefixes``)."""
+    """Return True if only programs use a path: it is below one of ``authapp.api_prefixes``."""
     providers: dict[str, Provider] = field(default_factory=dict)
-    """Issuer -> provider. An optional room adds its provider when the application starts."""
+    """Issuer -> provider. The room ``oidc`` adds its provider when the application starts."""
 
     def renewal_of(self, issuer: str | None) -> Renewal:
         """Return the renewal of the sessions whose tokens an issuer has issued.
@@ -127,7 +128,7 @@ class Services:
 
 
 def summary(settings: Settings, backend: Backend | None) -> str:
-    """Return a line for the log about the setup of an application. It contains no secret.
+    """Return the log line ``Starting`` about an application. It contains no secret.
 
     :param backend: the application's own backend object, or None.
     """

@@ -1,9 +1,9 @@
-"""Errors that an operator makes and mends: at start-up, they are shown without a traceback.
+"""Errors of the configuration. At start-up, they are shown without a traceback.
 
 ``pserve`` does not catch the errors of an application. So Python would print a traceback of
-Pyramid's and authapp's code before the one text that the operator needs. This module sets Python's
-own hook for uncaught exceptions, which changes only how a :class:`StartUpError` is printed. Code
-that catches the error, such as gunicorn or a test, gets an ordinary exception.
+Pyramid's and authapp's code before the text that the operator needs. This module sets Python's hook
+for uncaught exceptions (``sys.excepthook``). The hook only changes how a :class:`StartUpError` is
+printed. Code that catches the error, such as gunicorn or a test, gets an ordinary exception.
 
 This module imports nothing of authapp, so that every room may use it.
 """

@@ -1,4 +1,4 @@
-"""The command ``authapp``: what a developer and an operator do at a terminal.
+"""The command ``authapp``, for developers and operators at a terminal.
 
 The commands make a secret, check an ini file and the backend that it describes, and show what is
 in a session cookie. No other room imports this one, and the commands need the extra ``cli``.

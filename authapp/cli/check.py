@@ -24,7 +24,7 @@ from authapp.settings.settings import Settings
 
 
 class _TheirBackend:
-    """Stands for the object that an application gives to ``config.set_auth_backend``."""
+    """Replaces the object that an application gives to ``config.set_auth_backend``."""
 
 
 def check(
@@ -37,12 +37,16 @@ def check(
 ) -> Report:
     """Check an ini file.
 
-    :param uri: the path of the file, with ``#section`` if it is not ``main``.
+    :param uri: the path of the file. To check ``[app:name]`` and not ``[app:main]``, add ``#name``.
     :param variables: values for ``%(name)s`` in the file.
-    :param online: whether to call the backend, the key set and Redis.
-    :param user: the user whose sign-in, renewal and sign-out are tried at the backend, or None.
+    :param online: True to call the backend, the key set and Redis. If ``user`` is given, they are
+        called too.
+    :param user: the name of a user, or None. The check signs this user in, renews the session and
+        signs the user out.
     :param password: the user's password.
-    :param ask_code: returns the code of a second step, or an empty string without a code.
+    :param ask_code: called when the backend asks for a second step, with the kind of code. It
+        returns the code that the user enters. If it returns an empty string, the check of the
+        sign-in ends.
     """
     report = Report(uri)
     with collect_log_lines() as lines:
@@ -93,7 +97,7 @@ def load(uri: str, variables: Mapping[str, str]) -> Services:
 
 
 def _brings_backend(ini: IniFile) -> bool:
-    """Return whether the application has to call ``config.set_auth_backend``."""
+    """Return True if the application has to call ``config.set_auth_backend``."""
     if ini.settings.get("authapp.oidc.issuer"):
         return False
     return Settings.from_ini(ini.settings).backend_url is None

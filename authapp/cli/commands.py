@@ -1,4 +1,4 @@
-"""The commands and their options. What they do is in the other modules of this room."""
+"""The commands and their options. The other modules of this room do the work."""
 
 import os
 import secrets
@@ -30,7 +30,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Mistake(click.ClickException):
-    """A problem that the user can mend. It ends the command with exit code 1."""
+    """A problem that the user can correct. It ends the command with exit code 1."""
 
     exit_code = 1
 

@@ -12,14 +12,14 @@ PREFIX = "authapp."
 
 
 class CannotRead(Exception):
-    """The ini file cannot be read. The text is one line, and shows no value of the file."""
+    """The ini file cannot be read. The text is one line, and contains no value of the file."""
 
 
 class IniFile(NamedTuple):
     """The settings of an application.
 
     :param settings: the application's section of the file.
-    :param factory: what creates the application, or None if the file does not say it.
+    :param factory: the function that creates the application, or None if the file names none.
     """
 
     settings: dict[str, Any]
@@ -29,8 +29,8 @@ class IniFile(NamedTuple):
 def read(uri: str, variables: Mapping[str, str]) -> IniFile:
     """Read the section of an application: ``[app:main]``, or ``[app:name]`` with ``FILE#name``.
 
-    :param uri: the path of the file, and the section.
-    :param variables: values for ``%(name)s`` in the file, as ``pserve FILE name=value`` takes them.
+    :param uri: the path of the file, with ``#name`` for the section ``[app:name]``.
+    :param variables: values for ``%(name)s`` in the file, as in ``pserve FILE name=value``.
     :raises CannotRead: if the file cannot be read, or its section has no setting of authapp.
     """
     path, _, name = uri.partition("#")

@@ -1,4 +1,4 @@
-"""``authapp inspect``: what is in a session cookie, and which secret opens it."""
+"""``authapp inspect``: shows what is in a session cookie, and which secret decrypts it."""
 
 import hashlib
 import json
@@ -27,15 +27,15 @@ _KINDS = ("token_type", "token_use")
 
 
 class InvalidCookie(Exception):
-    """The text contains no session that one of the secrets can open. The error says why."""
+    """The text contains no session that one of the secrets can decrypt. The error says why."""
 
 
 @dataclass(frozen=True)
 class Inspected:
-    """A session, and how its cookie was opened.
+    """A session, and how its cookie was decrypted.
 
-    :param number: which line of ``authapp.secret`` opened it, from 1.
-    :param claims: what to show of the claims.
+    :param number: the line of ``authapp.secret`` with the secret that decrypted it, from 1.
+    :param claims: the claims to show.
     """
 
     session: Session
@@ -48,7 +48,7 @@ class Inspected:
     access: Mapping[str, Any]
 
     def as_json(self) -> dict[str, Any]:
-        """Return all that was found, for a program."""
+        """Return everything that was found, as JSON for a program."""
         validity = self.session.validity
         return {
             "ok": True,
@@ -63,7 +63,7 @@ class Inspected:
         }
 
     def show(self) -> None:
-        """Write what was found, for a person."""
+        """Write everything that was found to standard output, as text for the user."""
         found, validity = self.as_json(), self.session.validity
         access, refresh = _distance(found["valid_for"]), _distance(found["refresh_for"])
         for name, text in (
@@ -88,13 +88,13 @@ class Inspected:
 def inspect_cookie(
     uri: str, variables: Mapping[str, str], text: str, tokens: bool = False
 ) -> Inspected:
-    """Open a session cookie with the secrets of an ini file.
+    """Decrypt a session cookie with the secrets of an ini file.
 
     :param text: the value of the cookie, its chunks, or a ``Cookie`` header.
-    :param tokens: whether to show the tokens.
+    :param tokens: True to show the tokens.
     :raises CannotRead: if the file cannot be read.
     :raises SettingsError: if its settings cannot be used.
-    :raises InvalidCookie: if the text has no session that a secret opens.
+    :raises InvalidCookie: if the text has no session that a secret decrypts.
     """
     settings = Settings.from_ini(read(uri, variables).settings)
     candidates = _candidates(settings, text)
@@ -117,7 +117,7 @@ def inspect_cookie(
 
 
 def _candidates(settings: Settings, text: str) -> tuple[str, ...]:
-    """Return the strings to open. There is at least one."""
+    """Return the strings to decrypt, at least one."""
     text = _HEADER.sub("", text).strip().strip("'\"")
     if "=" not in text:
         if not text:
@@ -136,7 +136,7 @@ def _candidates(settings: Settings, text: str) -> tuple[str, ...]:
 
 
 def _open(settings: Settings, token: str, format_name: str) -> tuple[int, Session] | None:
-    """Return the number of the secret that opens a token, and the session."""
+    """Return the number of the secret that decrypts a token, and the session."""
     for number, secret in enumerate(settings.secrets):
         try:
             return number, Sealer([secret], format_name, settings.cookie.name).open(token)
@@ -146,7 +146,7 @@ def _open(settings: Settings, token: str, format_name: str) -> tuple[int, Sessio
 
 
 def _why(settings: Settings, token: str) -> str:
-    """Return why no secret opens a token."""
+    """Return why no secret decrypts a token."""
     parts = token.split(".")
     if len(parts) != 5:
         needs = f"it needs 5 parts, not {len(parts)}; a chunk may be missing"

@@ -1,4 +1,4 @@
-"""Masks tokens, passwords and secrets in requests and answers, so that these can be shown."""
+"""Masks tokens, passwords and secrets in requests and responses, so that these can be shown."""
 
 import json
 import re
@@ -20,7 +20,7 @@ _DEEPEST = 8
 
 
 def mask_header(name: str, value: str, secrets: Collection[str]) -> str:
-    """Return what may be shown of a header: its value only if no secret can be in it."""
+    """Return the value of a header to show. It is masked if it may contain a secret."""
     low = name.lower()
     if low == "set-cookie":
         return f"{in_one_line(value.partition('=')[0])}={HIDDEN}"
@@ -56,11 +56,11 @@ def mask_text(text: str, secrets: Collection[str]) -> str:
 def mask_body(body: str, secrets: Collection[str], *, names: bool = True) -> Any:
     """Return a body as JSON in which secrets are replaced.
 
-    :param body: the text of the body: JSON, a form, or anything.
+    :param body: the text of the body: JSON, a form, or any other text.
     :param secrets: values that must not be shown.
-    :param names: True to replace also values whose name sounds secret. False keeps an error such as
-        ``{"password": ["too short"]}`` readable.
-    :returns: what to show: the JSON, the fields of the form, or a text.
+    :param names: True to replace also values whose name sounds secret. With False, an error such as
+        ``{"password": ["too short"]}`` stays readable.
+    :returns: the JSON, the fields of the form, or the text to show.
     """
     try:
         return _mask(json.loads(body), secrets, names, 0)

@@ -1,4 +1,4 @@
-"""Records the requests to the backend and its answers, so that they can be shown."""
+"""Records the requests to the backend and its responses, so that they can be shown."""
 
 import io
 import time
@@ -16,7 +16,7 @@ from authapp.cli.masking import mask_body, mask_header, mask_url
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request and its answer. ``answer`` is None if there was none."""
+    """One request and its response. ``answer`` is the response, or None if there was none."""
 
     request: requests.PreparedRequest
     seconds: float
@@ -25,14 +25,14 @@ class Exchange:
 
     @property
     def content(self) -> Response:
-        """The answer as the expressions of the settings see it. Empty if there was none."""
+        """The response as the object that expressions read. Empty if there was no response."""
         if self.answer is None:
             return {}
         set_cookies = self.answer.raw.headers.getlist("Set-Cookie")
         return read_response(self.answer.status_code, self.answer.headers, set_cookies, self.body)
 
     def shown(self, secrets: set[str]) -> dict[str, Any]:
-        """Return what may be shown, as JSON.
+        """Return the request and the response to show, as JSON with masked secrets.
 
         :param secrets: values that must not be shown: the password, and the tokens.
         """
@@ -66,14 +66,15 @@ class Exchange:
 
 
 class RecordingSession(BoundedSession):
-    """A :class:`BoundedSession` that keeps every request and its answer in ``exchanges``."""
+    """A :class:`BoundedSession` that keeps every request and its response in ``exchanges``."""
 
     def __init__(self, timeout: float, authorities: str | None = None) -> None:
         super().__init__(timeout, authorities)
         self.exchanges: list[Exchange] = []
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
-        """See ``requests.Session``. The body is read here, and once more by the caller."""
+        """See ``requests.Session``. This method reads the body, and the caller can read it
+        again."""
         began = time.monotonic()
         try:
             answer = super().send(request, **options)

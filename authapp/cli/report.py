@@ -1,4 +1,4 @@
-"""What a command found, as lines for a person or as JSON for a program."""
+"""Reports what a command has found: as lines for the user, or as JSON for a program."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -16,11 +16,11 @@ _WIDTH = 10
 class Finding:
     """One thing that was checked.
 
-    :param about: what was checked, in a word or two.
+    :param about: what was checked, in one or two words.
     :param level: :data:`OK`, :data:`NOTE` or :data:`PROBLEM`.
     :param text: what was found, in one line.
     :param settings: lines for the ini file that would describe what was found.
-    :param exchanges: the requests and answers, as :meth:`Exchange.shown` returns them.
+    :param exchanges: the requests and responses, as :meth:`Exchange.shown` returns them.
     """
 
     about: str
@@ -39,7 +39,7 @@ class Report:
 
     @property
     def good(self) -> bool:
-        """Whether there is no problem."""
+        """True if there is no problem."""
         return all(each.level != PROBLEM for each in self.findings)
 
     def add(self, about: str, level: str, text: str, *settings: str, **more: Any) -> None:
@@ -47,7 +47,7 @@ class Report:
         self.findings.append(Finding(about, level, text, list(settings), **more))
 
     def show(self, as_json: bool) -> None:
-        """Write the report to standard output. Colours are for a terminal only."""
+        """Write the report to standard output. It has colours only if the output is a terminal."""
         if as_json:
             findings = [asdict(each) for each in self.findings]
             show_json({"file": self.file, "ok": self.good, "findings": findings})
@@ -72,7 +72,7 @@ class Report:
 
 
 def _show_exchange(exchange: dict[str, Any], margin: str) -> None:
-    """Write one request and its answer, as they look in HTTP."""
+    """Write one request and its response, in the form of HTTP."""
     click.echo(f"{margin} > {exchange['request']}")
     for name, value in exchange["headers"].items():
         click.echo(f"{margin} > {name}: {value}")
@@ -94,12 +94,12 @@ def show_json(value: Any) -> None:
 
 
 def as_json(value: Any, indent: int | None = None) -> str:
-    """Return a value as JSON. A character that a terminal would obey is escaped."""
+    """Return a value as JSON. Control characters of terminals are escaped."""
     return printable(json.dumps(value, indent=indent, ensure_ascii=False))
 
 
 def printable(text: str) -> str:
-    """Return a text in which each character that a terminal would obey is escaped, as in JSON."""
+    """Return a text in which control characters of terminals are escaped, as in JSON."""
     return "".join(
         each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text
     )

@@ -20,7 +20,7 @@ def list_sessions(uri: str, variables: Mapping[str, str], user: str) -> list[dic
 
     :raises CannotRead: if the ini file cannot be read.
     :raises SettingsError: if its settings cannot be used.
-    :raises CannotReach: if the store is not shared, or does not answer.
+    :raises CannotReach: if the store is not shared, or does not respond.
     """
     with collect_log_lines() as lines:
         services = _reach(load(uri, variables), lines)
@@ -32,8 +32,8 @@ def end_sessions(
 ) -> list[dict[str, Any]]:
     """End one session of a user, or all of them. Each session is refused at its next request.
 
-    :param session: the id of a session. None: all, even those that are not listed.
-    :returns: the sessions that were listed and have been ended.
+    :param session: the id of a session. None: all sessions, even those that are not in the list.
+    :returns: the sessions in the list that were ended.
     :raises CannotRead: if the ini file cannot be read.
     :raises SettingsError: if its settings cannot be used.
     :raises CannotReach: if the store is not shared, or has not stored the revocation.

@@ -32,10 +32,11 @@ def check_sign_in(
     password: str,
     ask_code: Callable[[str], str],
 ) -> None:
-    """Sign a user in, read the identity, renew, sign out, and renew once more, which must fail.
+    """Sign a user in, read the identity, renew, sign out, and check that a further renewal fails.
 
-    :param http: sends the requests, and records them.
-    :param ask_code: returns the code of a second step, or an empty string without a code.
+    :param http: the HTTP session that sends the requests and records them.
+    :param ask_code: called when the backend asks for a second step, with the kind of code. It
+        returns the code that the user enters. If it returns an empty string, the check ends.
     """
     walk = _Walk(report, services, http, {password}, ask_code)
     tokens = walk.sign_in(lambda: walk.backend.login(Credentials(user, password)))
@@ -99,7 +100,7 @@ class _Walk:
         return self.sign_in(lambda: self.backend.challenge(state, code), "code")
 
     def identity(self, tokens: TokenPair) -> Session | None:
-        """Read the user and the lifetimes, and say what the application would see."""
+        """Read the user and the lifetimes, and report what the application would see."""
         settings, now = self.services.settings, time.time()
         claims, content = jwt_claims(tokens.access), self._content(login=True)
         try:
@@ -197,7 +198,7 @@ class _Walk:
             self._after_sign_out(tokens)
 
     def _after_sign_out(self, tokens: TokenPair) -> None:
-        """Show that the settings describe how the backend refuses a refresh token."""
+        """Check that the settings describe how the backend refuses a refresh token."""
         try:
             self._keep(self.backend.refresh(tokens))
         except BackendRejected as error:
@@ -227,7 +228,8 @@ class _Walk:
         return suggest(content) if isinstance(error, UnexpectedAnswer) and content else []
 
     def _content(self, login: bool = False) -> Any:
-        """Return the content of the last answer. ``login``: of the answer to the login."""
+        """Return the content of the last response, or with ``login`` of the response to the
+        login."""
         exchanges = self.http.exchanges
         return exchanges[0 if login else -1].content if exchanges else {}
 
@@ -236,7 +238,7 @@ class _Walk:
         self.secrets |= {tokens.access, tokens.refresh}
 
     def _add(self, about: str, level: str, text: str, *lines: str) -> None:
-        """Add a finding with the requests since the last one."""
+        """Add a finding with the requests since the last finding."""
         new, self.seen = self.http.exchanges[self.seen :], len(self.http.exchanges)
         shown = [each.shown(self.secrets) for each in new]
         self.report.add(about, level, text, *lines, exchanges=shown)

@@ -1,7 +1,7 @@
-"""Which settings would describe an answer of a backend. These are pure functions of the answer.
+"""Suggests settings that would describe a response of a backend. The functions here are pure.
 
-A suggestion is a line for the ini file, or a comment that begins with ``#``. It is a proposal for a
-person to judge, because only the backend's authors know what an answer means.
+A suggestion is a line for the ini file, or a comment that begins with ``#``. The user has to judge
+it, because only the backend's authors know what a response means.
 """
 
 import re
@@ -28,7 +28,7 @@ _DEEPEST = 5
 
 
 def for_refusal(verb: str, setting: str, content: Response, described: Condition) -> list[str]:
-    """Return lines that describe an answer with which the backend refuses a request.
+    """Return lines that describe a response with which the backend refuses a request.
 
     :param verb: ``login``, ``refresh`` or ``logout``.
     :param setting: the condition, such as ``login.refused``.
@@ -58,7 +58,7 @@ def for_refusal(verb: str, setting: str, content: Response, described: Condition
 
 
 def for_tokens(content: Response) -> list[str]:
-    """Return lines that say where the tokens are in an answer."""
+    """Return lines that say where the tokens are in a response."""
     tokens = [(path, value) for path, value in _texts(_parts(content)) if _TOKEN.fullmatch(value)]
     access = _best(tokens, _ACCESS)
     if access is None:
@@ -86,7 +86,7 @@ def for_lifetime(content: Response) -> list[str]:
 def for_user(content: Response, claims: Mapping[str, Any], description: Description) -> list[str]:
     """Return lines that say who the user is.
 
-    :param claims: the claims of the access token; empty if it is not a JWT.
+    :param claims: the claims of the access token. They are empty if it is not a JWT.
     """
     ids = [(path, value) for path, value in _leaves(claims) if is_user_id(value)]
     if claims and (path := _best(ids, _IDS)):
@@ -149,7 +149,7 @@ def for_verification(
 
 
 def for_logout(content: Response, described: Condition | None) -> list[str]:
-    """Return lines that describe the answer to a sign-out."""
+    """Return lines that describe the response to a sign-out."""
     return for_refusal("logout", "logout.done", content, described or NEVER)
 
 

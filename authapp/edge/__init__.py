@@ -1,6 +1,6 @@
 """In front of other applications and other APIs (contract section 11). This room is optional.
 
-- ``verify`` answers a proxy that asks whether a request is signed in (nginx, Caddy, Traefik).
+- ``verify`` tells a proxy (nginx, Caddy, Traefik) whether a request is signed in.
 - ``proxy`` passes requests on to an API, with the user's access token.
 - ``bearer`` accepts access tokens in the header ``Authorization``.
 

@@ -1,11 +1,12 @@
 """A bulkhead: a limit on the requests that a process passes on to one API at the same time.
 
-Each such request blocks a thread of the server until the API has answered and the client has read
-the answer. The limit keeps the other threads free for sign-in and for the application's own pages.
+Each such request blocks a thread of the server until the API has responded and the client has read
+the response. The limit keeps the other threads free for sign-in and for the application's own
+pages.
 
-If there is no free slot, a request waits only while a slot is likely to become free soon. This is
-so while at least one request with a slot is younger than :data:`SLOW` seconds. If the API is slow,
-requests without a slot are refused at once.
+If there is no free slot, a request waits only while a slot is likely to become free soon: while at
+least one request has had its slot for less than :data:`SLOW` seconds. If the API is slow, requests
+without a slot are refused at once.
 """
 
 import threading
@@ -13,7 +14,7 @@ import time
 from collections.abc import Callable
 
 SLOW = 1.0
-"""Seconds after which a request is unlikely to release its slot soon."""
+"""If a request has had its slot for this many seconds, it is unlikely to release the slot soon."""
 
 
 class ProxyBulkheadFull(Exception):

@@ -1,6 +1,7 @@
 """The proxy passes requests on to an API, with the user's access token (contract section 11).
 
-The browser has the session cookie, and the API gets the access token. Both bodies are streamed.
+The browser has the session cookie, and the API gets the access token. The bodies of the request and
+of the response are streamed.
 """
 
 import re
@@ -80,7 +81,8 @@ _NOT_SENT_PREFIXES = (
     "x-remote-",  # Kubernetes: X-Remote-User, X-Remote-Group, X-Remote-Extra-...
     "x-webauth-",  # Grafana
 )
-"""What a browser must not tell an API: its cookies, and who or where it is."""
+"""Request headers that the proxy does not pass on to the API: cookies, and headers that say who or
+where the user is."""
 
 _NOT_RETURNED = HOP_BY_HOP | {
     "alt-svc",
@@ -96,17 +98,18 @@ _NOT_RETURNED = HOP_BY_HOP | {
     "x-sendfile",
 }
 _NOT_RETURNED_PREFIXES = ("access-control-", "x-accel-", "x-auth-request-")
-"""What an API must not decide for this site: its cookies, who may read or store its answers, where
-browsers send reports, and which file the server in front sends instead (``X-Accel-Redirect``)."""
+"""Response headers that the proxy does not pass on to the browser. By such headers, an API would
+decide for this site about its cookies, who may read or store its responses, where browsers send
+reports, and which file a server in front of authapp sends instead (``X-Accel-Redirect``)."""
 
 _SAYS_FOR_WHOM = re.compile(
     r"(?:^|[,\s])(?:public|s-maxage|no-store|private(?!=))\b", re.IGNORECASE
 )
-"""A ``Cache-Control`` that says for itself whether shared caches may store the answer."""
+"""Matches a ``Cache-Control`` that says whether shared caches may store the response."""
 
 _IN_PATH = "/:@!$&'()*+,;=~"
 _IN_QUERY = _IN_PATH + "%?[]{}|^`\\"
-"""The characters that are passed on as they were sent."""
+"""The characters of a path and of a query that the proxy passes on without encoding them."""
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _REFUSED = ("CONNECT", "TRACE")
@@ -166,9 +169,10 @@ def _away(request: Request, wait: float) -> Response:
 
 
 def _send(request: Request, upstream: Upstream, path: str) -> Answer | Response:
-    """Send a request. If the API refuses the token, renew the session and send the request again.
+    """Send a request. If the API returns 401, renew the session and send the request again.
 
-    :returns: the answer of the API, or a response if the session has ended.
+    :returns: the response of the API. If the session has ended or cannot be renewed, a response of
+        this site.
     """
     ours: RequestSession = request.authapp
     length = request.content_length or 0
@@ -207,7 +211,7 @@ def _send(request: Request, upstream: Upstream, path: str) -> Answer | Response:
 
 
 def _refused(upstream: Upstream, session: Session) -> Key:
-    """Return the key under which the store notes that an API refuses even a new access token."""
+    """Return the key under which the store records that an API refuses a new access token."""
     return Key("refused access token", f"{upstream.url} {session.tokens.access}")
 
 
@@ -252,7 +256,7 @@ def _path(request: Request, prefix: str) -> str | None:
     segments = (each.partition(";")[0] for each in re.split(r"[/\\]", rest))
     if not {".", ".."}.isdisjoint(segments):
         return None
-    # Only the path as it was sent tells %2F from a slash. Not all servers give it.
+    # %2F and a slash differ only in the path as the client sent it. Not all servers provide it.
     sent, _, _ = str(request.environ.get("REQUEST_URI", "")).partition("?")
     sent = sent.removeprefix(request.script_name + prefix)
     if unquote(sent) == rest:
@@ -269,7 +273,7 @@ class _PassedOn(LocationAsWritten, Response):  # type: ignore[misc]
 
 
 def _response(answer: Answer, upstream: Upstream, prefix: str) -> Response:
-    """Return the answer of the API as a response of this site."""
+    """Return the response of the API as a response of this site."""
     named = _named(", ".join(v for name, v in answer.headers if name.lower() == "connection"))
     headers = [
         (name, _location(value, upstream, prefix) if name.lower() == "location" else value)
@@ -286,16 +290,17 @@ def _response(answer: Answer, upstream: Upstream, prefix: str) -> Response:
 
 
 def _for_this_user(caching: str) -> str:
-    """Return a ``Cache-Control`` that keeps an answer out of shared caches, unless it is for all.
+    """Return a ``Cache-Control`` that keeps a response out of shared caches.
 
-    The API has got ``Authorization``, and knows that shared caches do not store the answer then
-    (RFC 9111 section 3.5). Caches in front of this site have only seen a cookie.
+    If the API has said whether shared caches may store the response, its value is kept. The API got
+    ``Authorization``. Shared caches do not store the response to such a request (RFC 9111 section
+    3.5), so the API need not say it. But caches in front of this site have only seen a cookie.
     """
     return caching if _SAYS_FOR_WHOM.search(caching) else f"private, {caching}"
 
 
 def _location(value: str, upstream: Upstream, prefix: str) -> str:
-    """Return the address of a redirect. An address of the API becomes its address on this site."""
+    """Return the ``Location`` for the browser. A URL of the API becomes its path on this site."""
     path = urlsplit(upstream.url).path
     for base in (upstream.url, path):
         rest = value[len(base) :]

@@ -1,7 +1,8 @@
-"""One API behind the proxy: sends a request and streams both bodies.
+"""One API behind the proxy: sends requests to it, and streams the bodies.
 
-Every wait is bounded: for the connection, and for each part of a body. The whole exchange is not
-bounded, because a large file may take long.
+Each single wait is bounded: for a slot, for the connection, for the headers of the response, and
+for each part of a body. The time of the whole exchange is not bounded, because a large file may
+take long.
 """
 
 import io
@@ -29,11 +30,11 @@ _RETRIED = ("GET", "HEAD", "OPTIONS")
 
 
 class UpstreamAway(Exception):
-    """The API did not answer. The text says why, without secrets."""
+    """The API did not respond. The text says why, without secrets."""
 
 
 class UpstreamBroken(Exception):
-    """The API stopped in the middle of an answer. The server then closes the connection."""
+    """The API stopped in the middle of a response. The server then closes the connection."""
 
 
 class RequestBody:
@@ -54,7 +55,10 @@ class RequestBody:
         return data
 
     def rewind(self) -> bool:
-        """Return to the beginning. Return False if that is not possible."""
+        """Return to the beginning of the body.
+
+        :returns: True if this was possible.
+        """
         try:
             self._stream.seek(0)
         except (AttributeError, OSError, io.UnsupportedOperation):
@@ -64,10 +68,10 @@ class RequestBody:
 
 
 class Answer:
-    """An answer of the API. It has a slot until it is closed.
+    """A response of the API. It has a slot until it is closed.
 
     It is a WSGI application iterator: the server closes it after the last part, and also if the
-    client goes away.
+    client closes the connection.
     """
 
     def __init__(self, response: urllib3.BaseHTTPResponse, release: Any) -> None:
@@ -95,22 +99,23 @@ class Answer:
         self._release()
 
     def __del__(self) -> None:
-        """Close an answer that nobody has closed.
+        """Close a response that the server has not closed.
 
-        The server closes only what it gets. It does not get the answer if a tween fails or returns
-        another response, or if the server refuses a header.
+        The server does not get the response if a tween fails or returns another response, or if the
+        server refuses a header.
         """
         self.close()
 
 
 class Upstream:
-    """An API, as one process sees it.
+    """One API behind the proxy. Each process has its own object, with its own slots.
 
     :param url: the base URL.
-    :param timeout: seconds to connect, and again for each part of a body.
-    :param slots: how many requests are passed on at the same time.
-    :param authorities: the path of a PEM file with the certificate authorities to trust, or None
-        for the well-known ones.
+    :param timeout: the longest time in seconds for each single wait: for a slot, for the
+        connection, for the headers of the response, and for each part of a body.
+    :param slots: how many requests this process passes on at the same time.
+    :param authorities: the path of a PEM file with the certificate authorities to trust. None: the
+        authorities that ``requests`` trusts.
     """
 
     def __init__(self, url: str, timeout: float, slots: int, authorities: str | None) -> None:
@@ -127,10 +132,11 @@ class Upstream:
     def send(
         self, method: str, path: str, headers: Mapping[str, str], body: RequestBody | None
     ) -> Answer:
-        """Send a request and return the answer as soon as its headers have arrived.
+        """Send a request and return the response as soon as its headers have arrived.
 
-        :param path: the path below the base URL, with the query, encoded.
-        :raises UpstreamAway: if there is no answer.
+        :param path: the encoded path below the base URL, with the query.
+        :param body: the body. None: the request has no body.
+        :raises UpstreamAway: if the API does not respond, or all slots are taken.
         :raises ValueError: if a header cannot be sent.
         """
         try:

@@ -3,8 +3,8 @@
 nginx asks with ``auth_request``, Caddy with ``forward_auth`` and Traefik with ForwardAuth. The
 proxy sends the headers of the original request. docs/edge.md has the configuration of each proxy.
 
-No path is open without sign-in: the proxy decides for which paths it asks. So no header of a
-request can turn the question off.
+``/verify`` has no list of paths that need no sign-in. The proxy decides for which paths it asks
+``/verify``. So no header of a request can avoid the check.
 """
 
 from collections.abc import Callable, Iterable
@@ -37,12 +37,12 @@ from authapp.web.views.errors import FORBIDDEN
 log = request_log(__name__)
 
 HEADERS = ("User", "Email", "Preferred-Username", "Groups", "Access-Token")
-"""The headers of an answer, without ``X-Auth-Request-``. All of them are in every answer. So a
+"""The headers of a response, without ``X-Auth-Request-``. Every response has all of them. So a
 proxy that copies them replaces headers of the same names that a client has sent."""
 
 MAX_COOKIES = 6
-"""How many cookies ``?cookies=1`` returns in headers of their own. A session needs three cookies at
-most, and clears the cookies that it has replaced."""
+"""How many headers ``?cookies=1`` adds, each with one cookie. A session needs at most three
+cookies, and a response also clears the cookies that it replaces."""
 
 _TWINS = ("HTTP_X_AUTH_REQUEST_", "HTTP_X_FORWARDED_", "HTTP_X_ORIGINAL_")
 _PARAMETERS = {"roles", "scopes", "redirect", "cookies"}
@@ -56,14 +56,15 @@ def verify(request: Request) -> Response:
     - ``roles=a,b``: the user needs one of these roles. If the parameter is repeated, the user needs
       one role of each list.
     - ``scopes=a,b``: the user needs all of these scopes.
-    - ``redirect=1``: for proxies that pass answers other than 202 on to the browser. A person who
-      is not signed in gets 303 instead of 401.
+    - ``redirect=1``: for proxies that send every response except 202 on to the browser. If no user
+      is signed in, a browser that opens a page gets 303 instead of 401.
     - ``cookies=1``: for proxies that cannot copy several ``Set-Cookie`` headers. Each cookie is
-      returned in a header of its own name, ``X-Auth-Request-Set-Cookie-1`` and so on. All
-      :data:`MAX_COOKIES` headers are always there.
+      returned in a header of its own, ``X-Auth-Request-Set-Cookie-1`` and so on. The response
+      always has all :data:`MAX_COOKIES` headers.
 
-    :returns: 202; 401 with ``Location`` if no user is signed in; 403 if the user is not allowed;
-        503 if the session could not be renewed.
+    :returns: 202. 401 with ``Location`` if no user is signed in. 403 if the user does not have the
+        roles or scopes, or the query has another parameter. 503 if the session could not be
+        renewed.
     """
     identity: Identity | None = request.identity
     response = _refusal(request, identity)
@@ -97,7 +98,7 @@ def _keep_successor(request: Request) -> None:
 
 
 def _refusal(request: Request, identity: Identity | None) -> Response | None:
-    """Return the answer to a request that is not allowed, or None."""
+    """Return the response to a request that is not allowed, or None if the request is allowed."""
     if any(name.startswith(_TWINS) for name in request.environ.get("authapp.underscored", ())):
         return _forbidden(request, "a header name has an underscore in place of a hyphen")
     if identity is None:
@@ -149,8 +150,8 @@ def _login_url(request: Request, code: ErrorCode | None) -> str:
 def _original_page(request: Request) -> str | None:
     """Return the URL of the page that the user asked for, as the proxy says.
 
-    :returns: the URL, which a client may have forged. None if the proxy does not say, if there are
-        two different addresses, or if the request is not GET or HEAD.
+    :returns: the URL, which a client may have forged. None if the proxy sends no address or two
+        different ones, or if the original request is not GET or HEAD.
     """
     headers = request.headers
     if is_htmx(request):
@@ -219,7 +220,7 @@ def _is_from_proxy(request: Request) -> bool:
     """Return True unless a browser itself sent the request. Browsers send ``Sec-Fetch-Site``.
 
     A script on a page must not read tokens or cookies (``HttpOnly``). The configurations in
-    docs/edge.md remove this header from the proxy's question.
+    docs/edge.md remove this header from the request to ``/verify``.
     """
     return "Sec-Fetch-Site" not in request.headers
 

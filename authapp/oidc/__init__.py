@@ -21,7 +21,7 @@ from authapp.web.routes import add_own_route
 
 
 def includeme(config: Configurator) -> None:
-    """Add the provider that the settings name, and the routes and views of a sign-in there."""
+    """Add the provider that the settings name, and the routes and views of a sign-in with it."""
     settings = settings_of(config.registry)
     client = settings.oidc
     assert client is not None, "authapp includes this room only if oidc.issuer is set"  # noqa: S101

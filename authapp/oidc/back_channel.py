@@ -26,8 +26,9 @@ log = logging.getLogger(__name__)
 def back_channel(request: Request) -> Response:
     """End the sessions of the ``sid``, or of the ``sub``, in a logout token.
 
-    The sessions end in all processes, even while one of them is being renewed. If the token names
-    both, only the sessions of the ``sid`` end, since the user may be signed in elsewhere.
+    The sessions end in all processes, even while one of them is being renewed. If the token has
+    both a ``sid`` and a ``sub``, only the sessions of the ``sid`` end, because the other sessions
+    of the user may continue.
 
     :returns: 200. If the token is not valid: 400, and no session ends.
     """

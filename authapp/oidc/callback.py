@@ -1,4 +1,4 @@
-"""The end of a sign-in: the provider has sent the browser back with a code, or with an error."""
+"""The last step of a sign-in: the provider has sent the browser back with a code or an error."""
 
 import logging
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ _BY_THE_USER = frozenset(
         "account_selection_required",
     )
 )
-"""Errors that may not recur at a new attempt (RFC 6749 section 4.1.2.1, Core section 3.1.2.6)."""
+"""Errors after which a new attempt can succeed (RFC 6749 section 4.1.2.1, Core section 3.1.2.6)."""
 
 _BUSY = frozenset(("temporarily_unavailable", "server_error"))
 
@@ -100,10 +100,10 @@ def _read(request: Request) -> _Answer | None:
 
 
 def _ask(request: Request, answer: _Answer | None, transaction: Transaction | None) -> TokenPair:
-    """Exchange the code of an answer for tokens.
+    """Exchange the code in the parameters of the callback for tokens.
 
     :raises SignInRefused: if the user or the provider did not finish the sign-in.
-    :raises BackendUnavailable: if the provider is down, or what it sends is not usable.
+    :raises BackendUnavailable: if the provider is down, or its response is not usable.
     """
     parts, services = sign_in_of(request), services_of(request)
     if (
@@ -136,10 +136,10 @@ def _ask(request: Request, answer: _Answer | None, transaction: Transaction | No
 
 
 def _check_answer(parts: SignIn, answer: _Answer) -> None:
-    """Check who answered, and whether the answer is a code.
+    """Check that the parameters of the callback come from the provider and contain a code.
 
     :raises SignInRefused: if the user or the provider did not finish the sign-in.
-    :raises BackendUnavailable: if the answer is not usable.
+    :raises BackendUnavailable: if the parameters are not usable.
     """
     issuer = parts.client.issuer
     expected = parts.metadata.endpoints().names_itself

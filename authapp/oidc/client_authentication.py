@@ -8,10 +8,10 @@ from authapp.settings.oidc_settings import OIDCSettings
 
 
 def authenticated(client: OIDCSettings, fields: dict[str, str]) -> dict[str, Any]:
-    """Return the options of an HTTP request that sends a form as this client.
+    """Return the options of an HTTP request that sends a form with the credentials of this site.
 
-    :param fields: the fields of the form, without the client's credentials.
-    :returns: options as ``requests.request`` takes them.
+    :param fields: the fields of the form, without the credentials.
+    :returns: parameters of ``requests.request``.
     """
     if client.client_auth == "basic":
         # RFC 6749 section 2.3.1: id and secret are form-encoded before Basic encodes them.

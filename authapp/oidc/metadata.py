@@ -39,9 +39,9 @@ class ProviderUnusable(BackendUnavailable):
 
 @dataclass(frozen=True)
 class Endpoints:
-    """What authapp uses of the metadata. A missing endpoint is None.
+    """The parts of the metadata that authapp uses. A missing endpoint is None.
 
-    :param names_itself: whether each response to an authorization request has an ``iss`` parameter
+    :param names_itself: True if each response to an authorization request has an ``iss`` parameter
         (RFC 9207 section 3).
     """
 
@@ -63,7 +63,7 @@ class Metadata:
     used.
 
     :param issuer: the issuer identifier.
-    :param development: whether an endpoint may be an http URL although the issuer is not one.
+    :param development: True to allow an endpoint with an http URL although the issuer has https.
     :param clock: returns seconds and never goes back.
     """
 
@@ -88,7 +88,7 @@ class Metadata:
     def endpoints(self) -> Endpoints:
         """Return the endpoints.
 
-        :raises ProviderUnusable: if the metadata is not good for a sign-in.
+        :raises ProviderUnusable: if the metadata is not good for a sign-in, and never was.
         :raises BackendUnavailable: if the metadata was never read and cannot be read now.
         """
         known = self._known

@@ -13,7 +13,7 @@ PAGE = "authapp:templates/login.jinja2"
 def sign_in_page(request: Request, refused: SignInRefused, target: str) -> Response:
     """Return the sign-in page with an error, in ``request.response``.
 
-    The page never redirects to the provider by itself, so there is no redirect loop.
+    This page does not redirect to the provider by itself. Otherwise there could be a redirect loop.
 
     :param target: the path to which the user returns.
     """

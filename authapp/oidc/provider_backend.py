@@ -27,10 +27,11 @@ log = logging.getLogger(__name__)
 NOT_KEPT = frozenset(
     ("iss", "aud", "azp", "exp", "iat", "nbf", "jti", "nonce", "at_hash", "c_hash", "s_hash")
 )
-"""Claims that concern a token and not the user. The session does not keep an ID token's values."""
+"""Claims of an ID token that describe the token and not the user. The session does not keep
+them."""
 
 _OF_THE_SIGN_IN = frozenset(("sub", "sid", "auth_time", "acr", "amr"))
-"""Claims that only an ID token may change."""
+"""Claims of the session that only a new ID token can change."""
 
 _NO_REFRESH_TOKEN = (
     "NoRefreshToken: the provider gave no refresh token, so sessions end with the access token: add"  # noqa: S105 - a log line
@@ -41,7 +42,7 @@ _NO_REFRESH_TOKEN = (
 class ProviderBackend:
     """A :class:`~authapp.backend.protocol.Backend` without passwords.
 
-    :param session: sends the requests, and bounds how long each may take.
+    :param session: the HTTP session that sends the requests. It bounds the time of each request.
     """
 
     def __init__(self, session: BoundedSession, client: OIDCSettings, metadata: Metadata) -> None:
@@ -129,7 +130,7 @@ class ProviderBackend:
     def reach(self) -> None:
         """Check whether the provider is up.
 
-        :raises BackendUnavailable: if it is not.
+        :raises BackendUnavailable: if the provider is not up.
         """
         self._metadata.endpoints()
 
@@ -167,7 +168,7 @@ class ProviderBackend:
     ) -> tuple[dict[str, Any], str]:
         """Return the body of a good response, and its access token.
 
-        :param before: the tokens of a session that is renewed.
+        :param before: the tokens before a renewal. None at a sign-in.
         :raises BackendUnavailable: if there is no usable access token.
         """
         body = reply.content["body"]
@@ -194,9 +195,10 @@ class ProviderBackend:
     def _userinfo(self, access: str, sub: object) -> dict[str, Any] | None:
         """Return the claims of the userinfo endpoint (Core section 5.3).
 
-        A failure does not stop a sign-in, because the ID token has named the user already.
+        A failure does not stop a sign-in, because the ID token says who the user is.
 
-        :returns: the claims, which are empty if the provider refuses them. None if it is down.
+        :returns: the claims. They are empty if the provider returns none of this user. None if the
+            provider is down.
         """
         endpoint = self._metadata.endpoints().userinfo
         if endpoint is None or not self._client.userinfo:

@@ -1,4 +1,4 @@
-"""The objects that the views of a sign-in use, made once when the application starts."""
+"""The objects that the views of a sign-in use. They are created when the application starts."""
 
 import threading
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ class UseOnce:
         self._lock = threading.Lock()
 
     def first(self, purpose: str, secret: str, seconds: float) -> bool:
-        """Return True for the first use.
+        """Return True if a value is used for the first time.
 
-        :param seconds: for which a further use is refused.
+        :param seconds: the seconds for which a second use returns False.
         """
         key = Key(purpose, secret)
         with self._lock, self._store.lease(key) as lease:
@@ -42,7 +42,7 @@ class UseOnce:
 
 @dataclass(frozen=True)
 class SignIn:
-    """The objects, one of each for an application."""
+    """The objects that the views of a sign-in use. An application has one of each."""
 
     client: OIDCSettings
     metadata: Metadata

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def sign_out_url(request: Request) -> str | None:
-    """Return the URL that signs the user out at the provider and comes back to the sign-in page.
+    """Return the URL of the provider that signs the user out and then returns to the sign-in page.
 
     :returns: the URL. None if ``oidc.logout`` is ``local``, if the provider has no such endpoint,
         or if its metadata cannot be read.

@@ -1,4 +1,4 @@
-"""The beginning of a sign-in: the browser is sent to the provider."""
+"""The first step of a sign-in: authapp sends the browser to the provider."""
 
 import logging
 import time
@@ -32,8 +32,9 @@ _PREFETCH_HEADERS = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
 def start(request: Request) -> Response:
     """Send the browser to the provider (Core section 3.1.2.1), with PKCE, state and nonce.
 
-    A link can add nothing to the provider's URL. If the query has a ``max_age``, because a view
-    needs a recent sign-in, the provider is asked to authenticate the user again.
+    The parameters of the request are not sent to the provider. There is one exception: if the query
+    has a ``max_age``, because a view needs a recent sign-in, this view asks the provider to
+    authenticate the user again.
 
     :returns: a 303 redirect. If the provider is down, the sign-in page. For a prefetch, 503,
         because the user has not asked for a sign-in yet.

@@ -2,7 +2,7 @@
 
 An ID token is checked as OpenID Connect Core 1.0 section 3.1.3.7 and RFC 8725 say. A logout token
 is checked as OpenID Connect Back-Channel Logout 1.0 section 2.6 says. The algorithm comes from the
-settings, never from a token or from the provider's metadata.
+settings, and not from a token or from the provider's metadata.
 """
 
 import base64
@@ -26,7 +26,8 @@ MAX_LENGTH = 32_768
 """The most characters of a token. A longer token is refused."""
 
 MAX_AGE_OF_LOGOUT = 600
-"""Seconds after which a logout token is refused, even if it expires later or not at all."""
+"""A logout token is refused this many seconds after its issue, even if it expires later or
+never."""
 
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 
@@ -35,7 +36,7 @@ _HASHES = {"256": "sha256", "384": "sha384", "512": "sha512", "EdDSA": "sha512"}
 
 
 class TokenInvalid(BackendUnavailable):
-    """A token of the provider has failed a check. The text says which one."""
+    """A token of the provider has failed a check. The text says which check."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,11 @@ class TokenChecks:
 
         :param token: the ``id_token`` of a response of the token endpoint.
         :param now: seconds since the epoch.
-        :param access: the access token that came with it.
-        :param nonce: the nonce of the authorization request. None: a renewal, in which the ID
-            token may repeat the nonce of the sign-in or have none.
-        :param max_age: seconds that may have passed since the user was authenticated. None: any.
+        :param access: the access token in the same response.
+        :param nonce: the nonce of the authorization request. None at a renewal: the ID token may
+            then have any nonce or none.
+        :param max_age: the most seconds that may have passed since the provider authenticated the
+            user. None: there is no limit.
         :raises TokenInvalid: if one of the checks fails.
         :raises BackendUnavailable: if the key set cannot be read.
         """

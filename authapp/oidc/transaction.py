@@ -1,7 +1,7 @@
 """The transaction of one sign-in, from the redirect to the provider until the callback.
 
-It is kept in an encrypted cookie, so that only the browser that began can finish. Each transaction
-has a cookie of its own, so that two tabs can sign in at the same time.
+The transaction is kept in an encrypted cookie, so that only the browser that began the sign-in can
+finish it. Each transaction has a cookie of its own, so that two tabs can sign in at the same time.
 """
 
 import base64
@@ -21,7 +21,8 @@ LIFETIME = 600
 """Seconds within which the user must come back."""
 
 MOST = 3
-"""How many transactions one browser may have at once. A further one replaces the oldest."""
+"""How many transactions one browser may have at a time. A further transaction replaces the
+oldest."""
 
 _PREFIX = "authapp.oidc."
 
@@ -37,7 +38,7 @@ class Transaction:
     :param redirect_uri: the URL of the callback. It is sent to the token endpoint again.
     :param max_age: the ``max_age`` of the authorization request, or None.
     :param began: seconds since the epoch.
-    :param remember: see :class:`authapp.web.begin_session.Choices`. So is ``again``.
+    :param remember: see :class:`authapp.web.begin_session.Choices`, also for ``again``.
     """
 
     state: str = field(repr=False)
@@ -70,7 +71,7 @@ class Transaction:
 
     @property
     def choices(self) -> Choices:
-        """What the person has chosen for the session."""
+        """What the user has chosen for the session."""
         return Choices(self.remember, self.again)
 
     @property
@@ -83,7 +84,7 @@ class Transaction:
 class TransactionCookies:
     """Writes transactions to cookies, and reads them.
 
-    :param keys: the first secret encrypts; each can decrypt.
+    :param keys: the secrets. The first secret encrypts. Each of the secrets can decrypt.
     :param secure: whether the browser sends the cookies over https only. Their names then have the
         prefix ``__Host-``, so that no sibling domain can plant a transaction.
     """
@@ -94,7 +95,7 @@ class TransactionCookies:
         self._prefix = f"__Host-{_PREFIX}" if secure else _PREFIX
 
     def write(self, request: Request, response: Response, transaction: Transaction) -> None:
-        """Set the cookie of a new transaction, and clear those that are too old or too many."""
+        """Set the cookie of a new transaction. Clear transactions that are too old or too many."""
         others = {
             name: self._open(value)
             for name, value in request.cookies.items()
@@ -110,7 +111,8 @@ class TransactionCookies:
     def take(self, request: Request, response: Response, state: str) -> Transaction | None:
         """Return the transaction of a ``state``, and clear its cookie.
 
-        :returns: None if this browser has no such transaction, or if it began too long ago.
+        :returns: the transaction. None if this browser has no such transaction, or if it began more
+            than :data:`LIFETIME` seconds ago.
         """
         name = self._name(state)
         if name not in request.cookies:
@@ -125,7 +127,7 @@ class TransactionCookies:
         return self._prefix + digest[:16]
 
     def _open(self, value: str) -> Transaction | None:
-        """Decrypt the value of a cookie. None if it is not ours, or too old."""
+        """Return the transaction in the value of a cookie. None if it is not valid or too old."""
         opened = self._sealed.open(value)
         try:
             return None if opened is None else Transaction(**opened)

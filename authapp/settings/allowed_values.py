@@ -1,8 +1,9 @@
 """The allowed values of settings: one reader for each kind of value.
 
-A reader takes the text of a setting and returns its value. If the text is not allowed, it raises
-``ValueError`` with a message that says what is allowed. :class:`authapp.settings.ini.Ini` puts the
-key and the text in front of this message. Functions whose argument is not the text return a reader.
+A reader is a function that takes the text of a setting and returns its value. If the text is not
+allowed, the reader raises ``ValueError`` with a message that says what is allowed.
+:class:`authapp.settings.ini.Ini` adds the key and the text to this message. Some functions here
+take other arguments than the text, and return a reader.
 """
 
 import os
@@ -21,10 +22,10 @@ from authapp.backend.token_reader import Verify
 from authapp.session.cookies import CSRF_COOKIE, SessionCookie
 
 EMBEDDED = "embedded:"
-"""The ``backend.url`` that means the embedded issuer."""
+"""The value of ``backend.url`` for the embedded issuer."""
 
 MEMORY = "memory:"
-"""The ``shared`` that means a store in this process."""
+"""The value of ``shared`` for a store in this process."""
 
 SECRET_LENGTH = 32
 """The least number of bytes in a secret."""
@@ -55,7 +56,7 @@ def boolean(text: str) -> bool:
 
 
 def one_of(names: Collection[str]) -> Callable[[str], str]:
-    """Return a reader of one of these names."""
+    """Return a reader of one name out of a list of names."""
 
     def read(text: str) -> str:
         if text not in names:
@@ -66,7 +67,7 @@ def one_of(names: Collection[str]) -> Callable[[str], str]:
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
-    """Return a reader of whole seconds within these bounds."""
+    """Return a reader of whole seconds within two bounds."""
 
     def read(text: str) -> int:
         if not re.fullmatch("[0-9]{1,12}", text) or not least <= int(text) <= most:
@@ -84,7 +85,7 @@ def count(text: str) -> int:
 
 
 def decimal(least: float, most: float) -> Callable[[str], float]:
-    """Return a reader of seconds within these bounds, with decimals if needed."""
+    """Return a reader of seconds within two bounds. The seconds may have decimals."""
 
     def read(text: str) -> float:
         if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) or not least <= float(text) <= most:
@@ -152,7 +153,7 @@ def secrets(development: bool) -> Callable[[str], tuple[bytes, ...]]:
 def cookie_name(development: bool, domain: str | None) -> Callable[[str], str]:
     """Return a reader of the session cookie's name.
 
-    :param domain: the cookie's domain, which a name with ``__Host-`` must not have.
+    :param domain: the domain of the cookie, or None. With a domain, ``__Host-`` is not allowed.
     """
 
     def read(text: str) -> str:
@@ -201,8 +202,8 @@ def hosts(text: str) -> tuple[str, ...]:
 def url(text: str, http: bool, allowed: str) -> str:
     """Read an absolute http or https URL, without user name, query or fragment.
 
-    :param http: whether http is allowed.
-    :param allowed: what the message says is allowed.
+    :param http: True to allow http.
+    :param allowed: the text for the error that says what is allowed.
     :raises ValueError: if the text is not such a URL.
     """
     try:
@@ -236,7 +237,7 @@ def backend_url(development: bool, private: bool) -> Callable[[str], str]:
 
 
 def authorities(text: str) -> str:
-    """Read the path of a PEM file of certificate authorities. The file is checked."""
+    """Read the path of a PEM file with certificate authorities. This function checks the file."""
     try:
         ssl.create_default_context(cafile=text)
     except ssl.SSLError:
@@ -247,10 +248,7 @@ def authorities(text: str) -> str:
 
 
 def verify(development: bool, private: bool) -> Callable[[str], Verify]:
-    """Return a reader of how access tokens are verified.
-
-    ``secret:…``, ``jwks:URL`` and ``pem:PATH`` are allowed.
-    """
+    """Return a reader of ``backend.verify``: ``secret:…``, ``jwks:URL`` or ``pem:PATH``."""
 
     def read(text: str) -> Verify:
         kind, _, value = text.partition(":")

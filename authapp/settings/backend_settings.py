@@ -31,7 +31,7 @@ def preset_name(ini: Mapping[str, Any]) -> str:
 
 
 def read_description(reader: Ini) -> Description:
-    """Read the description of the backend. Problems are reported to the reader."""
+    """Read the description of the backend. ``reader`` collects the problems."""
     take = reader.take
 
     def request(
@@ -113,7 +113,7 @@ def read_description(reader: Ini) -> Description:
 
 
 def read_claims(reader: Ini) -> ClaimExpressions:
-    """Read where the parts of an identity are in the claims."""
+    """Read the expressions that find the parts of an identity in the claims."""
 
     def found(name: str, default: str) -> Expression:
         return reader.take(f"claims.{name}", expression, expression(default))

@@ -12,16 +12,17 @@ from authapp.settings.ini import Ini
 class EdgeSettings:
     """The settings of the optional room ``edge``. Durations are in seconds.
 
-    :param verify: whether ``/verify`` exists.
-    :param hosts: hosts to which a user may return after signing in, with the port if it is not the
-        default port. In lower case.
-    :param login: the URL of the sign-in page, if the page is on a host of its own.
-    :param token: whether ``/verify`` returns the access token.
-    :param upstreams: pairs of a path prefix and the base URL of the API that answers below it.
-    :param proxy_timeout: how long the proxy waits for a connection, and for each part of a request
-        or response.
-    :param proxy_bulkhead: how many requests the proxy passes on at the same time.
-    :param bearer: whether access tokens in ``Authorization`` are accepted.
+    :param verify: True if ``/verify`` exists.
+    :param hosts: hosts to which a user may return after signing in, in lower case. A host has its
+        port, unless it is the default port.
+    :param login: the URL of the sign-in page, if authapp has a host of its own. None: it has not.
+    :param token: True if ``/verify`` returns the access token.
+    :param upstreams: pairs of a path prefix and the base URL of an API. The proxy passes requests
+        below the prefix on to this API.
+    :param proxy_timeout: the longest time of each single wait of the proxy, such as for a
+        connection, or for a part of a body.
+    :param proxy_bulkhead: how many requests a process passes on to one API at the same time.
+    :param bearer: True if access tokens in ``Authorization`` are accepted.
     """
 
     verify: bool
@@ -35,7 +36,7 @@ class EdgeSettings:
 
 
 def read_edge(reader: Ini, development: bool, private: bool) -> EdgeSettings:
-    """Read the settings. Problems are reported to the reader.
+    """Read the settings. ``reader`` collects the problems.
 
     :param private: ``authapp.backend.private_network``.
     """

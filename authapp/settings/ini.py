@@ -26,7 +26,7 @@ class Ini:
 
     :param ini: all settings of the file.
     :param prefix: the prefix of our keys. Other keys are ignored.
-    :ivar shown: each key that was set, with its text; secrets as ``***``.
+    :ivar shown: each key that was set, with its text. The text of a secret is ``***``.
     :ivar blank: the keys that are in the file without a text.
     """
 
@@ -51,10 +51,11 @@ class Ini:
         """Read a key.
 
         :param key: the key without the prefix.
-        :param read: returns the value of a text. If the text is not allowed, it raises
-            ``ValueError`` with what is allowed.
-        :param secret: whether the text must not be shown.
-        :param missing: the problem to report if the key is missing or empty.
+        :param read: a function that returns the value of a text. If the text is not allowed, the
+            function raises ``ValueError`` with a message that says what is allowed.
+        :param secret: True if no message may show the text.
+        :param missing: the problem to report if the key is missing or empty. None: it may be
+            missing.
         :returns: the value, or ``default`` if the key is missing, empty or not allowed.
         """
         name, key = key, self._prefix + key
@@ -77,7 +78,7 @@ class Ini:
             return default
 
     def needs(self, key: str, other: str) -> None:
-        """Report the first key if it is set and the other key is not: it has no effect alone."""
+        """Report a key that is set, but has no effect because another key is not set."""
         if self.has(key) and not self.has(other):
             self.problem(f"{self._prefix}{key} has no effect without {self._prefix}{other}")
 
@@ -86,13 +87,13 @@ class Ini:
         self._problems.append(line)
 
     def has(self, key: str) -> bool:
-        """Whether a key was set."""
+        """Return True if a key was set."""
         return self._prefix + key in self.shown
 
     def finish(self, perhaps: Sequence[str] = ()) -> None:
-        """Report each key that is not a setting, and raise the problems if there are any.
+        """Report each key that is not a setting. Then raise an error if there are any problems.
 
-        :param perhaps: problems to report only together with others.
+        :param perhaps: further problems, to report only if there are other problems too.
         :raises SettingsError: with all problems.
         """
         for key in self._left:

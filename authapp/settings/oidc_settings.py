@@ -24,9 +24,10 @@ class OIDCSettings:
     :param issuer: the provider's issuer identifier, exactly as in its ``iss`` claims.
     :param client_auth: ``basic``, ``post``, ``private_key_jwt`` or ``none``.
     :param label: what the sign-in page calls the provider.
-    :param logout: ``rp``: a sign-out here also signs out at the provider. ``local``: only here.
-    :param algorithm: the algorithm of the ID tokens. No other is accepted.
-    :param userinfo: whether the userinfo endpoint is asked for claims that the ID token lacks.
+    :param logout: ``rp``: a sign-out also signs the user out at the provider. ``local``: the user
+        stays signed in at the provider.
+    :param algorithm: the only algorithm of ID tokens that authapp accepts.
+    :param userinfo: True if authapp asks the userinfo endpoint for claims that the ID token lacks.
     """
 
     issuer: str
@@ -45,9 +46,9 @@ class OIDCSettings:
 
 
 def read_oidc(reader: Ini, http: bool) -> OIDCSettings | None:
-    """Read the provider. Problems are reported to the reader.
+    """Read the provider. ``reader`` collects the problems.
 
-    :param http: whether the issuer may be an http URL.
+    :param http: True if the issuer may be an http URL.
     :returns: the provider, or None if ``oidc.issuer`` is not set.
     """
     take = reader.take
@@ -93,9 +94,10 @@ def read_oidc(reader: Ini, http: bool) -> OIDCSettings | None:
 
 
 def read_methods(reader: Ini) -> tuple[str, ...]:
-    """Read the ways to sign in. Problems are reported to the reader.
+    """Read the ways to sign in. ``reader`` collects the problems.
 
-    :returns: ``password``, ``oidc`` or both. By default, what the other settings allow.
+    :returns: ``password``, ``oidc`` or both. By default, the ways that the other settings
+        configure.
     """
     issuer, url = reader.has("oidc.issuer"), reader.has("backend.url")
     default = (*([PASSWORD] if url or not issuer else []), *([OIDC] if issuer else []))

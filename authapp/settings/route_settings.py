@@ -28,11 +28,11 @@ PATHS: Mapping[str, str] = MappingProxyType(
 """Name of a route -> its path, below the application's ``route_prefix`` (contract section 4)."""
 
 _REQUIRED = ("login", "login_challenge", "logout", "session")
-"""Routes to which the other pages and the script send the browser."""
+"""Routes that the settings cannot leave out, because other pages and the script need them."""
 
 
 def read_paths(reader: Ini) -> Mapping[str, str | None]:
-    """Read the path of each route. Problems are reported to the reader.
+    """Read the path of each route. ``reader`` collects the problems.
 
     :returns: name of a route -> its path, or None for a route that the application leaves out.
     """

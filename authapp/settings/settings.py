@@ -81,16 +81,16 @@ class Settings:
     headers: str
     edge: EdgeSettings
     shown: Mapping[str, str] = field(repr=False)
-    """Each key that was set, with its text; secrets as ``***``. For Pyramid's introspection."""
+    """Each key that was set, with its text, for Pyramid's introspection. A secret is ``***``."""
 
     @classmethod
     def from_ini(cls, ini: Mapping[str, Any]) -> "Settings":
         """Read the ``authapp.`` keys of an ini file.
 
         :param ini: Pyramid's ``registry.settings``. Other keys are ignored.
-        :returns: the settings. ``backend_url`` is None if it is not set: the application may bring
-            a backend of its own.
-        :raises SettingsError: with all problems, one per line.
+        :returns: the settings. ``backend_url`` is None if it is not set, because the application
+            may have a backend object of its own.
+        :raises SettingsError: if there are problems. The error has one line for each problem.
         """
         reader = Ini(with_preset(ini), PREFIX)
         settings = cls._read(reader)

@@ -1,9 +1,9 @@
 """Metrics and spans through the OpenTelemetry API: ``config.include("authapp.telemetry")``.
 
 The application's ini file can include it too: ``pyramid.includes = authapp.telemetry``. The API
-comes with the extra ``authapp[opentelemetry]``. Without it, this package does nothing. Which SDK
-and which exporter receive the numbers is the application's choice. docs/operations.md lists all
-names. No attribute holds a user, a session or an address.
+comes with the extra ``authapp[opentelemetry]``. Without it, this package only logs one line. The
+application chooses the SDK and the exporter that get the numbers. docs/operations.md lists all
+names. No attribute contains a user, a session or an address.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""The instruments: what is measured, under which name."""
+"""The OpenTelemetry instruments, which measure an application."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -24,8 +24,8 @@ _KINDS = {"renewal": SpanKind.INTERNAL, "backend.call": SpanKind.CLIENT}
 class Instruments:
     """Counts events, and observes renewals, calls of the backend, circuit breakers and the store.
 
-    The OpenTelemetry providers are those that the application sets globally, even if it does so
-    later.
+    It uses the OpenTelemetry providers that the application sets globally, even if the application
+    sets them later.
     """
 
     def __init__(self) -> None:
@@ -73,8 +73,8 @@ class Instruments:
         """Measure a renewal or a call of the backend, and put it into a span.
 
         Only the type of an exception is recorded, because its text may contain secrets of the
-        application. The span has the status ERROR, unless the backend refused something or asked
-        for a second step, which are normal answers.
+        application. The span has the status ERROR, unless the backend refused a password or token,
+        or asked for a second step. These are normal responses.
         """
         began = time.perf_counter()
         with self._tracer.start_as_current_span(

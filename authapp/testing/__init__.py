@@ -1,12 +1,13 @@
-"""What tests of an application with authapp need: users without a backend and without a form.
+"""Helps to test an application with authapp: signs users in without a backend and without a form.
 
 - :func:`sign_in` signs in a WebTest application, a Playwright context, a ``requests`` session or a
   ``DummyRequest`` as any user, in any phase. It seals a cookie as the application itself would.
-- :class:`MemoryBackend` is a backend in memory. A test tells its verbs to fail, to be slow or to
-  rotate. :func:`use_backend` puts it behind an application that exists already.
-- :func:`assert_session` and :func:`assert_no_session` say what the session was when they fail.
+- :class:`MemoryBackend` is a backend in memory. A test can make its verbs fail or be slow.
+  :func:`use_backend` makes an existing application use it.
+- :func:`assert_session` and :func:`assert_no_session` check the session of a client. If they fail,
+  the error describes the session.
 
-The same is available as pytest fixtures: :mod:`authapp.testing.plugin`.
+There are also pytest fixtures: :mod:`authapp.testing.plugin`.
 
 No other module of authapp imports this package, and no setting leads to it.
 """

@@ -1,4 +1,4 @@
-"""Assertions about the session that a client has. A failure says what the session was."""
+"""Assertions about the session that a client has. If one fails, the error describes the session."""
 
 import time
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from authapp.session.session import Phase, Session
 from authapp.testing.clients import read, services_of_client
 
 HAS_ENDED = "has ended"
-"""What an assertion says of a session whose refresh token has expired."""
+"""The text in an error about a session whose refresh token has expired."""
 
 
 def assert_session(
@@ -21,15 +21,15 @@ def assert_session(
     phase: str | None = None,
     **identity: Any,
 ) -> Session:
-    """Fail unless a client holds a session that has not ended, is not idle, and was not revoked.
+    """Fail unless a client has a session that has not ended, is not idle, and was not revoked.
 
-    The cookie is read. No request is sent.
+    This function reads the cookie of the client. It sends no request.
 
     :param client: see :mod:`authapp.testing.clients`. ``application`` and ``url`` are as in
         :func:`authapp.testing.sign_in`.
-    :param phase: the phase that the session must have. None: any in which it has not ended.
-    :param identity: what the user must have: ``id``, ``email``, ``name``, ``roles``, ``scopes``.
-        ``roles`` and ``scopes`` are compared without their order.
+    :param phase: the phase that the session must have. None: any phase except ``ended``.
+    :param identity: the values that the user must have: ``id``, ``email``, ``name``, ``roles``,
+        ``scopes``. The order of ``roles`` and ``scopes`` does not matter.
     :returns: the session.
     :raises AssertionError: with a description of the session.
     """
@@ -52,7 +52,7 @@ def assert_session(
 
 
 def assert_no_session(client: Any, application: Any = None, *, url: str | None = None) -> None:
-    """Fail if a client holds a session that has not ended, is not idle, and was not revoked.
+    """Fail if a client has a session that has not ended, is not idle, and was not revoked.
 
     The parameters are those of :func:`assert_session`.
 
@@ -95,7 +95,7 @@ def _in_words(session: Session, services: Services, now: float) -> str:
 
 
 def _ended(session: Session, services: Services, now: float) -> str | None:
-    """Return why a session is over, or None if it is not."""
+    """Return why a session is over, or None if it is not over."""
     if services.revocation.revoked(session):
         return "was revoked"
     if session.phase(now, services.settings.refresh_buffer) is Phase.ENDED:

@@ -1,6 +1,6 @@
 """Put a session into a client of an application, and read the session that a client has.
 
-A client is one of these. None of their packages is imported here.
+A client is one of the objects below. This module imports none of their packages.
 
 - a WebTest application (``webtest.TestApp``),
 - a browser context of Playwright's sync API,
@@ -33,7 +33,7 @@ def sign_in(
     :param application: the application, or its settings: see
         :func:`authapp.testing.sessions.services_for`. A WebTest application and a request know
         their application.
-    :param url: the address of the site. Playwright and ``requests`` need it.
+    :param url: the address of the site. A Playwright context and a ``requests`` session need it.
     :param user: ``id``, ``email``, ``name``, ``roles``, ``scopes``, ``claims``, ``phase``,
         ``signed_in``, ``used`` and ``tokens``: see :func:`authapp.testing.make_session`.
     :returns: the session.
@@ -48,7 +48,7 @@ def sign_in(
 def session_of(client: Any, application: Any = None, *, url: str | None = None) -> Session | None:
     """Return the session in a client's cookies, or None.
 
-    The parameters are those of :func:`sign_in`. The phase of the session may be any.
+    The parameters are those of :func:`sign_in`. The session may be in any phase.
     """
     return read(client, services_of_client(client, application), url).session
 
@@ -85,14 +85,14 @@ def _application_of(client: Any) -> Any:
 
 
 def _pairs(services: Services, session: Session) -> Iterable[tuple[str, str]]:
-    """Return names and values of the cookies that hold a session."""
+    """Return the names and values of the cookies that contain a session."""
     for each in services.cookie.write(services.sealer.seal(session), 0):
         name, _, value = each.partition(";")[0].partition("=")
         yield name, value
 
 
 def _put(client: Any, services: Services, cookies: dict[str, str], url: str | None) -> None:
-    """Replace the session cookies of a client. The new ones have no expiry time."""
+    """Replace the session cookies of a client. The new cookies have no expiry time."""
     if hasattr(client, "environ"):
         client.environ["HTTP_COOKIE"] = _header(cookies.items())
         vars(client).pop("authapp", None)  # it may have been read before
@@ -164,7 +164,7 @@ def _browser_cookie(services: Services, url: str | None, name: str, value: str) 
 
 
 def _jar_cookie(domain: str, name: str, value: str) -> Cookie:
-    """Return a cookie that is sent over http too, as tests use no TLS."""
+    """Return a cookie that the client sends over http too, because tests use no TLS."""
     return Cookie(
         version=0,
         name=name,

@@ -1,4 +1,4 @@
-"""A backend in memory. A test can tell its verbs to fail, to be slow, to rotate, to challenge."""
+"""A backend in memory. A test can make its verbs fail, be slow, or ask for a second step."""
 
 import secrets
 import threading
@@ -32,7 +32,7 @@ VERBS = ("login", "challenge", "refresh", "logout")
 
 @dataclass
 class _Orders:
-    """What one verb was told to do."""
+    """What a test has told one verb to do."""
 
     error: Exception | None = None
     times: int | None = None  # how often it fails; None: always
@@ -43,14 +43,14 @@ class _Orders:
 class MemoryBackend:
     """A :class:`authapp.Backend` without a network. Many threads may call it at once.
 
-    It renews its own sessions and those of :func:`authapp.testing.sign_in`. A refresh token is
-    accepted once while the backend rotates.
+    It renews its own sessions and those of :func:`authapp.testing.sign_in`. If ``rotates`` is True,
+    it accepts each refresh token once.
 
     :param access_lifetime: seconds for which an access token is valid.
     :param refresh_lifetime: seconds for which a refresh token is valid.
-    :param timeout: seconds after which a verb that is slow or held gives up, as a client of a real
-        backend does: with ``BackendDown``.
-    :ivar rotates: whether a renewal returns a new refresh token and spends the old one.
+    :param timeout: a verb that is slow or held raises ``BackendDown`` after this many seconds, like
+        the client of a real backend.
+    :ivar rotates: True if a renewal returns a new refresh token and spends the old one.
     :ivar calls: how often each verb was called: ``login``, ``challenge``, ``refresh``, ``logout``.
     """
 
@@ -86,10 +86,11 @@ class MemoryBackend:
     ) -> None:
         """Add a user who can sign in by the form, or change the claims of this user.
 
-        :param id: the user's id. The next renewal of a session of this user has the new claims.
+        :param id: the user's id. If a session of this user is renewed later, it gets the new
+            claims.
         :param code: the code that this user needs in a second step. None: the password is enough.
         :param claims: claims of the access token: ``email``, ``roles`` (a list), ``scope`` (a
-            text), or what ``authapp.claims.*`` name.
+            string), or the claims that ``authapp.claims.*`` name.
         """
         self._passwords[name], self._codes[name] = password, code
         self._claims[name] = {"sub": id, "name": name, **claims}
@@ -98,19 +99,19 @@ class MemoryBackend:
         """Make a verb raise an error.
 
         :param verb: one of :data:`VERBS`.
-        :param error: the default is ``BackendUnavailable``. ``BackendRejected`` ends sessions.
-        :param times: how many calls fail. None: all until :meth:`recover`.
+        :param error: the error. None: ``BackendUnavailable``. ``BackendRejected`` ends sessions.
+        :param times: how many calls fail. None: all calls until :meth:`recover`.
         """
         orders = self._order(verb)
         orders.error, orders.times = error or BackendUnavailable("told to fail"), times
 
     def slow(self, verb: str, seconds: float) -> None:
-        """Make a verb answer after some seconds."""
+        """Make a verb respond some seconds late."""
         self._order(verb).seconds = seconds
 
     @contextmanager
     def held(self, verb: str) -> Iterator[None]:
-        """Make a verb answer only when the ``with`` block ends. A test needs no sleep then."""
+        """Make a verb respond only when the ``with`` block ends. So a test needs no sleep."""
         self.slow(verb, float("inf"))
         try:
             yield
@@ -118,9 +119,9 @@ class MemoryBackend:
             self.recover(verb)
 
     def recover(self, *verbs: str) -> None:
-        """Make verbs work again, and let waiting calls continue.
+        """Make verbs work again, and let calls continue that wait because of :meth:`held`.
 
-        :param verbs: the default is all verbs.
+        :param verbs: the verbs. Without verbs, all of them.
         """
         for verb in verbs or self._orders:
             released = self._order(verb).released
@@ -172,7 +173,7 @@ class MemoryBackend:
         return self._orders[verb]
 
     def _obey(self, verb: str) -> None:
-        """Count a call, wait as told, and fail as told."""
+        """Count a call. Then wait or raise an error, if the test has told the verb to do so."""
         with self._lock:
             self.calls[verb] += 1
             orders = self._orders[verb]
@@ -194,7 +195,7 @@ class MemoryBackend:
         """Accept a refresh token.
 
         :param spend: True if the token must not be accepted again.
-        :raises BackendRejected: if it was spent, has expired, or is not one of ours.
+        :raises BackendRejected: if the token was spent, has expired, or is not one of this backend.
         """
         with self._lock:
             if refresh_until(token) <= time.time() or token in self._spent:

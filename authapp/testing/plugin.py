@@ -44,7 +44,10 @@ def sign_in(request: pytest.FixtureRequest) -> Callable[..., Session]:
 
 @pytest.fixture
 def memory_backend() -> Iterator[MemoryBackend]:
-    """Return a backend in memory. At the end of the test, held calls continue."""
+    """Return a :class:`MemoryBackend`.
+
+    When the test ends, calls that still wait because of ``held`` or ``slow`` are released.
+    """
     backend = MemoryBackend()
     yield backend
     backend.recover()

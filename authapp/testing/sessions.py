@@ -1,4 +1,4 @@
-"""Sessions made for a test, and the services of the application that the test is about."""
+"""Creates sessions for a test, and finds the services of the application under test."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -51,13 +51,14 @@ def make_session(
     """Return a session of any user, in any phase.
 
     :param application: see :func:`services_for`.
-    :param claims: further claims of the access token. Parts of the identity that no other parameter
-        gives are read from these claims, by the settings ``authapp.claims.*``.
+    :param claims: further claims of the access token. If another parameter is not given, this part
+        of the identity is read from the claims, with the settings ``authapp.claims.*``.
     :param phase: ``fresh``, ``due``, ``expired`` or ``ended``.
     :param signed_in: how many seconds ago the user signed in.
-    :param used: how many seconds ago the user made a request: see ``authapp.session.idle``.
-    :param tokens: the tokens of the session, if the backend must know them.
-    :raises ValueError: if there is no such phase, or if the settings allow no session in it.
+    :param used: how many seconds ago the user sent the last request: see ``authapp.session.idle``.
+    :param tokens: the tokens of the session, if the backend must know them. None: made up.
+    :raises ValueError: if there is no such phase, or if the settings allow no session in this
+        phase.
     """
     services, now = services_for(application), time.time()
     buffer, wanted = services.settings.refresh_buffer, Phase(phase)

@@ -1,4 +1,4 @@
-"""Tokens that stand for a user. Nothing verifies them, so they need no backend."""
+"""Tokens with the claims of a user. They are not signed, so they need no backend."""
 
 import secrets
 from collections.abc import Mapping
