@@ -203,16 +203,13 @@ class HTTPBackend:
     def _tokens(self, reply: Reply, before: TokenPair | None) -> TokenPair | None:
         """Read the tokens in a response.
 
-        If the response has no refresh token:
-
-        - If ``backend.refresh`` is ``none`` or does not send ``{refresh}``, the backend has no
-          refresh tokens. The access token is then kept as the refresh token too, and both expire
-          together.
-        - Otherwise, a renewal keeps the old refresh token, and the response to a sign-in is not
-          usable.
+        If the response has no refresh token, a renewal keeps the old one. But if
+        ``backend.refresh`` is ``none`` or does not send ``{refresh}``, the backend has no refresh
+        tokens: the access token is then kept as the refresh token too, and both expire together.
 
         :param before: the tokens before a renewal. None at a sign-in.
-        :returns: the tokens, or None if the response is not usable.
+        :returns: the tokens, or None if the response is not usable. The response to a sign-in is
+            not usable without the refresh token that a renewal needs.
         """
         answers, content = self._description.answers, reply.content
         access = _token(answers.access, content)
@@ -244,8 +241,7 @@ class HTTPBackend:
     def _with_userinfo(self, tokens: TokenPair) -> TokenPair:
         """Return tokens with the user's data, if ``backend.userinfo`` is set.
 
-        :raises BackendUnavailable: if there is no usable response. The error has the new
-            ``tokens``.
+        :raises BackendUnavailable: if no response is usable. The error has the new ``tokens``.
         """
         template = self._description.userinfo
         if template is None:
@@ -345,10 +341,7 @@ def usable_token(value: object) -> str | None:
 
 
 def seconds(value: object) -> int | None:
-    """Return a lifetime in whole seconds.
-
-    :param value: a number, or a string of its digits. None is returned for any other value.
-    """
+    """Return a number, or a string of its digits, as whole seconds. None for any other value."""
     if isinstance(value, str) and re.fullmatch("[0-9]{1,12}", value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
