@@ -1,4 +1,4 @@
-"""Fixtures of all tests: real HTTP backends, and authapp in front of them."""
+"""Fixtures for all tests: real HTTP backends, and sites of authapp that use them."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -39,7 +39,7 @@ MODULES_WITH_SERVERS = {
 
 
 def needs_servers(item: pytest.Item) -> bool:
-    """Return whether a test needs servers, browsers or processes."""
+    """Return True if a test needs servers, browsers or processes."""
     return (
         item.path.parent.name in WITH_SERVERS
         or item.path.stem in MODULES_WITH_SERVERS
@@ -49,9 +49,9 @@ def needs_servers(item: pytest.Item) -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that need servers, and put the two tests that take a minute each first.
+    """Mark tests that need servers, and run the two tests that take a minute each first.
 
-    So no worker starts one of these tests when the others have nothing left to do.
+    If a worker started one of these two last, the other workers would have nothing to do meanwhile.
     """
     for item in items:
         if needs_servers(item):
@@ -70,7 +70,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: object) -> Iterator[None]
 
 @pytest.fixture
 def backend() -> Iterator[Served]:
-    """The issuer behind a real HTTP server of its own."""
+    """Yield the embedded issuer, served by a real HTTP server."""
     with Served(issuer({}, **ISSUER_SETTINGS)) as served:
         yield served
 
@@ -86,13 +86,13 @@ def next_and_pyramid(
 
 @pytest.fixture
 def site(backend: Served) -> Site:
-    """The site in front of that backend."""
+    """Return a site whose backend is the fixture ``backend``."""
     return Site(backend.url)
 
 
 @pytest.fixture
 def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis that no other test uses."""
+    """Yield a Redis that no other test uses."""
     server = RedisServer(tmp_path)
     yield server
     server.close()

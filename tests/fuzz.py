@@ -1,8 +1,8 @@
 """A coverage-guided fuzzer (atheris, libFuzzer) for all input from outside.
 
-``PYTHONPATH=tests python -m fuzz TARGET -atheris_runs=100000`` runs one of :data:`TARGETS`;
-what it finds is written to a file ``crash-…``, which can be given as an argument later.
-tests/whole/test_fuzz.py runs each for a fixed number of inputs.
+``PYTHONPATH=tests python -m fuzz TARGET -atheris_runs=100000`` runs one of :data:`TARGETS`. If an
+input fails, the fuzzer writes it to a file ``crash-…``. To run this input again, give the file as
+an argument. tests/whole/test_fuzz.py runs each target for a fixed number of inputs.
 """
 
 import json
@@ -63,7 +63,7 @@ SEALED = RING.encrypt(KEY, "what is remembered")
 
 
 def _identity(header: str) -> None:
-    """A cookie header signs in no user, or the user of a session that we have sealed."""
+    """Check that a cookie header signs in no user, or the user of a session that we encrypted."""
     for number, sealer in enumerate(SEALERS):
         for text in (header, readable(header)):
             for candidate in COOKIE.read(text).candidates:
@@ -77,12 +77,12 @@ def _identity(header: str) -> None:
 
 
 def cookie_header(data: bytes) -> None:
-    """Any bytes, as WSGI has them (PEP 3333)."""
+    """Return any bytes, decoded as in WSGI (PEP 3333)."""
     _identity(data.decode("latin-1"))
 
 
 def sealed_token(data: bytes) -> None:
-    """A token of ours with some bytes changed, put in or left out."""
+    """Return one of our tokens, with some bytes changed, inserted or removed."""
     provider = atheris.FuzzedDataProvider(data)
     token = bytearray(SMALL[provider.ConsumeIntInRange(0, 1)].encode())
     while provider.remaining_bytes() > 3:
@@ -92,7 +92,7 @@ def sealed_token(data: bytes) -> None:
 
 
 def chunks(data: bytes) -> None:
-    """Chunks of our tokens: in any order, mixed, cut, and with any numbers."""
+    """Return chunks of our tokens: in any order, mixed, cut, and with any numbers."""
     provider = atheris.FuzzedDataProvider(data)
     cookies = []
     while provider.remaining_bytes() and len(cookies) < 60:
@@ -105,7 +105,7 @@ def chunks(data: bytes) -> None:
 
 
 def backend_answer(data: bytes) -> None:
-    """Any status, type and body, and a token made of any claims."""
+    """Return a response with any status, type and body, with a token that has any claims."""
     provider = atheris.FuzzedDataProvider(data)
     status = provider.PickValueInList([200, 200, 200, 201, 204, 301, 400, 401, 403, 429, 500, 503])
     kind = provider.PickValueInList(["application/json", "text/html", "application/problem+json"])
@@ -135,7 +135,7 @@ def _wsgi(answer: Callable[[Request], Response]) -> Callable[..., object]:
 
 
 def redis_value(data: bytes) -> None:
-    """Any bytes as a value in Redis, or one of our values with some bytes changed."""
+    """Check any bytes as a value in Redis, or one of our values with some bytes changed."""
     assert RING.decrypt(KEY, data) is None or data == SEALED
     changed = bytes(a ^ b for a, b in zip(SEALED, data.ljust(len(SEALED), b"\0"), strict=False))
     assert RING.decrypt(KEY, changed) is None or changed == SEALED
@@ -156,7 +156,7 @@ FORM = "application/x-www-form-urlencoded"
 
 
 def _path(provider: atheris.FuzzedDataProvider) -> str:
-    """Pieces of our paths and any other bytes, as WSGI has them (PEP 3333)."""
+    """Return a path of parts of our paths and any other bytes, decoded as in WSGI (PEP 3333)."""
     pieces = []
     while provider.remaining_bytes() and len(pieces) < 4:
         own = provider.ConsumeBool()
@@ -166,7 +166,7 @@ def _path(provider: atheris.FuzzedDataProvider) -> str:
 
 
 def path(data: bytes) -> None:
-    """Our checks before routing agree with Pyramid, and ``next`` stays on this site."""
+    """Check that our checks before routing agree with Pyramid, and ``next`` stays on this site."""
     request = PyramidRequest.blank("/")
     request.registry = SITE.registry
     request.environ["PATH_INFO"] = _path(atheris.FuzzedDataProvider(data))
@@ -180,12 +180,12 @@ def path(data: bytes) -> None:
 
 
 def headers(data: bytes) -> None:
-    """A request with any values in the headers that are parsed."""
+    """Return a request with any values in the headers that are parsed."""
     _answer(_request(atheris.FuzzedDataProvider(data), "GET", "/account"))
 
 
 def whole_request(data: bytes) -> None:
-    """Any method, path, query, headers and body."""
+    """Return a request with any method, path, query, headers and body."""
     provider = atheris.FuzzedDataProvider(data)
     method = provider.PickValueInList(METHODS)
     _answer(_request(provider, method, _path(provider)))
@@ -209,7 +209,7 @@ def _request(provider: atheris.FuzzedDataProvider, method: str, path_info: str) 
 
 
 def _answer(request: Request) -> None:
-    """No user is signed in, and no response is an internal error."""
+    """Check that no user is signed in, and that no response is an internal error."""
     response = request.get_response(SITE)
     assert response.status_int != 500, "an accident"
     assert not any(each.startswith(f"{NAME}=e") for each in response.headers.getall("Set-Cookie"))

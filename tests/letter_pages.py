@@ -20,7 +20,7 @@ window.authapp = watchSession();"""
 
 
 def private(request: Request) -> dict[str, Any]:
-    """A page for signed-in users only."""
+    """Show a page to signed-in users only."""
     if request.identity is None:
         raise HTTPForbidden()
     return {}
@@ -32,23 +32,23 @@ def sent(request: Request) -> Response:
 
 
 def cached(request: Request) -> dict[str, Any]:
-    """A page that browsers cache."""
+    """Show a page that browsers cache."""
     request.response.headers["Cache-Control"] = "private, max-age=600"
     return {}
 
 
 def unavailable(request: Request) -> Response:
-    """A page that raises ``HTTPServiceUnavailable``."""
+    """Raise ``HTTPServiceUnavailable``."""
     raise HTTPServiceUnavailable()
 
 
 def alone(request: Request) -> Response:
-    """A page that uses nothing of authapp except the module."""
+    """Show a page that uses nothing of authapp except ``session.js``."""
     return Response(ALONE)
 
 
 def hostile(request: Request) -> Response:
-    """A page with content of another user, and with both modules."""
+    """Show a page with content of another user, and with both modules."""
     return Response(HOSTILE.format(content=request.GET["content"]))
 
 

@@ -29,7 +29,7 @@ class Answer:
 def burst(requests: Sequence[tuple[str, str]]) -> list[Answer]:
     """Send a GET for each pair of a URL and a ``Cookie`` header, all at once.
 
-    Connections are opened before. An answer that never comes has status 0.
+    All connections are opened before the first request. If a response never comes, its status is 0.
     """
     with ThreadPoolExecutor(1) as pool:  # Playwright keeps a loop in the thread of tests
         return pool.submit(asyncio.run, _burst(requests)).result()
@@ -70,6 +70,6 @@ async def _burst(requests: Sequence[tuple[str, str]]) -> list[Answer]:
 
 
 def percentile(answers: Sequence[Answer], share: float) -> float:
-    """Return the seconds within which this share of the answers came."""
+    """Return the seconds within which this share of the responses came."""
     ordered = sorted(answer.seconds for answer in answers)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]

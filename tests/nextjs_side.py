@@ -1,7 +1,7 @@
 """The Next.js side of tests: the real packages in a Node.js process, behind a WSGI interface.
 
-The packages come from the npm registry, pinned by ``nextjs/package-lock.json``; what runs on
-them is the JavaScript of ``docs/nextjs.md``.
+The packages come from the npm registry, pinned by ``nextjs/package-lock.json``. The JavaScript of
+``docs/nextjs.md`` runs with these packages.
 """
 
 import base64
@@ -38,15 +38,15 @@ def install() -> Path:
 
 
 def in_base64(*secrets: str) -> str:
-    """Secrets as ``SESSION_SECRETS`` has them."""
+    """Return secrets in the form of the variable ``SESSION_SECRETS``."""
     return " ".join(base64.b64encode(each.encode()).decode() for each in secrets)
 
 
 def blocks(version: int) -> dict[str, str]:
     """The files of the document by path, for Auth.js 5 or next-auth 4.
 
-    A block that begins with ``// path`` or ``# path`` is a file. ``(next-auth 4)`` behind the path
-    marks a file of that version. ``// path: name`` is another form of a function in the file.
+    A block that begins with ``// path`` or ``# path`` is a file. ``(next-auth 4)`` after the path
+    marks a file for that version. ``// path: name`` is another version of a function in the file.
     """
     files: dict[str, str] = {}
     text = DOCUMENT.read_text()
@@ -70,7 +70,7 @@ def commands(version: int) -> list[str]:
 
 
 def with_moved(code: str) -> str:
-    """``lib/session.js`` for sessions that were written by another callback before."""
+    """Return ``lib/session.js`` for sessions that another callback wrote earlier."""
     (other,) = re.findall(
         r"```js\n// lib/session.js: moved\n(.*?)```", DOCUMENT.read_text(), re.DOTALL
     )

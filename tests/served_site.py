@@ -18,7 +18,7 @@ class ServedSite:
     """``pserve`` of an ini file made from ``development.ini``, on a free port.
 
     :param changes: ini keys of ``[app:main]`` and what to set them to.
-    :param name: the prefix of its files, if several sites use one folder.
+    :param name: the prefix of the site's files, if several sites use one folder.
     :param threads: the number of waitress's threads.
     :param toolbar: whether the debug toolbar is on.
     :param ini: which of the project's ini files is served.
@@ -54,7 +54,8 @@ class ServedSite:
         return self._log.read_text()
 
     def start(self) -> None:
-        """Start the process: on a free port the first time, and then always on the same port."""
+        """Start the process. The first start chooses a free port, and each restart uses the same
+        port."""
         with self._log.open("ab") as log:
             begun = log.tell()
             self.process = subprocess.Popen(

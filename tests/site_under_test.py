@@ -1,4 +1,4 @@
-"""The site as tests use it: WebTest around the real application."""
+"""The site for tests: the real application in WebTest."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,10 @@ COOKIE = "authapp.session"
 
 
 def settings(backend_url: str, **more: str) -> dict[str, str]:
-    """Return the settings of ``[app:main]``. ``more``: ``authapp.`` keys, ``__`` for dots."""
+    """Return the settings of ``[app:main]``.
+
+    :param more: further ``authapp.`` keys, with ``__`` in place of each dot.
+    """
     ini = {
         "pyramid.default_locale_name": "en",
         "jinja2.bytecode_caching": "true",  # compiles the templates once, not for each test
@@ -34,7 +37,7 @@ def description(**keys: str) -> Description:
 
 
 def add_view(config: Configurator, view: Callable[[Request], Any], **options: Any) -> None:
-    """The one page of an application that includes authapp, at ``/view``."""
+    """Show the only page of an application that includes authapp, at ``/view``."""
     config.add_route("view", "/view")
     config.add_view(view, route_name="view", renderer="json", **options)
 
@@ -42,7 +45,7 @@ def add_view(config: Configurator, view: Callable[[Request], Any], **options: An
 def application(
     url: str, more: Callable[[Configurator], None] = lambda config: None, **keys: str
 ) -> "Site":
-    """Return an application that includes authapp, with what ``more`` adds."""
+    """Return an application that includes authapp, with the settings in ``more``."""
     with Configurator(settings=settings(url, **keys)) as config:
         config.include("authapp")
         more(config)
@@ -50,7 +53,7 @@ def application(
 
 
 class Site(TestApp):
-    """A browser's view of the site."""
+    """A browser, with the cookies that it has for the site."""
 
     def __init__(self, backend_url: str = "", wsgi: Any = None, **more: str) -> None:
         wsgi = wsgi or authapp.main({}, **settings(backend_url, **more))
@@ -63,7 +66,7 @@ class Site(TestApp):
         return self.app.registry.getUtility(IServices)
 
     def sign_in(self, name: str = "alice", password: str = "", **options: Any) -> TestResponse:
-        """Sign in through the form, as a person does."""
+        """Sign in with the form, as a user does."""
         form = self.get("/login").form
         form["username"] = name
         form["password"] = password or f"{name}-password"

@@ -1,4 +1,4 @@
-"""The site in front of an OAuth2 server: RFC 6749 sections 4.3 and 6, RFC 7009."""
+"""Test authapp with an OAuth2 server as its backend: RFC 6749 sections 4.3 and 6, RFC 7009."""
 
 import time
 from collections.abc import Callable, Iterator

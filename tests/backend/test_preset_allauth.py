@@ -1,4 +1,4 @@
-"""The preset ``allauth`` in front of Django with django-allauth headless and its JWT tokens."""
+"""Test the preset ``allauth`` with Django, django-allauth headless and its JWT tokens."""
 
 import time
 from collections.abc import Iterator
@@ -56,7 +56,7 @@ def wait_until_expired(site: Site) -> Any:
 
 
 def refuses(django: Process, refresh: str) -> bool:
-    """Return whether Django refuses the refresh token. A token that is accepted is used up."""
+    """Return True if Django refuses the refresh token. If Django accepts it, the token is spent."""
     answer = django.post(REFRESH, refresh_token=refresh)
     return (answer.status_code, answer.json()) == (400, {"status": 400})
 

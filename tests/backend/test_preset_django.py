@@ -111,7 +111,7 @@ def shown(site: Site) -> dict[str, str]:
 
 
 def refuses(django: Process, case: Case, refresh: str) -> bool:
-    """Return whether Django refuses the refresh token. A token that is accepted is used up."""
+    """Return True if Django refuses the refresh token. If Django accepts it, the token is spent."""
     answer = django.request("POST", case.refresh, json={"refresh": refresh}, cookies={})
     return answer.status_code == 401 and answer.json()["code"] == "token_not_valid"
 

@@ -1,4 +1,4 @@
-"""The preset ``keycloak`` in front of a stub that answers as Keycloak's documentation says."""
+"""Test the preset ``keycloak`` with a stub that responds as Keycloak's documentation says."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The preset ``oauth-toolkit`` in front of Django with django-oauth-toolkit."""
+"""Test the preset ``oauth-toolkit`` with Django and django-oauth-toolkit."""
 
 import time
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ def wait_until_expired(site: Site) -> Any:
 
 
 def refuses(django: Process, refresh: str) -> bool:
-    """Return whether Django refuses the refresh token. A token that is accepted is used up."""
+    """Return True if Django refuses the refresh token. If Django accepts it, the token is spent."""
     form = {"grant_type": "refresh_token", "refresh_token": refresh}
     client = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
     answer = django.request("POST", TOKEN, data=form | client)

@@ -1,4 +1,4 @@
-"""The site in front of Django with SimpleJWT in a separate process.
+"""Test authapp with a real backend: Django with SimpleJWT, in a separate process.
 
 Django uses the real clock, so these tests wait until tokens expire. Tokens are valid for two
 seconds if a test needs them to expire, and for minutes in all other tests.

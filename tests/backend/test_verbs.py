@@ -21,7 +21,7 @@ EXPIRED = 901
 
 
 def call(request: Request) -> int:
-    """Call a slow endpoint of the backend. This function is a view."""
+    """Call a slow endpoint of the backend. This function is a view of the application."""
     return int(request.backend.get("/slow").status_code)
 
 

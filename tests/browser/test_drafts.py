@@ -1,4 +1,4 @@
-"""What a user has typed when the session ends: kept for this user and this tab, without secrets."""
+"""When a session ends, the script keeps what the user typed, for this user and this tab only."""
 
 import json
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def show(page: Any, site: ServedSite, content: str) -> None:
 
 
 def end_session(page: Any, lasting: bool = False) -> None:
-    """Let the server say that the session has ended. It says so once, unless ``lasting``."""
+    """Make the server respond once that the session has ended. With ``lasting``: every time."""
     body = json.dumps({"code": "RefreshTokenExpired", "login_url": "/login"})
     page.route("**/session", lambda route: route.fulfill(status=401, body=body))
     page.evaluate("void window.authapp.renew()")
@@ -52,7 +52,7 @@ def end_session(page: Any, lasting: bool = False) -> None:
 
 
 def come_back(page: Any, site: ServedSite, content: str | None = None) -> None:
-    """Open the page again, as after signing in again, perhaps with other content."""
+    """Open the page again, as a user does after signing in again. The content may differ."""
     url = page.url
     if content is not None:
         page.route(url, lambda route: answer_with(route, content))

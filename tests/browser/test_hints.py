@@ -1,4 +1,4 @@
-"""Only the server decides who is signed in: no message, cache, clock or page content does."""
+"""Only the server decides who is signed in, and no message, cache, clock or page content."""
 
 import json
 import time

@@ -121,7 +121,7 @@ def test_sign_in_page_loads_less_than_30_kilobytes(site: ServedSite, chromium: A
 
 
 def test_the_fragment_of_the_page_is_kept_through_the_sign_in(site: ServedSite, page: Any) -> None:
-    """A failed attempt keeps the fragment too."""
+    """A failed attempt to sign in keeps the fragment too."""
     page.goto(site.url + "/account#part-2")
     assert page.url.endswith("/login?next=%2Faccount#part-2")
     # Two failed attempts of one user within a minute are too many on this site.

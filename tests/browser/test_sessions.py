@@ -48,7 +48,7 @@ def sign_in(page: Any, site: ServedSite, path: str, name: str = "alice") -> None
 
 
 def wait_for_title(page: Any, text: str) -> None:
-    """Wait until the script has put back what was typed into the form."""
+    """Wait until the script has put back what the user typed into the form."""
     title = page.locator("[name=title]")
     eventually(lambda: page.wait_for_timeout(50) or title.input_value() == text)
 

@@ -360,7 +360,7 @@ OPAQUE = "opaque0token1opaque2"
 
 
 def other_backend(answers: dict[str, Any]) -> Any:
-    """A backend that answers by path. A value is a response, or the JSON of one."""
+    """A backend with a response for each path. A value is a response, or the JSON of a response."""
 
     def application(environ: Any, start_response: Any) -> Any:
         answer = answers.get(environ["PATH_INFO"], {})

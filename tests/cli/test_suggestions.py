@@ -1,4 +1,4 @@
-"""Which settings would describe an answer."""
+"""Suggestions of settings that would describe a response."""
 
 from typing import Any
 

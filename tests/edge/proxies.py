@@ -1,4 +1,4 @@
-"""nginx and Caddy as docs/edge.md configures them, in front of two applications."""
+"""nginx and Caddy with the configurations of docs/edge.md, as proxies for two applications."""
 
 import json
 import os
@@ -54,7 +54,7 @@ class SilentHandler(WSGIRequestHandler):
 
 
 def headers_of(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """An application that prints the headers that it got, and sets a cookie of its own."""
+    """Return the request headers that the application got, and set a cookie of its own."""
     status = re.findall(r"status=(\d+)", environ["QUERY_STRING"]) or ["200"]
     start_response(f"{status[0]} Done", [("Set-Cookie", "app=1"), ("X-App", "here")])
     names = {name: each for name, each in environ.items() if name.startswith("HTTP_")}
@@ -148,7 +148,7 @@ class Proxied:
 
 
 class Browser(requests.Session):
-    """A browser in front of a proxy."""
+    """A browser that sends its requests to a proxy."""
 
     def __init__(self, proxied: Proxied) -> None:
         super().__init__()
@@ -194,7 +194,7 @@ class Browser(requests.Session):
     def expire(self, padding: int = 0) -> Session:
         """Replace the browser's session by the same session with an expired access token.
 
-        :param padding: the size of what another application has put into the cookie.
+        :param padding: the number of characters that another application has put into the cookie.
         """
         claims = self.session().to_claims()
         claims["data"]["validity"]["valid_until"] = claims["iat"] - 1

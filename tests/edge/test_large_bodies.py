@@ -46,7 +46,7 @@ def big(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
 
 
 def peak(site: ServedSite) -> int:
-    """The most memory that a process has had, in kB."""
+    """Return the most memory that a process has had so far, in kB."""
     status = Path(f"/proc/{site.process.pid}/status").read_text()
     return int(re.findall(r"VmHWM:\s+(\d+)", status)[0])
 

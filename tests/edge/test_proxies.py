@@ -1,4 +1,4 @@
-"""docs/edge.md, word for word: nginx and Caddy in front of applications without authapp."""
+"""nginx and Caddy, with the unchanged configurations of docs/edge.md, protect two applications."""
 
 import http.client
 import json

@@ -25,7 +25,7 @@ PROBLEM = "application/problem+json"
 
 
 def echo(request: Request) -> Response:
-    """An API that returns what it got."""
+    """Return what the API got from the proxy, as JSON."""
     response = Response(content_type="application/json")
     response.json_body = {
         "method": request.method,
@@ -323,7 +323,7 @@ def test_trace_would_show_the_token(site: Signed, api: Served) -> None:
 
 
 def refuse_first(api: Served, token: str) -> None:
-    """Let the API refuse one token from now on."""
+    """Make the API refuse one token from now on."""
 
     def answer(request: Request) -> Response | None:
         if request.headers["Authorization"] == f"Bearer {token}":

@@ -1,4 +1,4 @@
-"""``/verify``: docs/contract.md, section 11, as a proxy sees it."""
+"""Test the responses of ``/verify`` to a proxy: docs/contract.md, section 11."""
 
 import string
 import time
@@ -34,7 +34,7 @@ def site_of(backend: Served, **keys: str) -> Site:
 
 
 def identity(answer: TestResponse) -> dict[str, str]:
-    """The identity headers of an answer, all of which are always there."""
+    """Return the identity headers of a response. Every response must have all of them."""
     return {name: answer.headers[f"X-Auth-Request-{name}"] for name in NAMES}
 
 
@@ -156,7 +156,7 @@ def test_forged_addresses_lead_to_the_start_page(backend: Served, headers: dict[
 
 
 def elsewhere(backend: Served) -> Site:
-    """The site on a host of its own, beside the applications."""
+    """authapp has a host of its own, and the applications have others."""
     return site_of(
         backend,
         verify__hosts=f"{HOST} other.example.com:8443",

@@ -14,7 +14,7 @@ DOCS = HERE / "docs"
 
 
 def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
-    """As `make docs` builds it: a broken link or an unknown name is an error."""
+    """The test builds it as `make docs` does. A broken link or an unknown name is an error."""
     done = subprocess.run(
         [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", DOCS, tmp_path / "html"],
         capture_output=True,

@@ -35,7 +35,7 @@ def resolve(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def problems(value: Any, schema: dict[str, Any], at: str = "") -> list[str]:
-    """What is wrong with a value: the part of JSON Schema that the file uses, and no more."""
+    """Return what is wrong with a value. Only the parts of JSON Schema in the file are checked."""
     schema = resolve(schema)
     if "oneOf" in schema:
         fit = [each for each in schema["oneOf"] if not problems(value, each)]
@@ -62,7 +62,7 @@ def problems(value: Any, schema: dict[str, Any], at: str = "") -> list[str]:
 
 
 def check(response: Any, path: str, method: str = "get") -> None:
-    """The file describes a response: its status, its content type and its JSON."""
+    """Check that the file describes a response: its status, its content type and its JSON."""
     responses = OPENAPI["paths"][path][method]["responses"]
     described = resolve(responses[str(response.status_int)])
     for name in described.get("headers", ()):
@@ -75,7 +75,7 @@ def check(response: Any, path: str, method: str = "get") -> None:
 
 JSON = {"Accept": "application/json"}
 NOBODY = "http://127.0.0.1:9"
-"""The URL of a backend that does not answer."""
+"""The URL of a backend that does not respond."""
 
 
 def test_a_value_that_is_not_described_is_noticed() -> None:

@@ -28,18 +28,18 @@ IN_WORDS = {
     "verify": "`true` with another `verify.` setting, otherwise `false`",
     "verify.login": "the path of the sign-in page",
 }
-"""Defaults that depend on something else. When you change one in the code, change it here too."""
+"""Defaults that depend on other settings. When you change one in the code, change it here too."""
 
 
 def rows(section: str) -> dict[str, str]:
-    """Key -> default, as the tables of a part of the page have them."""
+    """Return key -> default, from the tables of a part of the page."""
     table = re.findall(r"^\| `([\w.]+)` \| ((?:\\\||[^|])*?) \|", section, re.M)
     assert len(table) == len(dict(table)), "a key is listed twice"
     return {key: default.replace(r"\|", "|") for key, default in table}
 
 
 class Recorder:
-    """What the code reads: key -> reader and default."""
+    """Return key -> reader and default, for all keys that the code reads."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.read: dict[str, tuple[Callable[[str], Any], Any]] = {}
@@ -52,7 +52,7 @@ class Recorder:
         monkeypatch.setattr(Ini, "take", recorded)
 
     def check(self, key: str, cell: str) -> None:
-        """The default cell of a key, read as the ini file is read, is the default of the code."""
+        """Check that the default of a key on the page is the default in the code."""
         read, default = self.read[key]
         if cell.startswith("`"):
             assert read(cell.strip("`")) == default, key
@@ -68,7 +68,7 @@ def page() -> tuple[str, str]:
 
 
 def from_preset() -> set[str]:
-    """The keys that any preset sets, and those of the same kind that no preset needs."""
+    """The keys that at least one preset sets, and keys of the same kind that no preset sets."""
     found = {key.removeprefix("authapp.") for name in presets.names() for key in presets.load(name)}
     return found | {"backend.answer.expires_in", "backend.answer.refresh_expires_in"}
 

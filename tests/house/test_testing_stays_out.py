@@ -1,4 +1,4 @@
-"""No setting can load authapp.testing into a process that serves people."""
+"""No setting can load authapp.testing into a process that serves users."""
 
 import subprocess
 import sys
@@ -44,7 +44,7 @@ def test_no_entry_point_but_that_of_pytest_leads_to_it() -> None:
 
 
 def test_no_setting_is_a_name_to_import() -> None:
-    """With its name in each setting, an application either starts without it or not at all."""
+    """If a setting names the package, the application starts without the package or not at all."""
     source = """
 import sys
 import authapp

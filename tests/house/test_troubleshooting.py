@@ -18,17 +18,17 @@ LEVELS = {
     "exception": {"error"},
     "log": {"info", "warning"},
 }
-"""Method -> what it logs. ``log.log`` decides between two."""
+"""Method -> the levels that it logs. ``log.log`` can log two levels."""
 
 FILLED_IN = {
     "%s: sign-in: %s": {"UnexpectedAnswer", "BackendUnavailable"},
     "%s: %s raised %s: another attempt": {"SignedIn"},  # the only event that is refusable
 }
-"""Lines whose code is filled in."""
+"""Log lines whose code is a variable in the format string."""
 
 
 def text_of(node: ast.expr, tree: ast.Module) -> str:
-    """The text that a call logs: a literal, or the name of one."""
+    """Return the text that a call logs: a literal, or a constant that contains one."""
     if isinstance(node, ast.Name):
         for each in ast.walk(tree):
             if isinstance(each, ast.Assign) and ast.dump(each.targets[0]) in (
@@ -40,7 +40,7 @@ def text_of(node: ast.expr, tree: ast.Module) -> str:
 
 
 def logged(path: Path) -> set[tuple[str, str]]:
-    """The codes that a module logs, each with its level."""
+    """Return the codes that a module logs, each with its level."""
     tree = ast.parse(path.read_text())
     found: set[tuple[str, str]] = set()
     for call in ast.walk(tree):

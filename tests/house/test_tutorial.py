@@ -22,7 +22,7 @@ NAMED = re.compile(r"Save this as\s+`([\w.]+)`")
 
 
 def run(command: str, folder: Path) -> str:
-    """Run a command of the tutorial, which has its environment in ``venv``."""
+    """Run a command of the tutorial. ``venv`` in it is the virtual environment."""
     environment = os.environ | {"PYTEST_ADDOPTS": f"--confcutdir={folder}"}
     done = subprocess.run(
         command.replace("venv/bin/", BIN),
@@ -39,7 +39,7 @@ def run(command: str, folder: Path) -> str:
 
 @contextmanager
 def served(command: str, folder: Path) -> Iterator[str]:
-    """The application that a command of the tutorial serves, on a free port."""
+    """Serve the application with a command of the tutorial, on a free port."""
     variable, program, ini = command.split()
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -64,7 +64,7 @@ def served(command: str, folder: Path) -> Iterator[str]:
 
 
 def sign_in(browser: requests.Session, url: str, page: str = "/login") -> str:
-    """Sign in as alice, by the form to which a page leads. Return what the next page says."""
+    """Open a page, sign in as alice with the form, and return the text of the next page."""
     form = browser.get(url + page, headers={"Accept": "text/html"}, timeout=5)
     fields = dict(re.findall(r'name="(csrf_token|next)" value="([^"]*)"', form.text))
     fields |= {"username": "alice", "password": "alice-password"}

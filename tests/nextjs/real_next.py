@@ -35,7 +35,8 @@ from servers.simplejwt_server import Django
 
 SECRET = "a $HOME of their own # and a secret that is long enough, ${NOT_A_VARIABLE}"
 ACCESS, BUFFER = 300, 100
-"""Lifetime of an access token in seconds, and how long before its end it is due for renewal."""
+"""The lifetime of an access token, and how long before its end it is due for renewal, in
+seconds."""
 
 _PACKAGES = {4: "next-auth", 5: "next-auth-5"}
 
@@ -173,7 +174,7 @@ class Both:
 
     @property
     def log(self) -> str:
-        """All that Next.js has said."""
+        """Return all output of Next.js."""
         return Path(self._log.name).read_text()
 
     @contextmanager
@@ -202,7 +203,7 @@ class Both:
         self.backend.application = own
 
     def seal(self, claims: dict[str, Any]) -> str:
-        """Encrypt any claims, which authapp may not call a session."""
+        """Encrypt any claims, even if they are not the claims of a session."""
         form = FORMATS[NAMED[self.version]]
         key = form.key(SECRET.encode(), self.name)
         text, algorithms = json.dumps(claims), ["dir", form.encryption]
@@ -220,14 +221,14 @@ class Both:
 
 
 class Browser:
-    """The cookies of a browser. The test says in which order it gets the responses."""
+    """The cookies of a browser. The test decides in which order the browser gets the responses."""
 
     def __init__(self, both: Both) -> None:
         self.both = both
         self.cookies: dict[str, str] = {}
 
     def send(self, path: str, fields: dict[str, str] | None = None) -> requests.Response:
-        """Send a request with the cookies, and leave the cookies of the response alone."""
+        """Send a request with the cookies. The browser does not get the cookies of the response."""
         return requests.request(
             "POST" if fields else "GET",
             self.both.url + path,
@@ -243,7 +244,7 @@ class Browser:
         )
 
     def take(self, *responses: requests.Response) -> None:
-        """Get the cookies of responses, in this order."""
+        """Give the browser the cookies of some responses, in this order."""
         for response in responses:
             for line in response.raw.headers.getlist("Set-Cookie"):
                 name, _, rest = line.partition("=")
@@ -259,7 +260,7 @@ class Browser:
         return response
 
     def at_once(self, *paths: str) -> list[requests.Response]:
-        """Send requests in the same moment."""
+        """Send several requests at the same moment."""
         start = threading.Barrier(len(paths))
 
         def send(path: str) -> requests.Response:
@@ -275,7 +276,7 @@ class Browser:
         return self.open("/api/auth/callback/credentials", fields)
 
     def token(self) -> str:
-        """The session cookie, whole."""
+        """Return the session cookie, joined from its chunks."""
         name = self.both.name
         chunks = (self.cookies.get(f"{name}.{number}", "") for number in range(3))
         return self.cookies.get(name) or "".join(chunks)
@@ -284,7 +285,7 @@ class Browser:
         return self.both.sealer.open(self.token()).to_claims()
 
     def hold(self, claims: dict[str, Any]) -> None:
-        """Take a session in place of the one that the browser has."""
+        """Replace the session cookie of the browser."""
         self.cookies = {
             name: value
             for name, value in self.cookies.items()

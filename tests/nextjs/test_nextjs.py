@@ -536,7 +536,7 @@ def test_each_side_accepts_a_renewal_by_the_other(both: Both, extra: int) -> Non
 
 
 def with_opaque_tokens(backend: Served, rotates: bool) -> list[str]:
-    """Let the backend hand out refresh tokens that say nothing; returns those that it got."""
+    """Make the backend issue opaque refresh tokens. Return the list of those that it gets back."""
     got: list[str] = []
 
     def sign_in(request: Any) -> Answer:

@@ -1,4 +1,4 @@
-"""The guide of docs/nextjs.md on a real Next.js, beside Pyramid, behind nginx."""
+"""The code of docs/nextjs.md in a real Next.js, together with Pyramid, behind nginx."""
 
 import re
 from collections.abc import Iterator
@@ -171,7 +171,7 @@ def test_no_race_signs_the_user_out_with_simplejwt(
 def test_the_same_races_sign_the_user_out_if_both_applications_renew(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """The numbers of docs/nextjs.md, and the proof that the test above can fail."""
+    """Check the numbers in docs/nextjs.md. This also shows that the test above can fail."""
     both = Both(5, tmp_path_factory.mktemp("next"), renews="")
     try:
         for order, kept in (("Pyramid first", 0), ("Next.js first", 3)):
@@ -184,7 +184,8 @@ def test_the_same_races_sign_the_user_out_if_both_applications_renew(
 
 
 def survives(both: Both, browser: Browser, moment: int, order: str) -> bool:
-    """Ask both applications at a moment, and go on with the cookie that arrives last."""
+    """Send a request to both applications at the same moment, and keep the cookie that comes
+    last."""
     browser.sign_in_at_next()
     pyramid, nextjs = "/session", "/api/auth/session"
     with both.later(moment):

@@ -38,7 +38,8 @@ def free_port() -> int:
 
 
 class Certified:
-    """The provider. A port is chosen at once, so that a site can name it before it is started."""
+    """The provider. It has a port before it is started, so that the settings of a site can name
+    it."""
 
     def __init__(self, access: int = 900) -> None:
         install()
@@ -48,7 +49,7 @@ class Certified:
         self._process: subprocess.Popen[str] | None = None
 
     def settings(self) -> dict[str, str]:
-        """The ini keys of a site that signs in with it."""
+        """Return the ini keys of a site that uses this provider."""
         return {
             "authapp.backend.url": "",
             "authapp.backend.verify": "",
@@ -62,8 +63,8 @@ class Certified:
     def start(self, *sites: str) -> None:
         """Start the provider with a new key.
 
-        :param sites: the URLs of the sites, for the redirect URIs. The provider tells the first
-            of them of sign-outs.
+        :param sites: the URLs of the sites, for the redirect URIs. The provider sends back-channel
+            sign-outs to the first site.
         """
         kid = os.urandom(4).hex()
         key = {**jwt.algorithms.RSAAlgorithm.to_jwk(new_key(), as_dict=True), "kid": kid}
@@ -89,7 +90,7 @@ class Certified:
         return int(found.get(path, 0))
 
     def down(self, *paths: str) -> None:
-        """Let these paths answer 503, and no others."""
+        """Make the provider respond with 503 to these paths, and normally to all others."""
         requests.post(self.url + "/control", json={"down": paths}, timeout=5).raise_for_status()
 
     def stop(self) -> None:

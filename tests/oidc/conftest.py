@@ -1,4 +1,4 @@
-"""The site in front of a stub provider, and a browser that walks from one to the other."""
+"""A site that uses a stub provider, and a browser that goes from the site to the provider."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +15,7 @@ from site_under_test import SECRET, Site
 
 
 def oidc_settings(url: str, **more: str) -> dict[str, str]:
-    """An ini file's ``[app:main]`` with a provider alone."""
+    """Return the settings of ``[app:main]`` with a provider and without ``backend.url``."""
     ini = {
         "pyramid.default_locale_name": "en",
         "authapp.development": "true",
@@ -47,11 +47,11 @@ class Browser(Site):
         return f"{parts.path}?{parts.query}"
 
     def enter(self, path: str = "/login/oidc", **options: Any) -> TestResponse:
-        """Sign in with the provider; returns what the callback answers."""
+        """Sign in with the provider, and return the response to the callback."""
         return self.get(self.begin(path), **options)
 
     def other(self) -> "Browser":
-        """Another browser without cookies."""
+        """Return another browser, without cookies."""
         return Browser(wsgi=self.app)
 
     def twin(self) -> "Browser":

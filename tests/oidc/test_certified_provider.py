@@ -25,7 +25,7 @@ def chromium() -> Iterator[Any]:
 
 
 class Place:
-    """The provider, and sites that ask different things of it."""
+    """The provider, and sites with different settings for it."""
 
     def __init__(self, folder: Path) -> None:
         self.provider = Certified(access=4)
@@ -80,7 +80,7 @@ def page(chromium: Any) -> Iterator[Any]:
 
 
 def at_provider(page: Any, name: str = "alice") -> None:
-    """Give the provider a name, if it asks for one."""
+    """Enter a user name at the provider, if it asks for one."""
     if page.locator("input[name=login]").count():
         page.fill("input[name=login]", name)
         page.fill("input[name=password]", "any")
@@ -101,7 +101,7 @@ def agree(page: Any, site: ServedSite, name: str = "alice") -> None:
 
 
 def problem(page: Any) -> str:
-    """The code of the error on the sign-in page."""
+    """Return the error code of the sign-in page."""
     return str(page.locator("#problem").get_attribute("data-code"))
 
 

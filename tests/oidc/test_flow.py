@@ -1,4 +1,4 @@
-"""Sign-in with a provider: the way there and back, and what can go wrong on it."""
+"""Sign-in with a provider: the redirects to the provider and back, and what can go wrong."""
 
 import json
 import re

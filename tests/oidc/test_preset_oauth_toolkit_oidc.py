@@ -1,4 +1,4 @@
-"""Sign-in with django-oauth-toolkit as the provider, set as docs/oidc.md says."""
+"""Sign-in with django-oauth-toolkit as the provider, set up as in docs/oidc.md."""
 
 import html
 import re

@@ -1,4 +1,4 @@
-"""Sign-out here, at the provider, and by the provider."""
+"""Sign-out at the site, at the provider, and by the provider (back-channel)."""
 
 import html
 import re

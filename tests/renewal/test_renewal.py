@@ -38,7 +38,7 @@ def page(site: Site, path: str = "/account", **options: Any) -> Any:
 
 
 def cleared(answer: Any) -> bool:
-    """Return whether a response deletes the session cookie."""
+    """Return True if a response deletes the session cookie."""
     ours = [each for each in answer.headers.getall("Set-Cookie") if each.startswith(COOKIE)]
     return len(ours) == 1 and ours[0].startswith(f"{COOKIE}=; Max-Age=0")
 

@@ -177,7 +177,7 @@ class Sessions(RuleBasedStateMachine):
         return self.lives.get(self.site.services.sealer.open(browser.token()).sid)
 
     def in_doubt(self) -> bool:
-        """Return whether a recent fault may keep the site from calling the backend."""
+        """Return True if a recent fault may prevent the site from calling the backend."""
         return time.monotonic() - self.trouble_at < RETRY_DELAY
 
     def possible(self, browser: Site, renew_now: bool = False) -> set[str]:
@@ -300,7 +300,7 @@ class Sessions(RuleBasedStateMachine):
 
     @staticmethod
     def kept(answer: Any) -> bool:
-        """Return whether the response does not delete the session cookie."""
+        """Return True if the response does not delete the session cookie."""
         ours = [each for each in answer.headers.getall("Set-Cookie") if each.startswith(COOKIE)]
         return not any("Max-Age=0" in each for each in ours)
 

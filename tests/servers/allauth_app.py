@@ -1,9 +1,10 @@
 """Django with django-allauth headless and its JWT tokens, as a separate process: see
 ``process.py``.
 
-``public.pem`` in its directory is the key that verifies its tokens. ``/control/`` is for tests:
-POST sets the lifetime of access tokens, who is active and what users sign in with, and returns the
-number of calls by method and path, and the codes of the user with a second factor.
+``public.pem`` in its directory is the key that verifies its tokens. ``/control/`` is for tests.
+POST sets the lifetime of access tokens, which users are active, and whether users sign in with a
+name or an email address. It returns the number of calls by method and path, and the codes of the
+user with a second factor.
 """
 
 import json
@@ -148,7 +149,8 @@ def create_users() -> None:
 
 
 def add_second_factor(user: Any) -> None:
-    """A one-time password by time (RFC 6238), and recovery codes."""
+    """Give a user two second factors: time-based one-time passwords (RFC 6238) and recovery
+    codes."""
     from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
     from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 
@@ -172,7 +174,10 @@ def codes() -> dict[str, Any]:
 
 @csrf_exempt
 def control(request: HttpRequest) -> JsonResponse:
-    """POST ``{"access": 2, "active": {"bob": false}, "methods": ["email"]}``, any of them."""
+    """Handle ``POST {"access": 2, "active": {"bob": false}, "methods": ["email"]}``.
+
+    Each member is optional.
+    """
     from django.contrib.auth.models import User
     from django.core.cache import cache
 
@@ -188,7 +193,7 @@ def control(request: HttpRequest) -> JsonResponse:
 
 
 def counted(application: Callable[..., Any]) -> Callable[..., Any]:
-    """The application, with its requests counted by path."""
+    """Return a WSGI application that counts the requests by path and passes them on."""
 
     def answer(environ: dict[str, Any], start_response: Any) -> Any:
         calls[environ["REQUEST_METHOD"] + " " + environ["PATH_INFO"]] += 1

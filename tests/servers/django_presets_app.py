@@ -101,7 +101,7 @@ def configure(directory: Path) -> None:
 
 
 def customize() -> None:
-    """Put roles into access tokens, by the means that the package documents."""
+    """Put roles into access tokens, in the way that the package documents."""
     global PairSerializer, PairSchema
 
     if JWT == "ninja_jwt":
@@ -130,7 +130,7 @@ def roles(user: Any) -> list[str]:
 
 
 def urls() -> list[Any]:
-    """The routes of the package, and the one for tests."""
+    """Return the routes of the package, and the route for tests."""
     routes = [path("control/", control)]
     if PACKAGE == "djoser":
         from rest_framework_simplejwt.views import token_blacklist
@@ -164,12 +164,15 @@ def create_users() -> None:
 
 
 def control(request: HttpRequest) -> JsonResponse:
-    """Take orders, any of them, and count requests by path.
+    """Change the members that the body names, and return the number of requests by path.
 
+    All members are optional:
     ``{"active": {"bob": false}, "backend": "ModelBackend", "httponly": false,
-    "forbidden": path, "language": "pt-br"}``: who is active; Django's class that checks passwords;
-    dj-rest-auth's JWT_AUTH_HTTPONLY; the path at which a gateway answers; the language of
-    messages.
+    "forbidden": path, "language": "pt-br"}``
+
+    They are: which users are active; Django's class that checks passwords; the setting
+    JWT_AUTH_HTTPONLY of dj-rest-auth; the path at which a gateway responds in place of Django; the
+    language of messages.
     """
     from django.contrib.auth.models import User
 
@@ -188,7 +191,7 @@ def control(request: HttpRequest) -> JsonResponse:
 
 
 def wrapped(application: Callable[..., Any]) -> Callable[..., Any]:
-    """The application behind a gateway, with its requests counted by path."""
+    """Return the application behind a gateway. It counts the requests by path."""
 
     def answer(environ: dict[str, Any], start_response: Any) -> Any:
         calls[environ["PATH_INFO"]] += 1

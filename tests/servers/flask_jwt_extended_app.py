@@ -54,7 +54,7 @@ def user_identity_lookup(user: User) -> str:
 
 @jwt.user_lookup_loader
 def user_lookup_callback(_header: dict[str, Any], claims: dict[str, Any]) -> User | None:
-    """The user of a token; None refuses the token."""
+    """Return the user of a token. If the result is None, the package refuses the token."""
     return next((u for u in USERS.values() if str(u.id) == claims["sub"] and u.active), None)
 
 
@@ -70,7 +70,7 @@ def add_claims(user: User) -> dict[str, Any]:
 
 @jwt.token_in_blocklist_loader
 def check_if_token_revoked(_header: dict[str, Any], claims: dict[str, Any]) -> bool:
-    """Return whether this token was revoked by a sign-out."""
+    """Return True if a sign-out has revoked this token."""
     return claims["jti"] in blocklist
 
 

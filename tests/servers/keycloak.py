@@ -1,4 +1,4 @@
-"""A stub of Keycloak's token and logout endpoints, which answers as its documentation says.
+"""A stub of Keycloak's token and logout endpoints, which responds as its documentation says.
 
 Sources: "Server administration guide", chapters "Direct access grants" and "Revoking active
 sessions", and Keycloak's ``TokenEndpoint`` (error descriptions). Refresh tokens are rotated and
@@ -21,17 +21,21 @@ FAULTS = {
     "carol": (400, "Account is not fully set up"),
     "dave": (400, "Account disabled"),
 }
-"""User name -> what Keycloak answers to the right password of this user."""
+"""User name -> status and error text of Keycloak's response to the right password of this user."""
 
 
 class Keycloak:
-    """The WSGI application.
+    """A stub of Keycloak, as a WSGI application. Tests change its attributes.
 
-    :ivar wrong: the status after a wrong password: 401 before 26.6 (issue #45812), then 400.
-    :ivar access: seconds for which access tokens are valid.
-    :ivar client_key: the public key of a client that signs assertions for ``url``, or None.
-    :ivar disabled: users whose sessions are no longer renewed.
-    :ivar current: the refresh tokens that have not been used, with their users.
+    :ivar wrong: the status of the response to a wrong password. Keycloak before 26.6 answers 401,
+        later versions answer 400 (Keycloak issue #45812).
+    :ivar access: the lifetime of an access token, in seconds.
+    :ivar client_key: the public key that verifies the client's assertion. None: the client sends a
+        secret instead.
+    :ivar url: the base URL of the stub. The audience of an assertion is this URL with the path of
+        the request.
+    :ivar disabled: the names of the disabled users. Their sessions are not renewed.
+    :ivar current: each refresh token that has not been used -> the name of its user.
     """
 
     def __init__(self) -> None:

@@ -37,15 +37,16 @@ class Refused(Exception):
 
 
 class OAuth2:
-    """The server as a WSGI application; its state may be read and changed.
+    """The server as a WSGI application. Tests read and change its attributes.
 
-    ``live`` are the refresh tokens that can be spent, ``roles`` those of each user (whose
-    password is ``<name>-password``), ``client_secret`` what the client must know;
-    ``challenges`` says whether a wrong one is answered with ``WWW-Authenticate``, as the RFC
-    wants it and not every server does.
-
-    :param access: seconds an access token lives; ``refresh`` likewise.
-    :param names_refresh_expiry: whether answers have ``refresh_expires_in``.
+    :param access: the lifetime of an access token, in seconds.
+    :param refresh: the lifetime of a refresh token, in seconds.
+    :param names_refresh_expiry: True if responses have ``refresh_expires_in``.
+    :ivar live: each refresh token that can be spent -> its user, scope and expiry.
+    :ivar roles: user name -> roles. The password of a user is ``<name>-password``.
+    :ivar client_secret: the secret that the client must send.
+    :ivar challenges: True if the response to a wrong client secret has ``WWW-Authenticate``. The
+        RFC requires this header, but not every server sends it.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class OAuth2:
             return actions[request.path](request.POST)
 
     def _authenticate(self, request: Request) -> None:
-        """RFC 6749 section 2.3.1: Basic, of the form-encoded id and secret."""
+        """Check the client: Basic with the form-encoded id and secret (RFC 6749 section 2.3.1)."""
         kind, _, encoded = request.headers.get("Authorization", "").partition(" ")
         try:
             decoded = base64.b64decode(encoded, validate=True).decode("ascii")
@@ -93,7 +94,7 @@ class OAuth2:
             raise Refused("invalid_client", 401)
 
     def _token(self, form: Any) -> Response:
-        """RFC 6749 sections 4.3 and 6."""
+        """Handle the token endpoint (RFC 6749 sections 4.3 and 6)."""
         match form.get("grant_type"):
             case "password":
                 name, password = form.get("username"), form.get("password")
@@ -108,7 +109,7 @@ class OAuth2:
         raise Refused("unsupported_grant_type")
 
     def _revoke(self, form: Any) -> Response:
-        """RFC 7009: an unknown token is no error."""
+        """Handle the revocation endpoint (RFC 7009). An unknown token is no error."""
         self.live.pop(form.get("token", ""), None)
         return Response()
 

@@ -1,8 +1,9 @@
 """Django with django-oauth-toolkit, as a separate process: see ``process.py``.
 
-``VALIDATOR=active`` refuses the refresh tokens of users who are not active, which the package
-itself accepts. ``/control/`` is for tests: POST sets lifetimes and who is active, and returns the
-number of calls by path and of refresh tokens that are good.
+With ``VALIDATOR=active``, Django refuses the refresh tokens of users who are not active. The
+package itself accepts them. ``/control/`` is for tests. POST sets the lifetimes of tokens and which
+users are active. It returns the number of calls by path, and the number of refresh tokens that are
+valid.
 """
 
 import json
@@ -63,7 +64,7 @@ def configure(directory: Path) -> None:
 
 
 def urls() -> list[Any]:
-    """The routes of the package, the view that says who the user is, and the one for tests."""
+    """Return the routes of the package, of the view that returns the user, and of ``/control/``."""
     from oauth2_provider.oauth2_validators import OAuth2Validator
     from oauth2_provider.views.generic import ProtectedResourceView
 
@@ -110,7 +111,7 @@ def create() -> None:
 
 
 def control(request: HttpRequest) -> JsonResponse:
-    """POST ``{"access": 2, "active": {"bob": false}}``, any of them."""
+    """Handle ``POST {"access": 2, "active": {"bob": false}}``. Each member is optional."""
     from django.contrib.auth.models import User
     from oauth2_provider.models import RefreshToken
     from oauth2_provider.settings import oauth2_settings
@@ -125,7 +126,7 @@ def control(request: HttpRequest) -> JsonResponse:
 
 
 def counted(application: Callable[..., Any]) -> Callable[..., Any]:
-    """The application, with its requests counted by path."""
+    """Return a WSGI application that counts the requests by path and passes them on."""
 
     def answer(environ: dict[str, Any], start_response: Any) -> Any:
         calls[environ["PATH_INFO"]] += 1

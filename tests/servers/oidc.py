@@ -44,14 +44,15 @@ class Grant:
 
 @dataclass
 class Provider:
-    """The provider as a WSGI application. Its state may be read and changed.
+    """The provider as a WSGI application. Tests read and change its attributes.
 
-    :ivar user: who is signed in at the provider.
-    :ivar metadata: changes of the metadata; None leaves a member out.
-    :ivar id_claims: changes of the claims of ID tokens; None leaves a claim out.
-    :ivar sign: makes a token of claims.
-    :ivar answer: changes of the response of the token endpoint; None leaves a member out.
-    :ivar renews_id_token: whether the response to a renewal has an ID token.
+    :ivar user: the user who is signed in at the provider.
+    :ivar metadata: changed members of the metadata. If a value is None, the member is left out.
+    :ivar id_claims: changed claims of ID tokens. If a value is None, the claim is left out.
+    :ivar sign: a function that returns a token with the claims that it gets.
+    :ivar answer: changed members of the response of the token endpoint. If a value is None, the
+        member is left out.
+    :ivar renews_id_token: True if the response to a renewal has an ID token.
     """
 
     url: str = ""
@@ -108,7 +109,7 @@ class Provider:
         return answer_of(found)
 
     def _authorize(self, request: Request) -> Response:
-        """The user has agreed already. RFC 6749 section 4.1.1."""
+        """Handle the authorization endpoint (RFC 6749 section 4.1.1). The user agrees at once."""
         self.authorizations.append(request.query_string)
         given = request.GET
         code = secrets.token_urlsafe(24)

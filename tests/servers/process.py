@@ -18,7 +18,7 @@ CONTROL = "/control/"
 
 
 class Process:
-    """The process as tests see it."""
+    """The running process, for tests."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -44,8 +44,8 @@ class Process:
 def serve(script: str, folder: Path, **environ: str) -> Iterator[Process]:
     """Run a script of this folder.
 
-    :param folder: where it keeps its files.
-    :param environ: variables of its environment.
+    :param folder: the folder for the files of the script.
+    :param environ: variables of the environment of the script.
     """
     command = [sys.executable, str(Path(__file__).parent / script), str(folder)]
     with Popen(command, env=os.environ | environ, stdout=PIPE, text=True) as running:

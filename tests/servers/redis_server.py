@@ -1,4 +1,4 @@
-"""A real Redis for tests, to be stopped, paused and started again."""
+"""A real Redis for tests. A test can stop it, pause it and start it again."""
 
 import shutil
 import signal
@@ -58,7 +58,7 @@ class RedisServer:
         self._process.wait()
 
     def pause(self) -> None:
-        """Make it accept connections without answering."""
+        """Make Redis accept connections without responding."""
         assert self._process
         self._process.send_signal(signal.SIGSTOP)
 

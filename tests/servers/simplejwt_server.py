@@ -20,7 +20,7 @@ CONTROL = "/control/"
 
 
 class Django:
-    """The process as tests see it."""
+    """The running process, for tests."""
 
     def __init__(self, url: str, key: str) -> None:
         self.url = url
@@ -32,7 +32,7 @@ class Django:
         return self._http.post(self.url + path, json=fields, timeout=10)
 
     def set(self, **orders: Any) -> None:
-        """Set lifetimes in seconds (``access``, ``refresh``), and who is ``active``."""
+        """Set lifetimes in seconds (``access``, ``refresh``), and which users are ``active``."""
         self.post(CONTROL, **orders).raise_for_status()
 
     def move_clock(self, seconds: float) -> None:
@@ -45,12 +45,14 @@ class Django:
         return answer | {"calls": Counter(answer["calls"])}
 
     def refuses(self, refresh: str) -> bool:
-        """Return whether Django refuses a refresh token. A token that is accepted is spent."""
+        """Return True if Django refuses a refresh token. If Django accepts the token, it is
+        spent."""
         answer = self.post(REFRESH, refresh=refresh)
         return answer.status_code == 401 and answer.json()["code"] == "token_not_valid"
 
     def forward(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        """A WSGI application that passes requests on, so that a server in front can count them."""
+        """Pass requests on to Django, as a WSGI application, so that a test server can count
+        them."""
         request = Request(environ)
         answer = requests.request(
             request.method,

@@ -46,7 +46,7 @@ def process(redis_server: RedisServer) -> Iterator[Callable[..., RedisStore]]:
 
 
 def log_count(caplog: pytest.LogCaptureFixture, line: str, redis_server: RedisServer) -> int:
-    """Return how often the log has a line about this Redis, and not about another test's Redis."""
+    """Return how often the log has a line about this Redis. Lines about others do not count."""
     return caplog.text.count(f"{line} at {redis_server.address}")
 
 

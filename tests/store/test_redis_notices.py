@@ -1,4 +1,4 @@
-"""Processes tell each other of revocations, and ask Redis where they cannot be told."""
+"""Processes tell each other of revocations. If a process cannot be told, it asks Redis."""
 
 import os
 import socket

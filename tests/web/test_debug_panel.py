@@ -1,4 +1,4 @@
-"""The panel of the debug toolbar says what authapp did with a request's session, and no token."""
+"""The panel of the debug toolbar shows what authapp did with a request's session, and no token."""
 
 import re
 from pathlib import Path

@@ -43,7 +43,7 @@ def site(backend: Served) -> Site:
 
 
 def sign_in_form(page: Any) -> Any:
-    """Return the sign-in form. The page of a signed-in user has also a sign-out form."""
+    """Return the sign-in form. The page of a signed-in user also has a sign-out form."""
     return next(each for each in page.forms.values() if "username" in each.fields)
 
 
