@@ -1,12 +1,24 @@
 """Packaging of authapp. Tool settings live in pyproject.toml."""
 
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build import build
 
 here = Path(__file__).parent
 version: dict[str, str] = {}
 exec((here / "authapp/version.py").read_text(encoding="utf-8"), version)  # noqa: S102
+
+
+class Build(build):
+    """Builds without the files of an earlier build, which setuptools would put into the wheel."""
+
+    def run(self) -> None:
+        """Build the package in an empty directory."""
+        shutil.rmtree(self.build_lib, ignore_errors=True)
+        super().run()
+
 
 setup(
     name="authapp",
@@ -27,6 +39,7 @@ setup(
         "Typing :: Typed",
     ],
     keywords="pyramid authentication session jwt jwe refresh token",
+    cmdclass={"build": Build},
     packages=find_packages(include=["authapp", "authapp.*"]),
     include_package_data=True,
     zip_safe=False,

@@ -76,6 +76,17 @@ def test_the_sdist_contains_what_a_user_needs_and_nothing_that_lies_around(built
     assert not [name for name in names if name.endswith((".pyc", ".db", ".log"))]
 
 
+def test_a_file_of_an_earlier_build_is_not_built_again(tmp_path: Path) -> None:
+    """`pip install CLONE` builds in the clone, and after `git pull` a module may be gone."""
+    gone = tmp_path / "lib/authapp/gone.py"
+    gone.parent.mkdir(parents=True)
+    gone.touch()
+    command = [sys.executable, "setup.py", "-q", "build", "--build-base", tmp_path]
+    subprocess.run(command, cwd=HERE, check=True, capture_output=True)
+    assert (gone.parent / "server.py").exists()
+    assert not gone.exists()
+
+
 def test_the_sbom_lists_the_pins_of_production(built: Path) -> None:
     (file,) = built.glob("*.cdx.json")
     bill = json.loads(file.read_text())
