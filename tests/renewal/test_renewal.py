@@ -499,6 +499,8 @@ def test_late_response_blocks_no_other_user_and_its_token_is_not_sent_again(
         for _ in range(10):
             page(site_with_short_timeout, status=503)
             time.sleep(0.02)  # The late response is announced repeatedly.
+        outcome = site_with_short_timeout.services.renewal.renew(site_with_short_timeout.opened())
+        assert outcome.reason == "the backend's response is late", "no request waits for it"
         go.set()
         eventually(lambda: page(site_with_short_timeout, status="*").status_int == 200)
     assert backend.calls[REFRESH] == 2
