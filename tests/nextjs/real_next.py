@@ -78,9 +78,10 @@ def build(version: int) -> Path:
             env=_environ(),
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=600,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+        assert "arning" not in done.stdout + done.stderr, done.stdout + done.stderr
         (folder / ".env").write_text(f'SESSION_SECRETS="{in_base64(SECRET)}"\n')
         (folder / ".complete").write_text(mark)
     return folder
