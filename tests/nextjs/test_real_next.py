@@ -108,6 +108,7 @@ def test_an_expired_session_is_renewed_on_the_way_through_pyramid(
     with both.later(EXPIRED + 5):
         refused = browser.open("/api/me")
         assert (refused.status_code, refused.json()["state"]) == (401, "to-renew")
+        assert browser.send("/private", {"a": "form"}).status_code == 303, "not with its body"
         way = browser.open("/private?a=1&b=2")
         assert way.status_code == 303
         back = browser.open(way.headers["Location"].removeprefix(both.url))
