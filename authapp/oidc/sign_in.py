@@ -13,6 +13,7 @@ from authapp.oidc.provider_backend import ProviderBackend
 from authapp.oidc.transaction import TransactionCookies
 from authapp.settings.oidc_settings import OIDCSettings
 from authapp.store.protocol import Key, Lease, Store
+from authapp.web.begin_session import REMEMBER, read_choices
 from authapp.web.recent_auth import MAX_AGE, read_max_age
 
 
@@ -65,7 +66,9 @@ def start_path(request: Request, target: str) -> str:
     :param target: the path to which the user returns.
     """
     query = {"next": target}
-    max_age = read_max_age(request.GET.get(MAX_AGE))
+    max_age = read_max_age(request.params.get(MAX_AGE))
     if max_age is not None:
         query[MAX_AGE] = str(max_age)
+    if read_choices(request).remember:
+        query[REMEMBER] = "1"
     return str(request.route_path("authapp.login_oidc", _query=query))

@@ -27,7 +27,7 @@ show.addEventListener("click", () => {
 form.addEventListener("submit", (event) => {
 	if (submit.hasAttribute("aria-busy")) return event.preventDefault();
 	reveal(false); // so that the browser recognises the password
-	busy(true);
+	busy(!event.submitter || event.submitter === submit);
 });
 addEventListener("pageshow", () => busy(false)); // after "back", or a sign-in that was stopped
 

@@ -9,6 +9,9 @@ from authapp.session.session import Identity, Session, TokenPair, Validity
 from authapp.web.recent_auth import MAX_AGE, read_max_age
 from authapp.web.request_session import RequestSession
 
+REMEMBER = "remember"
+"""The field of the sign-in form, and the query parameter, that is 1 if the box is ticked."""
+
 
 @dataclass(frozen=True)
 class Choices:
@@ -27,7 +30,7 @@ def read_choices(request: Request) -> Choices:
     """Read the choices from the sign-in form, or from the query."""
     asks = services_of(request).settings.session_limits.remember == "ask"
     return Choices(
-        remember=request.params.get("remember") == "1" if asks else None,
+        remember=request.params.get(REMEMBER) == "1" if asks else None,
         again=read_max_age(request.params.get(MAX_AGE)) is not None,
     )
 

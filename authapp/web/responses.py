@@ -101,6 +101,19 @@ def see_other(location: str) -> Response:
     return _SeeOtherPath(location, headers={"Cache-Control": "no-store"})
 
 
+def lead_on(request: Request, page: str, url: str) -> Response:
+    """Return a page that leads on to another site without a click.
+
+    After a form, a redirect cannot do that: browsers apply the ``form-action`` of the page that has
+    the form to redirects as well, and that may be any page of the application.
+
+    :param page: the template. Its variable ``url`` is the address to go to.
+    """
+    response = render_to_response(page, {"url": url}, request, response=OwnResponse())
+    response.cache_control = "no-store"
+    return response
+
+
 def sign_in_required(request: Request, code: ErrorCode | None) -> Response:
     """Return the response to a request that needs a signed-in user, if no user is signed in.
 

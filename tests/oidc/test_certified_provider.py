@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from browser.chromium import FLAGS, PROGRAM
+from eventually import eventually
 from oidc.certified import Certified
 from served_site import ServedSite
 
@@ -31,14 +32,17 @@ class Place:
         self.provider = Certified(access=4)
         settings = self.provider.settings()
         asked: dict[str, dict[str, str]] = {
-            "plain": {},
-            "max_age": {"max_age": "1"},
-            "login": {"prompt": "login consent"},
+            "plain": {"pyramid.includes": "letter_pages"},
+            "max_age": {"authapp.oidc.max_age": "1"},
+            "login": {
+                "authapp.oidc.prompt": "login consent",
+                "authapp.session.remember": "ask",
+            },
         }
         self.sites = {
             name: ServedSite(
                 folder,
-                settings | {f"authapp.oidc.{key}": value for key, value in more.items()},
+                settings | more,
                 name,
             )
             for name, more in asked.items()
@@ -152,6 +156,48 @@ def test_a_sign_out_ends_both_sessions_and_comes_back(page: Any, site: ServedSit
     assert not [each for each in problems if "form-action" in each]
     page.click("text=Sign in with Certified ID")
     assert page.locator("input[name=login]").count() == 1, "the provider asks who it is"
+
+
+def test_what_was_typed_comes_back_after_a_sign_in_at_the_provider(
+    page: Any, chromium: Any, site: ServedSite
+) -> None:
+    sign_in(page, site)
+    page.goto(site.url + "/form")
+    page.fill("[name=title]", "half a letter")
+    page.fill("[name=pin]", "1234")
+    window = chromium.new_context(locale="en")
+    other = window.new_page()
+    sign_in(other, site)
+    other.goto(site.url + "/account/sessions")
+    other.click("button[name=others]")
+    page.locator("dialog.authapp-cover[open]", has_text="is kept").wait_for(timeout=10_000)
+    page.locator("dialog.authapp-cover a").click()
+    page.click("text=Sign in with Certified ID")
+    page.click("button[type=submit]")
+    page.wait_for_url(site.url + "/form")
+    title = page.locator("[name=title]")
+    eventually(lambda: page.wait_for_timeout(50) or title.input_value() == "half a letter")
+    assert page.locator("[name=pin]").input_value() == ""
+    assert page.evaluate("sessionStorage.authappDraft") is None
+    window.close()
+
+
+@pytest.mark.parametrize("ticked", [True, False])
+def test_the_box_beside_the_providers_button_is_honoured(
+    page: Any, place: Place, ticked: bool
+) -> None:
+    """The page's policy has ``form-action 'self'``, which stops redirects of a form."""
+    problems: list[str] = []
+    page.on("console", lambda message: problems.append(message.text))
+    site = place.sites["login"]
+    page.goto(site.url + "/login?next=%2Faccount&reason=SignedOut")
+    page.get_by_label("Keep me signed in").set_checked(ticked)
+    page.click("text=Sign in with Certified ID")
+    page.locator("input[name=login]").wait_for()
+    agree(page, site)
+    (cookie,) = [it for it in page.context.cookies() if it["name"] == "authapp.session"]
+    assert (cookie["expires"] > time.time()) is ticked
+    assert not [each for each in problems if "form-action" in each]
 
 
 def test_the_provider_signs_out_every_browser_of_its_session(

@@ -5,6 +5,7 @@ from typing import Any
 from pyramid.httpexceptions import HTTPNotFound
 from pyramid.i18n import TranslationStringFactory
 from pyramid.request import Request
+from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.view import view_config
 
@@ -13,7 +14,7 @@ from authapp.backend.protocol import (
     BackendRejected,
     Credentials,
 )
-from authapp.services import services_of
+from authapp.services import Provider, services_of
 from authapp.session.error_codes import SIGN_IN_AGAIN_SENTENCE, ErrorCode, reason_sentence
 from authapp.session.session import TokenPair
 from authapp.settings.allowed_values import EMBEDDED, resolve
@@ -24,7 +25,7 @@ from authapp.web.challenge_cookie import begin_challenge
 from authapp.web.csrf import check_csrf
 from authapp.web.recent_auth import MAX_AGE, is_recent, read_max_age
 from authapp.web.redirects import safe_next
-from authapp.web.responses import see_other, wait_sentence
+from authapp.web.responses import lead_on, see_other, wait_sentence
 from authapp.web.sign_in import SignInRefused, sign_in
 
 MAX_FIELD = 4096
@@ -32,6 +33,9 @@ MAX_FIELD = 4096
 
 If a user name or password is longer, the sign-in fails, and the backend is not called.
 """
+
+TO_PROVIDER = "authapp:templates/login_provider.jinja2"
+"""The page that leads on to a provider."""
 
 _ = TranslationStringFactory("authapp")
 
@@ -86,12 +90,15 @@ def login(request: Request) -> Any:
     """Sign the user in and redirect to ``next``.
 
     If the backend asks for a second step, redirect to its page. If the sign-in fails, the form is
-    shown again with the reason.
+    shown again with the reason. If the user has chosen a provider, the user is sent there.
 
-    :returns: a 303 redirect. If the sign-in failed, the variables of the template.
+    :returns: a 303 redirect. If the sign-in failed, the variables of the template. For a provider,
+        a page that leads on.
     :raises pyramid.exceptions.BadCSRFToken: see :func:`authapp.web.csrf.check_csrf`.
     """
     check_csrf(request)
+    if "provider" in request.POST:
+        return _go_to_provider(request)
     if PASSWORD not in services_of(request).settings.login_methods:
         raise HTTPNotFound
     target = safe_next(request, _field(request, "next"))
@@ -106,6 +113,24 @@ def login(request: Request) -> Any:
     except BackendChallenge as challenge:
         return begin_challenge(request, challenge, name, target, choices)
     return see_other(target)
+
+
+def _go_to_provider(request: Request) -> Response:
+    """Send the user to the provider whose button was pressed.
+
+    With ``session.remember = ask`` the button belongs to the form, which has the box.
+    """
+    label, target = _field(request, "provider"), safe_next(request, _field(request, "next"))
+    for each in _providers(request):
+        if each.label == label:
+            return lead_on(request, TO_PROVIDER, each.start(request, target))
+    raise HTTPNotFound
+
+
+def _providers(request: Request) -> list[Provider]:
+    """Return the providers that the sign-in page offers."""
+    services = services_of(request)
+    return list(services.providers.values()) if OIDC in services.settings.login_methods else []
 
 
 def _ask(request: Request, credentials: Credentials) -> TokenPair:
@@ -136,13 +161,12 @@ def form(
     request.response.cache_control = "no-store"
     services = services_of(request)
     methods = services.settings.login_methods
-    providers = services.providers.values() if OIDC in methods else ()
     sentence, wait = refused and refused.sentence, None
     if refused and refused.retry_after is not None and sentence in _BEFORE_WAIT:
         sentence, wait = _BEFORE_WAIT[sentence], wait_sentence(refused.retry_after)
     return {
         "passwords": PASSWORD in methods,
-        "providers": [(each.label, each.start(request, target)) for each in providers],
+        "providers": [(each.label, each.start(request, target)) for each in _providers(request)],
         "next": target,
         "error": refused and refused.code,
         "sentence": sentence,

@@ -3,7 +3,6 @@
 import time
 from typing import Any
 
-from pyramid.renderers import render_to_response
 from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED, forget
@@ -16,7 +15,10 @@ from authapp.web.backend_sign_out import revoke_at_backend
 from authapp.web.csrf import check_csrf
 from authapp.web.events import SignedOut, notify
 from authapp.web.redirects import referring_page
-from authapp.web.responses import OwnResponse, see_other
+from authapp.web.responses import lead_on, see_other
+
+PAGE = "authapp:templates/logout_provider.jinja2"
+"""The page that leads on to the provider, which signs the user out as well."""
 
 
 @view_config(
@@ -60,7 +62,7 @@ def logout(request: Request) -> Response:
         provider = services_of(request).providers.get(session.tokens.issuer or "")
         url = provider and provider.sign_out_url(request)
     back = request.route_path("authapp.login", _query={"reason": SIGNED_OUT})
-    response = _go_on(request, url) if url else see_other(back)
+    response = lead_on(request, PAGE, url) if url else see_other(back)
     response.headerlist.extend(own)
     return response
 
@@ -82,18 +84,6 @@ def sign_out(request: Request, *, everywhere: bool = False) -> list[tuple[str, s
     revoke_at_backend(request, session)
     notify(SignedOut(request, session, everywhere))
     return headers
-
-
-def _go_on(request: Request, url: str) -> Response:
-    """Return a page that sends the browser to the provider without a click.
-
-    A redirect does not always work. Browsers apply the ``form-action`` of the page with the form to
-    redirects too, and the form may be on any page of the application.
-    """
-    page = "authapp:templates/logout_provider.jinja2"
-    response = render_to_response(page, {"url": url}, request, response=OwnResponse())
-    response.cache_control = "no-store"
-    return response
 
 
 def _newest_session(services: Services, session: Session) -> Session:
