@@ -77,12 +77,12 @@ def _identity(header: str) -> None:
 
 
 def cookie_header(data: bytes) -> None:
-    """Return any bytes, decoded as in WSGI (PEP 3333)."""
+    """Test a ``Cookie`` header of any bytes, decoded as in WSGI (PEP 3333)."""
     _identity(data.decode("latin-1"))
 
 
 def sealed_token(data: bytes) -> None:
-    """Return one of our tokens, with some bytes changed, inserted or removed."""
+    """Test one of our tokens, with some bytes changed, inserted or removed."""
     provider = atheris.FuzzedDataProvider(data)
     token = bytearray(SMALL[provider.ConsumeIntInRange(0, 1)].encode())
     while provider.remaining_bytes() > 3:
@@ -92,7 +92,7 @@ def sealed_token(data: bytes) -> None:
 
 
 def chunks(data: bytes) -> None:
-    """Return chunks of our tokens: in any order, mixed, cut, and with any numbers."""
+    """Test chunks of our tokens: in any order, mixed, cut, and with any numbers."""
     provider = atheris.FuzzedDataProvider(data)
     cookies = []
     while provider.remaining_bytes() and len(cookies) < 60:
@@ -105,7 +105,7 @@ def chunks(data: bytes) -> None:
 
 
 def backend_answer(data: bytes) -> None:
-    """Return a response with any status, type and body, with a token that has any claims."""
+    """Test a response of the backend: any status, type and body, and a token with any claims."""
     provider = atheris.FuzzedDataProvider(data)
     status = provider.PickValueInList([200, 200, 200, 201, 204, 301, 400, 401, 403, 429, 500, 503])
     kind = provider.PickValueInList(["application/json", "text/html", "application/problem+json"])
@@ -135,7 +135,7 @@ def _wsgi(answer: Callable[[Request], Response]) -> Callable[..., object]:
 
 
 def redis_value(data: bytes) -> None:
-    """Check any bytes as a value in Redis, or one of our values with some bytes changed."""
+    """Test any bytes as a value in Redis, or one of our values with some bytes changed."""
     assert RING.decrypt(KEY, data) is None or data == SEALED
     changed = bytes(a ^ b for a, b in zip(SEALED, data.ljust(len(SEALED), b"\0"), strict=False))
     assert RING.decrypt(KEY, changed) is None or changed == SEALED
@@ -166,7 +166,7 @@ def _path(provider: atheris.FuzzedDataProvider) -> str:
 
 
 def path(data: bytes) -> None:
-    """Check that our checks before routing agree with Pyramid, and ``next`` stays on this site."""
+    """Test that our checks before routing agree with Pyramid, and ``next`` stays on this site."""
     request = PyramidRequest.blank("/")
     request.registry = SITE.registry
     request.environ["PATH_INFO"] = _path(atheris.FuzzedDataProvider(data))
@@ -180,12 +180,12 @@ def path(data: bytes) -> None:
 
 
 def headers(data: bytes) -> None:
-    """Return a request with any values in the headers that are parsed."""
+    """Test a request with any values in the headers that are parsed."""
     _answer(_request(atheris.FuzzedDataProvider(data), "GET", "/account"))
 
 
 def whole_request(data: bytes) -> None:
-    """Return a request with any method, path, query, headers and body."""
+    """Test a request with any method, path, query, headers and body."""
     provider = atheris.FuzzedDataProvider(data)
     method = provider.PickValueInList(METHODS)
     _answer(_request(provider, method, _path(provider)))
