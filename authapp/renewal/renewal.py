@@ -273,7 +273,8 @@ class Renewal:
     ) -> Outcome:
         """Call the backend, and convert the response to an outcome.
 
-        :param longest: the longest time that another process can take for this call, in seconds.
+        :param longest: the longest time in seconds for which another process can be making the same
+            call. If Redis has lost a lease in this time, another process may have spent the token.
         :raises BackendDown: if the backend is down or does not respond.
         """
         try:

@@ -1,6 +1,6 @@
 /**
- * The end of the session in a page: what the user has typed is kept, and the page is covered.
- * No side effects before prepare() is called. See docs/pages.md.
+ * The end of the session in a page: the script keeps what the user has typed, and covers the page.
+ * The module has no side effects before prepare() is called. See docs/pages.md.
  */
 import { fill, page, show } from "./browser.js";
 
@@ -76,9 +76,10 @@ export function prepare(name, current) {
 }
 
 /**
- * A window that a page opens gets a copy of the draft. It is only for the tab that holds the lock.
- * Returns what releases it, or undefined: this is a copy, which is deleted. The page before in this
- * tab may hold the lock for a moment.
+ * Takes the lock of the draft. If the page opens a window, the browser copies the draft into it.
+ * Only the tab that has the lock keeps its draft. The previous page of this tab may still have the
+ * lock for a moment.
+ * Returns a function that releases the lock. For a copy: deletes the copy, and returns undefined.
  */
 function hold(name) {
 	const lock = `${name} draft ${memory.authappDraft.slice(0, 16)}`;

@@ -195,7 +195,7 @@ class MemoryBackend:
         """Accept a refresh token.
 
         :param spend: True if the token must not be accepted again.
-        :raises BackendRejected: if the token was spent, has expired, or is not one of this backend.
+        :raises BackendRejected: if the token was spent, has expired, or is unknown.
         """
         with self._lock:
             if refresh_until(token) <= time.time() or token in self._spent:
