@@ -84,7 +84,7 @@ class CircuitBreaker:
 
     @property
     def closed(self) -> bool:
-        """Whether every request may call the backend."""
+        """True if every request may call the backend."""
         return self._pause == 0
 
     @contextmanager

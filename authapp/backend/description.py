@@ -51,7 +51,7 @@ class Answers:
 class Description:
     """One backend. A request is None if the backend has no such request.
 
-    :ivar authorization: the ``Authorization`` header for the user's own calls.
+    :ivar authorization: the ``Authorization`` header that ``request.backend`` and the proxy send.
     """
 
     login: RequestTemplate

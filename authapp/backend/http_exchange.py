@@ -55,7 +55,7 @@ class Reply:
 
     @property
     def good(self) -> bool:
-        """Whether the status is 2xx."""
+        """True if the status is 2xx."""
         return 200 <= self.status < 300
 
 

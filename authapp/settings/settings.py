@@ -43,7 +43,7 @@ class ISettings(Interface):
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings: those of contract section 6 and later ones. Durations are in seconds."""
+    """All settings: those of the contract and those that were added later. Durations: seconds."""
 
     secrets: tuple[bytes, ...] = field(repr=False)
     development: bool

@@ -29,7 +29,7 @@ one."""
 class SessionSecurityPolicy:
     """The security policy for Pyramid, based on the session of the request.
 
-    The application's own policy may hold an object of this class and call it.
+    The application's own policy may have an object of this class in an attribute, and call it.
     """
 
     def __init__(self) -> None:

@@ -159,7 +159,7 @@ def test_r11_while_redis_is_away_sessions_wait_and_then_each_process_renews_on_i
 def test_r11_attempts_long_ago_do_not_count_as_patience(
     town: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """R11. No lease was tried in between, so Redis may have been up."""
+    """R11. Between the two failures no request asked for a lease, so Redis may have been up."""
     monkeypatch.setattr(redis_leases, "LEASE", 0.2)
     store = town(shared__patience="0.1").sites[0].services.store
     redis_server.client.config_set("maxmemory", "1")

@@ -1,4 +1,4 @@
-"""What people see on the pages: links, waits in words, names, titles, ids and files with a hash."""
+"""What users see on the pages: links, waits in words, names, titles, ids and files with a hash."""
 
 import json
 import logging
@@ -191,7 +191,7 @@ def test_the_account_page_has_tokens_in_development_only(backend: Served) -> Non
 
 @pytest.fixture
 def kept(backend: Served) -> Iterator[Site]:
-    """A site whose session is kept, because the backend answers no renewal."""
+    """A site whose session is kept, because the backend does not respond to renewals."""
     site = Site(backend.url, backend__refresh="POST /nowhere")
     site.sign_in()
     with time_machine.travel(site.opened().validity.valid_until + 1, tick=True):

@@ -109,7 +109,7 @@ def test_another_user_gets_a_new_session(site: Site, clock: Any) -> None:
 
 
 def test_an_ordinary_sign_in_begins_a_new_session(site: Site, clock: Any) -> None:
-    """Only the sign-in that a view has asked for keeps the session."""
+    """The session is kept only by a sign-in for which a view has asked."""
     form = site.get("/login").form
     site.sign_in()
     before = site.opened()

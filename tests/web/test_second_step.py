@@ -119,7 +119,7 @@ def test_code_completes_the_sign_in(site: Site, steps: TwoSteps, events: list[An
 
 
 def test_second_step_keeps_the_choices_of_the_first_one(steps: TwoSteps, events: list[Any]) -> None:
-    """To be remembered, and to sign in again in the same session."""
+    """The choices are: to be remembered, and to sign in again in the same session."""
     site = site_with(steps, events, session__remember="ask")
     form = site.get("/login").form
     form["username"], form["password"], form["remember"] = "dora", "sesame", True

@@ -40,8 +40,8 @@ PREFETCH = {"Sec-Purpose": "prefetch"}
 class Life:
     """A session as the oracle knows it.
 
-    :ivar listed: False from the restart until the next use or the next renewal, because nothing
-        knows of the session.
+    :ivar listed: False from the restart until the next use or the next renewal, because neither
+        Redis nor an application knows the session.
     """
 
     id: str
@@ -153,7 +153,7 @@ class Day:
         self.seen["end others"] += 1
 
     def pay(self, device: Device) -> None:
-        """Open a page that needs a recent sign-in, and sign in again if it asks."""
+        """Open a page that needs a recent sign-in, and sign in again if the page asks for it."""
         assert device.life
         site, now = self.at(device), time.time()
         recent = now - device.life.signed_in <= RECENT
@@ -199,9 +199,10 @@ class Day:
             eventually(lambda ask=ask: ask().json["shared"] == "ok")
 
     def restart(self, empty: Callable[[], object]) -> None:
-        """Empty Redis and restart both applications: all that was known is lost.
+        """Empty Redis and restart both applications, so that they know nothing of earlier sessions.
 
-        Each device looks before, so that no device has the cookie of a revoked session.
+        Before that, each device requests ``/session``, so that no device has the cookie of a
+        revoked session.
         """
         for device in self.devices:
             self.look(device, BACKGROUND)

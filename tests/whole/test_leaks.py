@@ -1,6 +1,6 @@
 """Test that no output contains a secret, even if something fails (threat L1).
 
-Every scenario uses unique secrets. The test collects all output that a person could read: log
+Every scenario uses unique secrets. The test collects all output that somebody could read: log
 lines with tracebacks, pages, headers, events, reprs, and the content of Redis. No output may
 contain a part of a secret. There are two exceptions:
 

@@ -158,7 +158,7 @@ class Town:
     # Faults and recovery.
 
     def in_trouble(self) -> bool:
-        """Return whether 503 is allowed, because the backend is or recently was faulty."""
+        """Return True if 503 is allowed, because the backend is or recently was faulty."""
         return self.backend_fault not in ("", WELL) or time.monotonic() < self.trouble_until
 
     def change_backend(self, fault: str) -> None:
