@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.rounds import Target, table
 
-TABLES = ("request", "sealing", "served", "storm", "edge", "growth", "told")
+TABLES = ("starter", "request", "sealing", "served", "storm", "edge", "growth")
 PACKAGES = (
     "pyramid",
     "pyramid_jinja2",

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -24,7 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from authapp.services import IServices
 from authapp.session import base64url
 from authapp.session.encryption import FORMATS
-from benchmarks.pyramid_pages import pyramid_page, wsgi
+from benchmarks.pyramid_pages import pyramid_page
 from benchmarks.rounds import (
     Target,
     Turn,
@@ -37,6 +38,7 @@ from benchmarks.rounds import (
     turn,
 )
 from benchmarks.samples import SECRET, small
+from benchmarks.visits import wsgi
 from servers.redis_server import RedisServer
 from site_under_test import COOKIE, settings
 
@@ -72,14 +74,14 @@ def site(redis: str, seen: int) -> None:
     ini = settings("http://localhost:9", shared=redis) | {"authapp.secret": SECRET}
     app = pyramid_page(lambda config: config.include("authapp"), **ini)
     headers = cookies()
-    visit = wsgi(app, cookie=next(headers))
+    visit = wsgi(app, HTTP_COOKIE=next(headers))
     services = app.registry.getUtility(IServices)
     for _ in range(seen - 1):
         session = services.cookie_reader.read(next(headers)).session
         assert not services.successors.look_up(session).revoked
     print(json.dumps(resident()), flush=True)
     for line in sys.stdin:
-        print(json.dumps(turn(visit)(int(line))), flush=True)
+        print(json.dumps(turn(visit, time.perf_counter)(int(line))), flush=True)
 
 
 class Site:

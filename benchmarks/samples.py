@@ -12,18 +12,31 @@ SECRET = "a secret for benchmarks that is long enough"
 LIFETIME = 3600
 
 
-def token(length: int, key: str | RSAPrivateKey, algorithm: str, kind: str) -> str:
-    """Return a JWT of this length with the claims of Django SimpleJWT."""
+def token(
+    length: int,
+    key: str | RSAPrivateKey,
+    algorithm: str,
+    kind: str,
+    user: str = "1",
+    *,
+    issued: bool = True,
+) -> str:
+    """Return a JWT of about this length with the claims of Django SimpleJWT.
+
+    :param issued: False to leave out ``iat``.
+    """
     claims = {
         "token_type": kind,
         "iat": int(time.time()),
         "exp": int(time.time()) + LIFETIME,
         "jti": "5c2a4f0e9b7d4c0c8f6a1e3d2b5a7f90",
-        "sub": "1",
+        "sub": user,
         "name": "alice",
         "roles": ["admin"],
         "more": "",
     }
+    if not issued:
+        del claims["iat"]
     missing = length - len(jwt.encode(claims, key, algorithm))
     claims["more"] = "x" * (missing * 3 // 4)
     return jwt.encode(claims, key, algorithm)

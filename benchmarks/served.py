@@ -1,4 +1,4 @@
-"""The page under pserve, waitress and wrk: without authapp, and with it, signed in.
+"""The starter page under pserve, waitress and wrk: without authapp, and with it, signed in.
 
 The requests per second depend on what else runs on this machine. The requests per second of the
 server's processor time hardly do. They are shown too, without a target. The row "idle" shows the
@@ -15,12 +15,14 @@ from typing import Any
 from benchmarks.rounds import Target, in_turns, ratio, ratios, spread, table
 from benchmarks.samples import small
 from benchmarks.serving import ServedPage, cookie_of
+from site_under_test import COOKIE
 
 TITLE = "Served"
 ROUNDS = 15
 SECONDS = 1
 WITHOUT, SIGNED_IN = "page without authapp", "authapp, signed in"
-IDLE = "all that authapp registers, idle"
+IDLE = "standard directives that do nothing"
+IN_PRODUCTION = {"development": "false", "session__cookie": COOKIE, "backend__url": "https://h:9"}
 
 
 class Load:
@@ -52,7 +54,8 @@ def report() -> tuple[str, list[Target]]:
     cookie = cookie_of(small())
     with tempfile.TemporaryDirectory() as folder:
         plain, idle, ours = (
-            ServedPage(Path(folder), kind) for kind in ("plain", "idle", "authapp")
+            ServedPage(Path(folder), kind, page="starter", **IN_PRODUCTION)
+            for kind in ("plain", "idle", "authapp")
         )
         with plain, idle, ours:
             loads = {

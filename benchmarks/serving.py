@@ -14,7 +14,8 @@ from pyramid.request import Request
 
 from authapp.session.encryption import Sealer
 from authapp.session.session import Session
-from benchmarks.pyramid_pages import Policy, idle, pyramid_page
+from benchmarks.pyramid_pages import pyramid_page
+from benchmarks.pyramid_peers import Policy, idle
 from benchmarks.samples import SECRET
 from servers import REFRESH
 from site_under_test import COOKIE, settings
@@ -25,6 +26,7 @@ INI = """
 [app:main]
 use = call:benchmarks.serving:main
 benchmarks.kind = {kind}
+benchmarks.page = {page}
 {settings}
 [server:main]
 use = egg:waitress#main
@@ -82,17 +84,31 @@ KINDS = {
 
 def main(global_config: dict[str, str], **ini: str) -> Any:
     """Create the application. ``pserve`` calls this function."""
-    return pyramid_page(KINDS[ini["benchmarks.kind"]], **ini)
+    page = pyramid_page
+    if ini["benchmarks.page"] == "starter":
+        from benchmarks.starter_page import starter_page as page
+    return page(KINDS[ini["benchmarks.kind"]], **ini)
 
 
 class ServedPage:
-    """Run a process that serves the page for the time of a ``with`` block."""
+    """Run a process that serves the page for the time of a ``with`` block.
 
-    def __init__(self, folder: Path, kind: str, backend: str = "http://localhost:9", **keys: str):
+    :param kind: a key of :data:`KINDS`.
+    :param page: ``bare`` or ``starter``.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        kind: str,
+        backend: str = "http://localhost:9",
+        page: str = "bare",
+        **keys: str,
+    ) -> None:
         text = "\n".join(f"{key} = {value}" for key, value in settings(backend, **keys).items())
         text = text.replace(settings("")["authapp.secret"], SECRET)
         self._ini = folder / f"{kind}-{time.monotonic_ns()}.ini"
-        self._ini.write_text(INI.format(kind=kind, settings=text))
+        self._ini.write_text(INI.format(kind=kind, page=page, settings=text))
 
     def __enter__(self) -> "ServedPage":
         log = self._ini.with_suffix(".log")

@@ -1,0 +1,186 @@
+"""The program whose instructions are counted: ``python -m benchmarks.counted SET NUMBER``.
+
+It prepares visits, and does each of them often enough that all caches are filled. Then it prints a
+JSON list with the name of each visit, and waits for a line, so that the caller can switch callgrind
+on. Then it does each visit NUMBER times. Between them it calls :func:`mark`, at which callgrind
+writes what it has counted and begins anew (``--dump-before``).
+
+What would make the counts differ between two runs is kept out: hashes (``PYTHONHASHSEED=0``, set by
+the caller), the moment at which the garbage collector runs, waiting, and sockets.
+"""
+
+import gc
+import io
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+from urllib.parse import urlencode
+
+from pyramid.config import Configurator
+from pyramid.request import Request
+
+from authapp.backend.protocol import Credentials
+from authapp.session.session import Identity, Session, TokenPair, Validity, jwt_claims
+from benchmarks.pyramid_pages import page, pyramid_page
+from benchmarks.samples import LIFETIME, SECRET, small, token
+from benchmarks.visits import header, with_authapp, wsgi
+
+MARK = "sched_get_priority_max"
+"""A function of the C library that nothing else calls."""
+
+WARM_UP = 30
+"""Visits before those that are counted. Python 3.11 and later specialize code that runs often."""
+
+
+def mark() -> None:
+    os.sched_get_priority_max(0)
+
+
+class Prepared:
+    """A backend that answers at once, with tokens that were signed before.
+
+    Each renewal and each sign-in is another user's, since a user has few sessions.
+
+    :ivar renewed: refresh token -> the tokens for which it is exchanged.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._users = {f"user{each:06}": _tokens(f"user{each:06}") for each in range(number)}
+        self.sessions = [_tokens(user) for user in self._users]
+        self._renewed = {
+            old.refresh: new for old, new in zip(self.sessions, self._users.values(), strict=True)
+        }
+
+    def login(self, credentials: Credentials) -> TokenPair:
+        return self._users[credentials.username]
+
+    def refresh(self, tokens: TokenPair) -> TokenPair:
+        return self._renewed[tokens.refresh]
+
+    def logout(self, tokens: TokenPair) -> None:
+        pass
+
+
+def _tokens(user: str) -> TokenPair:
+    """Return tokens without ``iat``. Time passes quickly here, and the clock would seem wrong."""
+    return TokenPair(
+        *(token(300, SECRET, "HS256", kind, user, issued=False) for kind in ("access", "refresh"))
+    )
+
+
+def five(number: int) -> dict[str, Callable[[], object]]:
+    """Return the five requests of the regression gate, on the bare page."""
+    backend = Prepared(number + WARM_UP)
+
+    def bare(include: Callable[[Configurator], None], **ini: str) -> Any:
+        def everything(config: Configurator) -> None:
+            include(config)
+            config.set_auth_backend(backend)
+            config.add_route("open", "/open")
+            config.add_view(page, route_name="open", renderer="page.jinja2")
+
+        return pyramid_page(everything, **ini)
+
+    app, environ, forget = with_authapp(bare, small())
+    warm = wsgi(app, **environ)
+
+    def cold() -> None:
+        forget()
+        warm()
+
+    return {
+        "warm": warm,
+        "cold": cold,
+        "anonymous": wsgi(app, "/open"),
+        "renewal": renewals(app, backend),
+        "sign-in": sign_ins(app),
+    }
+
+
+def renewals(app: Any, backend: Prepared) -> Callable[[], object]:
+    """Return a function that visits the page with another user's expired session each time."""
+    now = int(time.time())
+    expired = Validity(now - 1, now + LIFETIME)
+    cookies = iter([header(app, _expired(tokens, expired)) for tokens in backend.sessions])
+    environ = Request.blank("/page", base_url="https://localhost").environ
+    return lambda: _answer(app, environ | next(cookies), "200 OK")
+
+
+def _expired(tokens: TokenPair, validity: Validity) -> Session:
+    identity = Identity(jwt_claims(tokens.access)["sub"], claims=jwt_claims(tokens.access))
+    return Session.start(identity, tokens, validity, validity.valid_until - LIFETIME)
+
+
+def sign_ins(app: Any) -> Callable[[], object]:
+    """Return a function that sends the sign-in form, each time as another user."""
+    names = count()
+    environ = Request.blank("/login", base_url="https://localhost", method="POST").environ
+    environ["HTTP_COOKIE"] = "__Host-authapp.csrf=0123456789abcdef0123456789abcdef01234567"
+    environ["HTTP_ORIGIN"] = "https://localhost"
+    environ["CONTENT_TYPE"] = "application/x-www-form-urlencoded"
+    fields = {"password": "correct", "csrf_token": environ["HTTP_COOKIE"].partition("=")[2]}
+
+    def visit() -> None:
+        body = urlencode({"username": f"user{next(names):06}", **fields}).encode()
+        sent = {"CONTENT_LENGTH": str(len(body)), "wsgi.input": io.BytesIO(body)}
+        _answer(app, environ | sent, "303 See Other")
+
+    return visit
+
+
+def _answer(app: Any, environ: dict[str, Any], expected: str) -> None:
+    """Send a request.
+
+    :raises AssertionError: if the status is another one, or no session cookie is set.
+    """
+    answers: list[Any] = []
+    answer = app(dict(environ), lambda *answer: answers.append(answer))
+    body = b"".join(answer)
+    status, headers = answers[0][:2]
+    assert status == expected, (status, body)
+    assert any(name == "Set-Cookie" and "authapp.session=" in value for name, value in headers)
+
+
+def starter(number: int) -> dict[str, Callable[[], object]]:
+    """Return all contenders in Pyramid on the starter page."""
+    from benchmarks.pyramid_requests import visits
+    from benchmarks.starter_page import starter_page
+
+    return visits(starter_page, small(), strangers=True)
+
+
+def bare(number: int) -> dict[str, Callable[[], object]]:
+    """Return all contenders in Pyramid on the bare page."""
+    from benchmarks.pyramid_requests import visits
+
+    return visits(pyramid_page, small(), strangers=False)
+
+
+SETS = {"five": five, "starter": starter, "bare": bare}
+
+
+def main(name: str, number: int) -> None:
+    """Do each visit of a set, between marks."""
+    visits = SETS[name](number)
+    for visit in visits.values():
+        for _ in range(WARM_UP):
+            visit()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    print(json.dumps(list(visits)), flush=True)
+    sys.stdin.readline()
+    for visit in visits.values():
+        mark()
+        for _ in range(number):
+            visit()
+        gc.collect()  # the garbage of these visits alone
+    mark()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

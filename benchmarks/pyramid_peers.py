@@ -1,0 +1,173 @@
+"""What keeps users signed in in Pyramid beside authapp, and directives that do nothing."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from pyramid.authentication import AuthTktCookieHelper, SessionAuthenticationHelper
+from pyramid.authorization import ACLAuthorizationPolicy, ACLHelper, Authenticated, Everyone
+from pyramid.config import Configurator
+from pyramid.events import BeforeRender
+from pyramid.interfaces import ISecurityPolicy
+from pyramid.request import Request, RequestLocalCache
+from pyramid.session import JSONSerializer, SignedCookieSessionFactory, SignedSerializer
+from zope.interface import implementer
+
+from authapp.session.session import Session
+from benchmarks.pyramid_pages import TEMPLATES, Include
+from benchmarks.samples import SECRET, claims_of
+
+NACL_KEY = hashlib.sha256(SECRET.encode()).digest()
+
+
+class Peer(NamedTuple):
+    """A way to keep users signed in.
+
+    :ivar include: adds it to an application.
+    :ivar environ: what the browser of a signed-in user sends: keys of a WSGI environ.
+    """
+
+    include: Include
+    environ: dict[str, str]
+
+
+@implementer(ISecurityPolicy)
+class Policy:
+    """A security policy around one of Pyramid's helpers, as in Pyramid's tutorial."""
+
+    def __init__(self, userid: Callable[[Request], str | None]) -> None:
+        self._cache = RequestLocalCache(userid)
+        self._acl = ACLHelper()
+
+    def authenticated_userid(self, request: Request) -> str | None:
+        userid: str | None = self._cache.get_or_create(request)
+        return userid
+
+    identity = authenticated_userid
+
+    def permits(self, request: Request, context: Any, permission: str) -> Any:
+        userid = self.authenticated_userid(request)
+        principals = [Everyone] if userid is None else [Everyone, Authenticated, userid]
+        return self._acl.permits(context, principals, permission)
+
+
+def auth_tkt(config: Configurator) -> None:
+    helper = AuthTktCookieHelper(SECRET, hashalg="sha512")
+
+    def userid(request: Request) -> str | None:
+        found = helper.identify(request)
+        return None if found is None else found["userid"]
+
+    config.set_security_policy(Policy(userid))
+
+
+def session_policy(config: Configurator, factory: Any) -> None:
+    config.set_session_factory(factory)
+    config.set_security_policy(Policy(SessionAuthenticationHelper().authenticated_userid))
+
+
+def signed_cookie_session(config: Configurator) -> None:
+    session_policy(config, SignedCookieSessionFactory(SECRET))
+
+
+def kept_cookie_session(config: Configurator) -> None:
+    """Turn off the default, by which every request signs and sets a new cookie."""
+    session_policy(config, SignedCookieSessionFactory(SECRET, reissue_time=None))
+
+
+def encrypted_session(config: Configurator) -> None:
+    from pyramid_nacl_session import EncryptedCookieSessionFactory
+
+    session_policy(config, EncryptedCookieSessionFactory(NACL_KEY, serializer=JSONSerializer()))
+
+
+def kept_encrypted_session(config: Configurator) -> None:
+    """As :func:`kept_cookie_session`, encrypted."""
+    from pyramid_nacl_session import EncryptedCookieSessionFactory
+
+    factory = EncryptedCookieSessionFactory(
+        NACL_KEY, serializer=JSONSerializer(), reissue_time=None
+    )
+    session_policy(config, factory)
+
+
+def pyramid_jwt(config: Configurator) -> None:
+    config.set_authorization_policy(ACLAuthorizationPolicy())
+    config.include("pyramid_jwt")
+    config.set_jwt_authentication_policy(SECRET, algorithm="HS256", auth_type="Bearer")
+
+
+def peers(session: Session) -> dict[str, Peer]:
+    """Return the peers. Each keeps as much of the session as it can store."""
+    from pyramid_nacl_session.serializer import EncryptedSerializer
+
+    now, claims = int(time.time()), claims_of(session)
+    ticket = AuthTktCookieHelper(SECRET, hashalg="sha512").remember(Request.blank("/"), "1")
+    signed = SignedSerializer(SECRET, "pyramid.session.", "sha512", serializer=JSONSerializer())
+    nacl = EncryptedSerializer(NACL_KEY, JSONSerializer())
+
+    def cookie(serializer: Any, values: dict[str, object]) -> dict[str, str]:
+        text = serializer.dumps((now, now, {**values, "auth.userid": "1"})).decode()
+        return {"HTTP_COOKIE": f"session={text}"}
+
+    return {
+        "AuthTkt policy, an id alone": Peer(
+            auth_tkt, {"HTTP_COOKIE": ticket[0][1].partition(";")[0]}
+        ),
+        "SignedCookieSession policy": Peer(signed_cookie_session, cookie(signed, claims)),
+        "SignedCookieSession policy, an id alone, never renewed": Peer(
+            kept_cookie_session, cookie(signed, {})
+        ),
+        "pyramid_nacl_session (encrypted)": Peer(encrypted_session, cookie(nacl, claims)),
+        "pyramid_nacl_session (encrypted), never renewed": Peer(
+            kept_encrypted_session, cookie(nacl, claims)
+        ),
+        "pyramid_jwt": Peer(pyramid_jwt, {"HTTP_AUTHORIZATION": f"Bearer {session.tokens.access}"}),
+    }
+
+
+class Somebody(Policy):
+    """A security policy that costs the least: the user is fixed."""
+
+    def __init__(self) -> None:
+        self._acl = ACLHelper()
+
+    def authenticated_userid(self, request: Request) -> str:
+        return "1"
+
+    identity = authenticated_userid
+
+
+class Nobody(Somebody):
+    """The same for a stranger."""
+
+    def authenticated_userid(self, request: Request) -> None:  # type: ignore[override]
+        return None
+
+    identity = authenticated_userid
+
+
+def same_tween(handler: Any, registry: Any) -> Any:
+    return lambda request: handler(request)
+
+
+outer = middle = inner = same_tween
+
+
+def nothing(request: Request) -> None:
+    return None
+
+
+def idle(config: Configurator, policy: Callable[[], Any] = Somebody) -> None:
+    """Register with Pyramid as much as authapp needs, in standard directives that do nothing."""
+    config.set_security_policy(policy())
+    config.set_default_csrf_options(require_csrf=True)
+    config.add_subscriber(lambda event: None, BeforeRender)
+    for name in ("first", "second", "third", "fourth"):
+        config.add_request_method(nothing, name, reify=True)
+    for name in ("login", "logout", "session", "account", "health"):
+        config.add_route(name, f"/{name}")
+    config.add_static_view("own-static", str(TEMPLATES))
+    for name in ("outer", "middle", "inner"):
+        config.add_tween(f"{__name__}.{name}")

@@ -1,0 +1,73 @@
+"""The contenders in Pyramid on one page: without sign-in, with authapp, and with its peers."""
+
+from collections.abc import Callable
+from functools import partial
+from statistics import median
+from typing import Any, NamedTuple
+
+from authapp.session.session import Session
+from benchmarks.pyramid_peers import Nobody, idle, peers
+from benchmarks.rounds import Turn, differences, microseconds, ratio, spread, table, turn
+from benchmarks.visits import with_authapp, wsgi
+
+PYRAMID = "Pyramid"
+IDLE, IDLE_STRANGER = (f"standard directives that do nothing{who}" for who in ("", ", a stranger"))
+WARM, COLD, STRANGER = (f"authapp, {kind}" for kind in ("warm", "cold", "a stranger"))
+OURS = (WARM, COLD, STRANGER, IDLE, IDLE_STRANGER)
+
+
+class Contender(NamedTuple):
+    """:ivar base: the name of the page without sign-in with which this one is compared."""
+
+    base: str
+    turn: Turn
+
+
+def visits(
+    page: Callable[..., Any], session: Session, *, strangers: bool
+) -> dict[str, Callable[[], object]]:
+    """Return name -> a function that visits the page.
+
+    :param strangers: True to let people visit who are not signed in. A page with a permission
+        would send them to the sign-in page.
+    """
+    app, environ, forget = with_authapp(page, session)
+    warm = wsgi(app, **environ)
+
+    def cold() -> None:
+        forget()
+        warm()
+
+    found: dict[str, Callable[[], object]] = {
+        PYRAMID: wsgi(page()),
+        IDLE: wsgi(page(idle), **environ),
+        WARM: warm,
+        COLD: cold,
+    }
+    known = {name: (page(peer.include), peer) for name, peer in peers(session).items()}
+    found |= {name: wsgi(app, **peer.environ) for name, (app, peer) in known.items()}
+    if strangers:
+        found[IDLE_STRANGER] = wsgi(page(partial(idle, policy=Nobody)))
+        found[STRANGER] = wsgi(app)
+        found |= {f"{name}, a stranger": wsgi(app) for name, (app, _) in known.items()}
+    return found
+
+
+def contenders(
+    page: Callable[..., Any], session: Session, *, strangers: bool
+) -> dict[str, Contender]:
+    """Return name -> contender: see :func:`visits`."""
+    found = visits(page, session, strangers=strangers)
+    return {name: Contender(PYRAMID, turn(visit)) for name, visit in found.items()}
+
+
+def rows(pages: dict[str, Contender], seconds: dict[str, list[float]]) -> str:
+    """Return the table: what each contender takes, and what it adds to its page."""
+    lines = []
+    for name, (base, _) in pages.items():
+        line = [name, microseconds(median(seconds[name])), spread(seconds[name]), "", "", ""]
+        if name != base:
+            added = median(differences(seconds[name], seconds[base]))
+            line[3:] = [base, microseconds(added), f"{ratio(seconds[name], seconds[base]):.2f}"]
+        lines.append(line)
+    return table(["", "median", "spread", "compared with", "added", "ratio"], lines)

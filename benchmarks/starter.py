@@ -1,0 +1,64 @@
+"""A request to the page of pyramid-cookiecutter-starter, in one process.
+
+The page is what most applications begin with: a transaction, one query by SQLAlchemy in SQLite, a
+template with a layout, a listener. Each peer keeps people signed in on the same page.
+
+- *warm*: the process has seen the session lately. *cold*: it decrypts the session.
+- *a stranger* is not signed in.
+- "Standard directives that do nothing" is the cost of Pyramid itself: a security policy, a
+  subscriber, a CSRF default, four reified attributes, three tweens, five routes.
+
+A peer with a session stores the same data as authapp; an id alone costs less, and cannot call an
+API. No peer renews a token, ends sessions elsewhere, or keeps pages out of shared caches.
+"""
+
+from benchmarks.pyramid_requests import (
+    COLD,
+    IDLE,
+    OURS,
+    PYRAMID,
+    STRANGER,
+    WARM,
+    contenders,
+    rows,
+)
+from benchmarks.rounds import Target, differences, measure, ratios
+from benchmarks.samples import small
+from benchmarks.starter_page import starter_page
+
+TITLE = "A request to a starter page"
+ROUNDS = 201
+
+
+def report() -> tuple[str, list[Target]]:
+    """Return the table and the targets."""
+    pages = contenders(starter_page, small(), strangers=True)
+    seconds = measure({name: each.turn for name, each in pages.items()}, ROUNDS)
+    limits = {WARM: 1.05, COLD: 1.20, STRANGER: 1.035}
+    targets = [
+        Target(f"starter page, {name} / without authapp", limit, ratios(seconds[name], plain))
+        for plain in [seconds[PYRAMID]]
+        for name, limit in limits.items()
+    ]
+    for name in pages:
+        if name in (PYRAMID, *OURS):
+            continue
+        alike = (STRANGER,) if name.endswith("a stranger") else (WARM, COLD)
+        targets += [
+            Target(
+                f"starter page, {ours} less {name}",
+                0,
+                [each * 1e6 for each in differences(seconds[ours], seconds[name])],
+                " µs",
+            )
+            for ours in alike
+        ]
+    targets.append(
+        Target(
+            f"starter page, {WARM} less {IDLE}",
+            25,
+            [each * 1e6 for each in differences(seconds[WARM], seconds[IDLE])],
+            " µs",
+        )
+    )
+    return rows(pages, seconds), targets

@@ -1,0 +1,103 @@
+"""Visits to a page in this process: a WSGI or ASGI application, called without a server."""
+
+import asyncio
+import io
+import time
+from collections.abc import Callable
+from typing import Any
+
+from webob import Request
+
+from authapp.services import IServices
+from authapp.session.session import Session
+from benchmarks.rounds import Turn
+from site_under_test import settings
+
+Forget = Callable[[], None]
+"""Empties the caches in which authapp finds a session without decrypting it."""
+
+PRODUCTION = settings("https://localhost:9", development="false")
+
+
+def wsgi(app: Any, path: str = "/page", **environ: str) -> Callable[[], bytes]:
+    """Return a function that visits a page and returns its body.
+
+    :param environ: what the browser of a signed-in user sends.
+    """
+    sent = Request.blank(path, base_url="https://localhost").environ | environ
+    statuses = []
+
+    def start_response(status: str, headers: Any, error: Any = None) -> Any:
+        statuses[:] = [status]
+
+    def visit() -> bytes:
+        answer = app({**sent, "wsgi.input": io.BytesIO()}, start_response)
+        body = b"".join(answer)
+        if hasattr(answer, "close"):
+            answer.close()
+        return body
+
+    body = visit()
+    expected = b"Hello 1" if environ else b"Hello nobody"
+    assert statuses == ["200 OK"], (statuses, body)
+    assert expected in body, body
+    return visit
+
+
+def asgi(app: Any, path: str = "/page", cookie: str = "") -> Turn:
+    """Return a turn that visits a page, in an event loop that is already running."""
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"host", b"localhost"), (b"cookie", cookie.encode())],
+        "client": ("127.0.0.1", 1),
+        "server": ("localhost", 80),
+    }
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: Any) -> None:
+        sent[:] = [*sent[-1:], message]
+
+    async def visits(number: int) -> float:
+        began = time.process_time()
+        for _ in range(number):
+            await app(dict(scope), receive, send)
+        return (time.process_time() - began) / number
+
+    asyncio.run(visits(1))
+    expected = b"Hello 1" if cookie else b"Hello nobody"
+    assert expected in sent[-1]["body"], sent
+    return lambda number: asyncio.run(visits(number))
+
+
+def with_authapp(
+    page: Callable[..., Any], session: Session, **ini: str
+) -> tuple[Any, dict[str, str], Forget]:
+    """Return a page with authapp as in production, what a signed-in browser sends, and Forget.
+
+    :param page: takes an include and settings, and returns an application.
+    """
+    app = page(lambda config: config.include("authapp"), **(PRODUCTION | ini))
+    parts = app.registry.getUtility(IServices)
+
+    def forget() -> None:
+        parts.cookie_reader.cached.cache_clear()
+        parts.sealer.open.cache_clear()
+
+    return app, header(app, session), forget
+
+
+def header(app: Any, session: Session) -> dict[str, str]:
+    """Return the WSGI ``Cookie`` header in which a browser sends a session."""
+    parts = app.registry.getUtility(IServices)
+    return {"HTTP_COOKIE": f"{parts.cookie.name}={parts.sealer.seal(session)}"}
