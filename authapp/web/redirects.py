@@ -1,4 +1,4 @@
-"""Redirect targets. authapp redirects users only to paths on this site."""
+"""Redirect targets: paths on this site, and URLs whose host is in ``authapp.verify.hosts``."""
 
 import re
 from typing import NamedTuple
