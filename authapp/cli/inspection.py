@@ -23,7 +23,7 @@ _PHASES = {Phase.FRESH: "green", Phase.DUE: "yellow", Phase.EXPIRED: "yellow", P
 _HEADER = re.compile(r"^\s*(Set-)?Cookie:\s*", re.IGNORECASE | re.MULTILINE)
 _ENOUGH = 40
 _KINDS = ("token_type", "token_use")
-"""Claims that say what kind of token it is, and hold none."""
+"""Claims whose name sounds like a token, but whose value is only the kind of a token."""
 
 
 class InvalidCookie(Exception):

@@ -54,8 +54,8 @@ def read_users(text: str) -> list[User]:
     """Read the setting ``issuer.users``: one user per line, ``name password email role …``.
 
     :returns: the users, in the order of the lines.
-    :raises ValueError: if a line has fewer than three words, or its third has no ``@``: without
-        this, a forgotten password makes the email address the password.
+    :raises ValueError: if a line has fewer than three words, or if its third word has no ``@``. If
+        a line has no password, the email address would otherwise be read as the password.
     """
     users = []
     for number, line in enumerate(text.strip().splitlines(), 1):
@@ -69,8 +69,8 @@ def read_users(text: str) -> list[User]:
 class Issuer:
     """Issues tokens, rotates refresh tokens, and revokes them.
 
-    A sign-in and its refreshes create a chain of tokens. The refresh tokens of a chain are revoked
-    together.
+    A sign-in and its refreshes create a chain of tokens. If a refresh token is revoked, all refresh
+    tokens of its chain are revoked.
 
     :param users: the users who can sign in.
     :param secret: the secret from which the signing key is derived.

@@ -2,9 +2,9 @@
 import { channel, mono, page } from "./browser.js";
 
 /**
- * Ask the server again and again while this page is shown. Of all tabs that are shown, one asks.
- * The server says how long to wait. "isOn" tells whether there is a session to ask for. "ended" is
- * called when the server says that it has ended.
+ * Asks the server regularly, while this page is visible, whether the session has ended. If several
+ * tabs are visible, one of them asks. Each response says how long to wait until the next request.
+ * "isOn" returns true if there is a session. "ended" is called if the session has ended.
  */
 export function watch(address, isOn, ended) {
 	let next = 0; // when to ask, by mono()

@@ -8,7 +8,7 @@ The schemes are those of the package ``limits``. ``rediss`` in place of ``redis`
 
 Options of redis-py follow as a query, ``ssl_ca_certs`` for example. Options that begin with
 ``sentinel_`` are for the connections to Sentinel: ``sentinel_username``, ``sentinel_password``. The
-options of TLS hold for Sentinel too.
+options for TLS (``ssl_…``) are also used for the connections to Sentinel.
 """
 
 from dataclasses import dataclass, field

@@ -10,7 +10,7 @@ from authapp.web.recent_auth import MAX_AGE, read_max_age
 from authapp.web.request_session import RequestSession
 
 REMEMBER = "remember"
-"""The field of the sign-in form, and the query parameter, that is 1 if the box is ticked."""
+"""The name of a form field and of a query parameter. The value is ``1`` if the box is ticked."""
 
 
 @dataclass(frozen=True)

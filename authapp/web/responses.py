@@ -102,12 +102,13 @@ def see_other(location: str) -> Response:
 
 
 def lead_on(request: Request, page: str, url: str) -> Response:
-    """Return a page that leads on to another site without a click.
+    """Return a page that sends the browser on to another site without a click.
 
-    After a form, a redirect cannot do that: browsers apply the ``form-action`` of the page that has
-    the form to redirects as well, and that may be any page of the application.
+    After a form, a redirect does not always work. Browsers apply the ``form-action`` of the page
+    with the form to redirects too, and the form may be on any page of the application.
 
-    :param page: the template. Its variable ``url`` is the address to go to.
+    :param page: the template of the page. It gets the variable ``url``.
+    :param url: the address of the other site.
     """
     response = render_to_response(page, {"url": url}, request, response=OwnResponse())
     response.cache_control = "no-store"

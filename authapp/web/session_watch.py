@@ -1,10 +1,10 @@
 """The route that tells a page that its session was ended elsewhere, such as in another browser.
 
-The server cannot push this to the page: under WSGI, each open connection would hold a thread. So a
-page that is shown asks, normally once in a second. The answer needs neither the store nor the
-backend, because a process is told of ended sessions: see
-:meth:`authapp.store.protocol.Store.recall`. The answer writes no cookie and renews nothing. The
-number of these requests is bounded: see :class:`Turns`.
+The server cannot push this to the page, because under WSGI each open connection would block a
+thread. So a visible page requests this route, normally once in a second. To respond, a process
+usually need not ask the store, because it is told of ended sessions: see
+:meth:`authapp.store.protocol.Store.recall`. It does not call the backend, write a cookie or renew
+the session. The number of these requests is bounded: see :class:`Turns`.
 """
 
 import threading
@@ -22,20 +22,21 @@ from authapp.web.routes import NAMESPACE, add_own_route
 ROUTE = "session_ended"
 
 SOONEST = 1.0
-"""Seconds after which a page may ask again."""
+"""The shortest time in seconds until a page may send the request again."""
 
 LATEST = 60.0
-"""Seconds after which a page may ask again at the latest, however many pages there are."""
+"""The longest time in seconds until a page may send the request again, even with many pages."""
 
 MOST = 20
-"""The most questions in a second that a process answers before pages have to wait for longer."""
+"""How many of these requests a process handles per second. If there are more pages, they wait for
+longer."""
 
 
 class Turns:
-    """When each page may ask again: the questions are spread evenly.
+    """Decides when each page may send the request again, and spreads the requests evenly.
 
-    With up to :data:`MOST` browsers for each process, each one asks once in a second. With more
-    browsers, each one asks less often.
+    With up to :data:`MOST` browsers for each process, each browser sends one request per second.
+    With more browsers, each browser sends fewer requests.
 
     :param clock: returns seconds and never goes back.
     """
@@ -46,7 +47,7 @@ class Turns:
         self._last = 0.0
 
     def take(self) -> float:
-        """Return the seconds until the turn of the page that asks."""
+        """Return the seconds until the page that sent a request may send the next one."""
         now = self._clock()
         with self._lock:
             turn = max(now + SOONEST, self._last + 1 / MOST)
@@ -61,10 +62,11 @@ class SessionWatch:
         self._turns = Turns()
 
     def answer(self, request: Request) -> dict[str, Any]:
-        """Return ``ended``: whether the session in the request's cookie was revoked.
+        """Return whether the session in the request's cookie was revoked.
 
-        ``again`` is the number of seconds until the page may ask again. A request without a session
-        is not "ended": the tabs of one browser tell each other of a sign-out.
+        :returns: ``ended`` is True if the session was revoked. It is False if the request has no
+            session, because the tabs of one browser tell each other of a sign-out. ``again`` is the
+            number of seconds until the page may send the request again.
         """
         request.response.cache_control = "no-store"
         ended = request.session_error is ErrorCode.SESSION_REVOKED

@@ -35,7 +35,7 @@ If a user name or password is longer, the sign-in fails, and the backend is not 
 """
 
 TO_PROVIDER = "authapp:templates/login_provider.jinja2"
-"""The page that leads on to a provider."""
+"""The template of the page that sends the browser on to a provider."""
 
 _ = TranslationStringFactory("authapp")
 
@@ -89,11 +89,12 @@ def login_form(request: Request) -> Any:
 def login(request: Request) -> Any:
     """Sign the user in and redirect to ``next``.
 
-    If the backend asks for a second step, redirect to its page. If the sign-in fails, the form is
-    shown again with the reason. If the user has chosen a provider, the user is sent there.
+    If the backend asks for a second step, redirect to the page of the second step. If the sign-in
+    fails, show the form again with the reason. If the user has pressed the button of a provider,
+    send the browser to the provider.
 
     :returns: a 303 redirect. If the sign-in failed, the variables of the template. For a provider,
-        a page that leads on.
+        a page that sends the browser on.
     :raises pyramid.exceptions.BadCSRFToken: see :func:`authapp.web.csrf.check_csrf`.
     """
     check_csrf(request)
@@ -118,7 +119,7 @@ def login(request: Request) -> Any:
 def _go_to_provider(request: Request) -> Response:
     """Send the user to the provider whose button was pressed.
 
-    With ``session.remember = ask`` the button belongs to the form, which has the box.
+    With ``session.remember = ask``, the button is in the form, because the form has the checkbox.
     """
     label, target = _field(request, "provider"), safe_next(request, _field(request, "next"))
     for each in _providers(request):

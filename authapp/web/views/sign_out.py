@@ -18,7 +18,8 @@ from authapp.web.redirects import referring_page
 from authapp.web.responses import lead_on, see_other
 
 PAGE = "authapp:templates/logout_provider.jinja2"
-"""The page that leads on to the provider, which signs the user out as well."""
+"""The template of the page that sends the browser on to the provider, to sign the user out
+there."""
 
 
 @view_config(
