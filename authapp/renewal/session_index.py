@@ -250,8 +250,10 @@ def _parse(user_id: int | str, text: str | None) -> ListedSession | None:
 
     :returns: the entry, or None if there is no string or another version of authapp wrote it.
     """
+    if text is None:  # most places of a user are free
+        return None
     try:
-        fields = json.loads((text or "").partition(" ")[2])
+        fields = json.loads(text.partition(" ")[2])
         sid, signed_in, used, issued, until, agent, address, issuer, subject = fields
     except (ValueError, TypeError):
         return None
