@@ -96,7 +96,7 @@ class RedisNotices:
         if thread is None or not thread.is_alive():  # after a fork, it is not alive in the child
             if now >= self._start_at:
                 self._start()
-        elif now < self._alive_until and not self._connection.down:
+        elif now < self._alive_until:
             return self._changes
         return None
 

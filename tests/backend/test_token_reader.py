@@ -11,6 +11,8 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from webob import Request, Response
@@ -389,6 +391,9 @@ def test_j1_algorithm_confusion_is_refused(keys: Any) -> None:
         signed = f"{_encoded(json.dumps(header).encode())}.{body}"
         tag = _encoded(hmac.digest(public, signed.encode(), "sha256"))
         assert not accepts(keys, f"{signed}.{tag}")
+    signed = f"{_encoded(json.dumps({'alg': 'RS512', 'kid': 'r'}).encode())}.{body}"
+    tag = _encoded(keys.rsa.sign(signed.encode(), PKCS1v15(), SHA256()))
+    assert not accepts(keys, f"{signed}.{tag}"), "the header must name the algorithm of the key"
 
 
 def test_j2_the_kid_selects_the_key(keys: Any) -> None:

@@ -75,6 +75,15 @@ def test_clock_set_back_keeps_the_later_revocation_of_a_group(revocation: Revoca
     assert revocation.revoked(session)
 
 
+def test_revocation_is_kept_for_as_long_as_a_copy_of_the_cookie_is_valid() -> None:
+    """The backend may say that a refresh token is valid for longer than the default lifetime."""
+    seconds = [0.0]
+    revocation = Revocation(MemoryStore(lambda: seconds[0]), 100)
+    revocation.revoke(make())
+    seconds[0] = make().validity.refresh_until - NOW - 1
+    assert revocation.revoked(make())
+
+
 def test_s12_session_is_reported_as_replaced_for_one_minute() -> None:
     """After that minute a request with the old cookie has a copy, which may be deleted."""
     seconds = [0.0]

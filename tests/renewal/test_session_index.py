@@ -91,6 +91,17 @@ def test_a_use_moves_the_last_seen_time_and_the_address(machine: Machine) -> Non
     assert machine.index.last_used(session) == NOW + 100
 
 
+def test_a_use_that_a_machine_with_a_wrong_clock_recorded_does_not_count(machine: Machine) -> None:
+    """Otherwise a session that nobody uses would not become idle for a long time."""
+    session = machine.start("a")
+    machine.now += 1000
+    machine.use(session)
+    machine.now -= 900
+    assert machine.index.last_used(session) == NOW
+    machine.use(session)
+    assert machine.index.of(1)[0].last_seen == machine.index.last_used(session) == NOW + 100
+
+
 def test_an_older_copy_does_not_move_the_sign_in_back(machine: Machine) -> None:
     session = machine.start("a")
     machine.now += 100

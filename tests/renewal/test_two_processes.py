@@ -204,6 +204,21 @@ def test_unreadable_access_token_reaches_the_waiting_process(
     assert sites[0].opened().tokens.refresh == sites[1].opened().tokens.refresh
 
 
+def test_sign_out_reaches_the_waiting_process(
+    sites: list[Site], backend: Served, redis_server: RedisServer
+) -> None:
+    """The waiting process then finds the successor and the revocation in the store."""
+    csrf, signs_out = sites[0].csrf(), sites[0].twin()
+    come, go = blocked(backend)
+
+    def sign_out() -> None:
+        signs_out.post("/logout", {"csrf_token": csrf}, status=303)
+
+    with later(EXPIRED):
+        answers = one_renews_the_other_waits(sites, redis_server, come, go, 303, sign_out)
+    assert all("reason=SessionRevoked" in each.location for each in answers)
+
+
 def test_sign_out_is_known_to_the_other_process(sites: list[Site]) -> None:
     sites[0].sign_out()
     assert sites[1].get("/session").json["error"] == "SessionRevoked"

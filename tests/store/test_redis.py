@@ -347,6 +347,21 @@ def test_r11_a_string_written_to_the_former_primary_is_written_again(
             each.close()
 
 
+def test_r11_the_read_that_detects_a_data_loss_returns_the_own_string(
+    process: Any, redis_server: RedisServer
+) -> None:
+    """Redis was restored from an older dump."""
+    one = process()
+    one.put(A, "1", 60)
+    (name,) = redis_server.keys()
+    older = redis_server.client.get(name)
+    one.put(A, "2", 60)
+    assert one.get(A) == ["2"]
+    eventually(lambda: not one._resync.pending, 5)
+    redis_server.client.mset({name: older, EPOCH: b"the marker of the dump"})
+    assert one.get(A) == ["2"]
+
+
 def act_once_around_resync(
     shared: RedisStore, act: Callable[[], object], *, after: bool
 ) -> threading.Event:

@@ -77,6 +77,13 @@ def test_a_revocation_is_told_to_the_others(process: Any, secrets: Any) -> None:
     eventually(lambda: two.recall(B) == ["2"], 1)
 
 
+def test_a_process_knows_its_own_change_without_a_notice(process: Any) -> None:
+    one = process()
+    assert one.recall(A) == [None]
+    one.put(A, "1", 60)
+    assert one.recall(A) == ["1"]
+
+
 def test_a_string_read_before_a_notice_is_not_kept(process: Any) -> None:
     one = process()
     name = one._key_rings[0].name(A)
@@ -106,6 +113,23 @@ def test_a_channel_that_is_cut_is_made_again_and_nothing_is_missed(
         eventually(lambda: not alive(one), 2)
         two.put(key, "1", 60, tell=True)
         assert one.recall(key) == ["1"]
+
+
+def test_a_channel_that_redis_py_has_connected_again_counts_as_cut(process: Any) -> None:
+    """redis-py does so without an error if another thread has closed the connection."""
+    one, two = process(), process()
+    assert one.recall(A) == [None]
+    two.put(A, "1", 60)  # without a notice
+    assert one.recall(A) == [None]
+    check = one._notices._check
+
+    def close_and_check() -> bool:
+        one._notices._check = check
+        one._redis.connection_pool.disconnect()
+        return bool(check())
+
+    one._notices._check = close_and_check
+    eventually(lambda: one.recall(A) == ["1"])
 
 
 class Muted(Address):

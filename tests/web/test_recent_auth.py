@@ -166,7 +166,9 @@ def test_an_older_tab_does_not_undo_the_sign_in(site: Site, clock: Any) -> None:
     assert not [each for each in answer.headers.getall("Set-Cookie") if each.startswith(COOKIE)]
     # Later, a browser that never received the cookie of the sign-in goes on.
     clock.shift(61)
+    before = older.token()
     older.post("/session", headers={"X-CSRF-Token": older.csrf()}, status=200)
+    assert older.token() != before
     assert older.opened().authenticated_at == START
     assert older.get("/view", headers=HTML, status=303)
 

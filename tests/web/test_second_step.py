@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jwt
@@ -9,6 +10,8 @@ import pytest
 import requests
 import time_machine
 from pyramid.config import Configurator
+from pyramid.csrf import SessionCSRFStoragePolicy
+from pyramid.session import SignedCookieSessionFactory
 from webob import Response as Answer
 from webtest import TestResponse
 
@@ -78,7 +81,12 @@ def site(steps: TwoSteps, events: list[Any]) -> Site:
     return site_with(steps, events)
 
 
-def site_with(backend: object, events: list[Any], **keys: str) -> Site:
+def site_with(
+    backend: object,
+    events: list[Any],
+    more: Callable[[Configurator], None] = lambda config: None,
+    **keys: str,
+) -> Site:
     ini = settings("", **keys)
     del ini["authapp.backend.url"]
     with Configurator(settings=ini) as config:
@@ -86,6 +94,7 @@ def site_with(backend: object, events: list[Any], **keys: str) -> Site:
         config.set_auth_backend(backend)
         for kind in (SignedIn, SignInFailed):
             config.add_subscriber(events.append, kind)
+        more(config)
         return Site(wsgi=config.make_wsgi_app())
 
 
@@ -227,6 +236,18 @@ def test_form_needs_the_csrf_token(site: Site, steps: TwoSteps) -> None:
     first_step(site)
     site.post("/login/challenge", {"code": "123456"}, status=403)
     assert steps.codes == []
+
+
+def test_pages_are_not_stored_if_the_application_keeps_the_csrf_tokens(
+    steps: TwoSteps, events: list[Any]
+) -> None:
+    def more(config: Configurator) -> None:
+        config.set_session_factory(SignedCookieSessionFactory("of the application"))
+        config.set_csrf_storage_policy(SessionCSRFStoragePolicy())
+
+    site = site_with(steps, events, more)
+    for page in (site.get("/login"), first_step(site)):
+        assert "no-store" in page.headers["Cache-Control"]
 
 
 @pytest.mark.parametrize("value", ["", "x", "é", "a" * 5000, "gAAAAA"])
