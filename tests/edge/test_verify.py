@@ -2,19 +2,23 @@
 
 import string
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import time_machine
 from hypothesis import given
 from hypothesis import strategies as st
+from pyramid.request import Request
+from pyramid.response import Response
 from webtest import TestResponse
 
 import authapp
+from authapp.edge.verify import MAX_COOKIES
 from authapp.settings.ini import SettingsError
 from eventually import eventually
 from servers import REFRESH, Served
-from site_under_test import COOKIE, Site, settings
+from site_under_test import COOKIE, Site, application, settings
 
 NAMES = ("User", "Email", "Preferred-Username", "Groups", "Access-Token")
 HOST = "app.example.com"
@@ -323,6 +327,30 @@ def test_cookies_can_be_had_in_headers_of_their_own(backend: Served) -> None:
         answer = site.get("/verify?cookies=1", headers=old | script, status=202)
         assert answer.headers["X-Auth-Request-Set-Cookie-1"] == ""
         assert answer.headers["Set-Cookie"]
+
+
+def clear_many(handler: Callable[[Request], Response], registry: Any) -> Any:
+    """A tween of an application that clears many cookies of its own."""
+
+    def tween(request: Request) -> Response:
+        response = handler(request)
+        for number in range(MAX_COOKIES):
+            response.delete_cookie(f"old{number}")
+        return response
+
+    return tween
+
+
+def test_the_session_comes_before_cookies_that_are_cleared(backend: Served) -> None:
+    """The number of these headers is limited."""
+    site = application(
+        backend.url, lambda config: config.add_tween(f"{__name__}.clear_many"), verify="true"
+    )
+    with time_machine.travel(1_790_000_000, tick=False) as clock:
+        site.sign_in("alice")
+        clock.shift(700)
+        answer = site.get("/verify?cookies=1", status=202)
+        assert answer.headers["X-Auth-Request-Set-Cookie-1"].startswith(f"{COOKIE}=ey")
 
 
 def test_an_answer_that_reaches_the_browser_has_its_cookies_where_scripts_cannot_read_them(
