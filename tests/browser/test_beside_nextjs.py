@@ -8,6 +8,7 @@ from urllib.parse import quote
 import pytest
 from webob import Response as Answer
 
+from authapp.session.session import Session
 from nextjs.places import DOMAIN
 from nextjs.real_next import ACCESS, Both
 from servers import LOGIN, REFRESH
@@ -105,12 +106,33 @@ def test_a_walk_over_two_hosts(two_hosts: Both, page: Any) -> None:
     page.goto(account)
     assert "bob@example.com" in page.content()
     assert domains(both, page) == ["." + DOMAIN]
+    hold_three_cookies(both, page)
+    with both.later(ACCESS + 5):  # nginx passes three cookies of both applications
+        page.goto(both.url + "/private")
+        assert page.text_content("#user") == "bob@example.com"
+        assert page.evaluate(session)["user"]["email"] == "bob@example.com"
+        assert domains(both, page) == ["." + DOMAIN] * 3
     page.goto(both.url + "/api/auth/signout")
     page.click("form button")
     page.wait_for_url(f"{both.pyramid_url}/login?next={back}")  # over /private, the last page
     assert domains(both, page) == []
     page.goto(account)
     page.wait_for_url("**/login?next=%2Faccount")
+
+
+def hold_three_cookies(both: Both, page: Any) -> None:
+    """Make the session so large that it needs three cookies."""
+    (cookie,) = (each for each in page.context.cookies() if each["name"] == both.name)
+    claims = both.sealer.open(cookie["value"]).to_claims()
+    token = both.sealer.seal(Session.from_claims({**claims, "more": "x" * 6500}))
+    page.context.clear_cookies(name=both.name)
+    parts = [token[at : at + 3900] for at in range(0, len(token), 3900)]
+    page.context.add_cookies(
+        [
+            {**cookie, "name": f"{both.name}.{number}", "value": part}
+            for number, part in enumerate(parts)
+        ]
+    )
 
 
 def domains(both: Both, page: Any) -> list[str]:

@@ -178,6 +178,14 @@ def test_the_same_races_sign_the_user_out_if_both_applications_renew(
         for order, kept in (("Pyramid first", 0), ("Next.js first", 3)):
             moments = MOMENTS[::4]
             assert sum(survives(both, Browser(both), each, order) for each in moments) == kept
+        browser = Browser(both)
+        browser.sign_in_at_next()
+        with both.later(EXPIRED + 5):
+            # The proxy, a page and a route handler only read: nothing is spent, nothing written.
+            both.backend.calls.clear()
+            for path in ("/private", "/api/me"):
+                assert both.name not in browser.open(path).headers.get("Set-Cookie", "")
+            assert both.backend.calls[REFRESH] == 0
         for order in ("Pyramid first", "Next.js first"):
             assert not survives(both, Browser(both), EXPIRED + 5, order)
     finally:
