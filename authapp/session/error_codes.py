@@ -119,7 +119,8 @@ NOT_AVAILABLE_SENTENCE = _(
     "Sign-in is not available right now because of a fault at this site. Contact the people who"
     " manage your access if it lasts."
 )
-"""The sentence for a sign-in if authapp does not understand the backend's response."""
+"""The sentence for a sign-in that would fail again: authapp does not understand the backend's
+response, or the session is too large for cookies."""
 
 BAD_REQUEST_SENTENCE = _("We could not read what your browser sent. Go back and try again.")
 """The sentence for a request that cannot be read (400)."""

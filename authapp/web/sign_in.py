@@ -162,7 +162,9 @@ def _start_session(
     except SessionTooLarge as error:
         services.throttle.failed(counted, address)
         log.error("SessionTooLarge: sign-in: %s", error)
-        raise SignInRefused(ErrorCode.BACKEND_UNAVAILABLE, RETRY_AFTER) from None
+        raise SignInRefused(
+            ErrorCode.BACKEND_UNAVAILABLE, RETRY_AFTER, sentence=NOT_AVAILABLE_SENTENCE
+        ) from None
     return session
 
 

@@ -1133,7 +1133,10 @@ def test_sign_in_is_refused_when_the_session_is_too_large_for_cookies(
             return TokenPair(access, "r", expires_in=60)
 
     site = own_backend_site(Talkative())
-    assert "BackendUnavailable" in site.sign_in("dora", "sesame", status=503).text
+    page = site.sign_in("dora", "sesame", status=503).text
+    assert "BackendUnavailable" in page
+    assert "a fault at this site" in page
+    assert "ry again" not in page, "it would fail again"
     assert COOKIE not in site.cookies
     assert "SessionTooLarge: sign-in: an encrypted session of" in caplog.text
     assert "its claim 'permissions' 9002" in caplog.text
