@@ -4,11 +4,13 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from urllib.parse import quote
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from browser.chromium import FLAGS, PROGRAM
 from served_site import ServedSite
+from servers.process import serve
 
 WIDTHS = {"phone": (390, 844), "desktop": (1280, 800)}
 SETTINGS = {
@@ -17,12 +19,42 @@ SETTINGS = {
     "authapp.login.rate": "6/minute",
     "authapp.login.links": "\n    Forgot password? = /reset\n    Create an account = /join",
 }
+WITH_PROVIDER = {
+    "authapp.oidc.issuer": "http://127.0.0.1:9",  # nobody goes there
+    "authapp.oidc.client_id": "pages",
+    "authapp.oidc.client_secret": "a secret that nobody uses",
+    "authapp.oidc.label": "Example ID",
+    "authapp.login.methods": "password oidc",
+    "authapp.session.remember": "ask",
+}
+DEVICES = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like"
+    " Gecko) Version/17.5 Mobile/15E148 Safari/604.1",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+)
 ENDED = {"code": "RefreshTokenExpired", "login_url": "/login"}
 RENEW = "import('/authapp-static/page.js').then((it) => void it.session.renew())"
 ENDS_SOON = """import('/authapp-static/page.js').then(({ session: it }) => {
     it.session.signed_in_at -= 3600;
     it.session.validity.refresh_until = it.now() + 100;
 })"""
+
+
+def sign_in(page: Page, site: ServedSite, path: str, name: str = "bob") -> None:
+    """Fill in the sign-in form, and wait for the page behind it."""
+    page.goto(f"{site.url}/login?next={quote(path, safe='')}")
+    page.fill("#username", name)
+    page.fill("#password", f"{name}-password")
+    page.keyboard.press("Enter")
+    page.wait_for_url(lambda url: not url.startswith(site.url + "/login?"))
+
+
+def sign_in_elsewhere(browser: Browser, site: ServedSite) -> None:
+    """Sign the user in on other devices."""
+    for device in DEVICES:
+        window = browser.new_context(user_agent=device)
+        sign_in(window.new_page(), site, "/account")
+        window.close()
 
 
 def shoot(page: Page, site: ServedSite, folder: Path, suffix: str) -> None:
@@ -53,11 +85,7 @@ def shoot(page: Page, site: ServedSite, folder: Path, suffix: str) -> None:
     page.keyboard.press("Enter")
     page.wait_for_selector("#wait")
     keep("login-too-many")
-    page.goto(site.url + "/login?next=%2Faccount")
-    page.fill("#username", "bob")
-    page.fill("#password", "bob-password")
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/account")
+    sign_in(page, site, "/account")
     keep("account")
     page.locator("#developers").evaluate("it => it.open = true")
     keep("account-developers")
@@ -66,6 +94,7 @@ def shoot(page: Page, site: ServedSite, folder: Path, suffix: str) -> None:
     page.emulate_media(media="screen")
     for name, path in {
         "home": "/",
+        "sessions": "/account/sessions",
         "forbidden": "/admin",
         "unavailable": "/unavailable",
         "not-found": "/nowhere",
@@ -91,25 +120,47 @@ def shoot(page: Page, site: ServedSite, folder: Path, suffix: str) -> None:
 
 def shoot_unchecked(page: Page, site: ServedSite, folder: Path, suffix: str) -> None:
     """Keep pictures of a session that cannot be renewed because the backend is down."""
-    page.goto(site.url + "/login?next=%2F")
-    page.fill("#username", "bob")
-    page.fill("#password", "bob-password")
-    page.keyboard.press("Enter")
-    page.wait_for_url(site.url + "/")
+    sign_in(page, site, "/")
     page.wait_for_timeout(3000)
     for name, path in {"kept-home": "/", "kept-account": "/account"}.items():
         page.goto(site.url + path)
         page.screenshot(path=folder / f"{name}-{suffix}.png", full_page=True)
 
 
+def shoot_other_ways(
+    page: Page, with_provider: ServedSite, with_code: ServedSite, folder: Path, suffix: str
+) -> None:
+    """Keep pictures of the sign-in with a provider, and of the second step."""
+    page.goto(with_provider.url + "/login")
+    page.screenshot(path=folder / f"login-provider-{suffix}.png", full_page=True)
+    sign_in(page, with_code, "/account", "dave")
+    page.screenshot(path=folder / f"challenge-{suffix}.png", full_page=True)
+    page.fill("#code", "000000")
+    page.keyboard.press("Enter")
+    page.get_by_role("alert").wait_for()
+    page.screenshot(path=folder / f"challenge-refused-{suffix}.png", full_page=True)
+
+
 def main(folder: Path) -> None:
     """Serve the site and take the pictures."""
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        sync_playwright() as playwright,
+        serve("allauth_app.py", Path(temporary)) as django,
+    ):
         browser = playwright.chromium.launch(executable_path=PROGRAM, args=FLAGS)
         site = ServedSite(Path(temporary), SETTINGS)
+        with_provider = ServedSite(Path(temporary), WITH_PROVIDER, name="provider")
+        codes = {
+            "authapp.backend.url": django.url,
+            "authapp.backend.preset": "allauth",
+            "authapp.backend.verify": "",
+        }
+        with_code = ServedSite(Path(temporary), codes, name="codes")
         away = {"issuer.access_lifetime": "2", "authapp.backend.refresh": "POST /nowhere"}
         without = ServedSite(Path(temporary), away, name="away")
+        sign_in_elsewhere(browser, site)
         for width, (across, down) in WIDTHS.items():
             for scheme in ("light", "dark"):
                 window = browser.new_context(
@@ -118,6 +169,10 @@ def main(folder: Path) -> None:
                 shoot(window.new_page(), site, folder, f"{width}-{scheme}")
                 window.clear_cookies()
                 shoot_unchecked(window.new_page(), without, folder, f"{width}-{scheme}")
+                window.clear_cookies()
+                shoot_other_ways(
+                    window.new_page(), with_provider, with_code, folder, f"{width}-{scheme}"
+                )
                 window.close()
         narrow = {"width": 320, "height": 700}
         for suffix, options in {
@@ -126,6 +181,8 @@ def main(folder: Path) -> None:
         }.items():
             window = browser.new_context(**options)
             shoot(window.new_page(), site, folder, suffix)
+            window.clear_cookies()
+            shoot_other_ways(window.new_page(), with_provider, with_code, folder, suffix)
             window.close()
         window = browser.new_context(viewport={"width": 390, "height": 844}, locale="en")
         page = window.new_page()
@@ -133,8 +190,8 @@ def main(folder: Path) -> None:
         page.evaluate("document.documentElement.style.fontSize = '200%'")
         page.screenshot(path=folder / "login-large-text.png", full_page=True)
         browser.close()
-        site.stop()
-        without.stop()
+        for each in (site, without, with_provider, with_code):
+            each.stop()
 
 
 if __name__ == "__main__":
