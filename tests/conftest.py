@@ -79,7 +79,7 @@ def backend() -> Iterator[Served]:
 def next_and_pyramid(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Both]:
-    """The applications of docs/nextjs.md on one host."""
+    """Yield the applications of docs/nextjs.md on one host."""
     with closing(Both(request.param, tmp_path_factory.mktemp("next"))) as both:
         yield both
 

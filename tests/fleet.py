@@ -35,8 +35,7 @@ http {{
 
 
 def documented(servers: list[str], port: int) -> str:
-    """Return the nginx block of docs/operations.md, with the addresses of the tests, without
-    TLS."""
+    """Return the nginx block of docs/operations.md, with other addresses and without TLS."""
     text = OPERATIONS.read_text().split("```nginx\n")[1].split("```")[0]
     first, *others = re.findall(r"server (10\.0\.0\.\d+:\d+)", text)
     lines = text.splitlines()

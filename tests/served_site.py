@@ -54,8 +54,7 @@ class ServedSite:
         return self._log.read_text()
 
     def start(self) -> None:
-        """Start the process. The first start chooses a free port, and each restart uses the same
-        port."""
+        """Start the process. The first start chooses a free port, and a restart uses it again."""
         with self._log.open("ab") as log:
             begun = log.tell()
             self.process = subprocess.Popen(

@@ -80,8 +80,10 @@ class Text:
 
 @dataclass(frozen=True)
 class FilledRequest:
-    """A request that is ready to be sent. ``path`` and its query are encoded. ``shown`` is for the
-    log."""
+    """A request that is ready to be sent.
+
+    ``path`` and its query are encoded. ``shown`` is for the log.
+    """
 
     method: str
     path: str

@@ -242,8 +242,10 @@ class TokenReader:
         return expires
 
     def _clock_skew(self, claims: Claims, now: float) -> int:
-        """Return how many seconds the backend's clock is ahead of ours. 0 if that is not
-        certain."""
+        """Return how many seconds the backend's clock is ahead of ours.
+
+        :returns: the seconds. 0 if the difference is not certain.
+        """
         issued, expires = _numeric_date(claims, "iat"), _numeric_date(claims, "exp")
         leeway = self._verify.leeway if self._verify else Verify.leeway
         expired = expires is not None and expires <= now

@@ -73,8 +73,7 @@ class RecordingSession(BoundedSession):
         self.exchanges: list[Exchange] = []
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
-        """See ``requests.Session``. This method reads the body, and the caller can read it
-        again."""
+        """See ``requests.Session``. The body is read here, and the caller can read it again."""
         began = time.monotonic()
         try:
             answer = super().send(request, **options)

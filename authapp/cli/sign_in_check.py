@@ -228,8 +228,10 @@ class _Walk:
         return suggest(content) if isinstance(error, UnexpectedAnswer) and content else []
 
     def _content(self, login: bool = False) -> Any:
-        """Return the content of the last response, or with ``login`` of the response to the
-        login."""
+        """Return the content of the last response.
+
+        :param login: True for the response to the login instead.
+        """
         exchanges = self.http.exchanges
         return exchanges[0 if login else -1].content if exchanges else {}
 

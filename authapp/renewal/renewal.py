@@ -109,8 +109,7 @@ class Renewal:
         return outcome or Unavailable(newest, "another request is still renewing")
 
     def refreshes(self, session: Session) -> bool:
-        """Return True if a session can be renewed. If not, it ends when its access token
-        expires."""
+        """Return True if a session can be renewed. If not, it ends with its access token."""
         return self.backend.refreshes and session.tokens.renewable
 
     def _is_fresh(self, session: Session) -> bool:

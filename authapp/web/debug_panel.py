@@ -33,8 +33,10 @@ _ASKED = {True: "without a call of the backend of its own", False: "by a call of
 
 
 class SessionPanel(DebugPanel):  # type: ignore[misc]
-    """The panel. It keeps texts and no sessions, because the toolbar keeps the panels of past
-    requests."""
+    """The panel.
+
+    It keeps texts and no sessions, because the toolbar keeps the panels of past requests.
+    """
 
     name = "authapp"
     title = nav_title = "authapp"

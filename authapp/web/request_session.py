@@ -100,8 +100,7 @@ class RequestSession:
         self.session, self.identity, self.error = None, None, error
 
     def undo_sign_in(self) -> None:
-        """Return to the session before the sign-in, because the request failed after the
-        sign-in."""
+        """Restore the session that was current before the sign-in, because the request failed."""
         if self.before_sign_in is not None:
             self.session, self.identity, self.error = self.before_sign_in
             self.before_sign_in = None

@@ -358,7 +358,7 @@ def test_a_rotated_refresh_token_is_kept_if_the_access_token_is_unusable(
 def test_a_sign_out_that_renews_loses_no_token(
     site: Callable[..., Site], backend: Backend, userinfo: str
 ) -> None:
-    """Userinfo fails after the refresh token was spent: the new pair signs out."""
+    """Userinfo fails after the refresh token was spent. The sign-out uses the new tokens."""
     seen: list[str] = []
     backend.answers["/nowhere"] = {"id": 7}
 

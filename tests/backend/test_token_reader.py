@@ -450,7 +450,7 @@ def test_j4_the_last_good_keys_are_used_for_a_day_when_the_document_is_unusable(
 
 
 def test_j4_the_age_of_the_keys_counts_from_the_beginning_of_the_fetch(keys: Any) -> None:
-    """The provider may withdraw a key while its answer is on the way."""
+    """The provider may withdraw a key while its response is on the way."""
     good = token(keys.rsa, "RS256", "r")
 
     def take_long(request: Any) -> None:

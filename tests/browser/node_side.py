@@ -29,7 +29,7 @@ def install() -> str:
 
 
 class Firefox:
-    """A headless Firefox, driven by the walks of ``firefox.mjs``."""
+    """A headless Firefox. The script ``firefox.mjs`` controls it."""
 
     def __init__(self) -> None:
         if FIREFOX is None:
@@ -44,7 +44,7 @@ class Firefox:
         assert self._read() == "ready\n", "it did not start, and says why above"
 
     def walk(self, name: str, site: str) -> None:
-        """Do one of the walks on a site, and fail with what went wrong."""
+        """Run one function of ``firefox.mjs`` on a site. If it fails, fail with its error."""
         assert self._process.stdin
         self._process.stdin.write(json.dumps({"walk": name, "site": site}) + "\n")
         self._process.stdin.flush()

@@ -136,16 +136,16 @@ def hold_three_cookies(both: Both, page: Any) -> None:
 
 
 def domains(both: Both, page: Any) -> list[str]:
-    """The domains of the session cookies in the browser."""
+    """Return the domains of the session cookies in the browser."""
     return [each["domain"] for each in page.context.cookies() if each["name"].startswith(both.name)]
 
 
 def renew_on_the_way(both: Both, page: Any) -> int:
-    """Go each way to a valid session after the access token has expired.
+    """Renew the session in each possible way after the access token has expired.
 
     The ways are a page, a link of Next.js, and a script.
 
-    :returns: how many seconds later the last way was.
+    :returns: how many seconds after the sign-in the last way was used.
     """
     before = both.backend.calls[REFRESH]
     for number, path in enumerate(("/private", "/", "/whoami"), 1):

@@ -1,4 +1,4 @@
-"""The scripts of pages, by eslint: the browser finds an undeclared name only when it gets there."""
+"""eslint checks the scripts of pages, because a browser notices an undeclared name late."""
 
 import subprocess
 from pathlib import Path
@@ -11,7 +11,7 @@ STATIC = Path(__file__).parents[2] / "authapp" / "static"
 
 
 def lint(folder: Path) -> str:
-    """Return what eslint says of the scripts in a folder."""
+    """Return the messages of eslint about the scripts in a folder."""
     program = HERE / "node_modules/eslint/bin/eslint.js"
     done = subprocess.run(
         [install(), program, "--config", HERE / "eslint.config.mjs", "."],

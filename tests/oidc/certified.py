@@ -38,8 +38,10 @@ def free_port() -> int:
 
 
 class Certified:
-    """The provider. It has a port before it is started, so that the settings of a site can name
-    it."""
+    """The provider.
+
+    It has a port before it is started, so that the settings of a site can name it.
+    """
 
     def __init__(self, access: int = 900) -> None:
         install()

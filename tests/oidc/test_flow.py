@@ -412,7 +412,7 @@ def test_a_sign_in_without_asking_the_user_is_not_recent(
 
 
 def keeps(response: Any) -> bool:
-    """Return whether the browser keeps the session's cookie when it is closed."""
+    """Return True if the browser keeps the session's cookie when it is closed."""
     (cookie,) = [
         each
         for each in response.headers.getall("Set-Cookie")

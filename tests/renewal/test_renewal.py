@@ -256,7 +256,7 @@ def test_removed_roles_take_effect_at_the_next_renewal(site: Site, backend: Serv
 
 
 def keep_refresh_tokens(backend: Served) -> None:
-    """Let the backend answer a refresh with a new access token alone."""
+    """Make the backend respond to a refresh with only a new access token."""
 
     def rotate_the_access_token_only(request: Any) -> Answer:
         answer = request.get_response(backend.application)

@@ -1,4 +1,4 @@
-"""Backends for tests: real HTTP servers that count their calls, and fail when a test says so."""
+"""Backends for tests: real HTTP servers that count their calls. A test can make them fail."""
 
 import threading
 from collections import Counter
@@ -29,9 +29,11 @@ LOGIN, REFRESH, BLACKLIST = "/api/token/", "/api/token/refresh/", "/api/token/bl
 class Served:
     """A WSGI application on a free port of this machine.
 
-    ``calls`` counts requests by path. ``instead`` has, by path, what answers in place of
-    the application: a response, or a function of the request that returns one (None: no change).
-    ``options`` are waitress's.
+    :param options: options of waitress.
+    :ivar calls: path -> number of requests.
+    :ivar instead: path -> a response, or a function that takes the request and returns a response.
+        It replaces the response of the application. If the function returns None, the application
+        responds.
     """
 
     def __init__(self, application: Callable[..., Any], port: int = 0, **options: str) -> None:

@@ -149,8 +149,7 @@ def create_users() -> None:
 
 
 def add_second_factor(user: Any) -> None:
-    """Give a user two second factors: time-based one-time passwords (RFC 6238) and recovery
-    codes."""
+    """Give a user a second factor: time-based one-time passwords (RFC 6238) and recovery codes."""
     from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
     from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 

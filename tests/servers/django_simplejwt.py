@@ -2,7 +2,11 @@
 
 ``ACCESS_LIFETIME=2 REFRESH_LIFETIME=60 SIGNING_KEY=… python django_simplejwt.py DIR`` keeps its
 database in DIR, prints ``PORT <n>`` once it can be reached on 127.0.0.1, and serves until it is
-terminated. ``/control/`` is for tests: POST sets lifetimes and who is active, GET counts calls.
+terminated.
+
+``/control/`` is for tests. POST sets the lifetimes of new tokens, and which users are active. GET
+returns how often each path was requested, and how many refresh tokens are outstanding and
+blacklisted.
 """
 
 import json
@@ -73,7 +77,7 @@ def configure(directory: Path) -> None:
 
 
 def urls() -> list[Any]:
-    """The routes of SimpleJWT, of an API, and the one for tests."""
+    """Return the routes of SimpleJWT, of an API, and the route for tests."""
     from rest_framework.decorators import api_view
     from rest_framework.response import Response
     from rest_framework_simplejwt import views
@@ -111,9 +115,11 @@ def create_users() -> None:
 
 
 def control(request: HttpRequest) -> JsonResponse:
-    """POST ``{"access": 2, "refresh": 60, "active": {"bob": false}, "later": 205}``, any of them.
+    """Handle GET and POST. Both return the counts.
 
-    ``later`` moves the clock by so many seconds. GET counts.
+    POST has a JSON body such as
+    ``{"access": 2, "refresh": 60, "active": {"bob": false}, "later": 205}``. Each member is
+    optional. ``later`` sets the clock ahead by this many seconds.
     """
     from django.contrib.auth.models import User
     from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
@@ -133,7 +139,7 @@ def control(request: HttpRequest) -> JsonResponse:
 
 
 def counted(application: Callable[..., Any]) -> Callable[..., Any]:
-    """The application, with its requests counted by path."""
+    """Return a WSGI application that counts the requests by path and passes them on."""
 
     def answer(environ: dict[str, Any], start_response: Any) -> Any:
         calls[environ["PATH_INFO"]] += 1

@@ -1,4 +1,4 @@
-"""Several real Redis servers: Sentinel with replicas, and a cluster. With TLS and users by ACL."""
+"""Several real Redis servers: Sentinel with replicas, or a cluster, also with TLS and ACL users."""
 
 import random
 import re
@@ -22,7 +22,7 @@ SENTINEL = shutil.which("redis-sentinel")
 
 
 def free_ports(number: int) -> list[int]:
-    """Ports that are free together with the port 10,000 above, which a cluster's nodes use."""
+    """Return ports that are free. The ports 10,000 above, which cluster nodes use, are free too."""
     ports: list[int] = []
     candidates = iter(random.Random().sample(range(20_000, 32_000), 1000))
     while len(ports) < number:
@@ -35,9 +35,9 @@ def free_ports(number: int) -> list[int]:
 
 
 class Access:
-    """TLS with an authority of its own, and the users that docs/operations.md describes.
+    """TLS with a certificate authority of its own, and the users that docs/operations.md describes.
 
-    :param rights: is added to the rights of the user of Redis.
+    :param rights: further rights of the Redis user.
     """
 
     def __init__(self, folder: Path, rights: str = "") -> None:
@@ -122,7 +122,7 @@ class Group:
 
 
 class SentinelGroup(Group):
-    """One primary, its replicas, and Sentinels of which two must agree after a second."""
+    """One primary, its replicas, and Sentinels. Two Sentinels must agree on a failure."""
 
     def __init__(
         self, folder: Path, replicas: int = 2, sentinels: int = 3, access: Access | None = None
@@ -159,7 +159,7 @@ class SentinelGroup(Group):
         return (state["num-slaves"], state["num-other-sentinels"]) == self._numbers
 
     def primary(self) -> Node:
-        """The present primary, as most Sentinels say."""
+        """The present primary, according to most Sentinels."""
         ports = [
             each.client.sentinel_get_master_addr_by_name("mymaster")[1] for each in self.sentinels
         ]

@@ -36,7 +36,7 @@ class Django:
         self.post(CONTROL, **orders).raise_for_status()
 
     def move_clock(self, seconds: float) -> None:
-        """Let the process's clock be so many seconds later than that of the machine."""
+        """Set the clock of the process ahead of the clock of the machine by some seconds."""
         self.set(later=seconds)
 
     def count(self) -> dict[str, Any]:
@@ -45,14 +45,12 @@ class Django:
         return answer | {"calls": Counter(answer["calls"])}
 
     def refuses(self, refresh: str) -> bool:
-        """Return True if Django refuses a refresh token. If Django accepts the token, it is
-        spent."""
+        """Return True if Django refuses a refresh token. If Django accepts it, it is spent."""
         answer = self.post(REFRESH, refresh=refresh)
         return answer.status_code == 401 and answer.json()["code"] == "token_not_valid"
 
     def forward(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        """Pass requests on to Django, as a WSGI application, so that a test server can count
-        them."""
+        """Pass a request on to Django. Tests use this WSGI application to count requests."""
         request = Request(environ)
         answer = requests.request(
             request.method,

@@ -148,7 +148,7 @@ def test_a_lease_is_held_by_one_process(process: Any, redis_server: RedisServer)
 def test_processes_with_their_secrets_in_another_order_do_not_block_each_other(
     process: Any,
 ) -> None:
-    """While secrets are changed, one of two processes gets the lease, and never neither."""
+    """While secrets are changed, exactly one of two processes gets the lease."""
     both = process(OLD, NEW), process(NEW, OLD)
     together = Barrier(2, timeout=5)
 

@@ -1,4 +1,4 @@
-"""``/session/ended``: a page that is shown learns that its session was ended elsewhere."""
+"""``/session/ended``: a visible page learns that its session was ended elsewhere."""
 
 import json
 from typing import Any
@@ -92,7 +92,7 @@ def test_few_pages_ask_once_in_a_second() -> None:
 
 @pytest.mark.parametrize("browsers", [5, MOST, 200, MOST * int(LATEST)])
 def test_many_pages_take_turns(browsers: int) -> None:
-    """Each browser asks at the time that it was told. They all began at once."""
+    """All browsers begin at the same time. Each asks again at the time that it was told."""
     now = 0.0
     turns = Turns(lambda: now)
     due = [0.0] * browsers

@@ -388,7 +388,7 @@ def test_forms_still_work_after_a_failed_sign_in_of_a_signed_in_user(site: Site)
 def test_the_form_of_a_kept_session_works_after_that_session_has_ended(
     site: Site, backend: Served
 ) -> None:
-    """While the backend is down, a person may open the form and fill it in for a long time."""
+    """While the backend is down, a user may open the form and fill it in for a long time."""
     site.sign_in()
     ends = site.opened().validity
     backend.instead[REFRESH] = Response(status=503)
