@@ -98,9 +98,9 @@ _NOT_RETURNED = HOP_BY_HOP | {
     "x-sendfile",
 }
 _NOT_RETURNED_PREFIXES = ("access-control-", "x-accel-", "x-auth-request-")
-"""Response headers that the proxy does not pass on to the browser. By such headers, an API would
-decide for this site about its cookies, who may read or store its responses, where browsers send
-reports, and which file a server in front of authapp sends instead (``X-Accel-Redirect``)."""
+"""Response headers that the proxy does not pass on to the browser. They concern the whole site: its
+cookies, who may read or store responses, and where browsers send reports. ``X-Accel-Redirect``
+would make a server in front of authapp send one of its files instead."""
 
 _SAYS_FOR_WHOM = re.compile(
     r"(?:^|[,\s])(?:public|s-maxage|no-store|private(?!=))\b", re.IGNORECASE

@@ -280,7 +280,7 @@ def test_unrotated_refresh_token_keeps_its_lifetime(site: Site, backend: Served)
 def test_unrotated_refresh_token_leaves_the_cookie_alone_while_the_backend_is_down(
     site: Site, backend: Served
 ) -> None:
-    """The store then has this session as its own successor. Requests in a burst share it."""
+    """The refresh token stays the same, so the store has the session as its own successor."""
     site.sign_in()
     keep_refresh_tokens(backend)
     with later(EXPIRED):
@@ -952,7 +952,7 @@ def test_renew_now_with_an_unreadable_access_token_keeps_the_refresh_token(
 def test_renew_now_form_on_the_account_page_works_without_script(
     site: Site, backend: Served
 ) -> None:
-    """Without JavaScript the button is a form."""
+    """Without JavaScript, the button "Renew now" submits a form."""
     site.sign_in()
     form = page(site).forms["renew"]
     before = site.opened()

@@ -54,7 +54,7 @@ def test_session_started_after_the_revocation_is_valid(revocation: Revocation) -
 def test_revoking_a_user_includes_sessions_older_than_the_one_that_asks(
     revocation: Revocation,
 ) -> None:
-    """They may have started on a machine whose clock is ahead by more than is allowed for."""
+    """The sessions may have started on a machine whose clock is more than a minute ahead."""
     revocation.revoke_user(began(NOW + 500, "ahead"), NOW)
     assert revocation.revoked(began(NOW + 400))
     assert not revocation.revoked(began(NOW + 501))
@@ -85,7 +85,7 @@ def test_revocation_is_kept_for_as_long_as_a_copy_of_the_cookie_is_valid() -> No
 
 
 def test_s12_session_is_reported_as_replaced_for_one_minute() -> None:
-    """After that minute a request with the old cookie has a copy, which may be deleted."""
+    """After that minute, a request with the old cookie comes from a copy, which may be cleared."""
     seconds = [0.0]
     revocation = Revocation(MemoryStore(lambda: seconds[0]), 3600)
     session = make()

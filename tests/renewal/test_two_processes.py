@@ -254,7 +254,7 @@ def test_sign_out_is_known_to_the_other_process_after_redis_lost_its_data(
 def test_rejection_does_not_end_the_session_while_redis_is_down(
     sites: list[Site], backend: Served, redis_server: RedisServer
 ) -> None:
-    """The other process may have spent the token, and cannot share the outcome now."""
+    """The other process may have spent the token. While Redis is down, it cannot share that."""
     redis_server.stop()
     with later(EXPIRED):
         page(sites[0], status=200)
@@ -346,7 +346,8 @@ def test_r11_redis_that_lost_a_lease_ends_no_session(
 def test_r11_redis_that_lost_a_lease_lets_no_other_process_spend_the_token(
     sites: list[Site], backend: Served, redis_server: RedisServer, how: str
 ) -> None:
-    """R11. The other process gets the lease, and waits until the first one has told its outcome."""
+    """R11. The other process gets the lease. It waits until the first process stores its
+    outcome."""
     come, go = blocked(backend)
     with later(EXPIRED), ThreadPoolExecutor(2) as pool:
         first = pool.submit(page, sites[0], status=200)
@@ -487,7 +488,7 @@ def test_r11_rejection_is_not_trusted_without_a_lease_that_can_be_extended(
 def test_r11_garbage_in_a_counter_does_not_block_sign_in(
     backend: Served, redis_server: RedisServer
 ) -> None:
-    """R11. Another program has written to the key of the counter."""
+    """R11. Another program has written to the Redis keys of the counters."""
     site = Site(backend.url, shared=redis_server.url)
     site.sign_in("alice", "wrong", status=401)
     counters = redis_server.client.keys("*limit*")

@@ -121,7 +121,7 @@ def test_o3_waiting_connections_are_answered_before_the_stop() -> None:
 
 
 def test_o3_the_server_waits_no_longer_than_drain() -> None:
-    """For example, the client does not read the response."""
+    """In this test, the client does not read the response."""
     ended = threading.Event()
     size = 8_000_000
 

@@ -114,7 +114,7 @@ def test_a_port_in_use_is_one_line(tmp_path: Path, taken: str) -> None:
 
 
 def test_a_port_in_use_ends_the_reloader_too(tmp_path: Path, taken: str) -> None:
-    """No file will change, so ``make serve`` would hang."""
+    """The reloader would wait for a changed file, and ``make serve`` would hang."""
     ini = ini_file(tmp_path, {"listen": taken}, "development.ini")
     code, lines = pserve(ini, "-q", "--reload")
     assert code == 1

@@ -238,7 +238,7 @@ def test_an_invalid_value_is_reported_with_what_is_allowed(key: str, value: str,
 
 
 def test_a_missing_setting_names_a_similar_key_with_another_prefix() -> None:
-    """Another package may use that key, so the key alone is no problem."""
+    """The similar key alone is no problem, because it may belong to another package."""
     for other in ("secret", "autapp.secret"):
         ini = {other: SECRET, "authapp.backend.url": "https://x.example"}
         (problem,) = problems(ini)

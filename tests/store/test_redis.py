@@ -574,7 +574,7 @@ def test_r11_a_full_redis_refuses_writes_and_can_be_read(
 def test_r11_a_process_reads_its_own_string_that_redis_refused(
     process: Any, redis_server: RedisServer
 ) -> None:
-    """For example, a user signs out everywhere for the second time."""
+    """An example: a user signs out everywhere twice, and Redis is full at the second time."""
     one = process()
     one.put(A, "1", 60)
     redis_server.client.config_set("maxmemory", "1")
@@ -600,7 +600,7 @@ def test_r11_a_process_reads_its_own_string_that_redis_has_dropped(
 def test_r11_a_late_resync_does_not_hide_a_newer_string(
     process: Any, redis_server: RedisServer
 ) -> None:
-    """For example, another process has handled a later sign-out everywhere."""
+    """An example: another process has stored a later sign-out everywhere before the resync."""
     one, two = process(), process()
     redis_server.stop()
     one.put(A, "1", 60)

@@ -1039,7 +1039,7 @@ def test_c15_response_with_a_csrf_token_is_not_cacheable(
 
 
 def test_application_can_assign_request_validity(backend: Served) -> None:
-    """As with every attribute that ``add_request_method`` adds."""
+    """An application can assign every attribute that ``add_request_method`` adds."""
 
     def view(request: Request) -> Any:
         request.validity = "what the application makes of it"

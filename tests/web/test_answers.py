@@ -111,7 +111,7 @@ def test_user_with_the_permission_sees_the_page(site: Site) -> None:
 
 
 def test_a2_a_missing_page_can_look_like_a_forbidden_one(backend: Served) -> None:
-    """As described in docs/security.md, "Known limits"."""
+    """docs/security.md, "Known limits", says how: with a notfound view of the application."""
 
     def missing(request: Request) -> Response:
         return sign_in_required(request, None)

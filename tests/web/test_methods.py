@@ -57,7 +57,7 @@ def test_an_applications_own_view_for_another_method_is_kept(backend: Served) ->
 
 
 def test_cross_site_sign_out_without_a_session_clears_nothing(site: Site) -> None:
-    """Another site can send this request."""
+    """A page of another site can send ``POST /logout``, but without the cookie of the session."""
     headers = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
     assert "Clear-Site-Data" not in site.post("/logout", headers=headers, status=303).headers
     site.sign_in()

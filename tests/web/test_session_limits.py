@@ -144,7 +144,7 @@ def test_a_renewal_by_the_script_moves_neither_limit(backend: Served, clock: Any
 
 
 def test_the_absolute_limit_holds_for_cookies_that_say_more(backend: Served, clock: Any) -> None:
-    """Another application, or an earlier setting, has written the cookie."""
+    """A cookie that was written without this limit contains a later end of the session."""
     before = Site(backend.url)
     before.sign_in()
     site = Site(backend.url, session__absolute="1000")
