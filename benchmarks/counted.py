@@ -1,12 +1,13 @@
 """The program whose instructions are counted: ``python -m benchmarks.counted SET NUMBER``.
 
-It prepares visits, and does each of them often enough that all caches are filled. Then it prints a
-JSON list with the name of each visit, and waits for a line, so that the caller can switch callgrind
-on. Then it does each visit NUMBER times. Between them it calls :func:`mark`, at which callgrind
-writes what it has counted and begins anew (``--dump-before``).
+1. The program prepares visits, and does each visit often enough to fill all caches.
+2. It prints a JSON list with the name of each visit, and waits for a line of input. Meanwhile, the
+   caller switches callgrind on.
+3. It does each visit NUMBER times. Between two visits it calls :func:`mark`. At this function,
+   callgrind writes its counts and begins again at 0 (``--dump-before``).
 
-What would make the counts differ between two runs is kept out: hashes (``PYTHONHASHSEED=0``, set by
-the caller), the moment at which the garbage collector runs, waiting, and sockets.
+The counts of two runs must not differ. So the program uses no sockets and does not wait, it decides
+when the garbage collector runs, and the caller sets ``PYTHONHASHSEED=0``.
 """
 
 import gc
@@ -30,10 +31,11 @@ from benchmarks.samples import LIFETIME, SECRET, small, token
 from benchmarks.visits import header, with_authapp, wsgi
 
 MARK = "sched_get_priority_max"
-"""A function of the C library that nothing else calls."""
+"""A function of the C library that no other code calls."""
 
 WARM_UP = 30
-"""Visits before those that are counted. Python 3.11 and later specialize code that runs often."""
+"""The number of visits before the counted visits. Python 3.11 and later specialize code that runs
+often."""
 
 
 def mark() -> None:
@@ -41,9 +43,9 @@ def mark() -> None:
 
 
 class Prepared:
-    """A backend that answers at once, with tokens that were signed before.
+    """A backend that responds at once, with tokens that were signed before.
 
-    Each renewal and each sign-in is another user's, since a user has few sessions.
+    Each renewal and each sign-in has another user, because a real user has few sessions.
 
     :ivar renewed: refresh token -> the tokens for which it is exchanged.
     """
@@ -66,7 +68,7 @@ class Prepared:
 
 
 def _tokens(user: str) -> TokenPair:
-    """Return tokens without ``iat``. Time passes quickly here, and the clock would seem wrong."""
+    """Return tokens without ``iat``. With it, the backend's clock would seem to be wrong."""
     return TokenPair(
         *(token(300, SECRET, "HS256", kind, user, issued=False) for kind in ("access", "refresh"))
     )
@@ -135,7 +137,7 @@ def sign_ins(app: Any) -> Callable[[], object]:
 def _answer(app: Any, environ: dict[str, Any], expected: str) -> None:
     """Send a request.
 
-    :raises AssertionError: if the status is another one, or no session cookie is set.
+    :raises AssertionError: if the response has another status, or sets no session cookie.
     """
     answers: list[Any] = []
     answer = app(dict(environ), lambda *answer: answers.append(answer))
@@ -164,7 +166,7 @@ SETS = {"five": five, "starter": starter, "bare": bare}
 
 
 def main(name: str, number: int) -> None:
-    """Do each visit of a set, between marks."""
+    """Do each visit of a set, with a mark between two visits."""
     visits = SETS[name](number)
     for visit in visits.values():
         for _ in range(WARM_UP):

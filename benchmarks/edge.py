@@ -54,7 +54,7 @@ class Address:
 
 @contextmanager
 def nginx(folder: Path, page: str, authapp: str) -> Iterator[str]:
-    """Run nginx in front of both servers. Yield its URL."""
+    """Run nginx as the proxy of both servers. Yield its URL."""
     assert NGINX, "nginx is not installed; see .ci/packages"
     with socket.create_server(("127.0.0.1", 0)) as free:
         listen = f"127.0.0.1:{free.getsockname()[1]}"

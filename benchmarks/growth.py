@@ -49,7 +49,7 @@ TOLERANCE = 1.10
 
 
 def cookies() -> Iterator[str]:
-    """Yield the ``Cookie`` headers of new sessions. Sealing them here is faster than signing in."""
+    """Yield the ``Cookie`` headers of new sessions. To encrypt them is faster than to sign in."""
     form = FORMATS["next-auth-4"]
     key = form.key(SECRET.encode(), COOKIE)
     header, _ = form.opener(key)
@@ -70,7 +70,7 @@ def resident() -> int:
 
 
 def site(redis: str, seen: int) -> None:
-    """Run the measured process: it opens its sessions, then measures a turn for each input line."""
+    """Run the measured process: it opens its sessions, and measures a turn for each input line."""
     ini = settings("http://localhost:9", shared=redis) | {"authapp.secret": SECRET}
     app = pyramid_page(lambda config: config.include("authapp"), **ini)
     headers = cookies()

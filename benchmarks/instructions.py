@@ -1,7 +1,8 @@
 """The instructions of a request, counted by callgrind: ``python -m benchmarks.instructions``.
 
-Instructions do not depend on what else runs on the machine, so a small loss is seen. The time of a
-request does not follow from them alone, because code also waits for memory.
+The number of instructions does not depend on what else runs on the machine. So even a small change
+is visible. The time of a request does not depend on this number alone, because code also waits for
+memory.
 """
 
 import json
@@ -21,7 +22,7 @@ NUMBER = 50
 def count(name: str, number: int = NUMBER) -> dict[str, int]:
     """Return the instructions for each visit of a set of :mod:`benchmarks.counted`.
 
-    Callgrind counts nothing while the program imports and prepares. So this takes seconds, and not
+    Callgrind is off while the program imports modules and prepares. So this takes seconds, and not
     minutes.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -51,7 +52,7 @@ def count(name: str, number: int = NUMBER) -> dict[str, int]:
 
 
 def _total(path: Path) -> int:
-    """Return the instructions in a file of callgrind's."""
+    """Return the number of instructions in an output file of callgrind."""
     found = re.search(r"^(?:totals|summary): (\d+)", path.read_text(), re.MULTILINE)
     assert found, path
     return int(found[1])

@@ -22,7 +22,7 @@ from benchmarks.samples import SECRET
 
 
 def flask_app() -> flask.Flask:
-    """``/page``, and ``/signed-in`` behind Flask-JWT-Extended."""
+    """Return a Flask application: ``/page``, and ``/signed-in`` with Flask-JWT-Extended."""
     app = flask.Flask("page", template_folder=str(TEMPLATES))
     app.config["JWT_SECRET_KEY"] = SECRET
     JWTManager(app)
@@ -40,7 +40,7 @@ def flask_app() -> flask.Flask:
 
 
 def django_app() -> object:
-    """``/page``, and ``/signed-in`` behind SimpleJWT, without a look-up of the user."""
+    """Return Django: ``/page``, and ``/signed-in`` with SimpleJWT and no query of the user."""
     settings.configure(
         SECRET_KEY=SECRET,
         ALLOWED_HOSTS=["localhost"],
@@ -77,7 +77,7 @@ urlpatterns: list[object] = []
 
 
 def starlette_app(*, sessions: bool) -> Starlette:
-    """``/page``, which also works for a signed-in user if ``sessions`` is true."""
+    """Return Starlette with ``/page``. If ``sessions`` is true, it has a session with the user."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
     templates = Jinja2Templates(env=environment)
 

@@ -34,7 +34,7 @@ BY_NAME, BY_SPECIFICATION = "page.jinja2", "benchmarks:templates/page.jinja2"
 def pyramid_page(
     include: Include = lambda config: None, renderer: str = BY_NAME, **settings: str
 ) -> Any:
-    """Return an application with this one page, and with what ``include`` adds."""
+    """Return an application with this page only. ``include`` can add more to it."""
     with Configurator(settings=settings, root_factory=Root) as config:
         config.include("pyramid_jinja2")
         config.add_jinja2_search_path(str(TEMPLATES))

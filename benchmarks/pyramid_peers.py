@@ -1,4 +1,4 @@
-"""What keeps users signed in in Pyramid beside authapp, and directives that do nothing."""
+"""The other packages that keep users signed in in Pyramid, and directives that do nothing."""
 
 import hashlib
 import time
@@ -24,8 +24,8 @@ NACL_KEY = hashlib.sha256(SECRET.encode()).digest()
 class Peer(NamedTuple):
     """A way to keep users signed in.
 
-    :ivar include: adds it to an application.
-    :ivar environ: what the browser of a signed-in user sends: keys of a WSGI environ.
+    :ivar include: a function that adds it to an application.
+    :ivar environ: the keys of the WSGI environ of a signed-in user's request.
     """
 
     include: Include
@@ -34,7 +34,7 @@ class Peer(NamedTuple):
 
 @implementer(ISecurityPolicy)
 class Policy:
-    """A security policy around one of Pyramid's helpers, as in Pyramid's tutorial."""
+    """A security policy that uses one of Pyramid's helpers, as in Pyramid's tutorial."""
 
     def __init__(self, userid: Callable[[Request], str | None]) -> None:
         self._cache = RequestLocalCache(userid)
@@ -72,7 +72,7 @@ def signed_cookie_session(config: Configurator) -> None:
 
 
 def kept_cookie_session(config: Configurator) -> None:
-    """Turn off the default, by which every request signs and sets a new cookie."""
+    """Use a cookie session. Unlike the default, it does not set a new cookie in every request."""
     session_policy(config, SignedCookieSessionFactory(SECRET, reissue_time=None))
 
 
@@ -83,7 +83,7 @@ def encrypted_session(config: Configurator) -> None:
 
 
 def kept_encrypted_session(config: Configurator) -> None:
-    """As :func:`kept_cookie_session`, encrypted."""
+    """Do the same as :func:`kept_cookie_session`, but with an encrypted cookie."""
     from pyramid_nacl_session import EncryptedCookieSessionFactory
 
     factory = EncryptedCookieSessionFactory(
@@ -128,7 +128,7 @@ def peers(session: Session) -> dict[str, Peer]:
 
 
 class Somebody(Policy):
-    """A security policy that costs the least: the user is fixed."""
+    """A security policy that needs the least time: the user is fixed."""
 
     def __init__(self) -> None:
         self._acl = ACLHelper()
@@ -140,7 +140,7 @@ class Somebody(Policy):
 
 
 class Nobody(Somebody):
-    """The same for a stranger."""
+    """The same security policy for a visitor who is not signed in."""
 
     def authenticated_userid(self, request: Request) -> None:  # type: ignore[override]
         return None

@@ -17,7 +17,10 @@ OURS = (WARM, COLD, STRANGER, IDLE, IDLE_STRANGER)
 
 
 class Contender(NamedTuple):
-    """:ivar base: the name of the page without sign-in with which this one is compared."""
+    """One page that is measured.
+
+    :ivar base: the name of the page without sign-in, with which this page is compared.
+    """
 
     base: str
     turn: Turn
@@ -28,8 +31,8 @@ def visits(
 ) -> dict[str, Callable[[], object]]:
     """Return name -> a function that visits the page.
 
-    :param strangers: True to let people visit who are not signed in. A page with a permission
-        would send them to the sign-in page.
+    :param strangers: True to add visitors who are not signed in. Use it only for a page without a
+        permission, because another page would redirect them to the sign-in page.
     """
     app, environ, forget = with_authapp(page, session)
     warm = wsgi(app, **environ)
@@ -62,7 +65,7 @@ def contenders(
 
 
 def rows(pages: dict[str, Contender], seconds: dict[str, list[float]]) -> str:
-    """Return the table: what each contender takes, and what it adds to its page."""
+    """Return the table: the time of each contender, and the time that it adds to its page."""
     lines = []
     for name, (base, _) in pages.items():
         line = [name, microseconds(median(seconds[name])), spread(seconds[name]), "", "", ""]

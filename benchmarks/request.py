@@ -47,7 +47,7 @@ def starlette_cookie(session: object) -> str:
 
 
 def others(session: Session) -> dict[str, Contender]:
-    """Return the contenders outside Pyramid, and the page of Pyramid by specification."""
+    """Return the contenders outside Pyramid, and Pyramid's page with an asset specification."""
     bearer = f"Bearer {session.tokens.access}"
     by_specification = partial(pyramid_page, renderer=BY_SPECIFICATION)
     quick, environ, _ = with_authapp(by_specification, session)

@@ -17,7 +17,7 @@ TURN = 0.008
 """The duration of one turn in seconds."""
 
 Turn = Callable[[int], float]
-"""Does its work this many times, and returns the seconds for each time."""
+"""A function that does its work this many times, and returns the seconds for each time."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Target:
 def turn(work: Callable[[], object], clock: Callable[[], float] = time.process_time) -> Turn:
     """Return a turn that calls a function again and again.
 
-    :param clock: seconds. The default is the processor time of this process, which other programs
-        on the machine hardly disturb.
+    :param clock: a function that returns seconds. The default returns the processor time of this
+        process, which hardly depends on other programs on the machine.
     """
 
     def run(number: int) -> float:
@@ -80,8 +80,8 @@ def in_turns(turns: dict[str, Callable[[], float]], rounds: int) -> dict[str, li
 def measure(turns: dict[str, Turn], rounds: int) -> dict[str, list[float]]:
     """Return the seconds that each contender takes for one piece of work, for each round.
 
-    The garbage collector does not look at what exists before the first round, as all contenders
-    are in one process, and none shall pay for the others.
+    The garbage collector ignores all objects from before the first round. All contenders are in one
+    process, and the objects of one contender must not make the others slower.
     """
     numbers = {name: _number(run) for name, run in turns.items()}
     gc.collect()

@@ -62,6 +62,6 @@ def large() -> Session:
 
 
 def claims_of(session: Session) -> dict[str, object]:
-    """What every contender carries: the session as plain JSON values."""
+    """The session as plain JSON values. Every contender stores it."""
     claims: dict[str, object] = json.loads(json.dumps(session.to_claims()))
     return claims

@@ -42,10 +42,10 @@ ROUNDS = 101
 BARE = "AES-GCM + base64 + JSON"
 OURS = "authapp"
 turn = partial(turn_of, clock=time.perf_counter)
-"""Node measures the time that passes, so the others do too."""
+"""Node measures the elapsed time and not the processor time, so the others do the same."""
 
 WARM_UP = 5000
-"""The number of calls after which V8 has compiled all that it compiles."""
+"""The number of calls after which V8 has compiled the functions."""
 
 
 class Node:
@@ -76,7 +76,7 @@ class Node:
 
 
 class Bare:
-    """The lower limit: one AEAD call, base64 and JSON, with a key that is derived already."""
+    """The lower limit: one AEAD call, base64 and JSON, with a key that was derived before."""
 
     def __init__(self) -> None:
         self._cipher = AESGCM(AESGCM.generate_key(256))

@@ -50,7 +50,7 @@ args = (sys.stderr,)
 
 
 def sealer() -> Sealer:
-    """Return an object that seals sessions as these pages do."""
+    """Return an object that encrypts sessions as these pages do."""
     return Sealer([SECRET.encode()], "next-auth-4", COOKIE)
 
 
@@ -60,7 +60,7 @@ def cookie_of(session: Session) -> str:
 
 
 def renews_by_hand(config: Configurator) -> None:
-    """A plain policy: each request with an expired access token spends the refresh token."""
+    """A simple policy: each request with an expired access token spends the refresh token."""
     url, opener = config.registry.settings["authapp.backend.url"], sealer()
 
     def userid(request: Request) -> str | None:

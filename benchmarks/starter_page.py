@@ -60,7 +60,7 @@ def models(config: Configurator) -> None:
 
 
 def add_year(event: BeforeRender) -> None:
-    """The listener: it adds what every template needs."""
+    """Add the variables that every template needs. This function is the listener."""
     event["year"] = 2026
 
 
@@ -70,7 +70,7 @@ def page(request: Request) -> dict[str, Any]:
 
 
 def starter_page(include: Include = lambda config: None, **settings: str) -> Any:
-    """Return an application with this one page, and with what ``include`` adds."""
+    """Return an application with this page only. ``include`` can add more to it."""
     with Configurator(settings=settings) as config:
         config.include("pyramid_jinja2")
         config.add_jinja2_search_path(str(TEMPLATES))

@@ -54,7 +54,7 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 class Delayed(Address):
-    """An address in front of Redis that delays everything by 0.5 ms in each direction."""
+    """A proxy of Redis that delays all data by 0.5 ms in each direction."""
 
     def _forward(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
@@ -66,7 +66,7 @@ class Delayed(Address):
 
 
 class Client:
-    """One connection to one process, which it keeps."""
+    """A client with one connection to one process. The connection stays open."""
 
     def __init__(self, url: str) -> None:
         self._host = urlsplit(url).netloc
@@ -94,7 +94,7 @@ def commands(clients: Sequence[Any]) -> int:
 
 
 def is_told(site: ServedPage, cookie: str, clients: Sequence[Any]) -> bool:
-    """Return True if a process asks nothing: some requests cost less than one command each."""
+    """Return True if a process does not ask Redis: a request needs less than one command."""
     client, before = Client(site.url), commands(clients)
     for _ in range(100):
         client.ask("/page", cookie)

@@ -22,7 +22,7 @@ PRODUCTION = settings("https://localhost:9", development="false")
 def wsgi(app: Any, path: str = "/page", **environ: str) -> Callable[[], bytes]:
     """Return a function that visits a page and returns its body.
 
-    :param environ: what the browser of a signed-in user sends.
+    :param environ: the keys of the WSGI environ of a signed-in user's request.
     """
     sent = Request.blank(path, base_url="https://localhost").environ | environ
     statuses = []
@@ -83,9 +83,9 @@ def asgi(app: Any, path: str = "/page", cookie: str = "") -> Turn:
 def with_authapp(
     page: Callable[..., Any], session: Session, **ini: str
 ) -> tuple[Any, dict[str, str], Forget]:
-    """Return a page with authapp as in production, what a signed-in browser sends, and Forget.
+    """Return a page with authapp as in production, a signed-in user's environ, and a ``Forget``.
 
-    :param page: takes an include and settings, and returns an application.
+    :param page: a function that takes an include and settings, and returns an application.
     """
     app = page(lambda config: config.include("authapp"), **(PRODUCTION | ini))
     parts = app.registry.getUtility(IServices)
