@@ -3,6 +3,9 @@
 import base64
 import binascii
 
+_LAST = ("", "", "AQgw", "AEIMQUYcgkosw048")
+"""Number of characters in the last group -> characters without unused bits at its end."""
+
 
 def encode(raw: bytes) -> str:
     """Encode bytes as base64url, without ``=`` at the end."""
@@ -19,10 +22,15 @@ def decode(text: str) -> bytes:
     :returns: the bytes.
     :raises ValueError: if :func:`encode` would return a different string for these bytes.
     """
-    raw = binascii.a2b_base64(text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4))
-    # It is enough to compare the last group. Only the last character can have unused bits, and each
-    # ignored character makes the last group of ``text`` too long.
-    groups = len(raw) // 3
-    if encode(raw[3 * groups :]) != text[4 * groups :] or "+" in text or "/" in text:
+    length = len(text)
+    raw = binascii.a2b_base64(text.replace("-", "+").replace("_", "/") + "=" * (-length % 4))
+    # Only the last character can have unused bits, and each ignored character makes ``raw`` too
+    # short.
+    if (
+        len(raw) != length * 3 // 4
+        or (length % 4 and text[-1] not in _LAST[length % 4])
+        or "+" in text
+        or "/" in text
+    ):
         raise ValueError("not canonical base64url")
     return raw
