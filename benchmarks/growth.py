@@ -52,7 +52,7 @@ def cookies() -> Iterator[str]:
     """Yield the ``Cookie`` headers of new sessions. To encrypt them is faster than to sign in."""
     form = FORMATS["next-auth-4"]
     key = form.key(SECRET.encode(), COOKIE)
-    header, _ = form.opener(key)
+    header, _ = form.with_key(key)
     cipher, session, mark = AESGCM(key.raw_value), small(), "the number of a session"
     session = replace(session, sid=mark, identity=replace(session.identity, id=mark))
     text = json.dumps(session.to_claims())

@@ -1,11 +1,15 @@
 """Encrypt and decrypt session tokens: section 2 of the contract, threats C1 to C9."""
 
 import base64
+import hmac
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CBC
 from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jwe
@@ -42,6 +46,35 @@ def test_a_sealed_session_can_be_opened(name: str) -> None:
     opened = sealer(name).open(token)
     assert opened.tokens == session.tokens
     assert opened.sid == session.sid
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@given(text=st.text(max_size=40))
+def test_joserfc_opens_what_is_sealed(name: str, text: str) -> None:
+    session = make(claims={"theme": text})
+    form = FORMATS[name]
+    key = form.key(NEW, NAME)
+    opened = jwe.decrypt_compact(
+        sealer(name).seal(session), key, algorithms=["dir", form.encryption]
+    )
+    claims, expected = json.loads(opened.plaintext), session.to_claims()
+    assert claims.pop("jti") != expected.pop("jti")
+    assert claims == json.loads(json.dumps(expected))
+    assert opened.headers() == form.header(key)
+
+
+@pytest.mark.parametrize("padded", [b"", b"{}" + b"\0" * 14, b"{}" + b"\x11" * 14])
+def test_wrong_padding_is_rejected_even_with_our_own_key(padded: bytes) -> None:
+    form = FORMATS["authjs-5"]
+    key = form.key(NEW, NAME)
+    header, _ = form.with_key(key)
+    aes = Cipher(AES(key.raw_value[32:]), CBC(b"i" * 16)).encryptor()
+    ciphertext = aes.update(padded) + aes.finalize()
+    signed = header.encode() + b"i" * 16 + ciphertext + (8 * len(header)).to_bytes(8, "big")
+    tag = hmac.digest(key.raw_value[:32], signed, "sha512")[:32]
+    rest = ".".join(map(base64url.encode, (b"i" * 16, ciphertext, tag)))
+    with pytest.raises(CannotOpen, match="no secret decrypts"):
+        sealer("authjs-5").open(f"{header}..{rest}")
 
 
 def test_jwe_headers_match_those_of_auth_js() -> None:
