@@ -9,16 +9,10 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from authapp.session.cookies import SessionCookie, readable
+from authapp.session.cookies import CACHED, LONGEST, SessionCookie, readable
 from authapp.session.encryption import CannotOpen, Sealer
 from authapp.session.session import Session
 from authapp.session.session_limits import UNLIMITED, SessionLimits
-
-CACHED = 1024
-"""How many headers are cached, including headers without a session."""
-
-LONGEST = 8192
-"""The length of the longest header that is cached. Many proxies accept no longer header."""
 
 
 class ReadCookie(NamedTuple):

@@ -21,6 +21,12 @@ CHUNK_LENGTH = 3900
 MAX_CHUNKS = 3
 """The most cookies for one token. Many servers accept at most 8 to 16 KB of headers."""
 
+CACHED = 1024
+"""How many ``Cookie`` headers are cached, including headers without a session."""
+
+LONGEST = 8192
+"""The length of the longest header that is cached. Many proxies accept no longer header."""
+
 _NAME = re.compile(r"\A(?!\$)[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}\Z")
 
 _INDEX = re.compile("0|[1-9][0-9]?")
@@ -82,11 +88,20 @@ def readable(header: str) -> str:
     :returns: a header with the other cookies. WebOb reads the same values from it as from the
         original header.
     """
+    return _repair_cached(header) if len(header) <= LONGEST else _repair(header)
+
+
+def _repair(header: str) -> str:
+    """Repair a header: see :func:`readable`."""
     plain = header.encode("latin-1", "replace").translate(None, _LEGAL) == b" " * header.count("; ")
     if plain and all(0 < pair.find("=") <= _LONGEST_NAME for pair in header.split(";")):
         return header
     pairs = (_PAIR.match(pair.strip(" \t")) for pair in header.split(";"))
     return "; ".join(f"{pair[1]}={pair[2]}" for pair in pairs if pair and _is_utf8(pair[2]))
+
+
+_repair_cached = lru_cache(maxsize=CACHED)(_repair)
+"""A browser sends the same header with many requests."""
 
 
 def _is_utf8(value: str) -> bool:

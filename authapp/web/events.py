@@ -7,7 +7,7 @@ The ``repr`` of an event contains no token, password or secret.
 """
 
 import re
-import uuid
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -175,7 +175,7 @@ def request_id(request: Request) -> str:
     :returns: the value of the ``X-Request-ID`` header. The value must have at most 64 characters,
         and only ``A-Z a-z 0-9 . _ -``. Otherwise, or if the header is missing, a random id.
     """
-    given: str = request.headers.get("X-Request-ID", "")
-    if re.fullmatch("[A-Za-z0-9._-]{1,64}", given):
+    given: str = request.environ.get("HTTP_X_REQUEST_ID", "")
+    if given and re.fullmatch("[A-Za-z0-9._-]{1,64}", given):
         return given
-    return once(request, "request id", lambda: uuid.uuid4().hex)
+    return once(request, "request id", lambda: secrets.token_hex(16))

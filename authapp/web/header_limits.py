@@ -55,7 +55,8 @@ def _limit_headers(environ: dict[str, Any]) -> None:
     too_long = [
         name
         for name, value in environ.items()
-        if name.startswith(_PARSED) and len(value) > MAX_HEADER
+        # Few values are long, and few are checked by name then. Some are no strings.
+        if isinstance(value, str) and len(value) > MAX_HEADER and name.startswith(_PARSED)
     ]
     for name in too_long:
         del environ[name]
@@ -65,6 +66,8 @@ def _limit_headers(environ: dict[str, Any]) -> None:
 
 def _first_cookies(header: str) -> str:
     """Return a ``Cookie`` header with the first :data:`MAX_COOKIES` cookies."""
+    if header.count(";") < MAX_COOKIES:
+        return header
     return ";".join(header.split(";", MAX_COOKIES)[:MAX_COOKIES])
 
 

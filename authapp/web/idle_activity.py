@@ -18,6 +18,8 @@ from authapp.web.request_session import RequestSession
 BACKGROUND = "X-Authapp-Background"
 """The request header with which a script says that the user has not caused its request."""
 
+_BACKGROUND = "HTTP_" + BACKGROUND.upper().replace("-", "_")
+
 
 def is_by_person(request: Request) -> bool:
     """Return True if a request counts as a request of the user.
@@ -25,8 +27,8 @@ def is_by_person(request: Request) -> bool:
     Two kinds of requests do not count: requests with the header :data:`BACKGROUND`, and prefetches
     (``Sec-Purpose``, Fetch standard section 3.6).
     """
-    purpose = request.headers.get("Sec-Purpose", "")
-    return "prefetch" not in purpose and request.headers.get(BACKGROUND) != "1"
+    environ = request.environ  # request.headers raises and catches KeyError for a missing header
+    return "prefetch" not in environ.get("HTTP_SEC_PURPOSE", "") and environ.get(_BACKGROUND) != "1"
 
 
 def must_record(ours: RequestSession, services: Services) -> bool:
