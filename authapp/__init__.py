@@ -48,8 +48,6 @@ from authapp.web.security_policy import SessionSecurityPolicy
 
 log = logging.getLogger(__name__)
 
-log = logging.getLogger(__name__)
-
 __all__ = [
     "Backend",
     "BackendChallenge",

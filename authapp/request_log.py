@@ -1,7 +1,8 @@
 """The id of the request that a thread handles, in each log line about the request.
 
 Use ``log = request_log(__name__)`` like a logger. The same id is in ``X-Request-ID``, on error
-pages and in the audit log. So an operator can find all lines about one request.
+pages and in the audit log. So an operator can find all lines about one request. Lines about the state of
+Redis have no id, because they concern all requests.
 """
 
 import logging
@@ -13,7 +14,7 @@ _request_id: ContextVar[str | None] = ContextVar("authapp_request_id", default=N
 
 
 def name_lines(request_id: str) -> Callable[[], None]:
-    """Add an id to all lines that this thread logs from now on.
+    """Add an id to the lines that this thread writes from now on to :func:`request_log` loggers.
 
     :param request_id: the id, of letters, digits, and ``.``, ``_`` and ``-``.
     :returns: a function that removes the id again.

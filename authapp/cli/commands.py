@@ -226,7 +226,8 @@ def list_command(
 ) -> None:
     """List the sessions of a user, the last used first.
 
-    A session that was not used since Redis lost its data is missing.
+    After Redis has lost its data, sessions can be missing for a time. A running process writes its
+    entries to Redis again. Any other session is listed again after its next request.
 
     \b
     Example:

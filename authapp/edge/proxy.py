@@ -248,9 +248,13 @@ def _named(connection: str) -> set[str]:
 
 
 def _path(request: Request, prefix: str) -> str | None:
-    """Return the path and query for the API, encoded as the client has encoded them.
+    """Return what is appended to the base URL of the API: the rest of the path, and the query.
 
-    :returns: the path below the base URL, or None if it contains ``.`` or ``..`` in any spelling.
+    If the server provides ``REQUEST_URI``, the percent-encoding of the client is kept. Otherwise
+    the path is encoded again, and ``%2F`` becomes a slash.
+
+    :returns: None if a segment of the path is ``.`` or ``..``. The segment may also be
+        percent-encoded, be followed by ``;``, or be separated by a backslash.
     """
     rest: str = request.matchdict["rest"]
     segments = (each.partition(";")[0] for each in re.split(r"[/\\]", rest))

@@ -1,6 +1,5 @@
 """Sign-out by the provider: OpenID Connect Back-Channel Logout 1.0."""
 
-import logging
 import time
 
 from pyramid.request import Request
@@ -11,10 +10,11 @@ from pyramid.view import view_config
 from authapp.backend.protocol import BackendUnavailable
 from authapp.oidc.sign_in import sign_in_of
 from authapp.oidc.token_checks import LEEWAY, MAX_AGE_OF_LOGOUT, TokenInvalid
+from authapp.request_log import request_log
 from authapp.services import services_of
 from authapp.session.token_pair import SUB_ALONE, group
 
-log = logging.getLogger(__name__)
+log = request_log(__name__)
 
 
 @view_config(

@@ -1,6 +1,5 @@
 """The last step of a sign-in: the provider has sent the browser back with a code or an error."""
 
-import logging
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,6 +16,7 @@ from authapp.backend.protocol import (
 from authapp.oidc.pages import sign_in_page
 from authapp.oidc.sign_in import SignIn, sign_in_of
 from authapp.oidc.transaction import LIFETIME, Transaction
+from authapp.request_log import request_log
 from authapp.services import services_of
 from authapp.session.error_codes import ErrorCode
 from authapp.session.token_pair import TokenPair, group
@@ -25,7 +25,7 @@ from authapp.web.redirects import safe_next
 from authapp.web.responses import see_other
 from authapp.web.sign_in import SignInRefused, sign_in
 
-log = logging.getLogger(__name__)
+log = request_log(__name__)
 
 MAX_PARAMETER = 4096
 """The most characters of a parameter. A callback with a longer parameter is refused."""

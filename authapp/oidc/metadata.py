@@ -1,6 +1,5 @@
 """The provider's metadata: OpenID Connect Discovery 1.0, and RFC 8414."""
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,10 +13,11 @@ from authapp.backend.http_client import BoundedSession
 from authapp.backend.http_exchange import fetch_object
 from authapp.backend.key_set import KeySet
 from authapp.backend.protocol import BackendDown, BackendUnavailable, CallNotPermitted
+from authapp.request_log import request_log
 from authapp.session.claims import text
 from authapp.settings.allowed_values import url
 
-log = logging.getLogger(__name__)
+log = request_log(__name__)
 
 FRESH = 3600.0
 """Seconds after which the metadata is read again."""

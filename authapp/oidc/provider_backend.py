@@ -3,7 +3,6 @@
 Renewal and sign-out call this object in the same way as a backend for passwords.
 """
 
-import logging
 import time
 from typing import Any
 
@@ -19,10 +18,11 @@ from authapp.backend.protocol import (
 from authapp.oidc.client_authentication import authenticated
 from authapp.oidc.metadata import Metadata
 from authapp.oidc.token_checks import TokenChecks
+from authapp.request_log import request_log
 from authapp.session.session import TokenPair, jwt_claims
 from authapp.settings.oidc_settings import OIDCSettings
 
-log = logging.getLogger(__name__)
+log = request_log(__name__)
 
 NOT_KEPT = frozenset(
     ("iss", "aud", "azp", "exp", "iat", "nbf", "jti", "nonce", "at_hash", "c_hash", "s_hash")

@@ -1,15 +1,15 @@
 """Sign-out at the provider: OpenID Connect RP-Initiated Logout 1.0."""
 
-import logging
 from urllib.parse import urlencode
 
 from pyramid.request import Request
 
 from authapp.backend.protocol import BackendUnavailable
 from authapp.oidc.sign_in import sign_in_of
+from authapp.request_log import request_log
 from authapp.session.error_codes import SIGNED_OUT
 
-log = logging.getLogger(__name__)
+log = request_log(__name__)
 
 
 def sign_out_url(request: Request) -> str | None:

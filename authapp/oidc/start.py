@@ -1,6 +1,5 @@
 """The first step of a sign-in: authapp sends the browser to the provider."""
 
-import logging
 import time
 from urllib.parse import urlencode
 
@@ -14,6 +13,7 @@ from authapp.backend.protocol import BackendUnavailable
 from authapp.oidc.pages import sign_in_page
 from authapp.oidc.sign_in import sign_in_of
 from authapp.oidc.transaction import Transaction
+from authapp.request_log import request_log
 from authapp.session.error_codes import RETRY_AFTER, ErrorCode
 from authapp.web.begin_session import read_choices
 from authapp.web.recent_auth import MAX_AGE, read_max_age
@@ -21,7 +21,7 @@ from authapp.web.redirects import safe_next
 from authapp.web.responses import retry_after
 from authapp.web.sign_in import SignInRefused
 
-log = logging.getLogger(__name__)
+log = request_log(__name__)
 
 _PREFETCH_HEADERS = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
 

@@ -121,7 +121,11 @@ class SessionIndex:
         return max(session.last_used, entry.last_seen)
 
     def signed_in(self, session: Session) -> float:
-        """Return the time of the session's last sign-in that any process knows."""
+        """Return the time when the user last signed in to this session.
+
+        A user can sign in again in the same session. The result is the later of the time in the
+        cookie and the time in the index, in seconds since the epoch.
+        """
         entry, _ = self._find(session)
         return max(session.authenticated_at, entry.signed_in if entry else 0)
 

@@ -94,7 +94,8 @@ def current_page(request: Request) -> str:
 def referring_page(request: Request) -> str:
     """Return the path of the page that led to this request (the ``Referer`` header).
 
-    :returns: the path and query. If that page is not on this site, the application's root path.
+    :returns: the path and query. The application's root path if there is no ``Referer``, if that
+        page is on another site, or if :func:`safe_next` refuses it (the sign-in page, for example).
     """
     referrer = request.referrer or ""
     if not referrer.startswith(request.host_url + "/"):

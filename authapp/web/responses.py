@@ -89,13 +89,13 @@ def _prefers_html(request: Request) -> bool:
 
 
 class _SeeOtherPath(LocationAsWritten, HTTPSeeOther):  # type: ignore[misc]
-    """A 303 redirect to a path."""
+    """A 303 redirect to an address that :func:`see_other` was given."""
 
 
 def see_other(location: str) -> Response:
-    """Return a 303 redirect to a path on this site. Caches do not store the response.
+    """Return a 303 redirect that caches do not store.
 
-    :param location: the path, with an optional query. It must be safe to redirect to: see
+    :param location: a path with an optional query, or a URL. It must be safe to redirect to: see
         :func:`authapp.web.redirects.safe_next`.
     """
     return _SeeOtherPath(location, headers={"Cache-Control": "no-store"})

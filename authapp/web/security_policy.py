@@ -1,6 +1,5 @@
 """The security policy: the signed-in user, permissions by ACL, sign-in and sign-out."""
 
-import logging
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -12,13 +11,14 @@ from pyramid.registry import Registry
 from pyramid.request import Request
 from zope.interface import implementer
 
+from authapp.request_log import request_log
 from authapp.services import services_of
 from authapp.session.session import Identity, Session
 from authapp.web import host_session
 from authapp.web.cookie_writer import cookies_for, write_to_response
 from authapp.web.request_session import RequestSession
 
-log = logging.getLogger(__name__)
+log = request_log(__name__)
 
 _DEPTH = 3
 """How many levels of attributes :func:`check_policy` searches for authapp's policy in another

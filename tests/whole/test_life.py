@@ -180,9 +180,9 @@ class Town:
         """Change the state of Redis during a step, in which each user uses only one application."""
         before, self.redis_fault = self.redis_fault, fault
         if fault in ("stopped", "flushed", "restarted"):
-            # Redis has lost its data. Until an application notices this, it knows only its own
-            # revocations. It does not notice if Redis was emptied and stayed up. Therefore the
-            # test does not check revocations of the other application.
+            # Redis has lost its data. Until an application notices this and writes its revocations
+            # to Redis again, the other application does not know them. So the test does not check
+            # them there.
             for each in self.copies:
                 each.known_to_all = False
         if before == "stopped":
