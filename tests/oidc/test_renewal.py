@@ -72,11 +72,13 @@ def test_without_a_new_id_token_userinfo_and_access_token_speak_anew(
     provider.renews_id_token = False
     provider.id_claims = {"roles": ["admin"], "email": "old@example.com", "kept": 1}
     site.enter()
+    sid = site.opened().identity.claims["sid"]
     provider.access_claims = {"roles": ["reader"], "sub": "another-sub-for-the-api"}
-    provider.userinfo = {"email": "new@example.com"}
+    provider.userinfo = {"email": "new@example.com", "sid": "another-sid"}
     with later(901):
         assert user_of(site) == {"id": "u-alice", "email": "new@example.com", "roles": ["reader"]}
     assert site.opened().identity.claims["kept"] == 1
+    assert site.opened().identity.claims["sid"] == sid, "only an ID token says this"
 
 
 def test_an_opaque_access_token_ends_after_expires_in(site: Browser, provider: Provider) -> None:

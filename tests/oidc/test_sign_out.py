@@ -12,6 +12,7 @@ import time_machine
 from webob import Request
 from webob import Response as Answer
 
+from authapp.oidc.token_checks import LEEWAY, MAX_AGE_OF_LOGOUT
 from oidc.conftest import Browser, browser
 from servers import Served
 from servers.oidc import CLIENT_ID, KEY, LOGOUT_EVENT, OTHER_KEY, Provider, signed
@@ -225,6 +226,8 @@ def test_a_logout_token_works_once(site: Browser, provider: Provider) -> None:
     with later(70):
         site.post("/logout/backchannel", {"logout_token": token}, status=400)
         assert is_in(site)
+    remembered = [left for key, _, left in site.services.store.living() if "logout" in key.purpose]
+    assert remembered[0] > MAX_AGE_OF_LOGOUT + LEEWAY, "for longer than the token is valid"
 
 
 def test_two_tokens_a_query_and_get_are_refused(site: Browser, provider: Provider) -> None:

@@ -275,6 +275,20 @@ def test_new_session_ignores_old_successors_of_a_reused_refresh_token() -> None:
     assert site.get("/account").status_int == 200
 
 
+def test_new_session_ignores_the_old_rejection_of_a_reused_refresh_token() -> None:
+    class Rejecting(OwnBackend):
+        def refresh(self, tokens: TokenPair) -> TokenPair:
+            raise BackendRejected("no")
+
+    site = own_backend_site(Rejecting())
+    site.sign_in("dora", "sesame", status=303)
+    with time_machine.travel(time.time() + 61):
+        assert "RefreshTokenRejected" in site.get("/account", status=303).location
+        site.sign_in("dora", "sesame", status=303)
+        assert site.opened().tokens.refresh == "dora:1"
+        site.get("/account", status=200)
+
+
 def test_startup_fails_when_no_backend_is_configured() -> None:
     ini = settings("")
     del ini["authapp.backend.url"]
