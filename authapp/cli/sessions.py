@@ -43,7 +43,7 @@ def end_sessions(
         if session is None:
             ended = services.index.end_all(user)
             for each in ended:  # a session may live longer than refresh.lifetime
-                services.revocation.revoke(each.session)
+                services.revocation.revoke(each.session, elsewhere=True)
         else:
             found = services.index.end(user, session)
             ended = [] if found is None else [found]

@@ -11,6 +11,9 @@ from authapp.store.protocol import Key, Store
 
 _NEVER = float("-inf")
 
+_ELSEWHERE, _IN_ITS_BROWSER = "1", "0"
+"""The strings of a revoked session: whether the browser that has it knows that it ends."""
+
 CLOCKS_DIFFER = 60.0
 """Seconds by which the clocks of machines that share a store may differ."""
 
@@ -36,10 +39,14 @@ class Revocation:
         self._store = store
         self._lifetime = lifetime
 
-    def revoke(self, session: Session) -> None:
-        """Revoke a session, all copies of its cookie and all its successors."""
+    def revoke(self, session: Session, *, elsewhere: bool = False) -> None:
+        """Revoke a session, all copies of its cookie and all its successors.
+
+        :param elsewhere: True if the browser that has the session does not know that it ends.
+        """
         key = revocation_keys(session)[0]
-        self._store.put(key, "1", self._window(session), tell=True)
+        text = _ELSEWHERE if elsewhere else _IN_ITS_BROWSER
+        self._store.put(key, text, self._window(session), tell=True)
 
     def replace(self, session: Session) -> None:
         """Revoke a session because another session replaces it in the browser."""
@@ -107,6 +114,17 @@ class Revocation:
         :meth:`authapp.store.protocol.Store.recall`.
         """
         return is_revoked(session, *self._store.recall(*revocation_keys(session)))
+
+    def known_ended_elsewhere(self, session: Session) -> bool:
+        """Return True if this process knows that this session was revoked from elsewhere.
+
+        A sign-out or a new sign-in in the browser that has the session does not count. Until its
+        response arrives, the other tabs of this browser still send the old cookie.
+        """
+        alone, *marks = self._store.recall(*revocation_keys(session))
+        if alone is not None:
+            return alone == _ELSEWHERE
+        return is_revoked(session, None, *marks)
 
     def next_start(self, user_id: int | str, now: float, groups: tuple[str, ...] = ()) -> float:
         """Return the sign-in time to record in a new session, in epoch seconds.

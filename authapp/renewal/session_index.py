@@ -146,7 +146,7 @@ class SessionIndex:
         """
         for each in self.of(user_id):
             if each.id == session_id:
-                self._revocation.revoke(each.session)
+                self._revocation.revoke(each.session, elsewhere=True)
                 return each
         return None
 
@@ -160,7 +160,7 @@ class SessionIndex:
         others = [each for each in self.of(session.identity.id) if each.session.sid != session.sid]
         for each in others:
             # Another session may end all others at the same time. Then both are revoked.
-            self._revocation.revoke(each.session)
+            self._revocation.revoke(each.session, elsewhere=True)
         self._revocation.revoke_others(session, self._clock())
         return others
 

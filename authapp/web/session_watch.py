@@ -16,7 +16,8 @@ from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.security import NO_PERMISSION_REQUIRED
 
-from authapp.session.error_codes import ErrorCode
+from authapp.services import services_of
+from authapp.session.session import Session
 from authapp.web.routes import NAMESPACE, add_own_route
 
 ROUTE = "session_ended"
@@ -62,14 +63,16 @@ class SessionWatch:
         self._turns = Turns()
 
     def answer(self, request: Request) -> dict[str, Any]:
-        """Return whether the session in the request's cookie was revoked.
+        """Return whether the session in the request's cookie was revoked from elsewhere.
 
-        :returns: ``ended`` is True if the session was revoked. It is False if the request has no
-            session, because the tabs of one browser tell each other of a sign-out. ``again`` is the
-            number of seconds until the page may send the request again.
+        :returns: ``ended`` is True if the session was revoked. It is False after a sign-out in this
+            browser, because the tabs of one browser tell each other, and if the request has no
+            session. ``again`` is the number of seconds until the page may send the request again.
         """
         request.response.cache_control = "no-store"
-        ended = request.session_error is ErrorCode.SESSION_REVOKED
+        session: Session | None = request.authapp.opened
+        revocation = services_of(request).revocation
+        ended = session is not None and revocation.known_ended_elsewhere(session)
         return {"ended": ended, "again": round(self._turns.take(), 2)}
 
 

@@ -38,6 +38,30 @@ def test_a_session_that_another_browser_ends_has_ended(site: Site) -> None:
     assert phone.get("/session").json["error"] == "SessionRevoked", "the answer kept the cookie"
 
 
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_other_tabs_of_the_browser_that_signs_out_are_not_told(
+    site: Site, everywhere: bool
+) -> None:
+    """They send the old cookie until the answer arrives. The tab that signs out tells them."""
+    phone = Site(wsgi=site.app)
+    site.sign_in()
+    phone.sign_in()
+    tab = site.twin()
+    site.sign_out(everywhere=everywhere)
+    assert ask(tab)["ended"] is False
+    assert ask(phone)["ended"] is everywhere
+    assert tab.get("/session").json["error"] == "SessionRevoked"
+
+
+def test_other_tabs_of_a_browser_that_signs_in_again_are_not_told(site: Site) -> None:
+    site.sign_in()
+    tab = site.twin()
+    csrf = site.csrf()
+    fields = {"username": "bob", "password": "bob-password", "csrf_token": csrf}
+    site.post("/login", fields, status=303)
+    assert ask(tab)["ended"] is False
+
+
 def test_no_session_is_not_an_ended_session(site: Site) -> None:
     assert ask(site)["ended"] is False
     site.set_cookie("authapp.session", "broken")
