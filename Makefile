@@ -10,7 +10,7 @@ PYTEST_OPTIONS ?=
 PORT ?= 6543
 BENCHMARKS := benchmarks/.venv
 
-.PHONY: serve test quick pythons lowest lint format messages docs screenshots bench lock dist clean
+.PHONY: serve test quick pythons lowest lint format messages docs screenshots bench instructions instructions-write lock dist clean
 
 serve: $(VENV)/serving  ## the site on http://localhost:6543, or PORT=8080, with the embedded issuer
 	$(BIN)/pserve -q --reload --reload-interval 2 development.ini listen=localhost:$(PORT)
@@ -53,6 +53,12 @@ screenshots: $(VENV)/installed  ## every page, at two widths, light and dark, in
 	PYTHONPATH=tests $(BIN)/python -m browser.screenshots build/screenshots
 	cp build/screenshots/account-desktop-light.png docs/account.png
 	cp build/screenshots/login-refused-phone-dark.png docs/sign-in.png
+
+instructions: $(VENV)/installed  ## fail if a request takes 3 % more instructions than before
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.instructions
+
+instructions-write: $(VENV)/installed  ## write the numbers with which `make instructions` compares
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.instructions --write
 
 bench: $(BENCHMARKS)/installed  ## measure beside the peers; writes benchmarks/RESULTS.md
 	PYTHONPATH=tests $(BENCHMARKS)/bin/python -m benchmarks

@@ -1,4 +1,9 @@
-"""The instructions of a request, counted by callgrind: ``python -m benchmarks.instructions``.
+"""The regression gate: the instructions of five requests, counted by callgrind.
+
+- ``make instructions`` compares them with the numbers in ``instructions.json``, and fails if a
+  request takes 3 % more. If Python or a package is another one than for these numbers, it says so
+  and compares nothing.
+- ``make instructions-write`` writes the numbers.
 
 The number of instructions does not depend on what else runs on the machine. So even a small change
 is visible. The time of a request does not depend on this number alone, because code also waits for
@@ -7,16 +12,38 @@ memory.
 
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.counted import MARK
 
 HERE = Path(__file__).parents[1]
-NUMBER = 50
+NUMBERS = Path(__file__).parent / "instructions.json"
+NUMBER = 30
+"""How often each request is sent."""
+
+TOLERANCE = 0.03
+"""What a request may take more. Two runs differ by less than a tenth of it."""
+
+PACKAGES = (
+    "cryptography",
+    "Jinja2",
+    "jmespath",
+    "joserfc",
+    "limits",
+    "MarkupSafe",
+    "PyJWT",
+    "pyramid",
+    "pyramid_jinja2",
+    "setuptools",
+    "WebOb",
+    "zope.interface",
+)
 
 
 def count(name: str, number: int = NUMBER) -> dict[str, int]:
@@ -58,6 +85,59 @@ def _total(path: Path) -> int:
     return int(found[1])
 
 
+def valid_for() -> dict[str, str]:
+    """Return what the numbers are valid for: the programs and packages that run in a request."""
+    flags = Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split()
+    said = subprocess.run(["valgrind", "--version"], capture_output=True, text=True, check=True)
+    return {
+        "python": f"{platform.python_version()} {platform.python_compiler()}",
+        "machine": f"{platform.machine()} {' '.join(sorted({'avx2', 'aes'} & set(flags)))}",
+        "libc": " ".join(platform.libc_ver()),
+        "valgrind": said.stdout.strip(),
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def compare(counted: dict[str, int], kept: dict[str, int]) -> bool:
+    """Print each request, and return True if none takes more than :data:`TOLERANCE` more."""
+    worse = [name for name, before in kept.items() if counted[name] > before * (1 + TOLERANCE)]
+    for name, before in kept.items():
+        change = counted[name] / before - 1
+        remark = "" if name not in worse else f"  more than {TOLERANCE:.0%} more"
+        print(f"{name:12} {counted[name]:>12,} instructions, {change:+.2%}{remark}")
+    return not worse
+
+
+def main(arguments: list[str]) -> None:
+    """Compare the instructions of five requests with the numbers in the repository.
+
+    With ``--write``, write the numbers. With the name of a set, print the numbers of this set.
+
+    :raises SystemExit: with 1 if a request takes too many.
+    """
+    if arguments and arguments[0] != "--write":
+        for name, number in count(arguments[0]).items():
+            print(f"{name:70} {number:>12,}")
+        return
+    here, kept = valid_for(), json.loads(NUMBERS.read_text())
+    other = [f"{name} {kept['valid for'].get(name)} and not {each}" for name, each in here.items()
+             if kept["valid for"].get(name) != each]  # fmt: skip
+    if other and not arguments:
+        print(f"Skipped: the numbers in {NUMBERS.name} are of {', '.join(other)}.")
+        print("`make instructions-write` writes those of this machine.")
+        return
+    counted = count("five")
+    if arguments:
+        NUMBERS.write_text(
+            json.dumps({"valid for": here, "instructions": counted}, indent=2) + "\n"
+        )
+        print(f"Written: {NUMBERS.name}")
+    elif not compare(counted, kept["instructions"]):
+        raise SystemExit(
+            "A request takes more instructions than before. If that is intended, run"
+            " `make instructions-write` and say why in the commit."
+        )
+
+
 if __name__ == "__main__":
-    for name, number in count(*sys.argv[1:2]).items():
-        print(f"{name:70} {number:>12,}")
+    main(sys.argv[1:])
