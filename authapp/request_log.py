@@ -1,8 +1,8 @@
 """The id of the request that a thread handles, in each log line about the request.
 
 Use ``log = request_log(__name__)`` like a logger. The same id is in ``X-Request-ID``, on error
-pages and in the audit log. So an operator can find all lines about one request. Lines about the state of
-Redis have no id, because they concern all requests.
+pages and in the audit log. So an operator can find all lines about one request. Lines about the
+state of Redis have no id, because they concern all requests.
 """
 
 import logging

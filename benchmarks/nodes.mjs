@@ -14,8 +14,15 @@ const jwt = { "next-auth 4": nextAuth, "@auth/core": core }
 
 for await (const line of createInterface({ input: process.stdin })) {
   const { peer, action, number, ...given } = JSON.parse(line)
-  const work = action === "seal" ? jwt[peer].encode : jwt[peer].decode
-  const params = { ...options[peer], token: given.value }
+  // getToken is what a page calls: it finds the cookie in a request, and opens it.
+  const headers = { cookie: `${process.argv[3]}=${given.value}` }
+  const works = { seal: "encode", open: "decode", request: "getToken" }
+  const work = jwt[peer][works[action]]
+  const params = { ...options[peer], token: given.value, cookieName: process.argv[3] }
+  if (action === "request") {
+    params.req = new Request("https://localhost/page", { headers })
+    if (peer === "next-auth 4") params.req = { headers, cookies: { [params.cookieName]: given.value } }
+  }
   let value
   const began = process.hrtime.bigint()
   for (let at = 0; at < number; at++) value = await work(params)

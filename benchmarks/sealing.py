@@ -137,6 +137,9 @@ def run(size: str, node: Node) -> tuple[dict[str, Turn], dict[str, Turn]]:
         assert node.ask(name, "open", token)["value"]["data"] == claims["data"]
         seals[f"{name} (Node)"] = node.turn(name, "seal", claims)
         opens[f"{name} (Node)"] = node.turn(name, "open", token)
+        if size == "small":  # a large session would be in chunks
+            assert node.ask(name, "request", token)["value"]["data"] == claims["data"]
+            opens[f"{name} (Node), getToken of a request"] = node.turn(name, "request", token)
     return seals, opens
 
 
@@ -161,6 +164,9 @@ def report() -> tuple[str, list[Target]]:
                 text += table(["", "median", "spread", f"over {BARE}"], rows)
                 if action == "Open":
                     targets += judged(size, seconds)
+                else:
+                    ours, bare = seconds[f"{OURS}, next-auth-4"], seconds[BARE]
+                    targets.append(Target(f"seal {size} / bare limit", 2, ratios(ours, bare)))
     return text, targets
 
 
