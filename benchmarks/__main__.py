@@ -1,14 +1,16 @@
 """``python -m benchmarks [table ...]``: measures tables, and writes RESULTS.md after all."""
 
 import platform
+import re
 import subprocess
 import sys
 import time
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 
-from benchmarks.rounds import Target, table
+from benchmarks.rounds import Report, Target, table
 
 TABLES = ("starter", "request", "sealing", "served", "storm", "edge", "growth")
 PACKAGES = (
@@ -36,6 +38,7 @@ PACKAGES = (
     "starlette",
 )
 RESULTS = Path(__file__).parent / "RESULTS.md"
+HOW_TO_READ = Path(__file__).parent / "how_to_read.md"
 
 
 def processor() -> str:
@@ -70,17 +73,46 @@ def versions() -> str:
     return ", ".join([*programs, *(f"{name} {version(name)}" for name in PACKAGES), *wanted])
 
 
+SENTENCES = (
+    "With authapp, a request to this page takes {starter page, authapp, warm / without authapp}"
+    " times as long, if its user is signed in and the process has seen the session lately.",
+    "The first request of a session in a process decrypts it and takes"
+    " {starter page, authapp, cold / without authapp} times as long, a stranger's request"
+    " {starter page, authapp, a stranger / without authapp} times.",
+    "To open a session takes {open small, cold / next-auth 4} of the time that next-auth 4 takes,"
+    " and {open small, cold, in its own format / @auth/core} of @auth/core's, both on Node.",
+    "Of 400 requests that come at once with one expired session to four processes,"
+    " {storm, authapp, Redis, 4 processes: backend calls} calls the backend.",
+    "After a million sessions, a request takes"
+    " {growth, 1,000,000 sessions / 100,000: a request} times what it takes after a hundred"
+    " thousand.",
+)
+"""The sentences at the top. In braces is a target, whose median and unit stand there."""
+
+
+def sentences(targets: list[Target]) -> str:
+    """Return the sentences with their figures."""
+    figures = {each.what: f"{median(each.rounds):.3g}{each.unit}".removesuffix(" x")
+               for each in targets}  # fmt: skip
+    return "\n".join(
+        "- " + re.sub(r"\{([^}]+)\}", lambda found: figures[found[1]], each) for each in SENTENCES
+    )
+
+
 def main(names: list[str]) -> None:
     """Measure the named tables, or all tables."""
     texts: list[str] = []
+    charts: list[str] = []
     targets: list[Target] = []
     began = time.monotonic()
     for name in names or TABLES:
         module = import_module(f"benchmarks.{name}")
-        text, more = module.report()
-        texts.append(f"## {module.TITLE}\n\n{module.__doc__.strip()}\n\n{text.strip()}\n")
-        targets += more
-        print(texts[-1], flush=True)
+        report = Report(*module.report())
+        doc = module.__doc__.strip()
+        texts.append(f"## {module.TITLE}\n\n{doc}\n\n{report.text.strip()}\n")
+        charts += filter(None, [report.chart])
+        targets += report.targets
+        print(*filter(None, [report.chart]), texts[-1], sep="\n", flush=True)
     judged = table(
         ["target", "limit", "median", "half of all rounds", ""],
         [target.row() for target in targets],
@@ -88,15 +120,17 @@ def main(names: list[str]) -> None:
     print(judged)
     if not names:
         seconds = time.monotonic() - began
-        head = (
-            "# Results\n\n"
-            f"Written by `make bench` on {time.strftime('%Y-%m-%d')} in {seconds:.0f} s.\n\n"
-            f"- Machine: {processor()}\n- Versions: {versions()}\n\n"
-            "Only ratios can be compared between machines. Each is the median of the ratios of\n"
-            "all rounds; a round gives each contender one turn, in an order drawn by lot (in the\n"
-            "storm: the two of ours). The spread is half the distance between the quartiles.\n"
-        )
-        RESULTS.write_text("\n".join([head, f"## Targets\n\n{judged}", *texts]))
+        parts = [
+            "# Results\n",
+            *(f"{chart}\n" for chart in charts),
+            f"{sentences(targets)}\n",
+            f"Written by `make bench` on {time.strftime('%Y-%m-%d')} in {seconds:.0f} s.\n",
+            f"- Machine: {processor()}\n- Versions: {versions()}\n",
+            HOW_TO_READ.read_text(),
+            f"## Targets\n\n{judged}",
+            *texts,
+        ]
+        RESULTS.write_text("\n".join(parts))
 
 
 main(sys.argv[1:])

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median, quantiles
+from typing import NamedTuple
 
 TURN = 0.008
 """The duration of one turn in seconds."""
@@ -48,6 +49,28 @@ class Target:
             half if len(self.rounds) > 1 else "",
             self.verdict(),
         ]
+
+
+class Report(NamedTuple):
+    """What a table measured. A report may also be a tuple of the first two.
+
+    :ivar text: the table in Markdown.
+    :ivar chart: a chart for the top of RESULTS.md.
+    """
+
+    text: str
+    targets: list[Target]
+    chart: str = ""
+
+
+def bars(values: dict[str, float], unit: str, width: int = 40) -> str:
+    """Return a chart of text, the smallest value first, as a block of Markdown."""
+    longest, most = max(map(len, values)), max(values.values())
+    lines = [
+        f"{name:{longest}}  {'█' * max(1, round(width * value / most))} {value:,.0f} {unit}"
+        for name, value in sorted(values.items(), key=lambda item: item[1])
+    ]
+    return "\n".join(["```", *lines, "```"])
 
 
 def turn(work: Callable[[], object], clock: Callable[[], float] = time.process_time) -> Turn:

@@ -12,6 +12,8 @@ A peer with a session stores the same data as authapp; an id alone costs less, a
 API. No peer renews a token, ends sessions elsewhere, or keeps pages out of shared caches.
 """
 
+from statistics import median
+
 from benchmarks.pyramid_requests import (
     COLD,
     IDLE,
@@ -22,7 +24,7 @@ from benchmarks.pyramid_requests import (
     contenders,
     rows,
 )
-from benchmarks.rounds import Target, differences, measure, ratios
+from benchmarks.rounds import Report, Target, bars, differences, measure, ratios
 from benchmarks.samples import small
 from benchmarks.starter_page import starter_page
 
@@ -30,8 +32,8 @@ TITLE = "A request to a starter page"
 ROUNDS = 201
 
 
-def report() -> tuple[str, list[Target]]:
-    """Return the table and the targets."""
+def report() -> Report:
+    """Return the table, the targets, and a chart of what each contender adds for its user."""
     pages = contenders(starter_page, small(), strangers=True)
     seconds = measure({name: each.turn for name, each in pages.items()}, ROUNDS)
     limits = {WARM: 1.05, COLD: 1.20, STRANGER: 1.035}
@@ -61,4 +63,11 @@ def report() -> tuple[str, list[Target]]:
             " µs",
         )
     )
-    return rows(pages, seconds), targets
+    added = {
+        name: median(differences(seconds[name], seconds[PYRAMID])) * 1e6
+        for name in pages
+        if name != PYRAMID and not name.endswith(STRANGER.removeprefix("authapp, "))
+    }
+    plain = median(seconds[PYRAMID]) * 1e6
+    title = f"What a signed-in user adds to the starter page, which takes {plain:,.0f} µs without:"
+    return Report(rows(pages, seconds), targets, f"{title}\n\n{bars(added, 'µs')}")
