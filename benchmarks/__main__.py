@@ -33,6 +33,7 @@ PACKAGES = (
     "Flask",
     "Flask-JWT-Extended",
     "Django",
+    "django-allauth",
     "djangorestframework",
     "djangorestframework-simplejwt",
     "starlette",

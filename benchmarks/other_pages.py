@@ -1,14 +1,16 @@
 """The page of the benchmarks in Flask, Django and Starlette: without sign-in, and with."""
 
+import tempfile
 from collections.abc import Callable
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import django
 import flask
 import jinja2
 from authlib.oauth2.rfc6749 import OAuth2Token
 from django.conf import settings
+from django.core.management import call_command
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -28,7 +30,7 @@ from benchmarks.samples import SECRET
 
 
 def flask_app() -> flask.Flask:
-    """Return a Flask application: ``/page``, and ``/signed-in`` with Flask-JWT-Extended."""
+    """``/page``, and ``/signed-in`` behind Flask-JWT-Extended."""
     app = flask.Flask("page", template_folder=str(TEMPLATES))
     app.config["JWT_SECRET_KEY"] = SECRET
     app.secret_key = SECRET
@@ -50,20 +52,68 @@ def flask_app() -> flask.Flask:
     return app
 
 
-def django_app() -> object:
-    """Return Django: ``/page``, and ``/signed-in`` with SimpleJWT and no query of the user."""
+_folder = tempfile.TemporaryDirectory(prefix="authapp-benchmarks-")
+
+ALLAUTH = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+]
+"""What django-allauth needs. The session and its user are looked up in the database."""
+
+
+class DjangoPages(NamedTuple):
+    """Django's pages.
+
+    :ivar plain: ``/view``; ``/page`` by Django REST framework, and ``/signed-in`` behind SimpleJWT,
+        without a look-up of the user.
+    :ivar allauth: ``/view``, behind the middleware of django-allauth.
+    :ivar cookie: the ``Cookie`` header of a user of django-allauth.
+    """
+
+    plain: object
+    allauth: object
+    cookie: str
+
+
+def view(request: HttpRequest) -> HttpResponse:
+    user = getattr(request, "user", None)
+    return render(request, "page.jinja2", {**VALUES, "name": (user and user.pk) or "nobody"})
+
+
+def django_pages() -> DjangoPages:
+    """Return the pages. Django can be configured once in a process."""
     settings.configure(
         SECRET_KEY=SECRET,
         ALLOWED_HOSTS=["localhost"],
         ROOT_URLCONF="benchmarks.other_pages",
         LOGGING_CONFIG=None,
-        INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "rest_framework"],
+        INSTALLED_APPS=[
+            "django.contrib.auth",
+            "django.contrib.contenttypes",
+            "django.contrib.sessions",
+            "allauth",
+            "allauth.account",
+            "rest_framework",
+        ],
+        MIDDLEWARE=ALLAUTH,
+        DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+        DATABASES={
+            "default": {
+                "ENGINE": "django.db.backends.sqlite3",
+                "NAME": f"{_folder.name}/django.sqlite",
+                "CONN_MAX_AGE": None,
+            }
+        },
         TEMPLATES=[
             {"BACKEND": "django.template.backends.jinja2.Jinja2", "DIRS": [TEMPLATES]},
         ],
         SIMPLE_JWT={"SIGNING_KEY": SECRET, "USER_ID_CLAIM": "sub"},
     )
     django.setup()
+    from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+    from django.contrib.auth.models import User
+    from django.contrib.sessions.backends.db import SessionStore
     from rest_framework.permissions import IsAuthenticated
     from rest_framework.views import APIView
     from rest_framework_simplejwt.authentication import JWTStatelessUserAuthentication
@@ -81,7 +131,16 @@ def django_app() -> object:
 
     urlpatterns.append(path("page", Page.as_view()))
     urlpatterns.append(path("signed-in", SignedIn.as_view()))
-    return get_wsgi_application()
+    urlpatterns.append(path("view", view))
+    call_command("migrate", verbosity=0)
+    user = User.objects.create_user("alice")
+    session = SessionStore()
+    session[SESSION_KEY], session[HASH_SESSION_KEY] = str(user.pk), user.get_session_auth_hash()
+    session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+    session.save()
+    allauth = get_wsgi_application()
+    settings.MIDDLEWARE = []
+    return DjangoPages(get_wsgi_application(), allauth, f"sessionid={session.session_key}")
 
 
 urlpatterns: list[object] = []

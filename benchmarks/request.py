@@ -35,7 +35,7 @@ from authapp.session.session import Session
 from benchmarks.other_pages import (
     authlib_session,
     authlib_user,
-    django_app,
+    django_pages,
     flask_app,
     starlette_app,
 )
@@ -68,7 +68,7 @@ def others(session: Session) -> dict[str, Contender]:
     bearer = f"Bearer {session.tokens.access}"
     by_specification = partial(pyramid_page, renderer=BY_SPECIFICATION)
     quick, environ, _ = with_authapp(by_specification, session)
-    flask, django = flask_app(), django_app()
+    flask, django = flask_app(), django_pages()
     plain, signed_in = starlette_app(sessions=False), starlette_app(sessions=True)
     cookie = {"claims": starlette_cookie(claims_of(session)), "id": starlette_cookie({"sub": "1"})}
     rest = "Django REST framework"
@@ -79,8 +79,14 @@ def others(session: Session) -> dict[str, Contender]:
         "Flask-JWT-Extended": Contender(
             "Flask", turn(wsgi(flask, "/signed-in", HTTP_AUTHORIZATION=bearer))
         ),
-        rest: Contender(rest, turn(wsgi(django))),
-        "SimpleJWT": Contender(rest, turn(wsgi(django, "/signed-in", HTTP_AUTHORIZATION=bearer))),
+        "Django": Contender("Django", turn(wsgi(django.plain, "/view"))),
+        "django-allauth": Contender(
+            "Django", turn(wsgi(django.allauth, "/view", HTTP_COOKIE=django.cookie))
+        ),
+        rest: Contender(rest, turn(wsgi(django.plain))),
+        "SimpleJWT": Contender(
+            rest, turn(wsgi(django.plain, "/signed-in", HTTP_AUTHORIZATION=bearer))
+        ),
         "Starlette": Contender("Starlette", asgi(plain)),
         "Starlette's session": Contender("Starlette", asgi(signed_in, cookie=cookie["claims"])),
         "Starlette's session, an id alone": Contender(
