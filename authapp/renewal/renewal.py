@@ -148,7 +148,7 @@ class Renewal:
                 outcome = self._result_from_others(session)
                 if outcome is not None:
                     return outcome
-                wait = self.successors.may_spend_in(lease)
+                wait = self.successors.may_spend_in(session, lease)
                 if lease is not Lease.THEIRS and wait == 0:
                     return self._spend_or_defer(session, lease, leased, landing)
             if may_continue:

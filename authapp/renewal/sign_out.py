@@ -32,7 +32,7 @@ def tokens_for_sign_out(renewal: Renewal, session: Session) -> TokenPair:
     try:
         with renewal.successors.lease(session) as lease:
             known = renewal.successors.look_up(session)
-            sure = lease is Lease.MINE and renewal.successors.may_spend_in(lease) == 0
+            sure = lease is Lease.MINE and renewal.successors.may_spend_in(session, lease) == 0
             if not sure or known.successor is not None or known.failed is not None:
                 return session.tokens
             return renewal.backend.refresh(session.tokens)

@@ -112,7 +112,7 @@ class Successors:
         """Try to become the only process that spends a session's refresh token."""
         return self._store.lease(_key(session))
 
-    def may_spend_in(self, lease: Lease) -> float:
+    def may_spend_in(self, session: Session, lease: Lease) -> float:
         """Return the seconds until this process may spend a session's refresh token.
 
         Call this method after :meth:`look_up`. If the process is not alone and the result is 0, the
@@ -122,7 +122,7 @@ class Successors:
         :returns: 0 if the process may spend the token now. Infinity if the time is not known.
         """
         known = {Lease.ALONE: 0.0, Lease.UNSURE: float("inf")}
-        return known[lease] if lease in known else self._store.settles_in()
+        return known[lease] if lease in known else self._store.settles_in(_key(session))
 
     def exclusive(self, lease: Lease, seconds: float) -> bool:
         """Return True if no other process can have spent the token.

@@ -66,7 +66,7 @@ class MemoryStore:
         """Return True. This store loses nothing while the process runs."""
         return True
 
-    def settles_in(self) -> float:
+    def settles_in(self, key: Key) -> float:
         """Return 0. No other process uses this store."""
         return 0.0
 

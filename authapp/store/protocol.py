@@ -95,8 +95,11 @@ class Store(Protocol):
         If False, another process may be working on a key although this process has the lease.
         """
 
-    def settles_in(self) -> float:
+    def settles_in(self, key: Key) -> float:
         """Return the seconds until all processes have written what they did while it was down.
+
+
+        :param key: the key of the lease. In a cluster, only some keys may be down.
 
         Until then, another process may have finished work on a key, or may still be working on it,
         although this process has the lease of the key. The result is 0 if the store was up for long

@@ -5,13 +5,13 @@ Redis is down, each process uses its own memory instead. Strings that a process 
 time are written to Redis later (:mod:`authapp.store.resync`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 
 from authapp.store.memory import MemoryStore
 from authapp.store.protocol import Key, Lease, StoreUnavailable
 from authapp.store.redis_connection import RedisConnection
-from authapp.store.redis_encryption import KeyRing
+from authapp.store.redis_encryption import KeyRing, by_tag
 from authapp.store.redis_inspection import RedisInspection
 from authapp.store.redis_leases import PATIENCE, RedisLeases
 from authapp.store.redis_notices import RedisNotices
@@ -70,8 +70,7 @@ class RedisStore:
         """
         own, pending = self._own.get(*keys), self._resync.pending.keys() & keys
         try:
-            with self._connection.command():
-                epochs, theirs = self._read(*keys)
+            epochs, theirs = self._read(*keys)
         except StoreUnavailable:
             return own, False
         for tag, epoch in epochs.items():
@@ -88,12 +87,16 @@ class RedisStore:
     def put(self, key: Key, text: str, seconds: float, *, tell: bool = False) -> None:
         """See :class:`authapp.store.protocol.Store`."""
         names = [ring.name(key) for ring in self._key_rings]
+        rings = dict(zip(names, self._key_rings, strict=True))
         self._own.put(key, text, seconds)
         try:
-            with self._connection.command(), self._redis.pipeline(transaction=False) as pipeline:
-                for ring, name in zip(self._key_rings, names, strict=True):
-                    pipeline.set(name, ring.encrypt(name, text), px=milliseconds(seconds))
-                pipeline.execute()
+            for tag, group in by_tag(names).items():
+                commands = self._redis.pipeline(transaction=False)
+                with self._connection.of(tag).command(), commands as pipeline:
+                    for name in group:
+                        value = rings[name].encrypt(name, text)
+                        pipeline.set(name, value, px=milliseconds(seconds))
+                    pipeline.execute()
             # In a context of its own, because the first command after an outage ends the outage.
             if tell:
                 self._notices.publish(names)
@@ -111,9 +114,9 @@ class RedisStore:
         """See :class:`authapp.store.protocol.Store`."""
         return self.healthy() and self._connection.remembers(seconds)
 
-    def settles_in(self) -> float:
+    def settles_in(self, key: Key) -> float:
         """See :class:`authapp.store.protocol.Store`."""
-        return self._leases.settles_in()
+        return self._leases.settles_in(key)
 
     def healthy(self) -> bool:
         """Return True if Redis grants leases and has all strings of this process."""
@@ -135,9 +138,9 @@ class RedisStore:
             self._inspection.refresh()
         return answers
 
-    def _on_data_loss(self) -> None:
+    def _on_data_loss(self, tags: Collection[bytes] | None) -> None:
         self._notices.forget_all()
-        self._resync.mark_all_pending()
+        self._resync.mark_all_pending(tags)
 
     def _read(self, *keys: Key) -> tuple[dict[bytes, object], list[str | None]]:
         """Read the epoch markers and the strings of some keys, with one command for each hash tag.

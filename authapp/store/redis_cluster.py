@@ -6,13 +6,14 @@ the client at the first command.
 """
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 from redis.cluster import ClusterNode, RedisCluster
 from redis.commands.core import Script
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisClusterException
+from redis.exceptions import RedisClusterException, SlotNotCoveredError
+
+from authapp.store.redis_encryption import TAGS
 
 
 class LazyCluster:
@@ -20,21 +21,14 @@ class LazyCluster:
 
     :param hosts: some nodes of the cluster.
     :param options: the options of all connections.
-    :param is_up: a function to call when the client has connected. Its argument is the addresses of
-        the primaries.
     """
 
-    def __init__(
-        self,
-        hosts: tuple[tuple[str, int], ...],
-        options: dict[str, Any],
-        is_up: Callable[[set[tuple[str, int]]], None],
-    ) -> None:
+    def __init__(self, hosts: tuple[tuple[str, int], ...], options: dict[str, Any]) -> None:
         self._nodes = [ClusterNode(*each) for each in hosts]  # type: ignore[no-untyped-call]
         self._options = options
-        self._is_up = is_up
         self._lock = threading.Lock()
         self._client: Any = None
+        self._primaries: dict[bytes, object] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connected(), name)
@@ -50,6 +44,31 @@ class LazyCluster:
         # redis-py returns the reply alone if there is only one primary.
         return [each for each in replies.values() if isinstance(each, dict)] or [replies]
 
+    def primary(self, tag: bytes) -> tuple[str, int] | None:
+        """Return the primary that has the keys with a hash tag, or None if it is not known."""
+        if self._client is None:
+            return None
+        try:
+            node = self._client.get_node_from_key(tag)
+        except SlotNotCoveredError:
+            return None
+        return str(node.host), int(node.port)
+
+    def new_primaries(self, tag: bytes) -> set[object]:
+        """Return the nodes that were no primaries at the last call.
+
+        :param tag: a hash tag. If its primary is the same, the result is empty.
+        """
+        before = self._primaries
+        if before.get(tag) == self.primary(tag):
+            return set()
+        now = self._primaries = {each: self.primary(each) for each in {*TAGS, *before, tag}}
+        return set(now.values()) - set(before.values()) - {None} if before else set()
+
+    def tags_of(self, node: object) -> set[bytes]:
+        """Return the hash tags whose keys a primary has, as last known."""
+        return {tag for tag, primary in list(self._primaries.items()) if primary == node}
+
     def disconnect(self) -> None:
         """Close all connections."""
         if self._client is not None:
@@ -59,9 +78,7 @@ class LazyCluster:
         with self._lock:
             if self._client is None:
                 try:
-                    client: Any = RedisCluster(startup_nodes=self._nodes, **self._options)
+                    self._client = RedisCluster(startup_nodes=self._nodes, **self._options)
                 except RedisClusterException as error:
                     raise RedisConnectionError(str(error)) from None
-                self._is_up({(str(each.host), int(each.port)) for each in client.get_primaries()})
-                self._client = client
             return self._client

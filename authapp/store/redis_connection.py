@@ -1,25 +1,24 @@
-"""The connections to one Redis, and its state: up or down, and the time of the last data loss."""
+"""The connections to one Redis, and its state: up or down, and the time of the last data loss.
+
+In a cluster, one node may be lost while the others work. So each primary has a state of its own:
+:meth:`RedisConnection.of`.
+"""
 
 import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from limits.storage import RedisStorage
-from redis import (
-    BlockingConnectionPool,
-    Connection,
-    Redis,
-    Sentinel,
-    SSLConnection,
-)
+from redis import BlockingConnectionPool, Connection, Redis, Sentinel, SSLConnection
 from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection
 from redis.exceptions import (
+    ClusterDownError,
     LockError,
     ReadOnlyError,
     RedisClusterException,
@@ -63,24 +62,33 @@ _REFUSED = re.compile(r"the '[a-z|]{1,20}' command|DB index")
 class RedisConnection:
     """The connections to one Redis, and its state.
 
-    Redis is down if it does not respond. An error reply (memory full, read-only, not permitted)
-    does not mean that Redis is down, because other commands may still work.
+    Redis is down if it does not respond, or if a cluster says so. Another error reply (memory full,
+    read-only, not permitted) does not mean that, because other commands may still work.
 
     :param client: a client with short timeouts and without retries (see :func:`connect`).
     :param clock: returns seconds and never goes back.
     :param address: the text to log as the address of Redis. If it is empty, the log has the address
         that the client knows.
+    :param node: the primary of a cluster whose state this is, or None.
     """
 
     def __init__(
-        self, client: Redis, clock: Callable[[], float] = time.monotonic, address: str = ""
+        self,
+        client: Redis,
+        clock: Callable[[], float] = time.monotonic,
+        address: str = "",
+        node: object = None,
     ) -> None:
         self.client: Any = client
         #: True for a cluster, whose key names need hash tags.
         self.clustered = False
         self._address = address
-        #: Called when Redis may have lost data.
-        self.on_data_loss: Callable[[], None] = lambda: None
+        self._node = node
+        self._whole = self
+        self._parts: dict[object, RedisConnection] = {None: self}
+        self._logged = False
+        #: Called when Redis may have lost the data under keys with these hash tags. None: all data.
+        self.on_data_loss: Callable[[Collection[bytes] | None], None] = lambda tags: None
         self._clock = clock
         self._lock = threading.Lock()
         self._down = False
@@ -89,10 +97,27 @@ class RedisConnection:
         self._not_before: dict[str, float] = {}
         self._lost_at = float("-inf")
         self._runs: dict[object, bytes | None] = {}
-        self._connected = False
         #: A number that increases when existing connections may lead to a former Redis.
         self.generation = 0
         self._generations: WeakKeyDictionary[AbstractConnection, int] = WeakKeyDictionary()
+
+    def of(self, tag: bytes) -> "RedisConnection":
+        """Return the state of the primary that has the keys with a hash tag, or of all keys.
+
+        A primary that has replaced another one may lack the last writes.
+        """
+        if not self.clustered:
+            return self
+        for node in self.client.new_primaries(tag):
+            self._part(node).lost_data()
+        return self._part(self.client.primary(tag))
+
+    def _part(self, node: object) -> "RedisConnection":
+        part = self._parts.get(node)
+        if part is None:
+            part = RedisConnection(self.client, self._clock, self.address, node)
+            part._whole, part.clustered = self, True
+        return self._parts.setdefault(node, part)
 
     def counters(self) -> RedisStorage:
         """Return counters for rate limits, which use the same connections."""
@@ -154,17 +179,10 @@ class RedisConnection:
             If the ``run_id`` has changed, Redis was restarted or replaced, and data may be lost.
         """
         node = (connection.host, connection.port) if self.clustered else None  # type: ignore[attr-defined]
-        # In a cluster, a node that was not a primary before has replaced a primary.
-        replaced = self.clustered and node not in self._runs and self._connected
-        if replaced or self._runs.get(node) not in (run, None):
-            self.lost_data()
+        if self._runs.get(node) not in (run, None):
+            self._part(node).lost_data()
         self._runs[node] = run
         self._generations[connection] = self.generation
-
-    def has_primaries(self, addresses: set[tuple[str, int]]) -> None:
-        """Record the primaries of a cluster. A later new primary has replaced one of them."""
-        self._runs = {**dict.fromkeys(addresses), **self._runs}
-        self._connected = True
 
     def given_back(self, connection: AbstractConnection) -> None:
         """Close a connection if it was opened before the last data loss.
@@ -176,17 +194,19 @@ class RedisConnection:
         if self._generations.get(connection, self.generation) < self.generation:
             del self._generations[connection]
             connection.disconnect()  # type: ignore[no-untyped-call]
-            self.on_data_loss()
+            self.on_data_loss(None)
 
     def lost_data(self) -> None:
         """Record that Redis may have lost data because Redis was down, restarted or replaced."""
-        self._lost_at = self._clock()
-        self.generation += 1
-        self.on_data_loss()
+        for part in list(self._parts.values()):
+            part._lost_at = self._clock()
+        if not self.clustered:  # a node of a cluster keeps its address
+            self.generation += 1
+        self._whole.on_data_loss(self.client.tags_of(self._node) if self._node else None)
 
     def remembers(self, seconds: float) -> bool:
         """Return True if Redis cannot have lost data in the last ``seconds``."""
-        return self._clock() - self._lost_at > seconds
+        return all(self._clock() - part._lost_at > seconds for part in list(self._parts.values()))
 
     def up_in(self, seconds: float) -> float:
         """Return how long to wait until Redis was up, without a data loss, for ``seconds``.
@@ -211,26 +231,39 @@ class RedisConnection:
         error_reply: Exception | None = None
         try:
             yield
-        # Memory full, read-only, not permitted, a counter that is not a number, a lost lock.
-        except (ResponseError, ValueError, LockError) as error:
+        except (RedisError, RedisClusterException, OSError, ValueError) as error:
+            # Memory full, read-only, not permitted, a counter that is not a number, a lost lock.
+            replies = isinstance(error, (ResponseError, ValueError, LockError))
+            if not replies or isinstance(error, ClusterDownError):
+                self._record_outage(error)
+                raise StoreUnavailable from None
             error_reply = error
-        except (RedisError, RedisClusterException, OSError) as error:
-            with self._lock:
-                self._ask_at = self._clock() + PAUSE
-                if not self._down:
-                    self._down, self._down_since = True, self._clock()
-                    text = "StoreDown: %s at %s; each process uses its own memory"
-                    log.error(text, type(error).__name__, self.address)
-            raise StoreUnavailable from None
         if self._down:
             self.lost_data()  # Redis may have loaded a dump with the epoch marker and no leases
             self._down = False
+        if self._whole._logged and not self._whole.any_down():
+            self._whole._logged = False
             log.warning("StoreBack: Redis answers again at %s", self.address)
         if isinstance(error_reply, LockError):
             raise error_reply
         if error_reply is not None:
-            self.log_refusal(error_reply)
+            self._whole.log_refusal(error_reply)
             raise StoreUnavailable
+
+    def _record_outage(self, error: Exception) -> None:
+        with self._lock:
+            self._ask_at = self._clock() + PAUSE
+            if not self._down:
+                self._down, self._down_since = True, self._clock()
+                if not self._whole._logged:
+                    self._whole._logged = True
+                    text = "StoreDown: %s at %s; each process uses its own memory"
+                    log.error(text, type(error).__name__, self.address)
+
+    def any_down(self) -> bool:
+        """Return True if a primary did not respond to the last command."""
+        parts = list(self._parts.items())
+        return any(part.down for node, part in parts if not node or self.client.tags_of(node))
 
     def log_refusal(self, error: Exception) -> None:
         """Log an error reply, at most once per minute for each kind.
@@ -311,6 +344,6 @@ def connect(url: str) -> RedisConnection:
             "redis_connect_func": owner.read_run_id,
             "retry": Retry(NoBackoff(), 1),  # once more, with the nodes of the cluster read again
         }
-        owner.client = LazyCluster(parsed.hosts, cluster, owner.has_primaries)
+        owner.client = LazyCluster(parsed.hosts, cluster)
         owner.clustered = True
     return owner

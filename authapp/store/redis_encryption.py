@@ -13,6 +13,7 @@ user, for example) have the same tag, and so they are on one node.
 import base64
 import hmac
 import os
+from collections.abc import Iterable
 from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
@@ -36,6 +37,14 @@ def tag_of(name: bytes) -> bytes:
     """Return the hash tag of a key name, or an empty string."""
     at = len(PREFIX)
     return name[at : at + 4] if name[at : at + 1] == b"{" else b""
+
+
+def by_tag(names: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+    """Group key names by their hash tags."""
+    groups: dict[bytes, list[bytes]] = {}
+    for name in names:
+        groups.setdefault(tag_of(name), []).append(name)
+    return groups
 
 
 class KeyRing:

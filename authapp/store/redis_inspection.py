@@ -86,7 +86,7 @@ class RedisInspection:
         now = time.time()
         me = json.dumps(self._me).encode()
         client = self._connection.client
-        with self._connection.command(), client.pipeline(transaction=False) as pipeline:
+        with self._connection.of(USERS).command(), client.pipeline(transaction=False) as pipeline:
             pipeline.zremrangebyscore(USERS, "-inf", now - REMEMBERED)
             pipeline.zadd(USERS, {me: now})
             pipeline.expire(USERS, REMEMBERED)
@@ -118,7 +118,7 @@ class RedisInspection:
     def _evicts(self) -> bool:
         """Return True if Redis may drop unexpired keys, or did so since the last inspection."""
         reply: list[dict[str, Any]] = []
-        with self._connection.command():
+        with self._connection.of(USERS).command():
             try:
                 for section in ("memory", "stats"):
                     reply += self._connection.info(section)

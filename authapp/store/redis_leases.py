@@ -16,7 +16,7 @@ from redis.lock import Lock
 
 from authapp.store.protocol import Key, Lease, StoreUnavailable
 from authapp.store.redis_connection import RedisConnection
-from authapp.store.redis_encryption import KeyRing
+from authapp.store.redis_encryption import KeyRing, tag_of
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +50,8 @@ class RedisLeases:
         self._connection = connection
         self._key_rings = key_rings
         self._patience = patience
-        self._unsure_since: float | None = None
-        self._unsure_last = 0.0
+        #: The times of the first and of the last attempt since Redis grants no lease.
+        self._unsure_times: dict[tuple[RedisConnection, ...], tuple[float, float]] = {}
         self._alone = False
 
     @contextmanager
@@ -80,33 +80,47 @@ class RedisLeases:
 
     def _acquire(self, locks: list[Lock]) -> Lease:
         while True:
+            parts = tuple(map(self._part, locks))
             try:
-                with self._connection.command():
-                    lease = Lease.MINE if all(map(_acquire_or_extend, locks)) else Lease.THEIRS
-                self._unsure_since, self._alone = None, False
+                lease = Lease.MINE if all(map(self._take, locks)) else Lease.THEIRS
+                self._unsure_times.pop(parts, None)
+                self._alone = self._alone and bool(self._unsure_times)
                 return lease
             except (StoreUnavailable, LockError):  # LockError: Redis has lost the lock
-                if not self._connection.stalled:
-                    return self._unsure()
+                if not any(part.stalled for part in parts):
+                    return self._unsure(parts)
             # Redis is only stalled. Perhaps other processes have not noticed it, and use leases.
             time.sleep(_TRY_AGAIN)
 
-    def settles_in(self) -> float:
-        """See :meth:`authapp.store.protocol.Store.settles_in`."""
-        return self._connection.up_in(SETTLE) if self._patience else 0.0
+    def _part(self, lock: Lock) -> RedisConnection:
+        return self._connection.of(tag_of(str(lock.name).encode()))
 
-    def _unsure(self) -> Lease:
+    def _take(self, lock: Lock) -> bool:
+        with self._part(lock).command():
+            return _acquire_or_extend(lock)
+
+    def settles_in(self, key: Key) -> float:
+        """See :meth:`authapp.store.protocol.Store.settles_in`."""
+        if not self._patience:
+            return 0.0
+        return max(
+            self._connection.of(tag_of(ring.name(key))).up_in(SETTLE) for ring in self._key_rings
+        )
+
+    def _unsure(self, parts: tuple[RedisConnection, ...]) -> Lease:
         """Return ``ALONE`` if Redis has granted no lease for ``patience`` seconds, else ``UNSURE``.
 
         The time starts again if Redis was up meanwhile. It also starts again if no request asked
         for a lease for ``patience`` seconds, because an old failure says nothing about the present.
         """
         now = time.monotonic()
-        if self._unsure_since is None or now - self._unsure_last > max(self._patience, LEASE):
-            self._unsure_since = now
-        self._unsure_last = now
-        waited = now - self._unsure_since
-        if waited < self._patience or not self._connection.remembers(self._patience):
+        since, last = self._unsure_times.get(parts, (now, now))
+        if now - last > max(self._patience, LEASE):
+            since = now
+        self._unsure_times[parts] = since, now
+        waited = now - since
+        lost = not all(part.remembers(self._patience) for part in parts)
+        if waited < self._patience or lost:
             return Lease.UNSURE
         if not self._alone:
             self._alone = True
@@ -120,7 +134,7 @@ class RedisLeases:
     def _release(self, locks: list[Lock]) -> None:
         for lock in locks:
             if lock.local.token is not None:
-                with suppress(LockError, StoreUnavailable), self._connection.command():
+                with suppress(LockError, StoreUnavailable), self._part(lock).command():
                     lock.release()
 
     @contextmanager
@@ -138,8 +152,8 @@ class RedisLeases:
     def _keep(self, locks: list[Lock], done: threading.Event) -> None:
         while not done.wait(LEASE / 8):
             for lock in locks:
-                with suppress(LockError, StoreUnavailable), self._connection.command():
-                    _acquire_or_extend(lock)
+                with suppress(LockError, StoreUnavailable):
+                    self._take(lock)
 
 
 def _acquire_or_extend(lock: Lock) -> bool:

@@ -73,6 +73,11 @@ class RedisNotices:
         self._start_at = 0.0
         self.thread: threading.Thread | None = None
 
+    @property
+    def _part(self) -> RedisConnection:
+        # A cluster publishes at the node that would have a key with the name of the channel.
+        return self._connection.of(CHANNEL)
+
     # No method takes a lock, so a fork cannot leave one locked. Each step is atomic in itself.
 
     def known(self, names: Iterable[bytes]) -> list[str | None] | None:
@@ -135,10 +140,10 @@ class RedisNotices:
         :raises StoreUnavailable: if Redis is down.
         """
         try:
-            with self._connection.command():
+            with self._part.command():
                 self._connection.client.publish(CHANNEL, b" ".join(names))
         except StoreUnavailable:
-            if self._connection.down:
+            if self._part.down:
                 raise
 
     def _pop(self, names: Iterable[bytes]) -> None:
@@ -174,7 +179,7 @@ class RedisNotices:
     def _listen(self, channel: Any) -> None:
         """Receive notices until the connection ends or leads to another Redis."""
         beats = BEATS + uuid.uuid4().hex.encode()
-        with self._connection.command():
+        with self._part.command():
             channel.subscribe(CHANNEL, beats)
         generation, next_beat = self._connection.generation, 0.0
         subscribed = 0
@@ -199,6 +204,6 @@ class RedisNotices:
             raise StoreUnavailable
         now = time.monotonic()
         self._sent = uuid.uuid4().hex.encode(), now
-        with self._connection.command():
+        with self._part.command():
             self._connection.client.publish(beats, self._sent[0])
         return now

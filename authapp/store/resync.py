@@ -14,7 +14,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from heapq import nlargest
 from itertools import count
@@ -23,7 +23,7 @@ from typing import Any
 from authapp.store.memory import MemoryStore
 from authapp.store.protocol import Key, StoreUnavailable
 from authapp.store.redis_connection import PAUSE, RedisConnection
-from authapp.store.redis_encryption import TAGS, KeyRing, tag_of
+from authapp.store.redis_encryption import TAGS, KeyRing, by_tag, tag_of
 
 log = logging.getLogger(__name__)
 
@@ -97,25 +97,25 @@ class Resync:
     def _detect_data_loss(self, epoch: object, tag: bytes) -> None:
         """Set an epoch marker if it is missing, or adopt its new value. Mark strings as pending."""
         if self._epochs.pop(tag, None) is not None:
-            self._connection.lost_data()
-        with suppress(StoreUnavailable), self._connection.command():
+            self._connection.of(tag).lost_data()
+        with suppress(StoreUnavailable), self._connection.of(tag).command():
             if epoch is None:
                 epoch = os.urandom(16).hex().encode()
                 if not self._redis.set(EPOCH + tag, epoch, ex=EPOCH_LIFE, nx=True):
                     return  # another process has set its marker, which is read next time
             self._epochs[tag] = epoch
-            self.mark_all_pending(tag)  # includes strings from before the first marker was read
+            self.mark_all_pending({tag})  # includes strings from before the first marker was read
 
-    def mark_all_pending(self, tag: bytes = b"") -> None:
+    def mark_all_pending(self, tags: Collection[bytes] | None = None) -> None:
         """Mark all strings of this process as pending, because Redis may have lost them.
 
-        :param tag: mark only the keys with this hash tag. If the tag is empty, mark all keys.
+        :param tags: mark only the keys with one of these hash tags. If it is None, mark all keys.
         """
-        keys = (key for key, *_ in self._own.living())
-        rings = self._key_rings
-        self.mark_pending(
-            *(key for key in keys if not tag or tag in {tag_of(ring.name(key)) for ring in rings})
-        )
+        keys = [key for key, *_ in self._own.living()]
+        if tags is not None:
+            rings = self._key_rings
+            keys = [key for key in keys if any(tag_of(ring.name(key)) in tags for ring in rings)]
+        self.mark_pending(*keys)
 
     def mark_pending(self, *keys: Key) -> None:
         """Mark the strings under these keys as pending: Redis may have lost or never had them."""
@@ -157,19 +157,29 @@ class Resync:
         with self._lock:
             pending = dict(self.pending)
         batch = nlargest(_BATCH, pending, key=pending.__getitem__)
+        groups: dict[bytes, list[Key]] = {}
+        for key in batch:
+            groups.setdefault(tag_of(self._key_rings[0].name(key)), []).append(key)
+        # In a cluster, one node may be lost, and the others get what they lack.
+        done = [self._resend(keys, pending) for keys in groups.values()]
+        return all(done)
+
+    def _resend(self, keys: list[Key], pending: dict[Key, int]) -> bool:
+        """Write the strings under some keys, which are pending with these numbers."""
         done = False
         with suppress(StoreUnavailable):
-            with self._connection.command():
-                written = self._write_missing(batch)
+            written = self._write_missing(keys)
             # Also publish strings that Redis has: perhaps the other processes do not know of them.
-            self._publish([ring.name(key) for key in batch for ring in self._key_rings])
+            self._publish([ring.name(key) for key in keys for ring in self._key_rings])
             done = written
-        if done:
-            with self._lock:
-                for key in batch:
-                    # If a key has changed since, its new string is still pending.
-                    if self.pending.get(key) == pending[key]:
+        with self._lock:
+            for key in keys:
+                # If a key has changed since, its new string is still pending.
+                if self.pending.get(key) == pending[key]:
+                    if done:
                         del self.pending[key]
+                    elif self._connection.clustered:  # the others are not kept waiting
+                        self.pending[key] = -next(self._changes)
         return done
 
     def _write_missing(self, keys: list[Key]) -> bool:
@@ -191,8 +201,11 @@ class Resync:
                 names, arguments = missing.setdefault(tag_of(name), ([], []))
                 names.append(name)
                 arguments += [theirs or b"", ring.encrypt(name, text), milliseconds(seconds)]
-        written = [self._replace(*each) == len(each[0]) for each in missing.values()]
-        return all(written)
+        written = True
+        for tag, (names, arguments) in missing.items():
+            with self._connection.of(tag).command():
+                written &= self._replace(names, arguments) == len(names)
+        return written
 
 
 def read_names(
@@ -200,20 +213,19 @@ def read_names(
 ) -> tuple[dict[bytes, object], list[object]]:
     """Read values from Redis, and with each command also the epoch marker of the same node.
 
-    Without names, one epoch marker is read. Call this function within
-    :meth:`RedisConnection.command`.
+    Without names, one epoch marker is read.
 
     :returns: the epoch markers by hash tag, and the values in the order of their names.
+    :raises StoreUnavailable: if Redis is down or refuses.
     """
-    groups: dict[bytes, list[bytes]] = {}
-    for name in names:
-        groups.setdefault(tag_of(name), []).append(name)
+    groups = by_tag(names)
     if not groups:
         groups[random.choice(TAGS) if connection.clustered else b""] = []  # noqa: S311
     epochs: dict[bytes, object] = {}
     values: dict[bytes, object] = {}
     for tag, group in groups.items():
-        epochs[tag], *found = connection.client.mget([EPOCH + tag, *group])
+        with connection.of(tag).command():
+            epochs[tag], *found = connection.client.mget([EPOCH + tag, *group])
         values.update(zip(group, found, strict=True))
     return epochs, [values[name] for name in names]
 

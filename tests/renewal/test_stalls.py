@@ -19,7 +19,7 @@ from webob import Request, Response
 
 from authapp.issuer import main as issuer
 from authapp.store import redis_leases
-from authapp.store.protocol import Lease
+from authapp.store.protocol import Key, Lease
 from eventually import eventually
 from servers import ISSUER_SETTINGS, REFRESH, Served
 from servers.redis_server import RedisServer
@@ -32,6 +32,8 @@ SESSIONS, AT_ONCE = 8, 6
 
 STALLS = (0.5, 1.5, 1.5, 3.0, 10.0)
 """Seconds for which Redis stalls, one stall after the other."""
+
+KEY = Key("purpose", "secret")
 
 HTML = {"Accept": "text/html"}
 
@@ -107,7 +109,7 @@ def test_r11_a_stall_makes_no_process_spend_what_another_may_have_spent(
                 redis_server.pause()
                 threading.Event().wait(seconds)
                 redis_server.go_on()
-                eventually(lambda: here.sites[0].services.store.settles_in() == 0, 10)
+                eventually(lambda: here.sites[0].services.store.settles_in(KEY) == 0, 10)
                 assert max(here.spent.values()) == 1, f"spent twice after {seconds} s"
                 assert set(here.statuses) <= {200, 503}, f"signed out after {seconds} s"
         finally:
@@ -151,8 +153,8 @@ def test_r11_while_redis_is_away_sessions_wait_and_then_each_process_renews_on_i
     else:
         redis_server.client.config_set("maxmemory", "0")
     store = here.sites[0].services.store
-    eventually(lambda: store.healthy() and store.settles_in() == 0)
-    with store.lease(redis_leases.Key("purpose", "secret")) as lease:
+    eventually(lambda: store.healthy() and store.settles_in(KEY) == 0)
+    with store.lease(KEY) as lease:
         assert lease is Lease.MINE, "the processes work together again"
 
 
@@ -165,7 +167,7 @@ def test_r11_attempts_long_ago_do_not_count_as_patience(
     redis_server.client.config_set("maxmemory", "1")
 
     def taken() -> Lease:
-        with store.lease(redis_leases.Key("purpose", "secret")) as lease:
+        with store.lease(KEY) as lease:
             return lease
 
     assert taken() is Lease.UNSURE
@@ -184,9 +186,9 @@ def test_r11_an_expired_session_waits_until_the_processes_have_told_each_other(
     store = here.sites[0].services.store
     store._connection.lost_data()
     with time_machine.travel(time.time() + ACCESS + 1):
-        assert store.settles_in() > 0
+        assert store.settles_in(KEY) > 0
         assert here.visit(jar, 0) == 200
-        assert store.settles_in() == 0
+        assert store.settles_in(KEY) == 0
     # Where the backend must answer sooner than that, the request does not wait.
     hurried = town(backend__timeout="0.5", refresh__reuse="60")
     jar = hurried.signed_in()

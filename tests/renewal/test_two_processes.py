@@ -14,6 +14,7 @@ import time_machine
 from webob import Response as Answer
 
 from authapp.issuer import main as issuer
+from authapp.store.protocol import Key
 from authapp.store.redis_leases import RedisLeases
 from eventually import eventually
 from servers import ISSUER_SETTINGS, LOGIN, NOT_VALID, REFRESH, Served
@@ -354,7 +355,7 @@ def test_r11_redis_that_lost_a_lease_lets_no_other_process_spend_the_token(
         assert come.wait(20)
         lose_data(redis_server, how)
         second = pool.submit(page, sites[1], status=200)
-        eventually(lambda: sites[1].services.store.settles_in() > 0)
+        eventually(lambda: sites[1].services.store.settles_in(Key("purpose", "secret")) > 0)
         go.set()
         first.result(20)
         second.result(20)

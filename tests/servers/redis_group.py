@@ -166,6 +166,12 @@ class SentinelGroup(Group):
         (node,) = (each for each in self.nodes if each.port == max(ports, key=ports.count))
         return node
 
+    a_primary = primary
+
+    def has_replaced(self, killed: Node) -> bool:
+        """Return True if another node has become the primary."""
+        return self.primary() is not killed
+
 
 class ClusterGroup(Group):
     """A cluster of three primaries, and three replicas or none."""
@@ -197,6 +203,22 @@ class ClusterGroup(Group):
         hosts = ",".join(each.address for each in self.nodes[:2])
         url = f"redis+cluster://{hosts}"
         self.url = access.url(url) if access else url
+
+    def primaries(self) -> dict[str, Node]:
+        """Return the living primaries by their ids."""
+        living = [each for each in self.nodes if each.answers()]
+        roles: dict[Node, dict[str, str]] = {
+            each: each.client.info("replication") for each in living
+        }
+        return {self.id_of(each): each for each in living if roles[each]["role"] == "master"}
+
+    def a_primary(self) -> Node:
+        """Return one of the primaries."""
+        return next(iter(self.primaries().values()))
+
+    def has_replaced(self, killed: Node) -> bool:
+        """Return True if another node has become a primary."""
+        return len(self.primaries()) == 3
 
     def id_of(self, node: Node) -> str:
         return str(node.client.execute_command("CLUSTER MYID"), "ascii")

@@ -74,4 +74,4 @@ def test_keys_that_differ_only_in_their_groups_are_equal() -> None:
     memory.put(Key("p", "a", "one user"), "text", 60)
     assert memory.get(Key("p", "a")) == ["text"]
     assert memory.recall(Key("p", "a")) == ["text"]
-    assert (memory.settles_in(), memory.problems()) == (0, [])
+    assert (memory.settles_in(Key("purpose", "secret")), memory.problems()) == (0, [])
