@@ -37,12 +37,12 @@ from benchmarks.rounds import (
     table,
     turn,
 )
-from benchmarks.samples import small
+from benchmarks.samples import SECRET, small
 from benchmarks.serving import ServedPage, cookie_of
 from eventually import eventually
 from servers.redis_group import ClusterGroup, SentinelGroup
 from servers.redis_server import Address, RedisServer
-from site_under_test import COOKIE, settings
+from site_under_test import settings
 
 TITLE = "Sign-outs, told and not asked"
 PROCESSES = 4
@@ -174,11 +174,10 @@ def sign_outs(sites: Sequence[ServedPage]) -> list[float]:
 
 def page_with(session: Session, shared: str) -> Callable[[], bytes]:
     """Return a function that visits the page with authapp and a store."""
-    ini = settings("http://localhost:9", shared=shared)
+    ini = settings("http://localhost:9", shared=shared) | {"authapp.secret": SECRET}
     app = pyramid_page(lambda config: config.include("authapp"), **ini)
-    services = app.registry.getUtility(IServices)
-    visit: Callable[[], bytes] = wsgi(app, cookie=f"{COOKIE}={services.sealer.seal(session)}")
-    notices = getattr(services.store, "_notices", None)
+    visit: Callable[[], bytes] = wsgi(app, cookie=cookie_of(session))
+    notices = getattr(app.registry.getUtility(IServices).store, "_notices", None)
     if notices is not None:
         eventually(lambda: visit() and notices.moment() is not None, 20)
     return visit
