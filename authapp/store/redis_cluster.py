@@ -6,14 +6,19 @@ the client at the first command.
 """
 
 import threading
+import time
+from contextlib import suppress
 from typing import Any
 
 from redis.cluster import ClusterNode, RedisCluster
 from redis.commands.core import Script
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisClusterException, SlotNotCoveredError
+from redis.exceptions import RedisClusterException, RedisError, SlotNotCoveredError
 
 from authapp.store.redis_encryption import TAGS
+
+READ_AGAIN = 0.5
+"""Seconds between two attempts to find a node for a slot that no node has."""
 
 
 class LazyCluster:
@@ -28,6 +33,7 @@ class LazyCluster:
         self._options = options
         self._lock = threading.Lock()
         self._client: Any = None
+        self._read_at = 0.0
         self._primaries: dict[bytes, object] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -51,8 +57,17 @@ class LazyCluster:
         try:
             node = self._client.get_node_from_key(tag)
         except SlotNotCoveredError:
+            self._read_nodes()
             return None
         return str(node.host), int(node.port)
+
+    def _read_nodes(self) -> None:
+        """Read the nodes of the cluster again. redis-py does not, if no node has a slot."""
+        now = time.monotonic()
+        if now >= self._read_at:
+            self._read_at = now + READ_AGAIN
+            with suppress(RedisError, RedisClusterException, OSError):
+                self._client.nodes_manager.initialize()
 
     def new_primaries(self, tag: bytes) -> set[object]:
         """Return the nodes that were no primaries at the last call.

@@ -247,13 +247,25 @@ def test_a_node_that_stays_lost_concerns_only_the_users_of_its_slots(
     if coverage == "no":
         # On a busy machine a command of theirs may be late once. The state does not go to and fro.
         eventually(lambda: browse() and settled[-3:] == [True] * 3, 30)
-        for key in living:
+        for key in living + lost:
             one.put(key, "told", 60, tell=True)
         eventually(lambda: two.get(*living) == ["told"] * len(living), 20)
     assert "StoreBack" not in caplog.text
     for store in stores:
         close(store)
     group.close()
+
+
+def test_slots_that_no_node_has_are_down_until_they_are_found(process: Any) -> None:
+    one, two = process(), process()
+    key = user(0)[0]
+    one.put(key, "text", 60)
+    for _ in range(2):  # the second time, the nodes were read just now
+        one._redis.nodes_manager.slots_cache.clear()
+        assert one.get(key) == ["text"]
+    one.put(key, "text, later", 60)
+    eventually(lambda: two.get(key) == ["text, later"])
+    eventually(one.healthy)
 
 
 def test_a_cluster_that_is_down_at_start_up_is_a_redis_that_is_down(
