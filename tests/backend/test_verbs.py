@@ -32,7 +32,7 @@ def add_call_view(config: Configurator) -> None:
 @pytest.fixture
 def signed_in(backend: Served) -> list[Site]:
     """Return six browsers that are signed in at one site."""
-    first = application(backend.url, add_call_view, backend__timeout="1", login__rate="1000/minute")
+    first = application(backend.url, add_call_view, backend__timeout="4", login__rate="1000/minute")
     browsers = [Site(wsgi=first.app) for _ in range(6)]
     for browser in browsers:
         browser.sign_in("alice")
