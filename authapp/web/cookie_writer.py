@@ -74,11 +74,12 @@ def finish_response(request: Request, response: Response) -> None:
         response.headers.setdefault("Cache-Control", "private, no-store")
     vary_by(response, "Cookie")
     if ours.writes:
+        services = services_of(request)
         changed = ours.session is None or ours.session is not ours.opened
-        if changed or must_record(ours, services_of(request)):
+        if changed or must_record(ours, services):
             _write_cookie(request, response)
         else:
-            record_unwritten(request, ours)
+            record_unwritten(request, ours, services)
     ours.writes = False
 
 
@@ -88,7 +89,7 @@ def _write_cookie(request: Request, response: Response) -> None:
     if ours.session is not None:
         _adopt_changes(ours, ours.session, services)
     if ours.session is not None:
-        if _is_older(ours.session, services):
+        if _is_known(ours, ours.session) and _is_older(ours.session, services):
             return
         ours.session = replace(ours.session, used_at=last_used(ours, ours.session, services))
     cookies = services.cookie.clear(() if _was_replaced(ours, services) else ours.names)
@@ -114,6 +115,11 @@ def _write_cookie(request: Request, response: Response) -> None:
         headers["Cache-Control"] = "private, no-store"
         for name in _CACHE_HEADERS:
             headers.pop(name, None)
+
+
+def _is_known(ours: RequestSession, session: Session) -> bool:
+    """Return True if the browser has brought this session, possibly with older tokens."""
+    return session.sid in [each.sid for each in (ours.opened, *ours.older) if each is not None]
 
 
 def _is_older(session: Session, services: Services) -> bool:

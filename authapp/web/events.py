@@ -6,8 +6,8 @@ and calls the other subscribers. The one exception is :class:`SignedIn`.
 The ``repr`` of an event contains no token, password or secret.
 """
 
+import os
 import re
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -178,4 +178,4 @@ def request_id(request: Request) -> str:
     given: str = request.environ.get("HTTP_X_REQUEST_ID", "")
     if given and re.fullmatch("[A-Za-z0-9._-]{1,64}", given):
         return given
-    return once(request, "request id", lambda: secrets.token_hex(16))
+    return once(request, "request id", lambda: os.urandom(16).hex())

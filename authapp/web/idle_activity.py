@@ -67,9 +67,9 @@ def record_in_index(request: Request, session: Session) -> None:
     services_of(request).index.record(session, agent, address)
 
 
-def record_unwritten(request: Request, ours: RequestSession) -> None:
+def record_unwritten(request: Request, ours: RequestSession, services: Services) -> None:
     """Record a request of the user in the index. Call this if the response writes no cookie."""
     if ours.session is None or not ours.by_person:
         return
-    if services_of(request).index.is_due(ours.session):
+    if services.index.is_due(ours.session):
         record_in_index(request, ours.session)

@@ -98,7 +98,8 @@ def _has_body(environ: dict[str, Any]) -> bool:
 
 def _is_multipart(environ: dict[str, Any]) -> bool:
     # No form of ours is sent in this way, and parsing the headers of its parts is slow.
-    return str(environ.get("CONTENT_TYPE", "")).lstrip().lower().startswith("multipart")
+    kind: str | None = environ.get("CONTENT_TYPE")
+    return bool(kind) and str(kind).lstrip().lower().startswith("multipart")
 
 
 def _is_too_large(request: Request) -> bool:

@@ -38,7 +38,7 @@ def path_of(environ: dict[str, Any]) -> str:
 
 def _decoded(environ: dict[str, Any]) -> str:
     path: str = environ.get("PATH_INFO") or "/"
-    return path.encode("latin-1").decode(errors="replace")
+    return path if path.isascii() else path.encode("latin-1").decode(errors="replace")
 
 
 def is_own(route: IRoute | None) -> bool:
