@@ -3,8 +3,9 @@
 1. The program prepares visits, and does each visit often enough to fill all caches.
 2. It prints a JSON list with the name of each visit, and waits for a line of input. Meanwhile, the
    caller switches callgrind on.
-3. It does each visit NUMBER times. Between two visits it calls :func:`mark`. At this function,
-   callgrind writes its counts and begins again at 0 (``--dump-before``).
+3. It does each visit NUMBER times, in each of several windows. Before each window it calls
+   :func:`mark`. At this function, callgrind writes its counts and begins again at 0
+   (``--dump-before``).
 
 The counts of two runs must not differ. So the program uses no sockets and does not wait, it decides
 when the garbage collector runs, and the caller sets ``PYTHONHASHSEED=0``.
@@ -32,6 +33,10 @@ from benchmarks.visits import header, with_authapp, wsgi
 
 MARK = "sched_get_priority_max"
 """A function of the C library that no other code calls."""
+
+WINDOWS = 3
+"""How often each visit is counted. Work that happens once, such as the growth of a table, is in one
+window only, and the caller takes the median."""
 
 WARM_UP = 30
 """The number of visits before the counted visits. Python 3.11 and later specialize code that runs
@@ -76,7 +81,7 @@ def _tokens(user: str) -> TokenPair:
 
 def five(number: int) -> dict[str, Callable[[], object]]:
     """Return the five requests of the regression gate, on the bare page."""
-    backend = Prepared(number + WARM_UP)
+    backend = Prepared(WINDOWS * number + WARM_UP)
 
     def bare(include: Callable[[Configurator], None], **ini: str) -> Any:
         def everything(config: Configurator) -> None:
@@ -148,7 +153,14 @@ def _answer(app: Any, environ: dict[str, Any], expected: str) -> None:
 
 
 def starter(number: int) -> dict[str, Callable[[], object]]:
-    """Return all contenders in Pyramid on the starter page."""
+    """Return the starter page without authapp, with it, and with directives that do nothing."""
+    from benchmarks.pyramid_requests import OURS, PYRAMID
+
+    return {name: visit for name, visit in starter_peers(number).items() if name in {PYRAMID, *OURS}}
+
+
+def starter_peers(number: int) -> dict[str, Callable[[], object]]:
+    """Return all contenders in Pyramid on the starter page. It takes minutes to count them."""
     from benchmarks.pyramid_requests import visits
     from benchmarks.starter_page import starter_page
 
@@ -162,7 +174,7 @@ def bare(number: int) -> dict[str, Callable[[], object]]:
     return visits(pyramid_page, small(), strangers=False)
 
 
-SETS = {"five": five, "starter": starter, "bare": bare}
+SETS = {"five": five, "starter": starter, "starter-peers": starter_peers, "bare": bare}
 
 
 def main(name: str, number: int) -> None:
@@ -177,10 +189,11 @@ def main(name: str, number: int) -> None:
     print(json.dumps(list(visits)), flush=True)
     sys.stdin.readline()
     for visit in visits.values():
-        mark()
-        for _ in range(number):
-            visit()
-        gc.collect()  # the garbage of these visits alone
+        for _ in range(WINDOWS):
+            mark()
+            for _ in range(number):
+                visit()
+            gc.collect()  # the garbage of these visits alone
     mark()
 
 

@@ -19,13 +19,14 @@ import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 
-from benchmarks.counted import MARK
+from benchmarks.counted import MARK, WINDOWS
 
 HERE = Path(__file__).parents[1]
 NUMBERS = Path(__file__).parent / "instructions.json"
-NUMBER = 30
-"""How often each request is sent."""
+NUMBER = 10
+"""How often each request is sent in a window."""
 
 TOLERANCE = 0.03
 """What a request may take more. Two runs differ by less than a tenth of it."""
@@ -74,8 +75,9 @@ def count(name: str, number: int = NUMBER) -> dict[str, int]:
         if process.returncode != 0:
             raise SystemExit(f"valgrind ended with {process.returncode}")
         # The first file is what was before the first mark.
-        totals = [_total(Path(f"{out}.{place}")) for place in range(2, len(names) + 2)]
-    return {name: total // number for name, total in zip(names, totals, strict=True)}
+        totals = [_total(Path(f"{out}.{2 + place}")) for place in range(WINDOWS * len(names))]
+    windows = [totals[at : at + WINDOWS] for at in range(0, len(totals), WINDOWS)]
+    return {name: int(median(each)) // number for name, each in zip(names, windows, strict=True)}
 
 
 def _total(path: Path) -> int:
