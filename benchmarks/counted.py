@@ -156,7 +156,9 @@ def starter(number: int) -> dict[str, Callable[[], object]]:
     """Return the starter page without authapp, with it, and with directives that do nothing."""
     from benchmarks.pyramid_requests import OURS, PYRAMID
 
-    return {name: visit for name, visit in starter_peers(number).items() if name in {PYRAMID, *OURS}}
+    return {
+        name: visit for name, visit in starter_peers(number).items() if name in {PYRAMID, *OURS}
+    }
 
 
 def starter_peers(number: int) -> dict[str, Callable[[], object]]:
