@@ -114,8 +114,9 @@ def includeme(config: Configurator) -> None:
 
         issuer = make_issuer({}, **config.registry.settings)
     prefix = f"/{config.route_prefix}" if config.route_prefix else ""
-    health = settings.paths["health"]
-    own_paths = (f"{prefix}/{STATIC}", *([prefix + health] if health else []))
+    # A page asks "session_ended" whether its session has ended. That is an answer, and no use.
+    answers = (settings.paths[name] for name in ("health", "session_ended"))
+    own_paths = (f"{prefix}/{STATIC}", *(prefix + path for path in answers if path))
 
     def register_services() -> None:
         registry = config.registry

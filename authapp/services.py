@@ -99,8 +99,8 @@ class Services:
     excluded: Callable[[str], bool]
     """Return True if the renewal tween skips a path.
 
-    The tween skips the paths below ``authapp.refresh.exclude``, the static files and the health
-    check.
+    The tween skips the paths below ``authapp.refresh.exclude``, the static files, the health check
+    and ``/session/ended``.
     """
     for_programs: Callable[[str], bool]
     """Return True if only programs use a path: it is below one of ``authapp.api_prefixes``."""

@@ -75,7 +75,8 @@ def finish_response(request: Request, response: Response) -> None:
     vary_by(response, "Cookie")
     if ours.writes:
         services = services_of(request)
-        changed = ours.session is None or ours.session is not ours.opened
+        # Without a session, only the cookies that the browser has brought are cleared.
+        changed = ours.names if ours.session is None else ours.session is not ours.opened
         if changed or must_record(ours, services):
             _write_cookie(request, response)
         else:

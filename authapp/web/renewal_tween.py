@@ -60,8 +60,7 @@ def renewal_tween_factory(handler: Handler, registry: Registry) -> Handler:
         if _is_multipart(request.environ) and is_at(request):
             log.warning("BadRequest: %s %s: multipart", request.method, request.path[:256])
             return failure(request, 400, "BadRequest", BAD_REQUEST_SENTENCE)
-        # The page asks this route whether its session has ended: an answer, and nothing else.
-        if services.excluded(path_of(request.environ)) or is_at(request, "session_ended"):
+        if services.excluded(path_of(request.environ)):
             return handler(request)
         ours: RequestSession = request.authapp
         ours.by_person = is_by_person(request)

@@ -56,10 +56,12 @@ class StaticFiles:
         return self._hash
 
     def add_hash(
-        self, request: Request, subpath: str, kw: dict[str, Any]
-    ) -> tuple[str, dict[str, Any]]:
-        """Return a file's path with the hash before it. Pyramid calls this as a cache buster."""
-        return f"{self.hash}/{subpath}", kw
+        self, request: Request, elements: tuple[Any, ...], kw: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Put the hash before a file's path. Pyramid calls this as the route's pregenerator."""
+        if not request.registry.settings.get("pyramid.prevent_cachebust"):
+            kw["subpath"] = f"{self.hash}/{kw['subpath']}"
+        return elements, kw
 
     def serve(self, context: Any, request: Request) -> Response:
         """Serve a file whose URL contains a hash.
@@ -83,10 +85,13 @@ def _hash_files() -> str:
 
 
 def includeme(config: Configurator) -> None:
-    """Add the routes of the files, and a cache buster for these files alone."""
+    """Add the routes of the files, and the hash in their URLs.
+
+    The hash comes from a pregenerator and not from a cache buster. If an application has any cache
+    buster, Pyramid looks for one with each URL of each static file of the application.
+    """
     files = StaticFiles(development=settings_of(config.registry).development)
     hashed = f"{NAMESPACE}static"
     config.add_route(hashed, f"/{STATIC}/{{hash:[0-9a-f]{{12}}}}/*subpath")
     config.add_view(files.serve, route_name=hashed, permission=NO_PERMISSION_REQUIRED)
-    config.add_static_view(STATIC, SPEC, cache_max_age=0)
-    config.add_cache_buster(SPEC, files.add_hash)
+    config.add_static_view(STATIC, SPEC, cache_max_age=0, pregenerator=files.add_hash)

@@ -1182,3 +1182,16 @@ def test_configured_scope_is_sent_at_sign_in(backend: Served) -> None:
     login = "\nPOST /api/token/\nusername={username}\npassword={password}\nscope={scope}"
     Site(backend.url, backend__scope="openid", backend__login=login).sign_in()
     assert backend.requests[-1].json_body["scope"] == "openid"
+
+
+def test_pyramid_can_prevent_the_hash_in_urls_of_static_files(backend: Served) -> None:
+    def urls(request: Request) -> list[str]:
+        files = ("authapp:static/page.js", "authapp:static/icon.svg")
+        return [request.static_path(each) for each in files]
+
+    def more(config: Configurator) -> None:
+        config.add_settings({"pyramid.prevent_cachebust": True})
+        add_view(config, urls)
+
+    site = application(backend.url, more)
+    assert site.get("/view").json == ["/authapp-static/page.js", "/authapp-static/icon.svg"]
