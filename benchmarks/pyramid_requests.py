@@ -43,7 +43,8 @@ def visits(
 
     found: dict[str, Callable[[], object]] = {
         PYRAMID: wsgi(page()),
-        IDLE: wsgi(page(idle), **environ),
+        # With a small cookie: a page that reads any cookie parses all cookies of its request.
+        IDLE: wsgi(page(idle), HTTP_COOKIE="a=1"),
         WARM: warm,
         COLD: cold,
     }
