@@ -27,7 +27,7 @@ from urllib.parse import urlencode, urlsplit
 
 from authapp.services import IServices
 from authapp.session.session import Session
-from benchmarks.pyramid_pages import pyramid_page, wsgi
+from benchmarks.pyramid_pages import pyramid_page
 from benchmarks.rounds import (
     Target,
     differences,
@@ -39,6 +39,7 @@ from benchmarks.rounds import (
 )
 from benchmarks.samples import SECRET, small
 from benchmarks.serving import ServedPage, cookie_of
+from benchmarks.visits import wsgi
 from eventually import eventually
 from servers.redis_group import ClusterGroup, SentinelGroup
 from servers.redis_server import Address, RedisServer
@@ -176,7 +177,7 @@ def page_with(session: Session, shared: str) -> Callable[[], bytes]:
     """Return a function that visits the page with authapp and a store."""
     ini = settings("http://localhost:9", shared=shared) | {"authapp.secret": SECRET}
     app = pyramid_page(lambda config: config.include("authapp"), **ini)
-    visit: Callable[[], bytes] = wsgi(app, cookie=cookie_of(session))
+    visit: Callable[[], bytes] = wsgi(app, HTTP_COOKIE=cookie_of(session))
     notices = getattr(app.registry.getUtility(IServices).store, "_notices", None)
     if notices is not None:
         eventually(lambda: visit() and notices.moment() is not None, 20)
@@ -210,13 +211,13 @@ def report() -> tuple[str, list[Target]]:
         delayed = Delayed(redis)
         stack.callback(delayed.close)
         session = small()
-        turns = {"no sign-in": turn(wsgi(pyramid_page()))}
+        turns = {"no sign-in": turn(wsgi(pyramid_page()), time.perf_counter)}
         for name, shared in (
             ("memory:", "memory:"),
             ("Redis", redis.url),
             ("Redis, 1 ms away", delayed.url),
         ):
-            turns[name] = turn(page_with(session, shared))
+            turns[name] = turn(page_with(session, shared), time.perf_counter)
         times = measure(turns, ROUNDS)
         plain = times.pop("no sign-in")
         added = {name: differences(each, plain) for name, each in times.items()}
