@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from authapp.store.memory import MemoryStore
 from authapp.store.protocol import Key, Lease, StoreUnavailable
 from authapp.store.redis_connection import RedisConnection
-from authapp.store.redis_encryption import KeyRing, by_tag
+from authapp.store.redis_encryption import KeyRing, by_tag, tag_of
 from authapp.store.redis_inspection import RedisInspection
 from authapp.store.redis_leases import PATIENCE, RedisLeases
 from authapp.store.redis_notices import RedisNotices
@@ -66,8 +66,28 @@ class RedisStore:
     def _ask(self, *keys: Key) -> tuple[list[str | None], bool]:
         """Read strings from Redis, or from the memory of this process if Redis is down.
 
-        :returns: the strings, and whether they are from Redis.
+        In a cluster, keys may be on several nodes. If one node is lost, the other strings are from
+        Redis: a lease of a key says nothing if the key was not read.
+
+        :returns: the strings, and whether all of them are from Redis.
         """
+        groups: dict[tuple[bytes, ...], list[Key]] = {}
+        if self._connection.clustered:
+            for key in keys:
+                tags = tuple(tag_of(ring.name(key)) for ring in self._key_rings)
+                groups.setdefault(tags, []).append(key)
+        if len(groups) < 2:
+            return self._ask_together(*keys)
+        texts: dict[Key, str | None] = {}
+        all_asked = True
+        for group in groups.values():
+            found, asked = self._ask_together(*group)
+            texts.update(zip(group, found, strict=True))
+            all_asked = all_asked and asked
+        return [texts[key] for key in keys], all_asked
+
+    def _ask_together(self, *keys: Key) -> tuple[list[str | None], bool]:
+        """Read strings as :meth:`_ask` does, all from Redis or all from this process."""
         own, pending = self._own.get(*keys), self._resync.pending.keys() & keys
         try:
             epochs, theirs = self._read(*keys)
@@ -112,14 +132,18 @@ class RedisStore:
 
     def remembers(self, seconds: float) -> bool:
         """See :class:`authapp.store.protocol.Store`."""
-        return self.healthy() and self._connection.remembers(seconds)
+        return self._has_all() and self._connection.remembers(seconds)
 
     def settles_in(self, key: Key) -> float:
         """See :class:`authapp.store.protocol.Store`."""
         return self._leases.settles_in(key)
 
     def healthy(self) -> bool:
-        """Return True if Redis grants leases and has all strings of this process."""
+        """Return True if Redis grants leases and has all strings of this process, on all nodes."""
+        # The leases and strings that are tried are on one node or two of a cluster.
+        return self._has_all() and not self._connection.any_down()
+
+    def _has_all(self) -> bool:
         sure = self._leases.work()
         self.get()
         if sure and self._resync.pending:

@@ -21,6 +21,26 @@ READ_AGAIN = 0.5
 """Seconds between two attempts to find a node for a slot that no node has."""
 
 
+class _Cluster(RedisCluster):
+    """redis-py's client, which loads scripts also if a node is lost."""
+
+    def script_load(self, script: Any) -> Any:
+        """Load a script at each primary that responds.
+
+        redis-py stops at the first one that does not, and the others never get the script.
+        """
+        replies: list[Any] = []
+        failure: Exception | None = None
+        for node in self.get_primaries():  # type: ignore[no-untyped-call]
+            try:
+                replies.append(self.execute_command("SCRIPT LOAD", script, target_nodes=node))  # type: ignore[no-untyped-call]
+            except (RedisError, RedisClusterException, OSError) as error:
+                failure = error
+        if not replies and failure is not None:
+            raise failure
+        return replies[0]
+
+
 class LazyCluster:
     """A client with the interface of redis-py's ``RedisCluster``. It connects at the first command.
 
@@ -93,7 +113,7 @@ class LazyCluster:
         with self._lock:
             if self._client is None:
                 try:
-                    self._client = RedisCluster(startup_nodes=self._nodes, **self._options)
+                    self._client = _Cluster(startup_nodes=self._nodes, **self._options)
                 except RedisClusterException as error:
                     raise RedisConnectionError(str(error)) from None
             return self._client

@@ -11,6 +11,7 @@ from redis.crc import key_slot
 from authapp.store.protocol import Key, Lease
 from authapp.store.redis import RedisStore
 from authapp.store.redis_connection import connect
+from authapp.store.redis_encryption import tag_of
 from eventually import eventually
 from servers import REFRESH, Served
 from servers.redis_group import ClusterGroup
@@ -253,6 +254,43 @@ def test_a_node_that_stays_lost_concerns_only_the_users_of_its_slots(
     assert "StoreBack" not in caplog.text
     for store in stores:
         close(store)
+    group.close()
+
+
+def test_what_a_lost_node_has_is_the_only_thing_that_is_unknown(tmp_path: Any) -> None:
+    """A session of OpenID Connect has keys on several nodes: the user's, and those of groups."""
+    group = ClusterGroup(tmp_path, replicas=0)
+    for node in group.nodes:
+        node.client.config_set("cluster-require-full-coverage", "no")
+    one, two = (RedisStore(connect(group.url), [OLD]) for _ in range(2))
+    one.get()
+    # Scripts are loaded in this order.
+    lost, *_, last = [each.port for each in one._redis.get_primaries()]
+    nodes = {each.port: each for each in group.nodes}
+
+    def has(port: int, name: bytes) -> bool:
+        place = one._redis.primary(tag_of(name) or name)
+        return bool(place == ("127.0.0.1", port))
+
+    ring = one._key_rings[0]
+    mine = next(key for number in range(99) if has(last, ring.name(key := user(number)[0])))
+    theirs = next(
+        key for number in range(99) if has(lost, ring.name(key := Key("group", f"{number}")))
+    )
+    nodes[lost].kill()
+    nodes[last].client.script_flush()  # as after a restart or a failover
+    eventually(lambda: two.get(theirs) == [None] and two._connection.any_down(), 20)
+    one.put(mine, "the successor", 60)
+    eventually(lambda: two.get(mine) == ["the successor"], 20)
+    for _ in range(3):
+        assert two.get(theirs, mine) == [None, "the successor"]
+    assert two.recall(mine, theirs) == ["the successor", None]
+    for _ in range(3):
+        with two.lease(mine) as lease:
+            assert lease is Lease.MINE
+    assert not any(two.healthy() for _ in range(5))
+    close(one)
+    close(two)
     group.close()
 
 
