@@ -7,6 +7,7 @@ the client at the first command.
 
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -18,7 +19,7 @@ from redis.exceptions import RedisClusterException, RedisError, SlotNotCoveredEr
 from authapp.store.redis_encryption import TAGS
 
 READ_AGAIN = 0.5
-"""Seconds between two attempts to find a node for a slot that no node has."""
+"""Seconds between two attempts to find the nodes of slots, apart from those of redis-py."""
 
 
 class _Cluster(RedisCluster):
@@ -82,7 +83,10 @@ class LazyCluster:
         return str(node.host), int(node.port)
 
     def _read_nodes(self) -> None:
-        """Read the nodes of the cluster again. redis-py does not, if no node has a slot."""
+        """Read the nodes of the cluster again. redis-py does not, if no node has a slot.
+
+        This is done at most once in :data:`READ_AGAIN` seconds.
+        """
         now = time.monotonic()
         if now >= self._read_at:
             self._read_at = now + READ_AGAIN
@@ -97,8 +101,17 @@ class LazyCluster:
         before = self._primaries
         if before.get(tag) == self.primary(tag):
             return set()
-        now = self._primaries = {each: self.primary(each) for each in {*TAGS, *before, tag}}
-        return set(now.values()) - set(before.values()) - {None} if before else set()
+        now = self._primaries_of({*TAGS, *before, tag})
+        new = set(now.values()) - set(before.values()) - {None} if before else set()
+        if new:
+            # After a redirection, redis-py knows the new node of one slot, and not of the others.
+            self._read_nodes()
+            now = self._primaries_of(now)
+        self._primaries = now
+        return new
+
+    def _primaries_of(self, tags: Iterable[bytes]) -> dict[bytes, object]:
+        return {each: self.primary(each) for each in tags}
 
     def tags_of(self, node: object) -> set[bytes]:
         """Return the hash tags whose keys a primary has, as last known."""

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ from redis.crc import key_slot
 
 from authapp.store.protocol import Key, Lease
 from authapp.store.redis import RedisStore
+from authapp.store.redis_cluster import LazyCluster
 from authapp.store.redis_connection import connect
-from authapp.store.redis_encryption import tag_of
+from authapp.store.redis_encryption import TAGS, tag_of
 from eventually import eventually
 from servers import REFRESH, Served
 from servers.redis_group import ClusterGroup
@@ -292,6 +294,22 @@ def test_what_a_lost_node_has_is_the_only_thing_that_is_unknown(tmp_path: Any) -
     close(one)
     close(two)
     group.close()
+
+
+def test_a_redirection_of_one_slot_shows_what_else_a_new_primary_has() -> None:
+    old, new = (SimpleNamespace(host="127.0.0.1", port=port) for port in (1, 2))
+    primaries = dict.fromkeys(TAGS, old)
+    cluster = LazyCluster((), {})
+    cluster._client = SimpleNamespace(
+        get_node_from_key=primaries.__getitem__,
+        nodes_manager=SimpleNamespace(
+            initialize=lambda: primaries.update(dict.fromkeys(TAGS, new)),
+        ),
+    )
+    assert cluster.new_primaries(TAGS[0]) == set()
+    primaries[TAGS[0]] = new
+    assert cluster.new_primaries(TAGS[0]) == {("127.0.0.1", 2)}
+    assert cluster.tags_of(("127.0.0.1", 2)) == set(TAGS)
 
 
 def test_slots_that_no_node_has_are_down_until_they_are_found(process: Any) -> None:
