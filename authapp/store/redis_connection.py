@@ -1,7 +1,6 @@
 """The connections to one Redis, and its state: up or down, and the time of the last data loss.
 
-In a cluster, one node may be lost while the others work. So each primary has a state of its own:
-:meth:`RedisConnection.of`.
+In a cluster, one node may be lost, so each primary has a state: :meth:`RedisConnection.of`.
 """
 
 import logging
@@ -102,21 +101,22 @@ class RedisConnection:
         self._generations: WeakKeyDictionary[AbstractConnection, int] = WeakKeyDictionary()
 
     def of(self, tag: bytes) -> "RedisConnection":
-        """Return the state of the primary that has the keys with a hash tag, or of all keys.
-
-        A primary that has replaced another one may lack the last writes.
-        """
+        """Return the state of the primary that has the keys with a hash tag, or of all keys."""
         if not self.clustered:
             return self
         for node in self.client.new_primaries(tag):
-            self._part(node).lost_data()
-        return self._part(self.client.primary(tag))
+            self._part(node).lost_data()  # it may lack the last writes of the former one
+        node = self.client.primary(tag)
+        if self._down and node is not None and not self.client.tags_of(None):
+            self.lost_data()  # the outage is over in which no node was known
+            self._down = False
+        return self._part(node)
 
     def _part(self, node: object) -> "RedisConnection":
         part = self._parts.get(node)
         if part is None:
             part = RedisConnection(self.client, self._clock, self.address, node)
-            part._whole, part.clustered = self, True
+            part._whole, part.clustered, part._lost_at = self, True, self._lost_at
         return self._parts.setdefault(node, part)
 
     def counters(self) -> RedisStorage:
@@ -263,7 +263,7 @@ class RedisConnection:
     def any_down(self) -> bool:
         """Return True if a primary did not respond to the last command."""
         parts = list(self._parts.items())
-        return any(part.down for node, part in parts if not node or self.client.tags_of(node))
+        return any(part.down and (not node or self.client.tags_of(node)) for node, part in parts)
 
     def log_refusal(self, error: Exception) -> None:
         """Log an error reply, at most once per minute for each kind.

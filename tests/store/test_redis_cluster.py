@@ -1,5 +1,6 @@
 """The store in a cluster of three primaries and three replicas."""
 
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from authapp.store.redis import RedisStore
 from authapp.store.redis_cluster import LazyCluster
 from authapp.store.redis_connection import connect
 from authapp.store.redis_encryption import TAGS, tag_of
+from authapp.store.redis_leases import SETTLE
 from eventually import eventually
 from servers import REFRESH, Served
 from servers.redis_group import ClusterGroup
@@ -312,7 +314,26 @@ def test_a_redirection_of_one_slot_shows_what_else_a_new_primary_has() -> None:
     assert cluster.tags_of(("127.0.0.1", 2)) == set(TAGS)
 
 
-def test_slots_that_no_node_has_are_down_until_they_are_found(process: Any) -> None:
+def test_a_process_that_began_during_an_outage_waits_for_what_others_have_done(
+    process: Any, group: ClusterGroup, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = user(0)[0]
+    for node in group.nodes:
+        node.process.send_signal(signal.SIGSTOP)
+    try:
+        one = process()
+        assert one._ask(key) == ([None], False)
+    finally:
+        for node in group.nodes:
+            node.process.send_signal(signal.SIGCONT)
+    eventually(lambda: one._ask(key)[1], 20)
+    assert 0 < one.settles_in(key) <= SETTLE
+    eventually(lambda: one.get(key) and "StoreBack" in caplog.text, 20)
+
+
+def test_slots_that_no_node_has_are_down_until_they_are_found(
+    process: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     one, two = process(), process()
     key = user(0)[0]
     one.put(key, "text", 60)
@@ -322,6 +343,7 @@ def test_slots_that_no_node_has_are_down_until_they_are_found(process: Any) -> N
     one.put(key, "text, later", 60)
     eventually(lambda: two.get(key) == ["text, later"])
     eventually(one.healthy)
+    assert caplog.text.count("StoreDown") == caplog.text.count("StoreBack") == 1
 
 
 def test_a_cluster_that_is_down_at_start_up_is_a_redis_that_is_down(
