@@ -30,8 +30,9 @@ from authapp.store.redis_connection import PAUSE, REPEAT_LOG, RedisConnection
 CHANNEL = b"authapp:changed"
 """The channel of the notices. A notice is one or more key names, with spaces between."""
 
-BEATS = b"authapp:beat:"
-"""The prefix of channel names. Each process gets its own beats on a channel of its own."""
+BEATS = b"authapp:beat:{%s}:" % CHANNEL
+"""The prefix of channel names. Each process gets its own beats on a channel of its own. With this
+hash tag, a cluster publishes beats at the same node as notices."""
 
 BEAT = 0.4
 """Seconds between two beats."""

@@ -16,6 +16,7 @@ from authapp.store.redis_cluster import LazyCluster
 from authapp.store.redis_connection import connect
 from authapp.store.redis_encryption import TAGS, tag_of
 from authapp.store.redis_leases import SETTLE
+from authapp.store.redis_notices import BEATS, CHANNEL
 from eventually import eventually
 from servers import REFRESH, Served
 from servers.redis_group import ClusterGroup
@@ -296,6 +297,10 @@ def test_what_a_lost_node_has_is_the_only_thing_that_is_unknown(tmp_path: Any) -
     close(one)
     close(two)
     group.close()
+
+
+def test_beats_are_published_at_the_node_of_the_notices() -> None:
+    assert key_slot(BEATS + b"of a process") == key_slot(CHANNEL)
 
 
 def test_a_redirection_of_one_slot_shows_what_else_a_new_primary_has() -> None:
