@@ -52,7 +52,7 @@ class RedisLeases:
         self._patience = patience
         #: The times of the first and of the last attempt since Redis grants no lease.
         self._unsure_times: dict[tuple[RedisConnection, ...], tuple[float, float]] = {}
-        self._alone = False
+        self._alone: set[tuple[RedisConnection, ...]] = set()
 
     @contextmanager
     def lease(self, key: Key) -> Iterator[Lease]:
@@ -84,7 +84,7 @@ class RedisLeases:
             try:
                 lease = Lease.MINE if all(map(self._take, locks)) else Lease.THEIRS
                 self._unsure_times.pop(parts, None)
-                self._alone = self._alone and bool(self._unsure_times)
+                self._alone.discard(parts)
                 return lease
             except (StoreUnavailable, LockError):  # LockError: Redis has lost the lock
                 if not any(part.stalled for part in parts):
@@ -117,13 +117,14 @@ class RedisLeases:
         since, last = self._unsure_times.get(parts, (now, now))
         if now - last > max(self._patience, LEASE):
             since = now
+            self._alone.discard(parts)
         self._unsure_times[parts] = since, now
         waited = now - since
         lost = not all(part.remembers(self._patience) for part in parts)
         if waited < self._patience or lost:
             return Lease.UNSURE
-        if not self._alone:
-            self._alone = True
+        if parts not in self._alone:
+            self._alone.add(parts)
             log.error(
                 "StoreAway: no lease at %s for %d seconds; this process renews sessions on its own",
                 self._connection.address,
