@@ -37,7 +37,8 @@ class Turns:
     """Decides when each page may send the request again, and spreads the requests evenly.
 
     With up to :data:`MOST` browsers for each process, each browser sends one request per second.
-    With more browsers, each browser sends fewer requests.
+    With more browsers, each browser sends fewer requests. A browser that sends requests too early
+    gets no further turn, so it cannot make the others wait.
 
     :param clock: returns seconds and never goes back.
     """
@@ -46,14 +47,24 @@ class Turns:
         self._clock = clock
         self._lock = threading.Lock()
         self._last = 0.0
+        #: The turns that have not come yet, the next one first.
+        self._turns: dict[str, float] = {}
 
-    def take(self) -> float:
-        """Return the seconds until the page that sent a request may send the next one."""
+    def take(self, who: str) -> float:
+        """Return the seconds until the page that sent a request may send the next one.
+
+        :param who: the id of the session.
+        """
         now = self._clock()
         with self._lock:
-            turn = max(now + SOONEST, self._last + 1 / MOST)
-            self._last = min(turn, now + LATEST)
-            return self._last - now
+            while self._turns and next(iter(self._turns.values())) <= now:
+                del self._turns[next(iter(self._turns))]
+            turn = self._turns.get(who, now)
+            if turn <= now + SOONEST:  # a page may be up to a second early
+                self._turns.pop(who, None)
+                self._last = min(max(now + SOONEST, self._last + 1 / MOST), now + LATEST)
+                self._turns[who] = turn = self._last
+            return turn - now
 
 
 class SessionWatch:
@@ -72,8 +83,10 @@ class SessionWatch:
         request.response.cache_control = "no-store"
         session: Session | None = request.authapp.opened
         revocation = services_of(request).revocation
-        ended = session is not None and revocation.known_ended_elsewhere(session)
-        return {"ended": ended, "again": round(self._turns.take(), 2)}
+        if session is None:  # a stranger takes no turn from the pages of users
+            return {"ended": False, "again": LATEST}
+        ended = revocation.known_ended_elsewhere(session)
+        return {"ended": ended, "again": round(self._turns.take(session.sid), 2)}
 
 
 def includeme(config: Configurator) -> None:

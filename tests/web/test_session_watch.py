@@ -110,13 +110,15 @@ def test_few_pages_ask_once_in_a_second() -> None:
     now = 100.0
     turns = Turns(lambda: now)
     for _ in range(5):
-        assert turns.take() == pytest.approx(1, abs=0.3)
+        assert turns.take("a browser") == pytest.approx(1, abs=0.3)
         now += 1
 
 
-@pytest.mark.parametrize("browsers", [5, MOST, 200, MOST * int(LATEST)])
-def test_many_pages_take_turns(browsers: int) -> None:
-    """All browsers begin at the same time. Each asks again at the time that it was told."""
+@pytest.mark.parametrize(
+    ("browsers", "early"), [(5, 0), (MOST, 0), (200, 0), (200, 0.5), (MOST * int(LATEST), 0.5)]
+)
+def test_many_pages_take_turns(browsers: int, early: float) -> None:
+    """All browsers begin at the same time. Each asks again about at the time that it was told."""
     now = 0.0
     turns = Turns(lambda: now)
     due = [0.0] * browsers
@@ -124,21 +126,44 @@ def test_many_pages_take_turns(browsers: int) -> None:
     while now < 180:
         for each, moment in enumerate(due):
             if moment <= now:
-                due[each] = now + turns.take()
+                due[each] = now + turns.take(str(each)) - early
                 asked += now >= 120
         now = min(due)
     assert asked / 60 == pytest.approx(min(browsers, MOST), rel=0.1)
 
 
 @given(st.lists(st.floats(0, 100), max_size=300))
-def test_no_flood_of_questions_delays_a_page_for_long(pauses: list[float]) -> None:
+def test_many_new_browsers_delay_a_page_for_a_minute_at_most(pauses: list[float]) -> None:
     now = 0.0
     turns = Turns(lambda: now)
-    for pause in pauses:
+    for each, pause in enumerate(pauses):
         now += pause / 1000
-        assert 1 <= round(turns.take(), 6) <= LATEST
-    for _ in range(5000):
-        turns.take()
-    assert turns.take() <= LATEST
+        assert 1 <= round(turns.take(str(each)), 6) <= LATEST
+    for each in range(5000):
+        turns.take(f"more {each}")
+    assert turns.take("a page") <= LATEST
     now += LATEST
-    assert turns.take() == 1
+    assert turns.take("a page") == 1
+    assert len(turns._turns) == 1, "turns that have come are forgotten"
+
+
+@pytest.mark.parametrize("per_second", [10, 1000])
+def test_a_browser_that_asks_without_a_pause_delays_nobody(per_second: int) -> None:
+    now = 0.0
+    turns = Turns(lambda: now)
+    waits = []
+    for each in range(10 * per_second):
+        now = each / per_second
+        turns.take("impatient")
+        if now == int(now):
+            waits.append(turns.take("patient"))
+    assert max(waits) < 1.2
+
+
+def test_strangers_delay_nobody(site: Site) -> None:
+    """Nobody has to sign in to send the request: the route has no permission."""
+    stranger = Site(wsgi=site.app)
+    site.sign_in()
+    for _ in range(100):
+        assert ask(stranger)["again"] == LATEST
+    assert ask(site)["again"] < 1.5
