@@ -27,10 +27,14 @@ class Choices:
 
 
 def read_choices(request: Request) -> Choices:
-    """Read the choices from the sign-in form, or from the query."""
+    """Read the choices from the sign-in form, or from the query.
+
+    The form is sent to the address of its page, whose query may say the opposite of the box.
+    """
+    fields = request.POST if request.method == "POST" else request.GET
     asks = services_of(request).settings.session_limits.remember == "ask"
     return Choices(
-        remember=request.params.get(REMEMBER) == "1" if asks else None,
+        remember=fields.get(REMEMBER) == "1" if asks else None,
         again=read_max_age(request.params.get(MAX_AGE)) is not None,
     )
 

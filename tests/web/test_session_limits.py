@@ -306,6 +306,20 @@ def test_the_browser_keeps_the_cookie_as_the_setting_or_the_person_says(
     assert (site.opened().to_claims()["data"].get("remember")) is checked
 
 
+@pytest.mark.parametrize("query", ["remember=1", "remember=0"])
+@pytest.mark.parametrize("ticked", [True, False])
+def test_the_box_decides_and_not_the_address_of_the_page(
+    backend: Served, query: str, ticked: bool
+) -> None:
+    """The form is sent to the address of its page, with the query."""
+    site = Site(backend.url, session__remember="ask")
+    form = site.get(f"/login?{query}").form
+    assert form["remember"].checked is (query == "remember=1")
+    form["username"], form["password"], form["remember"] = "alice", "alice-password", ticked
+    form.submit(status=303)
+    assert site.opened().remember is ticked
+
+
 def test_a_session_that_was_never_asked_is_remembered() -> None:
     assert SessionLimits(remember="ask").cookie_lifetime(make(), NOW) == 604_800
     assert (
