@@ -25,6 +25,14 @@ from authapp.session.cookies import CSRF_COOKIE
 from authapp.session.encryption import derive
 from authapp.session.session import Session
 
+_SIGN_IN_PAGES = (
+    "authapp.login",
+    "authapp.login_challenge",
+    "authapp.login_oidc",
+    "authapp.login_oidc_callback",
+)
+"""Routes whose pages may have the sign-in form."""
+
 
 def check_csrf(request: Request) -> None:
     """Check the CSRF token and the origin of a request to one of authapp's own views.
@@ -82,10 +90,12 @@ class SessionCSRF:
             return True  # no browser adds this header by itself
         if not isinstance(supplied_token, str) or not _same_origin(request):
             return False
-        session = _bound_session(request)
+        session: Session | None = request.authapp.session
         # The user may open the sign-in form and then sign in in another tab. The form still has
-        # the token of the CSRF cookie, although the request now has a session.
-        if session is None or _is_at_login(request):
+        # the token of the CSRF cookie, although the request now has a session. While the backend is
+        # down, the button "Sign out" of the sign-in page has this token too.
+        pages = _SIGN_IN_PAGES if request.authapp.identity else (*_SIGN_IN_PAGES, "authapp.logout")
+        if session is None or _is_at(request, *pages):
             correct: bool = self._anonymous.check_csrf_token(request, supplied_token)
             if correct or session is None:
                 return correct
@@ -120,12 +130,12 @@ def _bound_session(request: Request) -> Session | None:
     """
     ours = request.authapp
     session: Session | None = ours.session
-    return None if _is_at_login(request) and not ours.identity else session
+    return None if _is_at(request, *_SIGN_IN_PAGES) and not ours.identity else session
 
 
-def _is_at_login(request: Request) -> bool:
+def _is_at(request: Request, *names: str) -> bool:
     route = getattr(request, "matched_route", None)  # a DummyRequest of Pyramid's has none
-    return route is not None and route.name in ("authapp.login", "authapp.login_challenge")
+    return route is not None and route.name in names
 
 
 def _same_origin(request: Request) -> bool:

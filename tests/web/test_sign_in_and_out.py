@@ -400,6 +400,18 @@ def test_the_form_of_a_kept_session_works_after_that_session_has_ended(
         assert site.get("/session").json["user"]["id"] == 2
 
 
+def test_while_the_backend_is_down_the_sign_in_page_can_sign_out(
+    site: Site, backend: Served
+) -> None:
+    site.sign_in()
+    backend.instead[REFRESH] = Response(status=503)
+    with time_machine.travel(site.opened().validity.valid_until + 1):
+        form = site.get("/login").forms[0]
+        assert form.action == "/logout"
+        form.submit(status=303)
+    assert COOKIE not in site.cookies
+
+
 def test_csrf_is_required_of_every_unsafe_request(site: Site) -> None:
     site.post("/login", {"username": "alice", "password": "alice-password"}, status=403)
     site.sign_in()
