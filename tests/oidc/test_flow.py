@@ -464,6 +464,29 @@ def test_after_an_error_the_box_is_still_ticked(served: Served) -> None:
     assert page.forms["sign-in"]["remember"].checked
 
 
+def test_after_an_error_the_password_and_the_button_still_work(
+    served: Served, backend: Served
+) -> None:
+    """The form is then at the address of the provider's part, which takes no form."""
+    more = {"backend__url": backend.url, "login__methods": "password oidc"}
+    site = browser(served, session__remember="ask", oidc__issuer="http://127.0.0.1:9", **more)
+    for path, status in [
+        ("/login/oidc?next=/account&remember=1", 503),
+        ("/login/oidc/callback", 400),
+    ]:
+        page = site.get(path, status=status)
+        form = page.forms["sign-in"]
+        (button,) = page.html.select("button[name=provider]")
+        fields = [*form.submit_fields(), ("provider", button["value"])]
+        site.post(form.action, fields, status=200)
+        form["username"], form["password"] = "alice", "alice-password"
+        form["remember"] = False
+        response = form.submit(status=303)
+        assert response.location == form["next"].value
+        assert not keeps(response)
+        site.sign_out()
+
+
 def test_a_recent_sign_in_keeps_the_choice_and_asks_for_none(served: Served) -> None:
     site = browser(served, session__remember="ask", **BESIDE)
     site.enter("/login/oidc?next=/&remember=1")

@@ -26,6 +26,7 @@ from authapp.web.csrf import check_csrf
 from authapp.web.recent_auth import MAX_AGE, is_recent, read_max_age
 from authapp.web.redirects import safe_next
 from authapp.web.responses import lead_on, see_other, wait_sentence
+from authapp.web.routes import is_at
 from authapp.web.sign_in import SignInRefused, sign_in
 
 MAX_FIELD = 4096
@@ -168,6 +169,8 @@ def form(
     return {
         "passwords": PASSWORD in methods,
         "providers": [(each.label, each.start(request, target)) for each in _providers(request)],
+        # The page may be shown at another address, after a sign-in with a provider has failed.
+        "action": None if is_at(request, "login") else request.route_path("authapp.login"),
         "next": target,
         "error": refused and refused.code,
         "sentence": sentence,
