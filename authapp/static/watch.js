@@ -10,10 +10,11 @@ export function watch(address, isOn, ended) {
 	let next = 0; // when to ask, by mono()
 	// Half a second less, because a tick that comes a moment too early would cost a second.
 	const wait = (seconds) => (next = mono() + Math.min(60, Math.max(1, seconds) || 10) - 0.5);
-	const told = channel(address, wait, (seconds) => (wait(seconds), seconds));
+	const tell = channel(address, wait, (seconds) => seconds);
+	const told = (seconds) => (wait(seconds), tell(seconds));
 
 	async function ask() {
-		told(2); // no other tab asks meanwhile
+		told(16); // meanwhile no tab asks, so a server that hangs has one request of this browser
 		let answer = {};
 		try {
 			const headers = { "X-Authapp-Background": "1" };

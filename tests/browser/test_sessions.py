@@ -124,6 +124,28 @@ def test_of_the_tabs_that_are_shown_one_asks_in_a_second(
     assert asked == []
 
 
+@pytest.mark.parametrize("channel", [True, False])
+@pytest.mark.parametrize("hangs", [True, False])
+def test_a_page_waits_as_long_as_the_server_says_and_asks_no_server_that_hangs_again(
+    site: ServedSite, open_browser: Callable[[], Any], channel: bool, hangs: bool
+) -> None:
+    window = open_browser()
+    if not channel:
+        window.add_init_script("delete globalThis.BroadcastChannel")
+    asked: list[Any] = []
+    page = window.new_page()
+
+    def respond(route: Any) -> None:
+        asked.append(route)
+        if not hangs:
+            route.fulfill(json={"ended": False, "again": 60})
+
+    page.route("**/session/ended", respond)
+    sign_in(page, site, "/account", "carol")
+    page.wait_for_timeout(6000)
+    assert len(asked) == 1
+
+
 def test_an_idle_session_warns_ends_and_keeps_a_half_written_form(
     tmp_path: Path, open_browser: Callable[[], Any]
 ) -> None:
