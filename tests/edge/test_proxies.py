@@ -139,6 +139,12 @@ def test_sign_out_is_seen_by_all(proxied: Proxied, browser: Browser) -> None:
             assert answer.headers["Location"].endswith("reason=SessionRevoked")
 
 
+def test_pages_of_authapp_learn_that_the_session_was_ended_elsewhere(browser: Browser) -> None:
+    browser.sign_in("alice")
+    told = browser.get(browser.url + "/session/ended", allow_redirects=False, timeout=20)
+    assert told.json()["ended"] is False
+
+
 def test_forged_identities_do_not_pass(browser: Browser) -> None:
     forged = dict.fromkeys(FORGED, "evil")
     assert browser.open("/", **forged).status_code == 303
