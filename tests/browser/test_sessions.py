@@ -106,8 +106,10 @@ def test_of_the_tabs_that_are_shown_one_asks_in_a_second(
         page.goto(site.url + "/account")
     asked: list[str] = []
     window.on("request", lambda it: asked.append(it.url) if "/session/" in it.url else None)
+    began = time.monotonic()
     pages[0].wait_for_timeout(6000)
-    assert 3 <= len(asked) <= 9
+    # Four tabs that each ask would be four in a second.
+    assert 1 <= len(asked) <= 2 * (time.monotonic() - began)
     # A server that is down is no matter for the user, as long as the session is valid.
     window.route("**/session/ended", lambda route: route.fulfill(status=503, body="busy"))
     for page in pages:

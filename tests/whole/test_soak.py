@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import pytest
@@ -119,16 +120,20 @@ class Person:
         self._signed_in = True
 
     def read_the_public_page(self) -> None:
-        response, text = self.ask("/")
-        assert (response.status, self.name in text) == (200, True)
+        self._assert_signed_in(*self.ask("/"), self.name)
 
     def see_the_account(self) -> None:
-        response, text = self.ask("/account")
-        assert (response.status, f"{self.name}@example.com" in text) == (200, True)
+        self._assert_signed_in(*self.ask("/account"), f"{self.name}@example.com")
 
     def ask_for_the_session(self) -> None:
-        response, text = self.ask("/session")
-        assert (response.status, f"{self.name}@example.com" in text) == (200, True)
+        self._assert_signed_in(*self.ask("/session"), f"{self.name}@example.com")
+
+    def _assert_signed_in(self, response: Any, text: str, name: str) -> None:
+        """Assert that a page names the user, or that a busy machine could not renew in time."""
+        if response.status == 503 or '"BackendUnavailable"' in text:
+            self.answers["not renewed in time", 503] += 1
+        else:
+            assert (response.status, name in text) == (200, True)
 
     def bring_nonsense(self) -> None:
         noise = base64.urlsafe_b64encode(self._random.randbytes(self._random.randrange(900)))
@@ -230,6 +235,7 @@ def test_20000_requests_leave_memory_threads_and_files_bounded(
     answers = sum((person.answers for person in people), Counter[tuple[str, int]]())
     print(f"{warm} -> {done}; at most {keys} keys; {backend.calls}; {sorted(answers.items())}")
     assert sum(answers.values()) >= REQUESTS
+    assert answers["not renewed in time", 503] < REQUESTS / 100
     assert backend.calls[REFRESH] > USERS
     tokens = [each.json_body["refresh"] for each in backend.requests if each.path == REFRESH]
     assert len(set(tokens)) == len(tokens), "each refresh token is spent once"
