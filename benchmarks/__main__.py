@@ -12,7 +12,7 @@ from statistics import median
 
 from benchmarks.rounds import Report, Target, table
 
-TABLES = ("starter", "request", "sealing", "served", "storm", "edge", "growth")
+TABLES = ("starter", "request", "sealing", "served", "storm", "edge", "told", "growth")
 PACKAGES = (
     "pyramid",
     "pyramid_jinja2",
