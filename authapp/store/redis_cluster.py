@@ -5,6 +5,7 @@ created, but an application must start even if the cluster is down. So :class:`L
 the client at the first command.
 """
 
+import hashlib
 import threading
 import time
 from collections.abc import Iterable
@@ -28,18 +29,16 @@ class _Cluster(RedisCluster):
     def script_load(self, script: Any) -> Any:
         """Load a script at each primary that responds.
 
-        redis-py stops at the first one that does not, and the others never get the script.
+        redis-py stops at the first one that does not, and the others never get the script. If no
+        primary responds, the command that runs the script fails.
+
+        :returns: the SHA-1 digest of the script, as ``SCRIPT LOAD`` returns it.
         """
-        replies: list[Any] = []
-        failure: Exception | None = None
         for node in self.get_primaries():  # type: ignore[no-untyped-call]
-            try:
-                replies.append(self.execute_command("SCRIPT LOAD", script, target_nodes=node))  # type: ignore[no-untyped-call]
-            except (RedisError, RedisClusterException, OSError) as error:
-                failure = error
-        if not replies and failure is not None:
-            raise failure
-        return replies[0]
+            with suppress(RedisError, RedisClusterException, OSError):
+                self.execute_command("SCRIPT LOAD", script, target_nodes=node)  # type: ignore[no-untyped-call]
+        text = script.encode() if isinstance(script, str) else script
+        return hashlib.sha1(text, usedforsecurity=False).hexdigest()
 
 
 class LazyCluster:

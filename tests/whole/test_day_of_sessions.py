@@ -217,9 +217,11 @@ class Day:
     def close(self) -> None:
         for site in self.apps:
             notices = site.services.store._notices
-            thread, notices.thread = notices.thread, None
-            if thread is not None:
-                thread.join(10)  # it would write to the new Redis what this process knows
+            threads = notices.thread, site.services.store._resync.thread
+            notices.thread = None
+            for thread in filter(None, threads):
+                # They would write to the new Redis what this process knows.
+                eventually(lambda thread=thread: not thread.is_alive(), 60)
             site.services.store._connection.client.connection_pool.disconnect()
             site.services.http.close()
 
