@@ -26,15 +26,31 @@ def record_faults(page: Any, faults: list[str]) -> None:
     )
 
 
+def start_site(folder: Path, access: int, **more: str) -> ServedSite:
+    lives = {"issuer.access_lifetime": str(access)}
+    settings = {f"issuer.{key}": value for key, value in more.items()}
+    settings["pyramid.includes"] = "letter_pages"
+    return ServedSite(folder, lives | settings)
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedSite]:
+    """A site for all tests that do not stop it: its access tokens last five minutes."""
+    site = start_site(tmp_path_factory.mktemp("usual"), 300)
+    yield site
+    site.stop()
+
+
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., ServedSite]]:
+def serve(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., ServedSite]]:
+    """Return a function that starts a site, or returns the usual one."""
     sites = []
 
     def start(access: int, **more: str) -> ServedSite:
-        lives = {"issuer.access_lifetime": str(access)}
-        settings = {f"issuer.{key}": value for key, value in more.items()}
-        settings["pyramid.includes"] = "letter_pages"
-        sites.append(ServedSite(tmp_path, lives | settings))
+        if access == 300 and not more:
+            usual: ServedSite = request.getfixturevalue("usual")
+            return usual
+        sites.append(start_site(tmp_path, access, **more))
         return sites[-1]
 
     yield start
