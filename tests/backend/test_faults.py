@@ -17,6 +17,8 @@ from load import burst, percentile
 from served_site import ServedSite
 from servers import ISSUER_SETTINGS, LOGIN, REFRESH, Served
 
+pytestmark = pytest.mark.servers
+
 NAME = "authapp.session"
 KEYS = "/.well-known/jwks.json"
 ACCESS = 2

@@ -22,6 +22,8 @@ from servers import REFRESH, Served
 from servers.redis_group import ClusterGroup, SentinelGroup
 from servers.simplejwt_server import serve_django
 
+pytestmark = pytest.mark.servers
+
 GROUPS = {"sentinel": SentinelGroup, "cluster": ClusterGroup}
 
 ACCESS = 6
