@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
+from typing import Any
 
 from authapp.renewal.revocation import CLOCKS_DIFFER, Revocation, is_revoked, revocation_keys
 from authapp.session.session import Identity, Session, TokenPair, Validity
@@ -63,6 +64,10 @@ class ListedSession:
         return self.session.last_used
 
 
+Found = tuple[ListedSession | None, int]
+"""The entry of a session, or None, and its place among the places of its user."""
+
+
 class SessionIndex:
     """The sessions of each user, in the store.
 
@@ -84,27 +89,61 @@ class SessionIndex:
         self._clock = clock
         self._updated: dict[str, tuple[float, int]] = {}  # sid -> time of the update, place
 
+    def key(self, session: Session) -> Key:
+        """Return the key of the place in which the entry of a session usually is."""
+        return _key(session.identity.id, self._likely_place(session.sid))
+
+    def find(self, session: Session, text: str | None = None) -> Found:
+        """Return the entry of a session and its place.
+
+        If the session has no entry, return None and the place that it can take.
+
+        :param text: the string under :meth:`key`, if the caller has just read it.
+        """
+        user_id, sid = session.identity.id, session.sid
+        place = self._likely_place(sid)
+        entry = _parse(user_id, text or self._store.get(_key(user_id, place))[0])
+        if entry is not None and entry.session.sid == sid:
+            return entry, place
+        entries = self._read(user_id)
+        for place, entry in entries.items():
+            if entry.session.sid == sid:
+                return entry, place
+        # Two sessions that begin at the same time usually take different places.
+        places = [(_first_place(sid) + step) % MOST for step in range(MOST)]
+        free = [place for place in places if place not in entries]
+        if not free:
+            living = self._living(user_id, entries)
+            free = [place for place in places if place not in living]
+            free += sorted(living, key=lambda place: living[place].last_seen)
+        return None, free[0]
+
     def is_due(self, session: Session) -> bool:
         """Return True if a request of the user must update the entry of its session."""
         updated, _ = self._updated.get(session.sid, (float("-inf"), 0))
         return abs(self._clock() - updated) >= _REFRESHED
 
-    def record(self, session: Session, agent: str, address: str) -> None:
-        """Write the entry of a session.
+    def record(
+        self, session: Session, agent: str, address: str, found: Found | None = None
+    ) -> None:
+        """Write the entry of a session, unless the store already has the same entry.
 
         :param session: the session. Its ``last_used`` is the time of the user's last request.
         :param agent: the ``User-Agent`` header of that request.
         :param address: the address from which that request came.
+        :param found: the result of :meth:`find`, if the caller has just called it.
         """
         now, user_id = self._clock(), session.identity.id
-        before, place = self._find(session)
+        before, place = found or self.find(session)
         if before is not None and session.last_used < before.last_seen <= now + CLOCKS_DIFFER:
             agent, address = before.agent, before.address
             session = replace(session, used_at=before.last_seen)
         if before is not None and before.signed_in > session.authenticated_at:
             session = replace(session, authenticated_at=before.signed_in)
-        text = _write(ListedSession(session, agent[:MAX_AGENT], address), now)
-        self._store.put(_key(user_id, place), text, self._seconds_left(session, now))
+        entry = ListedSession(session, agent[:MAX_AGENT], address)
+        if before is None or _fields(entry) != _fields(before):
+            text = f"{now:017.6f} {json.dumps(_fields(entry))}"
+            self._store.put(_key(user_id, place), text, self._seconds_left(session, now))
         if len(self._updated) >= _TRACKED:
             self._updated.clear()
         self._updated[session.sid] = now, place
@@ -115,19 +154,10 @@ class SessionIndex:
         It may be later than the time in the cookie of this request, because another tab may have
         received a newer cookie.
         """
-        entry, _ = self._find(session)
+        entry, _ = self.find(session)
         if entry is None or entry.last_seen > self._clock() + CLOCKS_DIFFER:
             return session.last_used
         return max(session.last_used, entry.last_seen)
-
-    def signed_in(self, session: Session) -> float:
-        """Return the time when the user last signed in to this session.
-
-        A user can sign in again in the same session. The result is the later of the time in the
-        cookie and the time in the index, in seconds since the epoch.
-        """
-        entry, _ = self._find(session)
-        return max(session.authenticated_at, entry.signed_in if entry else 0)
 
     def of(self, user_id: int | str) -> list[ListedSession]:
         """Return the sessions of a user, the last used first.
@@ -173,28 +203,8 @@ class SessionIndex:
         self._revocation.revoke_user(_stand_in(user_id, "", now, now, now, now), now)
         return found
 
-    def _find(self, session: Session) -> tuple[ListedSession | None, int]:
-        """Return the entry of a session and its place.
-
-        If the session has no entry, return None and the place that it can take.
-        """
-        user_id, sid = session.identity.id, session.sid
-        _, place = self._updated.get(sid, (0.0, _first_place(sid)))
-        entry = _parse(user_id, *self._store.get(_key(user_id, place)))
-        if entry is not None and entry.session.sid == sid:
-            return entry, place
-        entries = self._read(user_id)
-        for place, entry in entries.items():
-            if entry.session.sid == sid:
-                return entry, place
-        # Two sessions that begin at the same time usually take different places.
-        places = [(_first_place(sid) + step) % MOST for step in range(MOST)]
-        free = [place for place in places if place not in entries]
-        if not free:
-            living = self._living(user_id, entries)
-            free = [place for place in places if place not in living]
-            free += sorted(living, key=lambda place: living[place].last_seen)
-        return None, free[0]
+    def _likely_place(self, sid: str) -> int:
+        return self._updated.get(sid, (0.0, _first_place(sid)))[1]
 
     def _read(self, user_id: int | str) -> dict[int, ListedSession]:
         """Return the entries of a user by place."""
@@ -229,13 +239,10 @@ def _key(user_id: int | str, place: int) -> Key:
     return Key("session of user", f"{place} {user_id}", str(user_id))
 
 
-def _write(entry: ListedSession, now: float) -> str:
-    """Return the string of an entry.
-
-    A merge keeps the greatest string. So a string begins with the time at which it was written.
-    """
+def _fields(entry: ListedSession) -> list[Any]:
+    """Return the values of an entry that are stored, for JSON."""
     session = entry.session
-    fields = [
+    return [
         session.sid,
         session.authenticated_at,
         session.last_used,
@@ -246,7 +253,6 @@ def _write(entry: ListedSession, now: float) -> str:
         session.tokens.issuer,
         session.tokens.subject,
     ]
-    return f"{now:017.6f} {json.dumps(fields)}"
 
 
 def _parse(user_id: int | str, text: str | None) -> ListedSession | None:

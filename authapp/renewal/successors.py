@@ -15,7 +15,7 @@ import json
 import threading
 import time
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from authapp.renewal.outcomes import Outcome, Rejected, Renewed, Unavailable
@@ -47,11 +47,13 @@ class Known:
     :param failed: the reason why the last renewal failed. None if the session may be renewed now.
         After a failure, the session may be renewed again after one second, or after the backend's
         ``Retry-After``.
+    :param others: the strings under the other keys that were read with the same command.
     """
 
     revoked: bool
     successor: Session | Rejected | None
     failed: str | None
+    others: tuple[str | None, ...] = field(default=(), repr=False)
 
     @property
     def anything(self) -> bool:
@@ -73,15 +75,19 @@ class Successors:
         self._lock = threading.Lock()
         self._newest_cached = lru_cache(maxsize=1024)(self._newest_at)
 
-    def look_up(self, session: Session) -> Known:
-        """Read the information about a session from the store."""
-        *revoked, successor, failed = self._store.get(
-            *revocation_keys(session), _key(session), _failed_key(session)
-        )
+    def look_up(self, session: Session, *others: Key) -> Known:
+        """Read the information about a session from the store.
+
+        :param others: further keys to read with the same command.
+        """
+        keys = _key(session), _failed_key(session), *revocation_keys(session)
+        successor, failed, *rest = self._store.get(*keys, *others)
+        revoked = rest[: len(keys) - 2]
         return Known(
             revoked=is_revoked(session, *revoked),
             successor=_successor_in(session, successor),
             failed=failed,
+            others=tuple(rest[len(revoked) :]),
         )
 
     def newest(self, session: Session) -> Session | Rejected:

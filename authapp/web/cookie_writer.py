@@ -14,6 +14,8 @@ from pyramid.response import Response
 
 from authapp.renewal.outcomes import Rejected
 from authapp.renewal.revocation import REPLACED
+from authapp.renewal.session_index import ListedSession
+from authapp.renewal.successors import Known
 from authapp.request_log import request_log
 from authapp.services import Services, services_of
 from authapp.session.cookies import SessionTooLarge
@@ -87,10 +89,16 @@ def finish_response(request: Request, response: Response) -> None:
 def _write_cookie(request: Request, response: Response) -> None:
     """Write the session's cookie, or clear the cookie if the session has ended."""
     services, ours = services_of(request), request.authapp
+    entry = None
     if ours.session is not None:
-        _adopt_changes(ours, ours.session, services)
+        # One command reads everything that may have changed during the request.
+        known = services.successors.look_up(ours.session, services.index.key(ours.session))
+        entry = known.others[0]
+        _adopt_changes(ours, ours.session, known, services)
+    found = None
     if ours.session is not None:
-        if _is_known(ours, ours.session) and _is_older(ours.session, services):
+        found = services.index.find(ours.session, entry)
+        if _is_known(ours, ours.session) and _is_older(ours.session, found[0]):
             return
         ours.session = replace(ours.session, used_at=last_used(ours, ours.session, services))
     cookies = services.cookie.clear(() if _was_replaced(ours, services) else ours.names)
@@ -100,7 +108,7 @@ def _write_cookie(request: Request, response: Response) -> None:
             if ours.before_sign_in is not None:
                 ours.sign_in_stands = True
                 _revoke_replaced(ours, ours.session, services)
-            record_in_index(request, ours.session)
+            record_in_index(request, ours.session, found)
         except SessionTooLarge as error:
             log.error("SessionTooLarge: renewal: %s", error)
     if cookies:
@@ -123,12 +131,14 @@ def _is_known(ours: RequestSession, session: Session) -> bool:
     return session.sid in [each.sid for each in (ours.opened, *ours.older) if each is not None]
 
 
-def _is_older(session: Session, services: Services) -> bool:
+def _is_older(session: Session, entry: ListedSession | None) -> bool:
     """Return True if the user has just signed in again in this session, in another request.
 
     The browser then has a cookie with the later time of sign-in. This response must not replace it.
+
+    :param entry: the entry of the session in the index of sessions.
     """
-    signed_in = services.index.signed_in(session)
+    signed_in = entry.signed_in if entry else 0
     return session.authenticated_at < signed_in and time.time() < signed_in + REPLACED
 
 
@@ -152,9 +162,13 @@ def _revoke_replaced(ours: RequestSession, session: Session, services: Services)
             services.revocation.replace(each)
 
 
-def _adopt_changes(ours: RequestSession, session: Session, services: Services) -> None:
-    """Adopt a sign-out or a later renewal that other requests completed during this request."""
-    known = services.successors.look_up(session)
+def _adopt_changes(
+    ours: RequestSession, session: Session, known: Known, services: Services
+) -> None:
+    """Adopt a sign-out or a later renewal that other requests completed during this request.
+
+    :param known: the result of looking up the session in the store now.
+    """
     if known.revoked:
         ours.end(ErrorCode.SESSION_REVOKED)
         return
