@@ -12,8 +12,9 @@ from benchmarks.visits import with_authapp, wsgi
 
 PYRAMID = "Pyramid"
 IDLE, IDLE_STRANGER = (f"standard directives that do nothing{who}" for who in ("", ", a stranger"))
+IDLE_COOKIE = f"{IDLE}, with a session's cookie"
 WARM, COLD, STRANGER = (f"authapp, {kind}" for kind in ("warm", "cold", "a stranger"))
-OURS = (WARM, COLD, STRANGER, IDLE, IDLE_STRANGER)
+OURS = (WARM, COLD, STRANGER, IDLE, IDLE_COOKIE, IDLE_STRANGER)
 
 
 class Contender(NamedTuple):
@@ -43,8 +44,9 @@ def visits(
 
     found: dict[str, Callable[[], object]] = {
         PYRAMID: wsgi(page()),
-        # With a small cookie: a page that reads any cookie parses all cookies of its request.
+        # A page that reads any cookie parses all cookies of its request.
         IDLE: wsgi(page(idle), HTTP_COOKIE="a=1"),
+        IDLE_COOKIE: wsgi(page(idle), **environ),
         WARM: warm,
         COLD: cold,
     }

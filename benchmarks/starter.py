@@ -7,6 +7,9 @@ template with a layout, a listener. Each peer keeps people signed in on the same
 - *a stranger* is not signed in.
 - "Standard directives that do nothing" is the cost of Pyramid itself: a security policy, a
   subscriber, a CSRF default, four reified attributes, three tweens, five routes.
+- "With a session's cookie" is the same page, and the request has the cookie that authapp sets. The
+  page reads ``request.locale_name``, which reads a cookie, and WebOb then parses all cookies. For a
+  session's cookie this takes longer than authapp's own work.
 
 A peer with a session stores the same data as authapp; an id alone costs less, and cannot call an
 API. No peer renews a token, ends sessions elsewhere, or keeps pages out of shared caches.
