@@ -25,7 +25,7 @@ IN_WORDS = {
     "oidc.client_id": "required with `oidc.issuer`",
     "oidc.client_auth": "`basic` with a secret, `private_key_jwt` with a key, otherwise `none`",
     "oidc.label": "the issuer's host",
-    "verify": "`true` with another `verify.` setting, otherwise `false`",
+    "verify": "`true` with `verify.hosts` or `verify.token`, otherwise `false`",
     "verify.login": "the path of the sign-in page",
 }
 """Defaults that depend on other settings. When you change one in the code, change it here too."""
