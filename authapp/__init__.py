@@ -1,4 +1,6 @@
-"""authapp adds signed-in sessions to Pyramid, on top of a backend that issues its own tokens.
+"""authapp signs users in to a Pyramid application, and keeps them signed in.
+
+A separate backend checks the passwords, and issues the access and refresh tokens.
 
 - ``config.include("authapp")`` adds authapp to an application (:func:`includeme`).
 - ``egg:authapp`` in an ini file serves authapp as a complete site (:func:`main`).
@@ -80,7 +82,7 @@ __all__ = [
 
 
 def main(global_config: dict[str, str], **settings: Any) -> Any:
-    """Create the site, which is authapp with a start page and an admin page (``egg:authapp``).
+    """Create the site ``egg:authapp``: authapp with a start page and an admin page.
 
     :param global_config: the section ``[DEFAULT]`` of the ini file. It is not used.
     :param settings: the settings in the application's section of the ini file.
@@ -98,9 +100,10 @@ def main(global_config: dict[str, str], **settings: Any) -> Any:
 def includeme(config: Configurator) -> None:
     """Add authapp to an application: ``config.include("authapp")``.
 
-    ``config.include`` may have a ``route_prefix``. All paths of authapp are then below the prefix.
+    With ``config.include("authapp", route_prefix="auth")``, all paths of authapp are below
+    ``/auth``.
 
-    :param config: the configurator of the application. Its settings have the ``authapp.`` keys.
+    :param config: the application's configurator. Its settings contain the ``authapp.`` keys.
     :raises SettingsError: if any setting is wrong. The error lists all problems.
     """
     show_without_traceback()
@@ -114,7 +117,8 @@ def includeme(config: Configurator) -> None:
 
         issuer = make_issuer({}, **config.registry.settings)
     prefix = f"/{config.route_prefix}" if config.route_prefix else ""
-    # A page asks "session_ended" whether its session has ended. That is an answer, and no use.
+    # The renewal tween skips these paths. Load balancers request "health", and open pages request
+    # "session_ended" regularly. Such a request is no use of a session, so it must not renew one.
     answers = (settings.paths[name] for name in ("health", "session_ended"))
     own_paths = (f"{prefix}/{STATIC}", *(prefix + path for path in answers if path))
 

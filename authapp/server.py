@@ -2,13 +2,13 @@
 
 This server runner solves three problems of waitress:
 
-- At SIGTERM, waitress drops all requests in progress. The user gets no page. If the request renews
-  a session, the new refresh token can be lost.
+- At SIGTERM, waitress drops all requests in progress. Their users get no page. If such a request
+  renews a session, the new refresh token can be lost. This server finishes these requests.
 - When ``connection_limit`` is reached, waitress accepts no further connections, even if all open
-  connections are idle.
-- waitress drops a header whose name contains an underscore, and the application cannot notice this.
-  But a proxy may pass such a header on to another server, which may read ``X_User`` as ``X-User``.
-  So this server writes the names of these headers into the environ, as ``authapp.underscored``.
+  connections are idle. This server closes idle connections before the limit is reached.
+- waitress drops a header whose name contains an underscore, and does not tell the application. But
+  a proxy may send this header to another server too, which may read ``X_User`` as ``X-User``. This
+  server tells the application the names of these headers: ``environ["authapp.underscored"]``.
 """
 
 import logging
@@ -34,34 +34,35 @@ from authapp.start_up import CannotListen, OptionError, show_without_traceback
 log = logging.getLogger(__name__)
 
 CONNECTION_LIMIT = "1000"
-"""The default of ``connection_limit``, for each process. The default of waitress is only 100: the
-idle connections of one nginx with four workers can be more."""
+"""The default of ``connection_limit``, for each process. The default of waitress is 100. One nginx
+with four workers can keep more than 100 idle connections."""
 
 ARRIVAL = 5.0
-"""Seconds after SIGTERM within which a partly received request must arrive completely."""
+"""For this many seconds after SIGTERM, the server waits for the rest of a request that has arrived
+in part."""
 
 _CHECK_EVERY = 0.2
 """The longest time in seconds between two checks whether the server must stop."""
 
 _RELOADER = 5.0
-"""Seconds to wait until ``pserve --reload`` ends this process, after this process has asked for
-it."""
+"""The longest time in seconds that this process waits until ``pserve --reload`` ends it."""
 
 _OTHER_FILES = 100
-"""Open files of a process in addition to its connections: log files, Redis, the backend."""
+"""The number of files that a process may open in addition to the connections of its clients, such
+as log files and connections to Redis."""
 
 
 def serve(
     app: Callable[..., Any], global_config: dict[str, str], *, drain: str = "30", **options: str
 ) -> int:
-    """Serve requests until SIGTERM or an interrupt. Then finish the requests in progress.
+    """Serve requests until SIGTERM. Then finish the requests in progress, and return.
 
     This is a server runner of PasteDeploy (``[server:main]``).
 
     :param app: the WSGI application.
-    :param global_config: the variables of ``pserve``. ``pserve FILE listen=localhost:8080`` has
-        precedence over the addresses in the file.
-    :param drain: the longest time for finishing requests, in seconds. Requests that are not
+    :param global_config: the variables from the command line of ``pserve``. After
+        ``pserve FILE listen=localhost:8080``, the server ignores the addresses in the file.
+    :param drain: the longest time in seconds for finishing the requests. Requests that are not
         finished one second later are dropped.
     :param options: the options of ``waitress.serve``.
     :returns: 0.
@@ -111,7 +112,7 @@ def serve(
         stopped = time.monotonic()
         while (busy := _busy(sockets, stopped)) and time.monotonic() < stopped + float(drain):
             _handle_events(sockets)
-        log.log(logging.WARNING if busy else logging.INFO, "Stopped: %d requests left", busy)
+        log.log(logging.WARNING if busy else logging.INFO, "Stopped: %d requests unfinished", busy)
     except KeyboardInterrupt:
         pass
     finally:
@@ -122,10 +123,10 @@ def serve(
 
 
 def _end_reloader(problem: CannotListen) -> None:
-    """End ``pserve --reload`` and this process, because a changed file does not free the address.
+    """Print the problem. Then end ``pserve --reload`` and this process.
 
-    The reloader then sends a SIGTERM, which ends this process. Otherwise the reloader would kill
-    the process while Python shuts down, before the user can read the problem.
+    Otherwise ``pserve --reload`` would wait until a file changes, which does not free the address.
+    The problem is printed first, because the reloader may end this process at any time after that.
     """
     sys.stderr.write(f"{problem}\n")
     sys.stderr.flush()
@@ -140,9 +141,10 @@ def _handle_events(sockets: dict[int, wasyncore.dispatcher], timeout: float = _C
 
 
 def _channel_class(stop: threading.Event) -> type[HTTPChannel]:
-    """Return a channel class whose connections close after the response once ``stop`` is set.
+    """Return a class for connections that close after the next response when ``stop`` is set.
 
-    Otherwise a proxy would reuse the connections, and new requests would continue to arrive.
+    Otherwise a proxy would reuse the connections, and new requests would continue to arrive. The
+    class also writes ``authapp.underscored`` into the environ of each request.
     """
 
     class Parser(HTTPRequestParser):  # type: ignore[misc]
@@ -172,7 +174,10 @@ def _channel_class(stop: threading.Event) -> type[HTTPChannel]:
 
 
 def _underscored(head: bytes) -> frozenset[str]:
-    """Return the names of the headers that waitress drops, as WSGI names (PEP 3333)."""
+    """Return the names of the headers with an underscore, as WSGI names (PEP 3333).
+
+    :param head: the request line and the headers, as the client sent them.
+    """
     lines = head.split(b"\r\n")[1:] if b"_" in head else []
     names = [name for name, colon, _ in (line.partition(b":") for line in lines) if b"_" in name]
     return frozenset("HTTP_" + name.decode("latin-1").upper().replace("-", "_") for name in names)
@@ -183,7 +188,10 @@ def _channels(sockets: dict[int, wasyncore.dispatcher]) -> list[HTTPChannel]:
 
 
 def _close_idle(sockets: dict[int, wasyncore.dispatcher], limit: int) -> None:
-    """Close the connections that have been idle longest, so that a tenth of ``limit`` is free."""
+    """Close idle connections if more than nine tenths of ``limit`` connections are open.
+
+    The connections that have been idle longest are closed first.
+    """
     too_many = len(sockets) - limit * 9 // 10
     if too_many > 0:
         idle = [
@@ -196,11 +204,11 @@ def _close_idle(sockets: dict[int, wasyncore.dispatcher], limit: int) -> None:
 
 
 def _busy(sockets: dict[int, wasyncore.dispatcher], stopped: float) -> int:
-    """Return the number of connections with a request in progress.
+    """Return the number of connections whose requests the server must still finish.
 
-    A partly received request is in progress only until :data:`ARRIVAL` seconds after the stop.
+    A request that has arrived only in part counts for :data:`ARRIVAL` seconds after SIGTERM.
 
-    :param stopped: the time of the stop, from ``time.monotonic()``.
+    :param stopped: the time of the SIGTERM, from ``time.monotonic()``.
     """
     arriving = time.monotonic() < stopped + ARRIVAL
     return sum(
@@ -210,10 +218,15 @@ def _busy(sockets: dict[int, wasyncore.dispatcher], stopped: float) -> int:
 
 
 def _allow_files(needed: int) -> None:
-    """Raise the process's limit of open files to ``needed``, or as far as the system allows."""
+    """Raise the limit of files that this process may open to ``needed``.
+
+    If the system does not allow this, raise the limit as far as allowed, and log a warning.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < needed:
         most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
         if most < needed:
-            log.warning("OpenFiles: the limit is %d, connection_limit needs %d", most, needed)
+            log.warning(
+                "OpenFiles: this process may open %d files; connection_limit needs %d", most, needed
+            )

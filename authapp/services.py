@@ -1,7 +1,7 @@
-"""Creates the objects that an application needs from the application's settings.
+"""Creates the objects of one application, such as its store and its backend, from its settings.
 
 The tweens, the security policy and the views get these objects from :func:`services_of`. This
-module imports the lower rooms. It does not depend on Pyramid's views.
+module imports the lower rooms, and does not import the room ``web``.
 """
 
 from collections.abc import Callable
@@ -38,12 +38,12 @@ from authapp.version import __version__
 EMBEDDED_URL = "http://embedded.invalid"
 """The base URL of the embedded issuer (``authapp.backend.url = embedded:``).
 
-No resolver knows this host name (RFC 6761 section 6.4). The HTTP client does not connect to the
-host, because :func:`wire` mounts an adapter that calls the issuer in this process.
+The HTTP client does not connect to this host: :func:`wire` mounts an adapter that calls the issuer
+in this process. No other host can have this name (RFC 6761 section 6.4).
 """
 
 KEY_SET_PATH = "/.well-known/jwks.json"
-"""The path of the embedded issuer's key set."""
+"""The path at which the embedded issuer publishes its public keys (its JWKS)."""
 
 
 class IBackend(Interface):
@@ -56,14 +56,14 @@ class IServices(Interface):
 
 @dataclass(frozen=True)
 class Provider:
-    """A sign-in service in addition to the backend. To sign in, the browser is sent to its page.
+    """A service with a sign-in page of its own, such as an OpenID Connect provider.
 
     :param renewal: renews the sessions whose tokens the provider issued.
-    :param label: what the sign-in page calls the provider.
-    :param start: a function that returns the path that sends the browser to the provider. Its
-        second argument is the path to which the user returns.
-    :param sign_out_url: a function that returns the URL at which the provider signs the user out,
-        or None.
+    :param label: the name of the provider on authapp's sign-in page.
+    :param start: a function of a request and the path to which the user returns after the sign-in.
+        It returns the path of authapp that redirects the browser to the provider.
+    :param sign_out_url: a function of a request. It returns the URL at which the provider signs the
+        user out, or None if the provider cannot or must not do this.
     :param check: a function that raises :class:`authapp.backend.protocol.BackendUnavailable` if
         users cannot sign in with the provider now.
     """
@@ -77,7 +77,7 @@ class Provider:
 
 @dataclass(frozen=True)
 class Services:
-    """The objects that the tweens, the security policy and the views use."""
+    """The objects of one application that the tweens, the security policy and the views use."""
 
     settings: Settings
     cookie: SessionCookie
@@ -92,25 +92,29 @@ class Services:
     reader: TokenReader
     renewal: Renewal
     unknown: Renewal
-    """The renewal of sessions whose tokens no configured issuer has issued. It ends them."""
+    """Ends each session whose tokens come from an issuer that is not configured (any more)."""
     throttle: LoginThrottle
     draft_secret: bytes
-    """The key from which :mod:`authapp.web.session_json` derives each user's ``draft_key``."""
+    """From this key, :mod:`authapp.web.session_json` derives a ``draft_key`` for each user."""
     excluded: Callable[[str], bool]
-    """Return True if the renewal tween skips a path.
+    """A function that returns True if the renewal tween skips a path.
 
-    The tween skips the paths below ``authapp.refresh.exclude``, the static files, the health check
-    and ``/session/ended``.
+    The tween skips authapp's static files, the health check, ``/session/ended``, the paths of
+    ``authapp.refresh.exclude``, and all paths below them.
     """
     for_programs: Callable[[str], bool]
-    """Return True if only programs use a path: it is below one of ``authapp.api_prefixes``."""
+    """A function that returns True if only programs, and no browsers, open a path.
+
+    These are the paths of ``authapp.api_prefixes``, and all paths below them.
+    """
     providers: dict[str, Provider] = field(default_factory=dict)
     """Issuer -> provider. The room ``oidc`` adds its provider when the application starts."""
 
     def renewal_of(self, issuer: str | None) -> Renewal:
-        """Return the renewal of the sessions whose tokens an issuer has issued.
+        """Return the object that renews the sessions with tokens of one issuer.
 
-        :param issuer: see :class:`authapp.session.token_pair.TokenPair`.
+        :param issuer: the issuer of a provider, or None for the backend.
+        :returns: the renewal. If no provider has this issuer: :attr:`unknown`.
         """
         if issuer is None:
             return self.renewal
@@ -118,17 +122,24 @@ class Services:
         return self.unknown if provider is None else provider.renewal
 
     def create_renewal(self, backend: GuardedBackend, reader: TokenReader) -> Renewal:
-        """Create the renewal for the tokens of one issuer."""
+        """Create the object that renews the sessions with tokens of one issuer.
+
+        :param backend: calls this issuer.
+        :param reader: reads the tokens of this issuer.
+        """
         return _renewal(self.settings, backend, reader, self.successors, self.revocation)
 
     @property
     def backend_url(self) -> str | None:
-        """The base URL of the backend, or None if ``authapp.backend.url`` is not set."""
+        """The base URL of the backend. None if ``authapp.backend.url`` is not set."""
         return EMBEDDED_URL if self.settings.backend_url == EMBEDDED else self.settings.backend_url
 
 
 def summary(settings: Settings, backend: Backend | None) -> str:
-    """Return the log line ``Starting`` about an application. It contains no secret.
+    """Return a line for the log that describes an application when it starts.
+
+    The line has the version, the backend, the store, the cookie's name, and a fingerprint of the
+    first secret. It contains no secret.
 
     :param backend: the application's own backend object, or None.
     """
@@ -162,14 +173,14 @@ def wire(
     """Create the services of an application.
 
     :param settings: the settings of the application.
-    :param backend: the application's own backend object. If it is None, the services call the
-        backend at ``authapp.backend.url``.
-    :param own_paths: path prefixes of authapp's static files and health check.
-    :param issuer: the embedded issuer, a WSGI application. It is None unless
-        ``authapp.backend.url`` is ``embedded:``.
+    :param backend: the application's own backend object. With None, the services call the backend
+        at ``authapp.backend.url``.
+    :param own_paths: the paths of authapp that the renewal tween skips, such as the health check.
+    :param issuer: the embedded issuer as a WSGI application, if ``authapp.backend.url`` is
+        ``embedded:``. Otherwise None.
     :returns: the services.
-    :raises SettingsError: if ``authapp.shared`` names Redis, and the Redis extra is not installed
-        or the URL is not valid.
+    :raises SettingsError: if ``authapp.shared`` is a URL of Redis that is not valid, or if the
+        extra ``redis`` is not installed.
     """
     sealer = Sealer(settings.secrets, settings.session_format, settings.cookie.name)
     store, counters = _create_store(settings)
@@ -233,7 +244,7 @@ def _renewal(
 
 
 def _path_matcher(*prefixes: str) -> Callable[[str], bool]:
-    """Return a function that decides whether a path equals a prefix or is below a prefix."""
+    """Return a function that returns True if a path is one of the prefixes or below one of them."""
     with_slash = tuple(f"{each}/" for each in prefixes)
     return lambda path: f"{path}/".startswith(with_slash)
 
@@ -247,10 +258,10 @@ def _key_set(settings: Settings, http: BoundedSession) -> KeySet | None:
 
 
 def _create_store(settings: Settings) -> tuple[Store, Counters | None]:
-    """Create the store, and the counters of failed sign-ins that all processes share.
+    """Create the store, and the counters of failed sign-ins.
 
-    :returns: the store and the counters. The counters are None if the store is in memory, because
-        other processes cannot read them.
+    :returns: the store and the counters. All processes share the counters in Redis. With the store
+        in memory, the counters are None, and each process counts for itself.
     :raises SettingsError: see :func:`wire`.
     """
     if settings.shared == MEMORY:
@@ -270,6 +281,7 @@ def _create_store(settings: Settings) -> tuple[Store, Counters | None]:
         )
         raise SettingsError([problem]) from None
     store = RedisStore(connection, settings.secrets, settings.shared_patience)
-    # Inspect Redis, and read the epoch marker. If it is missing later, Redis has lost data.
+    # This call logs what is wrong with the set-up of Redis. It also reads the epoch marker. If the
+    # marker is missing later, the process knows that Redis has lost data.
     store.problems()
     return store, (connection.counters(), connection.command)

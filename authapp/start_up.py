@@ -1,11 +1,11 @@
-"""Errors of the configuration. At start-up, they are shown without a traceback.
+"""Errors at start-up: Python prints only their text, without a traceback.
 
-``pserve`` does not catch the errors of an application. So Python would print a traceback of
-Pyramid's and authapp's code before the text that the operator needs. This module sets Python's hook
-for uncaught exceptions (``sys.excepthook``). The hook only changes how a :class:`StartUpError` is
-printed. Code that catches the error, such as gunicorn or a test, gets an ordinary exception.
+``pserve`` does not catch the errors of an application, so Python would print a long traceback
+before the text that the operator needs. This module changes Python's hook for uncaught exceptions
+(``sys.excepthook``). The hook only changes how a :class:`StartUpError` is printed. Code that
+catches the error, such as gunicorn or a test, gets an ordinary exception.
 
-This module imports nothing of authapp, so that every room may use it.
+This module imports no other module of authapp, so every room may import it.
 """
 
 import sys
@@ -15,25 +15,25 @@ from pyramid.exceptions import ConfigurationError, ConfigurationExecutionError
 
 
 class StartUpError(ConfigurationError):
-    """The application or the server cannot start. Each line of the text is one problem."""
+    """The application or the server cannot start. Each line of the error's text is one problem."""
 
 
 class CannotListen(StartUpError, OSError):
-    """The server cannot use its address."""
+    """The server cannot listen on its address, for example because another program does."""
 
     def __str__(self) -> str:
         return str(self.strerror)
 
 
 class OptionError(StartUpError, ValueError):
-    """An option of the server has a value that is not allowed."""
+    """An option of the server is not known, or its value is not allowed."""
 
 
 _before = sys.excepthook
 
 
 def show_without_traceback() -> None:
-    """Show an uncaught :class:`StartUpError` of this process as its text alone."""
+    """From now on, print only the text of an uncaught :class:`StartUpError`, and no traceback."""
     global _before
     if sys.excepthook is not _show:
         _before, sys.excepthook = sys.excepthook, _show

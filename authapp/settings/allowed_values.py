@@ -2,8 +2,8 @@
 
 A reader is a function that takes the text of a setting and returns its value. If the text is not
 allowed, the reader raises ``ValueError`` with a message that says what is allowed.
-:class:`authapp.settings.ini.Ini` adds the key and the text to this message. Some functions here
-take other arguments than the text, and return a reader.
+:class:`authapp.settings.ini.Ini` adds the key and the text to this message. A function that takes
+other arguments, such as bounds, returns a reader.
 """
 
 import os
@@ -25,13 +25,13 @@ EMBEDDED = "embedded:"
 """The value of ``backend.url`` for the embedded issuer."""
 
 MEMORY = "memory:"
-"""The value of ``shared`` for a store in this process."""
+"""The value of ``shared`` for a store in the memory of this process."""
 
 SECRET_LENGTH = 32
-"""The least number of bytes in a secret."""
+"""A secret must have at least this many bytes."""
 
 _DISTINCT = 8
-"""How many different bytes a secret must have."""
+"""A secret must have at least this many different bytes."""
 
 PLACEHOLDER = "development-only"
 """The prefix of placeholder secrets, which are allowed only with ``development``."""
@@ -43,7 +43,7 @@ MAKE_ONE = 'make a good one with: python3 -c "import secrets; print(secrets.toke
 
 
 def plain(text: str) -> str:
-    """Read any text."""
+    """Return the text unchanged. Any text is allowed."""
     return text
 
 
@@ -56,7 +56,7 @@ def boolean(text: str) -> bool:
 
 
 def one_of(names: Collection[str]) -> Callable[[str], str]:
-    """Return a reader of one name out of a list of names."""
+    """Return a reader that allows only the given names."""
 
     def read(text: str) -> str:
         if text not in names:
@@ -67,7 +67,7 @@ def one_of(names: Collection[str]) -> Callable[[str], str]:
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
-    """Return a reader of whole seconds within two bounds."""
+    """Return a reader of whole seconds from ``least`` to ``most``."""
 
     def read(text: str) -> int:
         if not re.fullmatch("[0-9]{1,12}", text) or not least <= int(text) <= most:
@@ -85,7 +85,7 @@ def count(text: str) -> int:
 
 
 def decimal(least: float, most: float) -> Callable[[str], float]:
-    """Return a reader of seconds within two bounds. The seconds may have decimals."""
+    """Return a reader of seconds from ``least`` to ``most``, such as ``2`` or ``2.5``."""
 
     def read(text: str) -> float:
         if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) or not least <= float(text) <= most:
@@ -104,12 +104,13 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def resolve(text: str) -> str:
-    """Read a text: the text itself, ``env:NAME`` or ``file:PATH``.
+    """Return the value of an environment variable or a file, if the text names one.
 
-    A text of several lines is always the text itself.
+    ``env:NAME`` names an environment variable, and ``file:PATH`` names a file.
 
-    :returns: the text, the environment variable, or the text of the file. White space at its ends
-        and a byte-order mark are removed.
+    :returns: for ``env:``, the variable. For ``file:``, the text of the file. For any other text,
+        and for a text of several lines, the text itself. White space at both ends is removed.
+    :raises ValueError: if the variable is not set or empty, or the file cannot be read.
     """
     text = text.strip()
     kind, _, where = text.partition(":")
@@ -130,7 +131,10 @@ def resolve(text: str) -> str:
 
 
 def secrets(development: bool) -> Callable[[str], tuple[bytes, ...]]:
-    """Return a reader of one or more secrets, one per line."""
+    """Return a reader of one or more secrets, one per line.
+
+    :param development: True to allow secrets that begin with :data:`PLACEHOLDER`.
+    """
 
     def read(text: str) -> tuple[bytes, ...]:
         secrets = tuple(resolve(line).encode() for line in text.split("\n") if line.strip())
@@ -153,6 +157,7 @@ def secrets(development: bool) -> Callable[[str], tuple[bytes, ...]]:
 def cookie_name(development: bool, domain: str | None) -> Callable[[str], str]:
     """Return a reader of the session cookie's name.
 
+    :param development: True to refuse names with ``__Host-`` and ``__Secure-``, which need https.
     :param domain: the domain of the cookie, or None. With a domain, ``__Host-`` is not allowed.
     """
 
@@ -171,7 +176,10 @@ def cookie_name(development: bool, domain: str | None) -> Callable[[str], str]:
 
 
 def samesite(development: bool) -> Callable[[str], str]:
-    """Return a reader of ``Lax``, ``Strict`` or ``None``, in upper or lower case."""
+    """Return a reader of ``Lax``, ``Strict`` or ``None``, in upper or lower case.
+
+    :param development: True to refuse ``None``, which needs https.
+    """
 
     def read(text: str) -> str:
         value = one_of(("Lax", "Strict", "None"))(text.capitalize())
@@ -191,7 +199,7 @@ def domain(text: str) -> str:
 
 
 def hosts(text: str) -> tuple[str, ...]:
-    """Read host names without ports. They are returned in lower case."""
+    """Read host names without ports, and return them in lower case."""
     hosts = words(text.lower())
     for host in hosts:
         if not re.fullmatch(r"[a-z0-9._-]+|[0-9a-f:.]+", host):
@@ -203,7 +211,7 @@ def url(text: str, http: bool, allowed: str) -> str:
     """Read an absolute http or https URL, without user name, query or fragment.
 
     :param http: True to allow http.
-    :param allowed: the text for the error that says what is allowed.
+    :param allowed: what is allowed, in words. The error contains this text.
     :raises ValueError: if the text is not such a URL.
     """
     try:
@@ -222,7 +230,11 @@ def url(text: str, http: bool, allowed: str) -> str:
 
 
 def backend_url(development: bool, private: bool) -> Callable[[str], str]:
-    """Return a reader of the backend's base URL, or of ``embedded:`` in development."""
+    """Return a reader of the backend's base URL, or of ``embedded:`` in development.
+
+    :param development: ``authapp.development``. True allows ``embedded:`` and http.
+    :param private: ``authapp.backend.private_network``. True allows http.
+    """
 
     def read(text: str) -> str:
         if text != EMBEDDED:
@@ -237,7 +249,10 @@ def backend_url(development: bool, private: bool) -> Callable[[str], str]:
 
 
 def authorities(text: str) -> str:
-    """Read the path of a PEM file with certificate authorities. This function checks the file."""
+    """Read the path of a PEM file with the certificates of the authorities that authapp trusts.
+
+    If the file does not exist or contains no such certificate, the text is refused.
+    """
     try:
         ssl.create_default_context(cafile=text)
     except ssl.SSLError:
@@ -248,7 +263,10 @@ def authorities(text: str) -> str:
 
 
 def verify(development: bool, private: bool) -> Callable[[str], Verify]:
-    """Return a reader of ``backend.verify``: ``secret:…``, ``jwks:URL`` or ``pem:PATH``."""
+    """Return a reader of ``backend.verify``: ``secret:…``, ``jwks:URL`` or ``pem:PATH``.
+
+    :param development: see :func:`backend_url`, also for ``private``.
+    """
 
     def read(text: str) -> Verify:
         kind, _, value = text.partition(":")
@@ -269,7 +287,10 @@ def verify(development: bool, private: bool) -> Callable[[str], Verify]:
 
 
 def _public_key(text: str) -> str:
-    """Return a public key in PEM format. The text is the key itself, or the path of a file."""
+    """Return a public key in PEM format.
+
+    :param text: the key, or the path of a file with the key.
+    """
     try:
         pem = text if text.startswith("-----BEGIN") else Path(text).read_text(encoding="utf-8-sig")
         load_pem_public_key(pem.encode())
@@ -299,7 +320,7 @@ def rate(text: str) -> limits.RateLimitItem:
 
 
 def paths(text: str) -> tuple[str, ...]:
-    """Read path prefixes. They are returned without a slash at the end."""
+    """Read path prefixes, and return them without a slash at the end."""
     paths = words(text)
     if not all(path.startswith("/") for path in paths):
         raise ValueError("must be path prefixes that begin with /")
@@ -316,9 +337,10 @@ def header_names(text: str) -> tuple[str, ...]:
 
 
 def links(text: str) -> tuple[tuple[str, str], ...]:
-    """Read lines ``label = URL``. A URL is http, https or mailto, or a path on this site.
+    """Read links, one per line, such as ``Forgot password? = https://example.com/reset``.
 
-    :returns: pairs of a label and a URL.
+    :returns: pairs of a label and a URL. The URL begins with ``http:``, ``https:`` or ``mailto:``,
+        or is a path on this site.
     """
     links = []
     good = re.compile(r"(https?://[^\s/\\]|mailto:|/(?![/\\]))[!-~]*", re.IGNORECASE)

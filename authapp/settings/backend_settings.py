@@ -17,13 +17,16 @@ DEFAULT_PRESET = "simplejwt"
 
 
 def with_preset(ini: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of an ini file, together with the settings of its preset."""
+    """Return the settings of a preset, replaced or completed by the settings of the ini file.
+
+    :param ini: the settings of the ini file, which also names the preset.
+    """
     name = preset_name(ini)
     return {**(load(name) if name in names() else {}), **ini}
 
 
 def preset_name(ini: Mapping[str, Any]) -> str:
-    """Return the name of the preset in the settings of an ini file."""
+    """Return the name of the preset that an ini file uses. If it names none, the default preset."""
     try:
         return values.resolve(str(ini.get(PRESET, ""))) or DEFAULT_PRESET
     except ValueError:  # Ini.take reports the problem
@@ -31,7 +34,10 @@ def preset_name(ini: Mapping[str, Any]) -> str:
 
 
 def read_description(reader: Ini) -> Description:
-    """Read the description of the backend. ``reader`` collects the problems."""
+    """Read the settings that describe the requests and responses of the backend.
+
+    :param reader: the settings. It also collects the problems.
+    """
     take = reader.take
 
     def request(
@@ -113,7 +119,10 @@ def read_description(reader: Ini) -> Description:
 
 
 def read_claims(reader: Ini) -> ClaimExpressions:
-    """Read the expressions that find the parts of an identity in the claims."""
+    """Read the JMESPath expressions that find the user's id, email, name, roles and scopes.
+
+    :param reader: the settings. It also collects the problems.
+    """
 
     def found(name: str, default: str) -> Expression:
         return reader.take(f"claims.{name}", expression, expression(default))

@@ -12,17 +12,18 @@ from authapp.settings.ini import Ini
 class EdgeSettings:
     """The settings of the optional room ``edge``. Durations are in seconds.
 
-    :param verify: True if ``/verify`` exists.
-    :param hosts: hosts to which a user may return after signing in, in lower case. A host has its
-        port, unless it is the default port.
-    :param login: the URL of the sign-in page, if authapp has a host of its own. None: it has not.
+    :param verify: True if authapp has the route ``/verify``.
+    :param hosts: hosts in lower case, such as ``app.example.com`` or ``app.example.com:8443``. A
+        user may return to a page on these hosts after signing in.
+    :param login: the URL of the sign-in page, if the page is on another host than the requests that
+        ``/verify`` checks. Otherwise None.
     :param token: True if ``/verify`` returns the access token.
     :param upstreams: pairs of a path prefix and the base URL of an API. The proxy passes requests
         below the prefix on to this API.
-    :param proxy_timeout: the longest time of each single wait of the proxy, such as for a
-        connection, or for a part of a body.
-    :param proxy_bulkhead: how many requests a process passes on to one API at the same time.
-    :param bearer: True if access tokens in ``Authorization`` are accepted.
+    :param proxy_timeout: the longest time of each single wait of the proxy, such as the wait for a
+        connection or for a part of a body.
+    :param proxy_bulkhead: the most requests that a process passes on to one API at the same time.
+    :param bearer: True if programs may send access tokens in ``Authorization``.
     """
 
     verify: bool
@@ -36,9 +37,11 @@ class EdgeSettings:
 
 
 def read_edge(reader: Ini, development: bool, private: bool) -> EdgeSettings:
-    """Read the settings. ``reader`` collects the problems.
+    """Read the settings of the room ``edge``.
 
-    :param private: ``authapp.backend.private_network``.
+    :param reader: the settings. It also collects the problems.
+    :param development: ``authapp.development``. True allows http.
+    :param private: ``authapp.backend.private_network``. True allows http for the APIs.
     """
     take = reader.take
     no_hosts: tuple[str, ...] = ()

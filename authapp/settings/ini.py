@@ -11,9 +11,9 @@ T = TypeVar("T")
 
 
 class SettingsError(StartUpError):
-    """The settings cannot be used. The text has one line for each problem.
+    """The settings cannot be used. The text of the error has one line for each problem.
 
-    :ivar problems: the lines.
+    :ivar problems: the list of these lines.
     """
 
     def __init__(self, problems: list[str]) -> None:
@@ -22,11 +22,12 @@ class SettingsError(StartUpError):
 
 
 class Ini:
-    """The keys of an ini file that begin with one prefix.
+    """The settings of an ini file whose keys begin with one prefix.
 
     :param ini: all settings of the file.
-    :param prefix: the prefix of our keys. Other keys are ignored.
-    :ivar shown: each key that was set, with its text. The text of a secret is ``***``.
+    :param prefix: ``authapp.``, for example. Settings without this prefix are ignored.
+    :ivar known: each key that :meth:`take` was called for, with the prefix.
+    :ivar shown: each of these keys that is set -> its text. The text of a secret is ``***``.
     :ivar blank: the keys that are in the file without a text.
     """
 
@@ -48,15 +49,16 @@ class Ini:
         secret: bool = False,
         missing: str | None = None,
     ) -> T:
-        """Read a key.
+        """Return the value of a setting. If the text of the setting is not allowed, report this.
 
         :param key: the key without the prefix.
-        :param read: a function that returns the value of a text. If the text is not allowed, the
-            function raises ``ValueError`` with a message that says what is allowed.
+        :param read: a function that takes the text and returns the value. If the text is not
+            allowed, the function raises ``ValueError`` with a message that says what is allowed.
         :param secret: True if no message may show the text.
-        :param missing: the problem to report if the key is missing or empty. None: it may be
-            missing.
-        :returns: the value, or ``default`` if the key is missing, empty or not allowed.
+        :param missing: the problem to report if the key is missing or empty. With None, the key may
+            be missing.
+        :returns: the value, or ``default`` if the key is missing or empty or its text is not
+            allowed.
         """
         name, key = key, self._prefix + key
         self.known.append(key)
@@ -78,22 +80,25 @@ class Ini:
             return default
 
     def needs(self, key: str, other: str) -> None:
-        """Report a key that is set, but has no effect because another key is not set."""
+        """Report a problem if ``key`` is set, but has no effect because ``other`` is not set."""
         if self.has(key) and not self.has(other):
             self.problem(f"{self._prefix}{key} has no effect without {self._prefix}{other}")
 
     def problem(self, line: str) -> None:
-        """Report a problem, in one line that names the key."""
+        """Report a problem.
+
+        :param line: one line that names the key.
+        """
         self._problems.append(line)
 
     def has(self, key: str) -> bool:
-        """Return True if a key was set."""
+        """Return True if a key is set. Call :meth:`take` for this key first."""
         return self._prefix + key in self.shown
 
     def finish(self, perhaps: Sequence[str] = ()) -> None:
-        """Report each key that is not a setting. Then raise an error if there are any problems.
+        """Report each key that is not a setting. Then raise an error if there is any problem.
 
-        :param perhaps: further problems, to report only if there are other problems too.
+        :param perhaps: further problems. They are reported only if there are other problems too.
         :raises SettingsError: with all problems.
         """
         for key in self._left:

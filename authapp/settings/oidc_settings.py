@@ -10,7 +10,7 @@ from authapp.settings import allowed_values as values
 from authapp.settings.ini import Ini
 
 PASSWORD, OIDC = "password", "oidc"
-"""The ways to sign in that ``authapp.login.methods`` may name."""
+"""The two ways to sign in: the words that ``authapp.login.methods`` may contain."""
 
 _CLIENT_AUTH = ("basic", "post", "private_key_jwt", "none")
 _PROMPTS = ("none", "login", "consent", "select_account", "create")
@@ -19,14 +19,16 @@ _DEFAULT_SCOPE = "openid profile email offline_access"
 
 @dataclass(frozen=True)
 class OIDCSettings:
-    """An OpenID Connect provider, and this site as its client.
+    """The settings of the OpenID Connect provider, and of this site as a client of the provider.
 
     :param issuer: the provider's issuer identifier, exactly as in its ``iss`` claims.
     :param client_auth: ``basic``, ``post``, ``private_key_jwt`` or ``none``.
-    :param label: what the sign-in page calls the provider.
-    :param logout: ``rp``: a sign-out also signs the user out at the provider. ``local``: the user
-        stays signed in at the provider.
-    :param algorithm: the only algorithm of ID tokens that authapp accepts.
+    :param label: the name of the provider on the sign-in page.
+    :param max_age: if the user's last sign-in at the provider was more than this many seconds ago,
+        the provider must ask the user to sign in again. None: no such limit.
+    :param logout: with ``rp``, a sign-out also signs the user out at the provider. With ``local``,
+        the user stays signed in at the provider.
+    :param algorithm: how ID tokens are signed. ID tokens with another algorithm are refused.
     :param userinfo: True if authapp asks the userinfo endpoint for claims that the ID token lacks.
     """
 
@@ -46,10 +48,11 @@ class OIDCSettings:
 
 
 def read_oidc(reader: Ini, http: bool) -> OIDCSettings | None:
-    """Read the provider. ``reader`` collects the problems.
+    """Read the settings of the OpenID Connect provider.
 
+    :param reader: the settings. It also collects the problems.
     :param http: True if the issuer may be an http URL.
-    :returns: the provider, or None if ``oidc.issuer`` is not set.
+    :returns: the settings, or None if ``oidc.issuer`` is not set.
     """
     take = reader.take
     issuer = take(
@@ -94,10 +97,12 @@ def read_oidc(reader: Ini, http: bool) -> OIDCSettings | None:
 
 
 def read_methods(reader: Ini) -> tuple[str, ...]:
-    """Read the ways to sign in. ``reader`` collects the problems.
+    """Read ``login.methods``: the ways to sign in.
 
-    :returns: ``password``, ``oidc`` or both. By default, the ways that the other settings
-        configure.
+    :param reader: the settings. It also collects the problems.
+    :returns: ``password``, ``oidc`` or both. If ``login.methods`` is not set: ``password`` if
+        ``backend.url`` is set, and ``oidc`` if ``oidc.issuer`` is set. If neither is set,
+        ``password``.
     """
     issuer, url = reader.has("oidc.issuer"), reader.has("backend.url")
     default = (*([PASSWORD] if url or not issuer else []), *([OIDC] if issuer else []))

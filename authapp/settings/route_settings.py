@@ -28,13 +28,14 @@ PATHS: Mapping[str, str] = MappingProxyType(
 """Name of a route -> its path, below the application's ``route_prefix`` (contract section 4)."""
 
 _REQUIRED = ("login", "login_challenge", "logout", "session")
-"""Routes that the settings cannot leave out, because other pages and the script need them."""
+"""Routes whose path cannot be ``none``, because authapp's other pages and its script need them."""
 
 
 def read_paths(reader: Ini) -> Mapping[str, str | None]:
-    """Read the path of each route. ``reader`` collects the problems.
+    """Read the path of each route.
 
-    :returns: name of a route -> its path, or None for a route that the application leaves out.
+    :param reader: the settings. It also collects the problems.
+    :returns: name of a route -> its path, or None if the application does not want this route.
     """
     paths: dict[str, str | None] = dict(PATHS)
     for name, path in paths.items():
@@ -46,7 +47,7 @@ def read_paths(reader: Ini) -> Mapping[str, str | None]:
 
 
 def _path(text: str) -> str | None:
-    """Read a path without placeholders, or ``none``."""
+    """Read a path without placeholders. For ``none``, return None."""
     if text == "none":
         return None
     if not re.fullmatch(r"/|(/[A-Za-z0-9._~-]+)+", text) or {".", ".."} & set(text.split("/")):

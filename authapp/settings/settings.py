@@ -43,7 +43,7 @@ class ISettings(Interface):
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings: those of the contract and those that were added later. Durations: seconds."""
+    """All settings of an application. Durations are in seconds."""
 
     secrets: tuple[bytes, ...] = field(repr=False)
     development: bool
@@ -67,12 +67,12 @@ class Settings:
     login_rate: limits.RateLimitItem
     show_reason: bool
     login_methods: tuple[str, ...]
-    """``password``, ``oidc`` or both: what the sign-in page offers."""
+    """The ways to sign in that the sign-in page offers: ``password``, ``oidc`` or both."""
     oidc: OIDCSettings | None
     login_links: tuple[tuple[str, str], ...]
     site_name: str | None
     paths: Mapping[str, str | None]
-    """Name of a route -> its path, or None for a route that the application leaves out."""
+    """Name of a route -> its path, or None if the application does not want this route."""
     api_prefixes: tuple[str, ...]
     refresh_exclude: tuple[str, ...]
     cors_origins: tuple[str, ...]
@@ -81,15 +81,18 @@ class Settings:
     headers: str
     edge: EdgeSettings
     shown: Mapping[str, str] = field(repr=False)
-    """Each key that was set, with its text, for Pyramid's introspection. A secret is ``***``."""
+    """Key of each setting in the ini file or the preset -> its text, for Pyramid's introspection.
+
+    The text of a secret is ``***``.
+    """
 
     @classmethod
     def from_ini(cls, ini: Mapping[str, Any]) -> "Settings":
         """Read the ``authapp.`` keys of an ini file.
 
         :param ini: Pyramid's ``registry.settings``. Other keys are ignored.
-        :returns: the settings. ``backend_url`` is None if it is not set, because the application
-            may have a backend object of its own.
+        :returns: the settings. ``backend_url`` may be None, because the application may have a
+            backend object of its own.
         :raises SettingsError: if there are problems. The error has one line for each problem.
         """
         reader = Ini(with_preset(ini), PREFIX)
@@ -187,7 +190,7 @@ class Settings:
 
 
 def known_keys() -> list[str]:
-    """Return the keys of all settings, with their prefix."""
+    """Return the keys of all settings that exist, such as ``authapp.secret``."""
     reader = Ini(with_preset({}), PREFIX)
     Settings._read(reader)
     return reader.known

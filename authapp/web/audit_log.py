@@ -16,9 +16,7 @@ audit = logging.getLogger("authapp.audit")
 def write_audit_line(event: SessionEvent | SignInFailed) -> None:
     """Write an event to the logger ``authapp.audit`` as one line of JSON.
 
-    The JSON is ASCII and contains no line breaks. So a user name cannot add a forged line.
-
-    :param event: the event. The line contains the name of the event's class.
+    The JSON is ASCII without line breaks. So a user name with a line break cannot forge a line.
     """
     request = event.request
     line: dict[str, Any] = {
@@ -33,8 +31,8 @@ def write_audit_line(event: SessionEvent | SignInFailed) -> None:
     for name in ("code", "reason", "everywhere"):
         if hasattr(event, name):
             line[name] = getattr(event, name)
-    # If pyramid_retry handles the request again, the event is sent again, for subscribers that
-    # write to the database. The audit log already has the line.
+    # If pyramid_retry handles the request again, authapp sends the event again. The audit log must
+    # have only one line for both.
     once(request, ("audit", repr(line)), lambda: _write(line))
 
 

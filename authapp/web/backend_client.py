@@ -1,6 +1,6 @@
-"""The HTTP client with which an application calls the backend: ``request.backend``.
+"""``request.backend``: an HTTP client with which a view calls the backend.
 
-Each call carries the access token of the signed-in user.
+Each call contains the access token of the signed-in user.
 """
 
 import re
@@ -23,15 +23,17 @@ from authapp.web.cookie_writer import write_to_response
 from authapp.web.request_session import RequestSession, renew_session
 
 _DECODINGS = 3
-"""How many times a path is decoded to find ``.`` and ``..``. Each server on the way to the backend
-may decode it once."""
+"""The number of times that a path is percent-decoded in the search for ``.`` and ``..``. Each
+server on the way to the backend may decode the path once."""
 
 
 class _UserToken(AuthBase):
-    """Adds the user's access token to an HTTP request, as ``backend.authorization`` says.
+    """Adds a header with the user's access token to an HTTP request, as ``requests`` sends it.
 
-    The options of the HTTP request contain this object instead of the token. So an error report
-    that prints the options does not show the token.
+    The options of the call contain this object and not the token. So an error report that prints
+    the options does not show the token.
+
+    :param authorization: the setting ``backend.authorization``, such as ``Bearer {access}``.
     """
 
     def __init__(self, session: Session, authorization: Text) -> None:
@@ -40,7 +42,7 @@ class _UserToken(AuthBase):
 
     def __call__(self, call: requests.PreparedRequest) -> requests.PreparedRequest:
         if not re.fullmatch("[!-~]+", self._session.tokens.access):
-            # requests and http.client would refuse this token too, but their error contains it.
+            # requests would refuse this token too, but its error would show the token.
             raise ValueError("the access token cannot be sent in a header")
         values = {"access": self._session.tokens.access}
         call.headers["Authorization"] = self._authorization.fill(values) or ""
@@ -52,19 +54,20 @@ def _refused(session: Session) -> Key:
 
 
 def address_below(base: str, url: str) -> str:
-    """Return the URL of a call.
+    """Return the full URL of a call.
 
     :param base: ``authapp.backend.url`` with a slash at the end.
     :param url: a path below the base, or a full URL below the base.
-    :raises ValueError: if ``url`` is not below the base, or if a server might read it as such.
+    :raises ValueError: if ``url`` is not below the base, or if a server might read it as a URL that
+        is not below the base.
     """
     if url.startswith(("//", "/\\")) or re.search(r"[\x00-\x1f\x7f]", url):
         raise ValueError("request.backend can only call paths below authapp.backend.url")
     found, below = urlsplit(urljoin(base, url.lstrip("/"))), urlsplit(base)
     if found[:2] != below[:2]:
         raise ValueError("request.backend can call the origin of authapp.backend.url only")
-    # urljoin has resolved "." and "..". Servers may also resolve them if they are encoded (behind a
-    # proxy even if encoded twice), with a backslash, or with parameters.
+    # urljoin has resolved the segments "." and "..". A server may also read "%2e%2e", "%252e%252e"
+    # (after a proxy has decoded it once), "..;x" and "..\" as "..".
     path = found.path
     for _ in range(_DECODINGS):
         path = unquote(path)
@@ -75,25 +78,26 @@ def address_below(base: str, url: str) -> str:
 
 
 class BackendUnreachable(requests.ConnectionError, requests.Timeout):
-    """The backend did not respond to a call, or the call was not sent.
+    """The backend did not respond to a call of ``request.backend``, or the call was not sent.
 
-    A call is not sent while the backend is down or slow (circuit breaker, bulkhead). The error text
-    gives the reason. If the view does not catch the error, authapp returns a 503 response.
+    While the backend is down or slow, calls are not sent (circuit breaker, bulkhead). The text of
+    the error gives the reason. If the view does not catch the error, authapp returns 503.
     """
 
 
 class BackendSession(BoundedSession):
     """A ``requests`` session for calls to the backend as the signed-in user.
 
-    - The URL of a call is a path below ``authapp.backend.url``. No call goes to another origin.
-    - Every call carries the user's access token, unless no user is signed in or the call has its
-      own ``auth`` option.
-    - If the backend responds with 401, the user's session is renewed, and the call is sent once
-      more. A call is not repeated if its body comes from a file or an iterator, because such a body
-      cannot be read twice. If the backend responds with 401 to the new token too, later 401s to
-      this token cause no renewal, because a renewal does not help.
+    - The URL of a call must be below ``authapp.backend.url``.
+    - A call contains the user's access token, unless it has the option ``auth``. If no user is
+      signed in, a call contains no token.
+    - If the backend responds with 401, the user's session is renewed, and the call is sent again
+      with the new token. If this call gets 401 too, no further 401 to the new token causes a
+      renewal, because a renewal does not help.
+    - If the body of a call comes from a file or an iterator, a 401 causes no renewal, because the
+      body cannot be read twice.
 
-    :param request: the Pyramid request, which provides the user's session.
+    :param request: the Pyramid request, which has the user's session.
     """
 
     def __init__(self, request: Request) -> None:
@@ -112,10 +116,10 @@ class BackendSession(BoundedSession):
         :param url: a path below ``authapp.backend.url``, or a full URL below that URL.
         :param options: the other parameters of ``requests.Session.request``.
         :returns: the response, with any status code.
-        :raises BackendUnreachable: if the backend does not respond. If the backend is down, this
-            error is raised at once.
-        :raises ValueError: if ``url`` is not below ``authapp.backend.url``, if this setting is not
-            set, or if the access token contains characters that a header cannot contain.
+        :raises BackendUnreachable: if the backend does not respond. If the backend is known to be
+            down, this error is raised at once.
+        :raises ValueError: if ``url`` is not below ``authapp.backend.url``, if
+            ``authapp.backend.url`` is not set, or if a header cannot contain the access token.
         """
         if self._url == "/":
             raise ValueError("request.backend needs authapp.backend.url in the ini file")
@@ -135,7 +139,10 @@ class BackendSession(BoundedSession):
         return response
 
     def _may_renew(self, session: Session, response: requests.Response) -> bool:
-        """Return True if a renewal may help a call to which the backend has responded with 401."""
+        """Return True if the response is a 401, and the call may succeed after a renewal.
+
+        :param session: the session whose access token the call contained.
+        """
         body = response.request.body
         return (
             response.status_code == 401
@@ -148,7 +155,8 @@ class BackendSession(BoundedSession):
     ) -> tuple[Session | None, requests.Response]:
         """Send an HTTP request through the circuit breaker, with the user's access token.
 
-        :returns: the session whose access token was sent, or None, and the response.
+        :returns: the session whose access token was sent (None if no token was sent), and the
+            response.
         """
         session = None if options.get("auth") or not ours.identity else ours.session
         if session is not None:
@@ -160,11 +168,11 @@ class BackendSession(BoundedSession):
                 try:
                     return session, super().request(method, url, **options)
                 except (requests.ConnectionError, requests.Timeout) as error:
-                    # Raise inside the context of the circuit breaker, so that the breaker opens.
-                    # Other requests then do not wait for the backend: contract section 3.
+                    # Raise this error inside the "with" block, so that the circuit breaker counts
+                    # the failure. Otherwise other requests would wait too: contract section 3.
                     raise unreachable(error, address(url)) from None
                 except (requests.RequestException, ValueError) as error:
-                    failed = error  # it says nothing of the backend
+                    failed = error  # this error does not mean that the backend is down
         except BackendDown as down:
             raise BackendUnreachable(down.reason) from None
         raise failed

@@ -1,4 +1,4 @@
-"""The end of a session at the backend."""
+"""Asks the backend to revoke the refresh token of a session that has ended."""
 
 from pyramid.request import Request
 
@@ -13,9 +13,10 @@ log = request_log(__name__)
 
 
 def revoke_at_backend(request: Request, session: Session) -> None:
-    """Call the backend once to revoke a session's refresh token.
+    """Ask the backend to revoke a session's refresh token.
 
-    A failure is only logged, because the store already has the revocation of the session.
+    If the backend does not do this, that is only logged: the store has the revocation of the
+    session already, so authapp does not accept the session any more.
     """
     once(request, ("revoke", session.tokens), lambda: _revoke(request, session))
 

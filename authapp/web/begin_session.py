@@ -1,4 +1,4 @@
-"""Begins the session of a user who has just signed in, by password or in another way."""
+"""Begins the session of a user who has just signed in, with a password or at a provider."""
 
 from dataclasses import dataclass, replace
 
@@ -10,15 +10,16 @@ from authapp.web.recent_auth import MAX_AGE, read_max_age
 from authapp.web.request_session import RequestSession
 
 REMEMBER = "remember"
-"""The name of a form field and of a query parameter. The value is ``1`` if the box is ticked."""
+"""The name of the checkbox "Keep me signed in", and of a query parameter. ``1`` means ticked."""
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What the sign-in form says about the new session, apart from the user.
+    """What the sign-in form says about the new session.
 
-    :param remember: see :class:`authapp.session.session.Session`.
-    :param again: True if a view has asked for a recent sign-in: see
+    :param remember: True if the user has ticked the checkbox :data:`REMEMBER`. None if the form
+        has no such checkbox.
+    :param again: True if the user signs in because a view needs a recent sign-in: see
         :mod:`authapp.web.recent_auth`.
     """
 
@@ -27,9 +28,10 @@ class Choices:
 
 
 def read_choices(request: Request) -> Choices:
-    """Read the choices from the sign-in form, or from the query.
+    """Read the choices of a sign-in: from the form for a POST, otherwise from the query.
 
-    The form is sent to the address of its page, whose query may say the opposite of the box.
+    For a POST, the query is not read for ``remember``, because it may contain an older choice than
+    the form.
     """
     fields = request.POST if request.method == "POST" else request.GET
     asks = services_of(request).settings.session_limits.remember == "ask"
@@ -49,12 +51,13 @@ def begin_session(
 ) -> Session:
     """Return the session of a user who has just signed in.
 
-    If a view has asked for a recent sign-in and the same user signs in again, the session continues
-    with the new tokens and a new time of sign-in. Otherwise a new session begins, and the earlier
-    sessions of the browser are revoked.
+    - If the user was signed in already, and signs in again because a view needs a recent sign-in,
+      the session continues. It gets the new tokens and a new time of sign-in.
+    - Otherwise a new session begins. The browser's earlier sessions are revoked later, when the
+      cookie is written.
 
     :param now: the time at which the tokens arrived, in epoch seconds.
-    :returns: the session, to be passed to :func:`authapp.web.sign_in.complete_sign_in`.
+    :returns: the session for :func:`authapp.web.sign_in.complete_sign_in`.
     """
     ours: RequestSession = request.authapp
     began = services_of(request).revocation.next_start(identity.id, now, tokens.groups)

@@ -1,8 +1,8 @@
-"""The state of a sign-in between its two steps: an encrypted cookie, for ten minutes.
+"""An encrypted cookie with the state of a sign-in between its two steps. It lives ten minutes.
 
-The cookie contains the state that the backend needs, so that no process has to remember this state.
-The cookie is bound to the CSRF token of the visitor, so that another browser cannot continue the
-sign-in (contract section 8).
+The cookie contains the state that the backend needs for the second step. So any process can handle
+the second step. The cookie also contains the visitor's CSRF token, so that another browser cannot
+continue the sign-in (contract section 8).
 """
 
 import hmac
@@ -22,19 +22,19 @@ from authapp.web.responses import see_other
 from authapp.web.retried_requests import once
 
 LIFETIME = 600
-"""Seconds after the first step within which the user must complete the second step."""
+"""The longest time between the first and the second step of a sign-in, in seconds."""
 
 _NAME = "authapp.challenge"
 
 _MAX_NAME = 100
-"""The most characters of the user name in the cookie. The rest is cut off."""
+"""The maximum length of the user name in the cookie, in characters. The rest is cut off."""
 
 
 @dataclass(frozen=True)
 class Challenge:
-    """A sign-in whose first step has succeeded.
+    """A sign-in whose first step has succeeded. The second step is still to be done.
 
-    :param id: a random id of this sign-in. Each id can be completed once.
+    :param id: a random id of this sign-in. A sign-in can be completed only once.
     :param name: the user name, as typed.
     :param state: see :class:`authapp.backend.protocol.BackendChallenge`, also for ``kind``.
     :param csrf_token: the CSRF token of the visitor.
@@ -58,9 +58,9 @@ class Challenge:
 def begin_challenge(
     request: Request, asked: BackendChallenge, name: str, target: str, choices: Choices
 ) -> Response:
-    """Return a redirect to the page of the second step, with the cookie.
+    """Return a redirect to the page of the second step. The response sets the cookie.
 
-    :param asked: what the backend asks for.
+    :param asked: the backend's request for a second step.
     :param name: the user name, as typed.
     :param target: the path to which the user goes after the sign-in.
     :param choices: what the form of the first step says about the session.
@@ -79,10 +79,11 @@ def begin_challenge(
 
 
 def read_challenge(request: Request) -> Challenge | None:
-    """Return the challenge in the cookie of a request.
+    """Return the sign-in in the cookie of a request.
 
-    :returns: the challenge. None if the request has no valid cookie, if the cookie is older than
-        ten minutes or belongs to another browser, or if its sign-in is complete.
+    :returns: the sign-in. None if the cookie is missing, cannot be decrypted, is older than ten
+        minutes, or belongs to another browser. Also None if this sign-in was completed or
+        cancelled already.
     """
     opened = _sealed(request).open(request.cookies.get(_cookie_name(request), ""))
     if opened is None:
@@ -100,7 +101,7 @@ def read_challenge(request: Request) -> Challenge | None:
 
 
 def end_challenge(request: Request, response: Response, challenge: Challenge) -> None:
-    """Clear the cookie. Copies of the cookie do not work any more."""
+    """Clear the cookie, and store its id, so that no copy of the cookie works any more."""
     services_of(request).store.put(_completed(challenge), "yes", LIFETIME)
     _set_cookie(request, response, "", 0)
 

@@ -1,8 +1,7 @@
 """Writes the session's cookie to the response. No other module of authapp writes this cookie.
 
-A response callback writes the cookie. Pyramid runs response callbacks after all tweens. So
-the cookie can be set on every response: a page, a redirect, an error page, a response that another
-tween created.
+A response callback writes the cookie. Pyramid runs response callbacks after all tweens. So each
+response can get the cookie, even an error page or a response that another tween has created.
 """
 
 import time
@@ -36,8 +35,8 @@ def cookies_for(session: Session, services: Services, names: Collection[str] = (
 
     :param session: the session to encrypt.
     :param services: the services of the application.
-    :param names: the names of the session cookies in the request. If a name is no longer used, the
-        returned values clear the cookie of that name.
+    :param names: the names of the session cookies in the request. The returned values clear those
+        cookies of the request that this session does not need.
     :raises SessionTooLarge: if the session does not fit into cookies. The error names the largest
         part of the session.
     """
@@ -49,25 +48,23 @@ def cookies_for(session: Session, services: Services, names: Collection[str] = (
 
 
 def write_to_response(request: Request, ours: RequestSession) -> None:
-    """Ensure that the response gets the cookie of the session.
-
-    The cookie contains the session that is current at the end of the request.
+    """Ensure that the response gets the cookie, with the session at the end of the request.
 
     :param request: the request whose response gets the cookie.
     :param ours: the session of the request, ``request.authapp``.
     """
     if not ours.writes:
         ours.writes = True
-        # Add the callback again, because the first one may have run already. For example, the
-        # application's own response callback may run after the first one and sign the user out.
+        # The callback was added at the beginning of the request, and may have run already. For
+        # example, a later callback of the application may sign the user out. So add it again.
         request.add_response_callback(finish_response)
 
 
 def finish_response(request: Request, response: Response) -> None:
-    """Keep the response out of shared caches, and write the cookie if the session changed.
+    """Write the cookie if the session changed, and set the caching headers of the response.
 
-    This function is a response callback. If the view has set ``Cache-Control``, the view's value
-    is kept, unless a cookie is written.
+    This function is a response callback. If a user is signed in, shared caches must not store the
+    response. A ``Cache-Control`` header from the view is kept, unless a cookie is written.
     """
     ours: RequestSession = request.authapp
     if getattr(request, "exception", None) is not None:
@@ -77,7 +74,8 @@ def finish_response(request: Request, response: Response) -> None:
     vary_by(response, "Cookie")
     if ours.writes:
         services = services_of(request)
-        # Without a session, only the cookies that the browser has brought are cleared.
+        # If there is no session, there is something to clear only if the request has cookies of a
+        # session.
         changed = ours.names if ours.session is None else ours.session is not ours.opened
         if changed or must_record(ours, services):
             _write_cookie(request, response)
@@ -91,7 +89,7 @@ def _write_cookie(request: Request, response: Response) -> None:
     services, ours = services_of(request), request.authapp
     entry = None
     if ours.session is not None:
-        # One command reads everything that may have changed during the request.
+        # One command of Redis reads all entries that may have changed during the request.
         known = services.successors.look_up(ours.session, services.index.key(ours.session))
         entry = known.others[0]
         _adopt_changes(ours, ours.session, known, services)
@@ -112,40 +110,42 @@ def _write_cookie(request: Request, response: Response) -> None:
         except SessionTooLarge as error:
             log.error("SessionTooLarge: renewal: %s", error)
     if cookies:
-        # If the view returns the response of a subrequest, that response may have our cookie
-        # already. Replace that cookie with the cookie of this request.
+        # The view may have returned the response of a subrequest, which may have a session cookie
+        # already. The cookie of this request replaces the cookie of the subrequest.
         present = response.headers.getall("Set-Cookie")
         set_cookies(
             response, [each for each in present if not services.cookie.owns(each)] + cookies
         )
         headers = response.headers
-        # Replace the view's Cache-Control: a shared cache must not send this cookie to other
-        # users.
+        # Replace the view's Cache-Control, because a shared cache would send this cookie to other
+        # users too.
         headers["Cache-Control"] = "private, no-store"
         for name in _CACHE_HEADERS:
             headers.pop(name, None)
 
 
 def _is_known(ours: RequestSession, session: Session) -> bool:
-    """Return True if the browser has brought this session, possibly with older tokens."""
+    """Return True if the request's cookies contain this session, perhaps with older tokens."""
     return session.sid in [each.sid for each in (ours.opened, *ours.older) if each is not None]
 
 
 def _is_older(session: Session, entry: ListedSession | None) -> bool:
     """Return True if the user has just signed in again in this session, in another request.
 
-    The browser then has a cookie with the later time of sign-in. This response must not replace it.
+    The browser then has a newer cookie, with the new time of sign-in. The response to this request
+    must not replace the newer cookie.
 
-    :param entry: the entry of the session in the index of sessions.
+    :param entry: the entry of the session in the index of sessions, or None.
     """
     signed_in = entry.signed_in if entry else 0
     return session.authenticated_at < signed_in and time.time() < signed_in + REPLACED
 
 
 def _was_replaced(ours: RequestSession, services: Services) -> bool:
-    """Return True if the session ended because the user signed in again in the same browser.
+    """Return True if the session ended because a new session replaced it in the same browser.
 
-    The browser then has the cookie of the new session. This response must not clear that cookie.
+    The browser then has the cookie of the new session. The response to this request must not clear
+    that cookie.
     """
     if ours.session is not None or ours.error is None or ours.opened is None:
         return False
@@ -153,11 +153,14 @@ def _was_replaced(ours: RequestSession, services: Services) -> bool:
 
 
 def _revoke_replaced(ours: RequestSession, session: Session, services: Services) -> None:
-    """After a sign-in, revoke the sessions that the browser had before."""
+    """After a sign-in, revoke the sessions that the browser had before.
+
+    :param session: the new session.
+    """
     for each in ours.sessions:
-        # Some backends issue one refresh token per user. The new session then has the refresh
-        # token of the earlier session. If another request is renewing the earlier session, a
-        # revocation would make the backend revoke this refresh token.
+        # Some backends issue one refresh token per user, so that the earlier and the new session
+        # have the same one. If another request is renewing the earlier session, a revocation would
+        # make that request revoke this refresh token at the backend.
         if each.tokens.refresh != session.tokens.refresh:
             services.revocation.replace(each)
 
@@ -165,22 +168,23 @@ def _revoke_replaced(ours: RequestSession, session: Session, services: Services)
 def _adopt_changes(
     ours: RequestSession, session: Session, known: Known, services: Services
 ) -> None:
-    """Adopt a sign-out or a later renewal that other requests completed during this request.
+    """Change ``ours`` if another request has signed out or renewed the session in the meantime.
 
-    :param known: the result of looking up the session in the store now.
+    :param session: the current session of ``ours``.
+    :param known: what the store knows now about the session.
     """
     if known.revoked:
         ours.end(ErrorCode.SESSION_REVOKED)
         return
-    # A new session has no successor. If the store has a successor, it belongs to an earlier
-    # session, because the backend has issued the same refresh token again.
+    # A session that has just begun has no successor yet. If the store has a successor, the backend
+    # has issued the same refresh token twice, and the successor belongs to an earlier session.
     is_new = ours.opened is None or ours.opened.sid != session.sid
     if is_new or known.successor is None:
         return
     newest = services.successors.newest(session)
     if isinstance(newest, Rejected):
         ours.end(newest.code)
-    # If the backend does not rotate refresh tokens, ``newest`` may be a session that this request
+    # If the backend does not rotate refresh tokens, ``newest`` may have tokens that this request
     # had before.
     elif newest.sid == session.sid and newest.tokens not in [each.tokens for each in ours.held]:
         ours.identity = ours.identity and newest.identity

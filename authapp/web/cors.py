@@ -1,11 +1,11 @@
-"""CORS: allows other origins to read ``/session`` and the paths for programs (threat A8).
+"""CORS: lets pages of other sites read ``/session`` and the APIs of this site (threat A8).
 
-The paths for programs are the paths below ``authapp.api_prefixes``. An origin may read responses
-with credentials if ``authapp.cors.origins`` contains exactly the string that browsers send as
-``Origin``. The response headers follow the CORS protocol of the Fetch standard.
+The APIs are the paths of ``authapp.api_prefixes`` and the paths below them. A page of another site
+may read the responses to the signed-in user if ``authapp.cors.origins`` contains the page's origin,
+exactly as browsers send it in ``Origin``. The response headers follow the Fetch standard.
 
-CORS alone does not allow an origin to *change* data. For a change, a request needs a CSRF token,
-and its origin must be in Pyramid's setting ``pyramid.csrf_trusted_origins``.
+CORS alone does not allow a page to *change* data. For a change, a request needs a CSRF token, and
+the page's origin must be in Pyramid's setting ``pyramid.csrf_trusted_origins``.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from authapp.web.responses import vary_by
 from authapp.web.routes import is_at, path_of
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-"""The HTTP methods that a preflight may request."""
+"""The HTTP methods that a page of another origin may use."""
 
 REQUEST_HEADERS = (
     "Accept",
@@ -38,7 +38,7 @@ REMEMBERED = "600"
 def cors_tween_factory(
     handler: Callable[[Request], Response], registry: Registry
 ) -> Callable[[Request], Response]:
-    """Return the tween that responds to preflights and adds the CORS headers to other responses.
+    """Return the tween that answers preflights, and adds the CORS headers to other responses.
 
     :returns: the tween. If ``authapp.cors.origins`` is empty, ``handler`` itself.
     """
@@ -76,7 +76,7 @@ def _is_shared(request: Request, services: Services) -> bool:
 
 
 def includeme(config: Configurator) -> None:
-    """Add the tween outside the renewal tween, because a preflight carries no cookie."""
+    """Add the tween outside the renewal tween, because a preflight needs no session."""
     config.add_tween(
         "authapp.web.cors.cors_tween_factory",
         over="authapp.web.renewal_tween.renewal_tween_factory",

@@ -1,11 +1,11 @@
-"""CSRF tokens. A token is bound to the session, or before sign-in to a separate CSRF cookie.
+"""CSRF tokens. A token is bound to the session. Before sign-in, it is bound to a CSRF cookie.
 
 Pyramid decides when a token is checked (``require_csrf``). This module creates and compares the
-tokens. This module also checks the ``Origin`` header, which browsers send with every unsafe
-request. Pyramid's own check of the ``Origin`` header has two defects:
+tokens. This module also checks the ``Origin`` header, which browsers send with every POST, PUT,
+PATCH and DELETE. Pyramid's own check of this header has two defects:
 
-- Pyramid's check does nothing for requests over http.
-- Pyramid's check raises ``ValueError`` if the header is not a valid URL.
+- It does nothing for requests over http.
+- It raises ``ValueError`` if the header is not a valid URL.
 """
 
 import hmac
@@ -31,14 +31,14 @@ _SIGN_IN_PAGES = (
     "authapp.login_oidc",
     "authapp.login_oidc_callback",
 )
-"""Routes whose pages may have the sign-in form."""
+"""Routes whose pages may contain the sign-in form."""
 
 
 def check_csrf(request: Request) -> None:
     """Check the CSRF token and the origin of a request to one of authapp's own views.
 
-    These views call this function instead of setting ``require_csrf``. An application may have
-    changed Pyramid's defaults for ``require_csrf``, such as the name of the form field.
+    These views do not use ``require_csrf``, because an application can change Pyramid's defaults
+    for it, such as the name of the form field.
 
     :raises pyramid.exceptions.BadCSRFToken: if the token is wrong, or if the request comes from
         another site.
@@ -52,11 +52,11 @@ def check_csrf(request: Request) -> None:
 class SessionCSRF:
     """The CSRF storage policy for Pyramid, based on the session of the request.
 
-    :param secrets: the first secret creates tokens. A token is accepted if any of the secrets
-        created the token.
-    :param secure: whether browsers send the CSRF cookie over https only.
-    :param samesite: ``SameSite`` of the CSRF cookie. In a frame of another site, browsers send
-        only cookies with ``None``.
+    :param secrets: the first secret creates new tokens. A token that any of the secrets has created
+        is accepted.
+    :param secure: True if browsers send the CSRF cookie over https only.
+    :param samesite: ``SameSite`` of the CSRF cookie. In a frame on a page of another site, browsers
+        send only cookies with ``None``.
     """
 
     def __init__(self, secrets: Sequence[bytes], *, secure: bool, samesite: str) -> None:
@@ -69,7 +69,7 @@ class SessionCSRF:
         )
 
     def new_csrf_token(self, request: Request) -> str:
-        """Return a new CSRF token. If the request has a session, the token does not change."""
+        """Return a new CSRF token. If the request has a session, return the session's old token."""
         request.add_response_callback(_keep_private)
         session = _bound_session(request)
         return self._token(0, session) if session else str(self._anonymous.new_csrf_token(request))
@@ -91,9 +91,9 @@ class SessionCSRF:
         if not isinstance(supplied_token, str) or not _same_origin(request):
             return False
         session: Session | None = request.authapp.session
-        # The user may open the sign-in form and then sign in in another tab. The form still has
-        # the token of the CSRF cookie, although the request now has a session. While the backend is
-        # down, the button "Sign out" of the sign-in page has this token too.
+        # The user may open the sign-in form in one tab, and then sign in in another tab. The form
+        # still has the token of the CSRF cookie, although its request now has a session. While the
+        # backend is down, the button "Sign out" on the sign-in page has the cookie's token too.
         pages = _SIGN_IN_PAGES if request.authapp.identity else (*_SIGN_IN_PAGES, "authapp.logout")
         if session is None or _is_at(request, *pages):
             correct: bool = self._anonymous.check_csrf_token(request, supplied_token)
@@ -106,14 +106,17 @@ class SessionCSRF:
         )
 
     def _token(self, number: int, session: Session) -> str:
-        """Return the token of a session, created with the secret at index ``number``."""
-        # hmac.digest is not used, because it releases the GIL. On a busy server the thread would
-        # wait to get the GIL back, once for each form of a page.
+        """Return the CSRF token of a session, created with the secret at index ``number``."""
+        # hmac.digest is not used, because it releases Python's global lock (GIL). On a busy server,
+        # the thread would then wait to get the lock back, once for each form of a page.
         return hmac.new(self._keys[number], session.sid.encode(), "sha256").hexdigest()
 
 
 def _keep_private(request: Request, response: Response) -> None:
-    """Keep a page with a CSRF token out of shared caches, even if the view allows caching."""
+    """Forbid shared caches to store a page with a CSRF token, even if the view allows this.
+
+    This function is a response callback.
+    """
     cache_control = response.headers.get("Cache-Control", "")
     if "no-store" not in cache_control and "private" not in cache_control:
         response.headers["Cache-Control"] = "private, no-store"
@@ -122,9 +125,9 @@ def _keep_private(request: Request, response: Response) -> None:
 def _bound_session(request: Request) -> Session | None:
     """Return the session to which the CSRF token of a request is bound.
 
-    While the backend is down, a request may have a session but no signed-in user. For the sign-in
-    page, the token is then not bound to the session, because the session may end before the user
-    sends the form.
+    While the backend is down, a request may have a session but no signed-in user. On the sign-in
+    page, the token is then bound to the CSRF cookie and not to the session. The session may end
+    before the user sends the form.
 
     :returns: the session, or None if the token is bound to the CSRF cookie.
     """
@@ -134,21 +137,21 @@ def _bound_session(request: Request) -> Session | None:
 
 
 def _is_at(request: Request, *names: str) -> bool:
-    route = getattr(request, "matched_route", None)  # a DummyRequest of Pyramid's has none
+    route = getattr(request, "matched_route", None)  # Pyramid's DummyRequest has no such attribute
     return route is not None and route.name in names
 
 
 def _same_origin(request: Request) -> bool:
-    """Return True if the ``Origin`` header names this site or a trusted origin.
+    """Return True if a request comes from a page of this site or of a trusted origin.
 
-    A page without a referrer (``Referrer-Policy: no-referrer``) sends ``Origin: null``. A page in a
-    sandbox, which may be an attacker's, sends it too. The header ``Sec-Fetch-Site`` distinguishes
-    the two, and no script can set this header.
-
-    If a request has no ``Origin`` header, the ``Referer`` header is used. Browsers send at least
-    one of these headers with every unsafe request. So a request without both headers is accepted,
-    unless its ``Sec-Fetch-Site`` header is ``cross-site``. The scheme is not compared, because a
-    server behind a proxy may not know the scheme of the original request.
+    - If the ``Origin`` header names a host, this host is compared. The scheme is not compared,
+      because a server behind a proxy may not know whether the browser has used https.
+    - ``Origin: null`` is accepted only with ``Sec-Fetch-Site: same-origin``, which no script can
+      forge. A page with ``Referrer-Policy: no-referrer`` sends ``null``, and so does an attacker's
+      page in a sandbox.
+    - Without ``Origin``, the ``Referer`` header is used.
+    - Without both headers, the request is accepted, unless it has ``Sec-Fetch-Site: cross-site``.
+      Such a request comes from a program, because browsers send at least one of the two headers.
     """
     headers = request.headers
     origin = headers.get("Origin", headers.get("Referer"))
@@ -164,7 +167,12 @@ def _same_origin(request: Request) -> bool:
 
 
 def _host(url: str) -> str | None:
-    """Return the host and port of a URL, without a default port, or None if there is no host."""
+    """Return the host of a URL with its port, such as ``example.com:8443``.
+
+    A default port is left out.
+
+    :returns: the host. None if the URL has no host or cannot be parsed.
+    """
     try:
         parts = urlsplit(url)
         port = "" if parts.port in (None, 80, 443) else f":{parts.port}"

@@ -1,7 +1,7 @@
-"""A panel for pyramid_debugtoolbar: the session of a request, and what the tween did with it.
+"""A panel for pyramid_debugtoolbar that shows the session of a request, and its renewals.
 
-``debugtoolbar.includes = authapp.web.debug_panel`` in the ini file adds the panel. It shows no
-token. Only this line of the ini file imports this module.
+``debugtoolbar.includes = authapp.web.debug_panel`` in the ini file adds the panel. No other code
+imports this module. The panel shows no token.
 """
 
 import time
@@ -20,7 +20,7 @@ from authapp.web.request_session import RequestSession
 from authapp.web.routes import path_of
 
 Row = tuple[str, str]
-"""A name and a text of the panel."""
+"""One row of the panel: a name and a text."""
 
 _OUTCOMES = {
     "renewed": "renewed the session",
@@ -33,9 +33,10 @@ _ASKED = {True: "without a call of the backend of its own", False: "by a call of
 
 
 class SessionPanel(DebugPanel):  # type: ignore[misc]
-    """The panel.
+    """The panel for one request.
 
-    It keeps texts and no sessions, because the toolbar keeps the panels of past requests.
+    The panel keeps only texts, and no session with its tokens, because the toolbar keeps the panels
+    of past requests in memory.
     """
 
     name = "authapp"
@@ -50,7 +51,7 @@ class SessionPanel(DebugPanel):  # type: ignore[misc]
         request.add_finished_callback(self._describe)
 
     def process_response(self, response: Response) -> None:
-        """Keep the response until its cookies are known."""
+        """Keep the response. Its cookies are read at the end of the request."""
         self._response = response
 
     def _describe(self, request: Request) -> None:
@@ -69,7 +70,7 @@ def _state(ours: RequestSession) -> str:
 
 
 def _rows(session: Session) -> list[Row]:
-    """Return the parts of a session that the panel may show."""
+    """Return the rows about a session. They contain no token."""
     user, validity = session.identity, session.validity
     return [
         ("user", str(user.id)),
@@ -86,7 +87,7 @@ def _rows(session: Session) -> list[Row]:
 
 
 def _renewals(request: Request, ours: RequestSession) -> list[str]:
-    """Return what the tween did because of the session's phase at the beginning of the request."""
+    """Return, in words, whether the tween found a session and whether it renewed the session."""
     if services_of(request).excluded(path_of(request.environ)):
         return ["left this path alone: authapp.refresh.exclude"]
     if ours.phase is None:
@@ -101,7 +102,7 @@ def _renewals(request: Request, ours: RequestSession) -> list[str]:
 
 
 def _cookie(request: Request, response: Response | None) -> str:
-    """Return what the response does to the session's cookie."""
+    """Return, in words, whether the response writes the session's cookie, or clears it."""
     cookie = services_of(request).cookie
     values = [] if response is None else response.headers.getall("Set-Cookie")
     written = [each.partition("=")[2] for each in values if cookie.owns(each)]

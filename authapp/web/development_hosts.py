@@ -1,10 +1,9 @@
 """In development, refuses requests whose ``Host`` header does not name this machine.
 
-A development site shows data that no attacker may see. Examples are the users' passwords on the
-sign-in page and the debug toolbar. An attacker's page can send requests to the development site by
-DNS rebinding. The ``Host`` header of these requests contains the attacker's host name. So a request
-gets 400, unless its host is a loopback name, a loopback address or an entry of
-``authapp.development.hosts``.
+A development site shows secrets, such as the passwords of the users on its sign-in page. An
+attacker's page can read the development site by DNS rebinding: the attacker's host name then leads
+to this machine, and ``Host`` contains the attacker's name. So a request gets 400, unless its host
+is a loopback name, a loopback address or an entry of ``authapp.development.hosts``.
 """
 
 import ipaddress
@@ -30,7 +29,7 @@ def is_allowed(host: str, named: Collection[str] = ()) -> bool:
     """Return True if a ``Host`` header names this machine.
 
     :param host: the value of the header (RFC 9110 section 7.2). A client can send any string.
-    :param named: host names to allow in addition to loopback names and addresses, in lower case.
+    :param named: other host names that are allowed too, in lower case.
     """
     match = _HOST.fullmatch(host.lower())
     if match is None:
@@ -47,7 +46,7 @@ def is_allowed(host: str, named: Collection[str] = ()) -> bool:
 def development_hosts_tween_factory(
     handler: Callable[[Request], Response], registry: Registry
 ) -> Callable[[Request], Response]:
-    """Return the tween that refuses requests for other hosts.
+    """Return the tween that refuses requests whose ``Host`` is not allowed.
 
     :returns: the tween. If ``authapp.development`` is false, ``handler`` itself.
     """
@@ -72,7 +71,10 @@ def development_hosts_tween_factory(
 
 
 def includeme(config: Configurator) -> None:
-    """Add the tween outside the debug toolbar, because the toolbar handles some requests itself."""
+    """Add the tween outside the tween of the debug toolbar.
+
+    The toolbar responds to some requests itself, and these requests must be checked too.
+    """
     config.add_tween(
         "authapp.web.development_hosts.development_hosts_tween_factory",
         under=INGRESS,

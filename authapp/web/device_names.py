@@ -1,4 +1,4 @@
-"""Names a device in words, from the ``User-Agent`` header of its browser."""
+"""Names a device for people, such as "Firefox on Linux", from a ``User-Agent`` header."""
 
 from functools import lru_cache
 
@@ -9,10 +9,10 @@ _ = TranslationStringFactory("authapp")
 
 
 def device_name(request: Request, agent: str) -> str:
-    """Return a device in words, such as "Firefox on Linux", in the language of a request.
+    """Return the name of a device, such as "Firefox on Linux", in the language of a request.
 
-    :param agent: a ``User-Agent`` header. A client can send any string. The length must be
-        bounded.
+    :param agent: a ``User-Agent`` header. A client can send any string. The caller must have
+        limited its length.
     """
     browser, system = browser_and_system(agent)
     if browser and system:
@@ -23,8 +23,8 @@ def device_name(request: Request, agent: str) -> str:
 
 @lru_cache(maxsize=256)
 def browser_and_system(agent: str) -> tuple[str, str]:
-    """Return the names of the browser and of the operating system, or "" for an unknown name."""
-    # Loading the patterns takes a quarter of a second, which only the page of the sessions needs.
+    """Return the names of the browser and of the operating system. An unknown name is ""."""
+    # Importing ua_parser takes a quarter of a second, and only the list of sessions needs it.
     from ua_parser import parse
 
     found = parse(agent)

@@ -63,7 +63,7 @@ def test_no_request_fails_when_a_process_stops_under_steady_traffic(fleet: Fleet
         for each in clients:
             each.join()
     assert set(answers) == {200}
-    assert "Stopped: 0 requests left" in leaving.log
+    assert "Stopped: 0 requests unfinished" in leaving.log
     assert staying.process.poll() is None
 
 
@@ -88,4 +88,4 @@ def test_an_unfinished_request_body_does_not_delay_the_stop(fleet: Fleet) -> Non
         finally:
             go_on.set()
             dripping.join()
-    assert "Stopped: 0 requests left" in site.log
+    assert "Stopped: 0 requests unfinished" in site.log

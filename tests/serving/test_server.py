@@ -231,7 +231,7 @@ def test_the_limit_of_open_files_is_raised(
 
     until_stopped(lambda url: get(url), app)
     assert raised == [(500 if hard == 500 else 1100, hard)]
-    assert ("OpenFiles: the limit is 500" in caplog.text) is (hard == 500)
+    assert ("OpenFiles: this process may open 500 files" in caplog.text) is (hard == 500)
 
 
 def test_the_application_learns_which_headers_with_underscores_were_dropped() -> None:

@@ -60,7 +60,7 @@ def visit(site: ServedSite, cookie: dict[str, str]) -> requests.Response:
 
 def begin_stop(site: ServedSite) -> None:
     site.process.send_signal(signal.SIGTERM)
-    eventually(lambda: "Stopped: 0 requests left" in site.log)
+    eventually(lambda: "Stopped: 0 requests unfinished" in site.log)
     assert site.process.poll() is None, "the process still has work to do"
 
 
