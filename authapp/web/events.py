@@ -1,7 +1,7 @@
 """The events of authapp. Subscribe to an event with ``config.add_subscriber``.
 
-A subscriber that raises an exception does not stop the request: :func:`notify` logs the exception,
-and calls the other subscribers. The one exception is :class:`SignedIn`.
+If a subscriber raises an exception, the request continues: :func:`notify` logs the exception and
+calls the next subscriber. Only a subscriber of :class:`SignedIn` can stop the request in this way.
 
 The ``repr`` of an event contains no token, password or secret.
 """
@@ -30,7 +30,8 @@ class AuthEvent:
     """The base class of all events of authapp.
 
     :ivar request: the request in which the event happened.
-    :cvar refusable: True if a subscriber can undo what has happened, by raising an exception.
+    :cvar refusable: True if a subscriber can refuse the event by raising an exception. authapp then
+        undoes what has happened.
     """
 
     refusable: ClassVar[bool] = False
@@ -40,10 +41,7 @@ class AuthEvent:
 
 @dataclass(frozen=True)
 class SessionEvent(AuthEvent):
-    """The base class of the events that concern a session.
-
-    :ivar session: the session.
-    """
+    """The base class of the events about a session."""
 
     session: Session = field(repr=False)
 
@@ -59,7 +57,7 @@ class SignedIn(SessionEvent):
 
     If a subscriber raises an exception, the sign-in is undone: the browser gets no session
     cookie, the new session is revoked here and at the backend, and :class:`SignedOut` is sent. The
-    response to the exception is the response to the sign-in, for example 403 for ``HTTPForbidden``.
+    browser gets the response that belongs to the exception, such as 403 for ``HTTPForbidden``.
     """
 
     refusable: ClassVar[bool] = True
@@ -81,17 +79,19 @@ class SignInFailed(AuthEvent):
 
 @dataclass(frozen=True)
 class SessionRenewed(SessionEvent):
-    """Sent when the request has called the backend and renewed a session.
+    """Sent when a request has called the backend and renewed a session.
 
-    ``session`` is the renewed session, with the new tokens.
+    ``session`` is the renewed session, with the new tokens. Other requests that waited for this
+    renewal do not send the event.
     """
 
 
 @dataclass(frozen=True)
 class RenewalFailed(SessionEvent):
-    """Sent when the request has called the backend and the renewal of a session has failed.
+    """Sent when a request has called the backend and the renewal of a session has failed.
 
-    :ivar code: ``BackendUnavailable`` if the session is kept, otherwise why the session ended.
+    :ivar code: ``BackendUnavailable`` if the session is kept. Otherwise the reason why the session
+        has ended.
     :ivar reason: details for the log, without secrets.
     """
 
@@ -101,9 +101,11 @@ class RenewalFailed(SessionEvent):
 
 @dataclass(frozen=True)
 class SessionEnded(SessionEvent):
-    """Sent when the session of a request has ended, unless the request itself is the sign-out.
+    """Sent when authapp finds at a request that the session of the request has ended.
 
-    :ivar code: why the session ended.
+    A sign-out sends :class:`SignedOut` and not this event.
+
+    :ivar code: why the session has ended.
     """
 
     code: ErrorCode
@@ -111,17 +113,18 @@ class SessionEnded(SessionEvent):
 
 @dataclass(frozen=True)
 class SessionRevoked(SessionEvent):
-    """Sent when a user has ended another session of the same user, such as one on another device.
+    """Sent when a user has ended another one of the user's sessions, such as on another device.
 
-    ``session`` is the ended session. It has no tokens, because only its cookie contains them.
+    ``session`` is the session that was ended. It has no tokens, because only the cookie on the
+    other device contains the tokens.
     """
 
 
 @dataclass(frozen=True)
 class SignedOut(SessionEvent):
-    """Sent when a user has signed out.
+    """Sent when a user has signed out, or when a sign-in was undone.
 
-    :ivar everywhere: True if all sessions of the user were revoked. False if only the sessions of
+    :ivar everywhere: True if all sessions of the user were revoked. False if only the sessions in
         this browser were revoked.
     """
 
@@ -131,12 +134,13 @@ class SignedOut(SessionEvent):
 def notify(event: AuthEvent) -> None:
     """Call the subscribers of an event.
 
-    If a subscriber raises an exception, the log has the exception and the name of the subscriber.
+    If a subscriber raises an exception, this function logs the exception and the name of the
+    subscriber. If the event is not ``refusable``, it then calls the next subscriber.
 
     :raises Exception: the exception of a subscriber, if the event is ``refusable``.
     """
     registry: Registry = event.request.registry
-    # registry.notify() stops at the first exception, and does not say whose it is.
+    # registry.notify() stops at the first exception, and does not name the subscriber.
     for subscriber in registry.adapters.subscriptions([providedBy(event)], None):
         try:
             subscriber(event)
@@ -151,15 +155,15 @@ def _log_failure(event: AuthEvent, name: str, error: Exception) -> None:
     if event.refusable and isinstance(error, HTTPException):
         log.info("SignInRefused: %s raised %s", name, type(error).__name__)
     elif event.refusable and will_be_retried(event.request, error):
-        log.info("%s: %s raised %s: another attempt", kind, name, type(error).__name__)
+        log.info("%s: %s raised %s: the request is retried", kind, name, type(error).__name__)
     else:
         log.error("SubscriberFailed: %s: %s", kind, name, exc_info=error)
 
 
 def _name_of(registry: Registry, handler: Callable[..., Any]) -> str:
-    """Return the dotted name of a subscriber, or of its type if it is an object.
+    """Return the dotted name of a subscriber: of the function, or of the class of an object.
 
-    :param handler: the object into which ``config.add_subscriber`` has wrapped the subscriber.
+    :param handler: the subscriber as it is in the registry: ``config.add_subscriber`` wraps it.
     """
     known = registry.introspector.get_category("subscribers") or ()
     added = [each["introspectable"] for each in known]
@@ -172,8 +176,8 @@ def _name_of(registry: Registry, handler: Callable[..., Any]) -> str:
 def request_id(request: Request) -> str:
     """Return the id of a request: ``request.request_id``.
 
-    :returns: the value of the ``X-Request-ID`` header. The value must have at most 64 characters,
-        and only ``A-Z a-z 0-9 . _ -``. Otherwise, or if the header is missing, a random id.
+    :returns: the value of the ``X-Request-ID`` header, if it has at most 64 characters and consists
+        of ``A-Z a-z 0-9 . _ -``. Otherwise a random id.
     """
     given: str = request.environ.get("HTTP_X_REQUEST_ID", "")
     if given and re.fullmatch("[A-Za-z0-9._-]{1,64}", given):

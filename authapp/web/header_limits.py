@@ -1,7 +1,7 @@
 """Limits on request headers, applied before any code parses the headers (threats C1 and D2).
 
-Some parsers take quadratic time. With such a parser, a header of 60 KB takes half a minute of
-processor time. So this module limits every header that Pyramid or authapp parses.
+Some parsers take quadratic time: such a parser needs half a minute of processor time for a header
+of 60 KB. So this module limits every header that Pyramid or authapp parses.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,12 @@ from pyramid.tweens import INGRESS
 from authapp.session.cookies import readable
 
 MAX_HEADER = 1000
-"""The maximum length of a parsed header's value, in characters. Longer headers are removed."""
+"""The maximum length of a header that is parsed, in characters. Longer headers are removed from the
+request."""
 
 MAX_COOKIES = 300
-"""The maximum number of cookies in a request. Further cookies are removed. Browsers keep at most
-180 cookies for a site."""
+"""The maximum number of cookies in a request. Further cookies are removed from the request.
+Browsers keep at most 180 cookies for a site."""
 
 _PARSED = (
     "CONTENT_TYPE",
@@ -51,11 +52,11 @@ def header_limits_tween_factory(
 
 
 def _limit_headers(environ: dict[str, Any]) -> None:
-    """Remove long headers from a WSGI environ, and repair the ``Cookie`` header."""
+    """Remove long headers (of :data:`_PARSED`) from a WSGI environ, and repair ``Cookie``."""
     too_long = [
         name
         for name, value in environ.items()
-        # Few values are long, and few are checked by name then. Some are no strings.
+        # The length is compared first, because few values are long. Some values are no strings.
         if isinstance(value, str) and len(value) > MAX_HEADER and name.startswith(_PARSED)
     ]
     for name in too_long:
@@ -72,5 +73,5 @@ def _first_cookies(header: str) -> str:
 
 
 def includeme(config: Configurator) -> None:
-    """Add the tween outside all other tweens, so that no tween parses an unlimited header."""
+    """Add the tween outside all other tweens, so that no other tween parses a long header."""
     config.add_tween("authapp.web.header_limits.header_limits_tween_factory", under=INGRESS)

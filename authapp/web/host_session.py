@@ -1,9 +1,12 @@
-"""The application's own Pyramid session, ``request.session``: it must not pass to another user.
+"""Keeps the application's own Pyramid session, ``request.session``, from passing to another user.
 
-An application may keep a cart or a search in ``request.session``. authapp invalidates this session
-at a sign-out, and at a sign-in if the last user who signed in in this browser was another user. If
-a visitor who was not signed in signs in, the session is kept. With ``authapp.host_session = keep``,
-authapp never invalidates it.
+An application may store a cart or a search in ``request.session``. authapp invalidates
+``request.session`` in two cases:
+
+- a user signs out;
+- a user signs in, and the last user who signed in in this browser was another user.
+
+With ``authapp.host_session = keep``, authapp never invalidates ``request.session``.
 """
 
 import hmac
@@ -20,11 +23,11 @@ from authapp.session.session import Identity
 log = request_log(__name__)
 
 MARK = "authapp.user"
-"""The key in ``request.session`` of a keyed digest of the id of the user who last signed in."""
+"""The key in ``request.session`` of the mark: a digest of the id of the last user who signed in."""
 
 
 def pass_to(request: Request, identity: Identity) -> None:
-    """Invalidate the application's session if it belongs to another user. Then mark it.
+    """Invalidate ``request.session`` if it belongs to another user. Then mark it as this user's.
 
     :param identity: the user who signs in. The mark is a digest of this user's id.
     """
@@ -33,7 +36,7 @@ def pass_to(request: Request, identity: Identity) -> None:
         marks = _marks(request, identity)
         mark = request.session.get(MARK)
         opened = request.authapp.opened
-        if mark is None and opened is not None:  # a session from before this setting
+        if mark is None and opened is not None:  # signed in before authapp wrote marks
             is_other = opened.identity.id != identity.id
         else:
             is_other = mark is not None and mark not in marks
@@ -46,14 +49,15 @@ def pass_to(request: Request, identity: Identity) -> None:
 
 
 def end(request: Request) -> None:
-    """Invalidate the application's session, because the user signs out."""
+    """Invalidate ``request.session``, because the user signs out."""
     _if_wanted(request, lambda: request.session.invalidate())
 
 
 def _if_wanted(request: Request, use: Callable[[], None]) -> None:
-    """Call a function that uses the application's session, if there is a session to use.
+    """Call a function that uses ``request.session``.
 
-    If the function fails, this is logged and the request continues.
+    If the setting is ``keep``, or the application has no session factory, the function is not
+    called. If the function raises an exception, it is logged, and the request continues.
     """
     if services_of(request).settings.host_session == "keep":
         return
@@ -66,7 +70,7 @@ def _if_wanted(request: Request, use: Callable[[], None]) -> None:
 
 
 def _marks(request: Request, identity: Identity) -> list[str]:
-    """Return the digests of a user, one for each secret."""
+    """Return the digests of a user's id, one for each secret. The first is the mark to write."""
     user = f"{type(identity.id).__name__} {identity.id}".encode(errors="replace")
     keys = [derive(each, "authapp user", 32) for each in services_of(request).settings.secrets]
     return [hmac.digest(key, user, "sha256").hex()[:32] for key in keys]

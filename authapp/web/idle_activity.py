@@ -1,8 +1,10 @@
-"""Which requests count as requests of the user, and how a session records them.
+"""Decides which requests count as a use of the session, and records the time of the last use.
 
-See contract section 10. A request that a script has sent by itself does not count. The cookie
-records the time of the user's last request, at most once in a tenth of ``session.idle``. The index
-of sessions (:mod:`authapp.renewal.session_index`) records it at most once a minute.
+See contract section 10. If a script sends a request without an action of the user, the request does
+not count. The time of the last use is recorded in two places:
+
+- in the cookie, at most once in a tenth of ``session.idle``;
+- in the index of sessions (:mod:`authapp.renewal.session_index`), at most once a minute.
 """
 
 import time
@@ -17,26 +19,26 @@ from authapp.session.session import Session
 from authapp.web.request_session import RequestSession
 
 BACKGROUND = "X-Authapp-Background"
-"""The request header with which a script says that the user has not caused its request."""
+"""A script sends this header with the value ``1`` if the user has not caused the request."""
 
 _BACKGROUND = "HTTP_" + BACKGROUND.upper().replace("-", "_")
 
 
 def is_by_person(request: Request) -> bool:
-    """Return True if a request counts as a request of the user.
+    """Return True if a request counts as a use of the session by the user.
 
     Two kinds of requests do not count: requests with the header :data:`BACKGROUND`, and prefetches
-    (``Sec-Purpose``, Fetch standard section 3.6).
+    of the browser (``Sec-Purpose``, Fetch standard section 3.6).
     """
     environ = request.environ  # request.headers raises and catches KeyError for a missing header
     return "prefetch" not in environ.get("HTTP_SEC_PURPOSE", "") and environ.get(_BACKGROUND) != "1"
 
 
 def must_record(ours: RequestSession, services: Services) -> bool:
-    """Return True if the response must write the cookie to record the request.
+    """Return True if the response must write the cookie to record that the user was active.
 
-    While another request renews the session, the response must not write the cookie. It would have
-    the old tokens, and could replace the cookie of the renewed session in the browser.
+    If another request is renewing the session, the result is False. The cookie would have the old
+    tokens, and could replace the cookie of the renewed session in the browser.
     """
     if ours.session is None or not ours.by_person or ours.renewed_elsewhere:
         return False
@@ -44,15 +46,17 @@ def must_record(ours: RequestSession, services: Services) -> bool:
 
 
 def last_used(ours: RequestSession, session: Session, services: Services) -> int:
-    """Return the time of the user's last request, for the cookie of the response.
+    """Return the time of the user's last use of the session, for the cookie of the response.
 
+    :param ours: the session of the request, ``request.authapp``.
     :param session: the current session of ``ours``.
     :returns: epoch seconds.
     """
     known = [each.last_used for each in (session, *ours.held) if each.sid == session.sid]
     if ours.by_person and (session is not ours.opened or must_record(ours, services)):
         now = int(time.time())
-        # A later time comes from a machine whose clock was wrong. It would keep the session alive.
+        # Ignore a time in the future. It comes from a machine whose clock was wrong, and would keep
+        # the session from becoming idle.
         known = [now, *(each for each in known if each <= now + CLOCKS_DIFFER)]
     return max(known)
 
@@ -60,9 +64,9 @@ def last_used(ours: RequestSession, session: Session, services: Services) -> int
 def record_in_index(request: Request, session: Session, found: Found | None = None) -> None:
     """Write the entry of a session in the index of sessions.
 
-    If this request counts as a request of the user, the entry has the present time.
+    If this request counts as a use of the session, the entry gets the present time.
 
-    :param found: the entry that the index has, if it was just read.
+    :param found: the entry that is in the index now. None: it was not read.
     """
     if request.authapp.by_person:
         session = replace(session, used_at=int(time.time()))
@@ -71,7 +75,7 @@ def record_in_index(request: Request, session: Session, found: Found | None = No
 
 
 def record_unwritten(request: Request, ours: RequestSession, services: Services) -> None:
-    """Record a request of the user in the index. Call this if the response writes no cookie."""
+    """Record a use of the session in the index only, because the response writes no cookie."""
     if ours.session is None or not ours.by_person:
         return
     if services.index.is_due(ours.session):

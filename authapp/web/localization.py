@@ -1,8 +1,8 @@
 """The languages of authapp's pages and messages.
 
-An application that includes authapp decides the locale of a request, with its own locale negotiator
-or with Pyramid's. The complete site (:func:`authapp.main`) uses the negotiator of this module,
-which reads the ``Accept-Language`` header.
+If an application includes authapp, the application's locale negotiator decides the language of a
+request. The site ``egg:authapp`` uses the negotiator of this module, which reads the
+``Accept-Language`` header.
 """
 
 from pathlib import Path
@@ -31,7 +31,8 @@ _LOCALES: dict[str, str | None] = {
     "zh-sg": "zh_Hans",
     "zh-tw": None,
 }
-"""Language tag (RFC 5646) in lower case -> message catalogue, or None if there is no catalogue."""
+"""Language tag (RFC 5646) in lower case -> locale of authapp's translation, or None if authapp has
+no translation into this language."""
 
 _OTHER_NAMES = ("zh", "zh_CN", "zh_SG", "zh_Hans_CN", "zh_Hans_SG")
 """Other names that applications use for the locale ``zh_Hans``."""
@@ -40,24 +41,23 @@ _OTHER_NAMES = ("zh", "zh_CN", "zh_SG", "zh_Hans_CN", "zh_Hans_SG")
 def negotiate_locale(request: Request) -> str:
     """Return the locale of a request to the site.
 
-    The locale comes from the first of these that names an accepted locale:
+    The first of these that names an allowed locale decides:
 
     1. the query parameter ``_LOCALE_``, or the cookie ``_LOCALE_`` if there is no such parameter,
     2. the ``Accept-Language`` header (RFC 4647 section 3.4, lookup),
     3. the application's default locale.
 
-    The accepted locales are authapp's message catalogues and the application's default locale.
-    Other names are refused, because Pyramid would search the disk for each name and cache the
-    result.
+    Allowed are the locales of authapp's translations, and the default locale. Any other name is
+    ignored, because Pyramid would search the disk for each name, and keep the result in memory.
 
-    :returns: the name of a message catalogue, or the application's default locale.
+    :returns: a name such as ``en`` or ``zh_Hans``.
     """
     default: str = request.registry.settings["pyramid.default_locale_name"]
     try:
         # request.params is not used, because it also parses the form, which takes memory.
         explicit = request.GET.get("_LOCALE_")
-        # request.cookies parses all cookies, which takes longer than opening the session. So
-        # search for the name first.
+        # request.cookies parses all cookies, which is slow. So use it only if the header contains
+        # the name.
         if not explicit and "_LOCALE_" in request.environ.get("HTTP_COOKIE", ""):
             explicit = request.cookies.get("_LOCALE_")
     except Exception:  # WebOb cannot decode the request, but the error page needs a locale
@@ -65,19 +65,19 @@ def negotiate_locale(request: Request) -> str:
     if explicit and (explicit == default or explicit in _LOCALES.values()):
         return str(explicit)
     request.add_response_callback(_vary_by_language)
-    # A DummyRequest of Pyramid's has headers, but not WebOb's ``accept_language``.
+    # Pyramid's DummyRequest has headers, but no attribute ``accept_language``.
     ranges = create_accept_language_header(request.headers.get("Accept-Language")).parsed or ()
     return _look_up(sorted(ranges, key=lambda each: -each[1]), default)
 
 
 def _look_up(ranges: list[tuple[str, float]], default: str) -> str:
-    """Return the locale of the first language range for which there is a locale.
+    """Return the locale of the first language in ``Accept-Language`` that authapp has.
 
-    Browsers add ``zh`` after ``zh-TW``. So if the range before ``zh`` means traditional characters,
-    ``zh`` means traditional characters too.
+    A browser with ``zh-TW`` (traditional characters) sends ``zh-TW, zh``. After ``zh-TW``, the
+    range ``zh`` also means traditional characters, so it does not lead to ``zh_Hans``.
 
     :param ranges: pairs of a language range and its weight, the greatest weight first.
-    :param default: the locale if no language range has one.
+    :param default: the locale to return if authapp has none of the languages.
     """
     locales = {**_LOCALES, default.replace("_", "-").lower(): default}
     for name, weight in ranges:
@@ -98,10 +98,10 @@ def _vary_by_language(request: Request, response: Response) -> None:
 
 
 def pyramids_negotiator(request: Request) -> str | None:
-    """Return the locale by Pyramid's own negotiator, or None for the default locale.
+    """Return the locale that Pyramid's own negotiator chooses, or None for the default locale.
 
-    Pyramid's negotiator reads the form, and raises an exception if the form cannot be decoded. The
-    error page would then fail too.
+    Pyramid's negotiator reads the form, and raises an exception if the form cannot be decoded. This
+    function then returns None, because otherwise the error page could not be rendered.
     """
     try:
         locale: str | None = default_locale_negotiator(request)
@@ -111,16 +111,16 @@ def pyramids_negotiator(request: Request) -> str | None:
 
 
 def keep_error_pages(event: ApplicationCreated) -> None:
-    """Use :func:`pyramids_negotiator` if the application has no locale negotiator of its own."""
+    """Set :func:`pyramids_negotiator` if the application has not set a locale negotiator."""
     registry = event.app.registry
     if registry.queryUtility(ILocaleNegotiator) is None:
         registry.registerUtility(pyramids_negotiator, ILocaleNegotiator)
 
 
 def add_other_names(event: ApplicationCreated) -> None:
-    """Make the catalogue ``zh_Hans`` available under the other names of this locale.
+    """Let applications use the translation ``zh_Hans`` under the other names of this locale.
 
-    An application's own translations of authapp's messages are kept.
+    If an application has its own translation under one of these names, that one is kept.
     """
     registry = event.app.registry
     directories = registry.queryUtility(ITranslationDirectories, default=[])
@@ -134,7 +134,7 @@ def add_other_names(event: ApplicationCreated) -> None:
 
 
 def includeme(config: Configurator) -> None:
-    """Add the message catalogues. The application decides the locale of a request."""
+    """Add authapp's translations. The application's locale negotiator is not replaced."""
     config.add_translation_dirs("authapp:locale")
     config.add_subscriber(add_other_names, ApplicationCreated)
     config.add_subscriber(keep_error_pages, ApplicationCreated)

@@ -1,8 +1,8 @@
 """The view option ``recent_auth``: a view that needs a recent sign-in (contract section 10).
 
-Write ``recent_auth=300`` in a view's configuration, like a predicate. If the user signed in more
-than 300 seconds ago, the view is not called. A browser is redirected to the sign-in page, and comes
-back after the sign-in. A program gets a 401 problem (RFC 9470 section 3).
+Write ``@view_config(recent_auth=300, …)``. If the user signed in more than 300 seconds ago, the
+view is not called. A browser is redirected to the sign-in page, and comes back after the sign-in. A
+program gets a 401 problem (RFC 9470 section 3).
 """
 
 import re
@@ -21,10 +21,11 @@ from authapp.web.redirects import current_page
 from authapp.web.responses import problem, see_other, wants_page
 
 MAX_AGE = "max_age"
-"""The query parameter of the sign-in page: the maximum age of the sign-in, in seconds."""
+"""A query parameter of the sign-in page. If the user signed in more than this many seconds ago, the
+page asks the user to sign in again."""
 
 _CLOCKS_DIFFER = 30
-"""Seconds by which the provider's clock may differ from ours, as for its ID tokens."""
+"""The provider's clock may differ from the clock of this machine by this many seconds."""
 
 INSUFFICIENT = "insufficient_user_authentication"
 """The error code of RFC 9470 section 3."""
@@ -44,29 +45,29 @@ def is_recent(request: Request, seconds: int) -> bool:
     """Return True if a user is signed in and has signed in at most ``seconds`` ago.
 
     If an OpenID Connect provider has signed the user in, the ``auth_time`` of the ID token must be
-    recent too (OpenID Connect Core section 2). Without ``auth_time``, the sign-in is not recent,
-    because the provider may have signed the user in long ago.
+    recent too (OpenID Connect Core section 2). Without ``auth_time``, the result is False, because
+    the user may have signed in at the provider long ago.
 
-    After the user has signed out everywhere or has ended all other sessions, the next sign-in may
-    count as recent for up to a minute longer: see
-    :meth:`authapp.renewal.revocation.Revocation.next_start`.
+    If the user has signed out everywhere, the next sign-in may count as recent for up to a minute
+    longer: see :meth:`authapp.renewal.revocation.Revocation.next_start`.
     """
     session: Session | None = request.authapp.session if request.identity is not None else None
     if session is None or time.time() - session.authenticated_at > seconds:
         return False
     if session.tokens.issuer is None:
         return True
-    # The provider may have signed the user in without asking, and says when it has asked.
+    # auth_time is when the user last signed in at the provider.
     asked = (session.tokens.id_claims or {}).get("auth_time")
     return isinstance(asked, int | float) and time.time() - asked <= seconds + _CLOCKS_DIFFER
 
 
 def recent_auth_view(view: View, info: Any) -> View:
-    """Return the view. If it has ``recent_auth``, the result checks the time of the sign-in first.
+    """Return a view that checks the time of the sign-in, and then calls the given view.
 
-    This function is a view deriver. Pyramid checks the view's permission before this check.
+    This function is a view deriver. Pyramid checks the view's permission first.
 
     :param info: the view's configuration, ``pyramid.interfaces.IViewDeriverInfo``.
+    :returns: if the view does not have the option ``recent_auth``, the given view.
     :raises ValueError: if ``recent_auth`` is not a whole number of seconds, at least 1.
     """
     seconds = info.options.get("recent_auth")
@@ -89,9 +90,9 @@ recent_auth_view.options = ("recent_auth",)  # type: ignore[attr-defined]
 
 
 def sign_in_again(request: Request, seconds: int) -> Response:
-    """Return the response to a request whose user has not signed in recently.
+    """Return the response to a request whose user must sign in again.
 
-    :param seconds: the most seconds that may have passed since the sign-in.
+    :param seconds: the sign-in may be at most this many seconds ago.
     :returns: for a browser that opens a page, a 303 redirect to the sign-in page. For a program, a
         401 problem with the header of RFC 9470.
     """

@@ -1,4 +1,7 @@
-"""Redirect targets: paths on this site, and URLs whose host is in ``authapp.verify.hosts``."""
+"""Decides where a browser may be redirected: to a path on this site, or to an allowed host.
+
+The allowed hosts are those in ``authapp.verify.hosts``.
+"""
 
 import re
 from typing import NamedTuple
@@ -13,13 +16,13 @@ MAX_NEXT = 2048
 """The maximum length of a redirect target, in characters."""
 
 _CIRCULAR = ("login", "login_challenge", "login_oidc", "login_oidc_callback", "logout")
-"""Routes to which ``next`` must not lead. The sign-in pages would only redirect the user again. The
-sign-out page is not a useful page after a sign-in."""
+"""Routes to which ``next`` must not lead. A sign-in page would redirect a signed-in user again, and
+nobody wants to sign out right after a sign-in."""
 
-# A path starts with exactly one slash. White space, control characters and non-ASCII characters are
-# refused, because browsers remove or replace these characters before they parse the URL. The
-# changed URL could name another host. Browsers read a backslash in the path as a slash. In the
-# query or the fragment, a backslash has no special meaning.
+# A path that names no other host when a browser reads it. It starts with exactly one slash. White
+# space, control characters and non-ASCII characters are not allowed, because browsers remove or
+# replace them. A backslash is allowed only in the query and the fragment, because in the path,
+# browsers read it as a slash.
 _PATH = re.compile(r"\A/(?!/)[!\"$->@-\[\]-~]*([?#][!-~]*)?\Z")
 
 _URL = re.compile(r"(https?)://([A-Za-z0-9.:-]+)(/[!-\[\]-~]*)?")
@@ -28,12 +31,12 @@ _URL = re.compile(r"(https?)://([A-Za-z0-9.:-]+)(/[!-\[\]-~]*)?")
 def safe_next(request: Request, target: str | None) -> str:
     """Return the target if it is safe to redirect to, otherwise the application's root path.
 
-    A safe target is a path on this site without the segments ``.`` and ``..``. The sign-in pages
-    and the sign-out page are not safe targets: see :data:`_CIRCULAR`. A URL is safe if
-    ``authapp.verify.hosts`` names its host.
+    - A path on this site is safe if it has no segment ``.`` or ``..``, and is not the path of a
+      sign-in page or the sign-out page (:data:`_CIRCULAR`).
+    - A URL is safe if :func:`allowed_url` allows it.
 
     :param target: the value of ``next``. A client can send any string.
-    :returns: a path, with a query if the target has a query; or a URL.
+    :returns: a path, with the query if there is one. Or a URL.
     """
     home: str = request.script_name + "/"
     if allowed := allowed_url(request, target):
@@ -45,18 +48,24 @@ def safe_next(request: Request, target: str | None) -> str:
 
 
 class AllowedURL(NamedTuple):
-    """A URL to which a user may return: the whole URL, and its path with the query."""
+    """A URL of another host to which a user may return.
+
+    :ivar url: the whole URL.
+    :ivar path: its path, with the query.
+    """
 
     url: str
     path: str
 
 
 def allowed_url(request: Request, url: str | None) -> AllowedURL | None:
-    """Return a URL if ``authapp.verify.hosts`` names its host, otherwise None.
+    """Return a URL if a user may return to it after a sign-in.
 
-    The scheme must be https. In development, http is allowed too.
+    ``authapp.verify.hosts`` must contain the URL's host. The scheme must be https. In development,
+    http is allowed too.
 
-    :param url: any string. A client may have forged it.
+    :param url: a client can send any string.
+    :returns: the URL. None if the URL is not allowed.
     """
     settings: Settings | None = request.registry.queryUtility(ISettings)
     match = _URL.fullmatch(url or "")
@@ -70,19 +79,22 @@ def allowed_url(request: Request, url: str | None) -> AllowedURL | None:
 
 
 def _is_plain_path(target: str) -> bool:
-    """Return True if a target is a path, with or without a query, and has no ``.`` and ``..``."""
+    """Return True if a target is a path on this site without a segment ``.`` or ``..``.
+
+    The path may have a query.
+    """
     if len(target) > MAX_NEXT or not _PATH.match(target):
         return False
     return {".", ".."}.isdisjoint(unquote(urlsplit(target).path).split("/"))
 
 
 def current_page(request: Request) -> str:
-    """Return the path to which the user returns after signing in.
+    """Return the path of the page to which the user returns after signing in.
 
-    - For a request of htmx, return the path and query of the page that sent the request. The
-      request itself returns a part of a page only.
-    - For GET and HEAD, return the path and query of the request.
-    - For other methods, return the path of the page with the form: see :func:`referring_page`.
+    - For a request of the library htmx, this is the page that sent the request, because such a
+      request gets only a part of a page.
+    - For GET and HEAD, this is the path and query of the request.
+    - For other methods, this is the page with the form: see :func:`referring_page`.
     """
     if is_htmx(request):
         return safe_next(request, _path_and_query(request.headers.get("HX-Current-URL", "")))
@@ -92,10 +104,10 @@ def current_page(request: Request) -> str:
 
 
 def referring_page(request: Request) -> str:
-    """Return the path of the page that led to this request (the ``Referer`` header).
+    """Return the path of the page that sent this request, from the ``Referer`` header.
 
-    :returns: the path and query. The application's root path if there is no ``Referer``, if that
-        page is on another site, or if :func:`safe_next` refuses it (the sign-in page, for example).
+    :returns: the path and query. If there is no ``Referer``, if the page is on another site, or if
+        it is not safe (:func:`safe_next`): the application's root path.
     """
     referrer = request.referrer or ""
     if not referrer.startswith(request.host_url + "/"):
@@ -104,7 +116,7 @@ def referring_page(request: Request) -> str:
 
 
 def is_htmx(request: Request) -> bool:
-    """Return True if htmx sent the request: it has the header ``HX-Request: true``."""
+    """Return True if the library htmx sent the request, with the header ``HX-Request: true``."""
     return bool(request.headers.get("HX-Request", "").lower() == "true")
 
 

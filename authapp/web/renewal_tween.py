@@ -1,7 +1,7 @@
-"""The renewal tween opens the session, renews a due or expired session, and then runs the view.
+"""The renewal tween: opens the session, renews the session if it is due or expired, runs the view.
 
-The renewal tween is outside Pyramid's tween for exception views. So error pages also see the
-renewed session.
+The renewal tween is outside Pyramid's tween for exception views. So error pages see the renewed
+session too.
 """
 
 from collections.abc import Callable
@@ -40,14 +40,14 @@ _NOT_REDIRECTED = (
     "session",
     "verify",
 )
-"""Routes whose views handle an ended session themselves. For these routes, the tween does not
-redirect to the sign-in page."""
+"""If a session has ended, the tween redirects to the sign-in page. For these routes, the tween runs
+the view, because their views handle an ended session."""
 
 
 def renewal_tween_factory(handler: Handler, registry: Registry) -> Handler:
     """Return the tween that opens and renews sessions.
 
-    The tween does nothing for the paths below ``authapp.refresh.exclude``.
+    For the paths of :attr:`authapp.services.Services.excluded`, the tween only runs the view.
     """
     services: Services = registry.getUtility(IServices)
 
@@ -91,35 +91,35 @@ def _is_utf8(environ: dict[str, Any]) -> bool:
 
 
 def _has_body(environ: dict[str, Any]) -> bool:
-    # If CONTENT_LENGTH is an empty string (PEP 3333), the request has no body.
+    # CONTENT_LENGTH may be an empty string (PEP 3333). The request then has no body.
     return bool(environ.get("CONTENT_LENGTH")) or "HTTP_TRANSFER_ENCODING" in environ
 
 
 def _is_multipart(environ: dict[str, Any]) -> bool:
-    # No form of ours is sent in this way, and parsing the headers of its parts is slow.
+    # None of authapp's forms is multipart, and it takes long to parse a hostile multipart body.
     kind: str | None = environ.get("CONTENT_TYPE")
     return bool(kind) and str(kind).lstrip().lower().startswith("multipart")
 
 
 def _is_too_large(request: Request) -> bool:
-    """Return True if one of authapp's own pages gets a body that is too large.
+    """Return True if the request is for one of authapp's own pages, and its body is too large.
 
-    A body of unknown length is refused as too large.
+    A body of unknown length counts as too large.
     """
     length = request.content_length
     return (length is None or length > MAX_FORM) and is_at(request)
 
 
 def _signs_out(request: Request) -> bool:
-    """Return True if the request is a sign-out. The session is not renewed before a sign-out."""
+    """Return True if the request is a sign-out. Before a sign-out, the session is not renewed."""
     return request.method == "POST" and is_at(request, "logout")
 
 
 def includeme(config: Configurator) -> None:
     """Add the tween outside Pyramid's tween for exception views, and inside pyramid_tm's tween.
 
-    So subscribers of authapp's events can use the transaction of the request, no matter whether the
-    application includes authapp or pyramid_tm first.
+    Subscribers of authapp's events can then use the transaction of the request. The application may
+    include authapp and pyramid_tm in any order.
     """
     config.add_tween(
         "authapp.web.renewal_tween.renewal_tween_factory",

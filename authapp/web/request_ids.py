@@ -1,5 +1,7 @@
-"""The id of a request. The response has it as ``X-Request-ID``, and log lines about it contain
-it."""
+"""Gives each request an id, which is in the log lines about the request, and in the response.
+
+The response has the id in the header ``X-Request-ID``.
+"""
 
 from collections.abc import Callable
 
@@ -15,11 +17,15 @@ from authapp.request_log import name_lines
 def request_id_tween_factory(
     handler: Callable[[Request], Response], registry: Registry
 ) -> Callable[[Request], Response]:
-    """Return the tween that gives each request an id, unless a proxy has sent one."""
+    """Return the tween that gives each request an id.
+
+    If a proxy has sent an id in ``X-Request-ID``, that id is kept.
+    """
 
     def request_id_tween(request: Request) -> Response:
         end = name_lines(request.request_id)
-        # Response callbacks run after the tweens, and they log too.
+        # Remove the id at the end of the request and not here, because response callbacks run after
+        # the tweens, and log lines of theirs need the id too.
         request.add_finished_callback(lambda request: end())
         response = handler(request)
         response.headers["X-Request-ID"] = request.request_id

@@ -23,19 +23,22 @@ log = request_log(__name__)
 
 
 def open_request_session(request: Request) -> RequestSession:
-    """Open the session of a request, without renewing the session: ``request.authapp``.
+    """Open the session in the cookies of a request, without renewing it: ``request.authapp``.
 
-    For a subrequest, an excluded path or a script, the renewal tween does not renew the session. If
-    the access token has expired, no user is then signed in. In these cases a cookie is written only
-    if the request signs a user in or out, or if ``request.backend`` renews the session.
+    Normally the renewal tween then renews the session, if it is due or expired. The tween does not
+    run in a subrequest or a script, and not on an excluded path. There:
 
-    :returns: the session of the request. If the cookies contain no session, or the session has
-        ended, ``session`` is None in the returned object.
+    - An expired session signs nobody in.
+    - A cookie is written only if the request signs a user in or out, or if ``request.backend``
+      renews the session.
+
+    :returns: an object whose attribute ``session`` is None if the cookies contain no session, or if
+        the session has ended.
     """
     request.add_response_callback(finish_response)
     header = request.environ.get("HTTP_COOKIE", "")
-    # An earlier attempt of the request may have signed the user out. Then this attempt signs the
-    # user out too. For this, it needs the session that the earlier attempt has found.
+    # If pyramid_retry handles the request again, the first attempt may have revoked the session.
+    # The second attempt must find the same session as the first, to sign the user out too.
     found = once(request, ("open", header), lambda: _find(services_of(request), header))
     ours = RequestSession(found.names, found.session, found.older)
     if found.session is None:
@@ -58,10 +61,11 @@ def open_request_session(request: Request) -> RequestSession:
 
 
 class _Found(NamedTuple):
-    """What the cookies of a request contain: see :class:`RequestSession`.
+    """What the cookies of a request contain. For most attributes, see :class:`RequestSession`.
 
-    :ivar used: ``session`` with the time of the user's last request that any process knows. None if
-        ``session`` is idle.
+    :ivar revoked: True if ``session`` was revoked.
+    :ivar used: ``session``, perhaps with a later time of its last use, which the index of sessions
+        has. None if ``session`` is idle.
     """
 
     names: tuple[str, ...]
@@ -74,10 +78,10 @@ class _Found(NamedTuple):
 
 
 def _find(services: Services, header: str) -> _Found:
-    """Find the session in a ``Cookie`` header, and look it up in the store."""
+    """Find the session in a ``Cookie`` header, and check in the store whether it was revoked."""
     names, session, older = services.cookie_reader.read(header)
-    # The browser may also send cookies that were set for other paths or domains. If such a cookie
-    # contains an ended session, use the next session.
+    # A browser may send several session cookies, set for different paths or domains. If the first
+    # session has ended, use the next one.
     while older and session is not None and _has_ended(session, services):
         session, *rest = older
         older = tuple(rest)
@@ -96,11 +100,12 @@ def _find(services: Services, header: str) -> _Found:
 
 
 def _unless_idle(session: Session, services: Services) -> Session | None:
-    """Return the session, or None if its user has sent no request for ``session.idle`` seconds.
+    """Return the session, or None if its user has not used it for ``session.idle`` seconds.
 
-    Before a session ends, this function asks the index of sessions. Another tab may have used the
-    session, and this request may have left the browser before the response to the other tab
-    arrived.
+    If the cookie says that the session is idle, this function also asks the index of sessions.
+    Another tab may have used the session, and this request may contain the cookie from before that.
+
+    :returns: the session, perhaps with the later time from the index.
     """
     limits = services.settings.session_limits
     if limits.is_idle(session, time.time()):
@@ -111,7 +116,7 @@ def _unless_idle(session: Session, services: Services) -> Session | None:
 
 
 def _has_ended(session: Session, services: Services) -> bool:
-    """Return True if the session has ended, was revoked, or is idle."""
+    """Return True if all tokens of the session have expired, or it was revoked or is idle."""
     phase = session.phase(time.time(), services.settings.refresh_buffer)
     if phase is Phase.ENDED or services.revocation.known_revoked(session):
         return True
@@ -119,9 +124,9 @@ def _has_ended(session: Session, services: Services) -> bool:
 
 
 def session_error(request: Request) -> ErrorCode | None:
-    """Return the error code of the request's session: ``request.session_error``.
+    """Return why no user is signed in, although there was a session: ``request.session_error``.
 
-    :returns: why no user is signed in. None if a user is signed in or the request has no session.
+    :returns: an error code. None if a user is signed in, or if the request has no session.
     """
     error: ErrorCode | None = request.authapp.error
     return error

@@ -2,8 +2,8 @@
 
 - The renewal tween renews the session.
 - The security policy and the templates read the session.
-- A sign-in replaces the session, and a sign-out ends the session.
-- :mod:`authapp.web.cookie_writer` writes the session to the response.
+- A sign-in replaces the session. A sign-out ends the session.
+- :mod:`authapp.web.cookie_writer` writes the session into the cookie.
 """
 
 import time
@@ -26,25 +26,26 @@ class RequestSession:
     :ivar names: the names of the session cookies in the request.
     :ivar opened: the session in these cookies, or None.
     :ivar phase: the phase of ``opened`` at the beginning of the request.
-    :ivar known: the result of looking up ``opened`` in the store. None if ``opened`` was fresh.
+    :ivar known: what the store knew about ``opened``. None if ``opened`` was fresh.
     :ivar older: further sessions of the same user in these cookies.
     :ivar session: the current session, or None. If the access token has expired and the backend is
         unavailable, ``session`` is kept, but ``identity`` is None.
     :ivar identity: the signed-in user, or None.
-    :ivar error: why no user is signed in. None if a user is signed in or there was no session.
-    :ivar retry_after: seconds after which a client may try again, if the backend is unavailable.
-    :ivar held: ``opened``, and every session that became the current session later.
+    :ivar error: why no user is signed in. None if a user is signed in, or if there was no session.
+    :ivar retry_after: if the backend is unavailable, a client may try again after this many
+        seconds.
+    :ivar held: ``opened``, and each session that later became the current session.
     :ivar writes: True if the response callback may write the cookie. The callback writes the cookie
         if ``session`` is not ``opened``, and clears the cookie if ``session`` is None.
-    :ivar bearer: the access token that a program has sent in ``Authorization``. The request then
-        has an identity without a session. None: there is no such token.
-    :ivar renewals: the facts of each renewal that this request needed: see :func:`renew_session`.
-    :ivar by_person: True if the request counts as a request of the user: see
+    :ivar bearer: the access token that a program has sent in ``Authorization``, or None. With such
+        a token, the request has an ``identity`` without a ``session``.
+    :ivar renewals: the facts of each renewal in this request: see :func:`renew_session`.
+    :ivar by_person: True if the request counts as a use of the session by the user: see
         :mod:`authapp.web.idle_activity`.
-    :ivar renewed_elsewhere: True if another request was renewing the session when this one began.
-    :ivar before_sign_in: after a sign-in, the values of ``session``, ``identity`` and ``error``
-        before it. The earlier sessions of this request are revoked when the cookie of the new
-        session is written.
+    :ivar renewed_elsewhere: True if another request is renewing the session, and this request has
+        not waited for the new tokens.
+    :ivar before_sign_in: ``session``, ``identity`` and ``error`` as they were before a sign-in in
+        this request. None if there was no sign-in.
     :ivar sign_in_stands: True if the cookie of a sign-in was written.
     """
 
@@ -72,9 +73,8 @@ class RequestSession:
     def sessions(self) -> list[Session]:
         """The sessions that a sign-out in this request revokes.
 
-        The list contains the sessions in the request's cookies, and sessions that were added by a
-        sign-in or a renewal during the request. If several sessions have the same id, the list
-        contains only the latest session. A renewal does not change the id.
+        These are the sessions in the request's cookies, and the session of a sign-in in this
+        request. If a session was renewed, the list contains only the renewed session.
         """
         return list({each.sid: each for each in (*self.older, *self.held)}.values())
 
@@ -86,7 +86,7 @@ class RequestSession:
     def keep(self, session: Session, error: ErrorCode) -> None:
         """Make a session the current session, but sign no user in.
 
-        The session stays in the browser's cookie, so that a later request can renew the session.
+        The browser keeps the cookie of the session, so a later request can renew the session.
 
         :param error: why no user is signed in.
         """
@@ -95,19 +95,22 @@ class RequestSession:
     def end(self, error: ErrorCode | None) -> None:
         """End the session. The response then clears the session cookies.
 
-        :param error: why the session ended, or None after a sign-out.
+        :param error: why the session ended. None for a sign-out.
         """
         self.session, self.identity, self.error = None, None, error
 
     def undo_sign_in(self) -> None:
-        """Restore the session that was current before the sign-in, because the request failed."""
+        """If a sign-in in this request has failed, restore the session from before the sign-in."""
         if self.before_sign_in is not None:
             self.session, self.identity, self.error = self.before_sign_in
             self.before_sign_in = None
 
     @property
     def person(self) -> Identity | None:
-        """The user to name on a page: the signed-in user, or the user of a session that is kept."""
+        """The user whose name a page shows, or None.
+
+        This is the signed-in user. While the backend is unavailable, it is the session's user.
+        """
         kept = self.session.identity if self.session else None
         return self.identity or kept
 
@@ -122,13 +125,17 @@ def renew_session(
 ) -> Outcome:
     """Renew a session, update ``request.authapp`` with the outcome, and notify subscribers.
 
-    The facts of the renewal are ``outcome``, ``joined`` and ``seconds``. ``outcome`` is
-    ``renewed``, ``rejected``, ``unavailable``, or ``deferred``: the access token is still valid,
-    and another request is renewing it. ``joined`` is True if this request did not call the backend.
+    This function adds the facts of the renewal to ``request.authapp.renewals``:
+
+    - ``outcome``: ``renewed``, ``rejected``, ``unavailable``, or ``deferred``. With ``deferred``,
+      this request continues with the valid access token, because another request renews the
+      session, or because the session cannot be renewed.
+    - ``joined``: False if this request has called the backend, otherwise True.
+    - ``seconds``: how long this function took.
 
     :param request: the request whose ``request.authapp`` is updated.
     :param session: the session to renew.
-    :param known: the result of looking up the session in the store, if that was just done.
+    :param known: what the store knows about the session, if it was just read. Otherwise None.
     :param wait: True to wait for a renewal by another request, even if the access token is valid.
     :returns: the outcome.
     """

@@ -1,6 +1,7 @@
-"""Responses that several modules return: redirects, error pages and problems (RFC 9457).
+"""Responses that several modules return: redirects, error pages and problems.
 
-A browser that opens a page gets an HTML page. A program gets a problem, which is a JSON object.
+After an error, a browser that opens a page gets an HTML page. A program gets a problem, which is a
+JSON object with the error (RFC 9457).
 """
 
 import math
@@ -31,7 +32,7 @@ HEADINGS = {
     "TooLarge": _("That was too large"),
     "Unavailable": _("Not available right now"),
 }
-"""Error code -> the heading of its page. The sentence of the error is below the heading."""
+"""Error code -> the heading of the error page."""
 
 _PROBLEM = "application/problem+json"
 
@@ -39,10 +40,10 @@ _HTML = ("text/html", "application/xhtml+xml", "text/*")
 
 
 class LocationAsWritten:
-    """A response whose ``Location`` header may be a path (RFC 9110 section 10.2.2).
+    """A response whose ``Location`` header is sent unchanged (RFC 9110 section 10.2.2).
 
-    WebOb would replace the path with a full URL. The host in this URL would come from the
-    request's ``Host`` header, which a client can forge.
+    If ``Location`` is a path, WebOb would replace it with a full URL. The host in the URL would
+    come from the ``Host`` header of the request, which a client can forge.
     """
 
     headerlist: list[tuple[str, str]]
@@ -52,17 +53,17 @@ class LocationAsWritten:
 
 
 class OwnResponse(LocationAsWritten, Response):  # type: ignore[misc]
-    """A response that authapp created, although the path may belong to the application.
+    """A response that authapp has created, perhaps to a request for a page of the application.
 
-    :mod:`authapp.web.security_headers` uses the class to recognize these responses.
+    By this class, :mod:`authapp.web.security_headers` recognizes that the response is authapp's.
     """
 
 
 def wants_page(request: Request) -> bool:
     """Return True if the response to a request must be an HTML page, and False if it must be JSON.
 
-    A browser that opens a page gets HTML. A program that requests data gets JSON. Contract section
-    4 has the rules that distinguish the two kinds of requests.
+    A browser that opens a page gets HTML. A program or a script gets JSON. Contract section 4 has
+    the rules by which this function tells them apart.
     """
     if services_of(request).for_programs(path_of(request.environ)):
         return False
@@ -74,10 +75,10 @@ def wants_page(request: Request) -> bool:
 
 
 def _prefers_html(request: Request) -> bool:
-    """Return True if ``Accept`` prefers HTML to JSON, or prefers neither.
+    """Return True if the ``Accept`` header prefers HTML to JSON, or gives both the same weight.
 
-    A type that is named has priority over ``*/*``. For example, axios sends
-    ``application/json, text/plain, */*`` and gets JSON. All types that end with ``+json`` are JSON
+    If the header names HTML or JSON, ``*/*`` is ignored. For example, the library axios sends
+    ``application/json, text/plain, */*`` and gets JSON. A type that ends with ``+json`` is JSON too
     (RFC 6839 section 3.1).
     """
     ranges = [(each[0].lower(), each[1]) for each in request.accept.parsed or ()]
@@ -89,7 +90,7 @@ def _prefers_html(request: Request) -> bool:
 
 
 class _SeeOtherPath(LocationAsWritten, HTTPSeeOther):  # type: ignore[misc]
-    """A 303 redirect to an address that :func:`see_other` was given."""
+    """A 303 redirect whose ``Location`` header is sent unchanged: see :func:`see_other`."""
 
 
 def see_other(location: str) -> Response:
@@ -104,8 +105,8 @@ def see_other(location: str) -> Response:
 def lead_on(request: Request, page: str, url: str) -> Response:
     """Return a page that sends the browser on to another site without a click.
 
-    After a form, a redirect does not always work. Browsers apply the ``form-action`` of the page
-    with the form to redirects too, and the form may be on any page of the application.
+    The request comes from a form. A redirect would not always work: browsers block a redirect to
+    another site if the policy of the page with the form (``form-action``) does not allow the site.
 
     :param page: the template of the page. It gets the variable ``url``.
     :param url: the address of the other site.
@@ -116,9 +117,9 @@ def lead_on(request: Request, page: str, url: str) -> Response:
 
 
 def sign_in_required(request: Request, code: ErrorCode | None) -> Response:
-    """Return the response to a request that needs a signed-in user, if no user is signed in.
+    """Return the response to a request without a signed-in user that needs a signed-in user.
 
-    :param code: why the session ended, or None if there was no session.
+    :param code: why the session ended. None if there was no session.
     :returns: for a browser that opens a page, a 303 redirect to the sign-in page. For a program, a
         401 problem.
     """
@@ -132,13 +133,14 @@ def sign_in_required(request: Request, code: ErrorCode | None) -> Response:
 def sign_in_problem(
     request: Request, code: ErrorCode | None, login_url: str | None = None
 ) -> Response:
-    """Return a 401 problem for a program. ``login_url`` is the path of the sign-in page.
+    """Return a 401 problem for a program. The problem contains the address of the sign-in page.
 
-    htmx gets the path in the header ``HX-Redirect`` too, and then opens the sign-in page.
+    For a request of the library htmx, the header ``HX-Redirect`` contains this address too. htmx
+    then opens the sign-in page.
 
-    :param code: why the session ended, or None if there was no session.
-    :param login_url: the address of the sign-in page. None: the sign-in page of this site, from
-        which the user returns to the present page.
+    :param code: why the session ended. None if there was no session.
+    :param login_url: the address of the sign-in page. With None, the sign-in page of this site,
+        from which the user returns to the present page.
     """
     detail = code.sentence if code else SIGN_IN_REQUIRED_SENTENCE
     login_url = login_url or _login_url(request, code)
@@ -150,7 +152,10 @@ def sign_in_problem(
 
 
 def _login_url(request: Request, code: ErrorCode | None) -> str:
-    """Return the path of the sign-in page, with ``next`` and ``reason`` in the query."""
+    """Return the path of the sign-in page, with ``next`` and perhaps ``reason`` in the query.
+
+    :param code: the value of ``reason``: why the session ended. None if there was no session.
+    """
     query = {"next": current_page(request)} | ({"reason": code.value} if code else {})
     return str(request.route_path("authapp.login", _query=query))
 
@@ -162,7 +167,7 @@ def problem(
 
     :param status: the HTTP status code.
     :param code: the error code, for programs.
-    :param detail: the sentence for the user. This function translates the sentence.
+    :param detail: the sentence for the user, which this function translates.
     :param members: further members of the JSON object.
     """
     response = OwnResponse(status=status, content_type=_PROBLEM, charset="utf-8")
@@ -189,9 +194,9 @@ def failure(
 
     :param status: the HTTP status code.
     :param code: the error code, for programs.
-    :param sentence: the sentence for the user. This function translates the sentence.
-    :param wait: the number of seconds for the ``Retry-After`` header. None means no such header,
-        because trying again does not help.
+    :param sentence: the sentence for the user, which this function translates.
+    :param wait: the client may try again after this many seconds (``Retry-After``). None if it does
+        not help to try again.
     """
     if wants_page(request):
         again = _again(request) if wait is not None or request.method == "POST" else None
@@ -209,7 +214,10 @@ def failure(
 
 
 def _again(request: Request) -> str:
-    """Return the path to which "Try again" leads. On the sign-in page, the path keeps ``next``."""
+    """Return the path of the link "Try again" on an error page.
+
+    After an error of the sign-in page, this is the sign-in page with the same ``next``.
+    """
     if is_at(request, "login"):
         query = {"next": safe_next(request, request.GET.get("next"))}
         return str(request.route_path("authapp.login", _query=query))
@@ -217,16 +225,16 @@ def _again(request: Request) -> str:
 
 
 def backend_unavailable(request: Request, wait: float) -> Response:
-    """Return a 503 response to a request that needs the backend while the backend is unavailable.
+    """Return the 503 response to a request that needs the backend, which is unavailable.
 
-    :param wait: the number of seconds for the ``Retry-After`` header.
+    :param wait: the client may try again after this many seconds (``Retry-After``).
     """
     code = ErrorCode.BACKEND_UNAVAILABLE
     return failure(request, 503, code, code.sentence, wait)
 
 
 def set_cookies(response: Response, cookies: Iterable[str]) -> None:
-    """Replace all ``Set-Cookie`` headers of a response.
+    """Replace all ``Set-Cookie`` headers of a response with new ones.
 
     :param cookies: the values of the new headers.
     """
@@ -235,20 +243,14 @@ def set_cookies(response: Response, cookies: Iterable[str]) -> None:
 
 
 def vary_by(response: Response, header: str) -> None:
-    """Add a header's name to ``Vary``, because the response depends on that request header.
-
-    :param header: the name of the request header.
-    """
+    """Add the name of a request header to ``Vary``, because the response depends on this header."""
     present = response.headers.setdefault("Vary", header)
     if present != header and header not in (response.vary or ()):
         response.vary = (*(response.vary or ()), header)
 
 
 def wait_sentence(seconds: float) -> TranslationString:
-    """Return how long to wait, in words.
-
-    :param seconds: seconds, as in the ``Retry-After`` header.
-    """
+    """Return a sentence for the user, such as "Try again in 20 seconds."."""
     whole = max(1, math.ceil(seconds))
     if whole < 3:
         return _("Try again in a moment.")

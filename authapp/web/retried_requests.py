@@ -1,11 +1,11 @@
-"""The attempts of one request: an attempt reuses what an earlier attempt got from the backend.
+"""With pyramid_retry, ensures that the second attempt of a request does not call the backend again.
 
-pyramid_retry handles a request again if its transaction fails. Everything in the database is then
-undone, but a call of the backend cannot be undone. So an attempt that repeats a step of an earlier
-attempt gets the outcome of that step, and the backend is not called again.
+If the transaction of a request fails, pyramid_retry handles the request again. The database then
+undoes the first attempt, but a call of the backend cannot be undone. So authapp takes such a step
+only once (:func:`once`). A later attempt gets the outcome of the first attempt.
 
-pyramid_retry uses one WSGI environ for all attempts of a request, with the number of the attempt
-in the key ``retry.attempt``.
+pyramid_retry uses one WSGI environ for all attempts of a request. The key ``retry.attempt`` of the
+environ contains the number of the attempt.
 """
 
 import sys
@@ -20,19 +20,19 @@ _OUTCOMES = "authapp.attempts"
 
 
 class _Outcomes(dict[Hashable, tuple[int, object]]):
-    """Step -> number of the attempt that took the step, and its outcome."""
+    """Step -> number of the attempt that took the step, and the outcome of the step."""
 
     def __repr__(self) -> str:
         return "<outcomes>"  # the keys contain passwords and tokens
 
 
 def once(request: Request, step: Hashable, act: Callable[[], T]) -> T:
-    """Take a step, unless an earlier attempt of this request has taken it.
+    """Call a function, unless an earlier attempt of this request has called it for the same step.
 
-    Without pyramid_retry, each call takes the step.
+    Without pyramid_retry, the function is always called.
 
-    :param step: the name of the step and its values. They identify the step.
-    :param act: a function that takes the step.
+    :param step: identifies the step: its name and its values.
+    :param act: the function.
     :returns: what ``act`` returns, or what it returned in the earlier attempt.
     """
     attempt: int | None = request.environ.get("retry.attempt")
@@ -48,6 +48,6 @@ def once(request: Request, step: Hashable, act: Callable[[], T]) -> T:
 
 
 def will_be_retried(request: Request, error: BaseException) -> bool:
-    """Return True if pyramid_retry handles the request again because of an exception."""
+    """Return True if pyramid_retry will handle the request again because of this exception."""
     retry = sys.modules.get("pyramid_retry")  # an application that uses it has imported it
     return retry is not None and bool(retry.is_error_retryable(request, error))

@@ -18,17 +18,17 @@ NAMESPACE = "authapp."
 """The prefix of the names of authapp's routes."""
 
 PASSED_ON = NAMESPACE + "proxy:"
-"""The prefix of the names of the routes to an API (``authapp.proxy``). The limits and headers of
-authapp's own pages do not apply to these routes."""
+"""The names of the proxy's routes to APIs (``authapp.proxy``) begin with this prefix. The limits
+and headers of authapp's own pages do not apply to these routes."""
 
 STATIC = "authapp-static"
 """The path of the stylesheet and the scripts, below the application's ``route_prefix``."""
 
 
 def path_of(environ: dict[str, Any]) -> str:
-    """Return the path that Pyramid's router matches against the routes.
+    """Return the path of a request, for a comparison with path prefixes.
 
-    A line feed at the end of the path is removed, because route patterns ignore such a line feed.
+    A line feed at the end is removed, because Pyramid's router ignores it too.
 
     :param environ: the WSGI environ. Its strings are bytes decoded as latin-1 (PEP 3333).
     :returns: the path below the application's mount point. Bytes that are not UTF-8 are replaced.
@@ -52,8 +52,8 @@ def leads_to(request: Request, path: str, *names: str) -> bool:
     """Return True if a path matches the pattern of one of authapp's routes.
 
     :param path: the path below the application's mount point, without percent-encoding.
-    :param names: names of routes, without the namespace. Without names, the function tests all of
-        authapp's routes.
+    :param names: names of the routes to test, such as ``login``. Without names, all routes of
+        authapp's own pages are tested.
     """
     mapper = request.registry.getUtility(IRoutesMapper)
     if names:
@@ -66,9 +66,9 @@ def leads_to(request: Request, path: str, *names: str) -> bool:
 def is_at(request: Request, *names: str) -> bool:
     """Return True if the path of a request matches one of authapp's routes.
 
-    Tweens can call this function before Pyramid has set ``request.matched_route``.
+    A tween can call this function, when ``request.matched_route`` is not set yet.
 
-    :param names: as in :func:`leads_to`.
+    :param names: see :func:`leads_to`.
     """
     return leads_to(request, _decoded(request.environ), *names)
 
@@ -76,8 +76,8 @@ def is_at(request: Request, *names: str) -> bool:
 def own_path(request: Request, name: str) -> str | None:
     """Return the path of one of authapp's routes: ``request.authapp_path(name)``.
 
-    :param name: the name of the route, without the namespace.
-    :returns: the path, or None if the application leaves the route out.
+    :param name: the name of the route, such as ``login``.
+    :returns: the path. None if the application does not have this route.
     """
     if request.registry.getUtility(IRoutesMapper).get_route(NAMESPACE + name) is None:
         return None
@@ -85,12 +85,12 @@ def own_path(request: Request, name: str) -> str | None:
 
 
 def add_own_route(config: Configurator, name: str) -> bool:
-    """Add one of authapp's routes, at the path that the settings give.
+    """Add one of authapp's routes, with the path from the setting ``authapp.routes.<name>``.
 
-    A request with a method for which the route has no view gets 405.
+    If the route has no view for the method of a request, the request gets 405.
 
     :param name: a key of :data:`authapp.settings.route_settings.PATHS`.
-    :returns: False if the settings leave the route out.
+    :returns: True. False if the setting is ``none``, so that the route was not added.
     """
     path = settings_of(config.registry).paths[name]
     if path is not None:
@@ -99,10 +99,13 @@ def add_own_route(config: Configurator, name: str) -> bool:
 
 
 def add_route_below(config: Configurator, parent: str, name: str, rest: str) -> None:
-    """Add one of authapp's routes below another one, unless the settings leave the other one out.
+    """Add one of authapp's routes below the path of another route, its parent.
 
-    :param parent: the name of the other route.
-    :param rest: the rest of the pattern, such as ``/{id}``.
+    If the setting for the parent is ``none``, the route is not added.
+
+    :param parent: the name of the parent.
+    :param name: the name of the new route.
+    :param rest: the pattern of the new route after the parent's path, such as ``/{id}``.
     """
     path = settings_of(config.registry).paths[parent]
     if path is not None:
@@ -120,10 +123,12 @@ def _add_route(config: Configurator, name: str, path: str) -> None:
 
 
 def refuse_conflicts(event: ApplicationCreated) -> None:
-    """Refuse to start if a route of the application answers a path of authapp.
+    """Stop the start of the application if one of its routes conflicts with a route of authapp.
 
-    There is a conflict if a route of the application has the same pattern. There is also a conflict
-    if it comes before authapp's route, has no predicates, and matches the path.
+    Two cases are a conflict:
+
+    - The route of the application has the same pattern as authapp's route.
+    - It was added before authapp's route, has no predicates, and matches the path of authapp's.
 
     :raises SettingsError: with one line for each conflict, which names both routes.
     """
@@ -149,9 +154,9 @@ def _path(route: IRoute) -> str:
 
 
 def includeme(config: Configurator) -> None:
-    """Add ``request.authapp_path``, and the check for conflicts.
+    """Add ``request.authapp_path``, and the check for conflicting routes.
 
-    :mod:`authapp.web.views` adds each route together with its views.
+    This function adds no routes: :mod:`authapp.web.views` adds each route with its views.
     """
     config.add_request_method(own_path, "authapp_path")
     config.add_subscriber(refuse_conflicts, ApplicationCreated)

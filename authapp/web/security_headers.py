@@ -3,10 +3,10 @@
 The setting ``authapp.headers`` chooses the responses that get these headers:
 
 - ``own``: the responses of authapp's own pages, and authapp's error responses. This is the default
-  in an application that includes authapp. The application's own pages may need more than the
-  headers allow.
+  in an application that includes authapp, because the headers may forbid what the application's own
+  pages do.
 - ``all``: all responses. This is the default of the site (``egg:authapp``).
-- ``off``: no response.
+- ``off``: no responses.
 
 If a view has set one of the headers, the view's value is kept.
 """
@@ -33,7 +33,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "object-src 'none'",
     )
 )
-"""The policy: a page loads all resources from its own origin, and no site may frame the page."""
+"""A page may load resources only from its own origin, and no site may show the page in a frame."""
 
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
@@ -47,7 +47,7 @@ HEADERS = {
 """Name of the header -> value of the header."""
 
 STRICT_TRANSPORT_SECURITY = "max-age=31536000"
-"""The value for one year, in seconds (RFC 6797). The header is sent over https only."""
+"""The value of ``Strict-Transport-Security`` (RFC 6797): one year. It is sent over https only."""
 
 
 def security_headers_tween_factory(
@@ -74,9 +74,10 @@ def security_headers_tween_factory(
 
 
 def _content_security_policy(settings: Settings) -> str:
-    """Return the policy. The sign-in form may lead to the hosts of ``authapp.verify.hosts``.
+    """Return the content security policy, which also allows the hosts of ``authapp.verify.hosts``.
 
-    Some browsers apply ``form-action`` to the redirect after a form too.
+    After the sign-in form, authapp may redirect to these hosts. Some browsers apply ``form-action``
+    to the redirect after a form.
     """
     schemes = ("https", "http") if settings.development else ("https",)
     hosts = [f"{scheme}://{host}" for host in settings.edge.hosts for scheme in schemes]
@@ -90,5 +91,5 @@ def _is_own(request: Request) -> bool:
 
 
 def includeme(config: Configurator) -> None:
-    """Add the tween outside all other tweens, so that every response goes through it."""
+    """Add the tween outside all other tweens, so that every response can get the headers."""
     config.add_tween("authapp.web.security_headers.security_headers_tween_factory", under=INGRESS)

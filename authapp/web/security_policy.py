@@ -1,4 +1,4 @@
-"""The security policy: the signed-in user, permissions by ACL, sign-in and sign-out."""
+"""Pyramid's security policy: tells who is signed in, checks permissions, signs users in and out."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -21,15 +21,14 @@ from authapp.web.request_session import RequestSession
 log = request_log(__name__)
 
 _DEPTH = 3
-"""How many levels of attributes :func:`check_policy` searches for authapp's policy in another
-one."""
+"""How many levels of attributes :func:`check_policy` searches for authapp's policy."""
 
 
 @implementer(ISecurityPolicy)
 class SessionSecurityPolicy:
     """The security policy for Pyramid, based on the session of the request.
 
-    The application's own policy may have an object of this class in an attribute, and call it.
+    An application can write its own policy, which calls an object of this class.
     """
 
     def __init__(self) -> None:
@@ -46,22 +45,23 @@ class SessionSecurityPolicy:
         return None if identity is None else str(identity.id)
 
     def permits(self, request: Request, context: Any, permission: str) -> Any:
-        """Decide whether the ACLs of a context and its parents grant a permission to the user.
+        """Decide whether the signed-in user has a permission.
 
-        :returns: ``ACLAllowed`` or ``ACLDenied`` of :mod:`pyramid.authorization`.
+        The ACLs of the context and its parents decide.
+
+        :returns: an ``ACLAllowed`` (true) or ``ACLDenied`` (false) of :mod:`pyramid.authorization`.
         """
         return self._acl.permits(context, principals(self.identity(request)), permission)
 
     def remember(
         self, request: Request, userid: str, *, session: Session | None = None, **options: Any
     ) -> list[tuple[str, str]]:
-        """Sign a user in with a session, and write the session's cookie to the response.
+        """Sign a user in with a session.
 
         :param userid: the id of the user.
-        :param session: a session of this user. It is required, because a user id without tokens is
-            not enough to sign a user in.
+        :param session: a session of this user. It is required, because a session needs tokens.
         :param options: not used.
-        :returns: an empty list, because a response callback writes the cookie.
+        :returns: an empty list of headers, because a response callback writes the cookie.
         :raises ValueError: if ``session`` is missing or belongs to another user.
         :raises SessionTooLarge: if the session does not fit into cookies.
         """
@@ -76,11 +76,11 @@ class SessionSecurityPolicy:
     def forget(self, request: Request, **options: Any) -> list[tuple[str, str]]:
         """Sign the user out: revoke the sessions of the request, and clear the session cookies.
 
-        Every copy of these cookies becomes invalid. This method also invalidates the application's
-        own ``request.session``: see :mod:`authapp.web.host_session`.
+        Copies of these cookies do not sign anybody in any more. This method also invalidates the
+        application's own ``request.session``: see :mod:`authapp.web.host_session`.
 
         :param options: not used.
-        :returns: an empty list, because a response callback clears the cookies.
+        :returns: an empty list of headers, because a response callback clears the cookies.
         """
         ours: RequestSession = request.authapp
         for session in ours.sessions:
@@ -92,9 +92,9 @@ class SessionSecurityPolicy:
 
 
 def principals(identity: Identity | None) -> list[str]:
-    """Return the principals of a user for ACLs (contract section 5).
+    """Return the principals of a user, which ACLs name (contract section 5).
 
-    :param identity: the user, or None if no user is signed in.
+    :param identity: the user. None if no user is signed in.
     """
     if identity is None:
         return [Everyone]
@@ -102,7 +102,7 @@ def principals(identity: Identity | None) -> list[str]:
 
 
 def policy_replaced(registry: Registry) -> str:
-    """Return the text for the log if the application's security policy does not use authapp's."""
+    """Return a text that says that the application's security policy does not call authapp's."""
     policy = type(registry.queryUtility(ISecurityPolicy))
     ours = SessionSecurityPolicy
     return (
@@ -113,14 +113,17 @@ def policy_replaced(registry: Registry) -> str:
 
 
 def check_policy(event: ApplicationCreated) -> None:
-    """Log a warning at start-up if the application has a security policy without authapp's."""
+    """Log a warning at start-up if the application's security policy does not contain authapp's."""
     registry = event.app.registry
     if not _contains_ours(registry.queryUtility(ISecurityPolicy), _DEPTH):
         log.warning("SecurityPolicy: %s", policy_replaced(registry))
 
 
 def _contains_ours(value: object, depth: int) -> bool:
-    """Return True if an object is authapp's policy, or has it as an attribute or an element."""
+    """Return True if an object is authapp's policy, or contains it in an attribute or an element.
+
+    :param depth: how many levels of attributes and elements to search.
+    """
     if isinstance(value, SessionSecurityPolicy):
         return True
     if isinstance(value, Mapping):

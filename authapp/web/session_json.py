@@ -32,22 +32,22 @@ _TEXTS = {
     ),
     "other": _("Someone else has signed in from another tab. This page will reload."),
 }
-"""Key of a sentence in ``session.js`` -> sentence for the user. The script fills in
-placeholders."""
+"""Key of a sentence in ``session.js`` -> sentence for the user. The script fills in the
+placeholders, such as ``${time}``."""
 
 
 def describe(request: Request) -> dict[str, Any]:
     """Return the session as the JSON object of contract section 4, without ``csrf_token``.
 
     If a user is signed in, the object has the member ``draft_key``. When the session ends, the
-    script encrypts what the user has typed with this key. Only the same user gets the same key
-    again.
+    page's script encrypts with this key what the user has typed (the draft). Another user gets
+    another key, and so cannot read the draft.
 
-    The object contains no token of the backend. Times are seconds since the epoch. All times are
-    whole numbers, except ``signed_in_at``.
+    The object contains no token of the backend. Times are in epoch seconds. All times are whole
+    numbers, except ``signed_in_at``.
     """
     identity, validity, error = request.identity, request.validity, request.session_error
-    session = request.authapp.session  # None beside an identity: a program has brought a token
+    session = request.authapp.session  # may be None, because a program can send an access token
     description = {
         "user": identity
         and {"id": identity.id, "email": identity.email, "roles": list(identity.roles)},
@@ -64,13 +64,17 @@ def describe(request: Request) -> dict[str, Any]:
 
 
 def _draft_key(request: Request, userid: str) -> str:
-    """Return the key of a user's drafts: 32 bytes in base64."""
+    """Return the key that encrypts a user's drafts in the browser: 32 bytes in base64."""
     key = hmac.new(services_of(request).draft_secret, userid.encode(), "sha256")
     return base64.b64encode(key.digest()).decode()
 
 
 def _describe_idle(request: Request) -> dict[str, int]:
-    """Return the members for ``authapp.session.idle``: its value, and when the session is idle."""
+    """Return the members ``idle`` (``authapp.session.idle``) and ``idle_until``.
+
+    :returns: seconds, and the time in epoch seconds at which the session becomes idle if the user
+        does nothing. Without the setting or a session, an empty object.
+    """
     services, ours = services_of(request), request.authapp
     idle = services.settings.session_limits.idle
     if idle is None or ours.identity is None or ours.session is None:
@@ -79,13 +83,13 @@ def _describe_idle(request: Request) -> dict[str, int]:
 
 
 def session_options(request: Request, *, waiting: bool = False) -> str:
-    """Return the options of ``watchSession`` in ``session.js``: ``request.session_options()``.
+    """Return the options of the page's script ``session.js``: ``request.session_options()``.
 
-    Put the options into a page as ``<meta name="authapp" content="…">``. The options contain a
-    CSRF token only if a user is signed in. So caches may store a page for anonymous users.
+    Put the options into a page as ``<meta name="authapp" content="…">``. If no user is signed in,
+    the options contain no CSRF token, so that caches may store the page.
 
-    :param waiting: True for a page that is no longer useful once a user is signed in, such as the
-        sign-in page. When a user signs in in another tab, the script reloads the page.
+    :param waiting: True for a page such as the sign-in page, which nobody needs after a sign-in. If
+        the user signs in in another tab, the script reloads this page.
     :returns: a JSON object as a string.
     """
     session = describe(request)

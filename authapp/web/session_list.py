@@ -1,4 +1,4 @@
-"""The sessions of the user of a request: the list, and how the user ends them."""
+"""Lists the sessions of the signed-in user, and ends them."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ from authapp.web.views.sign_out import sign_out
 def describe_sessions(request: Request) -> list[dict[str, Any]]:
     """Return the sessions of the signed-in user as JSON objects.
 
-    The session of this browser comes first. The others follow, the last used one first. Times are
-    in epoch seconds.
+    The session of this browser comes first. After it, the sessions are sorted by the time of the
+    last use, the latest first. Times are in epoch seconds.
     """
     mine = request.authapp.session
     record_in_index(request, mine)  # the store may have lost this entry
@@ -30,8 +30,8 @@ def _describe(request: Request, listed: ListedSession, sid: str) -> dict[str, An
         "id": listed.id,
         "device": device_name(request, listed.agent),
         "address": listed.address,
-        # After a sign-out everywhere, the time of the next sign-in may be in the future: see
-        # Revocation.next_start.
+        # After a sign-out everywhere, authapp may record a time in the future for the next sign-in:
+        # see Revocation.next_start.
         "signed_in_at": min(int(listed.signed_in), listed.last_seen),
         "last_seen_at": listed.last_seen,
         "current": listed.session.sid == sid,
@@ -39,7 +39,9 @@ def _describe(request: Request, listed: ListedSession, sid: str) -> dict[str, An
 
 
 def end_session(request: Request, session_id: str) -> list[tuple[str, str]] | None:
-    """End one session of the signed-in user. The session of this browser is signed out.
+    """End one session of the signed-in user.
+
+    If it is the session of this browser, this function signs the user out.
 
     :param session_id: an id from :func:`describe_sessions`. A client can send any string.
     :returns: headers that the response must have. None if the user has no session with this id.

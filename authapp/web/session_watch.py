@@ -1,10 +1,11 @@
-"""The route that tells a page that its session was ended elsewhere, such as in another browser.
+"""A route that tells an open page that its session was ended elsewhere, such as in another browser.
 
 The server cannot push this to the page, because under WSGI each open connection would block a
-thread. So a visible page requests this route, normally once in a second. To respond, a process
-usually need not ask the store, because it is told of ended sessions: see
-:meth:`authapp.store.protocol.Store.recall`. It does not call the backend, write a cookie or renew
-the session. The number of these requests is bounded: see :class:`Turns`.
+thread. So a visible page requests this route, normally once per second.
+
+Such a request costs little. The process usually knows from notices which sessions were ended, and
+does not ask Redis (:meth:`authapp.store.protocol.Store.recall`). The request does not call the
+backend, renew the session or write a cookie. The number of requests is limited: see :class:`Turns`.
 """
 
 import threading
@@ -23,37 +24,37 @@ from authapp.web.routes import NAMESPACE, add_own_route
 ROUTE = "session_ended"
 
 SOONEST = 1.0
-"""The shortest time in seconds until a page may send the request again."""
+"""The shortest time in seconds until a page may send its next request."""
 
 LATEST = 60.0
-"""The longest time in seconds until a page may send the request again, even with many pages."""
+"""The longest time in seconds until a page may send its next request."""
 
 MOST = 20
-"""How many of these requests a process handles per second. If there are more pages, they wait for
-longer."""
+"""The most requests per second that a process wants to get from all pages. With many pages, each
+page waits longer between its requests."""
 
 
 class Turns:
-    """Decides when each page may send the request again, and spreads the requests evenly.
+    """Decides when each page may send its next request, so that requests are spread evenly.
 
-    With up to :data:`MOST` browsers for each process, each browser sends one request per second.
-    With more browsers, each browser sends fewer requests. A browser that sends requests too early
-    gets no further turn, so it cannot make the others wait.
+    With at most :data:`MOST` sessions, the pages of each session send one request per second. With
+    more sessions, they send fewer requests. A page that sends a request too early gets no new
+    turn, so it cannot make other pages wait.
 
-    :param clock: returns seconds and never goes back.
+    :param clock: a function that returns seconds and never goes back.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._last = 0.0
-        #: The turns that have not come yet, the next one first.
+        #: Id of a session -> time of its next request. The earliest time is first.
         self._turns: dict[str, float] = {}
 
     def take(self, who: str) -> float:
-        """Return the seconds until the page that sent a request may send the next one.
+        """Return the number of seconds after which the page may send its next request.
 
-        :param who: the id of the session.
+        :param who: the id of the page's session.
         """
         now = self._clock()
         with self._lock:
@@ -68,37 +69,38 @@ class Turns:
 
 
 class SessionWatch:
-    """The view of the route, with the turns of one application."""
+    """The view of the route. One object serves all requests of an application."""
 
     def __init__(self) -> None:
         self._turns = Turns()
 
     def answer(self, request: Request) -> Response:
-        """Return whether the session in the request's cookie was revoked from elsewhere.
+        """Tell a page whether its session was ended elsewhere, and when to ask again.
 
-        :returns: ``ended`` is True if the session was revoked. It is False after a sign-out in this
-            browser, because the tabs of one browser tell each other, and if the request has no
-            session. ``again`` is the number of seconds until the page may send the request again.
+        :returns: a JSON object. ``ended`` is true if the session was revoked elsewhere. It is false
+            after a sign-out in the same browser, because the tabs of a browser tell each other. It
+            is also false without a session. ``again`` is the number of seconds until the page may
+            ask again.
         """
         services = services_of(request)
-        # ``request.authapp`` would look up a session that is due, which costs a command of Redis.
+        # ``request.authapp`` is not used, because for a session that is due it asks Redis.
         header = request.environ.get("HTTP_COOKIE", "")
         _, session, older = services.cookie_reader.read(header)
-        if session is None:  # a stranger takes no turn from the pages of users
+        if session is None:  # a request without a session must not make other pages wait
             return _response(ended=False, again=LATEST)
         ended = all(map(services.revocation.known_ended_elsewhere, (session, *older)))
         return _response(ended=ended, again=round(self._turns.take(session.sid), 2))
 
 
 def _response(**members: Any) -> Response:
-    # A renderer would open ``request.authapp`` for its template variables.
+    # No renderer is used, because it would open ``request.authapp`` for the template variables.
     response = Response(json_body=members, content_type="application/json")
     response.cache_control, response.vary = "no-store", ("Cookie",)
     return response
 
 
 def includeme(config: Configurator) -> None:
-    """Add the route and its view, unless the settings leave the route out."""
+    """Add the route and its view. With ``authapp.routes.session_ended = none``, add nothing."""
     if add_own_route(config, ROUTE):
         config.add_view(
             SessionWatch().answer,

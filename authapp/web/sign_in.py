@@ -1,4 +1,4 @@
-"""Signs users in: calls the backend, counts failures, and starts the session."""
+"""Signs users in: calls the backend, counts failed attempts, and starts the session."""
 
 import sys
 import time
@@ -53,7 +53,7 @@ class SignInRefused(Exception):
     """A sign-in failed.
 
     :ivar code: why the sign-in failed.
-    :ivar retry_after: seconds after which the user may try again. None if the user need not wait.
+    :ivar retry_after: the user may try again after this many seconds. None: at once.
     :ivar reason: details for the log, without secrets.
     :ivar sentence: the sentence for the user.
     :ivar words: the backend's own words for the user, or an empty string.
@@ -85,13 +85,15 @@ def sign_in(
 ) -> Session:
     """Sign in a user.
 
+    If the sign-in fails, this function sends the event :class:`SignInFailed`, and sets the status
+    of ``request.response``.
+
     :param name: the user name, as typed. It is empty if a provider signs the user in.
     :param ask_backend: a function that calls the backend and returns the tokens.
     :param choices: what the sign-in form says about the session.
-    :param counted: the name for which failures are counted. None: ``name``.
+    :param counted: failed attempts are counted under this name. With None, under ``name``.
     :returns: the new session. A response callback writes the cookie of this session.
-    :raises SignInRefused: if the sign-in fails. Its ``code`` says why. Before that, this function
-        sends the event :class:`SignInFailed` and sets the status of ``request.response``.
+    :raises SignInRefused: if the sign-in fails. Its ``code`` gives the reason.
     :raises BackendChallenge: if the backend asks for a second step.
     :raises Exception: see :func:`complete_sign_in`.
     """
@@ -116,7 +118,7 @@ def _outcome(
     choices: Choices,
     counted: str,
 ) -> Session | SignInRefused | BackendChallenge:
-    """Return the new session, or the exception that :func:`sign_in` raises."""
+    """Return the new session. If the sign-in fails, return the exception to raise."""
     try:
         return _start_session(request, name, ask_backend, choices, counted)
     except (SignInRefused, BackendChallenge) as refused:
@@ -146,7 +148,8 @@ def _start_session(
         words = error.words if services.settings.show_reason else ""
         raise SignInRefused(_code_of(error), reason=str(error), words=words) from error
     except BackendUnavailable as error:
-        # Any response may conceal that the password was wrong. Only calls without one do not count.
+        # A strange response can mean that the password was wrong, so it counts as a failed attempt.
+        # Only an attempt without any response does not count.
         if not isinstance(error, CallNotPermitted | ConnectionFailed):
             services.throttle.failed(counted, address)
         unexpected = isinstance(error, UnexpectedAnswer)
@@ -169,7 +172,7 @@ def _start_session(
 
 
 def _code_of(error: BackendRejected) -> ErrorCode:
-    """Return the error code for a rejected sign-in."""
+    """Return the error code for a sign-in that the backend has rejected."""
     if isinstance(error, AccountLocked):
         return ErrorCode.ACCOUNT_LOCKED
     if isinstance(error, AccountIncomplete):
@@ -180,11 +183,12 @@ def _code_of(error: BackendRejected) -> ErrorCode:
 def complete_sign_in(request: Request, session: Session) -> None:
     """Sign the user of a new session in, and notify the subscribers of :class:`SignedIn`.
 
-    If the request ends with an exception, the sign-in is undone: the browser keeps the session that
-    it had, and the new session is revoked here and at the backend.
+    If the request ends with an exception, the sign-in is undone: the browser keeps its earlier
+    session, and the new session is revoked here and at the backend.
 
     :param session: the new session. A response callback writes its cookie.
-    :raises RuntimeError: if the application's security policy has not signed the user in.
+    :raises RuntimeError: if the application's security policy does not call authapp's, so that
+        nobody was signed in.
     :raises Exception: the exception of a subscriber.
     """
     ours: RequestSession = request.authapp
@@ -194,7 +198,7 @@ def complete_sign_in(request: Request, session: Session) -> None:
     if ours.session is not session:
         raise RuntimeError(policy_replaced(request.registry))
     ours.before_sign_in = before
-    # A policy of the application's that calls authapp's may add headers of its own.
+    # The application may have its own security policy, which calls authapp's and adds headers.
     request.add_response_callback(partial(_add_headers, headers))
     try:
         notify(SignedIn(request, session))
@@ -208,7 +212,10 @@ def _add_headers(headers: list[tuple[str, str]], request: Request, response: Res
 
 
 def _settle(session: Session, request: Request) -> None:
-    """Revoke the new session if its cookie was not written. Pyramid calls this function last."""
+    """Revoke the new session if its cookie was not written.
+
+    This function is a finished callback: Pyramid calls it at the end of the request.
+    """
     ours: RequestSession = request.authapp
     error = getattr(request, "exception", None) or sys.exc_info()[1]
     if ours.sign_in_stands or (error is not None and will_be_retried(request, error)):
@@ -217,9 +224,10 @@ def _settle(session: Session, request: Request) -> None:
     continues = session.sid in [each.sid for each in earlier]
     if not continues:
         services_of(request).revocation.revoke(session)
-    # Some backends issue one refresh token per user. The browser then still uses this one.
+    # Some backends issue one refresh token per user. The browser's earlier session then has the
+    # same refresh token, which must not be revoked.
     if session.tokens.refresh not in [each.tokens.refresh for each in earlier]:
         revoke_at_backend(request, session)
     if continues:
-        return  # the session of before goes on
+        return  # the browser's earlier session continues
     notify(SignedOut(request, session, everywhere=False))

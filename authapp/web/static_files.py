@@ -1,9 +1,10 @@
-"""The stylesheet and the scripts: their URLs contain a hash, so browsers keep them for a year.
+"""Serves the stylesheet and the scripts. Browsers keep them for a year.
 
-``request.static_path("authapp:static/page.js")`` returns ``/authapp-static/<hash>/page.js``. All
-files have the same hash, so if ``page.js`` imports ``./session.js``, that URL has the hash too.
-After an upgrade, all URLs are new. The URLs without a hash also work, but browsers request them
-each time.
+``request.static_path("authapp:static/page.js")`` returns ``/authapp-static/<hash>/page.js``. After
+an upgrade the hash is another one, so browsers request the new files. All files have the same hash.
+So when ``page.js`` imports ``./session.js``, the URL of ``session.js`` has the hash too.
+
+The files are also available at URLs without a hash, but browsers request those each time.
 """
 
 import hashlib
@@ -25,17 +26,17 @@ SPEC = "authapp:static"
 """The folder of the files. An application can override a file with ``config.override_asset``."""
 
 YEAR = 31_536_000
-"""Seconds for which browsers keep a file."""
+"""The time in seconds for which browsers keep a file."""
 
 _HASH_AGAIN = 1.0
-"""Seconds for which the hash is kept in development. To read all files for each URL of a page would
-take longer than to render the page."""
+"""In development, the hash is computed again after this many seconds, because files change. It is
+not computed for each URL, because reading all files takes longer than rendering a page."""
 
 _NAMES = sorted(each.name for each in (Path(__file__).parents[1] / "static").iterdir())
 
 
 class StaticFiles:
-    """The files of one application, and the hash of their contents.
+    """Serves the files of one application, and computes the hash of their contents.
 
     :param development: True to compute the hash again every second, because files change.
     """
@@ -48,7 +49,7 @@ class StaticFiles:
 
     @property
     def hash(self) -> str:
-        """The hash of all files, as the application overrides them."""
+        """The hash of all files. If the application overrides a file, that file is hashed."""
         now = time.monotonic()
         is_old = self._development and now - self._hashed_at > _HASH_AGAIN
         if self._hash is None or is_old:
@@ -58,7 +59,10 @@ class StaticFiles:
     def add_hash(
         self, request: Request, elements: tuple[Any, ...], kw: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Put the hash before a file's path. Pyramid calls this as the route's pregenerator."""
+        """Put the hash into the URL of a file.
+
+        Pyramid calls this method when it makes the URL (as the route's pregenerator).
+        """
         if not request.registry.settings.get("pyramid.prevent_cachebust"):
             kw["subpath"] = f"{self.hash}/{kw['subpath']}"
         return elements, kw
@@ -66,8 +70,8 @@ class StaticFiles:
     def serve(self, context: Any, request: Request) -> Response:
         """Serve a file whose URL contains a hash.
 
-        During an upgrade, a process may get a request with the hash of other files. Browsers must
-        not keep the response of that process under this hash.
+        During an upgrade, a process may get a request with the hash of another version. It sends
+        its own file, but browsers must not keep this file under that hash.
         """
         response: Response = self._serve(context, request)
         is_current = request.matchdict["hash"] == self.hash
@@ -85,10 +89,10 @@ def _hash_files() -> str:
 
 
 def includeme(config: Configurator) -> None:
-    """Add the routes of the files, and the hash in their URLs.
+    """Add the routes of the files.
 
-    The hash comes from a pregenerator and not from a cache buster. If an application has any cache
-    buster, Pyramid looks for one with each URL of each static file of the application.
+    The hash does not come from a cache buster of Pyramid, because a cache buster would slow down
+    the making of URLs for all static files of the application.
     """
     files = StaticFiles(development=settings_of(config.registry).development)
     hashed = f"{NAMESPACE}static"

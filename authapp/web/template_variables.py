@@ -1,4 +1,4 @@
-"""The variables of every template: ``identity``, ``validity`` and ``session_error``."""
+"""Adds variables to every template: ``identity``, ``validity`` and ``session_error``."""
 
 from pyramid.config import Configurator
 from pyramid.events import BeforeRender
@@ -12,15 +12,16 @@ from authapp.web.request_session import RequestSession
 def site_name(request: Request) -> str:
     """Return the name of the site: the setting ``authapp.site.name``, or the host of the request.
 
-    The host is only shown as a name in the page. It is not used in URLs.
+    A client can forge the host. It is only shown in the page, and not used in URLs.
     """
     return settings_of(request.registry).site_name or str(request.domain)
 
 
 def sign_in_path(request: Request) -> str:
-    """Return the path of the sign-in page, which leads back to this page.
+    """Return the path of the sign-in page. After the sign-in, the user returns to this page.
 
-    :returns: the path, with ``next`` in the query unless this page is the start page.
+    :returns: the path, with this page as ``next`` in the query. For the start page, without
+        ``next``.
     """
     try:
         target = current_page(request)
@@ -31,11 +32,11 @@ def sign_in_path(request: Request) -> str:
 
 
 def add_template_variables(event: BeforeRender) -> None:
-    """Add the variables to a template. A variable that the view has set is kept.
+    """Add the variables to a template. If the view has set one of them, the view's value is kept.
 
     If a template is rendered without a request, the variables are None.
 
-    :param event: the event, which holds the variables of the template.
+    :param event: Pyramid's event. It is also the dict of the template's variables.
     """
     request = event.get("request")
     ours: RequestSession | None = getattr(request, "authapp", None)
@@ -45,7 +46,7 @@ def add_template_variables(event: BeforeRender) -> None:
 
 
 def includeme(config: Configurator) -> None:
-    """Subscribe :func:`add_template_variables`, and add the request methods of the layout."""
+    """Add the template variables, and the request attributes that the layout template uses."""
     config.add_request_method(site_name, "authapp_site", property=True)
     config.add_request_method(sign_in_path, "authapp_sign_in", property=True)
     config.add_subscriber(add_template_variables, BeforeRender)

@@ -22,7 +22,7 @@ LEVELS = {
 
 FILLED_IN = {
     "%s: sign-in: %s": {"UnexpectedAnswer", "BackendUnavailable"},
-    "%s: %s raised %s: another attempt": {"SignedIn"},  # the only event that is refusable
+    "%s: %s raised %s: the request is retried": {"SignedIn"},  # the only event that is refusable
 }
 """Log lines whose code is a variable in the format string."""
 

@@ -15,14 +15,14 @@ _MODULES = {
     "session": "session",
     "sessions": "session_list_json",
 }
-"""Route -> module with its views."""
+"""Name of a route -> name of the module with the views of the route."""
 
 
 def includeme(config: Configurator) -> None:
-    """Add the routes and views that every application gets.
+    """Add the routes and views that every application with authapp gets.
 
-    The start page and the admin page are not added. Only the site (:func:`authapp.main`) has
-    these pages: see :mod:`authapp.web.views.pages`.
+    The start page and the admin page are not among them. Only the site ``egg:authapp`` has these
+    pages: see :mod:`authapp.web.views.pages`.
     """
     config.add_view_predicate("readable", Readable)
     config.scan("authapp.web.views.errors")

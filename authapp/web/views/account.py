@@ -36,8 +36,8 @@ def account(request: Request) -> dict[str, Any]:
     return {
         "utc": lambda seconds: datetime.fromtimestamp(seconds, timezone.utc),
         "now": int(time.time()),
-        # After a sign-out everywhere, ``authenticated_at`` of the next session may be in the
-        # future: see Revocation.next_start.
+        # After a sign-out everywhere, authapp may record a time in the future for the next sign-in:
+        # see Revocation.next_start.
         "began": min(int(session.authenticated_at), session.issued_at),
         "issued_at": session.issued_at,
         "development": settings_of(request.registry).development,
@@ -56,9 +56,8 @@ def renew(request: Request) -> Response:
 
     The button "Renew now" sends this request if scripts are disabled in the browser.
 
-    :returns: a 303 redirect. If the renewal fails, see
-        :func:`authapp.web.responses.backend_unavailable` and
-        :func:`authapp.web.responses.sign_in_required`.
+    :returns: a 303 redirect. If the backend is unavailable, 503. If the session has ended, a
+        redirect to the sign-in page, or 401 for a program.
     :raises pyramid.exceptions.BadCSRFToken: see :func:`authapp.web.csrf.check_csrf`.
     """
     code = renew_now(request)
@@ -70,6 +69,6 @@ def renew(request: Request) -> Response:
 
 
 def _displayed(value: object) -> str:
-    """Return the value of a claim for display: a string unchanged, any other value as JSON."""
+    """Return a claim's value as the page shows it: a string unchanged, any other value as JSON."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text.encode(errors="replace").decode()

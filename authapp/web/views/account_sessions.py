@@ -1,4 +1,4 @@
-"""The page of the user's sessions, on which the user can end them."""
+"""The page that lists the user's sessions. The user can end them there."""
 
 from datetime import datetime, timezone
 from typing import Any
@@ -42,10 +42,12 @@ def account_sessions(request: Request) -> dict[str, Any]:
     require_csrf=False,
 )
 def end(request: Request) -> Response:
-    """End one session of the user (the field ``id``), or all other sessions (``others=1``).
+    """End the session that the field ``id`` names. With ``others=1``, end all other sessions.
 
-    :returns: a 303 redirect to the page, or to the sign-in page if the session of this browser was
-        ended. A session that has ended already is no error.
+    If the session with this ``id`` has ended already, that is no error.
+
+    :returns: a 303 redirect to the page. If the session of this browser was ended, a redirect to
+        the sign-in page.
     :raises pyramid.exceptions.BadCSRFToken: see :func:`authapp.web.csrf.check_csrf`.
     :raises pyramid.httpexceptions.HTTPForbidden: if no user is signed in.
     """

@@ -35,13 +35,13 @@ _REFUSED_SIGN_IN = (
 @forbidden_view_config()
 @exception_view_config(HTTPUnauthorized)
 def forbidden(error: Response, request: Request) -> Response:
-    """Return the response to a request that is not permitted. It depends on the cause:
+    """Return the response to a request that is not permitted. The first of these cases applies:
 
-    - The view has raised a complete response: this response.
-    - A user is signed in, but does not have the permission: 403.
-    - The application refuses the sign-in page itself: 403, because a redirect would be a loop.
-    - The session could not be renewed because the backend is unavailable: 503.
-    - No user is signed in: a 303 redirect to the sign-in page, or 401 for a program.
+    1. The view has raised a response with a body or ``WWW-Authenticate``: this response.
+    2. A user is signed in, but does not have the permission: 403.
+    3. The session could not be renewed, because the backend is unavailable: 503.
+    4. The request is for a sign-in page: 403, because a redirect to that page would be a loop.
+    5. No user is signed in: a 303 redirect to the sign-in page, or 401 for a program.
     """
     if _is_complete(error):
         return error
@@ -58,14 +58,17 @@ def forbidden(error: Response, request: Request) -> Response:
 
 
 def _is_complete(error: Response) -> bool:
-    """Return True if a response that a view has raised has a body or ``WWW-Authenticate``."""
+    """Return True if the view has written the response itself: a body or ``WWW-Authenticate``.
+
+    :param error: a response that a view has raised, such as ``HTTPForbidden``.
+    """
     return bool(error.body) or "WWW-Authenticate" in error.headers
 
 
 @exception_view_config(BadCSRFToken)
 @exception_view_config(BadCSRFOrigin)
 def stale_form(request: Request) -> Response:
-    """Return 403 if the CSRF token is missing or wrong, or the request is from another site."""
+    """Return 403: the CSRF token is missing or wrong, or the request comes from another site."""
     has_token = request.headers.get("X-CSRF-Token", "") != "" or (
         _is_readable(request) and request.POST.get("csrf_token", "") != ""
     )
@@ -76,18 +79,18 @@ def stale_form(request: Request) -> Response:
 
 @exception_view_config(BackendUnreachable)
 def backend_unreachable(request: Request) -> Response:
-    """Return 503 if a view has called ``request.backend`` and the backend is unavailable."""
+    """Return 503: a view has called ``request.backend``, and the backend is unavailable."""
     return backend_unavailable(request, RETRY_AFTER)
 
 
 @notfound_view_config()
 def not_found(error: Response, request: Request) -> Response:
-    """Return 404, or the view's response if the view has raised a complete response."""
+    """Return a 404 page. If the view has raised a response with a body, return that response."""
     return error if _is_complete(error) else failure(request, 404, "NotFound", _NOT_FOUND)
 
 
 def method_not_allowed(request: Request) -> Response:
-    """Return 405, with the methods of the route in ``Allow`` (RFC 9110 section 15.5.6)."""
+    """Return 405. The header ``Allow`` names the methods of the route (RFC 9110 section 15.5.6)."""
     route = request.matched_route.name
     views = request.registry.introspector.get_category("views")
     methods: set[str] = set()
@@ -104,10 +107,10 @@ def method_not_allowed(request: Request) -> Response:
 
 @exception_view_config(HTTPServiceUnavailable)
 def unavailable(error: Response, request: Request) -> Response:
-    """Return 503 if a view has raised ``HTTPServiceUnavailable``.
+    """Return a 503 page, because a view has raised ``HTTPServiceUnavailable``.
 
-    If the raised response is complete, it is returned unchanged. Otherwise only the number of
-    seconds in its ``Retry-After`` header is used.
+    The page has the ``Retry-After`` header of the raised response, or a default value. If the
+    raised response has a body, it is returned unchanged.
     """
     if _is_complete(error):
         return error
@@ -118,7 +121,7 @@ def unavailable(error: Response, request: Request) -> Response:
 
 @exception_view_config(Exception, readable=False)
 def bad_request(error: Exception, request: Request) -> Response:
-    """Return 400 if the request cannot be decoded.
+    """Return 400: the request cannot be decoded.
 
     Examples are a URL that is not UTF-8 and a multipart form without a boundary.
     """
@@ -127,20 +130,19 @@ def bad_request(error: Exception, request: Request) -> Response:
 
 
 class Readable:
-    """A view predicate that tests if the path, the query and the form of a request can be decoded.
+    """A view predicate that tests whether the path, the query and the form can be decoded.
 
-    If a part of a request cannot be decoded, WebOb raises an error in the code that first reads
-    this part. The type of the error varies. The predicate distinguishes errors of the request from
-    errors of a view.
+    If a part of a request cannot be decoded, the first code that reads it gets an error of varying
+    type. With this predicate, such an error causes 400, and an error in a view causes 500.
 
-    :param wanted: True to match requests that can be decoded, False to match all other requests.
+    :param wanted: True to match requests that can be decoded. False to match all other requests.
     """
 
     def __init__(self, wanted: bool, config: Configurator) -> None:
         self._wanted = wanted
 
     def text(self) -> str:
-        """Return the description of the predicate for Pyramid's introspection."""
+        """Return a text for Pyramid's introspection, such as ``readable = True``."""
         return f"readable = {self._wanted}"
 
     phash = text
@@ -160,7 +162,7 @@ def _is_readable(request: Request) -> bool:
 
 
 def broken(error: Exception, request: Request) -> Response:
-    """Return 500 if a view has raised an exception. Only the log contains the traceback."""
+    """Return 500: a view has raised an exception. Only the log contains the traceback."""
     if will_be_retried(request, error):  # then Pyramid discards this response
         log.info("Retried: %s %s: %s", request.method, request.path[:256], type(error).__name__)
     else:
@@ -169,9 +171,9 @@ def broken(error: Exception, request: Request) -> Response:
 
 
 def includeme(config: Configurator) -> None:
-    """Add the view for all other exceptions.
+    """Add the view for exceptions that have no view of their own.
 
-    The response of this view carries the cookie if the session was renewed. Without a response, the
-    browser would not receive the renewed session.
+    Without this view, there would be no response that can carry the cookie, and the browser would
+    not get a session that this request has renewed.
     """
     config.add_exception_view(broken, context=Exception)

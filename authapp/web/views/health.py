@@ -1,4 +1,4 @@
-"""The health check, for load balancers."""
+"""The health check: a load balancer requests it to learn whether this process works."""
 
 from typing import Any
 
@@ -18,10 +18,12 @@ from authapp.services import services_of
 def health(request: Request) -> dict[str, Any]:
     """Report that this process handles requests. With ``?deep=1``, check the backend and the store.
 
-    :returns: ``{"status": "ok"}``. With ``?deep=1``, the object also has the members ``backend``
-        and ``shared``, which are "ok" or "down". If one of them is "down", ``status`` is "down",
-        and the status code is 503. If the store is up but is not set up well, ``shared_problems``
-        lists the names of the problems: see docs/operations.md.
+    :returns: ``{"status": "ok"}``. With ``?deep=1``, the object also has these members:
+
+        - ``backend`` and ``shared`` (the store): "ok" or "down". If one is "down", ``status`` is
+          "down" too, and the status code is 503.
+        - ``shared_problems``, if the set-up of the store has problems: their names. See
+          docs/operations.md.
     """
     request.response.cache_control = "no-store"
     if request.GET.get("deep") != "1":

@@ -22,7 +22,7 @@ class Root:
 
 
 def home(request: Request) -> dict[str, Any]:
-    """Show the start page. All users may see the page, including anonymous users."""
+    """Show the start page. Everyone may see the page, also without signing in."""
     return {}
 
 

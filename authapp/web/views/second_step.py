@@ -1,4 +1,4 @@
-"""The second step of a sign-in: one field for a code (contract section 8)."""
+"""The second step of a sign-in: the user types a code, after the password (contract section 8)."""
 
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ from authapp.web.responses import see_other
 from authapp.web.sign_in import SignInRefused, sign_in
 
 MAX_CODE = 256
-"""The most characters of a code. If a code is longer, the backend is not called."""
+"""The maximum length of a code, in characters. For a longer code, the backend is not called."""
 
 
 @view_config(
@@ -31,7 +31,8 @@ MAX_CODE = 256
 def challenge_form(request: Request) -> Any:
     """Show the form for the code.
 
-    :returns: the variables of the template. Without a challenge, a redirect to the sign-in page.
+    :returns: the variables of the template. If the request has no valid cookie from the first step,
+        a redirect to the sign-in page.
     """
     target = safe_next(request, request.GET.get("next"))
     challenge = read_challenge(request)
@@ -48,11 +49,10 @@ def challenge_form(request: Request) -> Any:
     require_csrf=False,
 )
 def answer_challenge(request: Request) -> Any:
-    """Complete the sign-in with a code, or cancel it.
+    """Complete the sign-in with a code. With the field ``cancel``, cancel the sign-in.
 
-    If the code is wrong, the form is shown again.
-
-    :returns: a 303 redirect. If the sign-in failed, the variables of the template.
+    :returns: a 303 redirect. If the code is wrong, the variables of the template, to show the form
+        again.
     :raises pyramid.exceptions.BadCSRFToken: see :func:`authapp.web.csrf.check_csrf`.
     """
     check_csrf(request)

@@ -1,4 +1,7 @@
-"""The session as JSON, for scripts (contract section 4). The JSON contains no backend token."""
+"""``/session``: the session as JSON, for scripts (contract section 4).
+
+The JSON contains no access token and no refresh token.
+"""
 
 from typing import Any
 
@@ -23,7 +26,7 @@ from authapp.web.session_json import describe
     renderer="json",
 )
 def session(request: Request) -> dict[str, Any]:
-    """Return the user, the times at which the tokens expire, and a CSRF token."""
+    """Return the user, the times at which the user's tokens expire, and a CSRF token."""
     request.response.cache_control = "no-store"
     return {**describe(request), "csrf_token": get_csrf_token(request)}
 
@@ -54,7 +57,7 @@ def renew(request: Request) -> dict[str, Any] | Response:
 
 
 def renew_now(request: Request) -> ErrorCode | None:
-    """Renew the session of a request, unless this request has renewed the session already.
+    """Renew the session of a request, unless the tween has renewed it for this request already.
 
     If the request has no session, the CSRF token is not checked, for two reasons:
 
@@ -62,8 +65,8 @@ def renew_now(request: Request) -> ErrorCode | None:
     - If the session has just ended, the script still sends the CSRF token of that session. The
       response must say why the session ended, and not that the CSRF token is wrong.
 
-    :returns: None if the session was renewed, or if the request has no session. Otherwise the error
-        code: ``BackendUnavailable`` if the session is kept, or the reason why the session ended.
+    :returns: None if the session was renewed, or if there was no session. ``BackendUnavailable`` if
+        the session was not renewed, but is kept. Otherwise the reason why the session ended.
     :raises pyramid.exceptions.BadCSRFToken: see :func:`authapp.web.csrf.check_csrf`.
     """
     ours: RequestSession = request.authapp

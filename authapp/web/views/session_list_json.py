@@ -1,4 +1,4 @@
-"""The user's sessions as JSON, for programs (contract section 10)."""
+"""``/sessions``: the list of the user's sessions as JSON, for programs (contract section 10)."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def sessions(request: Request) -> dict[str, Any]:
     require_csrf=False,
 )
 def end(request: Request) -> Response:
-    """End one session of the user.
+    """End one session of the user: ``DELETE /sessions/<id>``.
 
     :returns: 204.
     :raises pyramid.exceptions.BadCSRFToken: see :func:`authapp.web.csrf.check_csrf`.

@@ -1,4 +1,4 @@
-"""Sign-in: the view that shows the form and the view that receives the form."""
+"""The sign-in page: one view shows the form, and one view receives the form."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ from authapp.web.sign_in import SignInRefused, sign_in
 MAX_FIELD = 4096
 """The maximum length of a user name or password, in bytes.
 
-If a user name or password is longer, the sign-in fails, and the backend is not called.
+With a longer one, the sign-in fails, and the backend is not called.
 """
 
 TO_PROVIDER = "authapp:templates/login_provider.jinja2"
@@ -46,7 +46,7 @@ _BEFORE_WAIT = {
         "The sign-in service is not responding right now. Nothing is lost."
     ),
 }
-"""Sentence -> the sentence to show in its place if a sentence about the waiting time follows."""
+"""Sentence about an error -> the sentence to show in its place before "Try again in … seconds."."""
 
 
 @view_config(
@@ -56,10 +56,13 @@ _BEFORE_WAIT = {
     renderer="authapp:templates/login.jinja2",
 )
 def login_form(request: Request) -> Any:
-    """Show the sign-in form, or redirect to ``next`` if a user is signed in already.
+    """Show the sign-in form.
 
-    With ``max_age`` in the query, a user who signed in more than ``max_age`` seconds ago gets the
-    form too.
+    If a user is signed in already, redirect to ``next``. But a user who signed in more than
+    ``max_age`` seconds ago (a parameter of the query) gets the form.
+
+    If users can only sign in at one OpenID Connect provider, redirect to the provider. After a
+    sign-out or an error, show the form.
 
     :returns: the variables of the template, or a 303 redirect.
     """
@@ -70,7 +73,8 @@ def login_form(request: Request) -> Any:
     services = services_of(request)
     providers = list(services.providers.values())
     passwords = PASSWORD in services.settings.login_methods
-    # After a sign-out or an error the user is asked first, so that nothing goes round in circles.
+    # After a sign-out or an error, do not redirect to the provider without a click. The user would
+    # be signed in again at once, or the error would come again and again.
     told = request.session_error or "reason" in request.GET or "error" in request.GET
     if len(providers) == 1 and not passwords and not told:
         return see_other(providers[0].start(request, target))
@@ -88,15 +92,13 @@ def login_form(request: Request) -> Any:
     require_csrf=False,
 )
 def login(request: Request) -> Any:
-    """Sign the user in and redirect to ``next``.
+    """Sign the user in, and redirect to ``next``.
 
-    If the backend asks for a second step, redirect to the page of the second step. If the sign-in
-    fails, show the form again with the reason. If the user has pressed the button of a provider,
-    send the browser to the provider.
-
-    :returns: a 303 redirect. If the sign-in failed, the variables of the template. For a provider,
-        a page that sends the browser on.
+    :returns: a 303 redirect to ``next``, or to the page of the second step if the backend asks for
+        one. If the sign-in failed, the variables of the template, to show the form again. If the
+        user has pressed the button of a provider, a page that sends the browser to the provider.
     :raises pyramid.exceptions.BadCSRFToken: see :func:`authapp.web.csrf.check_csrf`.
+    :raises pyramid.httpexceptions.HTTPNotFound: if this site does not accept passwords.
     """
     check_csrf(request)
     if "provider" in request.POST:
@@ -118,9 +120,12 @@ def login(request: Request) -> Any:
 
 
 def _go_to_provider(request: Request) -> Response:
-    """Send the user to the provider whose button was pressed.
+    """Send the browser to the provider whose button was pressed in the sign-in form.
 
-    With ``session.remember = ask``, the button is in the form, because the form has the checkbox.
+    The button is in the form only with ``session.remember = ask``, because the checkbox of this
+    setting is in the form. Otherwise the button is a link.
+
+    :raises pyramid.httpexceptions.HTTPNotFound: if there is no such provider.
     """
     label, target = _field(request, "provider"), safe_next(request, _field(request, "next"))
     for each in _providers(request):
@@ -142,13 +147,16 @@ def _ask(request: Request, credentials: Credentials) -> TokenPair:
 
 
 def _field(request: Request, name: str) -> str:
-    """Return a field of the form, or an empty string if the field is missing or a file."""
+    """Return a field of the form. If the field is missing or is a file, an empty string."""
     value = request.POST.get(name, "")
     return value if isinstance(value, str) else ""
 
 
 def _plausible(text: str) -> bool:
-    """Return True if a string may be a user name or password. If not, the backend is not called."""
+    """Return True if a string can be a user name or password.
+
+    It must not be empty, too long (:data:`MAX_FIELD`), or contain a null character.
+    """
     return 0 < len(text.encode(errors="surrogatepass")) <= MAX_FIELD and "\0" not in text
 
 
@@ -159,7 +167,13 @@ def form(
     username: str = "",
     notice: Any = None,
 ) -> dict[str, Any]:
-    """Return the variables of the sign-in form's template, and forbid caches to store the page."""
+    """Return the variables of the template of the sign-in page. Caches must not store the page.
+
+    :param target: the path to which the user goes after the sign-in.
+    :param refused: the sign-in that has just failed, or None.
+    :param username: the user name to show in the form.
+    :param notice: a sentence above the form, or None.
+    """
     request.response.cache_control = "no-store"
     services = services_of(request)
     methods = services.settings.login_methods
@@ -169,7 +183,7 @@ def form(
     return {
         "passwords": PASSWORD in methods,
         "providers": [(each.label, each.start(request, target)) for each in _providers(request)],
-        # The page may be shown at another address, after a sign-in with a provider has failed.
+        # After a sign-in at a provider has failed, this page is the response at another path.
         "action": None if is_at(request, "login") else request.route_path("authapp.login"),
         "next": target,
         "error": refused and refused.code,
@@ -188,10 +202,10 @@ def form(
 
 
 def _known_users(request: Request) -> list[Any]:
-    """Return the users of the embedded issuer, with passwords.
+    """Return the users of the embedded issuer with their passwords, to show them in development.
 
-    :returns: the users. An empty list if there is no embedded issuer, as always outside
-        development.
+    :returns: an empty list if the backend is not the embedded issuer, which only development
+        allows.
     """
     if services_of(request).settings.backend_url != EMBEDDED:
         return []

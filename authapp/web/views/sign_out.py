@@ -1,4 +1,4 @@
-"""Sign-out. A sign-out takes effect at once, even if the backend is unavailable."""
+"""The sign-out page. A sign-out takes effect at once, even if the backend is unavailable."""
 
 import time
 from typing import Any
@@ -18,8 +18,7 @@ from authapp.web.redirects import referring_page
 from authapp.web.responses import lead_on, see_other
 
 PAGE = "authapp:templates/logout_provider.jinja2"
-"""The template of the page that sends the browser on to the provider, to sign the user out
-there."""
+"""The template of the page that sends the browser to the provider, which signs the user out too."""
 
 
 @view_config(
@@ -29,7 +28,7 @@ there."""
     renderer="authapp:templates/logout.jinja2",
 )
 def logout_form(request: Request) -> dict[str, Any]:
-    """Show the sign-out form. A link cannot sign the user out, because only POST does.
+    """Show the sign-out form. A link to this page signs nobody out, because only the form does.
 
     :returns: the variables of the template.
     """
@@ -44,12 +43,12 @@ def logout_form(request: Request) -> dict[str, Any]:
     require_csrf=False,
 )
 def logout(request: Request) -> Response:
-    """Revoke the session. With ``everywhere=1``, revoke all sessions of the user.
+    """Sign the user out. With ``everywhere=1``, end all sessions of the user.
 
-    If the request has no session, the CSRF token is not checked, because there is no session to
-    revoke.
+    If the request has no session, the CSRF token is not checked, because there is nothing to end.
 
-    :returns: a 303 redirect to the sign-in page.
+    :returns: a 303 redirect to the sign-in page. If an OpenID Connect provider must sign the user
+        out too, a page that sends the browser to the provider.
     :raises pyramid.exceptions.BadCSRFToken: see :func:`authapp.web.csrf.check_csrf`.
     """
     own: list[tuple[str, str]] = []
@@ -57,8 +56,8 @@ def logout(request: Request) -> Response:
     if (session := request.authapp.session) is not None:
         check_csrf(request)
         own = sign_out(request, everywhere=request.POST.get("everywhere") == "1")
-        # Clear the browser's cache, so that the back button does not show private pages. Another
-        # site can send this request too, but without a session it clears nothing.
+        # Clear the browser's cache, so that the back button does not show private pages. A request
+        # without a session does not clear the cache, because another site may have caused it.
         own.append(("Clear-Site-Data", '"cache"'))
         provider = services_of(request).providers.get(session.tokens.issuer or "")
         url = provider and provider.sign_out_url(request)
@@ -71,16 +70,16 @@ def logout(request: Request) -> Response:
 def sign_out(request: Request, *, everywhere: bool = False) -> list[tuple[str, str]]:
     """Sign the user of a request out. The request must have a session.
 
-    :param everywhere: True to revoke all sessions of the user.
-    :returns: headers for the response: see :func:`pyramid.security.forget`.
+    :param everywhere: True to end all sessions of the user.
+    :returns: headers that the response must have, from :func:`pyramid.security.forget`.
     """
     services, session = services_of(request), request.authapp.session
     if everywhere:
         services.revocation.revoke_user(session, time.time())
     headers = list(forget(request))
-    # Look for a successor after the revocation. A renewal by another request stores its successor
-    # first and then looks for a revocation. So either that renewal finds the revocation, or this
-    # sign-out finds the successor.
+    # Another request may be renewing the session. It first stores the successor, and then looks for
+    # a revocation. This sign-out first stores the revocation, and then looks for a successor. So at
+    # least one of the two finds the entry of the other.
     session = _newest_session(services, session)
     revoke_at_backend(request, session)
     notify(SignedOut(request, session, everywhere))
@@ -88,6 +87,6 @@ def sign_out(request: Request, *, everywhere: bool = False) -> list[tuple[str, s
 
 
 def _newest_session(services: Services, session: Session) -> Session:
-    """Return the last session of the successor chain, which has the current refresh token."""
+    """Return the session with its newest tokens, which another request may have stored."""
     newest = services.successors.newest(session)
     return newest if isinstance(newest, Session) else session
