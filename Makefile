@@ -12,16 +12,16 @@ BENCHMARKS := benchmarks/.venv
 
 .PHONY: serve test quick pythons lowest lint format messages docs screenshots bench instructions instructions-write lock dist clean
 
-serve: $(VENV)/serving  ## the site on http://localhost:6543, or PORT=8080, with the embedded issuer
+serve: $(VENV)/serving  ## run the site with the embedded issuer: http://localhost:6543, or PORT=8080
 	$(BIN)/pserve -q --reload --reload-interval 2 development.ini listen=localhost:$(PORT)
 
-test: lint  ## everything that must be green
+test: lint  ## lint, and all tests
 	$(BIN)/pytest -n 4 --dist worksteal --cov --cov-report=term $(PYTEST_OPTIONS)
 
-quick: $(VENV)/installed  ## values and WebTest, without servers and browsers: under a minute
+quick: $(VENV)/installed  ## the tests that need no servers and browsers: under a minute
 	$(BIN)/pytest -q -n 4 --dist worksteal -m "not servers" $(PYTEST_OPTIONS)
 
-pythons:  ## `make quick` with every Python that setup.py names and this machine has
+pythons:  ## `make quick` with each Python version of setup.py that this machine has
 	.ci/pythons
 
 lowest: $(VENV)/installed  ## `make quick` with the lowest versions that setup.py allows
@@ -35,55 +35,56 @@ lint: $(VENV)/installed  ## style, security rules and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(VENV)/installed  ## write the code as ruff wants it
+format: $(VENV)/installed  ## format the code with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-messages: $(VENV)/installed  ## take new sentences into the catalogues, and compile them
+messages: $(VENV)/installed  ## add new sentences to the translations (*.po), and compile them
 	$(BIN)/pybabel -q extract -F authapp/locale/babel.cfg -k gettext -k _ --no-location \
 	  --project authapp --omit-header -o authapp/locale/authapp.pot authapp
 	$(BIN)/pybabel -q update -D authapp -d authapp/locale -i authapp/locale/authapp.pot \
 	  --no-fuzzy-matching
 	$(BIN)/pybabel compile -D authapp -d authapp/locale
 
-docs: $(VENV)/installed  ## the documentation, in build/docs; a broken link or name is an error
+docs: $(VENV)/installed  ## build the documentation in build/docs; a broken link is an error
 	$(BIN)/python -m sphinx -q -E -W --keep-going -b html -d build/doctrees docs build/docs
 
-screenshots: $(VENV)/installed  ## every page, at two widths, light and dark, in build/screenshots
+screenshots: $(VENV)/installed  ## pictures of every page, wide and narrow, light and dark
 	PYTHONPATH=tests $(BIN)/python -m browser.screenshots build/screenshots
 	cp build/screenshots/account-desktop-light.png docs/account.png
 	cp build/screenshots/login-refused-phone-dark.png docs/sign-in.png
 
-instructions: $(VENV)/installed  ## fail if a request takes 3 % more instructions than before
+instructions: $(VENV)/installed  ## fail if a request takes 3 % more processor instructions than before
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.instructions
 
-instructions-write: $(VENV)/installed  ## write the numbers with which `make instructions` compares
+instructions-write: $(VENV)/installed  ## measure the numbers with which `make instructions` compares
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.instructions --write
 
-bench: $(BENCHMARKS)/installed  ## measure beside the peers; writes benchmarks/RESULTS.md
+bench: $(BENCHMARKS)/installed  ## compare authapp with other packages; write benchmarks/RESULTS.md
 	PYTHONPATH=tests $(BENCHMARKS)/bin/python -m benchmarks
 
-lock: $(VENV)/installed  ## pin the newest dependencies; review the difference
+lock: $(VENV)/installed  ## write the newest versions of all dependencies into the lock files
 	$(BIN)/pip install -q uv
 	$(BIN)/uv pip compile -q --universal --python-version 3.10 --generate-hashes --upgrade \
 	  --no-annotate --no-header --all-extras setup.py -o $(LOCK)
 	$(BIN)/uv pip compile -q --universal --python-version 3.10 --generate-hashes --no-annotate \
 	  --no-header --extra redis --extra cli --extra development -c $(LOCK) setup.py -o $(SERVE_LOCK)
 
-# The lock files are complete: to resolve again would want a newer coverage for coverage[toml].
-$(VENV)/serving: setup.py $(SERVE_LOCK)  # what the site needs
+# The lock files name all packages, so pip must not look for further ones: --no-deps.
+$(VENV)/serving: setup.py $(SERVE_LOCK)  # install what the site needs
 	$(PYTHON) -m venv $(VENV) || { echo "Python cannot make a venv: apt-get install python3-venv"; exit 1; }
 	@echo "Installing what the site needs into $(VENV)"
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps --no-compile -r $(SERVE_LOCK)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-$(VENV)/installed: $(VENV)/serving $(LOCK)  # and what tests need beside it
+$(VENV)/installed: $(VENV)/serving $(LOCK)  # also install what the tests need
 	@echo "Installing what the tests need into $(VENV)"
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r $(LOCK)
 	touch $@
 
-# The peers need node, npm, wrk, redis-server and an environment of their own.
+# The packages with which `make bench` compares have their own environment. They also need node, npm,
+# wrk and redis-server.
 $(BENCHMARKS)/installed: setup.py $(LOCK) benchmarks/peers.txt benchmarks/package-lock.json
 	$(PYTHON) -m venv $(BENCHMARKS)
 	$(BENCHMARKS)/bin/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r $(LOCK)
@@ -91,14 +92,14 @@ $(BENCHMARKS)/installed: setup.py $(LOCK) benchmarks/peers.txt benchmarks/packag
 	npm ci --prefix benchmarks --legacy-peer-deps --ignore-scripts --no-audit --no-fund
 	touch $@
 
-dist: $(VENV)/installed  ## sdist, wheel and SBOM in dist/, checked; the same bytes each time
+dist: $(VENV)/installed  ## build the sdist, the wheel and the SBOM in dist/, reproducibly
 	rm -rf dist
 	$(BIN)/python .ci/release.py dist
 	$(PYTHON) -m venv build/twine
 	build/twine/bin/python -m pip install -q --disable-pip-version-check twine
 	build/twine/bin/python -m twine check --strict dist/*.whl dist/*.tar.gz
 
-clean:  ## back to a fresh clone
+clean:  ## delete everything that the other commands have made
 	rm -rf $(VENV) .venv-* $(BENCHMARKS) build dist *.egg-info .coverage* .pytest_cache .mypy_cache \
 	  .ruff_cache .hypothesis benchmarks/node_modules tests/nextjs/node_modules tests/nextjs/build tests/oidc/node_modules \
 	  tests/browser/node/node_modules

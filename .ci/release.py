@@ -1,8 +1,8 @@
-"""Build what is published: the sdist, the wheel and the SBOM, the same bytes each time.
+"""Build the files of a release: the sdist, the wheel and the SBOM. Each build has the same bytes.
 
-``python .ci/release.py FOLDER``. The times in all three are ``SOURCE_DATE_EPOCH``, or the time of
-the last commit. setuptools writes the times of the files and of the build into the sdist, so the
-archive is written again here. The wheel is built from that sdist.
+``python .ci/release.py FOLDER`` writes the three files into a folder. All times in the files are
+``SOURCE_DATE_EPOCH``, or the time of the last commit. setuptools writes other times into the sdist,
+so this script writes the sdist again. Then it builds the wheel from this sdist.
 """
 
 import gzip
@@ -28,13 +28,16 @@ from packaging.utils import canonicalize_name
 
 HERE = Path(__file__).parents[1]
 EXTRAS = ("redis", "cli", "opentelemetry")
-"""The extras with which authapp runs in production."""
+"""The extras of authapp that the SBOM includes: those for production."""
 
 PIN = re.compile(r"^([a-z0-9.-]+)==([^\s;\\]+)(?: ; ([^\\]+?))? ?\\?\n((?: {4}--hash=.*\n)+)", re.M)
 
 
 def source_date() -> int:
-    """Return the time of this source, in epoch seconds."""
+    """Return the time to write into the files, in epoch seconds.
+
+    This is ``SOURCE_DATE_EPOCH``, or the time of the last commit.
+    """
     given = os.environ.get("SOURCE_DATE_EPOCH")
     if given:
         return int(given)
@@ -43,7 +46,7 @@ def source_date() -> int:
 
 
 def copy_source(folder: Path) -> None:
-    """Copy the files that git tracks: what else lies around here must not get into the sdist."""
+    """Copy the files that git tracks into a folder. No other file must get into the sdist."""
     command = ["git", "-C", HERE, "ls-files", "-z"]
     listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     for name in filter(None, listed.split("\0")):
@@ -52,7 +55,12 @@ def copy_source(folder: Path) -> None:
 
 
 def build(what: str, source: Path, folder: Path) -> Path:
-    """Build the ``sdist`` or the ``wheel`` of a source, and return the file."""
+    """Build the sdist or the wheel, and return its path.
+
+    :param what: ``sdist`` or ``wheel``.
+    :param source: the folder with the source.
+    :param folder: the folder for the new file.
+    """
     before = set(folder.glob("*"))
     subprocess.run(
         [sys.executable, "-m", "build", f"--{what}", "--no-isolation", "--outdir", folder, source],
@@ -65,7 +73,12 @@ def build(what: str, source: Path, folder: Path) -> Path:
 
 
 def normalise(sdist: Path, when: int) -> None:
-    """Write an sdist again, without the times and the owner of the files on this machine."""
+    """Write an sdist again, so that it does not depend on this machine.
+
+    The new sdist has no owners, one time for all files, and sorted files.
+
+    :param when: the time in epoch seconds.
+    """
     with tarfile.open(sdist) as archive:
         members = sorted(archive.getmembers(), key=lambda each: each.name)
         contents = [archive.extractfile(each) if each.isfile() else None for each in members]
@@ -83,7 +96,12 @@ def normalise(sdist: Path, when: int) -> None:
 
 
 def needed(name: str, extra: str = "") -> set[str]:
-    """Return the canonical names of what a distribution needs with any supported Python."""
+    """Return the names of all packages that a package needs, directly or indirectly.
+
+    Packages that only some of the supported Python versions need are included.
+
+    :param extra: an extra of the package, or "".
+    """
     found: set[str] = set()
     try:
         requirements = [Requirement(each) for each in requires(name) or ()]
@@ -99,9 +117,12 @@ def needed(name: str, extra: str = "") -> set[str]:
 
 
 def sbom(version: str, when: int) -> dict[str, Any]:
-    """Return the packages that authapp runs with, as a CycloneDX 1.6 document.
+    """Return the SBOM, which lists the packages that authapp needs (CycloneDX 1.6).
 
-    The versions and hashes are those of the lock file. The extras are :data:`EXTRAS`.
+    The versions and hashes come from the lock file.
+
+    :param version: the version of authapp.
+    :param when: the time in epoch seconds.
     """
     names = needed("authapp").union(*(needed("authapp", extra) for extra in EXTRAS))
     components = []
@@ -151,7 +172,7 @@ def sbom(version: str, when: int) -> dict[str, Any]:
 
 
 def release(folder: Path) -> list[Path]:
-    """Build the three files in a folder, and return them."""
+    """Build the sdist, the wheel and the SBOM in a folder, and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     when = source_date()
     os.environ["SOURCE_DATE_EPOCH"] = str(when)
@@ -162,7 +183,8 @@ def release(folder: Path) -> list[Path]:
     normalise(sdist, when)
     with tempfile.TemporaryDirectory() as scratch:
         with tarfile.open(sdist) as archive:
-            # Python 3.11.2 of Debian 12 has no filters, and this archive is our own.
+            # Python 3.11.2, as in Debian 12, has no filters. It is safe to extract this archive
+            # without a filter, because this script has made it.
             archive.extraction_filter = getattr(tarfile, "data_filter", None)
             archive.extractall(scratch)
         (source,) = Path(scratch).iterdir()

@@ -1,7 +1,7 @@
-"""Presets: one ini file for each kind of backend, with the settings that describe it.
+"""Presets: one ini file for each kind of backend, with the settings that describe this backend.
 
-People can read the files as documentation, and copy lines from them. A setting in the application's
-ini file replaces the same setting of the preset.
+People can read these files, and copy lines from them. A setting in the application's ini file
+replaces the same setting of the preset.
 """
 
 from configparser import ConfigParser
