@@ -1,4 +1,4 @@
-/** The account page with scripts: the times count down, and the bar moves with each renewal. */
+/** The script of the account page: the times count down, and the bar shows each renewal. */
 import { session } from "./page.js";
 
 const life = document.getElementById("life"); // only in development
@@ -20,7 +20,7 @@ function clock(seconds) {
 	return days > 0 ? `${inDays.format(days)} ${time}` : time;
 }
 
-/** Replace the table of claims with that of the current access token. */
+/** Load the page again, and show its table of claims, which belongs to the new access token. */
 async function readClaims() {
 	const answer = await fetch(location.href, { headers: { "X-Authapp-Background": "1" } });
 	const page = new DOMParser().parseFromString(await answer.text(), "text/html");

@@ -1,4 +1,4 @@
-/** What session.js needs of the browser: the document, and the other tabs. No side effects. */
+/** Functions for session.js that use the browser. Importing this module has no side effects. */
 
 export const TEXTS = {
 	ending: "Your session ends soon, ${time}.",
@@ -20,16 +20,16 @@ export const clock = () => Date.now() / 1000;
 export const mono = () => performance.now() / 1000; // goes on when the machine's clock is set
 export const sleep = (seconds) => new Promise((done) => setTimeout(done, seconds * 1e3));
 
-/** Has the server sent this page just now? A page from a cache holds an old session and time. */
+/** Return true if the server has just sent this page. A page from a cache has an old session. */
 export function isFresh() {
 	const [load] = performance.getEntriesByType("navigation");
 	return !load || load.transferSize > load.encodedBodySize;
 }
 
-/** A member of the document. Elements with the name of a member hide it: <img name=hidden>. */
+/** Return document[name], even if an element such as <img name=hidden> hides it. */
 export const page = (name) => Reflect.get(Document.prototype, name, document);
 
-/** "in 2 minutes", in the language of the page. */
+/** Return a text such as "in 2 minutes", in the language of the page. */
 export function timeLeft(seconds) {
 	const [count, unit] = seconds > 90 ? [seconds / 60, "minute"] : [Math.ceil(seconds / 10) * 10, "second"];
 	let format;
@@ -49,13 +49,13 @@ export const emit = (name, detail) =>
 export const show = (tag, properties, on = page("body")) =>
 	on.appendChild(Object.assign(page("createElement").call(document, tag), properties));
 
-/** The place for notes at the end of the page. Returns what shows a text, or none, and buttons. */
+/** Return a function that shows a note with buttons at the end of the page. "" removes the note. */
 export function notes() {
 	let note;
 	return (text, actions = []) => {
 		const status = note?.firstChild;
 		if ((status?.textContent ?? "") === text) return;
-		// The buttons stay if they can, because one of them may have the focus.
+		// Keep the buttons if their number has not changed, because one may have the focus.
 		if (text && note?.childElementCount === actions.length + 1) return (status.textContent = text);
 		note?.remove();
 		note = text ? show("div", { className: "authapp-notice", role: "status" }) : undefined;
@@ -77,12 +77,12 @@ export function fillForms(token) {
 	}
 }
 
-/** Forget what was kept in this tab for the user. */
+/** Delete what this tab has stored for the user. */
 export function forget() {
 	for (const name of ["User", "Draft", "Posted"]) delete sessionStorage["authapp" + name];
 }
 
-/** Do some work when no other tab does any. "work" gets whether it had to wait. */
+/** Call work(waited) when no other tab is in its turn. "waited" is true if this tab had to wait. */
 export async function inTurn(name, work) {
 	const began = mono();
 	const run = () => work(mono() - began > 0.02);
@@ -91,7 +91,10 @@ export async function inTurn(name, work) {
 	return navigator.locks.request(name, { signal }, run).catch(run);
 }
 
-/** A channel between tabs. "compose" makes the message, "hear" receives those of other tabs. */
+/**
+ * Opens a channel between the tabs. Returns a function that sends a message to the other tabs, which
+ * "compose" makes from the arguments. "hear" is called with each message of another tab.
+ */
 export function channel(name, hear, compose) {
 	if (globalThis.BroadcastChannel) {
 		const tabs = new BroadcastChannel(name);
@@ -107,7 +110,7 @@ export function channel(name, hear, compose) {
 	};
 }
 
-/** The full URL of an address, which must be on this site: it is fetched and linked to. */
+/** Return the full URL of an address. Throw an error if the address is not on this site. */
 export function ours(address) {
 	const { protocol, origin, pathname, search } = new URL(address, location.origin);
 	if (protocol !== location.protocol || origin !== location.origin)
@@ -115,7 +118,7 @@ export function ours(address) {
 	return origin + pathname + search;
 }
 
-/** Is this the JSON of GET /session? Another server, or an older script, may have sent it. */
+/** Return true if "it" is the JSON of GET /session, and not something that another server sent. */
 export function isSession(it) {
 	const { user, validity: times, now } = it ?? {};
 	if (user === null) return Number.isFinite(now);

@@ -1,12 +1,12 @@
 /**
- * The end of the session in a page: the script keeps what the user has typed, and covers the page.
- * The module has no side effects before prepare() is called. See docs/pages.md.
+ * When the session of a page ends, keeps what the user has typed, and covers the page. The module
+ * does nothing until prepare() is called. See docs/pages.md.
  */
 import { fill, page, show } from "./browser.js";
 
 const memory = sessionStorage;
 const FIELDS = "input, textarea, select, [contenteditable]";
-// What is not stored: fields with such a name, and fields that were a password once.
+// A field with such a name is not stored, because it may contain a secret.
 const SECRET =
 	/pass|pwd|secret|token|cvv|cvc|csc|otp|2fa|mfa|\bpins?\b|card|\bcc-|iban|ssn|(^|one.?time|auth\w*|sms|verif\w*|security|login|access|confirm\w*|backup|recovery)[-_ ]?codes?$/i;
 
@@ -15,7 +15,7 @@ const listen = (event, hear) => page("addEventListener").call(document, event, h
 const attribute = (element, name) => Element.prototype.getAttribute.call(element, name) ?? "";
 const formOf = (field) => field.form ?? field.closest("form");
 
-/** Watch the forms from now on. "current" gives the page, and the key of the user's drafts. */
+/** Watch the forms of the page. current() returns the page's path, and the user's draft_key. */
 export function prepare(name, current) {
 	const changed = new Set();
 	const secrets = new WeakSet();
@@ -29,7 +29,7 @@ export function prepare(name, current) {
 	listen("reset", ({ target }) => {
 		for (const field of changed) if (field.form === target) changed.delete(field);
 	});
-	// A button that shows a password changes the type of its field.
+	// A button that shows a password changes the type of the field. The field stays secret.
 	const types = { subtree: true, attributeFilter: ["type"], attributeOldValue: true };
 	new MutationObserver((records) => {
 		for (const { oldValue, target } of records) if (oldValue === "password") secrets.add(target);
@@ -39,7 +39,7 @@ export function prepare(name, current) {
 	addEventListener("submit", (event) => event.defaultPrevented || keep("authappPosted"));
 
 	const isSecret = (field) => secrets.has(field) || isPrivate(field);
-	/** Keep what the user has changed, encrypted for the user. Returns whether there was any. */
+	/** Store what the user has typed, encrypted (the draft). Returns false if nothing was stored. */
 	async function keep(place = "authappDraft") {
 		const [path, key] = current();
 		const keyOf = keys(all(FIELDS));
@@ -56,14 +56,14 @@ export function prepare(name, current) {
 		return true;
 	}
 
-	/** Put it back. Returns false if a part of it has no certain place in the page. */
+	/** Put the draft back into its fields. Returns false if it is not certain where a value belongs. */
 	async function restore() {
 		const release = await held;
 		const [path, key] = current();
 		const sealed = memory.authappDraft;
 		if (!sealed || !release) return;
 		const draft = await open(sealed, key);
-		if (draft && draft.path !== path) return; // another page's
+		if (draft && draft.path !== path) return; // the draft of another page
 		delete memory.authappDraft;
 		release();
 		const keyOf = keys(all(FIELDS));
@@ -76,10 +76,10 @@ export function prepare(name, current) {
 }
 
 /**
- * Takes the lock of the draft. If the page opens a window, the browser copies the draft into it.
- * Only the tab that has the lock keeps its draft. The previous page of this tab may still have the
- * lock for a moment.
- * Returns a function that releases the lock. For a copy: deletes the copy, and returns undefined.
+ * Ensures that only one tab has the draft. If a page opens a new tab, the browser copies the draft
+ * into the new tab. The tab with the lock keeps the draft, and the other tab deletes its copy. This
+ * function waits 3 seconds for the lock, because the previous page in this tab may still have it.
+ * Returns a promise of a function that releases the lock. If the draft was deleted: of undefined.
  */
 function hold(name) {
 	const lock = `${name} draft ${memory.authappDraft.slice(0, 16)}`;
@@ -94,7 +94,7 @@ function hold(name) {
 	});
 }
 
-/** Fields that are never stored: secrets, and what the page or the user did not mean to be kept. */
+/** Return true if a field is never stored: it may be secret, the page forbids it, or it is no input. */
 function isPrivate(field) {
 	const form = formOf(field);
 	const off = (name) => [field, form].some((it) => it && attribute(it, name).toLowerCase() === "off");
@@ -109,7 +109,7 @@ function isPrivate(field) {
 const isCheck = ({ type }) => /checkbox|radio/.test(type);
 const optionKey = ({ value, text }) => JSON.stringify([value, text]);
 
-/** What tells each field from others. A field is put back only where it is the one with its key. */
+/** Return a map from each field to its key. A value is put back only if one field has its key. */
 function keys(fields) {
 	const forms = new Map([[null, ""]]);
 	const result = new Map();
@@ -125,7 +125,7 @@ function keys(fields) {
 	return result;
 }
 
-/** A form: its address and its hidden fields, but not the CSRF token. */
+/** Return the key of a form: its address and its hidden fields, but not the CSRF token. */
 function formKey(form) {
 	const names = ["id", "name", "action", "method"].map((name) => attribute(form, name));
 	const hidden = all("input[type=hidden]")
@@ -134,7 +134,7 @@ function formKey(form) {
 	return JSON.stringify([names, hidden]);
 }
 
-/** A field: its name, the value that the page gave to it, its label, and the row that it is in. */
+/** Return the key of a field in its form: its name, its first value, its label, and its row. */
 function fieldKey(field) {
 	const row = field.closest("tr, li");
 	const labels = [...(field.labels ?? []), row].map((it) => it && textOf(it));
@@ -143,7 +143,7 @@ function fieldKey(field) {
 	return JSON.stringify([field.localName, names, value, labels]);
 }
 
-/** The text of a label or a row, without what changes in it. */
+/** Return the text of a label or a row, without the parts that change. */
 function textOf(element) {
 	const copy = element.cloneNode(true);
 	for (const it of copy.querySelectorAll("textarea, select, output, time, [contenteditable]")) it.remove();
@@ -162,7 +162,7 @@ function isChanged(field) {
 	return field.value !== field.defaultValue || field.isContentEditable;
 }
 
-/** Put a value into the field that it came from. Returns whether it fits. */
+/** Put a value back into its field. Returns false if the field or the option does not exist. */
 function putBack(field, value) {
 	if (!field) return false;
 	if (isCheck(field)) field.checked = value;
@@ -187,7 +187,7 @@ async function seal(text, key) {
 	return btoa([...iv, ...new Uint8Array(sealed)].map((it) => String.fromCharCode(it)).join(""));
 }
 
-/** The draft, or undefined: it is another user's, or not a draft at all. */
+/** Decrypt a draft. Returns undefined if it is the draft of another user, or no draft. */
 async function open(sealed, key) {
 	try {
 		const data = bytes(sealed);
@@ -197,7 +197,7 @@ async function open(sealed, key) {
 	} catch {}
 }
 
-/** Cover the page, so that it cannot be read or used. It stays on top of the page's own dialogs. */
+/** Cover the page, so that nobody can read or use it. The cover is above the page's own dialogs. */
 function cover({ texts, href, who, site }) {
 	const dialog = show("dialog", { className: "authapp-cover" }, page("documentElement"));
 	dialog.style.cssText = "box-sizing:border-box;min-width:100%;min-height:100%;border:0";

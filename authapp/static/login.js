@@ -1,4 +1,4 @@
-/** The sign-in page with scripts: show the password, one click is enough, and wait when told to. */
+/** The script of the sign-in page: shows the password, prevents a second click, counts a wait down. */
 import { fill, timeLeft } from "./browser.js";
 
 const form = document.getElementById("sign-in");

@@ -1,13 +1,13 @@
 /**
- * Watches the session in a page that uses authapp's layout. The options come from a meta element
- * that the server has put into the head. Nothing else in the page is read, because it may be
- * content that a user has written.
+ * Starts session.js in a page. The server has written the options into a <meta> element in the
+ * page's head. This script reads nothing else in the page, because a user may have written it.
  */
 import { watchSession } from "./session.js";
 
 // Taken from the prototype, because an element named "querySelector" hides document.querySelector.
 const find = Document.prototype.querySelector.bind(document);
 const page = find("html > head > meta[name=authapp]");
-// One for the page, even if it is imported from the addresses with a hash and without.
+// A page has one session object, even if it imports this module from two URLs (with and without the
+// hash).
 const one = Symbol.for("authapp");
 export const session = (globalThis[one] ??= page && watchSession(JSON.parse(page.content)));

@@ -1,6 +1,6 @@
 /**
- * Keeps the session up to date in all tabs of a site: renews it in time, and ends it in every tab
- * at once. Only the server decides who is signed in. See docs/pages.md.
+ * Keeps the session of a page up to date: renews it before it expires, and ends it in all tabs at
+ * once. Only the server decides who is signed in. See docs/pages.md.
  */
 import {
 	TEXTS, channel, clock, emit, fill, fillForms, forget, inTurn, isFresh, isSession, mono, notes, ours, page, sleep, timeLeft,
@@ -16,7 +16,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 	const here = location.pathname + location.search;
 	const reason = waiting && new URLSearchParams(location.search).get("reason");
 	let session = {};
-	// In seconds. "due" is by the server's clock, "heard" and "pause" are by mono().
+	// Times in seconds: "due" by the server's clock, "heard" and "pause" by mono().
 	let ahead = 0; // how far the server's clock is ahead of this machine's
 	let drift = clock() - mono();
 	let due; // when to renew
@@ -24,20 +24,20 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 	let pause = 0; // do not ask the server before this time
 	let failures = 0; // requests in a row that failed
 	let wants = 0; // how often this tab has asked since the last answer
-	let since = 0; // the answer to an earlier question is too old, by clock()
-	let queued; // the promise that it will know
+	let since = 0; // answers to requests before this time are too old, by clock()
+	let queued; // promise of the next answer
 	let why, hinted, ended, unsure, leaving, closed, fixed, ending;
 	const now = () => clock() + ahead;
 	const endsAt = () => Math.min(session.validity.refresh_until, session.idle_until ?? Infinity);
 	const say = notes();
 
-	/** The module for the end of the session. It is loaded early: the end may come offline. */
+	/** Load ending.js early: when the session ends, the browser may be offline. */
 	const load = () =>
 		(ending ??= import("./ending.js")
 			.then((it) => it.prepare(url, () => [here, session.draft_key]))
 			.catch(() => (ending = undefined)));
 
-	/** Take in the session as the server has reported it, to this tab or to another one. */
+	/** Take over a session that the server has sent to this tab or to another tab. */
 	function learn(news) {
 		if (leaving) return;
 		unsure = false;
@@ -65,11 +65,11 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 			due = valid_until - Math.min(30, (valid_until - now()) / 4);
 			if (user) emit("renewed", session);
 		}
-		// A new sign-in, reported by another tab: our forms need its CSRF token.
+		// The user has signed in again in another tab: the forms need a new CSRF token.
 		if (signed_in_at !== session.signed_in_at && !news.csrf_token) askOnce();
 	}
 
-	/** Ask the server for the session (POST: renew it), and tell the other tabs. */
+	/** GET the session, or renew it with POST. Then tell the other tabs. */
 	async function ask(method = "GET", headers = { "X-Authapp-Background": "1" }) {
 		const [wanted, at] = [wants, clock()];
 		pause = mono() + 1;
@@ -89,7 +89,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		tell(news, at);
 	}
 
-	/** Ask the server, but one tab after the other: the answer to one is for all that wait. */
+	/** Ask the server. Only one tab asks at a time, and all waiting tabs use its answer. */
 	function askOnce(time = clock()) {
 		since = wants++ ? Math.max(since, time) : time;
 		return (queued ??= inTurn(url, async (waited) => {
@@ -98,7 +98,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		}).finally(() => (queued = undefined)));
 	}
 
-	/** A message of another tab. It is believed only if this tab has asked the same. */
+	/** Read a message of another tab. If it is about another user, ask the server. */
 	function hear(message) {
 		const news = message?.authapp === VERSION && isSession(message.session) && message.session;
 		if (!news || !Number.isFinite(news.ahead)) return hint();
@@ -108,9 +108,9 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		learn(news);
 	}
 
-	/** Something may have happened. Ask, but not more often than once in a second. */
+	/** The session may have changed. Ask the server, at most once per second. */
 	function hint(time, error) {
-		why = error; // known to the tab that met the end
+		why = error; // why the session ended, from another tab
 		hinted = mono() < pause;
 		if (!hinted) askOnce(time);
 	}
@@ -121,11 +121,11 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		const wait = Math.min(60, Math.max(answer?.headers.get("Retry-After") | 0, 2 ** ++failures));
 		pause = mono() + wait * (1 + Math.random() / 4);
 		wants = 0;
-		// A page that shows nothing of the user loses nothing.
+		// Without a user, the page shows no note.
 		if (!isOver() && emit("unavailable", { wait }) && session.user) say(texts.unavailable);
 	}
 
-	/** While the server is away, the page is covered when its session is to end. */
+	/** If the server does not respond, end the session when its time is over. */
 	function isOver() {
 		if (ended || !session.user || !failures || now() < endsAt()) return ended;
 		unsure = true;
@@ -187,7 +187,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		else warn(end);
 	}
 
-	/** The note before the end of the session. */
+	/** Show the note before the session ends. */
 	function warn(end) {
 		const idle = end === session.idle_until;
 		const text = idle ? texts.idle : fixed === end ? texts.fixed : texts.ending;
@@ -199,7 +199,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		say(fill(text, { time: timeLeft(end - now()) }), fixed === end ? [close] : [[texts.stay, stay], close]);
 	}
 
-	/** The tab is shown, or the machine is awake or online: ask, but not twice in 10 seconds. */
+	/** The tab was shown, or the machine woke up: ask, at most once in 10 seconds. */
 	function wake(event) {
 		if ((ended && !unsure) || page("hidden") || !(session.user || waiting)) return;
 		if (mono() - heard < 10 && !event.persisted && !unsure) return;
@@ -212,7 +212,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		delete session.draft_key;
 		return { authapp: VERSION, at, session };
 	});
-	// A form that was sent is a draft if the sign-in page answers.
+	// If sending a form led to the sign-in page, what the form contained is the draft.
 	const posted = memory.authappPosted;
 	delete memory.authappPosted;
 	if (posted && login === location.origin + location.pathname) memory.authappDraft = posted;
@@ -239,7 +239,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		get session() {
 			return session;
 		},
-		/** Like fetch(). For this site, sends the CSRF token, and after a 401 or 503 calls ask(). */
+		/** fetch() for this site: also sends the CSRF token, and after a 401 or 503 calls ask(). */
 		async fetch(input, init) {
 			let request = new Request(input, init);
 			const ours = request.url.startsWith(location.origin + "/");
