@@ -4,7 +4,9 @@ import base64
 import binascii
 
 _LAST = ("", "", "AQgw", "AEIMQUYcgkosw048")
-"""Number of characters in the last group -> characters without unused bits at its end."""
+"""The allowed last characters of a string, by the length of the string modulo 4 (if not 0).
+
+In these characters, all bits that encode no data are 0."""
 
 
 def encode(raw: bytes) -> str:
@@ -16,16 +18,16 @@ def decode(text: str) -> bytes:
     """Decode a string that :func:`encode` wrote.
 
     For the same bytes, this function accepts only one string. Python's decoder accepts many strings
-    for the same bytes, because it ignores characters outside the alphabet, and the unused bits of
-    the last character (RFC 4648 section 3.5).
+    for the same bytes: it ignores characters outside the alphabet, and the bits of the last
+    character that encode no data (RFC 4648 section 3.5).
 
     :returns: the bytes.
     :raises ValueError: if :func:`encode` would return a different string for these bytes.
     """
     length = len(text)
     raw = binascii.a2b_base64(text.replace("-", "+").replace("_", "/") + "=" * (-length % 4))
-    # Only the last character can have unused bits, and each ignored character makes ``raw`` too
-    # short.
+    # If the decoder has ignored a character, ``raw`` is too short. Only the last character can have
+    # bits that encode no data.
     if (
         len(raw) != length * 3 // 4
         or (length % 4 and text[-1] not in _LAST[length % 4])

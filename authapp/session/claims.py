@@ -17,7 +17,8 @@ def text(value: object) -> str | None:
 def texts(value: object) -> tuple[str, ...]:
     """Return the non-empty strings of a list, or the words of a string.
 
-    ``scope`` is a string of words with spaces between (RFC 6749 section 3.3).
+    For example, the claim ``scope`` is a string of words with spaces between them (RFC 6749 section
+    3.3).
 
     :returns: the strings or words. An empty tuple if ``value`` is neither a list nor a string.
     """
@@ -55,7 +56,7 @@ def required_object(value: object, name: str) -> dict[str, Any]:
 
 
 def required_text(value: object, name: str) -> str:
-    """Return ``value`` if it is a non-empty string. See :func:`required_object`."""
+    """Return ``value`` if it is a non-empty string, otherwise raise :class:`NotASession`."""
     found = text(value)
     if found is None:
         raise NotASession(f"{name} is not a non-empty string")
@@ -63,14 +64,14 @@ def required_text(value: object, name: str) -> str:
 
 
 def required_time(value: object, name: str) -> int:
-    """Return ``value`` if it is a time in whole seconds. See :func:`required_object`."""
+    """Return ``value`` if it is a time in whole seconds, otherwise raise :class:`NotASession`."""
     if not is_time(value) or not isinstance(value, int):
         raise NotASession(f"{name} is not a time in whole seconds")
     return value
 
 
 def user_id(value: object) -> int | str:
-    """Return ``value`` if it can be a user's id. See :func:`required_object`."""
+    """Return ``value`` if it can be a user's id, otherwise raise :class:`NotASession`."""
     if not is_user_id(value):
         raise NotASession("the id of the user is neither a non-empty string nor an integer")
     return value

@@ -1,8 +1,8 @@
 """Read the session from a ``Cookie`` header.
 
 A browser sends the same header until its session is renewed. So the results are cached, with the
-whole header as the key. :class:`authapp.session.encryption.Sealer` has a second cache, with the
-token as the key. The second cache helps if other cookies in the header change with every request.
+whole header as the key. If other cookies in the header change with every request, the second cache
+helps: :class:`authapp.session.encryption.Sealer` caches sessions, with the token as the key.
 """
 
 from dataclasses import replace
@@ -18,10 +18,10 @@ from authapp.session.session_limits import UNLIMITED, SessionLimits
 class ReadCookie(NamedTuple):
     """The session in a ``Cookie`` header.
 
-    :param names: the names of all session cookies and chunks in the header, even if their values
-        are invalid.
+    :param names: the names of all session cookies in the header, even if their values are invalid.
+        The chunks of a long session are included.
     :param session: the newest session in the header, or None.
-    :param older: the other sessions in the header. They belong to the same user.
+    :param older: the other sessions in the header. All sessions belong to the same user.
     """
 
     names: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ class CookieReader:
         return self.cached(header) if len(header) <= LONGEST else self._read(header)
 
     def _read(self, header: str) -> ReadCookie:
-        """Decrypt the candidates in a header.
+        """Decrypt the session cookies in a header.
 
         If the sessions belong to different users, an attacker may have planted one of the cookies.
         In this case no session is returned.

@@ -58,9 +58,10 @@ class SessionTooLarge(ValueError):
 class Candidates(NamedTuple):
     """The session cookies and chunks in a ``Cookie`` header.
 
-    :param candidates: strings to decrypt. Each one may be a complete token: the value of a session
-        cookie, or the joined values of chunks. Complete cookies come before chunks.
-    :param names: the names of all session cookies and chunks in the header, even if their values
+    :param candidates: strings to decrypt. Each string may be a complete token: the value of a
+        session cookie, or the joined values of chunks (cookies that each have a part of a token).
+        The values of session cookies come first.
+    :param names: the names of the session cookies and chunks in the header, even if their values
         are invalid.
     """
 
@@ -85,8 +86,8 @@ def readable(header: str) -> str:
     ends where WebOb would end the value.
 
     :param header: any string. The bytes of the header must be decoded as latin-1.
-    :returns: a header with the other cookies. WebOb reads the same values from it as from the
-        original header.
+    :returns: the header with the remaining cookies. WebOb reads the same values of these cookies
+        as in the original header.
     """
     return _repair_cached(header) if len(header) <= LONGEST else _repair(header)
 
@@ -101,7 +102,7 @@ def _repair(header: str) -> str:
 
 
 _repair_cached = lru_cache(maxsize=CACHED)(_repair)
-"""A browser sends the same header with many requests."""
+""":func:`_repair` with a cache, because a browser sends the same header with many requests."""
 
 
 def _is_utf8(value: str) -> bool:
@@ -134,8 +135,9 @@ class SessionCookie:
     def default_name(*, secure: bool, domain: str | None) -> str:
         """Return the default name of the cookie.
 
-        A name with a prefix can be set by HTTPS pages only. A name with the prefix ``__Host-``
-        cannot be set by sibling domains either (RFC 6265bis section 4.1.3).
+        If ``secure`` is True, the name has a prefix. Only HTTPS pages can set a cookie whose name
+        has such a prefix. Sibling domains cannot set a cookie with the prefix ``__Host-`` (RFC
+        6265bis section 4.1.3).
         """
         prefix = "" if not secure else "__Secure-" if domain else "__Host-"
         return f"{prefix}authapp.session"
@@ -221,7 +223,7 @@ class SessionCookie:
         return self._clear_host_only(names) + [self._cookie(name, None, 0) for name in names]
 
     def _clear_host_only(self, names: Iterable[str]) -> list[str]:
-        """Clear cookies without a domain, which were set before ``domain`` was configured."""
+        """Clear cookies that were set before ``session.domain`` was configured."""
         return replace(self, domain=None).clear(names) if self.domain else []
 
     def owns(self, set_cookie: str) -> bool:

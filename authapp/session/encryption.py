@@ -40,8 +40,8 @@ CACHE_SIZE = 4096
 """How many decrypted tokens are cached. Each cached token takes about 10 KB of memory."""
 
 MAX_TOKEN_LENGTH = 16_384
-"""The most characters of a token. A longer token is not decrypted. The chunks of a token of
-authapp have fewer characters in total."""
+"""The length of the longest token that is decrypted, in characters. authapp itself writes only
+shorter tokens."""
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -92,8 +92,8 @@ def _a256cbc_hs512(key: bytes, header: bytes) -> ContentEncryption:
     length = (8 * len(header)).to_bytes(8, "big")
 
     def tag_of(iv: bytes, ciphertext: bytes) -> bytes:
-        # hmac.digest() would release the GIL for data of this length. Under load, a thread then
-        # waits 5 ms for the GIL.
+        # hmac.digest() would release the GIL for data of this length. Under load, the thread would
+        # then wait 5 ms until it gets the GIL again.
         signed = header + iv + ciphertext + length
         return hmac.new(mac_key, signed, "sha512").digest()[:32]
 
@@ -279,8 +279,8 @@ class Sealer:
 def _segments(token: str) -> tuple[str, bytes, bytes, bytes]:
     """Split a compact JWE with a direct key.
 
-    Each part must be canonical base64url. Otherwise an attacker could write one token in many ways,
-    and fill the cache with them.
+    Each part must be canonical base64url. Otherwise an attacker could encode one token as many
+    different strings, and fill the cache with these strings.
 
     :returns: the encoded header, and the decoded initialization vector, ciphertext and tag.
     :raises CannotOpen: if ``token`` is not a compact JWE with a direct key.

@@ -119,8 +119,8 @@ NOT_AVAILABLE_SENTENCE = _(
     "Sign-in is not available right now because of a fault at this site. Contact the people who"
     " manage your access if it lasts."
 )
-"""The sentence for a sign-in that would fail again: authapp does not understand the backend's
-response, or the session is too large for cookies."""
+"""The sentence for a sign-in that would fail again if the user repeated it. There are two causes:
+authapp does not understand the backend's response, or the session is too large for cookies."""
 
 BAD_REQUEST_SENTENCE = _("We could not read what your browser sent. Go back and try again.")
 """The sentence for a request that cannot be read (400)."""
@@ -129,7 +129,8 @@ TOO_LARGE_SENTENCE = _("What you sent is too large. Shorten it and send it again
 """The sentence for a request body that is too large (413)."""
 
 SIGN_IN_REQUIRED = "SignInRequired"
-"""The code of a 401 response if the request needs a signed-in user and no session has ended."""
+"""The code of a 401 response if nobody is signed in. If a session has just ended, the response has
+an :class:`ErrorCode` instead."""
 
 SIGN_IN_REQUIRED_SENTENCE = _("You need to be signed in for this. Sign in to continue.")
 """The sentence for the code ``SignInRequired``."""

@@ -34,7 +34,7 @@ class SealedValue:
         return self._fernet.encrypt(json.dumps(value).encode()).decode().rstrip("=")
 
     def open(self, text: str) -> dict[str, Any] | None:
-        """Return the JSON object in an encrypted value, or None if it is not valid or too old.
+        """Return the JSON object in an encrypted value. None if the value is invalid or too old.
 
         :param text: any string.
         """

@@ -89,10 +89,10 @@ class Session:
     :param authenticated_at: the time of sign-in.
     :param claims: the claims from which the session was read. Members that authapp does not know
         are written back unchanged.
-    :param used_at: the time of the user's last recorded request, in epoch seconds. None if it is
-        not known: see :attr:`last_used`.
-    :param remember: True if the browser may keep the cookie after it is closed. None if the sign-in
-        form did not ask the user.
+    :param used_at: the time of the user's last recorded request, in epoch seconds. None if no
+        request is recorded: see :attr:`last_used`.
+    :param remember: True if the browser may keep the cookie after the browser is closed. None if
+        the sign-in form did not ask the user.
     """
 
     identity: Identity
@@ -107,7 +107,10 @@ class Session:
 
     @property
     def last_used(self) -> int:
-        """The time of the user's last request that the session knows, in epoch seconds."""
+        """The time of the user's last request that is recorded in the session, in epoch seconds.
+
+        If no request is recorded, it is :attr:`issued_at`.
+        """
         return self.issued_at if self.used_at is None else self.used_at
 
     @property
@@ -225,7 +228,10 @@ class Session:
         }
 
     def largest_part(self) -> str:
-        """Return names and sizes of the largest parts of this session, for the log."""
+        """Return the name and the size of the largest part of this session, for the log.
+
+        If this part is the access token, its largest claim is named too.
+        """
         tokens = len(self.tokens.access) + len(self.tokens.refresh)
         parts = {
             "the access token": len(self.tokens.access),
@@ -289,12 +295,14 @@ class Session:
 def _used_at(value: object, issued_at: int) -> int | None:
     """Read the time of the user's last request.
 
-    A renewal by authapp changes ``iat``, but it is not a request of the user. So ``iat`` counts
-    only if another application has written it, such as a Next.js application that shares the
-    cookie.
+    If another application (a Next.js application that shares the cookie) has changed ``iat``, the
+    user has used that application at the time ``iat``. A renewal by authapp changes ``iat`` too,
+    but a renewal is not a request of the user, so ``iat`` does not count then.
 
-    :param value: the member ``data.used`` of the claims.
+    :param value: the member ``data.used`` of the claims. It contains the ``iat`` that authapp has
+        written.
     :param issued_at: the member ``iat`` of the claims.
+    :returns: epoch seconds, or None if the claims do not contain the time.
     """
     used = object_or_empty(value)
     at = used.get("at")

@@ -48,14 +48,14 @@ class SessionLimits:
     def must_record(self, session: Session, now: float) -> bool:
         """Return True if the cookie must record a request of the user at the time ``now``.
 
-        The time in the session may be in the future if another machine's clock is ahead.
+        If another machine's clock is ahead, the time in the session may be later than ``now``.
         """
         return self.idle is not None and abs(now - session.last_used) >= self.idle / _PART
 
     def cookie_lifetime(self, session: Session, now: float) -> int | None:
         """Return the seconds for which the browser keeps the cookie.
 
-        :returns: the seconds. None if the browser drops the cookie when it is closed.
+        :returns: the seconds. None if the browser deletes the cookie when the browser is closed.
         """
         asked = self.remember == "ask" and session.remember is False
         if self.remember == "no" or asked:

@@ -9,7 +9,7 @@ from typing import Any
 _SUBJECT = ("sub", "sid")
 
 SUB_ALONE = "sub without sid"
-"""The name of the group of a user's sessions for which the provider has given no ``sid``."""
+"""The kind of the group that has the sessions of a user whose ID tokens contain no ``sid``."""
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,13 @@ class TokenPair:
 
     :param expires_in: seconds until the access token expires (RFC 6749 section 5.1). None: authapp
         uses the ``exp`` claim of the token, if the token is a JWT.
-    :param refresh_expires_in: the same for the refresh token.
+    :param refresh_expires_in: seconds until the refresh token expires. None: authapp uses the
+        ``exp`` claim of the refresh token, or else the setting ``refresh.lifetime``.
     :param user: claims about the user from the backend's response, or None.
-    :param issuer: the OpenID Connect provider that issued the tokens, or None for the backend. A
-        token is never sent to another issuer.
-    :param id_claims: the claims about the user in the ID token and in the userinfo
-        response. They have priority over the claims of the access token.
+    :param issuer: the OpenID Connect provider that issued the tokens. None: the backend issued
+        them. A token is never sent to another issuer.
+    :param id_claims: the claims about the user in the ID token and in the userinfo response. They
+        have priority over the claims of the access token. None for tokens of the backend.
     """
 
     access: str = field(repr=False)
@@ -40,17 +41,28 @@ class TokenPair:
 
     @property
     def renewable(self) -> bool:
-        """False if there is no refresh token. ``refresh`` is then the access token."""
+        """False if an OpenID Connect provider has issued no refresh token.
+
+        In this case, ``refresh`` is the access token. For tokens of the backend, always True.
+        """
         return self.issuer is None or self.refresh != self.access
 
     @property
     def subject(self) -> dict[str, Any]:
-        """The ``sub`` and ``sid`` by which the provider knows the session. The backend has none."""
+        """The ``sub`` and ``sid`` by which the OpenID Connect provider knows the session.
+
+        Empty for tokens of the backend.
+        """
         return {name: value for name, value in (self.id_claims or {}).items() if name in _SUBJECT}
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
-        """The groups that a provider can end: the sessions of the ``sub``, and of the ``sid``."""
+        """The names of the groups of sessions to which the session of these tokens belongs.
+
+        An OpenID Connect provider can end all sessions of a group at once. There is a group for the
+        ``sub``, and a group for the ``sid`` (or for the ``sub`` without a ``sid``). Empty for
+        tokens of the backend.
+        """
         said = self.subject
         if "sub" not in said:
             return ()
@@ -60,5 +72,10 @@ class TokenPair:
 
 
 def group(issuer: str | None, name: str, value: object) -> str:
-    """Return the name of a group of sessions: those with one ``sub`` or ``sid`` of a provider."""
+    """Return the name of a group: all sessions with the same ``sub`` or ``sid`` of a provider.
+
+    :param issuer: the provider.
+    :param name: ``sub``, ``sid`` or :data:`SUB_ALONE`.
+    :param value: the value of this ``sub`` or ``sid``.
+    """
     return json.dumps([issuer, name, value])
