@@ -28,8 +28,9 @@ def await_late_response(
     """Arrange that a late response is used when it arrives. This function does not block.
 
     :param late: the future of the response.
-    :param announce: tells other requests and processes that the response is late. Its argument is
-        the number of seconds for which the announcement is valid. 0 ends the announcement.
+    :param announce: a function that tells other requests and processes that the response is late.
+        Its argument is the number of seconds for which this announcement is valid. 0 ends an
+        earlier announcement.
     :param use: is called with ``late`` when the response has arrived or the call has failed.
         ``use`` may raise ``BackendDown``.
     :param landing: is closed after ``use``. Closing it releases the lease and ends the single

@@ -71,12 +71,12 @@ class Renewal:
     def renew(self, session: Session, known: Known | None = None, *, wait: bool = False) -> Outcome:
         """Renew a session, or find the successor that another request has created.
 
-        If another request is renewing the session, there are two cases. If the access token is
-        still valid, return the session unchanged. Otherwise wait for that request's outcome.
+        If another request is renewing the session, return the session unchanged if its access token
+        is valid. If not, wait for the outcome of that request, except while the backend is down.
 
-        :param known: the information in the store, if the caller has just read it.
+        :param known: what the store knows about the session, if the caller has just read it.
         :param wait: if True, wait for the other request even if the access token is valid.
-        :returns: the outcome, with the session to use.
+        :returns: the outcome.
         """
         known = known or self.successors.look_up(session)
         newest: Session | Rejected = session
@@ -137,8 +137,8 @@ class Renewal:
         spending. When the store is up again, an expired session waits until all processes have
         written the outcomes of their renewals to the store.
 
-        :param landing: ends the single flight when it is closed. If the response is late, the
-            flight ends when the response arrives.
+        :param landing: closing it ends the single flight. If the response is late, it is closed
+            when the response arrives.
         """
         give_up = time.monotonic() + 2 * self._patience
         while True:
@@ -165,7 +165,7 @@ class Renewal:
                 return Unavailable(session, error.reason)
 
     def _result_from_others(self, session: Session) -> Outcome | None:
-        """Return the outcome that another process has stored, or None if the token is unspent."""
+        """Return the outcome that another process has stored, or None if there is none."""
         known = self.successors.look_up(session)
         if known.revoked:
             return Rejected(ErrorCode.SESSION_REVOKED, "signed out meanwhile")
@@ -321,8 +321,8 @@ class Renewal:
 
         A sign-out first stores the revocation and then looks for a successor. A renewal first
         stores the successor and then looks for a revocation. So at least one of two things happens:
-        the sign-out finds the successor, or the renewal finds the revocation. The one that finds it
-        asks the backend to revoke the new tokens.
+        the sign-out finds the successor, or the renewal finds the revocation. In both cases, the
+        finder asks the backend to revoke the new tokens.
         """
         if not self._revocation.revoked(session):
             return outcome

@@ -12,7 +12,8 @@ from authapp.store.protocol import Key, Store
 _NEVER = float("-inf")
 
 _ELSEWHERE, _IN_ITS_BROWSER = "1", "0"
-"""The strings of a revoked session: whether the browser that has it knows that it ends."""
+"""The string that is stored for a revoked session. It tells whether the session was ended by its
+own browser (which knows this) or from elsewhere."""
 
 CLOCKS_DIFFER = 60.0
 """Seconds by which the clocks of machines that share a store may differ."""
@@ -42,7 +43,8 @@ class Revocation:
     def revoke(self, session: Session, *, elsewhere: bool = False) -> None:
         """Revoke a session, all copies of its cookie and all its successors.
 
-        :param elsewhere: True if the browser that has the session does not know that it ends.
+        :param elsewhere: False if the browser that has the session ends it, and so knows this. True
+            if another browser or an operator ends the session.
         """
         key = revocation_keys(session)[0]
         text = _ELSEWHERE if elsewhere else _IN_ITS_BROWSER
@@ -73,8 +75,8 @@ class Revocation:
     def revoke_others(self, session: Session, now: float) -> None:
         """Revoke all sessions of this session's user that began at or before ``now``, except this.
 
-        The store keeps this revocation under a key of its own. So it cannot replace the revocation
-        of a :meth:`revoke_user`, which revokes this session too.
+        The store keeps this revocation under a separate key. So it does not overwrite the
+        revocation of an earlier :meth:`revoke_user`, which revokes this session too.
 
         :param now: see :meth:`revoke_user`.
         """
@@ -110,16 +112,16 @@ class Revocation:
     def known_revoked(self, session: Session) -> bool:
         """Return True if this process knows that this session was revoked.
 
-        It may not know a revocation of the last moments: see
-        :meth:`authapp.store.protocol.Store.recall`.
+        If another process has revoked the session in the last moments, this process may not know
+        that yet: see :meth:`authapp.store.protocol.Store.recall`.
         """
         return is_revoked(session, *self._store.recall(*revocation_keys(session)))
 
     def known_ended_elsewhere(self, session: Session) -> bool:
-        """Return True if this process knows that this session was revoked from elsewhere.
+        """Return True if this process knows that this session was revoked, not by its own browser.
 
-        A sign-out or a new sign-in in the browser that has the session does not count. Until its
-        response arrives, the other tabs of this browser still send the old cookie.
+        A sign-out or a new sign-in in the session's browser does not count. Until the response to
+        it arrives, the other tabs of this browser still send the old cookie.
         """
         alone, *marks = self._store.recall(*revocation_keys(session))
         if alone is not None:
@@ -129,10 +131,11 @@ class Revocation:
     def next_start(self, user_id: int | str, now: float, groups: tuple[str, ...] = ()) -> float:
         """Return the sign-in time to record in a new session, in epoch seconds.
 
-        This time is later than the time of the user's last :meth:`revoke_user` or
-        :meth:`revoke_others`, and of the last :meth:`revoke_group` of a group. Otherwise, if the
-        clock of the machine that revoked is ahead, the revocation would end the new session too.
+        This time is later than the end of every earlier revocation of all sessions of the user or
+        of a group. A revocation ends later than it was made, because clocks differ. So it would
+        otherwise end the new session too.
 
+        :param now: the present time, in epoch seconds. It is returned if it is late enough.
         :param groups: the groups of the new session.
         """
         keys = (_user_key(user_id), _others_key(user_id), *map(_group_key, groups))
@@ -191,5 +194,9 @@ def _group_key(group: str) -> Key:
 
 
 def _moment(text: str | None) -> float:
-    """Return the time in a string: ``<time>``, or ``<time> <kept sid>`` (:func:`_others_key`)."""
+    """Return the time in the string of a revocation, or minus infinity if there is no string.
+
+    The string is ``<time>``. Under :func:`_others_key`, it is ``<time> <sid>``, with the session id
+    of the session that is not revoked.
+    """
     return float(text.partition(" ")[0]) if text else _NEVER

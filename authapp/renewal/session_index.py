@@ -2,11 +2,11 @@
 
 The store keeps one entry for each session. An entry contains no token and cannot sign a user in,
 because the session itself is in the cookie. If the store loses an entry, the user stays signed in,
-and the next request of the session writes the entry again.
+and a later request of the session writes the entry again.
 
-Each user has :data:`MOST` places. A session takes a free place. If there is none, the session takes
-the place of an ended session, or of the session that was not used for the longest time. An entry
-expires together with its session.
+Each user has :data:`MOST` places. A new session takes a free place. If no place is free, the
+session takes the place of an ended session, or else of the session that was not used for the
+longest time. An entry expires together with its session.
 """
 
 import json
@@ -28,8 +28,7 @@ MAX_AGENT = 256
 """The most characters of a ``User-Agent`` header in an entry."""
 
 _REFRESHED = 60.0
-"""If an entry was last updated at least this many seconds ago, the user's next request updates it.
-"""
+"""A request of the user updates the entry if the last update was at least this many seconds ago."""
 
 _TRACKED = 10_000
 """The most sessions for which a process remembers when it has updated the entry."""
@@ -55,7 +54,7 @@ class ListedSession:
 
     @property
     def signed_in(self) -> float:
-        """The time of the last sign-in."""
+        """The time of the last sign-in to this session."""
         return self.session.authenticated_at
 
     @property
@@ -65,7 +64,7 @@ class ListedSession:
 
 
 Found = tuple[ListedSession | None, int]
-"""The entry of a session, or None, and its place among the places of its user."""
+"""The entry of a session (or None if it has no entry), and the number of its place."""
 
 
 class SessionIndex:
@@ -90,7 +89,7 @@ class SessionIndex:
         self._updated: dict[str, tuple[float, int]] = {}  # sid -> time of the update, place
 
     def key(self, session: Session) -> Key:
-        """Return the key of the place in which the entry of a session usually is."""
+        """Return the key of the place in which the entry of a session most likely is."""
         return _key(session.identity.id, self._likely_place(session.sid))
 
     def find(self, session: Session, text: str | None = None) -> Found:
@@ -149,10 +148,10 @@ class SessionIndex:
         self._updated[session.sid] = now, place
 
     def last_used(self, session: Session) -> int:
-        """Return the time of the user's last request that any process knows, in epoch seconds.
+        """Return the time of the user's last request in a session, in epoch seconds.
 
-        It may be later than the time in the cookie of this request, because another tab may have
-        received a newer cookie.
+        This is the later of the time in the cookie and the time in the index. The index may have a
+        later time, because another tab may have received a newer cookie.
         """
         entry, _ = self.find(session)
         if entry is None or entry.last_seen > self._clock() + CLOCKS_DIFFER:
@@ -162,8 +161,8 @@ class SessionIndex:
     def of(self, user_id: int | str) -> list[ListedSession]:
         """Return the sessions of a user, the last used first.
 
-        The list has no sessions that have ended. If the store has lost its data, a session is
-        missing until its next request.
+        The list has no sessions that have ended. After the store has lost its data, a session is
+        missing until a process that is running writes its entry again, or until its next request.
         """
         living = self._living(user_id, self._read(user_id))
         return sorted(living.values(), key=lambda each: each.last_seen, reverse=True)

@@ -1,8 +1,8 @@
 """The tokens that authapp sends to the backend at a sign-out.
 
-Some backends recognize the session to sign out by its access token. If this token has expired, such
-a backend responds as usual, but the refresh token stays usable. So if the access token of a session
-has expired, authapp renews the session once more before it signs out at such a backend.
+Some backends find the session to end by its access token. If this token has expired, such a backend
+responds as usual, but the refresh token stays usable. So before a sign-out at such a backend,
+authapp renews the session once more if its access token has expired.
 """
 
 from concurrent.futures import Future
@@ -18,8 +18,8 @@ from authapp.store.protocol import Lease
 def tokens_for_sign_out(renewal: Renewal, session: Session) -> TokenPair:
     """Return the tokens to send at a sign-out. Revoke the session in the store before this call.
 
-    This function may renew the session. It spends the refresh token only if no other request or
-    process can be spending it.
+    This function may renew the session, and then returns the new tokens. It spends the refresh
+    token only if no other request or process can be spending it.
 
     :raises BackendRejected: if the backend refuses the refresh token.
     :raises BackendUnavailable: if the backend gives no usable response.

@@ -8,7 +8,7 @@ The store keeps a successor as long as a request may bring the old cookie (contr
 browser may send the old cookie for long, because the response with the new cookie can be lost, or
 a slower response of another application can write the old cookie again. So the store keeps a
 successor until a request has brought the new cookie (at most for an hour), and at least until the
-old access token has expired. After both, it keeps the successor for ``refresh.reuse`` seconds more.
+old access token has expired. After that, the store keeps it for ``refresh.reuse`` seconds more.
 """
 
 import json
@@ -34,8 +34,8 @@ _KEPT_UNTIL_BROUGHT = 3600.0
 """Seconds for which the store keeps a successor that no request has brought."""
 
 _MOST_AWAITED = 10_000
-"""For how many successors a process waits until a request brings them. The store keeps all further
-successors for the whole hour."""
+"""The most successors for which a process remembers that no request has brought them yet. If there
+are more, the process forgets the oldest. The store then keeps that successor for a whole hour."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class Successors:
     """The outcomes of renewals, in the store.
 
     :param store: the store that all processes share.
-    :param reuse: seconds for which the store keeps a successor after it is no longer needed.
+    :param reuse: the store keeps a successor for this many seconds longer than it is needed
+        (``refresh.reuse``).
     """
 
     def __init__(self, store: Store, reuse: float) -> None:
@@ -91,7 +92,10 @@ class Successors:
         )
 
     def newest(self, session: Session) -> Session | Rejected:
-        """Return the end of a session's successor chain, or the session if it has no successor."""
+        """Return the end of a session's successor chain: a session, or a rejection.
+
+        If the session has no successor, the session itself is returned.
+        """
         newest, seen = session, set[str]()
         # If a backend does not rotate its refresh tokens, the chain is a circle.
         while newest.tokens.refresh not in seen:
@@ -121,8 +125,8 @@ class Successors:
     def may_spend_in(self, session: Session, lease: Lease) -> float:
         """Return the seconds until this process may spend a session's refresh token.
 
-        Call this method after :meth:`look_up`. If the process is not alone and the result is 0, the
-        store had the outcomes of all processes when :meth:`look_up` read it.
+        Call this method after :meth:`look_up`. If the result is 0 and the lease is not ``ALONE``,
+        :meth:`look_up` has seen the outcomes of all processes.
 
         :param lease: the lease of the token.
         :returns: 0 if the process may spend the token now. Infinity if the time is not known.
@@ -139,10 +143,13 @@ class Successors:
         return lease is Lease.MINE and self._store.remembers(seconds)
 
     def keep(self, session: Session, outcome: Outcome) -> None:
-        """Store an outcome under the refresh token that was spent. A failure is not stored."""
+        """Store an outcome under the refresh token that was spent.
+
+        A failure without a new refresh token is not stored: see :meth:`keep_failure`.
+        """
         match outcome:
-            # A merge keeps the greatest string. Of two successors, the string of the later one is
-            # greater. The string of a successor is greater than the string of a rejection.
+            # If the store has to merge two strings, it keeps the greater string. A later successor
+            # has a greater string than an earlier one, and a successor than a rejection.
             case Rejected(code, reason):
                 text = json.dumps({"code": code, "reason": reason})
                 self._store.put(_key(session), text, self._reuse)
@@ -153,8 +160,9 @@ class Successors:
     def brought(self, session: Session) -> None:
         """Record that a request has brought a session in its cookie.
 
-        If this process has renewed the session, the store then keeps its successor entry for a
-        shorter time. If another process has renewed it, the entry stays for the whole hour.
+        The old cookie is then needed for a shorter time only. So if this process has renewed the
+        session, it shortens the time for which the store keeps the successor. If another process
+        has renewed the session, the store keeps the successor for the whole hour.
         """
         spent, successor = self._awaited.get(session.sid, (session, None))
         if successor is not None and successor.tokens == session.tokens:

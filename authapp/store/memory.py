@@ -14,8 +14,8 @@ _NOTHING = (float("-inf"), "")
 class MemoryStore:
     """A store for all threads of one process.
 
-    :param clock: returns seconds and never goes back. A wall clock is not suitable, because
-        entries would expire too early if somebody sets the clock forward.
+    :param clock: returns seconds and never goes back. A wall clock is not suitable: if somebody
+        sets it forward, entries expire too early.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

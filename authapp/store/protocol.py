@@ -19,7 +19,7 @@ class Key(NamedTuple):
     """The key of a string in the store: a purpose, and a secret such as a refresh token.
 
     :ivar group: the id of a user, for example. In a cluster, keys of one group are on one node, so
-        they can be read together. The group does not distinguish keys.
+        they can be read together. Two keys that differ only in the group are equal.
     """
 
     purpose: str
@@ -49,8 +49,8 @@ class Lease(Enum):
     UNSURE = "unsure"
     """The store is down or has refused the command. Another process may have the lease."""
     ALONE = "alone"
-    """For ``authapp.shared.patience`` seconds, the store was down or has refused the command. Each
-    process now works on its own."""
+    """The store has been down, or has refused the command, for ``authapp.shared.patience`` seconds.
+    Each process now works on its own."""
 
 
 class Store(Protocol):
@@ -60,11 +60,11 @@ class Store(Protocol):
         """Return the string of each key, or None if the string is missing or has expired."""
 
     def recall(self, *keys: Key) -> list[str | None]:
-        """Return the same as :meth:`get`, but from the memory of this process if possible.
+        """Return the string of each key as :meth:`get` does, but from this process's memory.
 
-        That is possible while other processes tell this process of their changes. A string is out
-        of date from its change until the notice of the change arrives. So use :meth:`get` before
-        you write a cookie or spend a token.
+        The memory is used only while this process receives the notices of other processes. If
+        another process changes a string, the old string is returned until the notice arrives. So
+        use :meth:`get` before you write a cookie or spend a token.
 
         :param keys: keys whose strings are always stored with ``tell=True``.
         """
@@ -72,11 +72,11 @@ class Store(Protocol):
     def put(self, key: Key, text: str, seconds: float, *, tell: bool = False) -> None:
         """Store a string under a key for ``seconds``. It replaces an earlier string.
 
-        :param tell: True to tell all processes of the change. :meth:`recall` needs this.
-
         While processes cannot exchange data, they may store different strings under one key. When
-        these strings are merged later, the greatest string is kept. So the string that must be kept
-        has to be the greatest one in Python's string order.
+        these strings are merged later, the greatest string in Python's order of strings is kept.
+        So the string that must be kept has to be the greatest.
+
+        :param tell: True to tell all processes of the change. :meth:`recall` needs this.
         """
 
     def lease(self, key: Key) -> AbstractContextManager[Lease]:
@@ -96,20 +96,19 @@ class Store(Protocol):
         """
 
     def settles_in(self, key: Key) -> float:
-        """Return the seconds until all processes have written what they did while it was down.
-
-
-        :param key: the key of the lease. In a cluster, only some keys may be down.
+        """Return the seconds until all processes have stored what they did during an outage.
 
         Until then, another process may have finished work on a key, or may still be working on it,
-        although this process has the lease of the key. The result is 0 if the store was up for long
-        enough, and infinite while the store is down.
+        although this process has the lease of the key.
+
+        :param key: the key of the lease. In a cluster, an outage may concern only some keys.
+        :returns: 0 if the store has been up for long enough. Infinity while the store is down.
         """
 
     def problems(self) -> list[str]:
-        """Return the names of problems that the store has although it is up, such as "eviction".
+        """Return the names of problems that a store can have while it is up, such as "eviction".
 
-        :class:`authapp.store.redis_inspection.RedisInspection` logs each of them with a remedy.
+        :class:`authapp.store.redis_inspection.RedisInspection` logs each problem with a remedy.
         """
 
     def healthy(self) -> bool:

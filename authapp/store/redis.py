@@ -50,8 +50,8 @@ class RedisStore:
 
     def recall(self, *keys: Key) -> list[str | None]:
         """See :class:`authapp.store.protocol.Store`."""
-        # Each secret gives another name of a key. The string is kept under all of these names,
-        # because a notice may contain any of them.
+        # Each secret gives a key another name in Redis. The string is kept under all of these
+        # names, because a notice may contain any of them.
         names = [ring.name(key) for ring in self._key_rings for key in keys]
         known = self._notices.known(names)
         if known is not None:
@@ -66,10 +66,11 @@ class RedisStore:
     def _ask(self, *keys: Key) -> tuple[list[str | None], bool]:
         """Read strings from Redis, or from the memory of this process if Redis is down.
 
-        In a cluster, keys may be on several nodes. If one node is lost, the other strings are from
-        Redis: a lease of a key says nothing if the key was not read.
+        In a cluster, keys may be on several nodes. If one node is down, the strings of the other
+        nodes are still read from Redis. Otherwise a process with the lease of a key might not see
+        what another process has stored under this key.
 
-        :returns: the strings, and whether all of them are from Redis.
+        :returns: the strings, and True if all of them are from Redis.
         """
         groups: dict[tuple[bytes, ...], list[Key]] = {}
         if self._connection.clustered:
@@ -87,7 +88,7 @@ class RedisStore:
         return [texts[key] for key in keys], all_asked
 
     def _ask_together(self, *keys: Key) -> tuple[list[str | None], bool]:
-        """Read strings as :meth:`_ask` does, all from Redis or all from this process."""
+        """Read strings as :meth:`_ask` does, but either all from Redis or all from this process."""
         own, pending = self._own.get(*keys), self._resync.pending.keys() & keys
         try:
             epochs, theirs = self._read(*keys)
@@ -156,7 +157,7 @@ class RedisStore:
         return self._inspection.problems
 
     def _check(self) -> bool:
-        """Read the epoch marker, and inspect Redis every minute. Return False if Redis is down."""
+        """Read an epoch marker, and inspect Redis once a minute. Return False if Redis is down."""
         answers = self._ask()[1]
         if answers:
             self._inspection.refresh()

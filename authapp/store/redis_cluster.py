@@ -1,8 +1,8 @@
 """The client of a Redis cluster (``authapp.shared = redis+cluster://…``).
 
-redis-py's client follows failovers and moved slots (``MOVED``, ``ASK``). It connects when it is
-created, but an application must start even if the cluster is down. So :class:`LazyCluster` creates
-the client at the first command.
+redis-py's client follows failovers and moved slots (``MOVED``, ``ASK``). The client connects when
+it is created, but an application must start even if the cluster is down. So :class:`LazyCluster`
+creates the client at the first command.
 """
 
 import hashlib
@@ -20,17 +20,19 @@ from redis.exceptions import RedisClusterException, RedisError, SlotNotCoveredEr
 from authapp.store.redis_encryption import TAGS
 
 READ_AGAIN = 0.5
-"""Seconds between two attempts to find the nodes of slots, apart from those of redis-py."""
+"""Seconds between two attempts of this module to read which node has which slots. redis-py makes
+further attempts."""
 
 
 class _Cluster(RedisCluster):
-    """redis-py's client, which loads scripts also if a node is lost."""
+    """redis-py's client. It loads scripts even if a node is down."""
 
     def script_load(self, script: Any) -> Any:
         """Load a script at each primary that responds.
 
-        redis-py stops at the first one that does not, and the others never get the script. If no
-        primary responds, the command that runs the script fails.
+        redis-py itself would stop at the first primary that does not respond, and the remaining
+        primaries would not get the script. If no primary responds, the command that runs the script
+        fails later.
 
         :returns: the SHA-1 digest of the script, as ``SCRIPT LOAD`` returns it.
         """
@@ -82,9 +84,9 @@ class LazyCluster:
         return str(node.host), int(node.port)
 
     def _read_nodes(self) -> None:
-        """Read the nodes of the cluster again. redis-py does not, if no node has a slot.
+        """Read again which node has which slots, at most once in :data:`READ_AGAIN` seconds.
 
-        This is done at most once in :data:`READ_AGAIN` seconds.
+        If no node has a slot, redis-py does not do this itself.
         """
         now = time.monotonic()
         if now >= self._read_at:
@@ -93,9 +95,10 @@ class LazyCluster:
                 self._client.nodes_manager.initialize()
 
     def new_primaries(self, tag: bytes) -> set[object]:
-        """Return the nodes that were no primaries at the last call.
+        """Return the nodes that have become primaries since the last call.
 
-        :param tag: a hash tag. If its primary is the same, the result is empty.
+        :param tag: a hash tag. If the primary of this hash tag has not changed, the result is
+            empty.
         """
         before = self._primaries
         if before.get(tag) == self.primary(tag):

@@ -1,6 +1,6 @@
 """The connections to one Redis, and its state: up or down, and the time of the last data loss.
 
-In a cluster, one node may be lost, so each primary has a state: :meth:`RedisConnection.of`.
+In a cluster, a single node may be down. So each primary has a state: :meth:`RedisConnection.of`.
 """
 
 import logging
@@ -61,14 +61,14 @@ _REFUSED = re.compile(r"the '[a-z|]{1,20}' command|DB index")
 class RedisConnection:
     """The connections to one Redis, and its state.
 
-    Redis is down if it does not respond, or if a cluster says so. Another error reply (memory full,
-    read-only, not permitted) does not mean that, because other commands may still work.
+    Redis is down if it does not respond, or if a cluster replies that it is down. After any other
+    error reply (memory full, read-only, not permitted), Redis is up, as other commands may work.
 
     :param client: a client with short timeouts and without retries (see :func:`connect`).
     :param clock: returns seconds and never goes back.
     :param address: the text to log as the address of Redis. If it is empty, the log has the address
         that the client knows.
-    :param node: the primary of a cluster whose state this is, or None.
+    :param node: the primary to which this state belongs. None: this is the state of all of Redis.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class RedisConnection:
         self._generations: WeakKeyDictionary[AbstractConnection, int] = WeakKeyDictionary()
 
     def of(self, tag: bytes) -> "RedisConnection":
-        """Return the state of the primary that has the keys with a hash tag, or of all keys."""
+        """Return the state of the primary for a hash tag. If Redis is no cluster, return self."""
         if not self.clustered:
             return self
         for node in self.client.new_primaries(tag):
@@ -209,9 +209,9 @@ class RedisConnection:
         return all(self._clock() - part._lost_at > seconds for part in list(self._parts.values()))
 
     def up_in(self, seconds: float) -> float:
-        """Return how long to wait until Redis was up, without a data loss, for ``seconds``.
+        """Return how long to wait until Redis has been up without a data loss for ``seconds``.
 
-        :returns: seconds. 0 if that is so already, and infinity while Redis is down.
+        :returns: seconds. 0 if Redis has been up that long. Infinity while Redis is down.
         """
         return float("inf") if self._down else max(0.0, self._lost_at + seconds - self._clock())
 
@@ -261,15 +261,15 @@ class RedisConnection:
                     log.error(text, type(error).__name__, self.address)
 
     def any_down(self) -> bool:
-        """Return True if a primary did not respond to the last command."""
+        """Return True if Redis, or any primary of a cluster, is down."""
         parts = list(self._parts.items())
         return any(part.down and (not node or self.client.tags_of(node)) for node, part in parts)
 
     def log_refusal(self, error: Exception) -> None:
         """Log an error reply, at most once per minute for each kind.
 
-        A read-only Redis may be a former primary. In this case, all connections are closed when
-        they are returned to the pool. New connections then lead to the present primary.
+        A read-only Redis may be a former primary. So after this error, all connections are closed
+        when they are returned to the pool. New connections then lead to the present primary.
         """
         if isinstance(error, ReadOnlyError) and self._is_due("look for the primary", PAUSE):
             self.generation += 1
@@ -296,7 +296,7 @@ _BOUNDED: dict[str, Any] = {
 
 
 class _Pool(BlockingConnectionPool):
-    """A connection pool that reports every connection that is returned to the pool."""
+    """A connection pool that tells its ``owner`` when a connection is returned to the pool."""
 
     owner: RedisConnection
 

@@ -2,11 +2,11 @@
 
 Each process writes the fingerprints of its secrets and the version of its strings into one sorted
 set in Redis, with the time. So each process sees whether the others have the same secrets and the
-same version. A fingerprint is an HMAC with a key that is derived from the secret. Equal secrets
-have equal fingerprints, and a fingerprint says nothing else about a secret.
+same version. Equal secrets have equal fingerprints. Nobody can learn anything else about a secret
+from its fingerprint.
 
-``CONFIG`` is not needed, because ``INFO`` has the eviction policy. If a managed service refuses
-``INFO``, authapp cannot detect evictions and restarts. :class:`RedisConnection` logs this once.
+The inspection reads the eviction policy with ``INFO``. If a managed service refuses ``INFO``,
+authapp cannot detect evictions and restarts. :class:`RedisConnection` logs this once.
 """
 
 import hmac
@@ -97,9 +97,9 @@ class RedisInspection:
                 yield from self._compare(user)
 
     def _compare(self, user: bytes) -> Iterable[str]:
-        """Return the problems if this process and another one use the same Redis.
+        """Return the names of the problems that exist between this process and another process.
 
-        :param user: the member of :data:`USERS` that the other process has written.
+        :param user: what the other process has written into the set :data:`USERS`.
         """
         try:
             theirs = json.loads(user)
@@ -116,7 +116,7 @@ class RedisInspection:
             yield "secrets"
 
     def _evicts(self) -> bool:
-        """Return True if Redis may drop unexpired keys, or did so since the last inspection."""
+        """Return True if Redis may drop unexpired keys, or has dropped some since the last call."""
         reply: list[dict[str, Any]] = []
         with self._connection.of(USERS).command():
             try:
@@ -132,6 +132,6 @@ class RedisInspection:
 
 
 def fingerprint(secret: bytes) -> str:
-    """Return a text that is equal for equal secrets and says nothing else about a secret."""
+    """Return an HMAC that is equal for equal secrets, and tells nobody more about a secret."""
     key = derive(secret, "authapp fingerprint", 32)
     return hmac.digest(key, b"authapp", "sha256").hex()[:16]

@@ -25,8 +25,9 @@ LEASE = 4.0
 dies, the lease expires."""
 
 SETTLE = 1.5
-"""Seconds after an outage within which each process has told Redis what it did during the outage.
-:meth:`RedisLeases._keep` and :meth:`authapp.store.resync.Resync._run` need less than that."""
+"""Seconds after an outage until a process spends a token again. In this time, each process tells
+Redis what it did during the outage: :meth:`RedisLeases._keep` extends its leases, and
+:meth:`authapp.store.resync.Resync._run` writes its strings."""
 
 PATIENCE = 120.0
 """The default of ``authapp.shared.patience``, in seconds."""
@@ -110,8 +111,8 @@ class RedisLeases:
     def _unsure(self, parts: tuple[RedisConnection, ...]) -> Lease:
         """Return ``ALONE`` if Redis has granted no lease for ``patience`` seconds, else ``UNSURE``.
 
-        The time starts again if Redis was up meanwhile. It also starts again if no request asked
-        for a lease for ``patience`` seconds, because an old failure says nothing about the present.
+        The ``patience`` seconds start again if Redis was up meanwhile, or if no request asked for
+        a lease for this long. After a pause, an old failure says nothing about the present.
         """
         now = time.monotonic()
         since, last = self._unsure_times.get(parts, (now, now))

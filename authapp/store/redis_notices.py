@@ -31,8 +31,8 @@ CHANNEL = b"authapp:changed"
 """The channel of the notices. A notice is one or more key names, with spaces between."""
 
 BEATS = b"authapp:beat:{%s}:" % CHANNEL
-"""The prefix of channel names. Each process gets its own beats on a channel of its own. With this
-hash tag, a cluster publishes beats at the same node as notices."""
+"""The prefix of the channel on which a process sends beats to itself. Because of the hash tag, a
+cluster publishes beats at the same node as notices."""
 
 BEAT = 0.4
 """Seconds between two beats."""
@@ -41,7 +41,7 @@ SILENCE = 1.0
 """If a beat does not come back for this many seconds, the channel counts as silent."""
 
 IDLE = 60.0
-"""Seconds without a fresh request after which the thread ends."""
+"""Seconds after which the thread ends if no request has needed it."""
 
 KEPT = 40_000
 """The most strings that are kept: two for each session, about 10 MB."""
@@ -110,8 +110,8 @@ class RedisNotices:
         """Keep strings that were read from Redis.
 
         :param strings: the strings, by key name.
-        :param moment: what :meth:`moment` returned before the strings were read. If a notice has
-            arrived since then, the strings are not kept, because they may be out of date.
+        :param moment: the result of :meth:`moment` before the strings were read. If it was None, or
+            if a notice has arrived since then, the strings are not kept.
         """
         if moment is None:
             return
@@ -128,7 +128,7 @@ class RedisNotices:
         self._pop(names)
 
     def forget_all(self) -> None:
-        """Forget all strings, and ask Redis until the thread has subscribed again."""
+        """Forget all strings. Until the thread has subscribed again, this process asks Redis."""
         self._alive_until, self._sent = 0.0, None
         self._changes = next(self._numbers)
         self._kept.clear()
@@ -136,7 +136,7 @@ class RedisNotices:
     def publish(self, names: Sequence[bytes]) -> None:
         """Tell all processes that the strings under some key names have changed in Redis.
 
-        If Redis refuses to publish, other processes get no notice and no beats, so they ask Redis.
+        If Redis refuses ``PUBLISH``, no process receives beats. So every process asks Redis itself.
 
         :raises StoreUnavailable: if Redis is down.
         """
@@ -197,7 +197,7 @@ class RedisNotices:
                     self._alive_until = self._sent[1] + SILENCE
 
     def _send_beat(self, beats: bytes) -> float:
-        """Publish a beat, and return the time at which that was done.
+        """Publish a beat, and return the time of the monotonic clock at which it was published.
 
         :raises StoreUnavailable: if Redis is down or refuses.
         """

@@ -6,9 +6,9 @@ The schemes are those of the package ``limits``. ``rediss`` in place of ``redis`
 - ``redis+sentinel://user:password@host:26379,host2:26379/mymaster/0``
 - ``redis+cluster://user:password@host:7000,host2:7000``
 
-Options of redis-py follow as a query, ``ssl_ca_certs`` for example. Options that begin with
-``sentinel_`` are for the connections to Sentinel: ``sentinel_username``, ``sentinel_password``. The
-options for TLS (``ssl_…``) are also used for the connections to Sentinel.
+The query of the URL may contain options of redis-py, such as ``ssl_ca_certs``. Options that begin
+with ``sentinel_`` are for the connections to Sentinel: ``sentinel_username``,
+``sentinel_password``. The options for TLS (``ssl_…``) are also used for these connections.
 """
 
 from dataclasses import dataclass, field
@@ -43,9 +43,9 @@ class RedisURL:
 
 
 def read_url(url: str) -> RedisURL:
-    """Read a URL.
+    """Parse the URL of a store.
 
-    :raises ValueError: if the URL has another form.
+    :raises ValueError: if the URL has none of the forms in the docstring of this module.
     """
     parts = urlsplit(url)
     scheme, _, kind = parts.scheme.partition("+")

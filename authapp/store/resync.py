@@ -1,9 +1,9 @@
 """Write strings to Redis again after Redis has lost data or has not accepted a write.
 
-Each process has a copy of the strings that it has stored in Redis. A **pending write** is a string
-that Redis may have lost or never had: Redis was down or full when the string was stored, or has
-lost data since then. A thread, the **resync**, compares the pending writes with Redis and writes
-the missing strings.
+Each process keeps a copy of the strings that it has stored in Redis. A **pending write** is a
+string that Redis may not contain now, for one of two reasons: Redis was down or full when the
+string was stored, or Redis has lost data since then. A thread, the **resync**, compares the pending
+writes with Redis and writes the missing strings.
 
 The **epoch marker** is a key with a random value. If Redis has lost its data, the marker is missing
 or has another value.
@@ -49,14 +49,14 @@ for number, name in ipairs(KEYS) do
 end
 return replaced
 """
-"""Writes values with a time to live in milliseconds. A value is written only if Redis still has the
-value that was read before."""
+"""A Lua script that writes values, each with a time to live in milliseconds. The script writes a
+value only if Redis still has the value that was read before. It returns how many it has written."""
 
 
 class Resync:
     """The pending writes of one process, and the thread that writes them.
 
-    :param own: the memory of this process, which holds every string that it has put.
+    :param own: the memory of this process. It has every string that the process has stored.
     :param publish: tells all processes that the strings under some key names have changed.
     """
 
@@ -82,7 +82,7 @@ class Resync:
 
     @property
     def epoch(self) -> object:
-        """The epoch marker that was read last, without a hash tag."""
+        """The epoch marker without a hash tag, as it was read last."""
         return self._epochs.get(b"")
 
     def see_epoch(self, epoch: object, tag: bytes = b"") -> None:
@@ -95,7 +95,10 @@ class Resync:
             self._detect_data_loss(epoch, tag)
 
     def _detect_data_loss(self, epoch: object, tag: bytes) -> None:
-        """Set an epoch marker if it is missing, or adopt its new value. Mark strings as pending."""
+        """Set the epoch marker if it is missing, else remember its value. Mark strings as pending.
+
+        If this process has read another marker before, Redis has lost data, and this is recorded.
+        """
         if self._epochs.pop(tag, None) is not None:
             self._connection.of(tag).lost_data()
         with suppress(StoreUnavailable), self._connection.of(tag).command():
@@ -109,7 +112,7 @@ class Resync:
     def mark_all_pending(self, tags: Collection[bytes] | None = None) -> None:
         """Mark all strings of this process as pending, because Redis may have lost them.
 
-        :param tags: mark only the keys with one of these hash tags. If it is None, mark all keys.
+        :param tags: mark only the strings whose keys have one of these hash tags. None: mark all.
         """
         keys = [key for key, *_ in self._own.living()]
         if tags is not None:
@@ -124,7 +127,7 @@ class Resync:
         self.start()
 
     def start(self) -> None:
-        """Start the resync thread if writes are pending. The thread does not depend on requests."""
+        """Start the resync thread if writes are pending. The thread needs no requests to go on."""
         if not self.pending:
             return
         with self._lock:
@@ -165,7 +168,11 @@ class Resync:
         return all(done)
 
     def _resend(self, keys: list[Key], pending: dict[Key, int]) -> bool:
-        """Write the strings under some keys, which are pending with these numbers."""
+        """Write the pending strings under some keys.
+
+        :param pending: the keys of the pending writes, each with the number of its change.
+        :returns: True if Redis now has all of these strings.
+        """
         done = False
         with suppress(StoreUnavailable):
             written = self._write_missing(keys)
@@ -187,7 +194,7 @@ class Resync:
 
         If Redis has another string under a key, the greater string is kept.
 
-        :returns: False if a key was changed by another process at the same time.
+        :returns: True. False if another process has changed one of the keys at the same time.
         """
         places = [(key, ring, ring.name(key)) for key in keys for ring in self._key_rings]
         _, values = read_names(self._connection, [name for *_, name in places])
@@ -211,9 +218,9 @@ class Resync:
 def read_names(
     connection: RedisConnection, names: Sequence[bytes]
 ) -> tuple[dict[bytes, object], list[object]]:
-    """Read values from Redis, and with each command also the epoch marker of the same node.
+    """Read values from Redis. Each command also reads the epoch marker with the same hash tag.
 
-    Without names, one epoch marker is read.
+    Without names, only one epoch marker is read.
 
     :returns: the epoch markers by hash tag, and the values in the order of their names.
     :raises StoreUnavailable: if Redis is down or refuses.
@@ -236,7 +243,7 @@ def milliseconds(seconds: float) -> int:
 
 
 def merge(*texts: str | None) -> str | None:
-    """Merge strings that were stored independently of each other under one key.
+    """Merge strings that processes have stored under one key independently of each other.
 
     See :meth:`authapp.store.protocol.Store.put`.
 

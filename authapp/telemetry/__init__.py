@@ -1,9 +1,9 @@
 """Metrics and spans through the OpenTelemetry API: ``config.include("authapp.telemetry")``.
 
-The application's ini file can include it too: ``pyramid.includes = authapp.telemetry``. The API
-comes with the extra ``authapp[opentelemetry]``. Without it, this package only logs one line. The
-application chooses the SDK and the exporter that get the numbers. docs/operations.md lists all
-names. No attribute contains a user, a session or an address.
+An ini file can include this package too: ``pyramid.includes = authapp.telemetry``. The extra
+``authapp[opentelemetry]`` installs the API. Without the API, this package only logs one line. The
+application chooses the SDK and the exporter that get the numbers. docs/operations.md lists the
+names of all metrics and spans. No attribute contains a user, a session or an address.
 """
 
 import logging

@@ -24,8 +24,8 @@ _KINDS = {"renewal": SpanKind.INTERNAL, "backend.call": SpanKind.CLIENT}
 class Instruments:
     """Counts events, and observes renewals, calls of the backend, circuit breakers and the store.
 
-    It uses the OpenTelemetry providers that the application sets globally, even if the application
-    sets them later.
+    The measurements go to the OpenTelemetry providers that the application sets globally. The
+    application may set these providers later.
     """
 
     def __init__(self) -> None:
@@ -72,9 +72,9 @@ class Instruments:
     def _during(self, what: str, facts: Facts) -> Iterator[None]:
         """Measure a renewal or a call of the backend, and put it into a span.
 
-        Only the type of an exception is recorded, because its text may contain secrets of the
-        application. The span has the status ERROR, unless the backend refused a password or token,
-        or asked for a second step. These are normal responses.
+        If an exception is raised, the span gets the status ERROR. But it does not get this status
+        if the backend refused a password or token, or asked for a second step: these are normal
+        responses. Only the type of the exception is recorded, because its text may contain secrets.
         """
         began = time.perf_counter()
         with self._tracer.start_as_current_span(
@@ -103,7 +103,7 @@ class Instruments:
         self._sign_ins.add(1, {"result": "failure", "code": event.code.value})
 
     def session_ended(self, event: SessionEnded) -> None:
-        """Count a session that ended by itself."""
+        """Count a session that ended without a sign-out in its browser."""
         self._ended.add(1, {"code": event.code.value})
 
     def signed_out(self, event: SignedOut) -> None:
