@@ -5,8 +5,8 @@ public page. So only a fixed number of requests may wait for the whole timeout: 
 *slots*. A request without a slot waits only until the backend is slow.
 
 The backend is slow if it has not responded to a running call within the *slow-call threshold*. The
-threshold is :data:`SLOW_CALL` seconds. If three times the duration of the slowest recent call is
-longer, that duration is the threshold.
+threshold is :data:`SLOW_CALL` seconds, or three times the duration of the slowest recent call if
+that is longer.
 """
 
 import threading
@@ -44,10 +44,10 @@ class Bulkhead:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Call the backend within this context, if a request waits for the call.
+        """Enter this context around a call of the backend for which a request waits.
 
         If the request has no slot and the backend has not yet responded to another call, the
-        request waits first. The call starts as soon as the backend has responded to a call.
+        request waits first. The call starts as soon as the backend has responded to any call.
 
         :raises CallNotPermitted: if the request has no slot and the backend is slow.
         """

@@ -32,8 +32,9 @@ log = request_log(__name__)
 
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 1.2
-"""Seconds for which the breaker stays open: the first pause, and the longest one after many failed
-probes. Each pause varies by a quarter. A longer ``Retry-After`` of the backend has priority."""
+"""Seconds for which the breaker stays open: at first ``FIRST_PAUSE``, and after many failed probes
+``LONGEST_PAUSE``. Each pause is made up to a quarter longer or shorter, at random. If the backend
+sends a longer ``Retry-After``, the breaker stays open for that time."""
 
 LOG_AGAIN = 60.0
 """If no call has failed for this many seconds, the next failure is logged again."""
@@ -52,11 +53,11 @@ class CircuitBreaker:
 
     If the backend cannot be reached, the breaker opens at once. A bad response to one session does
     not open the breaker, because the backend may give good responses to other sessions: for
-    example, Django SimpleJWT returns 500 for a deleted user. Bad responses to
-    :data:`FAILING_SESSIONS` sessions in a row open it.
+    example, Django SimpleJWT returns 500 for a deleted user. After bad responses to
+    :data:`FAILING_SESSIONS` sessions in a row, the breaker opens.
 
-    The store also records that a breaker is open. So the other processes do not have to wait for a
-    backend that hangs.
+    The store also records that a breaker is open. So other processes need not find out themselves,
+    by waiting for a backend that hangs.
 
     :param bulkhead: limits how many requests wait for the backend.
     :param verb: the name of the verb in the log and in the store.
@@ -91,9 +92,9 @@ class CircuitBreaker:
     def call(self, renewed: TokenPair | None = None) -> Iterator[None]:
         """Enter this context around every call of the backend.
 
-        :param renewed: the tokens that a renewal spends. They distinguish sessions, to count the
-            sessions with bad responses. None: the call is not a renewal.
-        :raises CallNotPermitted: at once, while the breaker is open or another request probes.
+        :param renewed: the tokens that a renewal spends. The breaker counts the sessions with bad
+            responses by these tokens. None: the call is not a renewal.
+        :raises CallNotPermitted: at once, if the breaker is open or another request is the probe.
         """
         if self.closed and self._store.get(self._state) == [_DOWN]:
             self._pause_for(None, "another process got no answer")
@@ -163,8 +164,8 @@ class CircuitBreaker:
     def open(self, error: BackendUnavailable, *, quiet: bool = False) -> None:
         """Open the breaker in this process, and in all processes that share the store.
 
-        :param quiet: True if another verb has failed. Nothing is then logged. If the breaker is
-            open already, nothing changes.
+        :param quiet: True if another verb has failed. Then nothing is logged, and a breaker that is
+            already open does not change.
         """
         if quiet and not self.closed:
             return

@@ -29,8 +29,8 @@ class ClientKey:
     """The private key with which the client signs assertions.
 
     :param algorithm: the algorithm of the signature (RFC 7518 section 3.1).
-    :param header: further members of the header of an assertion. They tell the backend which key
-        verifies it.
+    :param header: further members of the header of an assertion. They tell the backend with which
+        public key to verify the assertion.
     """
 
     key: Any = field(repr=False)
@@ -55,7 +55,9 @@ class ClientKey:
 
 
 def read_client_key(text: str) -> ClientKey:
-    """Read a private key: PEM, or a JWK (RFC 7517) whose key id is then sent to the backend.
+    """Read a private key in PEM format or as a JWK (RFC 7517).
+
+    If the JWK has a key id, assertions contain this key id.
 
     :raises ValueError: if the text is not a private key. The error does not contain the text.
     """

@@ -10,8 +10,13 @@ from authapp.backend.expressions import NEVER, Condition, Expression
 from authapp.backend.request_template import RequestTemplate, Text
 
 CLIENT_AUTH = ("basic", "post", "private_key_jwt", "none")
-"""How this site proves to the backend who it is: with its secret in the Authorization header or as
-a field (RFC 6749 section 2.3.1), with an assertion that it signs (RFC 7523), or not at all."""
+"""How this site proves to the backend who it is:
+
+- ``basic``: with its secret in the header ``Authorization`` (RFC 6749 section 2.3.1),
+- ``post``: with its secret in a field of the request (RFC 6749 section 2.3.1),
+- ``private_key_jwt``: with an assertion that this site signs (RFC 7523),
+- ``none``: not at all.
+"""
 
 _CLIENT_FIELDS = {
     "post": ("client_id", "client_secret"),

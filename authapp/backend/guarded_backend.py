@@ -31,7 +31,7 @@ REACH_EVERY = 1.0
 class GuardedBackend:
     """Wraps a backend. Each verb (login, refresh, logout, call) has its own circuit breaker.
 
-    At most ``slots`` requests of this process may wait for the backend at a time. Half of the
+    At most ``slots`` requests of this process may wait for a slow backend at a time. Half of the
     slots are reserved for renewals. So renewals can still be sent while sign-ins hang.
 
     :param slots: how many requests may wait.
@@ -132,11 +132,12 @@ class GuardedBackend:
             self._backend.logout(tokens)
 
     def reach(self) -> bool:
-        """Return True if the backend responded to a health check in the last second.
+        """Return True if the backend has responded to the last health check.
 
-        For a backend without ``reach()``, the result is True if all its circuit breakers are
-        closed. A health check does not change the state of a breaker, because any client can
-        request a health check, and a backend that responds to it may still hang at a renewal.
+        A health check calls ``reach()``, at most once a second. For a backend without ``reach()``,
+        the result is True if all its circuit breakers are closed. A health check does not change
+        the state of a breaker: any client can request one, and a backend that responds to a health
+        check may still hang at a renewal.
         """
         reach = getattr(self._backend, "reach", None)
         if reach is None:

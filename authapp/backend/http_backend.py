@@ -108,7 +108,7 @@ class HTTPBackend:
         return self._with_userinfo(tokens)
 
     def _challenge_in(self, verb: str, reply: Reply, values: Mapping[str, str | None]) -> Exception:
-        """Return the challenge in a response. If it has no usable state, return an error."""
+        """Return the challenge in a response, or an error if the response has no usable state."""
         theirs = _value(self._description.answers.challenge_state, reply.content)
         if isinstance(theirs, str) and theirs:
             # The request of the second step may name the visitor's address too.
@@ -164,7 +164,7 @@ class HTTPBackend:
             raise self._unexpected("logout", reply, values, "logout.done")
 
     def reach(self) -> None:
-        """Check whether the backend is up: it is if it returns any status below 500.
+        """Check whether the backend is up, which means that it returns a status below 500.
 
         :raises BackendUnavailable: if the backend is down.
         """
@@ -203,9 +203,9 @@ class HTTPBackend:
     def _tokens(self, reply: Reply, before: TokenPair | None) -> TokenPair | None:
         """Read the tokens in a response.
 
-        If the response has no refresh token, a renewal keeps the old one. But if
+        If the response has no refresh token, a renewal keeps the old refresh token. Exception: if
         ``backend.refresh`` is ``none`` or does not send ``{refresh}``, the backend has no refresh
-        tokens: the access token is then kept as the refresh token too, and both expire together.
+        tokens. Then the access token is stored as the refresh token too.
 
         :param before: the tokens before a renewal. None at a sign-in.
         :returns: the tokens, or None if the response is not usable. The response to a sign-in is
@@ -241,7 +241,7 @@ class HTTPBackend:
     def _with_userinfo(self, tokens: TokenPair) -> TokenPair:
         """Return tokens with the user's data, if ``backend.userinfo`` is set.
 
-        :raises BackendUnavailable: if no response is usable. The error has the new ``tokens``.
+        :raises BackendUnavailable: if the userinfo response is unusable. It has the new ``tokens``.
         """
         template = self._description.userinfo
         if template is None:
@@ -258,7 +258,7 @@ class HTTPBackend:
         return replace(tokens, user={**reply.content["body"], **(tokens.user or {})})
 
     def _words(self, reply: Reply, values: Mapping[str, str | None]) -> str:
-        """Return the backend's own words in one line, without the secrets of the request."""
+        """Return the backend's reason (``answer.reason``) in one line, without sent secrets."""
         found = _value(self._description.answers.reason, reply.content)
         return in_one_line(found, *map(values.get, _SECRETS))
 
@@ -333,7 +333,7 @@ def _token(expression: Expression | None, content: object) -> str | None:
 
 
 def usable_token(value: object) -> str | None:
-    """Return ``value`` without ``Bearer`` if it is a token that a header can contain, else None."""
+    """Return a token without ``Bearer``, or None if ``value`` is no token that fits a header."""
     if not isinstance(value, str):
         return None
     value = value.removeprefix("Bearer ")
@@ -341,7 +341,7 @@ def usable_token(value: object) -> str | None:
 
 
 def seconds(value: object) -> int | None:
-    """Return a number, or a string of its digits, as whole seconds. None for any other value."""
+    """Return a number or a string of digits as whole seconds, or None if it is no lifetime."""
     if isinstance(value, str) and re.fullmatch("[0-9]{1,12}", value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float):

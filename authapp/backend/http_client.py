@@ -138,5 +138,5 @@ class BoundedSession(requests.Session):
         self.mount("http://", BoundedAdapter(timeout))
 
     def resolve_redirects(self, *args: Any, **options: Any) -> Iterator[requests.Response]:
-        """Follow no redirects, even if the caller asks for them. ``requests.get()`` does."""
+        """Follow no redirects, even if the caller asks for them, as ``requests.get()`` does."""
         return iter(())

@@ -28,8 +28,8 @@ MAX_RETRY_AFTER = 300
 """The longest ``Retry-After`` in seconds. A longer one is shortened to this."""
 
 _NETWORK_ERRORS = (OSError, HTTPError, HTTPException)
-"""The kinds of exceptions that can be the cause of a failed request. If the chain of an exception
-has another kind, that exception was raised before the request, and did not cause the failure."""
+"""The types of exceptions that can be the cause of a failed request. An exception of any other type
+in the chain of causes was raised before the request, and did not cause the failure."""
 
 _MAX_CAUSES = 8
 """How many causes of an exception are followed. Exceptions can be chained in a circle."""
@@ -131,10 +131,11 @@ def _no_connection(error: Exception) -> bool:
 
 
 def _error_kind(error: BaseException) -> str:
-    """Return the class of an error, and of its root cause if no connection was made.
+    """Return the name of the class of an error, for the log.
 
-    For a certificate that is not trusted, the reason is returned. The texts of other errors are
-    left out, because they may contain the URL or the body of a request.
+    For a connection error, the class of its first cause is added. For a certificate that is not
+    trusted, the reason is added. No other text of an error is returned, because it may contain the
+    URL or the body of a request.
     """
     names, cause = [type(error).__name__], error
     for _ in range(_MAX_CAUSES):
@@ -158,7 +159,9 @@ def address(url: str) -> str:
 def in_one_line(value: object, *secrets: str | None) -> str:
     """Return text from the backend for the log: one line, shortened, without secrets.
 
-    :param secrets: the secrets in the request. Text that contains one of them is not shown.
+    :param secrets: the secrets in the request. If the text contains a part of one, a fixed sentence
+        is returned instead.
+    :returns: the line. An empty string if ``value`` is neither a string nor an integer.
     """
     if isinstance(value, int):
         value = str(value)
@@ -183,7 +186,10 @@ def _repeats(text: str, secret: str) -> bool:
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Return the seconds of a ``Retry-After`` header (RFC 9110 section 10.2.3), bounded."""
+    """Return the seconds of a ``Retry-After`` header (RFC 9110 section 10.2.3).
+
+    :returns: at most :data:`MAX_RETRY_AFTER`. None if there is no header, or it is not valid.
+    """
     try:
         return None if value is None else min(Retry().parse_retry_after(value), MAX_RETRY_AFTER)
     except (InvalidHeader, ValueError, OverflowError):

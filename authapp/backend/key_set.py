@@ -31,9 +31,10 @@ cannot be read again."""
 class KeySet:
     """The keys of one JWKS document. If a token names an unknown key, the document is read again.
 
-    One request reads the document. Meanwhile other requests use the cached keys, and a request
-    whose key is unknown waits for the new keys. A :class:`authapp.backend.bulkhead.Bulkhead` with
-    one slot limits this wait. So a server that does not respond blocks only one thread.
+    One request at a time reads the document. Meanwhile other requests use the cached keys. Only a
+    request whose key is unknown waits for the new keys. A
+    :class:`authapp.backend.bulkhead.Bulkhead` with one slot limits this wait, so that a server that
+    does not respond blocks only one thread.
 
     :param session: the HTTP session that reads the document. Its timeout also limits the time for
         which a request waits for another request.

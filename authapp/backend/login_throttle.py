@@ -22,9 +22,10 @@ context raises :class:`~authapp.store.protocol.StoreUnavailable` if the storage 
 
 
 def _network(address: str) -> str:
-    """Return the address or network to count: for IPv6 its /64, for IPv4-mapped IPv6 the IPv4.
+    """Return the address or network under which a failed sign-in is counted.
 
-    One customer of a provider usually has a /64, and can send from any address in it.
+    For an IPv6 address, this is its /64 network, because one customer of a provider usually has a
+    whole /64. For an IPv4-mapped IPv6 address, this is the IPv4 address.
     """
     try:
         found = ipaddress.ip_address(address)

@@ -1,4 +1,6 @@
-"""The observer, by which telemetry measures: renewals and calls of the backend run inside it.
+"""The observer, with which telemetry measures renewals and calls of the backend.
+
+Every renewal and every call of the backend runs inside the observer, which is a context manager.
 
 Without :mod:`authapp.telemetry`, the observer does nothing.
 """

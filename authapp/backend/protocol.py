@@ -1,7 +1,7 @@
 """The interface of a backend: three verbs, and the errors that they raise.
 
 Any object with these verbs can be your own backend. Set it with ``config.set_auth_backend(obj)``.
-Several threads call it at the same time.
+Several threads may call the object at the same time.
 """
 
 from concurrent.futures import Future
@@ -83,8 +83,8 @@ class BackendUnavailable(Exception):
 class BackendDown(BackendUnavailable):
     """The backend is down for all users: it refuses connections, hangs, or is in maintenance.
 
-    :param late: the future of a late response to a refresh, for which no request waits any more.
-        The backend may still spend the token and respond. None: no response can come.
+    :param late: the future of a late response to a refresh. No request waits for this response any
+        more, but the backend may still spend the token and respond. None: no response can come.
     """
 
     def __init__(
@@ -108,8 +108,8 @@ class CallNotPermitted(BackendDown):
 class UnexpectedAnswer(BackendUnavailable):
     """The backend responded, but the settings do not describe this response.
 
-    The log has the name of this class. The text describes the response, and names a setting to look
-    at.
+    The text of this error describes the response, and names the setting to look at. The log shows
+    the name of this class and the text.
 
     :param refusal: True if the response is a 4xx or a JSON object. Any other response, such as an
         HTML page, may come from a gateway and not from the backend.
@@ -129,15 +129,18 @@ class BackendThrottled(BackendUnavailable):
 class Backend(Protocol):
     """The three verbs.
 
-    If a verb fails, it raises :class:`BackendRejected` or :class:`BackendUnavailable`. It raises
-    :class:`BackendDown` if the backend would not respond to a call for any user now.
+    If a verb fails, it raises :class:`BackendRejected` or :class:`BackendUnavailable`. If the
+    backend is down for all users, it raises the subclass :class:`BackendDown`.
 
     A backend may also have the method ``reach()``, which ``/health?deep=1`` calls at most once a
     second. If the backend is not up, ``reach()`` raises :class:`BackendUnavailable`.
 
-    A backend whose ``login`` raises :class:`BackendChallenge` also has ``challenge(state, code)``,
-    which returns the tokens. It raises :class:`BackendRejected` for a wrong code,
-    :class:`ChallengeExpired`, or :class:`BackendChallenge` for a further step.
+    If the ``login`` of a backend raises :class:`BackendChallenge`, the backend also needs the
+    method ``challenge(state, code)``, which returns the tokens. It may raise:
+
+    - :class:`BackendRejected` for a wrong code,
+    - :class:`ChallengeExpired` if the sign-in has to begin again,
+    - :class:`BackendChallenge` for a further step.
     """
 
     def login(self, credentials: Credentials) -> TokenPair:
@@ -146,8 +149,8 @@ class Backend(Protocol):
     def refresh(self, tokens: TokenPair) -> TokenPair:
         """Exchange a refresh token for new tokens.
 
-        If the backend rotates refresh tokens, the old refresh token is not valid after this. If it
-        does not rotate them, the result has the same refresh token again.
+        If the backend rotates refresh tokens, the old refresh token is not valid after this call.
+        If the backend does not rotate them, the result has the old refresh token.
         """
 
     def logout(self, tokens: TokenPair) -> None:

@@ -9,9 +9,8 @@ A template is text such as::
 
 :func:`parse` checks the text at start-up. :meth:`RequestTemplate.fill` puts values into the
 placeholders. Each value is encoded for its place: in JSON, in a form, in a header or in the path.
-So a value cannot add a header, a field or a path segment. A value that cannot be sent unchanged
-raises
-:class:`CannotSend`.
+So a value cannot add a header, a field or a path segment. If a value cannot be sent unchanged,
+:class:`CannotSend` is raised.
 """
 
 import json
@@ -82,7 +81,8 @@ class Text:
 class FilledRequest:
     """A request that is ready to be sent.
 
-    ``path`` and its query are encoded. ``shown`` is for the log.
+    ``path`` contains the query, and both are encoded. ``shown`` is for the log: the method and the
+    path, with placeholders instead of values.
     """
 
     method: str

@@ -1,8 +1,8 @@
 """Reads the user and the lifetimes from the tokens of a backend.
 
 This module reads tokens when they arrive from the backend, at a sign-in and at a renewal. If
-``backend.verify`` is set, it also verifies them then. Tokens from the cookie are not verified
-again, because only somebody who has the secret can write the cookie.
+``backend.verify`` is set, this module also verifies the access token at that time. Tokens from the
+session cookie are not verified again, because nobody can write the cookie without the secret.
 """
 
 import json
@@ -31,7 +31,8 @@ log = request_log(__name__)
 
 MAX_SKEW = 7_200
 """Seconds by which a backend's clock may differ from ours. If the ``iat`` of a token is further in
-the future, the token is refused. If it is further in the past, the token counts as an old token."""
+the future, the token is refused. If the ``iat`` is further in the past, the token is taken for an
+old token, and the clocks are taken to agree."""
 
 SYMMETRIC = ["HS256", "HS384", "HS512"]
 """The algorithms that are accepted with a secret (RFC 7518 section 3.1)."""
@@ -77,10 +78,12 @@ class TokenReader:
     """Reads the user and the lifetimes from tokens.
 
     :param verify: how access tokens are verified. None: they are not verified.
-    :param keys: the key set that verifies access tokens, if ``verify`` has the URL of a key set.
+    :param keys: the key set that verifies access tokens. None if ``verify`` has no URL of a key
+        set.
     :param refresh_lifetime: seconds for which a refresh token is valid if neither the token nor
         the response says when it expires.
-    :param access_lifetime: the same for an access token. None: such an access token is refused.
+    :param access_lifetime: seconds for which an access token is valid if neither the token nor
+        the response says when it expires. None: such an access token is refused.
     :param limits: the limits of sessions. No session lasts longer than ``limits.absolute`` allows.
     """
 
@@ -106,8 +109,8 @@ class TokenReader:
         """Read tokens that have just arrived.
 
         :param now: seconds since the epoch.
-        :param before: the session that is renewed, or None at a sign-in. If the backend returned no
-            new refresh token, the expiry of its refresh token is kept.
+        :param before: the session that is renewed, or None at a sign-in. If the refresh token has
+            not changed, its expiry is kept, unless the response has a new one.
         :returns: the user in the access token, and when both tokens expire.
         :raises BackendUnavailable: if the tokens cannot be used, for any reason.
         """
@@ -208,7 +211,7 @@ class TokenReader:
                 issuer=verify.issuer,
                 audience=verify.audience,
                 # Many backends issue a numeric ``sub``, or an ``aud`` that no setting names.
-                # Times are checked below and in _expiry, which allow for the backend's clock.
+                # The callers check the times, because the backend's clock may differ from ours.
                 options={
                     "verify_sub": False,
                     "verify_jti": False,
@@ -225,10 +228,11 @@ class TokenReader:
     def _expiry(self, claims: Claims, expires_in: int | None, now: float) -> int | None:
         """Return the time at which a token expires, by our clock.
 
-        The backend's clock may differ from ours. If ``iat`` differs from ``now`` by more than the
-        leeway, or if the token has expired on arrival, its lifetime is ``exp - iat`` from now on.
+        The backend's clock may differ from ours. So if ``iat`` differs from ``now`` by more than
+        the leeway, or if the token has expired on arrival, the result is ``now + exp - iat``.
 
-        :returns: seconds since the epoch. None if neither the token nor the response says it.
+        :returns: seconds since the epoch. None if neither the token nor the response says when the
+            token expires.
         :raises BackendUnavailable: if a time in the token is not a number (RFC 7519 section 2), or
             is more than :data:`MAX_LIFETIME` seconds ahead.
         """
@@ -244,7 +248,8 @@ class TokenReader:
     def _clock_skew(self, claims: Claims, now: float) -> int:
         """Return how many seconds the backend's clock is ahead of ours.
 
-        :returns: the seconds. 0 if the difference is not certain.
+        :returns: the seconds, negative if the backend's clock is behind ours. 0 if the token does
+            not show a difference with certainty.
         """
         issued, expires = _numeric_date(claims, "iat"), _numeric_date(claims, "exp")
         leeway = self._verify.leeway if self._verify else Verify.leeway
@@ -285,9 +290,9 @@ def _why_not_verified(error: Exception, access: str, claims: Claims, verify: Ver
 
 
 def _unverified_claims(token: str) -> dict[str, Any] | None:
-    """Return the claims of a JWT, without verifying it. None for an opaque token.
+    """Return the claims of a JWT without verifying it. None if the token is not a JWT.
 
-    If the claims cannot be written as JSON again, the token counts as opaque.
+    If the claims cannot be written as JSON again, the token does not count as a JWT.
     """
     try:
         claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})

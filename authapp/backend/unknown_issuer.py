@@ -7,8 +7,8 @@ from authapp.session.session import TokenPair
 class UnknownIssuer:
     """A :class:`~authapp.backend.protocol.Backend` that refuses every call.
 
-    It is used for tokens whose issuer is no longer in the settings. These tokens are not sent to
-    another issuer, because they are secrets. Their sessions end at the next renewal.
+    It is used for sessions whose issuer of tokens is no longer in the settings. Their tokens are
+    secrets, so they are not sent to another issuer. These sessions end at the next renewal.
     """
 
     def login(self, credentials: Credentials) -> TokenPair:

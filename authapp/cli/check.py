@@ -73,9 +73,9 @@ def check(
 
 
 def load(uri: str, variables: Mapping[str, str]) -> Services:
-    """Return the services of the application of an ini file, as ``config.include`` makes them.
+    """Return the services that ``config.include("authapp")`` creates from an ini file.
 
-    The application itself is not started.
+    The application of the ini file is not started.
 
     :raises CannotRead: if the file cannot be read.
     :raises SettingsError: if the application could not start.

@@ -110,9 +110,11 @@ def check(
 
     With --login, USER signs in at the backend, and the session is renewed and signed out. Each
     request and its answer is shown, without tokens and passwords. If no setting describes an
-    answer, the output proposes a setting that does. At a terminal, the command asks for the
-    password. Otherwise the password is the environment variable AUTHAPP_PASSWORD, or the first line
-    of standard input. The code of a second step is asked for too, or is the next line.
+    answer, the output proposes a setting that does.
+
+    The password is the environment variable AUTHAPP_PASSWORD. If it is not set, the command asks
+    for the password at a terminal, or reads it from the first line of standard input. The code of a
+    second step is asked for too, or read from the next line.
 
     \b
     Examples:
@@ -128,7 +130,7 @@ def check(
 
 
 def _code(kind: str) -> str:
-    """Ask for the code of a second step. The code is the next line of standard input."""
+    """Ask for the code of a second step at a terminal. Otherwise read a line of standard input."""
     if sys.stdin.isatty():
         return str(click.prompt(f"Second step ({kind})", default="", show_default=False, err=True))
     return _read_input(lambda: sys.stdin.readline(MOST)).strip()

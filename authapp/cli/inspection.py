@@ -34,7 +34,8 @@ class InvalidCookie(Exception):
 class Inspected:
     """A session, and how its cookie was decrypted.
 
-    :param number: the line of ``authapp.secret`` with the secret that decrypted it, from 1.
+    :param number: the number of the line of ``authapp.secret`` with the secret that decrypted the
+        cookie. The first line is 1.
     :param claims: the claims to show.
     """
 

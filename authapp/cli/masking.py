@@ -58,8 +58,8 @@ def mask_body(body: str, secrets: Collection[str], *, names: bool = True) -> Any
 
     :param body: the text of the body: JSON, a form, or any other text.
     :param secrets: values that must not be shown.
-    :param names: True to replace also values whose name sounds secret. With False, an error such as
-        ``{"password": ["too short"]}`` stays readable.
+    :param names: True to replace also strings whose name sounds secret. False keeps an error such
+        as ``{"password": "too short"}`` readable.
     :returns: the JSON, the fields of the form, or the text to show.
     """
     try:

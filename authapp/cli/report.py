@@ -19,7 +19,7 @@ class Finding:
     :param about: what was checked, in one or two words.
     :param level: :data:`OK`, :data:`NOTE` or :data:`PROBLEM`.
     :param text: what was found, in one line.
-    :param settings: lines for the ini file that would describe what was found.
+    :param settings: proposed lines for the ini file.
     :param exchanges: the requests and responses, as :meth:`Exchange.shown` returns them.
     """
 

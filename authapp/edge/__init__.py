@@ -1,4 +1,4 @@
-"""In front of other applications and other APIs (contract section 11). This room is optional.
+"""What authapp does for other applications and APIs (contract section 11). This room is optional.
 
 - ``verify`` tells a proxy (nginx, Caddy, Traefik) whether a request is signed in.
 - ``proxy`` passes requests on to an API, with the user's access token.

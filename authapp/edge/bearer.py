@@ -1,6 +1,6 @@
 """Access tokens in ``Authorization: Bearer`` (RFC 6750), for programs (contract section 11).
 
-Below ``authapp.api_prefixes``, an access token of the backend is an identity without a session.
+Below ``authapp.api_prefixes``, an access token of the backend identifies a user without a session.
 
 | bearer token | cookie | path | identity |
 | --- | --- | --- | --- |
@@ -60,7 +60,8 @@ def bearer_tween_factory(handler: Handler, registry: Registry) -> Handler:
 def _authenticate(request: Request, services: Services, authorization: str) -> Response | None:
     """Set the identity of a request from its token.
 
-    :returns: None, or the response to a request whose token is not valid or cannot be verified.
+    :returns: None if the token is valid. Otherwise the response to the request: 401, or 503 if the
+        token cannot be verified now.
     """
     match = _BEARER.fullmatch(authorization)
     ours = RequestSession((), None, ())

@@ -81,8 +81,8 @@ _NOT_SENT_PREFIXES = (
     "x-remote-",  # Kubernetes: X-Remote-User, X-Remote-Group, X-Remote-Extra-...
     "x-webauth-",  # Grafana
 )
-"""Request headers that the proxy does not pass on to the API: cookies, and headers that say who or
-where the user is."""
+"""Request headers that the proxy does not pass on to the API: cookies, headers that concern one
+connection only, and headers that could claim who or where the user is."""
 
 _NOT_RETURNED = HOP_BY_HOP | {
     "alt-svc",
@@ -99,8 +99,8 @@ _NOT_RETURNED = HOP_BY_HOP | {
 }
 _NOT_RETURNED_PREFIXES = ("access-control-", "x-accel-", "x-auth-request-")
 """Response headers that the proxy does not pass on to the browser. They concern the whole site: its
-cookies, who may read or store responses, and where browsers send reports. ``X-Accel-Redirect``
-would make a server in front of authapp send one of its files instead."""
+cookies, who may read or store responses, and where browsers send reports. ``X-Accel-Redirect`` and
+``X-Sendfile`` would make a server in front of authapp send one of its files instead."""
 
 _SAYS_FOR_WHOM = re.compile(
     r"(?:^|[,\s])(?:public|s-maxage|no-store|private(?!=))\b", re.IGNORECASE
@@ -296,9 +296,10 @@ def _response(answer: Answer, upstream: Upstream, prefix: str) -> Response:
 def _for_this_user(caching: str) -> str:
     """Return a ``Cache-Control`` that keeps a response out of shared caches.
 
-    If the API has said whether shared caches may store the response, its value is kept. The API got
-    ``Authorization``. Shared caches do not store the response to such a request (RFC 9111 section
-    3.5), so the API need not say it. But caches in front of this site have only seen a cookie.
+    If the API says whether shared caches may store the response, its value is kept. Otherwise
+    ``private`` is added. The reason: the API gets ``Authorization``, and shared caches do not store
+    responses to such requests (RFC 9111 section 3.5). But a cache in front of this site sees only a
+    cookie, and might store the response.
     """
     return caching if _SAYS_FOR_WHOM.search(caching) else f"private, {caching}"
 

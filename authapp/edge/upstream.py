@@ -49,7 +49,7 @@ class RequestBody:
         self._length = self._left = length
 
     def read(self, size: int = PIECE) -> bytes:
-        """Read the next part. The body ends when its length has been read."""
+        """Read the next part, at most ``size`` bytes. The part is empty at the end of the body."""
         data = self._stream.read(min(size, self._left))
         self._left -= len(data)
         return data
@@ -68,10 +68,10 @@ class RequestBody:
 
 
 class Answer:
-    """A response of the API. It has a slot until it is closed.
+    """A response of the API. Until it is closed, it occupies one slot of the proxy.
 
-    It is a WSGI application iterator: the server closes it after the last part, and also if the
-    client closes the connection.
+    The server uses this object as a WSGI application iterator. The server closes it after the last
+    part, and also if the client closes the connection.
     """
 
     def __init__(self, response: urllib3.BaseHTTPResponse, release: Any) -> None:
@@ -101,8 +101,8 @@ class Answer:
     def __del__(self) -> None:
         """Close a response that the server has not closed.
 
-        The server does not get the response if a tween fails or returns another response, or if the
-        server refuses a header.
+        This happens if a tween fails or returns another response, or if the server refuses one of
+        the headers.
         """
         self.close()
 
@@ -158,7 +158,7 @@ class Upstream:
     def _exchange(
         self, method: str, path: str, headers: Mapping[str, str], body: RequestBody | None
     ) -> urllib3.BaseHTTPResponse:
-        """Send the request. Repeat it once if the API has closed an idle connection."""
+        """Send the request. Repeat a GET, HEAD or OPTIONS once if an idle connection was closed."""
         options: dict[str, Any] = {
             "body": body,
             "headers": {"User-Agent": SKIP_HEADER, "Accept-Encoding": SKIP_HEADER, **headers},

@@ -41,8 +41,8 @@ HEADERS = ("User", "Email", "Preferred-Username", "Groups", "Access-Token")
 proxy that copies them replaces headers of the same names that a client has sent."""
 
 MAX_COOKIES = 6
-"""How many headers ``?cookies=1`` adds, each with one cookie. A session needs at most three
-cookies, and a response also clears the cookies that it replaces."""
+"""How many headers ``?cookies=1`` adds to a response, each with one cookie. A session needs at most
+three cookies, and the response may also clear three cookies of the session before."""
 
 _TWINS = ("HTTP_X_AUTH_REQUEST_", "HTTP_X_FORWARDED_", "HTTP_X_ORIGINAL_")
 _PARAMETERS = {"roles", "scopes", "redirect", "cookies"}
@@ -217,16 +217,17 @@ def _can_be_sent(value: str) -> bool:
 
 
 def _is_from_proxy(request: Request) -> bool:
-    """Return True unless a browser itself sent the request. Browsers send ``Sec-Fetch-Site``.
+    """Return True if a proxy has sent the request, and not a browser itself.
 
-    A script on a page must not read tokens or cookies (``HttpOnly``). The configurations in
-    docs/edge.md remove this header from the request to ``/verify``.
+    Browsers send ``Sec-Fetch-Site``, and the proxy configurations in docs/edge.md remove this
+    header. Only a proxy gets tokens and cookies in ``X-Auth-Request-`` headers, because a script on
+    a page could read them.
     """
     return "Sec-Fetch-Site" not in request.headers
 
 
 def _number_cookies(request: Request, response: Response) -> None:
-    """Move each ``Set-Cookie`` header of a response to a header of its own name."""
+    """Move each ``Set-Cookie`` header to a header ``X-Auth-Request-Set-Cookie-<number>``."""
     cookies = response.headers.getall("Set-Cookie")
     set_cookies(response, ())
     # Cookies with a value come first. If there are too many, only the clearing of old ones is lost.

@@ -76,7 +76,7 @@ class Issuer:
     :param secret: the secret from which the signing key is derived.
     :param access: the lifetime of an access token, in seconds.
     :param refresh: the lifetime of a refresh token, in seconds.
-    :param session: the lifetime of a chain, in seconds. All tokens of the chain expire then.
+    :param session: the lifetime of a chain, in seconds. No token of the chain is valid for longer.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class Issuer:
         """Revoke the chain of a refresh token.
 
         :param token: the refresh token. Any value is allowed.
-        :returns: True if the token is valid. A revoked token is valid until it expires.
+        :returns: True if the chain is revoked now. False if the token is invalid or expired.
         """
         claims = self.read(token, "refresh")
         if claims is not None:

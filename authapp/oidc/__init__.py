@@ -2,8 +2,8 @@
 
 This room is optional. It is imported only if ``authapp.oidc.issuer`` is set, and no other room
 imports it. It sends the browser to the provider and back, checks the ID token, and adds the
-provider to :class:`authapp.services.Services`. A session that begins here is renewed, revoked and
-written by the same code as the session of a user who typed a password.
+provider to :class:`authapp.services.Services`. A session that begins with such a sign-in is
+renewed, revoked and written by the same code as the session of a user who typed a password.
 """
 
 from pyramid.config import PHASE1_CONFIG, Configurator

@@ -24,11 +24,14 @@ log = request_log(__name__)
     require_csrf=False,
 )
 def back_channel(request: Request) -> Response:
-    """End the sessions of the ``sid``, or of the ``sub``, in a logout token.
+    """End the sessions that a logout token names, in all processes.
 
-    The sessions end in all processes, even while one of them is being renewed. If the token has
-    both a ``sid`` and a ``sub``, only the sessions of the ``sid`` end, because the other sessions
-    of the user may continue.
+    - If the token has only a ``sid`` or only a ``sub``, the sessions of this ``sid`` or ``sub``
+      end.
+    - If the token has both, the sessions of the ``sid`` end, and those sessions of the ``sub``
+      whose ID token had no ``sid``. Other sessions of the user continue.
+
+    A session ends even if it is being renewed at the same time.
 
     :returns: 200. If the token is not valid: 400, and no session ends.
     """

@@ -39,7 +39,8 @@ _BY_THE_USER = frozenset(
         "account_selection_required",
     )
 )
-"""Errors after which a new attempt can succeed (RFC 6749 section 4.1.2.1, Core section 3.1.2.6)."""
+"""Errors of the provider after which the user can try again (RFC 6749 section 4.1.2.1, OpenID
+Connect Core section 3.1.2.6)."""
 
 _BUSY = frozenset(("temporarily_unavailable", "server_error"))
 
@@ -63,7 +64,7 @@ class _Answer:
 def callback(request: Request) -> Response:
     """Finish the sign-in, and redirect to ``next``.
 
-    :returns: a 303 redirect. If the sign-in does not succeed, the sign-in page with the reason.
+    :returns: a 303 redirect, or the sign-in page with the reason why the sign-in did not succeed.
     """
     parts = sign_in_of(request)
     cleared = Response()  # gets the cookie that ends the transaction
@@ -138,8 +139,8 @@ def _ask(request: Request, answer: _Answer | None, transaction: Transaction | No
 def _check_answer(parts: SignIn, answer: _Answer) -> None:
     """Check that the parameters of the callback come from the provider and contain a code.
 
-    :raises SignInRefused: if the user or the provider did not finish the sign-in.
-    :raises BackendUnavailable: if the parameters are not usable.
+    :raises SignInRefused: if they contain an error after which the user can try again.
+    :raises BackendUnavailable: if they contain any other error, or are not usable.
     """
     issuer = parts.client.issuer
     expected = parts.metadata.endpoints().names_itself

@@ -23,7 +23,8 @@ FRESH = 3600.0
 """Seconds after which the metadata is read again."""
 
 RETRY = 1.0
-"""Seconds after a failure within which the metadata is not read again."""
+"""Seconds after a failure until the metadata is read again. If good metadata is cached, the time is
+60 times as long."""
 
 _PATH = "/.well-known/openid-configuration"
 _REQUIRED = ("authorization_endpoint", "token_endpoint", "jwks_uri")
@@ -41,8 +42,8 @@ class ProviderUnusable(BackendUnavailable):
 class Endpoints:
     """The parts of the metadata that authapp uses. A missing endpoint is None.
 
-    :param names_itself: True if each response to an authorization request has an ``iss`` parameter
-        (RFC 9207 section 3).
+    :param names_itself: True if the provider sends the parameter ``iss`` with every callback (RFC
+        9207 section 3).
     """
 
     authorization: str
@@ -63,7 +64,8 @@ class Metadata:
     used.
 
     :param issuer: the issuer identifier.
-    :param development: True to allow an endpoint with an http URL although the issuer has https.
+    :param development: True to allow endpoints with http URLs even if the URL of the issuer is
+        https.
     :param clock: returns seconds and never goes back.
     """
 
@@ -88,8 +90,10 @@ class Metadata:
     def endpoints(self) -> Endpoints:
         """Return the endpoints.
 
-        :raises ProviderUnusable: if the metadata is not good for a sign-in, and never was.
-        :raises BackendUnavailable: if the metadata was never read and cannot be read now.
+        If good metadata was read once, this method raises no error.
+
+        :raises ProviderUnusable: if the metadata does not allow a sign-in.
+        :raises BackendUnavailable: if the metadata cannot be read.
         """
         known = self._known
         if known is None or self._clock() >= self._read_again:

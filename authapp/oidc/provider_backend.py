@@ -31,7 +31,7 @@ NOT_KEPT = frozenset(
 them."""
 
 _OF_THE_SIGN_IN = frozenset(("sub", "sid", "auth_time", "acr", "amr"))
-"""Claims of the session that only a new ID token can change."""
+"""Claims of the session that a renewal does not change if its response has no ID token."""
 
 _NO_REFRESH_TOKEN = (
     "NoRefreshToken: the provider gave no refresh token, so sessions end with the access token: add"  # noqa: S105 - a log line
@@ -83,8 +83,8 @@ class ProviderBackend:
     def refresh(self, tokens: TokenPair) -> TokenPair:
         """See :class:`authapp.backend.protocol.Backend`.
 
-        If the response has no ID token, the session keeps the claims of the last ID token. Claims
-        in the new access token or in the userinfo response replace them.
+        If the response has no ID token, the session keeps the claims of the last ID token. But
+        claims of the new access token and of the userinfo response have priority over them.
         """
         if tokens.issuer != self._client.issuer or not tokens.renewable:
             raise BackendUnavailable("these tokens cannot be renewed here")
@@ -197,8 +197,8 @@ class ProviderBackend:
 
         A failure does not stop a sign-in, because the ID token says who the user is.
 
-        :returns: the claims. They are empty if the provider returns none of this user. None if the
-            provider is down.
+        :returns: the claims. They are empty if there is no such endpoint, if ``oidc.userinfo`` is
+            false, or if the response is not about this user. None if the provider is down.
         """
         endpoint = self._metadata.endpoints().userinfo
         if endpoint is None or not self._client.userinfo:

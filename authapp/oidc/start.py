@@ -32,12 +32,12 @@ _PREFETCH_HEADERS = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
 def start(request: Request) -> Response:
     """Send the browser to the provider (Core section 3.1.2.1), with PKCE, state and nonce.
 
-    The parameters of the request are not sent to the provider. There is one exception: if the query
-    has a ``max_age``, because a view needs a recent sign-in, this view asks the provider to
-    authenticate the user again.
+    The parameters of the request are not sent to the provider, except ``max_age``. A view that
+    needs a recent sign-in sets ``max_age``. The provider is then asked to authenticate the user
+    again.
 
-    :returns: a 303 redirect. If the provider is down, the sign-in page. For a prefetch, 503,
-        because the user has not asked for a sign-in yet.
+    :returns: a 303 redirect. If the provider is down: the sign-in page, with status 503. If the
+        browser only prefetches: an empty 503, because the user has not asked for a sign-in yet.
     """
     if any("prefetch" in request.headers.get(name, "").lower() for name in _PREFETCH_HEADERS):
         return Response(status=503, headers={"Cache-Control": "no-store"})

@@ -65,8 +65,8 @@ class TokenChecks:
         :param token: the ``id_token`` of a response of the token endpoint.
         :param now: seconds since the epoch.
         :param access: the access token in the same response.
-        :param nonce: the nonce of the authorization request. None at a renewal: the ID token may
-            then have any nonce or none.
+        :param nonce: the nonce of the authorization request. None at a renewal: the nonce of the ID
+            token is then not checked.
         :param max_age: the most seconds that may have passed since the provider authenticated the
             user. None: there is no limit.
         :raises TokenInvalid: if one of the checks fails.

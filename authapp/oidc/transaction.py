@@ -1,7 +1,7 @@
 """The transaction of one sign-in, from the redirect to the provider until the callback.
 
 The transaction is kept in an encrypted cookie, so that only the browser that began the sign-in can
-finish it. Each transaction has a cookie of its own, so that two tabs can sign in at the same time.
+finish it. Each transaction has a separate cookie, so that two tabs can sign in at the same time.
 """
 
 import base64
@@ -18,7 +18,7 @@ from authapp.session.sealed_value import SealedValue
 from authapp.web.begin_session import Choices
 
 LIFETIME = 600
-"""Seconds within which the user must come back."""
+"""Seconds within which the user must come back from the provider."""
 
 MOST = 3
 """How many transactions one browser may have at a time. A further transaction replaces the
@@ -85,8 +85,8 @@ class TransactionCookies:
     """Writes transactions to cookies, and reads them.
 
     :param keys: the secrets. The first secret encrypts. Each of the secrets can decrypt.
-    :param secure: whether the browser sends the cookies over https only. Their names then have the
-        prefix ``__Host-``, so that no sibling domain can plant a transaction.
+    :param secure: True if the browser sends the cookies over https only. The names of the cookies
+        then have the prefix ``__Host-``, so that no sibling domain can plant a transaction.
     """
 
     def __init__(self, keys: Sequence[bytes], *, secure: bool) -> None:
@@ -95,7 +95,10 @@ class TransactionCookies:
         self._prefix = f"__Host-{_PREFIX}" if secure else _PREFIX
 
     def write(self, request: Request, response: Response, transaction: Transaction) -> None:
-        """Set the cookie of a new transaction. Clear transactions that are too old or too many."""
+        """Set the cookie of a new transaction, and clear cookies of old transactions.
+
+        A cookie is cleared if it has expired, or if the browser would have more than :data:`MOST`.
+        """
         others = {
             name: self._open(value)
             for name, value in request.cookies.items()
@@ -111,8 +114,8 @@ class TransactionCookies:
     def take(self, request: Request, response: Response, state: str) -> Transaction | None:
         """Return the transaction of a ``state``, and clear its cookie.
 
-        :returns: the transaction. None if this browser has no such transaction, or if it began more
-            than :data:`LIFETIME` seconds ago.
+        :returns: the transaction. None if this browser has no such transaction, or if the
+            transaction began more than :data:`LIFETIME` seconds ago.
         """
         name = self._name(state)
         if name not in request.cookies:

@@ -1,7 +1,7 @@
 """Helps to test an application with authapp: signs users in without a backend and without a form.
 
 - :func:`sign_in` signs in a WebTest application, a Playwright context, a ``requests`` session or a
-  ``DummyRequest`` as any user, in any phase. It seals a cookie as the application itself would.
+  ``DummyRequest`` as any user, in any phase. The client gets a cookie that the application accepts.
 - :class:`MemoryBackend` is a backend in memory. A test can make its verbs fail or be slow.
   :func:`use_backend` makes an existing application use it.
 - :func:`assert_session` and :func:`assert_no_session` check the session of a client. If they fail,
@@ -9,7 +9,7 @@
 
 There are also pytest fixtures: :mod:`authapp.testing.plugin`.
 
-No other module of authapp imports this package, and no setting leads to it.
+No other module of authapp imports this package, and no setting loads it.
 """
 
 from authapp.testing.assertions import assert_no_session, assert_session, describe

@@ -31,8 +31,8 @@ def sign_in(
 
     :param client: see :mod:`authapp.testing.clients`. Its earlier session is removed.
     :param application: the application, or its settings: see
-        :func:`authapp.testing.sessions.services_for`. A WebTest application and a request know
-        their application.
+        :func:`authapp.testing.sessions.services_for`. Leave it out for a WebTest application or a
+        request, which know their application.
     :param url: the address of the site. A Playwright context and a ``requests`` session need it.
     :param user: ``id``, ``email``, ``name``, ``roles``, ``scopes``, ``claims``, ``phase``,
         ``signed_in``, ``used`` and ``tokens``: see :func:`authapp.testing.make_session`.

@@ -43,8 +43,8 @@ class _Orders:
 class MemoryBackend:
     """A :class:`authapp.Backend` without a network. Many threads may call it at once.
 
-    It renews its own sessions and those of :func:`authapp.testing.sign_in`. If ``rotates`` is True,
-    it accepts each refresh token once.
+    This backend renews its own sessions and those of :func:`authapp.testing.sign_in`. If
+    ``rotates`` is True, it accepts each refresh token once.
 
     :param access_lifetime: seconds for which an access token is valid.
     :param refresh_lifetime: seconds for which a refresh token is valid.
@@ -99,7 +99,8 @@ class MemoryBackend:
         """Make a verb raise an error.
 
         :param verb: one of :data:`VERBS`.
-        :param error: the error. None: ``BackendUnavailable``. ``BackendRejected`` ends sessions.
+        :param error: the error. None: ``BackendUnavailable``. A ``BackendRejected`` from a renewal
+            ends the session.
         :param times: how many calls fail. None: all calls until :meth:`recover`.
         """
         orders = self._order(verb)
@@ -111,7 +112,10 @@ class MemoryBackend:
 
     @contextmanager
     def held(self, verb: str) -> Iterator[None]:
-        """Make a verb respond only when the ``with`` block ends. So a test needs no sleep."""
+        """Make calls of a verb wait until the ``with`` block ends, but at most ``timeout`` seconds.
+
+        After ``timeout`` seconds, a call raises ``BackendDown``.
+        """
         self.slow(verb, float("inf"))
         try:
             yield

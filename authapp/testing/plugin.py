@@ -18,8 +18,8 @@ from authapp.session.session import Session
 from authapp.testing import MemoryBackend, describe
 from authapp.testing import sign_in as sign_in_client
 
-# If a distribution has a pytest plugin, pytest loads all its modules with its own loader, which
-# rewrites assertions. Pyramid reads templates with pkg_resources, which must know that loader.
+# authapp has a pytest plugin. So pytest loads all modules of authapp with a loader that rewrites
+# assertions. Pyramid reads templates with pkg_resources, which must know this loader.
 with suppress(KeyError):  # a Pyramid without pkg_resources
     _resources: Any = sys.modules["pkg_resources"]
     _resources.register_loader_type(type(globals()["__loader__"]), _resources.DefaultProvider)

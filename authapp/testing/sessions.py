@@ -20,7 +20,7 @@ def services_for(application: Any) -> Services:
 
     :param application: a Pyramid application or a request. For an application in another process,
         its settings as a mapping: ``pyramid.paster.get_appsettings("site.ini")``.
-    :raises TypeError: if it is none of these, or an application without authapp.
+    :raises TypeError: if ``application`` is none of these, or is an application without authapp.
     """
     if isinstance(application, Mapping):
         return wire(Settings.from_ini(application), None, (), None)
@@ -51,12 +51,13 @@ def make_session(
     """Return a session of any user, in any phase.
 
     :param application: see :func:`services_for`.
-    :param claims: further claims of the access token. If another parameter is not given, this part
-        of the identity is read from the claims, with the settings ``authapp.claims.*``.
+    :param claims: further claims of the access token. The parts of the identity that no parameter
+        gives are read from these claims, with the settings ``authapp.claims.*``.
     :param phase: ``fresh``, ``due``, ``expired`` or ``ended``.
     :param signed_in: how many seconds ago the user signed in.
     :param used: how many seconds ago the user sent the last request: see ``authapp.session.idle``.
-    :param tokens: the tokens of the session, if the backend must know them. None: made up.
+    :param tokens: the tokens of the session, if the backend must know them. None: the function
+        creates tokens, which only :class:`authapp.testing.MemoryBackend` accepts.
     :raises ValueError: if there is no such phase, or if the settings allow no session in this
         phase.
     """
