@@ -175,7 +175,7 @@ class HTTPBackend:
     def _send(
         self, template: RequestTemplate, values: Mapping[str, str | None], **options: Any
     ) -> Reply:
-        """Send a request of the description.
+        """Send one of the requests in the description, with values in its placeholders.
 
         :raises CannotSend: if a value cannot be sent unchanged.
         :raises BackendUnavailable: if there is no response.
@@ -258,7 +258,7 @@ class HTTPBackend:
         return replace(tokens, user={**reply.content["body"], **(tokens.user or {})})
 
     def _words(self, reply: Reply, values: Mapping[str, str | None]) -> str:
-        """Return the backend's reason (``answer.reason``) in one line, without sent secrets."""
+        """Return the backend's reason (``answer.reason``) in one line, without secrets."""
         found = _value(self._description.answers.reason, reply.content)
         return in_one_line(found, *map(values.get, _SECRETS))
 
@@ -333,7 +333,7 @@ def _token(expression: Expression | None, content: object) -> str | None:
 
 
 def usable_token(value: object) -> str | None:
-    """Return a token without ``Bearer``, or None if ``value`` is no token that fits a header."""
+    """Return the token in ``value``, without ``Bearer``. None if no header could carry it."""
     if not isinstance(value, str):
         return None
     value = value.removeprefix("Bearer ")

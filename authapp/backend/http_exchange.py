@@ -113,7 +113,7 @@ def unusable(reply: Reply) -> BackendUnavailable:
 
 
 def unreachable(error: Exception, where: str) -> BackendDown:
-    """Return the error for a request that failed. Its text contains no secret.
+    """Return the error for a request that failed. The text of the error contains no secret.
 
     :param where: the part of the URL to show: see :func:`address`.
     """

@@ -103,7 +103,7 @@ class LoginThrottle:
         return results
 
     def _keyed(self, name: str, address: str) -> list[tuple[RateLimitItem, str]]:
-        """Return the three limits. Each limit comes with the key of its counter."""
+        """Return three pairs: each of the three limits, with the key of its counter."""
         # Some backends treat "Alice" and "alice" as one user, so the two spellings share one limit.
         name = unicodedata.normalize("NFKC", name).casefold().strip()
         address = _network(address)

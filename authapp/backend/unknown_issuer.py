@@ -7,8 +7,9 @@ from authapp.session.session import TokenPair
 class UnknownIssuer:
     """A :class:`~authapp.backend.protocol.Backend` that refuses every call.
 
-    It is used for sessions whose issuer of tokens is no longer in the settings. Their tokens are
-    secrets, so they are not sent to another issuer. These sessions end at the next renewal.
+    It is used for sessions whose tokens come from an issuer that is no longer in the settings. The
+    tokens are secrets, so they are not sent to another issuer. The sessions end at the next
+    renewal.
     """
 
     def login(self, credentials: Credentials) -> TokenPair:

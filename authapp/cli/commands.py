@@ -36,7 +36,7 @@ class Mistake(click.ClickException):
 
 
 def _file(function: F) -> F:
-    """Add the ini file, the variables of ``pserve``, and ``--json``, to a command."""
+    """Add three parameters to a command: the ini file, its variables, and ``--json``."""
     for add in (
         click.option("as_json", "--json", is_flag=True, help="Write JSON for a program."),
         click.argument("variables", nargs=-1, metavar="[NAME=VALUE]…", callback=_read_variables),

@@ -86,7 +86,7 @@ def for_lifetime(content: Response) -> list[str]:
 def for_user(content: Response, claims: Mapping[str, Any], description: Description) -> list[str]:
     """Return lines that say who the user is.
 
-    :param claims: the claims of the access token. They are empty if it is not a JWT.
+    :param claims: the claims of the access token. They are empty if the token is not a JWT.
     """
     ids = [(path, value) for path, value in _leaves(claims) if is_user_id(value)]
     if claims and (path := _best(ids, _IDS)):

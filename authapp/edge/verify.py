@@ -37,12 +37,13 @@ from authapp.web.views.errors import FORBIDDEN
 log = request_log(__name__)
 
 HEADERS = ("User", "Email", "Preferred-Username", "Groups", "Access-Token")
-"""The headers of a response, without ``X-Auth-Request-``. Every response has all of them. So a
-proxy that copies them replaces headers of the same names that a client has sent."""
+"""The names of the headers of a response, without the prefix ``X-Auth-Request-``. Every response
+has all of these headers. So a proxy that copies them replaces headers of the same names that a
+client has sent."""
 
 MAX_COOKIES = 6
 """How many headers ``?cookies=1`` adds to a response, each with one cookie. A session needs at most
-three cookies, and the response may also clear three cookies of the session before."""
+three cookies, and the response may also clear three cookies of an earlier session."""
 
 _TWINS = ("HTTP_X_AUTH_REQUEST_", "HTTP_X_FORWARDED_", "HTTP_X_ORIGINAL_")
 _PARAMETERS = {"roles", "scopes", "redirect", "cookies"}

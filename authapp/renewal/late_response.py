@@ -31,10 +31,10 @@ def await_late_response(
     :param announce: a function that tells other requests and processes that the response is late.
         Its argument is the number of seconds for which this announcement is valid. 0 ends an
         earlier announcement.
-    :param use: is called with ``late`` when the response has arrived or the call has failed.
-        ``use`` may raise ``BackendDown``.
-    :param landing: is closed after ``use``. Closing it releases the lease and ends the single
-        flight. The lease lasts until then because the backend may still spend the token.
+    :param use: a function that is called with ``late`` when the response has arrived or the call
+        has failed. It may raise ``BackendDown``.
+    :param landing: a stack that is closed after ``use``. This releases the lease and ends the
+        single flight. Until then, the backend may still spend the token.
     """
 
     def announce_until_done() -> None:

@@ -73,7 +73,7 @@ class Revocation:
         self._revoke_all(session, now, _user_key(session.identity.id))
 
     def revoke_others(self, session: Session, now: float) -> None:
-        """Revoke all sessions of this session's user that began at or before ``now``, except this.
+        """Revoke the other sessions of this session's user that began at or before ``now``.
 
         The store keeps this revocation under a separate key. So it does not overwrite the
         revocation of an earlier :meth:`revoke_user`, which revokes this session too.
@@ -87,8 +87,8 @@ class Revocation:
         keys = _user_key(user_id), _others_key(user_id)
         before = max(map(_moment, self._store.get(*keys)))
         until = max(now + CLOCKS_DIFFER, session.authenticated_at, before + 0.001)
-        # A merge keeps the greatest string. Until the year 2286 all times have ten digits, so the
-        # greatest string is the latest time.
+        # If the store has to merge strings, it keeps the greatest string. Until the year 2286 all
+        # times have ten digits, so the greatest string is the latest time.
         self._store.put(key, repr(until) + but, self._window(session), tell=True)
 
     def revoke_group(self, group: str, now: float) -> None:
@@ -131,9 +131,9 @@ class Revocation:
     def next_start(self, user_id: int | str, now: float, groups: tuple[str, ...] = ()) -> float:
         """Return the sign-in time to record in a new session, in epoch seconds.
 
-        This time is later than the end of every earlier revocation of all sessions of the user or
-        of a group. A revocation ends later than it was made, because clocks differ. So it would
-        otherwise end the new session too.
+        Earlier calls of :meth:`revoke_user`, :meth:`revoke_others` and :meth:`revoke_group` revoke
+        each session whose sign-in time is not later than a certain time. Because clocks differ,
+        that time may be in the future. So a new session gets a sign-in time that is later.
 
         :param now: the present time, in epoch seconds. It is returned if it is late enough.
         :param groups: the groups of the new session.

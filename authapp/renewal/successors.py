@@ -40,7 +40,7 @@ are more, the process forgets the oldest. The store then keeps that successor fo
 
 @dataclass(frozen=True)
 class Known:
-    """The information about a session in the store, read with one command.
+    """What the store knows about a session, read with one command.
 
     :param revoked: True if the session was signed out.
     :param successor: the outcome of the renewal that spent the session's refresh token, or None.
@@ -77,7 +77,7 @@ class Successors:
         self._newest_cached = lru_cache(maxsize=1024)(self._newest_at)
 
     def look_up(self, session: Session, *others: Key) -> Known:
-        """Read the information about a session from the store.
+        """Return what the store knows about a session.
 
         :param others: further keys to read with the same command.
         """

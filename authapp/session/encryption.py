@@ -7,9 +7,9 @@ All tokens that are encrypted with one key have the same protected header, byte 
 compares the header with the expected bytes and does not parse it. So an attacker cannot choose
 another algorithm, another key or compression.
 
-This module calls the ciphers of the package cryptography directly, because that takes a fraction of
-the time of joserfc. Every session that is not in the cache must be decrypted, and every renewed
-session must be encrypted. Tests compare the tokens with joserfc and with Auth.js.
+This module calls the ciphers of the package cryptography directly, because joserfc takes several
+times as long. Speed matters: every session that is not in the cache must be decrypted, and every
+renewed session must be encrypted. Tests compare the tokens with those of joserfc and Auth.js.
 """
 
 import hmac

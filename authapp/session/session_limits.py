@@ -1,7 +1,7 @@
 """The limits of a session apart from its tokens, and whether the browser remembers it.
 
-These are the settings ``session.*`` (contract section 10). All functions are
-pure. Times are seconds since the epoch.
+The settings ``session.*`` set the limits (contract section 10). All functions are pure. Times are
+seconds since the epoch.
 """
 
 from dataclasses import dataclass

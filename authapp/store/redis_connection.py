@@ -101,7 +101,7 @@ class RedisConnection:
         self._generations: WeakKeyDictionary[AbstractConnection, int] = WeakKeyDictionary()
 
     def of(self, tag: bytes) -> "RedisConnection":
-        """Return the state of the primary for a hash tag. If Redis is no cluster, return self."""
+        """Return the state of the primary that has a hash tag's keys. If no cluster: self."""
         if not self.clustered:
             return self
         for node in self.client.new_primaries(tag):

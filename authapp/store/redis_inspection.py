@@ -26,7 +26,8 @@ from authapp.store.redis_connection import RedisConnection
 log = logging.getLogger(__name__)
 
 VERSION = 1
-"""The version of the strings in the store. Increase it when an older version cannot read them."""
+"""The version of the strings in the store. Increase this number if the strings change, so that an
+older version of authapp cannot read them."""
 
 USERS = b"authapp:users"
 """The Redis key of a sorted set. Each process writes the fingerprints of its secrets and
@@ -132,6 +133,6 @@ class RedisInspection:
 
 
 def fingerprint(secret: bytes) -> str:
-    """Return an HMAC that is equal for equal secrets, and tells nobody more about a secret."""
+    """Return a fingerprint: equal for equal secrets. Nobody can compute the secret from it."""
     key = derive(secret, "authapp fingerprint", 32)
     return hmac.digest(key, b"authapp", "sha256").hex()[:16]

@@ -88,6 +88,8 @@ class Resync:
     def see_epoch(self, epoch: object, tag: bytes = b"") -> None:
         """Compare the present epoch marker with the epoch marker that was read before.
 
+        If they differ, Redis may have lost data, and the strings of this process become pending.
+
         :param epoch: the present marker, or None if Redis has no marker.
         :param tag: the hash tag of the marker. A cluster has a marker for each hash tag.
         """

@@ -1,4 +1,4 @@
-"""Tokens with the claims of a user. They are not signed, so they need no backend."""
+"""Tokens with the claims of a user, made without a backend. Their signature protects nothing."""
 
 import secrets
 from collections.abc import Mapping
