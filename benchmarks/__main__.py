@@ -1,4 +1,7 @@
-"""``python -m benchmarks [table ...]``: measures tables, and writes RESULTS.md after all."""
+"""``python -m benchmarks [table ...]``: measure and print the named tables.
+
+Without a name, measure all tables, and write RESULTS.md at the end.
+"""
 
 import platform
 import re
@@ -43,7 +46,7 @@ HOW_TO_READ = Path(__file__).parent / "how_to_read.md"
 
 
 def processor() -> str:
-    """Return the name and number of the processors (/proc/cpuinfo), and the memory."""
+    """Return the number and name of the processors, the size of the memory, and the platform."""
     cpus = [line.partition(": ")[2] for line in Path("/proc/cpuinfo").read_text().splitlines()
             if line.startswith("model name")]  # fmt: skip
     memory = Path("/proc/meminfo").read_text().split()[1]
@@ -51,13 +54,13 @@ def processor() -> str:
 
 
 def first_line(*command: str) -> str:
-    """Return the version that a program prints."""
+    """Return the first line that a command prints, such as its version."""
     said = subprocess.run(command, capture_output=True, text=True).stdout
     return said.splitlines()[0].strip()
 
 
 def versions() -> str:
-    """Return the versions of everything that is measured."""
+    """Return the names and versions of all measured programs and packages."""
     node = subprocess.run(
         ["npm", "ls", "--parseable", "--long"], cwd=RESULTS.parent, capture_output=True, text=True
     ).stdout
@@ -88,11 +91,12 @@ SENTENCES = (
     " {growth, 1,000,000 sessions / 100,000: a request} times what it takes after a hundred"
     " thousand.",
 )
-"""The sentences at the top. In braces is a target, whose median and unit stand there."""
+"""The sentences at the top of RESULTS.md. A name in braces is the name of a target. The median of
+this target and its unit replace the braces."""
 
 
 def sentences(targets: list[Target]) -> str:
-    """Return the sentences with their figures."""
+    """Return :data:`SENTENCES` with the medians of the targets."""
     figures = {each.what: f"{median(each.rounds):.3g}{each.unit}".removesuffix(" x")
                for each in targets}  # fmt: skip
     return "\n".join(
@@ -101,7 +105,10 @@ def sentences(targets: list[Target]) -> str:
 
 
 def main(names: list[str]) -> None:
-    """Measure the named tables, or all tables."""
+    """Measure the named tables, or all tables if there is no name, and print them.
+
+    Only a run of all tables writes RESULTS.md.
+    """
     texts: list[str] = []
     charts: list[str] = []
     targets: list[Target] = []

@@ -1,14 +1,14 @@
-"""The program whose instructions are counted: ``python -m benchmarks.counted SET NUMBER``.
+"""A program whose instructions callgrind counts: ``python -m benchmarks.counted SET NUMBER``.
 
-1. The program prepares visits, and does each visit often enough to fill all caches.
-2. It prints a JSON list with the name of each visit, and waits for a line of input. Meanwhile, the
-   caller switches callgrind on.
-3. It does each visit NUMBER times, in each of several windows. Before each window it calls
-   :func:`mark`. At this function, callgrind writes its counts and begins again at 0
-   (``--dump-before``).
+1. The program prepares the visits of the set, and does each visit often enough to fill all caches.
+2. It prints the names of the visits as a JSON list, and waits for a line of input. Before the
+   caller sends this line, the caller switches callgrind on.
+3. The program does each visit NUMBER times in each of :data:`WINDOWS` windows. Before each window
+   it calls :func:`mark`. With ``--dump-before``, callgrind then writes its counts and begins again
+   at 0.
 
-The counts of two runs must not differ. So the program uses no sockets and does not wait, it decides
-when the garbage collector runs, and the caller sets ``PYTHONHASHSEED=0``.
+Two runs must give nearly the same counts. So the program uses no sockets and does not wait, it
+decides when the garbage collector runs, and the caller sets ``PYTHONHASHSEED=0``.
 """
 
 import gc
@@ -32,15 +32,15 @@ from benchmarks.samples import LIFETIME, SECRET, small, token
 from benchmarks.visits import header, with_authapp, wsgi
 
 MARK = "sched_get_priority_max"
-"""A function of the C library that no other code calls."""
+"""The name of a function of the C library. Only :func:`mark` calls this function."""
 
 WINDOWS = 3
-"""How often each visit is counted. Work that happens once, such as the growth of a table, is in one
-window only, and the caller takes the median."""
+"""The number of windows in which each visit is counted. The caller takes their median. So work that
+happens in only one window, such as the growth of a table, does not count."""
 
 WARM_UP = 30
-"""The number of visits before the counted visits. Python 3.11 and later specialize code that runs
-often."""
+"""How often each visit is done before it is counted. Python 3.11 and later make code faster that
+runs often, and this must happen before the count."""
 
 
 def mark() -> None:
@@ -50,9 +50,7 @@ def mark() -> None:
 class Prepared:
     """A backend that responds at once, with tokens that were signed before.
 
-    Each renewal and each sign-in has another user, because a real user has few sessions.
-
-    :ivar renewed: refresh token -> the tokens for which it is exchanged.
+    Each sign-in and each renewal is for another user, because a real user has few sessions.
     """
 
     def __init__(self, number: int) -> None:
@@ -73,14 +71,18 @@ class Prepared:
 
 
 def _tokens(user: str) -> TokenPair:
-    """Return tokens without ``iat``. With it, the backend's clock would seem to be wrong."""
+    """Return two tokens for a user, without the claim ``iat``.
+
+    The tokens are signed before they are used. With ``iat``, authapp would think that the backend's
+    clock is wrong.
+    """
     return TokenPair(
         *(token(300, SECRET, "HS256", kind, user, issued=False) for kind in ("access", "refresh"))
     )
 
 
 def five(number: int) -> dict[str, Callable[[], object]]:
-    """Return the five requests of the regression gate, on the bare page."""
+    """Return name -> visit, for the five requests that the regression gate counts."""
     backend = Prepared(WINDOWS * number + WARM_UP)
 
     def bare(include: Callable[[Configurator], None], **ini: str) -> Any:
@@ -109,7 +111,7 @@ def five(number: int) -> dict[str, Callable[[], object]]:
 
 
 def renewals(app: Any, backend: Prepared) -> Callable[[], object]:
-    """Return a function that visits the page with another user's expired session each time."""
+    """Return a function that visits the page with an expired session, of another user each time."""
     now = int(time.time())
     expired = Validity(now - 1, now + LIFETIME)
     cookies = iter([header(app, _expired(tokens, expired)) for tokens in backend.sessions])
@@ -140,9 +142,10 @@ def sign_ins(app: Any) -> Callable[[], object]:
 
 
 def _answer(app: Any, environ: dict[str, Any], expected: str) -> None:
-    """Send a request.
+    """Send a request to the application.
 
-    :raises AssertionError: if the response has another status, or sets no session cookie.
+    :raises AssertionError: if the response has another status than ``expected``, or sets no session
+        cookie.
     """
     answers: list[Any] = []
     answer = app(dict(environ), lambda *answer: answers.append(answer))
@@ -153,7 +156,8 @@ def _answer(app: Any, environ: dict[str, Any], expected: str) -> None:
 
 
 def starter(number: int) -> dict[str, Callable[[], object]]:
-    """Return the starter page without authapp, with it, and with directives that do nothing."""
+    """Return visits to the starter page: without authapp, with authapp, and with directives that do
+    nothing."""
     from benchmarks.pyramid_requests import OURS, PYRAMID
 
     return {
@@ -162,7 +166,10 @@ def starter(number: int) -> dict[str, Callable[[], object]]:
 
 
 def starter_peers(number: int) -> dict[str, Callable[[], object]]:
-    """Return all contenders in Pyramid on the starter page. It takes minutes to count them."""
+    """Return visits to the starter page with authapp and with all other Pyramid packages.
+
+    Counting them takes minutes.
+    """
     from benchmarks.pyramid_requests import visits
     from benchmarks.starter_page import starter_page
 
@@ -170,7 +177,7 @@ def starter_peers(number: int) -> dict[str, Callable[[], object]]:
 
 
 def bare(number: int) -> dict[str, Callable[[], object]]:
-    """Return all contenders in Pyramid on the bare page."""
+    """Return visits to the bare page with authapp and with all other Pyramid packages."""
     from benchmarks.pyramid_requests import visits
 
     return visits(pyramid_page, small(), strangers=False)
@@ -180,7 +187,11 @@ SETS = {"five": five, "starter": starter, "starter-peers": starter_peers, "bare"
 
 
 def main(name: str, number: int) -> None:
-    """Do each visit of a set, with a mark between two visits."""
+    """Do the visits of a set as the docstring of this module describes.
+
+    :param name: the name of the set, a key of :data:`SETS`.
+    :param number: how often each visit is done in a window.
+    """
     visits = SETS[name](number)
     for visit in visits.values():
         for _ in range(WARM_UP):

@@ -1,6 +1,7 @@
-"""The proxy and ``/verify``, compared with nginx's ``proxy_pass`` and with the page alone.
+"""Requests per second through ``authapp.proxy`` and ``/verify``, and through nginx alone.
 
-One plain page is behind all of them. nginx has one worker.
+The same plain page is behind authapp and behind nginx. A ratio compares with requests that go to
+this page directly. nginx has one worker.
 """
 
 import signal
@@ -54,7 +55,7 @@ class Address:
 
 @contextmanager
 def nginx(folder: Path, page: str, authapp: str) -> Iterator[str]:
-    """Run nginx as the proxy of both servers. Yield its URL."""
+    """Run nginx in front of the page and of authapp. Yield the URL of nginx."""
     assert NGINX, "nginx is not installed; see .ci/packages"
     with socket.create_server(("127.0.0.1", 0)) as free:
         listen = f"127.0.0.1:{free.getsockname()[1]}"
@@ -77,7 +78,7 @@ def nginx(folder: Path, page: str, authapp: str) -> Iterator[str]:
 
 
 def report() -> tuple[str, list[Target]]:
-    """Return the table. It has no target, because a proxy in Python cannot be as fast as nginx."""
+    """Return the table, and no targets: a proxy in Python cannot be as fast as nginx."""
     cookie = cookie_of(small())
     with tempfile.TemporaryDirectory() as name, ServedPage(Path(name), "plain") as plain:
         folder = Path(name)

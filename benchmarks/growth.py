@@ -1,9 +1,10 @@
-"""The time of a request, and the memory, after a process has seen a number of different sessions.
+"""Whether requests become slower, or memory grows, when a process has seen many sessions.
 
-Each number of sessions has its own process and its own Redis. They are measured in turns, all on
-one processor, because otherwise the kernel's choice of processors could double the time. Each
-session belongs to another user. A process has seen a session when it has opened its ``Cookie``
-header and has looked it up in Redis.
+A process has seen a session when it has decrypted the session's ``Cookie`` header and has looked
+the session up in Redis. Each session belongs to another user.
+
+Each number of sessions has its own process and its own Redis. The processes are measured in turns,
+all on one processor. If the kernel chose the processors, a time could double.
 """
 
 import json
@@ -49,7 +50,10 @@ TOLERANCE = 1.10
 
 
 def cookies() -> Iterator[str]:
-    """Yield the ``Cookie`` headers of new sessions. To encrypt them is faster than to sign in."""
+    """Yield the ``Cookie`` headers of new sessions without an end.
+
+    The headers are encrypted here, because this is faster than signing in.
+    """
     form = FORMATS["next-auth-4"]
     key = form.key(SECRET.encode(), COOKIE)
     header, _ = form.with_key(key)
@@ -65,12 +69,19 @@ def cookies() -> Iterator[str]:
 
 
 def resident() -> int:
-    """Return the memory of this process in bytes."""
+    """Return the bytes of physical memory that this process uses."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def site(redis: str, seen: int) -> None:
-    """Run the measured process: it opens its sessions, and measures a turn for each input line."""
+    """Run the measured process.
+
+    It sees some sessions and prints its memory in bytes. Then, for each number that it reads from a
+    line of input, it visits the page so many times and prints the seconds per visit.
+
+    :param redis: the URL of Redis.
+    :param seen: the number of sessions.
+    """
     ini = settings("http://localhost:9", shared=redis) | {"authapp.secret": SECRET}
     app = pyramid_page(lambda config: config.include("authapp"), **ini)
     headers = cookies()
@@ -85,7 +96,7 @@ def site(redis: str, seen: int) -> None:
 
 
 class Site:
-    """Run such a process and its Redis for the time of a ``with`` block."""
+    """Run a measured process and its Redis while a ``with`` block runs."""
 
     def __init__(self, folder: Path, seen: int) -> None:
         self._redis, self._seen = RedisServer(folder), seen
@@ -101,17 +112,18 @@ class Site:
         self._redis.close()
 
     def memory(self) -> tuple[int, int]:
-        """The bytes of the process and of its Redis, after all sessions have been seen."""
+        """Return the memory of the process and of its Redis in bytes, after it has seen all
+        sessions."""
         own = json.loads(self._process.stdout.readline())
         return own, self._redis.client.info("memory")["used_memory"]
 
     def settle(self) -> None:
-        """Move the process and its Redis to the one processor on which all turns are measured."""
+        """Move the process and its Redis to the processor on which all turns are measured."""
         for process in (self._process, self._redis._process):
             os.sched_setaffinity(process.pid, {min(os.sched_getaffinity(0))})
 
     def turn(self, number: int) -> float:
-        """Visit the page in the other process this many times."""
+        """Make the process visit the page ``number`` times. Return the seconds per visit."""
         print(number, file=self._process.stdin, flush=True)
         return float(self._process.stdout.readline())
 

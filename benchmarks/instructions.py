@@ -1,13 +1,12 @@
-"""The regression gate: the instructions of five requests, counted by callgrind.
+"""The regression gate: callgrind counts the instructions of five requests.
 
-- ``make instructions`` compares them with the numbers in ``instructions.json``, and fails if a
-  request takes 3 % more. If Python or a package is another one than for these numbers, it says so
-  and compares nothing.
-- ``make instructions-write`` writes the numbers.
+- ``make instructions`` compares the counts with ``instructions.json``, and fails if a request takes
+  over 3 % more instructions. It compares nothing if Python, a package or the processor differs from
+  those of the file. It then prints the difference.
+- ``make instructions-write`` writes the counts to the file.
 
-The number of instructions does not depend on what else runs on the machine. So even a small change
-is visible. The time of a request does not depend on this number alone, because code also waits for
-memory.
+Other programs on the machine do not change the number of instructions. So even a small change of
+the code is visible. The number is not the time of a request, because code also waits for memory.
 """
 
 import json
@@ -26,10 +25,11 @@ from benchmarks.counted import MARK, WINDOWS
 HERE = Path(__file__).parents[1]
 NUMBERS = Path(__file__).parent / "instructions.json"
 NUMBER = 10
-"""How often each request is sent in a window."""
+"""How often each request is sent in a window of :mod:`benchmarks.counted`."""
 
 TOLERANCE = 0.03
-"""What a request may take more. Two runs differ by less than a tenth of it."""
+"""The share of additional instructions that a request may take. The counts of two runs differ by
+less than a tenth of this share."""
 
 PACKAGES = (
     "cryptography",
@@ -48,10 +48,10 @@ PACKAGES = (
 
 
 def count(name: str, number: int = NUMBER) -> dict[str, int]:
-    """Return the instructions for each visit of a set of :mod:`benchmarks.counted`.
+    """Return name -> instructions per visit, for a set of :mod:`benchmarks.counted`.
 
-    Callgrind is off while the program imports modules and prepares. So this takes seconds, and not
-    minutes.
+    Callgrind is switched on after the program has imported its modules and has prepared. So a count
+    takes seconds instead of minutes.
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
@@ -88,7 +88,11 @@ def _total(path: Path) -> int:
 
 
 def valid_for() -> dict[str, str]:
-    """Return what the numbers are valid for: the programs and packages that run in a request."""
+    """Return the versions for which the counts are valid.
+
+    They are those of Python, the C library, valgrind and packages, and two features of the
+    processor.
+    """
     flags = Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split()
     said = subprocess.run(["valgrind", "--version"], capture_output=True, text=True, check=True)
     return {
@@ -101,7 +105,7 @@ def valid_for() -> dict[str, str]:
 
 
 def compare(counted: dict[str, int], kept: dict[str, int]) -> bool:
-    """Print each request, and return True if none takes more than :data:`TOLERANCE` more."""
+    """Print the change of each request. Return False if a change is above :data:`TOLERANCE`."""
     worse = [name for name, before in kept.items() if counted[name] > before * (1 + TOLERANCE)]
     for name, before in kept.items():
         change = counted[name] / before - 1
@@ -111,11 +115,11 @@ def compare(counted: dict[str, int], kept: dict[str, int]) -> bool:
 
 
 def main(arguments: list[str]) -> None:
-    """Compare the instructions of five requests with the numbers in the repository.
+    """Count the five requests, and compare the counts with ``instructions.json``.
 
-    With ``--write``, write the numbers. With the name of a set, print the numbers of this set.
+    With ``--write``, write the file. With the name of a set, only print the counts of this set.
 
-    :raises SystemExit: with 1 if a request takes too many.
+    :raises SystemExit: if a request takes too many instructions.
     """
     if arguments and arguments[0] != "--write":
         for name, number in count(arguments[0]).items():

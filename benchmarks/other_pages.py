@@ -1,4 +1,4 @@
-"""The page of the benchmarks in Flask, Django and Starlette: without sign-in, and with."""
+"""The benchmark page in Flask, Django and Starlette, without sign-in and with sign-in."""
 
 import tempfile
 from collections.abc import Callable
@@ -30,7 +30,8 @@ from benchmarks.samples import SECRET
 
 
 def flask_app() -> flask.Flask:
-    """``/page``, and ``/signed-in`` behind Flask-JWT-Extended."""
+    """Return a Flask application with ``/page``, and with ``/signed-in`` behind Flask-JWT-Extended.
+    """
     app = flask.Flask("page", template_folder=str(TEMPLATES))
     app.config["JWT_SECRET_KEY"] = SECRET
     app.secret_key = SECRET
@@ -59,16 +60,16 @@ ALLAUTH = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "allauth.account.middleware.AccountMiddleware",
 ]
-"""What django-allauth needs. The session and its user are looked up in the database."""
+"""The middleware that django-allauth needs. It reads the session and the user from the database."""
 
 
 class DjangoPages(NamedTuple):
     """Django's pages.
 
-    :ivar plain: ``/view``; ``/page`` by Django REST framework, and ``/signed-in`` behind SimpleJWT,
-        without a look-up of the user.
-    :ivar allauth: ``/view``, behind the middleware of django-allauth.
-    :ivar cookie: the ``Cookie`` header of a user of django-allauth.
+    :ivar plain: an application with ``/view`` (plain Django), ``/page`` (Django REST framework) and
+        ``/signed-in`` (SimpleJWT, which does not read the user from the database).
+    :ivar allauth: an application with ``/view`` behind the middleware of django-allauth.
+    :ivar cookie: the ``Cookie`` header of a user who has signed in with django-allauth.
     """
 
     plain: object
@@ -82,7 +83,7 @@ def view(request: HttpRequest) -> HttpResponse:
 
 
 def django_pages() -> DjangoPages:
-    """Return the pages. Django can be configured once in a process."""
+    """Set Django up, and return its pages. A process can call this function only once."""
     settings.configure(
         SECRET_KEY=SECRET,
         ALLOWED_HOSTS=["localhost"],
@@ -147,25 +148,27 @@ urlpatterns: list[object] = []
 
 
 def authlib_user(session: Any) -> str:
-    """Return the user whom Authlib's integration has put into a session: its token says who.
+    """Return the user id of the token that Authlib has put into the session.
 
-    Authlib itself does nothing in a request. The page asks whether the token has expired.
+    Authlib itself does nothing in a request. So this function checks the token: if it has expired,
+    the user is ``nobody``.
     """
     token = OAuth2Token.from_dict(session["token"])
     return "nobody" if token.is_expired() else str(token["userinfo"]["sub"])
 
 
 def authlib_session(session: Session) -> dict[str, Any]:
-    """Return what Authlib's ``authorize_access_token`` returns, in the session of the framework."""
+    """Return session values that contain what Authlib's ``authorize_access_token`` returns."""
     tokens = {"access_token": session.tokens.access, "refresh_token": session.tokens.refresh}
     expires = {"expires_at": session.validity.valid_until, "token_type": "Bearer"}
     return {"token": {**tokens, **expires, "userinfo": {"sub": "1", "name": "alice"}}}
 
 
 def starlette_app(*, sessions: bool, userid: Callable[[Any], str] = itemgetter("sub")) -> Starlette:
-    """``/page``, which also works for a signed-in user if ``sessions`` is true.
+    """Return a Starlette application with ``/page``.
 
-    :param userid: returns the id of the user of a session.
+    :param sessions: True to add Starlette's sessions. The page then also shows a signed-in user.
+    :param userid: a function that returns the user id of a session.
     """
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
     templates = Jinja2Templates(env=environment)

@@ -1,4 +1,4 @@
-"""The bare page of the benchmarks in Pyramid: a template, an ACL, and no database."""
+"""The bare page of the benchmarks in Pyramid. It has a template and an ACL, and no database."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,13 +28,17 @@ def page(request: Request) -> dict[str, Any]:
 
 
 BY_NAME, BY_SPECIFICATION = "page.jinja2", "benchmarks:templates/page.jinja2"
-"""With a bare name, pyramid_jinja2 searches for the template with every request."""
+"""The template as an asset specification. pyramid_jinja2 searches for a template with a bare name
+again in each request."""
 
 
 def pyramid_page(
     include: Include = lambda config: None, renderer: str = BY_NAME, **settings: str
 ) -> Any:
-    """Return an application with this page only. ``include`` can add more to it."""
+    """Return an application that has only the bare page.
+
+    :param include: a function that adds more to the application, such as authapp.
+    """
     with Configurator(settings=settings, root_factory=Root) as config:
         config.include("pyramid_jinja2")
         config.add_jinja2_search_path(str(TEMPLATES))

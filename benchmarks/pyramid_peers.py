@@ -1,4 +1,5 @@
-"""The other packages that keep users signed in in Pyramid, and directives that do nothing."""
+"""Other packages that keep users signed in to Pyramid applications, and directives that do nothing.
+"""
 
 import hashlib
 import time
@@ -22,10 +23,10 @@ NACL_KEY = hashlib.sha256(SECRET.encode()).digest()
 
 
 class Peer(NamedTuple):
-    """A way to keep users signed in.
+    """A package, or a part of Pyramid, that keeps users signed in.
 
     :ivar include: a function that adds it to an application.
-    :ivar environ: the keys of the WSGI environ of a signed-in user's request.
+    :ivar environ: the keys that a signed-in user's request adds to the WSGI environ.
     """
 
     include: Include
@@ -72,7 +73,10 @@ def signed_cookie_session(config: Configurator) -> None:
 
 
 def kept_cookie_session(config: Configurator) -> None:
-    """Use a cookie session. Unlike the default, it does not set a new cookie in every request."""
+    """Use Pyramid's signed cookie session, but do not write a new cookie in every request.
+
+    By default, Pyramid writes one in every request.
+    """
     session_policy(config, SignedCookieSessionFactory(SECRET, reissue_time=None))
 
 
@@ -83,7 +87,7 @@ def encrypted_session(config: Configurator) -> None:
 
 
 def kept_encrypted_session(config: Configurator) -> None:
-    """Do the same as :func:`kept_cookie_session`, but with an encrypted cookie."""
+    """Use an encrypted cookie session, but do not write a new cookie in every request."""
     from pyramid_nacl_session import EncryptedCookieSessionFactory
 
     factory = EncryptedCookieSessionFactory(
@@ -99,7 +103,7 @@ def pyramid_jwt(config: Configurator) -> None:
 
 
 def peers(session: Session) -> dict[str, Peer]:
-    """Return the peers. Each keeps as much of the session as it can store."""
+    """Return name -> peer. Each peer stores as much of the session as it can."""
     from pyramid_nacl_session.serializer import EncryptedSerializer
 
     now, claims = int(time.time()), claims_of(session)
@@ -128,7 +132,7 @@ def peers(session: Session) -> dict[str, Peer]:
 
 
 class Somebody(Policy):
-    """A security policy that needs the least time: the user is fixed."""
+    """A security policy that takes the least time: every visitor is user 1."""
 
     def __init__(self) -> None:
         self._acl = ACLHelper()
@@ -140,7 +144,7 @@ class Somebody(Policy):
 
 
 class Nobody(Somebody):
-    """The same security policy for a visitor who is not signed in."""
+    """A security policy that takes the least time: no visitor is signed in."""
 
     def authenticated_userid(self, request: Request) -> None:  # type: ignore[override]
         return None
@@ -160,7 +164,10 @@ def nothing(request: Request) -> None:
 
 
 def idle(config: Configurator, policy: Callable[[], Any] = Somebody) -> None:
-    """Register with Pyramid as much as authapp needs, in standard directives that do nothing."""
+    """Register with Pyramid as many parts as authapp does, each of which does nothing.
+
+    :param policy: a function that returns the security policy.
+    """
     config.set_security_policy(policy())
     config.set_default_csrf_options(require_csrf=True)
     config.add_subscriber(lambda event: None, BeforeRender)

@@ -1,4 +1,4 @@
-"""The contenders in Pyramid on one page: without sign-in, with authapp, and with its peers."""
+"""The contenders in Pyramid on one page: no sign-in, authapp, and other packages for sign-in."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,9 +18,10 @@ OURS = (WARM, COLD, STRANGER, IDLE, IDLE_COOKIE, IDLE_STRANGER)
 
 
 class Contender(NamedTuple):
-    """One page that is measured.
+    """A page that is measured.
 
-    :ivar base: the name of the page without sign-in, with which this page is compared.
+    :ivar base: the name of the page without sign-in. The measured page is compared with that page.
+    :ivar turn: a function that visits the measured page several times.
     """
 
     base: str
@@ -30,10 +31,10 @@ class Contender(NamedTuple):
 def visits(
     page: Callable[..., Any], session: Session, *, strangers: bool
 ) -> dict[str, Callable[[], object]]:
-    """Return name -> a function that visits the page.
+    """Return the name of each contender -> a function that visits its page.
 
-    :param strangers: True to add visitors who are not signed in. Use it only for a page without a
-        permission, because another page would redirect them to the sign-in page.
+    :param strangers: True to add visitors who are not signed in. The page must then be public,
+        because another page would redirect these visitors to the sign-in page.
     """
     app, environ, forget = with_authapp(page, session)
     warm = wsgi(app, **environ)
@@ -62,13 +63,16 @@ def visits(
 def contenders(
     page: Callable[..., Any], session: Session, *, strangers: bool
 ) -> dict[str, Contender]:
-    """Return name -> contender: see :func:`visits`."""
+    """Return the name of each contender -> the contender. The parameters are those of
+    :func:`visits`.
+    """
     found = visits(page, session, strangers=strangers)
     return {name: Contender(PYRAMID, turn(visit)) for name, visit in found.items()}
 
 
 def rows(pages: dict[str, Contender], seconds: dict[str, list[float]]) -> str:
-    """Return the table: the time of each contender, and the time that it adds to its page."""
+    """Return the table: the time of each contender, and what it adds to the page without sign-in.
+    """
     lines = []
     for name, (base, _) in pages.items():
         line = [name, microseconds(median(seconds[name])), spread(seconds[name]), "", "", ""]

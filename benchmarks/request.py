@@ -1,25 +1,28 @@
-"""A signed-in request to the bare page, in one process: each framework with sign-in and without.
+"""A signed-in user's request to the bare page, in one process: each framework with and without
+sign-in.
 
-The page has no database, no transaction and no layout of its own style: it is the smallest that a
-framework serves, so a ratio says little here. What counts is what is added to it.
+The bare page has no database, no transaction and no layout. It is the smallest page that a
+framework serves. So look at the time that a package adds to the page, and not at the ratio.
 
-- "Standard directives that do nothing" is the cost of Pyramid itself: a security policy, a
-  subscriber, a CSRF default, four reified attributes, three tweens, five routes. For a reified
-  attribute Pyramid makes a class in each request, which this page does not have otherwise.
-- In a warm request, the rest is spent on the session (found by its header, checked for a revocation
-  and for its phase), ACLs, three template variables and two response headers.
-- A cold request also decrypts the token. AES-GCM, base64 and JSON alone ("Open and seal") take most
-  of its time.
+- The row "standard directives that do nothing" shows the cost of Pyramid itself. These directives
+  are a security policy, a subscriber, a CSRF default, four reified attributes, three tweens and
+  five routes. If an application has reified attributes, Pyramid makes a class in each request.
+- A warm request finds its session by the ``Cookie`` header in a cache. The rest of its time goes
+  into the checks of the session (revocation and phase), ACLs, three template variables and two
+  response headers.
+- A cold request also decrypts the session. Most of its time goes into AES-GCM, base64 and JSON: see
+  the table "Open and seal".
 
 A peer is another package that keeps users signed in. A peer with a session stores the same data as
-authapp, and most do so without encryption. The cost of authapp depends on how many different
-sessions send requests, not on their size, because recent headers are cached. A peer that registers
-nothing with its framework is shown, and not compared: on a page without a database it pays for no
-class of reified attributes.
+authapp. Most peers do not encrypt this data. The time of authapp does not depend on the size of a
+session, because recent headers are cached. It depends on how many sessions send requests in turn.
 
-A ratio depends on the page too. In the first page, pyramid_jinja2 spends about 30 µs on a search
-for the template, which fails. A page whose renderer is an asset specification does not need this
-search. authapp adds the same time to both pages, but the ratios differ.
+Some peers register nothing with their framework. They are shown, but authapp is not compared with
+them: they do not have the cost of reified attributes.
+
+A ratio depends on the page too. On the first page, pyramid_jinja2 searches for the template for
+about 30 µs in each request. It does not search if the renderer is an asset specification. authapp
+adds the same time to a page with and without this search, but the ratio is different.
 """
 
 import base64
@@ -51,20 +54,21 @@ QUICK, QUICK_WARM = "Pyramid, by specification", "authapp, warm, by specificatio
 
 
 def starlette_cookie(session: object) -> str:
-    """Return the ``Cookie`` header of Starlette's session."""
+    """Return the ``Cookie`` header that Starlette's sessions use for these values."""
     text = base64.b64encode(json.dumps(session).encode())
     return f"session={itsdangerous.TimestampSigner(SECRET).sign(text).decode()}"
 
 
 def flask_cookie(app: Flask, values: dict[str, Any]) -> str:
-    """Return the ``Cookie`` header of Flask's session."""
+    """Return the ``Cookie`` header that Flask's sessions use for these values."""
     serializer = SecureCookieSessionInterface().get_signing_serializer(app)
     assert serializer is not None
     return f"session={serializer.dumps(values)}"
 
 
 def others(session: Session) -> dict[str, Contender]:
-    """Return the contenders outside Pyramid, and Pyramid's page with an asset specification."""
+    """Return the contenders in other frameworks, and those on Pyramid's page with an asset
+    specification."""
     bearer = f"Bearer {session.tokens.access}"
     by_specification = partial(pyramid_page, renderer=BY_SPECIFICATION)
     quick, environ, _ = with_authapp(by_specification, session)

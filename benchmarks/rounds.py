@@ -1,8 +1,8 @@
-"""Measures contenders in turns, and writes the results as a Markdown table.
+"""Measure contenders in turns, and write the results as a Markdown table.
 
-In every round each contender has one turn, and the order changes from round to round. Two
-contenders are compared within each round, and the ratio in a table is the median of all rounds. So
-the noise of a busy machine affects both contenders.
+In every round, each contender has one turn. The order of the contenders changes from round to
+round. A ratio of two contenders is computed for each round, and the table shows the median of all
+rounds. So a busy machine affects both contenders of a ratio.
 """
 
 import gc
@@ -18,12 +18,19 @@ TURN = 0.008
 """The duration of one turn in seconds."""
 
 Turn = Callable[[int], float]
-"""A function that does its work this many times, and returns the seconds for each time."""
+"""A function that takes a number, does its work this many times, and returns the seconds that the
+work takes once."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A target, and the measured figures: one for each round, or only one for all rounds."""
+    """A limit, and the figures that were measured: one for each round, or one for all rounds.
+
+    :ivar what: what was measured.
+    :ivar limit: the target is missed if the median is above this value. If ``at_least`` is True, it
+        is missed below this value.
+    :ivar rounds: the figures, in ``unit``.
+    """
 
     what: str
     limit: float
@@ -32,14 +39,18 @@ class Target:
     at_least: bool = False
 
     def verdict(self) -> str:
-        """Return the verdict. It is within the noise if the limit is between the quartiles."""
+        """Return whether the target was met or missed.
+
+        If the limit is between the quartiles, the verdict says that the figures are too noisy to be
+        sure.
+        """
         measured, (low, high) = median(self.rounds), middle_half(self.rounds)
         met = measured >= self.limit if self.at_least else measured <= self.limit
         noisy = low < self.limit < high
         return ("met" if met else "**missed**") + (", within the noise" if noisy else "")
 
     def row(self) -> list[str]:
-        """Return the cells: what was measured, limit, median, quartiles, verdict."""
+        """Return the row of the table: what was measured, limit, median, quartiles and verdict."""
         bound = "at least" if self.at_least else "at most"
         half = " to ".join(f"{each:.3g}" for each in middle_half(self.rounds))
         return [
@@ -52,10 +63,10 @@ class Target:
 
 
 class Report(NamedTuple):
-    """What a table measured. A report may also be a tuple of the first two.
+    """The results of a table. A function may also return only the text and the targets, as a tuple.
 
     :ivar text: the table in Markdown.
-    :ivar chart: a chart for the top of RESULTS.md.
+    :ivar chart: a chart for the top of RESULTS.md, or an empty string.
     """
 
     text: str
@@ -64,7 +75,7 @@ class Report(NamedTuple):
 
 
 def bars(values: dict[str, float], unit: str, width: int = 40) -> str:
-    """Return a chart of text, the smallest value first, as a block of Markdown."""
+    """Return a bar chart as a Markdown code block, with the smallest value first."""
     longest, most = max(map(len, values)), max(values.values())
     lines = [
         f"{name:{longest}}  {'█' * max(1, round(width * value / most))} {value:,.0f} {unit}"
@@ -74,10 +85,10 @@ def bars(values: dict[str, float], unit: str, width: int = 40) -> str:
 
 
 def turn(work: Callable[[], object], clock: Callable[[], float] = time.process_time) -> Turn:
-    """Return a turn that calls a function again and again.
+    """Return a turn in which a function is called again and again.
 
-    :param clock: a function that returns seconds. The default returns the processor time of this
-        process, which hardly depends on other programs on the machine.
+    :param clock: a function that returns seconds. By default it returns the processor time of this
+        process, which other programs on the machine hardly change.
     """
 
     def run(number: int) -> float:
@@ -90,7 +101,7 @@ def turn(work: Callable[[], object], clock: Callable[[], float] = time.process_t
 
 
 def in_turns(turns: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Return the figures of each contender, one for each round."""
+    """Call each function once per round, in a random order. Return name -> the results."""
     figures: dict[str, list[float]] = {name: [] for name in turns}
     names = list(turns)
     for _ in range(rounds):
@@ -101,10 +112,11 @@ def in_turns(turns: dict[str, Callable[[], float]], rounds: int) -> dict[str, li
 
 
 def measure(turns: dict[str, Turn], rounds: int) -> dict[str, list[float]]:
-    """Return the seconds that each contender takes for one piece of work, for each round.
+    """Return the name of each contender -> the seconds that its work takes once, one for each
+    round.
 
-    The garbage collector ignores all objects from before the first round. All contenders are in one
-    process, and the objects of one contender must not make the others slower.
+    All contenders are in one process. So that the objects of one contender do not slow down another
+    contender, the garbage collector ignores all objects from before the first round.
     """
     numbers = {name: _number(run) for name, run in turns.items()}
     gc.collect()
@@ -113,7 +125,7 @@ def measure(turns: dict[str, Turn], rounds: int) -> dict[str, list[float]]:
 
 
 def _number(run: Turn) -> int:
-    """Return how often a contender can do its work in one turn, after a warm-up."""
+    """Warm a contender up. Return how often it can do its work in :data:`TURN` seconds."""
     number = 1
     while (each := run(number)) * number < TURN:
         number *= 2
@@ -121,7 +133,7 @@ def _number(run: Turn) -> int:
 
 
 def ratios(these: Sequence[float], those: Sequence[float]) -> list[float]:
-    """Return the ratio of two contenders' figures, for each round."""
+    """Return the ratios of two contenders' figures, one for each round."""
     return [this / that for this, that in zip(these, those, strict=True)]
 
 
@@ -131,12 +143,12 @@ def ratio(these: Sequence[float], those: Sequence[float]) -> float:
 
 
 def differences(these: Sequence[float], those: Sequence[float]) -> list[float]:
-    """Return the difference of two contenders' figures, for each round."""
+    """Return the differences of two contenders' figures, one for each round."""
     return [this - that for this, that in zip(these, those, strict=True)]
 
 
 def middle_half(values: Sequence[float]) -> tuple[float, float]:
-    """Return the quartiles. Half of all rounds are between them."""
+    """Return the first and the third quartile. Half of all values are between them."""
     if len(values) == 1:
         return values[0], values[0]
     low, _, high = quantiles(values, n=4)
@@ -144,13 +156,14 @@ def middle_half(values: Sequence[float]) -> tuple[float, float]:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Return half the distance of the quartiles, as a share of the median."""
+    """Return half the difference of the quartiles as a percentage of the median, such as ``± 3%``.
+    """
     low, high = middle_half(values)
     return f"± {(high - low) / 2 / median(values):.0%}"
 
 
 def microseconds(seconds: float) -> str:
-    """Return a duration as the tables show it."""
+    """Return a duration in microseconds, as the tables show it."""
     return f"{seconds * 1e6:,.1f} µs"
 
 

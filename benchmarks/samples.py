@@ -1,4 +1,5 @@
-"""The sessions that all contenders carry, small and large."""
+"""The sessions that all contenders of a benchmark use: one with small tokens, one with large
+tokens."""
 
 import json
 import time
@@ -21,9 +22,9 @@ def token(
     *,
     issued: bool = True,
 ) -> str:
-    """Return a JWT of about this length with the claims of Django SimpleJWT.
+    """Return a JWT of about ``length`` characters, with the claims of Django SimpleJWT.
 
-    :param issued: False to leave out ``iat``.
+    :param issued: False to leave out the claim ``iat``.
     """
     claims = {
         "token_type": kind,
@@ -43,7 +44,7 @@ def token(
 
 
 def session(access: str, refresh: str) -> Session:
-    """The session of alice, who has just signed in."""
+    """Return a session of alice, who has just signed in."""
     now = int(time.time())
     identity = Identity(1, "alice@example.com", "alice", ("admin",), (), jwt_claims(access))
     validity = Validity(now + LIFETIME, now + LIFETIME)
@@ -51,17 +52,17 @@ def session(access: str, refresh: str) -> Session:
 
 
 def small() -> Session:
-    """Two HS256 JWTs of 300 bytes."""
+    """Return a session with two HS256 JWTs of 300 bytes."""
     return session(*(token(300, SECRET, "HS256", kind) for kind in ("access", "refresh")))
 
 
 def large() -> Session:
-    """Two RS256 JWTs of 1.1 KB."""
+    """Return a session with two RS256 JWTs of 1.1 KB."""
     key = generate_private_key(65537, 2048)
     return session(*(token(1100, key, "RS256", kind) for kind in ("access", "refresh")))
 
 
 def claims_of(session: Session) -> dict[str, object]:
-    """The session as plain JSON values. Every contender stores it."""
+    """Return the session as plain JSON values, which every contender can store."""
     claims: dict[str, object] = json.loads(json.dumps(session.to_claims()))
     return claims

@@ -1,7 +1,7 @@
-"""Open and seal a session: ours and the peers' codecs, without a request around them.
+"""Decrypt ("open") and encrypt ("seal") a session, without a request: authapp and other packages.
 
-V8 compiles functions that run often. So the peers on Node do their work some thousand times before
-they are measured.
+The packages for Node do their work some thousand times before they are measured, because V8
+compiles only functions that run often.
 """
 
 import base64
@@ -42,14 +42,15 @@ ROUNDS = 101
 BARE = "AES-GCM + base64 + JSON"
 OURS = "authapp"
 turn = partial(turn_of, clock=time.perf_counter)
-"""Node measures the elapsed time and not the processor time, so the others do the same."""
+"""The clock of all contenders. Node measures elapsed time and not processor time, so Python does
+too."""
 
 WARM_UP = 5000
-"""The number of calls after which V8 has compiled the functions."""
+"""The number of calls before a Node package is measured. By then, V8 has compiled its functions."""
 
 
 class Node:
-    """Run Node with its peers for the time of a ``with`` block."""
+    """Run Node with the packages that are measured, while a ``with`` block runs."""
 
     def __enter__(self) -> "Node":
         self._process = subprocess.Popen(
@@ -64,7 +65,7 @@ class Node:
         self._process.communicate()
 
     def ask(self, peer: str, action: str, value: object, number: int = 1) -> Any:
-        """Return the result of a peer's work, and its duration."""
+        """Make Node run a function of a package. Return its result, and the duration."""
         question = {"peer": peer, "action": action, "number": number, "value": value}
         print(json.dumps(question), file=self._process.stdin, flush=True)
         return json.loads(self._process.stdout.readline())
@@ -76,7 +77,10 @@ class Node:
 
 
 class Bare:
-    """The lower limit: one AEAD call, base64 and JSON, with a key that was derived before."""
+    """Encrypts and decrypts in the least possible time: one AEAD call, base64 and JSON.
+
+    The key was made before.
+    """
 
     def __init__(self) -> None:
         self._cipher = AESGCM(AESGCM.generate_key(256))
@@ -92,7 +96,7 @@ class Bare:
 
 
 def python_peers() -> dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]]:
-    """Name -> (seal, open) of claims that are JSON."""
+    """Return name -> two functions, which encrypt and decrypt claims that are JSON."""
     bare, fernet = Bare(), Fernet(Fernet.generate_key())
     signed = SignedSerializer(SECRET, "pyramid.session.", "sha512", serializer=JSONSerializer())
     dangerous = URLSafeTimedSerializer(SECRET)
@@ -108,7 +112,7 @@ def python_peers() -> dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]
 
 
 def run(size: str, node: Node) -> tuple[dict[str, Turn], dict[str, Turn]]:
-    """Return all contenders for one size of session: to seal, and to open."""
+    """Return the contenders that encrypt a session, and the contenders that decrypt it."""
     session = {"small": small, "large": large}[size]()
     claims = claims_of(session)
     seals: dict[str, Turn] = {}
@@ -171,7 +175,7 @@ def report() -> tuple[str, list[Target]]:
 
 
 def judged(size: str, seconds: dict[str, list[float]]) -> list[Target]:
-    """Return the target for opening."""
+    """Return the targets for decrypting."""
     cold, authjs = (seconds[f"{OURS}, {name}, cold"] for name in ("next-auth-4", "authjs-5"))
     four, five = seconds["next-auth 4 (Node)"], seconds["@auth/core (Node)"]
     warm, bare = seconds[f"{OURS}, warm"], seconds[BARE]

@@ -1,8 +1,8 @@
-"""The starter page under pserve, waitress and wrk: without authapp, and with it, signed in.
+"""Requests per second to the starter page with pserve, waitress and wrk, with and without authapp.
 
-The requests per second depend on what else runs on this machine. The requests per second of the
-server's processor time hardly do. They are shown too, without a target. The row "idle" shows the
-cost of Pyramid itself, as in the table of one request.
+Other programs on the machine change the requests per second. They hardly change the requests per
+second of the server's processor time. The table shows both figures, and only the first has a
+target. The row "standard directives that do nothing" shows the cost of Pyramid itself.
 """
 
 import re
@@ -26,9 +26,10 @@ IN_PRODUCTION = {"development": "false", "session__cookie": COOKIE, "backend__ur
 
 
 class Load:
-    """Run wrk against one page, with eight connections.
+    """wrk, which sends requests to one page over eight connections.
 
     :param page: an object with ``url`` and ``cpu_seconds()``.
+    :param cookie: the ``Cookie`` header of the requests.
     """
 
     def __init__(self, page: Any, cookie: str) -> None:
@@ -37,7 +38,10 @@ class Load:
         self.by_cpu: list[float] = []
 
     def turn(self) -> float:
-        """Return the requests per second, and record the requests per second of processor time."""
+        """Send requests for a second. Return the requests per second.
+
+        The list ``by_cpu`` gets the requests per second of the server's processor time.
+        """
         before = self._page.cpu_seconds()
         said = subprocess.run(self._command, check=True, capture_output=True, text=True).stdout
         assert "Non-2xx" not in said, said

@@ -1,4 +1,4 @@
-"""Serves the page of the benchmarks with pserve, each kind of page in its own process."""
+"""Serves the page of the benchmarks with pserve. Each kind of page has its own process."""
 
 import os
 import re
@@ -50,17 +50,18 @@ args = (sys.stderr,)
 
 
 def sealer() -> Sealer:
-    """Return an object that encrypts sessions as these pages do."""
+    """Return an object that encrypts and decrypts sessions with the secret of these pages."""
     return Sealer([SECRET.encode()], "next-auth-4", COOKIE)
 
 
 def cookie_of(session: Session) -> str:
-    """Return the ``Cookie`` header with which a browser sends a session."""
+    """Return the ``Cookie`` header that a browser with this session sends."""
     return f"{COOKIE}={sealer().seal(session)}"
 
 
 def renews_by_hand(config: Configurator) -> None:
-    """A simple policy: each request with an expired access token spends the refresh token."""
+    """Add a policy that renews without authapp: each request with an expired access token calls the
+    backend with the refresh token."""
     url, opener = config.registry.settings["authapp.backend.url"], sealer()
 
     def userid(request: Request) -> str | None:
@@ -91,9 +92,10 @@ def main(global_config: dict[str, str], **ini: str) -> Any:
 
 
 class ServedPage:
-    """Run a process that serves the page for the time of a ``with`` block.
+    """A process that serves the page while a ``with`` block runs.
 
     :param kind: a key of :data:`KINDS`.
+    :param backend: the URL of the backend.
     :param page: ``bare`` or ``starter``.
     """
 
@@ -127,7 +129,7 @@ class ServedPage:
         return self
 
     def cpu_seconds(self) -> float:
-        """Return the processor time of the process in seconds: fields 14 and 15 of proc(5) stat."""
+        """Return the processor time that the process has used, in seconds (/proc/PID/stat)."""
         stat = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(") ")[2].split()
         return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 

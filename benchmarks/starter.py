@@ -1,18 +1,21 @@
 """A request to the page of pyramid-cookiecutter-starter, in one process.
 
-The page is what most applications begin with: a transaction, one query by SQLAlchemy in SQLite, a
-template with a layout, a listener. Each peer keeps people signed in on the same page.
+Most applications begin with such a page. It has a transaction, one query with SQLAlchemy in SQLite,
+a template with a layout, and a listener. Each peer, which is another package that keeps users
+signed in, is measured on the same page.
 
-- *warm*: the process has seen the session lately. *cold*: it decrypts the session.
-- *a stranger* is not signed in.
+- *warm*: the process has seen the session a short time ago.
+- *cold*: the process decrypts the session.
+- *a stranger*: the visitor is not signed in.
 - "Standard directives that do nothing" is the cost of Pyramid itself: a security policy, a
-  subscriber, a CSRF default, four reified attributes, three tweens, five routes.
-- "With a session's cookie" is the same page, and the request has the cookie that authapp sets. The
-  page reads ``request.locale_name``, which reads a cookie, and WebOb then parses all cookies. For a
-  session's cookie this takes longer than authapp's own work.
+  subscriber, a CSRF default, four reified attributes, three tweens and five routes.
+- "With a session's cookie" is the page without authapp, but the request has authapp's cookie. The
+  page reads ``request.locale_name``, which reads a cookie, so WebOb parses all cookies. For the
+  cookie of a session, this takes longer than authapp's own work.
 
-A peer with a session stores the same data as authapp; an id alone costs less, and cannot call an
-API. No peer renews a token, ends sessions elsewhere, or keeps pages out of shared caches.
+A peer with a session stores the same data as authapp. A peer that stores only a user id takes less
+time, but it cannot call an API. No peer renews a token, ends sessions elsewhere, or keeps pages out
+of shared caches.
 """
 
 from statistics import median
@@ -36,7 +39,8 @@ ROUNDS = 201
 
 
 def report() -> Report:
-    """Return the table, the targets, and a chart of what each contender adds for its user."""
+    """Return the table, the targets, and a chart of the time that each contender adds for its user.
+    """
     pages = contenders(starter_page, small(), strangers=True)
     seconds = measure({name: each.turn for name, each in pages.items()}, ROUNDS)
     limits = {WARM: 1.05, COLD: 1.20, STRANGER: 1.035}

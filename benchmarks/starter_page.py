@@ -1,8 +1,8 @@
-"""The page of pyramid-cookiecutter-starter with SQLAlchemy: what most applications begin with.
+"""The page of pyramid-cookiecutter-starter with SQLAlchemy. Many applications begin with it.
 
-It has pyramid_tm and pyramid_retry, ``request.dbsession`` as a reified attribute, one query in
-SQLite, a template with a layout and three static URLs, a route for static files, and one listener.
-Anybody may view the page, which shows the id of the signed-in user.
+It has pyramid_tm, pyramid_retry, ``request.dbsession`` as a reified attribute, and one query in
+SQLite. Its template has a layout and three static URLs. The application also has a route for static
+files, and one listener. The page is public and shows the id of the signed-in user.
 """
 
 import tempfile
@@ -35,7 +35,7 @@ class MyModel(Base):
 
 @cache
 def database() -> Engine:
-    """Return the engine of a new database in a file, with one row."""
+    """Create a database in a file, with one row. Return its engine."""
     engine = create_engine(f"sqlite:///{Path(_folder.name)}/starter.sqlite")
     Base.metadata.create_all(engine)
     with Session(engine) as session:
@@ -45,7 +45,7 @@ def database() -> Engine:
 
 
 def models(config: Configurator) -> None:
-    """Add ``request.dbsession``, as the starter does."""
+    """Add ``request.dbsession`` as pyramid-cookiecutter-starter does."""
     config.get_settings()["tm.manager_hook"] = "pyramid_tm.explicit_manager"
     config.include("pyramid_tm")
     config.include("pyramid_retry")
@@ -60,7 +60,7 @@ def models(config: Configurator) -> None:
 
 
 def add_year(event: BeforeRender) -> None:
-    """Add the variables that every template needs. This function is the listener."""
+    """Add the variables that every template needs. This is a subscriber of ``BeforeRender``."""
     event["year"] = 2026
 
 
@@ -70,7 +70,10 @@ def page(request: Request) -> dict[str, Any]:
 
 
 def starter_page(include: Include = lambda config: None, **settings: str) -> Any:
-    """Return an application with this page only. ``include`` can add more to it."""
+    """Return an application that has only the starter page.
+
+    :param include: a function that adds more to the application, such as authapp.
+    """
     with Configurator(settings=settings) as config:
         config.include("pyramid_jinja2")
         config.add_jinja2_search_path(str(TEMPLATES))

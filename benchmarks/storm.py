@@ -1,8 +1,10 @@
 """400 simultaneous requests with one expired session. The backend takes 100 ms to renew it.
 
-The site that renews in each request is measured once, and last: the first request spends the token,
-and the backend refuses all others. The ratio compares the p99 with an expired session to the p99
-with a fresh session in the same round.
+The row "renewed per request" is a site without authapp. Each of its requests renews the session:
+the first request spends the refresh token, and the backend refuses all others. This site has only
+one round, after all other sites.
+
+The ratio compares, within a round, the p99 with an expired session to the p99 with a fresh session.
 """
 
 import random
@@ -33,7 +35,7 @@ TOLERANCE = 0.1
 
 
 class Storm:
-    """One kind of site, in one or more processes, and the results of its bursts."""
+    """One kind of site, in one or more processes, and the results of its bursts of requests."""
 
     def __init__(self, backend: Served, sites: Sequence[ServedPage]) -> None:
         self._backend, self._sites = backend, sites
@@ -48,7 +50,8 @@ class Storm:
         return burst([(url, cookie) for url in urls])
 
     def round(self) -> None:
-        """Send one burst with a fresh session, and one with the same session after its expiry."""
+        """Send a burst of requests with a fresh session, and then one with this session after its
+        expiry."""
         self._backend.instead.clear()
         form = {"username": "alice", "password": "alice-password"}
         tokens = requests.post(self._backend.url + LOGIN, json=form, timeout=5).json()
@@ -62,7 +65,7 @@ class Storm:
         self.lost.append(sum(answer.status != 200 for answer in self.expired[-1]))
 
     def row(self, name: str) -> list[str]:
-        """Return the row of the table: medians of all rounds."""
+        """Return the row of the table, with the medians of all rounds."""
         expired = [percentile(answers, 0.99) for answers in self.expired]
         return [
             name,
@@ -75,11 +78,14 @@ class Storm:
         ]
 
     def at(self, bursts: list[list[Answer]], share: float) -> float:
-        """Return a percentile of the median round."""
+        """Return the median of a percentile over some bursts, in seconds.
+
+        :param share: the percentile, between 0 and 1.
+        """
         return median(percentile(answers, share) for answers in bursts)
 
     def targets(self, name: str) -> list[Target]:
-        """Return the target."""
+        """Return the targets for the calls of the backend and for the p99."""
         limit = REFRESH_TIME + self.at(self.fresh, 0.99) + TOLERANCE
         return [
             Target(f"storm, {name}: backend calls", 1, [max(self.calls)], ""),

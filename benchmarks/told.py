@@ -1,14 +1,14 @@
-"""Sign-outs that are told, not asked: what Redis gets, what it costs, and how fast it is.
+"""Redis tells each process of sign-outs, so a request does not ask Redis: what this costs.
 
-- Commands to Redis are those of ``INFO commandstats`` of all primaries, while four processes serve
-  requests of one fresh session as fast as they can. The beats of the processes are included, and
-  those of the Sentinels.
-- What authapp adds to a request is the time of the page with authapp less the time of the page
-  without sign-in, in one process. With ``memory:`` the other processes are not told. A proxy in
-  front of Redis delays each direction by 0.5 ms.
-- The time of a sign-out is from its response at one process until another process has refused a
-  request of that session. A request is always running at each of the four processes. The figures
-  include the time of the refused request.
+- *commands*: how many commands Redis executes while four processes serve requests of one fresh
+  session as fast as they can. They are counted by ``INFO commandstats`` of all primaries. The
+  regular commands of the processes and of the Sentinels are included.
+- *authapp adds*: the time of the page with authapp less the time of the page without sign-in, in
+  one process. With ``memory:``, no other process is told of sign-outs. "Redis, 1 ms away" is behind
+  a proxy that delays each direction by 0.5 ms.
+- *refusals*: the time from the response to a sign-out at one process until another process has
+  refused a request of that session. Each of the other three processes has a request running all the
+  time. The time includes the refused request itself.
 """
 
 import http.client
@@ -55,7 +55,7 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 class Delayed(Address):
-    """A proxy of Redis that delays all data by 0.5 ms in each direction."""
+    """A proxy in front of Redis that delays all data by 0.5 ms in each direction."""
 
     def _forward(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
@@ -74,7 +74,7 @@ class Client:
         self._connection = http.client.HTTPConnection(self._host, timeout=20)
 
     def ask(self, path: str, cookie: str, method: str = "GET", **form: str) -> tuple[int, bytes]:
-        """Return the status and the body."""
+        """Send a request. Return the status and the body of the response."""
         head = {"Cookie": cookie, "Accept": "text/html", **(FORM if form else {})}
         self._connection.request(method, path, urlencode(form) or None, head)
         answer = self._connection.getresponse()
@@ -85,7 +85,8 @@ class Client:
 
 
 def commands(clients: Sequence[Any]) -> int:
-    """Return the number of commands that some servers have executed."""
+    """Return the number of commands that some Redis servers have executed, without those of
+    replication."""
     return sum(
         each["calls"]
         for client in clients
@@ -95,7 +96,8 @@ def commands(clients: Sequence[Any]) -> int:
 
 
 def is_told(site: ServedPage, cookie: str, clients: Sequence[Any]) -> bool:
-    """Return True if a process does not ask Redis: a request needs less than one command."""
+    """Return True if a process is told of sign-outs: 100 requests cause fewer than 50 Redis
+    commands."""
     client, before = Client(site.url), commands(clients)
     for _ in range(100):
         client.ask("/page", cookie)
@@ -104,7 +106,7 @@ def is_told(site: ServedPage, cookie: str, clients: Sequence[Any]) -> bool:
 
 
 def serve(stack: ExitStack, shared: str) -> list[ServedPage]:
-    """Start the processes, which share a store and have no backend."""
+    """Start four processes of the site, which share a store and have no backend."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     return [
         stack.enter_context(ServedPage(folder, "authapp", shared=shared)) for _ in range(PROCESSES)
@@ -112,7 +114,7 @@ def serve(stack: ExitStack, shared: str) -> list[ServedPage]:
 
 
 def all_at_once(works: Sequence[Callable[[], object]]) -> None:
-    """Run functions in threads, and wait until all have returned."""
+    """Run functions in threads at the same time, and wait until all have returned."""
     threads = [threading.Thread(target=work) for work in works]
     for each in threads:
         each.start()
@@ -121,7 +123,10 @@ def all_at_once(works: Sequence[Callable[[], object]]) -> None:
 
 
 def fresh_requests(sites: Sequence[ServedPage], clients: Sequence[Any]) -> tuple[int, int]:
-    """Send fresh requests to all processes. Return the numbers of requests and of commands."""
+    """Send requests of a fresh session to all processes for some seconds.
+
+    :returns: the number of requests, and the number of commands that Redis has executed meanwhile.
+    """
     cookie, counts = cookie_of(small()), []
     for site in sites:
         eventually(partial(is_told, site, cookie, clients), 60)
@@ -140,7 +145,11 @@ def fresh_requests(sites: Sequence[ServedPage], clients: Sequence[Any]) -> tuple
 
 
 def sign_out(client: Client, watchers: Sequence[Client]) -> list[float]:
-    """Sign a session out at one process. Return the seconds until the others refuse it."""
+    """Sign a session out at one process.
+
+    :returns: for each other process, the seconds from the response until the process has refused
+        the session.
+    """
     cookie = cookie_of(small())
     csrf = json.loads(client.ask("/session", cookie)[1])["csrf_token"]
     ready = threading.Barrier(1 + len(watchers))
@@ -165,7 +174,10 @@ def sign_out(client: Client, watchers: Sequence[Client]) -> list[float]:
 
 
 def sign_outs(sites: Sequence[ServedPage]) -> list[float]:
-    """Sign sessions out at the first process. Return the seconds of all refusals, in order."""
+    """Sign 400 sessions out at the first process.
+
+    :returns: the seconds until each of the other processes has refused each session, sorted.
+    """
     client, *watchers = [Client(site.url) for site in sites]
     seconds = [each for _ in range(SIGN_OUTS) for each in sign_out(client, watchers)]
     for each in (client, *watchers):
@@ -174,7 +186,10 @@ def sign_outs(sites: Sequence[ServedPage]) -> list[float]:
 
 
 def page_with(session: Session, shared: str) -> Callable[[], bytes]:
-    """Return a function that visits the page with authapp and a store."""
+    """Return a function that visits the page with authapp, which uses this store.
+
+    :param shared: the setting ``authapp.shared``.
+    """
     ini = settings("http://localhost:9", shared=shared) | {"authapp.secret": SECRET}
     app = pyramid_page(lambda config: config.include("authapp"), **ini)
     visit: Callable[[], bytes] = wsgi(app, HTTP_COOKIE=cookie_of(session))
@@ -185,7 +200,7 @@ def page_with(session: Session, shared: str) -> Callable[[], bytes]:
 
 
 def report() -> tuple[str, list[Target]]:
-    """Measure, and return the text and the targets."""
+    """Measure everything. Return the text and the targets."""
     rows, targets = [], []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

@@ -1,4 +1,5 @@
-"""Visits to a page in this process: a WSGI or ASGI application, called without a server."""
+"""Visits to a page of a WSGI or ASGI application, which is called in this process without a server.
+"""
 
 import asyncio
 import io
@@ -14,7 +15,7 @@ from benchmarks.rounds import Turn
 from site_under_test import settings
 
 Forget = Callable[[], None]
-"""Empties the caches in which authapp finds a session without decrypting it."""
+"""A function that clears the caches of sessions, so that authapp decrypts the next session."""
 
 PRODUCTION = settings("https://localhost:9", development="false")
 
@@ -22,7 +23,7 @@ PRODUCTION = settings("https://localhost:9", development="false")
 def wsgi(app: Any, path: str = "/page", **environ: str) -> Callable[[], bytes]:
     """Return a function that visits a page and returns its body.
 
-    :param environ: the keys of the WSGI environ of a signed-in user's request.
+    :param environ: the keys that a signed-in user's request adds to the WSGI environ.
     """
     sent = Request.blank(path, base_url="https://localhost").environ | environ
     statuses = []
@@ -45,7 +46,8 @@ def wsgi(app: Any, path: str = "/page", **environ: str) -> Callable[[], bytes]:
 
 
 def asgi(app: Any, path: str = "/page", cookie: str = "") -> Turn:
-    """Return a turn that visits a page, in an event loop that is already running."""
+    """Return a turn that visits a page of an ASGI application. Starting the event loop is not
+    measured."""
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -83,7 +85,10 @@ def asgi(app: Any, path: str = "/page", cookie: str = "") -> Turn:
 def with_authapp(
     page: Callable[..., Any], session: Session, **ini: str
 ) -> tuple[Any, dict[str, str], Forget]:
-    """Return a page with authapp as in production, a signed-in user's environ, and a ``Forget``.
+    """Return an application with authapp, the environ keys of a signed-in user, and a
+    :data:`Forget`.
+
+    The settings are those of production.
 
     :param page: a function that takes an include and settings, and returns an application.
     """
@@ -98,6 +103,6 @@ def with_authapp(
 
 
 def header(app: Any, session: Session) -> dict[str, str]:
-    """Return the WSGI ``Cookie`` header in which a browser sends a session."""
+    """Return the key of the WSGI environ that has the ``Cookie`` header of a session."""
     parts = app.registry.getUtility(IServices)
     return {"HTTP_COOKIE": f"{parts.cookie.name}={parts.sealer.seal(session)}"}
