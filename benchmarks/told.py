@@ -85,8 +85,10 @@ class Client:
 
 
 def commands(clients: Sequence[Any]) -> int:
-    """Return the number of commands that some Redis servers have executed, without those of
-    replication."""
+    """Return the number of commands that some Redis servers have executed.
+
+    INFO, PING and the commands of replication do not count.
+    """
     return sum(
         each["calls"]
         for client in clients

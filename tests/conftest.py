@@ -25,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 WITH_SERVERS = {"browser", "nextjs", "serving", "whole"}
-"""Folders whose tests start servers, browsers or processes."""
+"""Folders of tests that all start servers, browsers or processes."""
 
 MODULES_WITH_SERVERS = {
     "test_certified_provider",
@@ -39,7 +39,7 @@ MODULES_WITH_SERVERS = {
 
 
 def needs_servers(item: pytest.Item) -> bool:
-    """Return True if a test needs servers, browsers or processes."""
+    """Return True if a test starts servers, browsers or processes."""
     return (
         item.path.parent.name in WITH_SERVERS
         or item.path.stem in MODULES_WITH_SERVERS
@@ -49,9 +49,10 @@ def needs_servers(item: pytest.Item) -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that need servers, and run the two tests that take a minute each first.
+    """Mark tests that start servers, and run the two slowest tests first.
 
-    If a worker started one of these two last, the other workers would have nothing to do meanwhile.
+    Each of the two takes a minute. If a worker started one of them last, the other workers would
+    have nothing to do meanwhile.
     """
     for item in items:
         if needs_servers(item):
@@ -70,7 +71,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: object) -> Iterator[None]
 
 @pytest.fixture
 def backend() -> Iterator[Served]:
-    """Yield the embedded issuer, served by a real HTTP server."""
+    """Yield a backend: the embedded issuer behind a real HTTP server."""
     with Served(issuer({}, **ISSUER_SETTINGS)) as served:
         yield served
 
@@ -79,7 +80,7 @@ def backend() -> Iterator[Served]:
 def next_and_pyramid(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Both]:
-    """Yield the applications of docs/nextjs.md on one host."""
+    """Yield the Next.js application and the Pyramid site of docs/nextjs.md, on one host."""
     with closing(Both(request.param, tmp_path_factory.mktemp("next"))) as both:
         yield both
 
@@ -92,7 +93,7 @@ def site(backend: Served) -> Site:
 
 @pytest.fixture
 def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
-    """Yield a Redis that no other test uses."""
+    """Yield a new Redis server for one test."""
     server = RedisServer(tmp_path)
     yield server
     server.close()

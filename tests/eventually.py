@@ -1,14 +1,13 @@
-"""Wait until other threads, processes or servers have done something, however slow they are."""
+"""Wait for something that other threads, processes or servers do, however slow they are."""
 
 import time
 from collections.abc import Callable
 
 
 def eventually(check: Callable[[], object], seconds: float = 10) -> float:
-    """Wait until a condition is true.
+    """Wait until a condition is true. Return how many seconds this took.
 
-    :param seconds: fail after this time.
-    :returns: how many seconds it took.
+    :param seconds: fail if the condition is not true after this time.
     """
     began = time.monotonic()
     while not check():

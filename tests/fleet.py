@@ -1,4 +1,4 @@
-"""Several processes of the site behind nginx, as docs/operations.md describes them."""
+"""Several processes of the site behind nginx, configured as in docs/operations.md."""
 
 import re
 import shutil
@@ -35,7 +35,12 @@ http {{
 
 
 def documented(servers: list[str], port: int) -> str:
-    """Return the nginx block of docs/operations.md, with other addresses and without TLS."""
+    """Return the nginx configuration of docs/operations.md, without TLS, for servers on this
+    machine.
+
+    :param servers: the addresses of the site's processes, such as ``127.0.0.1:6543``.
+    :param port: the port of nginx.
+    """
     text = OPERATIONS.read_text().split("```nginx\n")[1].split("```")[0]
     first, *others = re.findall(r"server (10\.0\.0\.\d+:\d+)", text)
     lines = text.splitlines()
@@ -47,10 +52,13 @@ def documented(servers: list[str], port: int) -> str:
 
 
 class Fleet:
-    """Run some processes of the site behind nginx, which distributes requests round-robin.
+    """Several processes of the site behind nginx, which sends each request to the next process.
 
-    :param changes: ini keys for all processes.
-    :param workers: the number of nginx's workers.
+    :param changes: ini keys and their values, for all processes.
+    :param processes: the number of processes.
+    :param threads: the number of threads in each process.
+    :param ini: the name of the ini file that the processes use.
+    :param workers: the number of nginx's worker processes.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""A coverage-guided fuzzer (atheris, libFuzzer) for all input from outside.
+"""Fuzz all input from outside with atheris (libFuzzer), which looks for inputs that run new code.
 
 ``PYTHONPATH=tests python -m fuzz TARGET -atheris_runs=100000`` runs one of :data:`TARGETS`. If an
-input fails, the fuzzer writes it to a file ``crash-…``. To run this input again, give the file as
-an argument. tests/whole/test_fuzz.py runs each target for a fixed number of inputs.
+input fails, the fuzzer writes it to a file ``crash-…``. To run this input again, give the name of
+the file as an argument. tests/whole/test_fuzz.py runs each target with a fixed number of inputs.
 """
 
 import json
@@ -63,7 +63,7 @@ SEALED = RING.encrypt(KEY, "what is remembered")
 
 
 def _identity(header: str) -> None:
-    """Check that a cookie header signs in no user, or the user of a session that we encrypted."""
+    """Check that a cookie header gives no session, or one of the sessions that this test encrypted."""
     for number, sealer in enumerate(SEALERS):
         for text in (header, readable(header)):
             for candidate in COOKIE.read(text).candidates:
@@ -77,12 +77,12 @@ def _identity(header: str) -> None:
 
 
 def cookie_header(data: bytes) -> None:
-    """Test a ``Cookie`` header of any bytes, decoded as in WSGI (PEP 3333)."""
+    """Fuzz the ``Cookie`` header with any bytes, decoded as in WSGI (PEP 3333)."""
     _identity(data.decode("latin-1"))
 
 
 def sealed_token(data: bytes) -> None:
-    """Test one of our tokens, with some bytes changed, inserted or removed."""
+    """Fuzz a session token: change, insert or remove some of its bytes."""
     provider = atheris.FuzzedDataProvider(data)
     token = bytearray(SMALL[provider.ConsumeIntInRange(0, 1)].encode())
     while provider.remaining_bytes() > 3:
@@ -92,7 +92,7 @@ def sealed_token(data: bytes) -> None:
 
 
 def chunks(data: bytes) -> None:
-    """Test chunks of our tokens: in any order, mixed, cut, and with any numbers."""
+    """Fuzz the chunks of session tokens: in any order, mixed, cut, and with any numbers."""
     provider = atheris.FuzzedDataProvider(data)
     cookies = []
     while provider.remaining_bytes() and len(cookies) < 60:
@@ -105,7 +105,8 @@ def chunks(data: bytes) -> None:
 
 
 def backend_answer(data: bytes) -> None:
-    """Test a response of the backend: any status, type and body, and a token with any claims."""
+    """Fuzz the response of the backend: its status, type, headers and body, and the claims in a
+    token."""
     provider = atheris.FuzzedDataProvider(data)
     status = provider.PickValueInList([200, 200, 200, 201, 204, 301, 400, 401, 403, 429, 500, 503])
     kind = provider.PickValueInList(["application/json", "text/html", "application/problem+json"])
@@ -135,7 +136,7 @@ def _wsgi(answer: Callable[[Request], Response]) -> Callable[..., object]:
 
 
 def redis_value(data: bytes) -> None:
-    """Test any bytes as a value in Redis, or one of our values with some bytes changed."""
+    """Fuzz a value in Redis: with any bytes, and with some bytes of an encrypted value changed."""
     assert RING.decrypt(KEY, data) is None or data == SEALED
     changed = bytes(a ^ b for a, b in zip(SEALED, data.ljust(len(SEALED), b"\0"), strict=False))
     assert RING.decrypt(KEY, changed) is None or changed == SEALED
@@ -156,7 +157,8 @@ FORM = "application/x-www-form-urlencoded"
 
 
 def _path(provider: atheris.FuzzedDataProvider) -> str:
-    """Return a path of parts of our paths and any other bytes, decoded as in WSGI (PEP 3333)."""
+    """Return a URL path, decoded as in WSGI (PEP 3333). It is made of parts of authapp's paths and
+    other bytes."""
     pieces = []
     while provider.remaining_bytes() and len(pieces) < 4:
         own = provider.ConsumeBool()
@@ -166,7 +168,8 @@ def _path(provider: atheris.FuzzedDataProvider) -> str:
 
 
 def path(data: bytes) -> None:
-    """Test that our checks before routing agree with Pyramid, and ``next`` stays on this site."""
+    """Fuzz a path and ``next``. authapp and Pyramid must agree on which route a path has, and
+    ``next`` must stay on this site."""
     request = PyramidRequest.blank("/")
     request.registry = SITE.registry
     request.environ["PATH_INFO"] = _path(atheris.FuzzedDataProvider(data))
@@ -180,12 +183,12 @@ def path(data: bytes) -> None:
 
 
 def headers(data: bytes) -> None:
-    """Test a request with any values in the headers that are parsed."""
+    """Fuzz the request headers that authapp or a library parses."""
     _answer(_request(atheris.FuzzedDataProvider(data), "GET", "/account"))
 
 
 def whole_request(data: bytes) -> None:
-    """Test a request with any method, path, query, headers and body."""
+    """Fuzz the method, path, query, headers and body of a request."""
     provider = atheris.FuzzedDataProvider(data)
     method = provider.PickValueInList(METHODS)
     _answer(_request(provider, method, _path(provider)))
@@ -209,7 +212,7 @@ def _request(provider: atheris.FuzzedDataProvider, method: str, path_info: str) 
 
 
 def _answer(request: Request) -> None:
-    """Check that no user is signed in, and that no response is an internal error."""
+    """Send a request. Check that the response has no status 500 and no session cookie."""
     response = request.get_response(SITE)
     assert response.status_int != 500, "an accident"
     assert not any(each.startswith(f"{NAME}=e") for each in response.headers.getall("Set-Cookie"))
@@ -229,11 +232,12 @@ TARGETS = {
     )
 }
 LIMIT = 10.0
-"""The most seconds that one input may take, on a busy machine."""
+"""The longest time that one input may take, in seconds. It is long because the machine may be busy.
+"""
 
 
 def main(arguments: list[str]) -> None:
-    """Fuzz one target. The process ends when an input fails."""
+    """Fuzz one target, until an input fails or all runs are done."""
     target = TARGETS[arguments.pop(1)]
 
     def timed(data: bytes) -> None:

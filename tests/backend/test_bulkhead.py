@@ -1,4 +1,4 @@
-"""Bulkhead: how many requests can wait for a backend that has not responded yet."""
+"""The bulkhead limits how many requests can wait for a backend that has not responded yet."""
 
 import threading
 import time
@@ -27,7 +27,7 @@ def short_slow_call(monkeypatch: pytest.MonkeyPatch) -> None:
 def start_blocked_calls(
     bulkhead: Bulkhead, pool: ThreadPoolExecutor, count: int
 ) -> tuple[threading.Event, list]:  # type: ignore[type-arg]
-    """Start calls that block. Return the event that releases them, and their futures."""
+    """Start ``count`` calls that block. Return the event that releases them, and their futures."""
     go = threading.Event()
 
     def call() -> None:

@@ -1,4 +1,4 @@
-"""Circuit breaker: which calls are allowed while the backend is down."""
+"""The circuit breaker decides which calls are allowed while the backend is down."""
 
 from contextlib import ExitStack, suppress
 from typing import Any
@@ -37,7 +37,7 @@ def breaker(clock: Clock) -> CircuitBreaker:
 def attempt(
     breaker: CircuitBreaker, error: Exception | None = None, session: str | None = None
 ) -> str:
-    """Make a call. Return the reason for its failure, or ``ok``."""
+    """Call the backend through the circuit breaker. Return ``ok``, or the reason for the failure."""
     try:
         with breaker.call(session and TokenPair("access", session)):
             if error:
@@ -164,7 +164,8 @@ def test_processes_share_the_state_of_the_breaker(clock: Clock) -> None:
 def test_backend_down_is_logged_again_after_a_minute_without_calls(
     breaker: CircuitBreaker, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If a process made no call in between, it cannot know whether the backend was up meanwhile."""
+    """A process that made no call for a minute does not know whether the backend was up meanwhile.
+    So it logs the next failure again."""
     for seconds in (0, 2, 59, 70):
         clock.now += seconds
         attempt(breaker, BackendDown(f"dead after {seconds}"))

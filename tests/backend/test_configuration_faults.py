@@ -1,4 +1,4 @@
-"""A setting that does not fit the backend: what the user sees, and what the log says."""
+"""If a setting does not fit the backend: what the user sees, and what the log says."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Expressions return a value or None for every response. Threat W3."""
+"""An expression (JMESPath) returns a value or None for every response of the backend: threat W3."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Faults of the backend, seen through a served site with four threads. Promise 2."""
+"""Users of a site with four threads stay signed in while its backend has faults: promise 2."""
 
 import re
 import threading
@@ -25,7 +25,7 @@ ACCESS = 2
 
 
 def sign_in(url: str) -> str | None:
-    """Sign in. Return the session cookie, or None if the sign-in failed."""
+    """Sign alice in. Return the value of the session cookie, or None if the sign-in failed."""
     with requests.Session() as browser:
         page = browser.get(url + "/login", timeout=20).text
         csrf = re.search('name="csrf_token" value="([^"]+)', page)
@@ -36,7 +36,8 @@ def sign_in(url: str) -> str | None:
 
 
 class Deployment:
-    """A site with one process, and twenty sessions. Their access tokens expire at ``over``."""
+    """A site with one process and twenty sessions. All access tokens have expired at the time
+    ``over``."""
 
     def __init__(self, folder: Path, backend: Served) -> None:
         self.backend = backend
@@ -138,7 +139,8 @@ def test_public_pages_are_served_and_sessions_are_kept_during_a_fault(
 
 @pytest.mark.parametrize("path", [LOGIN, KEYS])
 def test_o2_public_pages_are_served_while_sign_ins_hang(tmp_path: Path, path: str) -> None:
-    """O2. Six users sign in while the login endpoint or the key set does not respond."""
+    """Threat O2. Public pages are served while six sign-ins wait for the login endpoint or the key
+    set."""
     come, go = threading.Event(), threading.Event()
 
     def wait(request: Any) -> None:
@@ -169,7 +171,8 @@ def test_o2_public_pages_are_served_while_sign_ins_hang(tmp_path: Path, path: st
 
 
 def test_sessions_are_renewed_after_the_backends_port_reopens(tmp_path: Path) -> None:
-    """The backend's port is closed and then opened again."""
+    """The backend refuses connections for a time, because its port is closed. When the port is open
+    again, all sessions are renewed."""
     application = issuer({}, **{**ISSUER_SETTINGS, "issuer.access_lifetime": str(ACCESS)})
     with Served(application) as backend:
         deployment = Deployment(tmp_path, backend)

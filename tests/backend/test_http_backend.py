@@ -1,4 +1,4 @@
-"""Effects of each backend response on users and in the log: contract section 7."""
+"""What each response of the backend means for users and in the log: contract section 7."""
 
 import logging
 import time
@@ -40,7 +40,7 @@ GOOD = {"access": "opaque-1", "refresh": "r-1", "expires_in": 60, "user": {"id":
 
 
 class Backend:
-    """Sends the response that the test has set for the path."""
+    """A backend that sends the response that the test has set for a path."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {"/login": GOOD}
@@ -103,7 +103,8 @@ def test_sign_in_refusals_have_the_right_status_and_code(
     status: int,
     code: str,
 ) -> None:
-    """Check the page, the log line and the rate limit for each shape of refusal."""
+    """For each kind of refusal at sign-in, check the page and the log line. The attempt counts for
+    the rate limit."""
     caplog.set_level(logging.INFO)
     backend.answers["/login"] = answer
     page = site(login__rate="1/minute")
@@ -281,7 +282,8 @@ def test_the_logout_done_setting_defines_a_successful_sign_out(
 def test_sign_out_renews_an_expired_access_token_first(
     site: Callable[..., Site], backend: Backend
 ) -> None:
-    """A backend that identifies the session by its access token ignores an expired token."""
+    """If a backend identifies the session by its access token, it ignores an expired token. So a
+    sign-out renews the session first."""
     seen: list[str] = []
     backend.answers["/refresh"] = {**GOOD, "access": "opaque-2", "refresh": "r-2"}
 
@@ -326,7 +328,8 @@ def test_a_backend_without_refresh_tokens_rejects_a_renewal() -> None:
 
 
 def test_a_backend_without_a_second_step_takes_no_code() -> None:
-    """The setting was taken out while somebody was typing a code."""
+    """A user types a code for the second step after an operator has removed the setting of this
+    step."""
     backend = HTTPBackend(BoundedSession(1), "http://x.invalid", description())
     with pytest.raises(BackendUnavailable, match=r"authapp\.backend\.challenge is none"):
         backend.challenge("[]", "123456")
@@ -358,7 +361,8 @@ def test_a_rotated_refresh_token_is_kept_if_the_access_token_is_unusable(
 def test_a_sign_out_that_renews_loses_no_token(
     site: Callable[..., Site], backend: Backend, userinfo: str
 ) -> None:
-    """Userinfo fails after the refresh token was spent. The sign-out uses the new tokens."""
+    """A sign-out renews the session, and the call of userinfo then fails. The old refresh token is
+    spent, so the sign-out must use the new tokens."""
     seen: list[str] = []
     backend.answers["/nowhere"] = {"id": 7}
 

@@ -1,4 +1,4 @@
-"""Limits on exchanges with servers that misbehave: threats B1 to B5, and B8."""
+"""Calls of servers that misbehave have limits: threats B1 to B5, and B8."""
 
 import gzip
 import socket
@@ -22,7 +22,8 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 @contextmanager
 def server(speak: Callable[[socket.socket], None]) -> Iterator[str]:
-    """Run a TCP server that reads one request and then calls ``speak``. Yield the URL."""
+    """Run a TCP server that reads a request and then calls ``speak`` with the connection. Yield its
+    URL."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve() -> None:
@@ -52,7 +53,8 @@ def send_slowly(connection: socket.socket, head: bytes) -> None:
 
 
 def test_b1_redirects_are_not_followed() -> None:
-    """B1. A plain ``requests.Session`` would follow the redirect and send the password."""
+    """Threat B1. authapp does not follow a redirect of the backend. A plain ``requests.Session``
+    would follow it, and would send the password to the other server."""
     moved = b"HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
     with server(lambda connection: connection.sendall(moved)) as url:
         backend = HTTPBackend(requests.Session(), url.rstrip("/"), description())
@@ -122,7 +124,7 @@ def test_b5_a_truncated_body_is_rejected() -> None:
 
 
 def test_b5_a_compressed_response_is_rejected() -> None:
-    """B5. A gzip body of 20 KB can expand to 20 MB."""
+    """Threat B5. authapp rejects a compressed response, because 20 KB of gzip can expand to 20 MB."""
     bomb = gzip.compress(b" " * 20_000_000)
     head = OK + f"Content-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n".encode()
     with server(lambda connection: connection.sendall(head + bomb)) as url:

@@ -54,7 +54,7 @@ def page(site: Site, path: str = "/account", **options: Any) -> Any:
 
 
 def use_refresh_token(backend: Served, refresh: str) -> requests.Response:
-    """Send the refresh token to the server as another client program with the same secret."""
+    """Spend a refresh token at the server directly, as another program with the same client secret."""
     form = {"grant_type": "refresh_token", "refresh_token": refresh}
     client = (CLIENT_ID, CLIENT_SECRET)
     with requests.Session() as http:
@@ -235,7 +235,9 @@ def test_invalid_grant_ends_the_session(site: Site, oauth2: OAuth2, seconds: flo
 def test_a_refresh_token_that_expires_first_at_the_server_ends_the_session(
     backend: Served, oauth2: OAuth2
 ) -> None:
-    """The server states no refresh lifetime, and the lifetime in the settings is longer."""
+    """A refresh token expires at the server before its lifetime in authapp's settings ends. The
+    server does not tell authapp this lifetime. The session ends when the server rejects the token.
+    """
     oauth2.names_refresh_expiry = False
     site = Site(backend.url, **OAUTH2)
     site.sign_in()

@@ -48,7 +48,7 @@ def page(site: Site, **options: Any) -> Any:
 
 
 def wait_until_expired(site: Site) -> Any:
-    """Wait until the access token has expired. Return the session."""
+    """Wait until the access token of the session has expired. Return the session."""
     session = site.opened()
     while time.time() <= session.validity.valid_until:
         time.sleep(0.01)
@@ -56,7 +56,7 @@ def wait_until_expired(site: Site) -> Any:
 
 
 def refuses(django: Process, refresh: str) -> bool:
-    """Return True if Django refuses the refresh token. If Django accepts it, the token is spent."""
+    """Return True if Django refuses a refresh token. If Django accepts the token, it is spent now."""
     answer = django.post(REFRESH, refresh_token=refresh)
     return (answer.status_code, answer.json()) == (400, {"status": 400})
 
@@ -153,7 +153,7 @@ def test_a_403_from_a_gateway_keeps_the_session(django: Process, preset: dict[st
 
 
 def first_step(site: Site) -> Any:
-    """Enter the password of a user with a second factor. Return the page with the form."""
+    """Enter the password of a user with a second factor. Return the page that asks for the code."""
     answer = site.sign_in("dave", status=303)
     assert answer.location.endswith("/login/challenge?next=%2F")
     assert COOKIE not in site.cookies

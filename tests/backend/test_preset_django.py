@@ -1,6 +1,6 @@
-"""The presets for Djoser, dj-rest-auth and Ninja JWT, with Django as the backend.
+"""Test the presets for Djoser, dj-rest-auth and Ninja JWT, with Django as the backend.
 
-Each package runs in its own process. See ``servers/django_presets_app.py``.
+Django runs once for each package, in a separate process: ``servers/django_presets_app.py``.
 """
 
 import logging
@@ -29,7 +29,7 @@ BLACKLIST = "POST /auth/jwt/blacklist/\nrefresh = {refresh}"
 
 @dataclass(frozen=True)
 class Case:
-    """A package, its configuration, and the features that differ between the packages."""
+    """A package, its settings, and whether it has some features that not all packages have."""
 
     preset: str
     login: str
@@ -83,7 +83,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 @pytest.fixture
 def django(processes: dict[str, Process], case: Case) -> Process:
-    """Return the Django process, reset to its initial state for each test."""
+    """Reset the Django process to its initial state, and return the process."""
     process = processes[case.preset]
     active = {"alice": True, "bob": True}
     process.set(active=active, backend="ModelBackend", forbidden=None, language="en")
@@ -111,7 +111,7 @@ def shown(site: Site) -> dict[str, str]:
 
 
 def refuses(django: Process, case: Case, refresh: str) -> bool:
-    """Return True if Django refuses the refresh token. If Django accepts it, the token is spent."""
+    """Return True if Django refuses a refresh token. If Django accepts the token, it is spent now."""
     answer = django.request("POST", case.refresh, json={"refresh": refresh}, cookies={})
     return answer.status_code == 401 and answer.json()["code"] == "token_not_valid"
 

@@ -1,4 +1,4 @@
-"""The preset ``fastapi-users`` with FastAPI Users in a separate process."""
+"""Test the preset ``fastapi-users`` with FastAPI Users in a separate process."""
 
 import secrets
 import time
@@ -26,7 +26,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 @pytest.fixture
 def fastapi(process: Process) -> Process:
-    """Return the FastAPI process, reset to its initial state for each test."""
+    """Reset the FastAPI process to its initial state, and return the process."""
     process.set(access=300, active={"alice": True, "bob": True}, instead={})
     return process
 

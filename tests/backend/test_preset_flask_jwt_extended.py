@@ -1,4 +1,4 @@
-"""The preset ``flask-jwt-extended`` with Flask-JWT-Extended in a separate process."""
+"""Test the preset ``flask-jwt-extended`` with Flask-JWT-Extended in a separate process."""
 
 import secrets
 import time
@@ -26,7 +26,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 @pytest.fixture
 def flask(process: Process) -> Process:
-    """Return the Flask process, reset to its initial state for each test."""
+    """Reset the Flask process to its initial state, and return the process."""
     process.set(access=300, refresh=3600, active={"alice": True, "bob": True}, key=KEY, instead={})
     return process
 
@@ -37,7 +37,7 @@ def site(flask: Process) -> Site:
 
 
 def status_of_refresh(flask: Process, refresh: str) -> int:
-    """Ask Flask for a new access token. Return the status code."""
+    """Send a refresh token to Flask directly. Return the status code."""
     headers = {"Authorization": f"Bearer {refresh}"}
     return flask.request("POST", "/refresh", headers=headers).status_code
 
@@ -97,7 +97,8 @@ def test_three_renewals_in_a_row_keep_the_refresh_token(site: Site, flask: Proce
 def test_a_refused_refresh_token_ends_the_session(
     site: Site, flask: Process, orders: dict[str, Any]
 ) -> None:
-    """Flask refuses the token because the user is inactive or the signing key has changed."""
+    """Flask refuses the refresh token because the user is inactive or the signing key has changed.
+    The session ends."""
     site.sign_in("bob", status=303)
     flask.set(**orders)
     assert renew_now(site, status=401).json["code"] == "RefreshTokenRejected"

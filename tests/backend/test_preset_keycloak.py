@@ -1,4 +1,4 @@
-"""Test the preset ``keycloak`` with a stub that responds as Keycloak's documentation says."""
+"""Test the preset ``keycloak`` with a stub, which responds as Keycloak's documentation says."""
 
 import time
 from collections.abc import Iterator
@@ -121,7 +121,7 @@ def test_an_answer_of_a_gateway_keeps_the_session(site: Site, backend: Served, s
 
 
 def test_client_that_signs_assertions(backend: Served, keycloak: Keycloak, tmp_path: Path) -> None:
-    """RFC 7523, with a key of the client in place of a secret."""
+    """The client proves who it is with a signed JWT instead of a secret (RFC 7523)."""
     key = ec.generate_private_key(ec.SECP256R1())
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (tmp_path / "key.pem").write_bytes(pem)

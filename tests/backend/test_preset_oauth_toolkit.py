@@ -40,7 +40,7 @@ def page(site: Site, **options: Any) -> Any:
 
 
 def wait_until_expired(site: Site) -> Any:
-    """Wait until the access token has expired. Return the session."""
+    """Wait until the access token of the session has expired. Return the session."""
     session = site.opened()
     while time.time() <= session.validity.valid_until:
         time.sleep(0.01)
@@ -48,7 +48,7 @@ def wait_until_expired(site: Site) -> Any:
 
 
 def refuses(django: Process, refresh: str) -> bool:
-    """Return True if Django refuses the refresh token. If Django accepts it, the token is spent."""
+    """Return True if Django refuses a refresh token. If Django accepts the token, it is spent now."""
     form = {"grant_type": "refresh_token", "refresh_token": refresh}
     client = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
     answer = django.request("POST", TOKEN, data=form | client)
@@ -90,7 +90,7 @@ def test_three_renewals_in_a_row_use_each_refresh_token_once(django: Process) ->
 
 
 def deactivated_and_expired(django: Process) -> Site:
-    """Sign in a user, deactivate the user, and wait until the access token has expired."""
+    """Return a site with a deactivated user, who has a session with an expired access token."""
     django.set(access=SHORT)
     site = site_of(django)
     site.sign_in("bob")

@@ -1,4 +1,4 @@
-"""Request templates: a value cannot change the rest of the request. Threats W1 and W2."""
+"""A value in a request template cannot change the rest of the request: threats W1 and W2."""
 
 import json
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from authapp.backend.request_template import (
 )
 
 VALUES = st.text(max_size=20) | st.text("\r\n\0\t{}\"'%/\\?#&=.;:, aé€", max_size=20)
-"""Strings that a user can type, including characters with a meaning in HTTP."""
+"""Strings that a user can type, among them strings with characters that have a meaning in HTTP."""
 
 
 def template(text: str) -> RequestTemplate:
@@ -31,7 +31,8 @@ def template(text: str) -> RequestTemplate:
 
 
 def received(request: FilledRequest) -> Request:
-    """Return the request as a server reads it after http.client has written it."""
+    """Write a request with ``http.client``. Return the request that a server reads from these
+    bytes."""
     sent: list[bytes] = []
     connection = HTTPConnection("backend.invalid")
     connection.sock = type("Sock", (), {"sendall": lambda self, data: sent.append(bytes(data))})()
@@ -41,7 +42,7 @@ def received(request: FilledRequest) -> Request:
 
 
 def filled(make: Callable[[], FilledRequest]) -> FilledRequest | None:
-    """Return the request, or None if the template refuses the value."""
+    """Return the request that ``make`` returns, or None if the template refuses a value."""
     try:
         return make()
     except CannotSend:

@@ -1,7 +1,7 @@
 """Test authapp with a real backend: Django with SimpleJWT, in a separate process.
 
-Django uses the real clock, so these tests wait until tokens expire. Tokens are valid for two
-seconds if a test needs them to expire, and for minutes in all other tests.
+Django uses the real clock, so these tests wait until tokens expire. If a test needs tokens to
+expire, they are valid for two seconds. In all other tests they are valid for minutes.
 """
 
 import threading
@@ -32,7 +32,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Django]:
 
 @pytest.fixture
 def django(process: Django) -> Django:
-    """Return the Django process, reset to its initial state for each test."""
+    """Reset the Django process to its initial state, and return the process."""
     process.set(access=ACCESS, refresh=WINDOW, active={"alice": True, "bob": True})
     return process
 
@@ -57,7 +57,8 @@ def wait_until(moment: float) -> None:
 
 
 def sign_in_until_expired(site: Site, django: Django, name: str = "alice") -> None:
-    """Sign in and wait until the access token expires. New access tokens are valid for longer."""
+    """Sign in, and wait until the access token has expired. Later access tokens are valid for
+    longer."""
     django.set(access=SHORT)
     site.sign_in(name, status=303)
     django.set(access=ACCESS)
@@ -65,7 +66,8 @@ def sign_in_until_expired(site: Site, django: Django, name: str = "alice") -> No
 
 
 def assert_ended(site: Site, answer: Any, code: str, sentence: str) -> None:
-    """Assert that the response deletes the cookie and redirects to sign-in, with a way back."""
+    """Assert that a session has ended: the response deletes the cookie, and redirects to the
+    sign-in page, which leads back to the requested page."""
     assert answer.status_int == 303
     assert answer.location.endswith(f"/login?next=%2Faccount%3Ftab%3D1&reason={code}")
     assert COOKIE not in site.cookies
@@ -147,7 +149,7 @@ def test_three_rotations_in_a_row_use_each_refresh_token_once(site: Site, django
 
 @pytest.mark.parametrize("ahead", [-3600, 3600])
 def test_an_hour_of_clock_difference_does_not_change_lifetimes(site: Site, ahead: int) -> None:
-    """The site's clock is wrong and Django's clock is right."""
+    """The site's clock is an hour wrong, and Django's clock is right. Lifetimes do not change."""
     with time_machine.travel(time.time() + ahead):
         site.sign_in(status=303)
         for _ in range(2):
@@ -261,7 +263,8 @@ def test_application_calls_are_made_as_the_user(application: Site) -> None:
 def test_a_call_with_an_expired_token_is_retried_with_a_new_token(
     application: Site, django: Django
 ) -> None:
-    """The site's clock is slow, so the site still considers the access token valid."""
+    """The site's clock is slow, so the site calls Django's API with a token that has expired there.
+    The site then renews the session and repeats the call."""
     slow = lambda: time_machine.travel(time.time() - 20)  # noqa: E731
     django.set(access=SHORT)
     with slow():

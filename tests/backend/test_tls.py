@@ -43,7 +43,8 @@ def test_a_private_certificate_authority_is_trusted(authority: Authority) -> Non
 
 
 def test_b4_a_slow_response_has_one_deadline(authority: Authority) -> None:
-    """B4. The deadline also applies to connections with TLS."""
+    """Threat B4. A call of a backend behind TLS has a deadline too, even if the response never
+    pauses."""
 
     def send_slowly(environ: Any, start_response: Any) -> Iterator[bytes]:
         start_response("200 OK", [("Content-Length", "400")])
@@ -75,7 +76,8 @@ def test_b9_a_server_with_an_invalid_certificate_is_rejected(
     known: bool,
     reason: str,
 ) -> None:
-    """Sign-in fails, existing sessions are kept, and the log states the reason."""
+    """If the backend's certificate is invalid, a sign-in fails, sessions are kept, and the log says
+    why."""
     caplog.set_level(logging.INFO)
     held = Site(backend.url)
     held.sign_in()

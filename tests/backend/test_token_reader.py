@@ -1,4 +1,4 @@
-"""Reading identity and validity from tokens: threats J and B, and clock differences."""
+"""Reading the user and the expiry from tokens, also with clocks that differ: threats J and B."""
 
 import base64
 import hmac
@@ -154,7 +154,7 @@ def test_lifetimes_in_the_response_override_the_tokens() -> None:
 
 
 def test_a_numeric_date_can_have_a_fraction() -> None:
-    """RFC 7519 section 2."""
+    """The times in a token may have a fraction of a second (RFC 7519 section 2)."""
     access = token(iat=NOW + 0.5, exp=NOW + 300.5, nbf=NOW - 0.5)
     _, validity = read(access, Verify(secret=SECRET), refresh=token(exp=NOW + 5000.9))
     assert validity == Validity(NOW + 300, NOW + 5000)
@@ -244,7 +244,8 @@ def test_a_backend_clock_that_is_off_is_corrected_and_logged(
 
 
 def test_an_old_token_is_not_extended() -> None:
-    """The token is cached or replayed, because no backend's clock is wrong by a day."""
+    """A token that is a day old was cached or replayed, and is not valid for longer. A token that
+    seems to be an hour old may be new, because the backend's clock may be wrong."""
     assert "expired on arrival" in refused(token(iat=NOW - 90_000, exp=NOW - 86_400))
     _, validity = read(token(iat=NOW - 90_000, exp=NOW + 60))
     assert validity.valid_until == NOW + 60
@@ -260,7 +261,8 @@ def test_the_token_expiry_is_used_within_the_clock_leeway(caplog: pytest.LogCapt
 
 
 def test_a_short_lived_token_that_expired_within_the_leeway_is_accepted() -> None:
-    """The site's clock is 25 s ahead, and the token is valid for 20 s."""
+    """The site's clock is 25 seconds ahead, so a token that is valid for 20 seconds seems to have
+    expired. It is accepted."""
     _, validity = read(token(iat=NOW - 25, exp=NOW - 5))
     assert validity.valid_until == NOW + 20
 
@@ -315,7 +317,7 @@ def test_b6_claims_that_cannot_be_serialized_again_are_refused() -> None:
 
 
 class Keys:
-    """A WSGI application that serves a JWKS document."""
+    """A WSGI application that serves a key set (JWKS)."""
 
     def __init__(self) -> None:
         self.rsa = rsa.generate_private_key(65537, 2048)
@@ -450,7 +452,8 @@ def test_j4_the_last_good_keys_are_used_for_a_day_when_the_document_is_unusable(
 
 
 def test_j4_the_age_of_the_keys_counts_from_the_beginning_of_the_fetch(keys: Any) -> None:
-    """The provider may withdraw a key while its response is on the way."""
+    """Threat J4. The age of keys counts from the beginning of their fetch, because the provider may
+    withdraw a key while its response is on the way."""
     good = token(keys.rsa, "RS256", "r")
 
     def take_long(request: Any) -> None:
@@ -473,7 +476,7 @@ def test_j4_private_and_symmetric_keys_in_the_set_are_ignored(keys: Any) -> None
 
 
 def test_j4_a_published_secret_is_not_kept(keys: Any) -> None:
-    """J4. A symmetric secret in a public key set is known to attackers."""
+    """Threat J4. A secret in a public key set is known to attackers, so authapp does not use it."""
     secret = {"kty": "oct", "kid": "s", "k": "eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHg"}
     keys.document = {"keys": [secret, *keys.public()]}
     assert keys.set.key("r").key_type == "RSA"
@@ -508,7 +511,8 @@ def test_j4_a_malformed_key_does_not_affect_other_keys(keys: Any, odd: Any) -> N
 
 
 def test_j4_a_private_key_is_not_parsed(keys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """J4. PyJWT needs a minute to compute missing primes, and would hold the lock."""
+    """Threat J4. A private key in a key set is not parsed. PyJWT can need a minute to compute
+    missing primes, and all threads would wait for the lock meanwhile."""
     seen: list[Any] = []
     monkeypatch.setattr(RSAAlgorithm, "from_jwk", lambda entry: seen.append(entry))
     private = RSAAlgorithm.to_jwk(keys.rsa, as_dict=True)
@@ -543,7 +547,8 @@ def test_j4_one_thread_fetches_while_others_use_the_last_good_keys(keys: Any) ->
 
 
 def test_j4_a_thread_does_not_fetch_again_after_another_threads_fetch(keys: Any) -> None:
-    """A new ``kid`` after that is a different reason, so it causes a fetch at once."""
+    """Threat J4. If another thread has just fetched the key set, a thread does not fetch it again.
+    Only a token with a new ``kid`` causes another fetch at once."""
     assert accepts(keys, token(keys.rsa, "RS256", "r"))
     keys.set._look_again("r")  # as a thread does that found the set stale
     keys.document = {"keys": [*keys.public(), {**keys.public()[1], "kid": "new"}]}

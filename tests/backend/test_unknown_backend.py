@@ -1,4 +1,4 @@
-"""A backend without a preset, connected with only the ini lines from docs/backends.md."""
+"""A backend without a preset works with only the ini lines that docs/backends.md shows."""
 
 import secrets
 import textwrap
@@ -20,7 +20,8 @@ KEY = "key-of-the-unknown-backend-in-tests"
 
 
 class Unknown:
-    """A backend that wraps its JSON, refuses with status 200, and signs out with DELETE."""
+    """A backend that puts its JSON into ``data``, refuses with status 200, and signs out with
+    DELETE."""
 
     def __init__(self) -> None:
         self.live: set[str] = set()

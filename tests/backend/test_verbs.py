@@ -1,4 +1,4 @@
-"""A failure of one verb does not affect other verbs: contract section 3, threats D3 and D4."""
+"""If one verb of the backend fails, other verbs go on: contract section 3, threats D3 and D4."""
 
 import socket
 import threading
@@ -21,7 +21,7 @@ EXPIRED = 901
 
 
 def call(request: Request) -> int:
-    """Call a slow endpoint of the backend. This function is a view of the application."""
+    """A view of the application. It calls a slow endpoint of the backend."""
     return int(request.backend.get("/slow").status_code)
 
 
@@ -31,7 +31,7 @@ def add_call_view(config: Configurator) -> None:
 
 @pytest.fixture
 def signed_in(backend: Served) -> list[Site]:
-    """Return six browsers that are signed in at one site."""
+    """Return six browsers that are signed in at the same site."""
     first = application(backend.url, add_call_view, backend__timeout="4", login__rate="1000/minute")
     browsers = [Site(wsgi=first.app) for _ in range(6)]
     for browser in browsers:
@@ -40,7 +40,7 @@ def signed_in(backend: Served) -> list[Site]:
 
 
 def assert_all_are_renewed(signed_in: list[Site], rounds: int = 3) -> None:
-    """Assert that each request renews its expired access token and returns the user."""
+    """Assert that each session is renewed after its access token has expired."""
     now = time.time()
     for number in range(1, rounds + 1):
         with time_machine.travel(now + EXPIRED * number):
@@ -70,7 +70,7 @@ def test_failed_sign_ins_do_not_stop_renewals(
 
 @pytest.fixture
 def hanging(backend: Served) -> Iterator[threading.Event]:
-    """Block requests to sign in and to ``/slow`` until the end of the test."""
+    """Make the backend block requests to sign in and to ``/slow`` until the end of the test."""
     go = threading.Event()
 
     def hang(request: Any) -> Response:
@@ -109,7 +109,8 @@ def test_failed_renewals_do_not_stop_sign_ins(signed_in: list[Site], backend: Se
 
 
 def test_a_403_response_never_opens_the_breaker(signed_in: list[Site], backend: Served) -> None:
-    """A gateway sends 403 at renewal. Sessions are kept and renewed when the gateway is gone."""
+    """A gateway in front of the backend returns 403 to renewals. All sessions are kept, and they
+    are renewed when the gateway is gone."""
     backend.instead[REFRESH] = Response(status=403, json_body={"message": "Forbidden"})
     now = time.time() + EXPIRED
     with time_machine.travel(now):
@@ -137,7 +138,7 @@ def test_a_public_client_sends_its_client_id_in_the_form() -> None:
 
 
 def test_a_connection_that_is_closed_concerns_its_verb_only() -> None:
-    """A firewall that drops one sign-in must not stop renewals."""
+    """A firewall that closes the connection of a sign-in must not stop renewals."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def drop() -> None:

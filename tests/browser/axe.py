@@ -9,7 +9,7 @@ RUN = """async () => (await axe.run()).violations.flatMap(
 
 
 def violations(page: Any) -> list[str]:
-    """Return the problems that axe-core finds on a page in its present state."""
+    """Return the accessibility problems that axe-core finds on a page as it is now."""
     page.evaluate(SCRIPT)
     found: list[str] = page.evaluate(RUN)
     return found

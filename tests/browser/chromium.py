@@ -1,4 +1,4 @@
-"""Debian's Chromium, and how to start it on a machine without a screen or a network."""
+"""Where Debian's Chromium is, and how to start it on a machine without a screen or a network."""
 
 import shutil
 

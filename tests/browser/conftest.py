@@ -1,4 +1,4 @@
-"""A real headless Chromium: the one of Debian."""
+"""The browser of these tests: Debian's Chromium, without a screen."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,7 @@ from browser.chromium import FLAGS, PROGRAM
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
-    """The browser. Each test opens its own windows in it."""
+    """Yield Chromium, which all tests share. Each test opens its own windows."""
     if PROGRAM is None:
         pytest.skip("chromium is not installed; see .ci/packages")
     from playwright.sync_api import sync_playwright

@@ -1,4 +1,4 @@
-"""The Node.js side of browser tests: Firefox, and the linter of the scripts."""
+"""What browser tests need from Node.js: Firefox, and a linter for the scripts of pages."""
 
 import fcntl
 import json
@@ -13,9 +13,9 @@ NODE, NPM, FIREFOX = (shutil.which(each) for each in ("node", "npm", "firefox-es
 
 
 def install() -> str:
-    """Install the packages of the lock file, once for all workers of pytest-xdist.
+    """Install the npm packages of the lock file. Workers of pytest-xdist do this only once.
 
-    :returns: the program ``node``.
+    :returns: the path of the program ``node``.
     """
     if NODE is None or NPM is None:
         pytest.skip("Node.js or npm is not installed; see .ci/packages")
@@ -29,7 +29,7 @@ def install() -> str:
 
 
 class Firefox:
-    """A headless Firefox. The script ``firefox.mjs`` controls it."""
+    """Firefox without a screen. The script ``firefox.mjs`` controls it."""
 
     def __init__(self) -> None:
         if FIREFOX is None:
@@ -44,7 +44,11 @@ class Firefox:
         assert self._read() == "ready\n", "it did not start, and says why above"
 
     def walk(self, name: str, site: str) -> None:
-        """Run one function of ``firefox.mjs`` on a site. If it fails, fail with its error."""
+        """Run a function of ``firefox.mjs`` on a site.
+
+        :param name: the name of the function.
+        :raises AssertionError: with the error of the function, if it has failed.
+        """
         assert self._process.stdin
         self._process.stdin.write(json.dumps({"walk": name, "site": site}) + "\n")
         self._process.stdin.flush()

@@ -1,4 +1,7 @@
-"""``make screenshots``: every page and state, at phone and desktop width, light and dark."""
+"""Take pictures of every page and state (``make screenshots``).
+
+Each picture is taken with the width of a phone and of a desktop, in light and in dark colors.
+"""
 
 import json
 import sys
@@ -41,7 +44,7 @@ ENDS_SOON = """import('/authapp-static/page.js').then(({ session: it }) => {
 
 
 def sign_in(page: Page, site: ServedSite, path: str, name: str = "bob") -> None:
-    """Fill in the sign-in form, and wait for the page behind it."""
+    """Fill in the sign-in form, and wait for the next page."""
     page.goto(f"{site.url}/login?next={quote(path, safe='')}")
     page.fill("#username", name)
     page.fill("#password", f"{name}-password")
@@ -50,7 +53,7 @@ def sign_in(page: Page, site: ServedSite, path: str, name: str = "bob") -> None:
 
 
 def sign_in_elsewhere(browser: Browser, site: ServedSite) -> None:
-    """Sign the user in on other devices."""
+    """Sign the user in on other devices, for the page of the user's sessions."""
     for device in DEVICES:
         window = browser.new_context(user_agent=device)
         sign_in(window.new_page(), site, "/account")
@@ -58,7 +61,7 @@ def sign_in_elsewhere(browser: Browser, site: ServedSite) -> None:
 
 
 def shoot(page: Page, site: ServedSite, folder: Path, suffix: str) -> None:
-    """Walk through the site and keep a picture of each page."""
+    """Walk through the site, and write a picture of each page to a folder."""
 
     def keep(name: str, whole: bool = True) -> None:
         page.screenshot(path=folder / f"{name}-{suffix}.png", full_page=whole)
@@ -119,7 +122,7 @@ def shoot(page: Page, site: ServedSite, folder: Path, suffix: str) -> None:
 
 
 def shoot_unchecked(page: Page, site: ServedSite, folder: Path, suffix: str) -> None:
-    """Keep pictures of a session that cannot be renewed because the backend is down."""
+    """Take pictures of pages whose session cannot be renewed, because the backend is down."""
     sign_in(page, site, "/")
     page.wait_for_timeout(3000)
     for name, path in {"kept-home": "/", "kept-account": "/account"}.items():
@@ -130,7 +133,7 @@ def shoot_unchecked(page: Page, site: ServedSite, folder: Path, suffix: str) -> 
 def shoot_other_ways(
     page: Page, with_provider: ServedSite, with_code: ServedSite, folder: Path, suffix: str
 ) -> None:
-    """Keep pictures of the sign-in with a provider, and of the second step."""
+    """Take pictures of the sign-in page with a provider, and of the second step."""
     page.goto(with_provider.url + "/login")
     page.screenshot(path=folder / f"login-provider-{suffix}.png", full_page=True)
     sign_in(page, with_code, "/account", "dave")
@@ -142,7 +145,7 @@ def shoot_other_ways(
 
 
 def main(folder: Path) -> None:
-    """Serve the site and take the pictures."""
+    """Start the sites, and write the pictures to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as temporary,

@@ -1,4 +1,5 @@
-"""Chromium walks over the two applications of docs/nextjs.md, on one host and on two hosts."""
+"""Chromium uses the Pyramid site and the Next.js application of docs/nextjs.md, on one or two
+hosts."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -121,7 +122,7 @@ def test_a_walk_over_two_hosts(two_hosts: Both, page: Any) -> None:
 
 
 def hold_three_cookies(both: Both, page: Any) -> None:
-    """Make the session so large that it needs three cookies."""
+    """Make the session in the browser so long that it needs three cookies."""
     (cookie,) = (each for each in page.context.cookies() if each["name"] == both.name)
     claims = both.sealer.open(cookie["value"]).to_claims()
     token = both.sealer.seal(Session.from_claims({**claims, "more": "x" * 6500}))
@@ -141,11 +142,10 @@ def domains(both: Both, page: Any) -> list[str]:
 
 
 def renew_on_the_way(both: Both, page: Any) -> int:
-    """Renew the session in each possible way after the access token has expired.
+    """Let the access token expire, and renew the session: by a page, a link of Next.js, and a
+    script.
 
-    The ways are a page, a link of Next.js, and a script.
-
-    :returns: how many seconds after the sign-in the last way was used.
+    :returns: the seconds between the sign-in and the last renewal.
     """
     before = both.backend.calls[REFRESH]
     for number, path in enumerate(("/private", "/", "/whoami"), 1):

@@ -1,4 +1,4 @@
-"""When a session ends, the script keeps what the user typed, for this user and this tab only."""
+"""When a session ends, a script keeps what the user typed, for this user and this tab only."""
 
 import json
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedSite]:
 
 @pytest.fixture
 def page(chromium: Any, site: ServedSite) -> Iterator[Any]:
-    """Yield a page of a signed-in user, and check that it has no errors or warnings."""
+    """Yield a page of a signed-in user. At the end, check that it had no errors or warnings."""
     window = chromium.new_context(locale="en", viewport={"width": 1000, "height": 700})
     faults: list[str] = []
     window.on("page", lambda page: record_faults(page, faults))
@@ -34,7 +34,7 @@ def page(chromium: Any, site: ServedSite) -> Iterator[Any]:
 
 
 def show(page: Any, site: ServedSite, content: str) -> None:
-    """Open a page of an application with this content."""
+    """Open a page of the application that contains this HTML."""
     page.goto(site.url + "/hostile?" + urlencode({"content": content}))
     wait_until(page, "window.authapp?.session.user")
     wait_until(page, "performance.getEntriesByType('resource').some(e => /ending/.test(e.name))")
@@ -42,7 +42,10 @@ def show(page: Any, site: ServedSite, content: str) -> None:
 
 
 def end_session(page: Any, lasting: bool = False) -> None:
-    """Make the server respond once that the session has ended. With ``lasting``: every time."""
+    """Make the server respond that the session has ended.
+
+    :param lasting: True for all later requests, False for one request.
+    """
     body = json.dumps({"code": "RefreshTokenExpired", "login_url": "/login"})
     page.route("**/session", lambda route: route.fulfill(status=401, body=body))
     page.evaluate("void window.authapp.renew()")
@@ -52,7 +55,10 @@ def end_session(page: Any, lasting: bool = False) -> None:
 
 
 def come_back(page: Any, site: ServedSite, content: str | None = None) -> None:
-    """Open the page again, as a user does after signing in again. The content may differ."""
+    """Open the page again, as a user does after signing in again.
+
+    :param content: the new HTML of the page. None for the same HTML as before.
+    """
     url = page.url
     if content is not None:
         page.route(url, lambda route: answer_with(route, content))

@@ -1,7 +1,7 @@
-"""The pages in Firefox: sign-in, renewal, tabs, the end of a session, and a provider.
+"""The pages in Firefox: sign-in, renewal, tabs, the end of a session, and sign-in with a provider.
 
-The walks are in ``node/firefox.mjs``. Each one also fails if a page writes an error or a warning
-to the console, or does what its Content-Security-Policy forbids.
+The steps of each test are in ``node/firefox.mjs``. A test also fails if a page writes an error or a
+warning to the console, or violates its Content-Security-Policy.
 """
 
 from collections.abc import Iterator
@@ -44,5 +44,6 @@ def test_firefox_walks(firefox: Firefox, site: ServedSite, walk: str) -> None:
 
 
 def test_firefox_signs_out_at_the_provider(firefox: Firefox, site_of_provider: ServedSite) -> None:
-    """The page's policy has ``form-action 'self'``, which stops redirects of a form."""
+    """The sign-out form redirects to the provider. The policy of the page, ``form-action 'self'``,
+    must not stop this redirect."""
     firefox.walk("provider", site_of_provider.url)

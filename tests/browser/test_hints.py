@@ -1,4 +1,4 @@
-"""Only the server decides who is signed in, and no message, cache, clock or page content."""
+"""Only the server decides who is signed in. Messages, caches, clocks and page content do not."""
 
 import json
 import time
@@ -32,14 +32,14 @@ def window(chromium: Any) -> Iterator[Any]:
 
 @pytest.fixture
 def page(window: Any, site: ServedSite) -> Any:
-    """A page of a signed-in user."""
+    """Return a page of a signed-in user."""
     page = window.new_page()
     sign_in(page, site)
     return page
 
 
 def questions(page: Any) -> list[str]:
-    """Return a list of the script's requests to the server, which grows with each request."""
+    """Return a list, to which the method of each later request to ``/session`` is added."""
     asked: list[str] = []
     page.on(
         "request", lambda each: asked.append(each.method) if each.url.endswith("/session") else None

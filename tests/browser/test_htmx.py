@@ -1,4 +1,4 @@
-"""htmx 2 and htmx 4 in Chromium: a part of a page that needs a session leads to sign-in."""
+"""If htmx (2 or 4) loads a part of a page that needs a session, Chromium shows the sign-in page."""
 
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,7 @@
-"""S9. Chromium never leaves the site when it follows ``next``.
+"""Threat S9. Chromium never leaves the site when it follows ``next``.
 
-The test requests the redirect of each payload, and resolves its target with Chromium's URL parser.
-Chromium itself visits every twentieth payload.
+For each hostile value of ``next``, the test requests the redirect, and resolves its target with
+Chromium's URL parser. For every twentieth value, Chromium also opens the target.
 """
 
 import json

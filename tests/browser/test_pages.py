@@ -1,4 +1,4 @@
-"""Every page is accessible (axe-core) in narrow and wide windows, in light and dark colors."""
+"""Every page is accessible (axe-core), in narrow and wide windows, in light and dark colors."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedSite]:
 
 @pytest.fixture(params=["light", "dark"])
 def page(chromium: Any, site: ServedSite, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Yield a page, and check that it calls no other host and has no warnings or errors."""
+    """Yield a page. At the end, check that it called no other host and had no warnings or errors."""
     window = chromium.new_context(
         locale="en", color_scheme=request.param, viewport={"width": 320, "height": 640}
     )
@@ -38,7 +38,7 @@ def page(chromium: Any, site: ServedSite, request: pytest.FixtureRequest) -> Ite
 
 
 def check_layout_and_accessibility(page: Any) -> None:
-    """Check that a page does not scroll sideways and has no axe violations, narrow and wide."""
+    """Check that a page does not scroll sideways and has no axe-core problems, narrow and wide."""
     for width in (320, 1280):
         page.set_viewport_size({"width": width, "height": 640})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -121,7 +121,8 @@ def test_sign_in_page_loads_less_than_30_kilobytes(site: ServedSite, chromium: A
 
 
 def test_the_fragment_of_the_page_is_kept_through_the_sign_in(site: ServedSite, page: Any) -> None:
-    """A failed attempt to sign in keeps the fragment too."""
+    """The fragment of the page's address, such as ``#part-2``, survives a failed attempt to sign in
+    too."""
     page.goto(site.url + "/account#part-2")
     assert page.url.endswith("/login?next=%2Faccount#part-2")
     # Two failed attempts of one user within a minute are too many on this site.

@@ -1,4 +1,4 @@
-"""eslint checks the scripts of pages, because a browser notices an undeclared name late."""
+"""eslint checks the scripts of pages. It finds undeclared names, which a browser finds only later."""
 
 import subprocess
 from pathlib import Path
@@ -11,7 +11,8 @@ STATIC = Path(__file__).parents[2] / "authapp" / "static"
 
 
 def lint(folder: Path) -> str:
-    """Return the messages of eslint about the scripts in a folder."""
+    """Return what eslint prints about the scripts in a folder. It prints nothing if they are
+    correct."""
     program = HERE / "node_modules/eslint/bin/eslint.js"
     done = subprocess.run(
         [install(), program, "--config", HERE / "eslint.config.mjs", "."],

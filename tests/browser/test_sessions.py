@@ -1,4 +1,5 @@
-"""Sessions that people control, in Chromium: ended from another browser, idle, signed in again."""
+"""Sessions in Chromium that end from another browser or because nobody uses them, and a new
+sign-in."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedSite]:
 
 @pytest.fixture
 def open_browser(chromium: Any) -> Iterator[Callable[[], Any]]:
-    """Return a function that opens another browser, with cookies of its own."""
+    """Yield a function that opens another browser window, which has its own cookies."""
     windows, faults = [], []
 
     def open_one() -> Any:
@@ -48,7 +49,7 @@ def sign_in(page: Any, site: ServedSite, path: str, name: str = "alice") -> None
 
 
 def wait_for_title(page: Any, text: str) -> None:
-    """Wait until the script has put back what the user typed into the form."""
+    """Wait until the form contains the text that the user typed before the session ended."""
     title = page.locator("[name=title]")
     eventually(lambda: page.wait_for_timeout(50) or title.input_value() == text)
 

@@ -1,4 +1,4 @@
-"""Sessions in several tabs of Chromium: after sleep, offline and at the end of the session."""
+"""A session in several tabs of Chromium: after sleep, without a network, and when it ends."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +13,8 @@ from served_site import ServedSite
 
 
 def record_faults(page: Any, faults: list[str]) -> None:
-    """Record the errors and warnings of a page, except Chromium's messages about failed loads."""
+    """Add the errors and warnings of a page to a list, without Chromium's messages about failed
+    loads."""
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on(
         "console",
@@ -35,7 +36,7 @@ def start_site(folder: Path, access: int, **more: str) -> ServedSite:
 
 @pytest.fixture(scope="module")
 def usual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedSite]:
-    """A site for all tests that do not stop it: its access tokens last five minutes."""
+    """Yield a site that tests share if they do not stop it. Its access tokens last five minutes."""
     site = start_site(tmp_path_factory.mktemp("usual"), 300)
     yield site
     site.stop()
@@ -43,7 +44,11 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedSite]:
 
 @pytest.fixture
 def serve(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., ServedSite]]:
-    """Return a function that starts a site, or returns the usual one."""
+    """Yield a function that returns a site.
+
+    The function starts a new site, unless the fixture ``usual`` has the settings that the test
+    needs.
+    """
     sites = []
 
     def start(access: int, **more: str) -> ServedSite:
@@ -60,7 +65,7 @@ def serve(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[.
 
 @pytest.fixture
 def window(chromium: Any) -> Iterator[Any]:
-    """Yield a browser window, and check that its tabs have no errors or warnings."""
+    """Yield a browser window. At the end, check that its tabs had no errors or warnings."""
     window = chromium.new_context(locale="en", viewport={"width": 1000, "height": 700})
     faults: list[str] = []
     window.on("page", lambda page: record_faults(page, faults))
@@ -89,7 +94,7 @@ def sign_in(page: Any, site: ServedSite, name: str = "alice", path: str = "/acco
 
 
 def open_tabs(window: Any, site: ServedSite, number: int, path: str = "/account") -> list[Any]:
-    """Sign a user in, and return tabs that show ``path``."""
+    """Sign a user in. Return some tabs that show ``path``."""
     pages = [window.new_page() for _ in range(number)]
     sign_in(pages[0], site, path=path)
     for page in pages[1:]:
@@ -98,17 +103,18 @@ def open_tabs(window: Any, site: ServedSite, number: int, path: str = "/account"
 
 
 def valid_until(page: Any) -> int:
-    """Return the expiry of the access token that the page shows, in Unix seconds."""
+    """Return the expiry of the access token in Unix seconds, as the page shows it."""
     return int(page.locator("#valid-until time").get_attribute("data-seconds"))
 
 
 def show_developers(page: Any) -> None:
-    """Open the part of the account page that only development has."""
+    """Open the section for developers on the account page."""
     page.locator("#developers").evaluate("it => it.open = true")
 
 
 def renew(page: Any) -> None:
-    """Wait a second, so that the new token expires later than the old one, and renew."""
+    """Click "Renew now". Before, wait a second, so that the new token expires later than the old
+    one."""
     page.wait_for_timeout(1000)
     show_developers(page)
     page.get_by_role("button", name="Renew now").click()
@@ -300,7 +306,8 @@ def test_tab_stays_signed_in_while_the_server_is_down(serve: Any, window: Any) -
 def test_tab_stays_signed_in_after_responses_of_other_servers(
     serve: Any, window: Any, status: int, kind: str, body: str
 ) -> None:
-    """B8. A gateway or the captive portal of a network responds instead of the site."""
+    """Threat B8. If a gateway or a captive portal responds instead of the site, the tab stays
+    signed in."""
     site = serve(300)
     (page,) = open_tabs(window, site, 1)
     page.route(
@@ -382,7 +389,8 @@ def test_application_can_use_session_js_without_page_js(serve: Any, window: Any)
 
 
 def test_renew_works_before_any_other_request(serve: Any, window: Any) -> None:
-    """Before its first request the module has no CSRF token."""
+    """``renew()`` works even if it is the first request of the script, which then has no CSRF token
+    yet."""
     site = serve(300)
     (page,) = open_tabs(window, site, 1)
     page.goto(site.url + "/alone")
@@ -427,7 +435,8 @@ def test_open_form_gets_the_new_csrf_token_after_another_sign_in(serve: Any, win
 
 
 def test_reason_in_the_address_does_not_end_the_session(serve: Any, window: Any) -> None:
-    """The sign-in page was loaded before the user signed in in another tab."""
+    """One tab loads a sign-in page whose address says that the session has ended. Then the user
+    signs in in another tab. This session does not end."""
     site = serve(300)
     late, other = window.new_page(), window.new_page()
     held: list[Any] = []
@@ -463,7 +472,8 @@ def test_session_ends_when_the_unsent_form_is_too_large_to_store(serve: Any, win
 
 
 def test_a_page_whose_path_looks_like_a_host_stays_on_the_site(serve: Any, window: Any) -> None:
-    """S9. The path begins with two slashes."""
+    """Threat S9. A page at ``//evil.example/x`` on this site does not make the browser leave the
+    site."""
     site = serve(300)
     page, other = open_tabs(window, site, 2)
     page.goto(site.url + "//evil.example/x")
@@ -475,7 +485,8 @@ def test_a_page_whose_path_looks_like_a_host_stays_on_the_site(serve: Any, windo
 
 
 def test_retry_after_date_does_not_cause_repeated_requests(serve: Any, window: Any) -> None:
-    """RFC 9110, section 10.2.3, allows a date."""
+    """``Retry-After`` may be a date (RFC 9110 section 10.2.3). If the date is in the past, the
+    script does not repeat its request at once again and again."""
     site = serve(300)
     (page,) = open_tabs(window, site, 1)
     asked: list[str] = []
@@ -529,7 +540,8 @@ OPTIONS = """{"url": "/x", "login": "javascript:window.harmed=1", "session": {}}
     ],
 )
 def test_options_in_the_page_body_are_not_read(serve: Any, window: Any, content: str) -> None:
-    """When the session ends, the browser goes to authapp's own sign-in page."""
+    """The page body contains hostile options for the script. When the session ends, the browser
+    still goes to authapp's own sign-in page."""
     site = serve(300)
     (page,) = open_tabs(window, site, 1)
     page.goto(site.url + "/hostile?" + urlencode({"content": content}))

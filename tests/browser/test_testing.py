@@ -1,4 +1,4 @@
-"""A browser of Playwright is signed in without a form."""
+"""``authapp.testing`` signs a Playwright browser in without the sign-in form."""
 
 from typing import Any
 

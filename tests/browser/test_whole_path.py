@@ -40,7 +40,7 @@ def page(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 def valid_until(page: Any) -> int:
-    """Return the expiry of the access token that the page shows, in Unix seconds."""
+    """Return the expiry of the access token in Unix seconds, as the page shows it."""
     return int(page.locator("#valid-until time").get_attribute("data-seconds"))
 
 

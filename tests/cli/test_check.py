@@ -1,4 +1,4 @@
-"""``authapp check``: checks the settings, and with ``--online`` the servers that they name."""
+"""``authapp check`` checks the settings. With ``--online`` it also checks the servers they name."""
 
 import json
 import os
@@ -54,7 +54,10 @@ def findings(*arguments: str, code: int = 0, **options: Any) -> list[tuple[str, 
 
 
 def lines(*arguments: str, **options: Any) -> dict[str, list[str]]:
-    """Return the proposed settings by what was checked. Fail if there is no problem."""
+    """Run ``authapp check``, and assert that it reports a problem.
+
+    :returns: what was checked -> the settings that the command proposes for it.
+    """
     result = run(*arguments, "--json", **options)
     assert result.exit_code == 1, result.output
     return {
@@ -323,7 +326,7 @@ def test_an_answer_to_a_sign_in_that_is_not_described_gives_the_setting(
 
 
 def test_the_proposed_settings_work(tmp_path: Path, backend: Served) -> None:
-    """Apply the proposed settings until there is no problem."""
+    """Add the settings that ``authapp check`` proposes, until it reports no problem."""
 
     def wrapped(request: Any) -> Response:
         reply = request.get_response(backend.application)
@@ -360,7 +363,10 @@ OPAQUE = "opaque0token1opaque2"
 
 
 def other_backend(answers: dict[str, Any]) -> Any:
-    """A backend with a response for each path. A value is a response, or the JSON of a response."""
+    """Return a backend that has one response for each path.
+
+    :param answers: path -> a response, or the JSON of a response with status 200.
+    """
 
     def application(environ: Any, start_response: Any) -> Any:
         answer = answers.get(environ["PATH_INFO"], {})
@@ -371,7 +377,7 @@ def other_backend(answers: dict[str, Any]) -> Any:
 
 
 def walk(folder: Path, answers: dict[str, Any], **more: str) -> Any:
-    """Sign in at another backend, and return the findings by what was checked."""
+    """Run ``authapp check --login`` with another backend. Return what was checked -> the finding."""
     with Served(other_backend(answers)) as served:
         result = run(write(folder, served.url, **more), "--login", "alice", "--json")
     return {each["about"]: each for each in json.loads(result.output)["findings"]}
@@ -498,7 +504,8 @@ def test_a_deep_answer_is_cut() -> None:
 def test_a_loader_of_another_format_is_asked_for_its_settings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """plaster loads file formats that a package registers, such as YAML."""
+    """``authapp check`` can read an ini file in another format, such as YAML, if a package has
+    registered a loader for plaster."""
 
     class Loader:
         def get_wsgi_app_settings(self, name: str | None, defaults: Any) -> dict[str, str]:
@@ -532,7 +539,8 @@ def test_a_missing_package_is_named(missing: str, monkeypatch: pytest.MonkeyPatc
 
 
 def at_a_terminal(command: list[str], answer: str) -> str:
-    """Run a command with a terminal as its standard input and output; return the output."""
+    """Run ``authapp`` at a terminal, and type ``answer`` when it asks. Return what the terminal
+    shows."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "authapp", *command],
@@ -573,7 +581,8 @@ def test_at_a_terminal_the_password_is_asked_for_and_not_shown(
 def test_in_this_process_a_terminal_is_asked_too(
     tmp_path: Path, backend: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same test in this process, in which coverage is measured."""
+    """Test the questions at a terminal again, without a separate process, so that coverage is
+    measured."""
     monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda self: True)
     runner, ini = CliRunner(env={PASSWORD: ""}), write(tmp_path, backend.url)
     result = runner.invoke(authapp, ["check", ini, "--login", "bob"], input="bob-password\n")
@@ -587,7 +596,7 @@ STATE = "state0of1a2second3step"
 
 
 def two_steps(environ: Any, start_response: Any) -> Any:
-    """A backend that asks for a code, and accepts 123456."""
+    """A backend that asks for a code as the second step, and accepts 123456."""
     code = json.loads(environ["wsgi.input"].read(4096) or b"{}").get("code")
     answers = {
         LOGIN: Response(status=401, json={"mfa": STATE}),

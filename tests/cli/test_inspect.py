@@ -1,4 +1,4 @@
-"""``authapp inspect``: a cookie on standard input."""
+"""``authapp inspect`` reads a cookie from standard input and describes the session in it."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""``authapp sessions``: an operator ends sessions that browsers have at a running site."""
+"""``authapp sessions``: an operator lists and ends the sessions of users of a running site."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ def ini(tmp_path: Path, backend: Served, redis_server: RedisServer) -> str:
 
 @pytest.fixture
 def browsers(backend: Served, redis_server: RedisServer) -> list[Site]:
-    """Two browsers of alice, and one of bob."""
+    """Return three signed-in browsers: two of alice, and one of bob."""
     site = Site(backend.url, shared=redis_server.url)
     found = [site, Site(wsgi=site.app), Site(wsgi=site.app)]
     for browser, name in zip(found, ("alice", "alice", "bob"), strict=True):
@@ -114,7 +114,8 @@ def test_a_store_that_is_not_shared_or_not_there_is_a_problem(
 def test_what_redis_did_not_store_is_not_said_to_be_ended(
     ini: str, browsers: list[Site], redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Redis stops after the command has reached it, and before the sessions are ended."""
+    """Redis stops just before the command ends the sessions. The command must not say that they
+    ended."""
     end_all = SessionIndex.end_all
 
     def stop_and_end(index: SessionIndex, user_id: int | str) -> list[ListedSession]:

@@ -1,4 +1,4 @@
-"""Suggestions of settings that would describe a response."""
+"""The command line suggests settings that describe a response of the backend."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""nginx and Caddy with the configurations of docs/edge.md, as proxies for two applications."""
+"""nginx and Caddy in front of the site and of an application, configured as in docs/edge.md."""
 
 import json
 import os
@@ -35,7 +35,10 @@ SEALER = Sealer([SECRET.encode()], "next-auth-4", COOKIE)
 
 
 def block(language: str, number: int = 0) -> str:
-    """Return a code block of docs/edge.md."""
+    """Return a code block of docs/edge.md.
+
+    :param number: 0 for the first block in this language.
+    """
     return EDGE.read_text().split(f"```{language}\n")[1 + number].split("```")[0]
 
 
@@ -54,7 +57,7 @@ class SilentHandler(WSGIRequestHandler):
 
 
 def headers_of(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Return the request headers that the application got, and set a cookie of its own."""
+    """An application that returns the request headers that it got, and sets a cookie."""
     status = re.findall(r"status=(\d+)", environ["QUERY_STRING"]) or ["200"]
     start_response(f"{status[0]} Done", [("Set-Cookie", "app=1"), ("X-App", "here")])
     names = {name: each for name, each in environ.items() if name.startswith("HTTP_")}
@@ -62,7 +65,7 @@ def headers_of(environ: dict[str, Any], start_response: Callable[..., Any]) -> I
 
 
 class Proxied:
-    """One proxy, the site and an application behind it.
+    """A proxy, the site, and an application that the proxy protects.
 
     :param program: ``nginx`` or ``caddy``.
     """
@@ -156,14 +159,14 @@ class Browser(requests.Session):
         self.url = proxied.url
 
     def open(self, path: str, **headers: str) -> requests.Response:
-        """Open a page, without following redirects."""
+        """Open a page. Return the response, even if it is a redirect."""
         sent = {"Accept": "text/html,*/*;q=0.8", "Sec-Fetch-Mode": "navigate"}
         sent |= {"Sec-Fetch-Site": "none"}
         sent |= {name.replace("__", "-"): each for name, each in headers.items()}
         return self.get(self.url + path, headers=sent, allow_redirects=False, timeout=20)
 
     def sign_in(self, name: str, at: str = "/") -> requests.Response:
-        """Open a page, go to the sign-in form and send it. Return the response to the form."""
+        """Sign in after a redirect from a page. Return the response to the sign-in form."""
         asked = self.open(at)
         assert asked.status_code == 303, asked.text
         form = self.open(asked.headers["Location"].removeprefix(self.url))
@@ -173,7 +176,7 @@ class Browser(requests.Session):
         return self.post(self.url + "/login", fields, allow_redirects=False, timeout=20)
 
     def token(self) -> str:
-        """Return the value of the session cookie, joined from its chunks."""
+        """Return the session cookie's value. If the cookie is in chunks, join them."""
         held = {each.name: each.value or "" for each in self.cookies}
         return held.get(COOKIE) or "".join(held.get(f"{COOKIE}.{n}", "") for n in range(3))
 
@@ -181,7 +184,7 @@ class Browser(requests.Session):
         return SEALER.open(self.token())
 
     def hold(self, session: Session) -> None:
-        """Replace the browser's session by another one, in chunks if it is long."""
+        """Give the browser another session, in several cookies (chunks) if the session is long."""
         host = "127.0.0.1"
         for name in (COOKIE, *(f"{COOKIE}.{n}" for n in range(3))):
             self.cookies.set(name, None, domain=host, path="/")
@@ -192,9 +195,9 @@ class Browser(requests.Session):
             self.cookies.set(name, part, domain=host, path="/")
 
     def expire(self, padding: int = 0) -> Session:
-        """Replace the browser's session by the same session with an expired access token.
+        """Make the access token of the browser's session expire. Return the new session.
 
-        :param padding: the number of characters that another application has put into the cookie.
+        :param padding: the number of characters that another application has added to the cookie.
         """
         claims = self.session().to_claims()
         claims["data"]["validity"]["valid_until"] = claims["iat"] - 1

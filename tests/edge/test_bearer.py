@@ -1,4 +1,5 @@
-"""``authapp.api_bearer``: access tokens in ``Authorization`` (contract section 11)."""
+"""``authapp.api_bearer``: a request can have an access token in ``Authorization`` (contract section
+11)."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -58,7 +59,7 @@ def site() -> Site:
 
 
 def cookie_of(site: Site) -> dict[str, str]:
-    """A session of alice, made without a backend."""
+    """Return a ``Cookie`` header with a session of alice, which no backend has issued."""
     tokens = authapp.TokenPair("an access token", "a refresh token")
     identity = authapp.Identity("1", None, "alice", (), (), {})
     now = int(time.time())
@@ -188,7 +189,7 @@ def test_own_pages_are_about_sessions() -> None:
 
 @pytest.fixture
 def signed() -> Iterator[tuple[Site, Served, Any]]:
-    """A site that reads the keys of its backend."""
+    """Yield a site that verifies tokens with the key set of its backend, the backend, and the key."""
     key = ec.generate_private_key(ec.SECP256R1())
     public = jwt.algorithms.ECAlgorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": "one"}
     with Served(Response(json_body={"keys": [public]})) as backend:

@@ -1,4 +1,4 @@
-"""The proxy streams: a served site passes large bodies on without keeping them in memory."""
+"""The proxy of a served site passes large bodies on without keeping them in memory."""
 
 import re
 import threading
@@ -20,13 +20,14 @@ pytestmark = pytest.mark.servers
 PIECE = b"x" * 65_536
 SIZE = 3_000 * len(PIECE)  # 197 MB
 GO_ON = threading.Event()
-"""Set by the client when it has the first event."""
+"""The client sets this event when it has received the first part of an event stream."""
 
 ROOM = 64 * 1024  # kB by which the process may grow
 
 
 def big(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
-    """An API that returns large bodies, or counts the bytes of a request."""
+    """An API. It returns a large body to GET, counts the bytes of any other request, and has an
+    event stream at ``/events``."""
     if environ["PATH_INFO"] == "/events":
         start_response("200 OK", [("Content-Type", "text/event-stream")])
         yield b"data: first\n\n"
@@ -46,7 +47,7 @@ def big(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
 
 
 def peak(site: ServedSite) -> int:
-    """Return the most memory that a process has had so far, in kB."""
+    """Return the most memory that the site's process has used so far, in KiB."""
     status = Path(f"/proc/{site.process.pid}/status").read_text()
     return int(re.findall(r"VmHWM:\s+(\d+)", status)[0])
 

@@ -1,4 +1,4 @@
-"""nginx and Caddy, with the unchanged configurations of docs/edge.md, protect two applications."""
+"""nginx and Caddy protect an application with the configurations of docs/edge.md."""
 
 import http.client
 import json
@@ -35,7 +35,7 @@ def browser(proxied: Proxied) -> Iterator[Browser]:
 
 
 def identity(answer: requests.Response) -> dict[str, str]:
-    """Return the headers about the user that the application received."""
+    """Return the headers that told the application who the user is."""
     assert answer.status_code == 200, answer.text
     told = json.loads(answer.text)
     return {name: told.get(f"HTTP_X_AUTH_REQUEST_{name}", "") for name in IDENTITY}
@@ -172,7 +172,8 @@ def test_underscore_names_do_not_pass(proxied: Proxied, browser: Browser, name: 
 
 
 def raw(proxied: Proxied, target: str, *headers: tuple[str, str]) -> tuple[int, str]:
-    """Send a request line and headers exactly as they are written."""
+    """Send a request whose path and headers no HTTP library changes. Return the status and the
+    body."""
     connection = http.client.HTTPConnection(proxied.url.removeprefix("http://"), timeout=20)
     connection.putrequest("GET", target, skip_accept_encoding=True)
     for name, value in headers:

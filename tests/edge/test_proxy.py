@@ -1,4 +1,4 @@
-"""``authapp.proxy``: requests that are passed on to an API (contract section 11)."""
+"""``authapp.proxy`` passes requests on to an API (contract section 11)."""
 
 import io
 import socket
@@ -25,7 +25,7 @@ PROBLEM = "application/problem+json"
 
 
 def echo(request: Request) -> Response:
-    """Return what the API got from the proxy, as JSON."""
+    """The response of the API: the request that it got, as JSON."""
     response = Response(content_type="application/json")
     response.json_body = {
         "method": request.method,
@@ -46,7 +46,7 @@ def api() -> Iterator[Served]:
 
 
 class Signed(Site):
-    """A site with a proxy, and alice."""
+    """A site that passes requests on to an API. alice is signed in."""
 
     def __init__(self, backend: Served, url: str, **keys: str) -> None:
         super().__init__(backend.url, proxy=f"/api = {url}", **keys)
@@ -323,7 +323,7 @@ def test_trace_would_show_the_token(site: Signed, api: Served) -> None:
 
 
 def refuse_first(api: Served, token: str) -> None:
-    """Make the API refuse one token from now on."""
+    """Make the API return 401 to requests with this access token."""
 
     def answer(request: Request) -> Response | None:
         if request.headers["Authorization"] == f"Bearer {token}":
@@ -441,7 +441,7 @@ def test_a_token_or_a_header_that_cannot_be_sent(site: Signed, api: Served) -> N
 
 
 class Raw:
-    """An API that sends exactly the bytes that a test wants, one connection after another."""
+    """An API that sends exactly the given bytes. Each answer is for one connection, in this order."""
 
     def __init__(self, *answers: bytes | Callable[[socket.socket], None]) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -560,7 +560,7 @@ def test_a_slow_api_takes_no_thread_from_the_rest(backend: Served) -> None:
 
 
 def replacing_tween_factory(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any], Any]:
-    """Return a tween of the application's that returns another response."""
+    """A tween of the application. It replaces a response that has the header ``X-Replaced``."""
 
     def tween(request: Any) -> Any:
         response = handler(request)

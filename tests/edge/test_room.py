@@ -1,4 +1,4 @@
-"""The room ``edge`` is optional: it is imported only if a setting asks for it."""
+"""The package ``authapp.edge`` is optional: it is imported only if a setting needs it."""
 
 import subprocess
 import sys

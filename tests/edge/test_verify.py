@@ -1,4 +1,4 @@
-"""Test the responses of ``/verify`` to a proxy: docs/contract.md, section 11."""
+"""The responses of ``/verify`` to a proxy (contract section 11)."""
 
 import string
 import time
@@ -38,7 +38,7 @@ def site_of(backend: Served, **keys: str) -> Site:
 
 
 def identity(answer: TestResponse) -> dict[str, str]:
-    """Return the identity headers of a response. Every response must have all of them."""
+    """Return the headers of a response that name the user. Every response must have all of them."""
     return {name: answer.headers[f"X-Auth-Request-{name}"] for name in NAMES}
 
 
@@ -160,7 +160,7 @@ def test_forged_addresses_lead_to_the_start_page(backend: Served, headers: dict[
 
 
 def elsewhere(backend: Served) -> Site:
-    """authapp has a host of its own, and the applications have others."""
+    """Return a site that has another host than the applications that use its ``/verify``."""
     return site_of(
         backend,
         verify__hosts=f"{HOST} other.example.com:8443",
@@ -330,7 +330,7 @@ def test_cookies_can_be_had_in_headers_of_their_own(backend: Served) -> None:
 
 
 def clear_many(handler: Callable[[Request], Response], registry: Any) -> Any:
-    """A tween of an application that clears many cookies of its own."""
+    """A tween of the application that clears as many cookies as ``/verify`` can tell the proxy."""
 
     def tween(request: Request) -> Response:
         response = handler(request)
@@ -342,7 +342,8 @@ def clear_many(handler: Callable[[Request], Response], registry: Any) -> Any:
 
 
 def test_the_session_comes_before_cookies_that_are_cleared(backend: Served) -> None:
-    """The number of these headers is limited."""
+    """``/verify`` tells the proxy only a limited number of cookies. The session cookie must be the
+    first of them, even if the application clears many cookies."""
     site = application(
         backend.url, lambda config: config.add_tween(f"{__name__}.clear_many"), verify="true"
     )
