@@ -1,4 +1,4 @@
-"""A page that loads a part of itself with htmx (``pyramid.includes``)."""
+"""An application for tests: a page that loads a part of itself with htmx (``pyramid.includes``)."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Pages of an application, for browser tests (``pyramid.includes``)."""
+"""Pages of an application, which a site in a browser test adds with ``pyramid.includes``."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def sent(request: Request) -> Response:
 
 
 def cached(request: Request) -> dict[str, Any]:
-    """Show a page that browsers cache."""
+    """Show a page that browsers may cache for ten minutes."""
     request.response.headers["Cache-Control"] = "private, max-age=600"
     return {}
 
@@ -43,17 +43,17 @@ def unavailable(request: Request) -> Response:
 
 
 def alone(request: Request) -> Response:
-    """Show a page that uses nothing of authapp except ``session.js``."""
+    """Show a page of the application that uses only the script ``session.js`` of authapp."""
     return Response(ALONE)
 
 
 def hostile(request: Request) -> Response:
-    """Show a page with content of another user, and with both modules."""
+    """Show a page with HTML that another user has written. It loads ``session.js`` and ``page.js``."""
     return Response(HOSTILE.format(content=request.GET["content"]))
 
 
 def script(request: Request) -> Response:
-    """Return the script of that page."""
+    """Return the script ``alone.js``, which both pages above load."""
     return Response(SCRIPT, content_type="text/javascript")
 
 

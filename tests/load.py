@@ -1,4 +1,7 @@
-"""Sends many requests at once, and measures each. The client itself needs little processor time."""
+"""Send many requests at the same time, and measure each response.
+
+The client itself needs little processor time.
+"""
 
 import asyncio
 import time
@@ -27,9 +30,10 @@ class Answer:
 
 
 def burst(requests: Sequence[tuple[str, str]]) -> list[Answer]:
-    """Send a GET for each pair of a URL and a ``Cookie`` header, all at once.
+    """Send one GET request for each pair of a URL and a ``Cookie`` header, all at the same time.
 
-    All connections are opened before the first request. If a response never comes, its status is 0.
+    All connections are opened before the first request is sent. If no response comes within a
+    minute, the status is 0.
     """
     with ThreadPoolExecutor(1) as pool:  # Playwright keeps a loop in the thread of tests
         return pool.submit(asyncio.run, _burst(requests)).result()
@@ -70,6 +74,9 @@ async def _burst(requests: Sequence[tuple[str, str]]) -> list[Answer]:
 
 
 def percentile(answers: Sequence[Answer], share: float) -> float:
-    """Return the seconds within which this share of the responses came."""
+    """Return the time within which a share of the responses came, in seconds.
+
+    :param share: 0.99 for the p99.
+    """
     ordered = sorted(answer.seconds for answer in answers)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]

@@ -1,7 +1,6 @@
-"""The Next.js side of tests: the real packages in a Node.js process, behind a WSGI interface.
+"""Next.js in tests: the real npm packages in a Node.js process, behind a WSGI interface.
 
-The packages come from the npm registry, pinned by ``nextjs/package-lock.json``. The JavaScript of
-``docs/nextjs.md`` runs with these packages.
+The process runs the JavaScript of docs/nextjs.md. ``nextjs/package-lock.json`` pins the packages.
 """
 
 import base64
@@ -24,7 +23,10 @@ NODE, NPM = shutil.which("node"), shutil.which("npm")
 
 
 def install() -> Path:
-    """Install the packages of the lock file, once for all workers of pytest-xdist."""
+    """Install the npm packages of the lock file. Workers of pytest-xdist do this only once.
+
+    :returns: the folder ``node_modules``.
+    """
     if NODE is None or NPM is None:
         pytest.skip("Node.js or npm is not installed")
     modules, lock = HERE / "node_modules", HERE / "package-lock.json"
@@ -38,15 +40,19 @@ def install() -> Path:
 
 
 def in_base64(*secrets: str) -> str:
-    """Return secrets in the form of the variable ``SESSION_SECRETS``."""
+    """Return secrets in base64 with spaces between them, as the variable ``SESSION_SECRETS`` has
+    them."""
     return " ".join(base64.b64encode(each.encode()).decode() for each in secrets)
 
 
 def blocks(version: int) -> dict[str, str]:
-    """The files of the document by path, for Auth.js 5 or next-auth 4.
+    """Return path -> content of the files in docs/nextjs.md.
 
-    A block that begins with ``// path`` or ``# path`` is a file. ``(next-auth 4)`` after the path
-    marks a file for that version. ``// path: name`` is another version of a function in the file.
+    A code block that begins with ``// path`` or ``# path`` is a file. If ``(next-auth 4)`` follows
+    the path, the file is only for next-auth 4. A block that begins with ``// path: name`` is no
+    file, but another version of a function in the file.
+
+    :param version: 5 for Auth.js 5, 4 for next-auth 4.
     """
     files: dict[str, str] = {}
     text = DOCUMENT.read_text()
@@ -61,7 +67,7 @@ def blocks(version: int) -> dict[str, str]:
 
 
 def commands(version: int) -> list[str]:
-    """The commands of the document for the empty folder of Next.js, in their order."""
+    """Return the commands of docs/nextjs.md that begin the Next.js application, in their order."""
     part = DOCUMENT.read_text().partition("## The Next.js side")[2]
     first, for_4 = re.findall(r"```sh\n(n.*?)```", part, re.DOTALL)[:2]
     lines = first.splitlines()
@@ -70,7 +76,11 @@ def commands(version: int) -> list[str]:
 
 
 def with_moved(code: str) -> str:
-    """Return ``lib/session.js`` for sessions that another callback wrote earlier."""
+    """Return ``lib/session.js`` with the function ``moved`` for sessions that another callback
+    wrote.
+
+    :param code: ``lib/session.js`` without such sessions.
+    """
     (other,) = re.findall(
         r"```js\n// lib/session.js: moved\n(.*?)```", DOCUMENT.read_text(), re.DOTALL
     )
@@ -80,7 +90,8 @@ def with_moved(code: str) -> str:
 
 
 def write_scripts(folder: Path, modules: Path) -> Path:
-    """Create a folder with the code blocks of docs/nextjs.md and the script that runs them."""
+    """Write the code blocks of docs/nextjs.md to a folder, with the script that runs them. Return
+    the folder."""
     (folder / "node_modules").symlink_to(modules)
     shutil.copy(HERE / "side.mjs", folder)
     (folder / "package.json").write_text('{"type": "module"}')
@@ -102,11 +113,10 @@ def write_scripts(folder: Path, modules: Path) -> Path:
 
 
 class NextSide:
-    """A Next.js application as a WSGI application, and the packages' functions.
+    """A Next.js application as a WSGI application. Tests can also call functions of its packages.
 
-    ``environ`` contains variables for its environment, in addition to those of this process.
-
-    :param version: 4 is next-auth 4, 5 is ``@auth/core``.
+    :param version: 4 for next-auth 4, 5 for ``@auth/core``.
+    :param environ: variables for the environment of the Node.js process.
     """
 
     def __init__(self, folder: Path, version: int, **environ: str) -> None:
@@ -123,7 +133,8 @@ class NextSide:
         )
 
     def ask(self, action: str, **params: Any) -> Any:
-        """Return the result of a function of the packages, with the time of this process."""
+        """Call a function of the packages in Node.js, with the present time of this process. Return
+        its result."""
         assert self._process.stdin
         assert self._process.stdout
         here = {"version": self.version, "now": time.time(), "environ": self.environ}

@@ -1,4 +1,4 @@
-"""The documentation builds without a warning, and leaves out nothing that is public."""
+"""The documentation builds without a warning, and describes everything that is public."""
 
 import re
 import subprocess
@@ -14,7 +14,8 @@ DOCS = HERE / "docs"
 
 
 def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
-    """The test builds it as `make docs` does. A broken link or an unknown name is an error."""
+    """Build the documentation as ``make docs`` does. A broken link or an unknown name fails the
+    test."""
     done = subprocess.run(
         [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", DOCS, tmp_path / "html"],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""docs/openapi.yaml describes the JSON that the site serves."""
+"""The JSON that the site serves is as docs/openapi.yaml describes it."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ CHECKED = {"type", "enum", "required", "properties", "additionalProperties", "it
 
 
 def resolve(part: dict[str, Any]) -> dict[str, Any]:
-    """Follow the reference of a part of the file, if it is one."""
+    """Return the part of docs/openapi.yaml that ``$ref`` names. Return a part without ``$ref`` as
+    it is."""
     if "$ref" not in part:
         return part
     found: dict[str, Any] = OPENAPI
@@ -35,7 +36,12 @@ def resolve(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def problems(value: Any, schema: dict[str, Any], at: str = "") -> list[str]:
-    """Return what is wrong with a value. Only the parts of JSON Schema in the file are checked."""
+    """Return the differences between a JSON value and a schema.
+
+    Only those keywords of JSON Schema are known that docs/openapi.yaml uses.
+
+    :param at: where the value is, for the messages.
+    """
     schema = resolve(schema)
     if "oneOf" in schema:
         fit = [each for each in schema["oneOf"] if not problems(value, each)]
@@ -62,7 +68,8 @@ def problems(value: Any, schema: dict[str, Any], at: str = "") -> list[str]:
 
 
 def check(response: Any, path: str, method: str = "get") -> None:
-    """Check that the file describes a response: its status, its content type and its JSON."""
+    """Check that docs/openapi.yaml describes a response: its status, content type, headers and
+    JSON."""
     responses = OPENAPI["paths"][path][method]["responses"]
     described = resolve(responses[str(response.status_int)])
     for name in described.get("headers", ()):

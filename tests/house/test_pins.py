@@ -1,4 +1,4 @@
-"""All packages of production are pinned for every Python, and each pin was reviewed."""
+"""All packages of production are pinned for each supported Python, and each pin was reviewed."""
 
 import re
 from importlib.metadata import PackageNotFoundError, requires
@@ -20,14 +20,15 @@ PINS = [
         re.MULTILINE,
     )
 ]
-"""The canonical name, the version and the environment marker of each pin."""
+"""The canonical name, the version and the environment marker (or None) of each pin."""
 
 
 def needed(name: str, environment: dict[str, str], extra: str = "") -> set[str]:
-    """Return the canonical names of all packages that a distribution needs with one Python.
+    """Return the canonical names of all packages that a package needs, directly or indirectly.
 
-    The requirements of these packages are included. If this Python does not need a package, the
-    package is not installed, and its requirements are unknown and left out.
+    If a needed package is not installed here, what it needs is unknown and missing from the result.
+
+    :param environment: the version of Python, as environment markers use it.
     """
     found = set()
     try:

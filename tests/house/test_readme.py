@@ -43,7 +43,7 @@ def test_the_application_of_the_readme_works(
 
 
 def build(folder: Path) -> Path:
-    """Build sdist, wheel and SBOM as they are published, and return their folder."""
+    """Build the files that a release publishes (sdist, wheel and SBOM). Return their folder."""
     release = HERE / ".ci" / "release.py"
     subprocess.run([sys.executable, release, folder], check=True, capture_output=True)
     return folder
@@ -77,7 +77,8 @@ def test_the_sdist_contains_what_a_user_needs_and_nothing_that_lies_around(built
 
 
 def test_a_file_of_an_earlier_build_is_not_built_again(tmp_path: Path) -> None:
-    """`pip install CLONE` builds in the clone, and after `git pull` a module may be gone."""
+    """``pip install CLONE`` builds inside the clone. If ``git pull`` has removed a module, a file
+    of an earlier build must not bring the module back."""
     gone = tmp_path / "lib/authapp/gone.py"
     gone.parent.mkdir(parents=True)
     gone.touch()

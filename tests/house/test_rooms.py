@@ -1,4 +1,4 @@
-"""The rooms of authapp: imports go down, files are short, and each room has a docstring."""
+"""The rooms (packages) of authapp import only lower rooms, have a docstring, and have short files."""
 
 import ast
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ The entry ``""`` is ``authapp/__init__.py``.
 """
 
 ANYWHERE = {"version", "start_up", "server", "request_log"}
-"""Modules that import only each other. Every room may import these modules."""
+"""Modules that every room may import. They import only each other."""
 
 
 def room_of(file: Path) -> str:

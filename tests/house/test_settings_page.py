@@ -1,4 +1,4 @@
-"""The page of settings lists each key and its default as the code has them."""
+"""docs/settings.md lists each key, and its default is the default in the code."""
 
 import re
 from collections.abc import Callable
@@ -28,18 +28,19 @@ IN_WORDS = {
     "verify": "`true` with `verify.hosts` or `verify.token`, otherwise `false`",
     "verify.login": "the path of the sign-in page",
 }
-"""Defaults that depend on other settings. When you change one in the code, change it here too."""
+"""The defaults on the page that depend on other settings. If you change one in the code, change it
+here too."""
 
 
 def rows(section: str) -> dict[str, str]:
-    """Return key -> default, from the tables of a part of the page."""
+    """Return key -> default, from the tables in a section of docs/settings.md."""
     table = re.findall(r"^\| `([\w.]+)` \| ((?:\\\||[^|])*?) \|", section, re.M)
     assert len(table) == len(dict(table)), "a key is listed twice"
     return {key: default.replace(r"\|", "|") for key, default in table}
 
 
 class Recorder:
-    """Return key -> reader and default, for all keys that the code reads."""
+    """Records each key that the code reads, with its reader and its default."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.read: dict[str, tuple[Callable[[str], Any], Any]] = {}
@@ -52,7 +53,10 @@ class Recorder:
         monkeypatch.setattr(Ini, "take", recorded)
 
     def check(self, key: str, cell: str) -> None:
-        """Check that the default of a key on the page is the default in the code."""
+        """Check that the default of a key on the page is the default in the code.
+
+        :param cell: the default, as the table on the page has it.
+        """
         read, default = self.read[key]
         if cell.startswith("`"):
             assert read(cell.strip("`")) == default, key
@@ -68,7 +72,10 @@ def page() -> tuple[str, str]:
 
 
 def from_preset() -> set[str]:
-    """The keys that at least one preset sets, and keys of the same kind that no preset sets."""
+    """Return the keys whose default on the page may be "from the preset".
+
+    They are the keys that at least one preset sets, and two similar keys that no preset sets.
+    """
     found = {key.removeprefix("authapp.") for name in presets.names() for key in presets.load(name)}
     return found | {"backend.answer.expires_in", "backend.answer.refresh_expires_in"}
 

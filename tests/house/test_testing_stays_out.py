@@ -1,4 +1,4 @@
-"""No setting can load authapp.testing into a process that serves users."""
+"""No setting makes a process that serves users import ``authapp.testing``."""
 
 import subprocess
 import sys
@@ -23,7 +23,8 @@ def test_no_other_module_imports_it() -> None:
 
 
 def test_pyramid_cannot_include_it() -> None:
-    """``pyramid.includes = authapp.testing`` stops start-up: there is nothing to include."""
+    """With ``pyramid.includes = authapp.testing`` the site does not start, because the package has
+    no ``includeme``."""
     package = Path(authapp.testing.__file__).parent
     for file in package.glob("*.py"):
         assert "def includeme" not in file.read_text(), file
@@ -44,7 +45,7 @@ def test_no_entry_point_but_that_of_pytest_leads_to_it() -> None:
 
 
 def test_no_setting_is_a_name_to_import() -> None:
-    """If a setting names the package, the application starts without the package or not at all."""
+    """If the value of a setting is ``authapp.testing``, the site does not import the package."""
     source = """
 import sys
 import authapp

@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md lists each code that authapp logs, and each sentence that users read."""
+"""docs/troubleshooting.md lists each code that authapp logs, and each error sentence for users."""
 
 import ast
 import errno
@@ -18,17 +18,21 @@ LEVELS = {
     "exception": {"error"},
     "log": {"info", "warning"},
 }
-"""Method -> the levels that it logs. ``log.log`` can log two levels."""
+"""Name of a method of ``log`` -> the levels at which it logs. ``log.log`` is called with two
+levels."""
 
 FILLED_IN = {
     "%s: sign-in: %s": {"UnexpectedAnswer", "BackendUnavailable"},
     "%s: %s raised %s: the request is retried": {"SignedIn"},  # the only event that is refusable
 }
-"""Log lines whose code is a variable in the format string."""
+"""Log lines without a literal code -> the codes that they can have."""
 
 
 def text_of(node: ast.expr, tree: ast.Module) -> str:
-    """Return the text that a call logs: a literal, or a constant that contains one."""
+    """Return the text of a log line.
+
+    :param node: the argument of the call: the text itself, or the name of a constant.
+    """
     if isinstance(node, ast.Name):
         for each in ast.walk(tree):
             if isinstance(each, ast.Assign) and ast.dump(each.targets[0]) in (
@@ -40,7 +44,7 @@ def text_of(node: ast.expr, tree: ast.Module) -> str:
 
 
 def logged(path: Path) -> set[tuple[str, str]]:
-    """Return the codes that a module logs, each with its level."""
+    """Return the codes that a module logs, each with a level: {("BackendDown", "warning"), …}."""
     tree = ast.parse(path.read_text())
     found: set[tuple[str, str]] = set()
     for call in ast.walk(tree):

@@ -22,7 +22,8 @@ NAMED = re.compile(r"Save this as\s+`([\w.]+)`")
 
 
 def run(command: str, folder: Path) -> str:
-    """Run a command of the tutorial. ``venv`` in it is the virtual environment."""
+    """Run a command of the tutorial, and return its output. ``venv`` in it stands for the virtual
+    environment of the tests."""
     environment = os.environ | {"PYTEST_ADDOPTS": f"--confcutdir={folder}"}
     done = subprocess.run(
         command.replace("venv/bin/", BIN),
@@ -39,7 +40,7 @@ def run(command: str, folder: Path) -> str:
 
 @contextmanager
 def served(command: str, folder: Path) -> Iterator[str]:
-    """Serve the application with a command of the tutorial, on a free port."""
+    """Serve the application with a command of the tutorial, but on a free port. Yield the URL."""
     variable, program, ini = command.split()
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -64,7 +65,7 @@ def served(command: str, folder: Path) -> Iterator[str]:
 
 
 def sign_in(browser: requests.Session, url: str, page: str = "/login") -> str:
-    """Open a page, sign in as alice with the form, and return the text of the next page."""
+    """Open a page, and sign in as alice with its form. Return the text of the next page."""
     form = browser.get(url + page, headers={"Accept": "text/html"}, timeout=5)
     fields = dict(re.findall(r'name="(csrf_token|next)" value="([^"]*)"', form.text))
     fields |= {"username": "alice", "password": "alice-password"}

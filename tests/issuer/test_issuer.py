@@ -1,4 +1,4 @@
-"""The embedded issuer as a separate backend."""
+"""The embedded issuer works as a backend in a separate process."""
 
 import time
 from typing import Any
@@ -124,7 +124,7 @@ def test_an_issuer_without_settings_has_no_users(caplog: pytest.LogCaptureFixtur
     ],
 )
 def test_invalid_settings_are_reported_at_start_up(key: str, value: str, says: str) -> None:
-    """The issuer and the site that embeds the issuer report the problem in the same words."""
+    """A site that embeds the issuer reports a bad setting in the same words as the separate issuer."""
     wrong = {f"issuer.{key}": value}
     site = Configurator(settings=settings("embedded:") | wrong)
     for start in (lambda: main({}, **wrong), lambda: site.include("authapp")):

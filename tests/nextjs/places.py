@@ -1,4 +1,7 @@
-"""Where the two applications of docs/nextjs.md are: on one host, or on two hosts of one domain."""
+"""The URLs and the settings of the two applications of docs/nextjs.md.
+
+Next.js and Pyramid are on one host, or on two hosts of one domain.
+"""
 
 import re
 from configparser import ConfigParser
@@ -15,20 +18,21 @@ from site_under_test import settings
 NAMED = {5: "authjs-5", 4: "next-auth-4"}
 NAMES = {5: "authjs.session-token", 4: "next-auth.session-token"}
 DOMAIN = "site.test"
-"""Chromium finds the hosts of this domain on this machine: see ``browser/chromium.py``."""
+"""The domain of the hosts. Chromium finds them on this machine: see ``browser/chromium.py``."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """One or two hosts.
+    """The URLs and the settings of Next.js and Pyramid, on one host or on two hosts.
 
-    :param url: the URL of Next.js, and of Pyramid on one host.
-    :param pyramid: the URL of Pyramid.
-    :param name: the name of the cookie.
-    :param ini: settings of Pyramid.
-    :param server: settings of Pyramid's server.
-    :param environ: the environment of Next.js.
-    :param nginx: servers of nginx. Next.js is on port 3000, and Pyramid on port 6543.
+    :param url: the URL of Next.js.
+    :param pyramid: the URL of Pyramid. On one host it is the same as ``url``.
+    :param name: the name of the session cookie.
+    :param ini: the settings of the Pyramid application.
+    :param server: the settings of Pyramid's server.
+    :param environ: variables for the environment of Next.js.
+    :param nginx: the ``server`` blocks of nginx. In them Next.js has port 3000, and Pyramid port
+        6543.
     """
 
     url: str
@@ -41,7 +45,10 @@ class Place:
 
 
 def sections() -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    """``[app:main]`` and ``[server:main]`` of the document, and what two hosts add to the first."""
+    """Return three parts of the ini file in docs/nextjs.md.
+
+    :returns: ``[app:main]``, ``[server:main]``, and the keys that two hosts add to ``[app:main]``.
+    """
     first, more = found("ini")
     parser = ConfigParser(interpolation=None)
     parser.read_string(f"{first}[two]\n{more}")
@@ -50,14 +57,20 @@ def sections() -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
 
 
 def found(language: str) -> list[str]:
-    """The blocks of the document in a language, without their indentation."""
+    """Return the code blocks of docs/nextjs.md that are in a language, without their indentation."""
     pattern = rf"^( *)```{language}\n(.*?)^ *```"
     texts = re.findall(pattern, DOCUMENT.read_text(), re.DOTALL | re.MULTILINE)
     return [dedent(text) for _, text in texts]
 
 
 def one_host(version: int, port: int, backend: str, secret: str) -> Place:
-    """http, as in development."""
+    """Return the settings for one host with http, as in development.
+
+    :param version: 5 for Auth.js 5, 4 for next-auth 4.
+    :param port: the port of nginx.
+    :param backend: the URL of the backend.
+    :param secret: the secret that encrypts sessions.
+    """
     url, name = f"http://localhost:{port}", NAMES[version]
     site = re.sub(r".*(ssl_cert|server_name).*\n", "", found("nginx")[0])
     return Place(
@@ -70,9 +83,10 @@ def one_host(version: int, port: int, backend: str, secret: str) -> Place:
 
 
 def two_hosts(version: int, port: int, backend: str, secret: str, folder: Path) -> Place:
-    """https, with the lines of the document for two hosts.
+    """Return the settings that docs/nextjs.md has for two hosts, with https.
 
-    :param folder: where the certificate is written.
+    :param folder: the folder for the certificate. The other parameters are those of
+        :func:`one_host`.
     """
     certificate = Authority(folder).certify(x509.DNSName(f"*.{DOMAIN}"))
 

@@ -1,4 +1,4 @@
-"""The two applications of docs/nextjs.md behind nginx: a real Next.js, and Pyramid."""
+"""A real Next.js and Pyramid behind nginx, with the code and the settings of docs/nextjs.md."""
 
 import fcntl
 import hashlib
@@ -35,14 +35,18 @@ from servers.simplejwt_server import Django
 
 SECRET = "a $HOME of their own # and a secret that is long enough, ${NOT_A_VARIABLE}"
 ACCESS, BUFFER = 300, 100
-"""The lifetime of an access token, and how long before its end it is due for renewal, in
-seconds."""
+"""The lifetime of an access token in seconds, and how many seconds before its end it is due for
+renewal."""
 
 _PACKAGES = {4: "next-auth", 5: "next-auth-5"}
 
 
 def build(version: int) -> Path:
-    """Build the Next.js application of the document, once for all workers and equal documents."""
+    """Build the Next.js application of docs/nextjs.md, and return its folder.
+
+    If the folder has a build of the same code already, for example by another worker, use this
+    build.
+    """
     modules = install()
     files = blocks(version)
     del files[".env"]  # nothing is known of the environment when Next.js is built
@@ -98,11 +102,14 @@ def _free_port() -> int:
 
 
 class Both:
-    """nginx on ``url``, and behind it Next.js and Pyramid.
+    """Next.js and Pyramid behind nginx, with the embedded issuer as their backend.
 
-    :param version: 5 is Auth.js 5, 4 is next-auth 4.
-    :param renews: ``1`` if only Pyramid renews, empty if both applications renew.
-    :param hosts: 2 for two hosts of one domain, with TLS. ``pyramid_url`` is the other one then.
+    :param version: 5 for Auth.js 5, 4 for next-auth 4.
+    :param folder: the folder for files of this test.
+    :param renews: ``1`` if only Pyramid renews sessions, an empty string if both applications do.
+    :param hosts: 1 for one host, 2 for two hosts of one domain with TLS.
+    :ivar url: the URL of Next.js.
+    :ivar pyramid_url: the URL of Pyramid. On one host it is the same as ``url``.
     """
 
     def __init__(self, version: int, folder: Path, renews: str = "1", hosts: int = 1) -> None:
@@ -175,12 +182,12 @@ class Both:
 
     @property
     def log(self) -> str:
-        """Return all output of Next.js."""
+        """Return everything that Next.js has printed."""
         return Path(self._log.name).read_text()
 
     @contextmanager
     def later(self, seconds: float) -> Iterator[None]:
-        """Move the clocks of Next.js, Pyramid and the backend."""
+        """Set the clocks of Next.js, Pyramid and the backend ahead while a ``with`` block runs."""
         self._move(seconds)
         with time_machine.travel(time.time() + seconds):
             yield
@@ -196,7 +203,8 @@ class Both:
 
     @contextmanager
     def with_django(self, django: Django) -> Iterator[None]:
-        """Take Django with SimpleJWT in place of the embedded issuer."""
+        """Use Django with SimpleJWT as the backend, instead of the issuer, while a ``with`` block
+        runs."""
         own, self.backend.application = self.backend.application, django.forward
         self._clocks.append(django.move_clock)
         yield
@@ -204,7 +212,7 @@ class Both:
         self.backend.application = own
 
     def seal(self, claims: dict[str, Any]) -> str:
-        """Encrypt any claims, even if they are not the claims of a session."""
+        """Return a session cookie with any claims, even claims that authapp would not write."""
         form = FORMATS[NAMED[self.version]]
         key = form.key(SECRET.encode(), self.name)
         text, algorithms = json.dumps(claims), ["dir", form.encryption]
@@ -222,14 +230,14 @@ class Both:
 
 
 class Browser:
-    """The cookies of a browser. The test decides in which order the browser gets the responses."""
+    """A browser with cookies. The test decides in which order the browser gets the responses."""
 
     def __init__(self, both: Both) -> None:
         self.both = both
         self.cookies: dict[str, str] = {}
 
     def send(self, path: str, fields: dict[str, str] | None = None) -> requests.Response:
-        """Send a request with the cookies. The browser does not get the cookies of the response."""
+        """Send a request with the browser's cookies. The cookies of the response are not stored."""
         return requests.request(
             "POST" if fields else "GET",
             self.both.url + path,
@@ -245,7 +253,7 @@ class Browser:
         )
 
     def take(self, *responses: requests.Response) -> None:
-        """Give the browser the cookies of some responses, in this order."""
+        """Store the cookies of some responses in the browser, in this order."""
         for response in responses:
             for line in response.raw.headers.getlist("Set-Cookie"):
                 name, _, rest = line.partition("=")
@@ -261,7 +269,7 @@ class Browser:
         return response
 
     def at_once(self, *paths: str) -> list[requests.Response]:
-        """Send several requests at the same moment."""
+        """Send requests to some paths at the same moment. Return the responses."""
         start = threading.Barrier(len(paths))
 
         def send(path: str) -> requests.Response:
@@ -277,7 +285,7 @@ class Browser:
         return self.open("/api/auth/callback/credentials", fields)
 
     def token(self) -> str:
-        """Return the session cookie, joined from its chunks."""
+        """Return the session cookie's value. If the cookie is in chunks, join them."""
         name = self.both.name
         chunks = (self.cookies.get(f"{name}.{number}", "") for number in range(3))
         return self.cookies.get(name) or "".join(chunks)
@@ -286,7 +294,7 @@ class Browser:
         return self.both.sealer.open(self.token()).to_claims()
 
     def hold(self, claims: dict[str, Any]) -> None:
-        """Replace the session cookie of the browser."""
+        """Give the browser a session with these claims, in several cookies if it is long."""
         self.cookies = {
             name: value
             for name, value in self.cookies.items()

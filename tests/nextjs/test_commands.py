@@ -1,4 +1,4 @@
-"""The commands of docs/nextjs.md, and whether its blocks are all that is needed."""
+"""The commands of docs/nextjs.md work, and its code blocks are all that is needed."""
 
 import json
 import re
@@ -16,7 +16,8 @@ from nextjs_side import HERE, blocks, commands
 
 
 def test_the_commands_of_the_guide_make_a_pyramid_site_that_starts(tmp_path: Path) -> None:
-    """All but those that install, from an empty folder. The folder ``.venv`` is this one's."""
+    """Run the commands of docs/nextjs.md in an empty folder, except those that install packages.
+    ``.venv`` is the virtual environment of the tests."""
     (tmp_path / ".venv").symlink_to(sys.prefix)
     first, second = (each for each in found("sh") if ".venv/" in each)
     venv, install, *others = first.splitlines()

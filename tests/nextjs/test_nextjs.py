@@ -1,4 +1,4 @@
-"""One cookie for Pyramid and Next.js, with the real packages next-auth 4 and @auth/core."""
+"""Pyramid shares its session cookie with Next.js: the real packages next-auth 4 and @auth/core."""
 
 import json
 import time
@@ -38,7 +38,8 @@ later: Callable[[float], Any] = lambda seconds: time_machine.travel(time.time() 
 
 
 class Sides(dict[tuple[int, bool, str], NextSide]):
-    """Next.js applications by version, HTTPS (or HTTP) and cookie name, made at first use."""
+    """(version, HTTPS or not, cookie name) -> a Next.js application, which is started at its first
+    use."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -72,12 +73,12 @@ def version(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def packages(sides: Sides, version: int) -> NextSide:
-    """Return an application of which the test calls only the packages."""
+    """Return a Next.js application for tests that only call functions of its packages."""
     return sides[version, False, NAMES[version, False]]
 
 
 class Both:
-    """A browser, and the two applications that share its session cookie."""
+    """A browser, and the Pyramid and the Next.js application that share its session cookie."""
 
     def __init__(
         self,
@@ -112,11 +113,11 @@ class Both:
         return "; ".join(f"{name}={value}" for name, value in self.cookies().items())
 
     def claims(self) -> Any:
-        """Return the claims in the browser's cookie, as the real package decrypts them."""
+        """Return the claims in the browser's session cookie, which the npm package decrypts."""
         return self.side.ask("getToken", cookie=self.header(), cookieName=self.name, secret=NEW)
 
     def seal(self, claims: dict[str, Any]) -> None:
-        """Encrypt claims with the real package, and put the cookie into the browser."""
+        """Give the browser a session with these claims, which the npm package encrypts."""
         token = self.side.ask("encode", token=claims, secret=NEW, maxAge=WEEK, **self.salt())
         answer = Answer("", headers={"Set-Cookie": f"{self.name}={token}; Path=/"})
         jar, environ = self.pyramid.cookiejar, self.pyramid.extra_environ
@@ -126,7 +127,8 @@ class Both:
         return {"salt": self.name} if self.side.version == 5 else {}
 
     def next_session(self) -> Any:
-        """Return the session as a Next.js page sees it. Next.js calls its ``jwt`` callback."""
+        """Return the session as a page of Next.js sees it, after Next.js has called its ``jwt``
+        callback."""
         return self.nextjs.get("/api/auth/session").json
 
     def next_sign_in(self, name: str = "alice") -> None:
@@ -143,7 +145,10 @@ class Both:
         return self.pyramid.get("/account", headers=headers, **options)
 
     def session(self, held: str = "") -> Any:
-        """Return Pyramid's response about the browser's session, or about a copy of a cookie."""
+        """Return the JSON of Pyramid's ``/session``.
+
+        :param held: a ``Cookie`` header to send instead of the browser's cookies.
+        """
         if not held:
             return self.pyramid.get("/session").json
         other = TestApp(self.pyramid.app, extra_environ=self.pyramid.extra_environ)
@@ -174,7 +179,7 @@ def tokens_of(backend: Served, name: str = "alice") -> dict[str, str]:
 
 
 def claims_of_another_callback(backend: Served, **more: Any) -> dict[str, Any]:
-    """Return session claims as made by a callback other than the one in docs/nextjs.md."""
+    """Return claims of a session that the callback of docs/nextjs.md has not written."""
     tokens = tokens_of(backend)
     until = {
         "valid_until": jwt_claims(tokens["access"])["exp"],
@@ -241,7 +246,8 @@ def test_pyramid_decrypts_a_token_of_nextjs(packages: NextSide, secure: bool) ->
 
 
 def test_nextjs_accepts_several_secrets(packages: NextSide) -> None:
-    """@auth/core accepts a list of secrets. next-auth 4 needs the code of docs/nextjs.md."""
+    """Next.js decrypts a cookie with any of several secrets. @auth/core can do this itself. For
+    next-auth 4, docs/nextjs.md has code."""
     name = NAMES[packages.version, False]
     secrets = {"secret": [NEW, OLD]} if packages.version == 5 else {}
     for secret in (NEW, OLD, "another secret, which neither side knows"):
@@ -428,7 +434,7 @@ def test_a_session_in_chunks_has_the_domain_whichever_side_writes_it(
     both = both_with(**TWO_HOSTS)
 
     def held() -> list[tuple[str, str]]:
-        """The session's cookies by name and domain; a name may be there twice."""
+        """Return the name and the domain of each session cookie. A name can occur with two domains."""
         jar = both.pyramid.cookiejar
         return sorted((each.name, each.domain) for each in jar if each.name.startswith(both.name))
 
@@ -500,7 +506,9 @@ def test_sign_out_everywhere_in_pyramid_ends_nextjs_sessions(both: Both) -> None
 
 
 def test_sign_out_everywhere_is_limited_without_auth_time(both: Both) -> None:
-    """docs/nextjs.md names this limit: without ``auth_time``, Pyramid has only ``iat``."""
+    """Sign-out everywhere ends a session of a callback that does not set ``auth_time``, but not for
+    good. When Next.js has written the session again, it is signed in again. docs/nextjs.md names
+    this limit."""
     both.seal(claims_of_another_callback(both.backend))
     held = both.header()
     both.pyramid.reset()
@@ -536,7 +544,10 @@ def test_each_side_accepts_a_renewal_by_the_other(both: Both, extra: int) -> Non
 
 
 def with_opaque_tokens(backend: Served, rotates: bool) -> list[str]:
-    """Make the backend issue opaque refresh tokens. Return the list of those that it gets back."""
+    """Make the backend issue opaque refresh tokens.
+
+    :returns: a list, to which each refresh token is added that the backend receives.
+    """
     got: list[str] = []
 
     def sign_in(request: Any) -> Answer:
@@ -639,7 +650,8 @@ def test_a_late_nextjs_response_is_harmless_if_only_pyramid_renews(
 def test_old_cookie_that_nextjs_writes_again_does_not_end_the_session(
     both_with: Callable[..., Both], seconds: int, pause: int
 ) -> None:
-    """Pyramid renews a due session, and a response of Next.js with the old cookie comes last."""
+    """Pyramid renews a due session. Then a late response of Next.js overwrites the new cookie with
+    the old one. The session does not end."""
     both = both_with(renews="1")
     refuse_spent_tokens(both.backend)
     both.next_sign_in()
@@ -657,7 +669,7 @@ def test_old_cookie_that_nextjs_writes_again_does_not_end_the_session(
 
 
 def refuse_spent_tokens(backend: Served) -> None:
-    """Refuse spent tokens as SimpleJWT does. Newer tokens of the family stay valid."""
+    """Make the backend refuse spent tokens as SimpleJWT does. It does not revoke newer tokens."""
     spent: set[str] = set()
 
     def answer(request: Any) -> Answer | None:
@@ -711,7 +723,8 @@ def test_the_user_is_signed_out_if_nextjs_spends_a_token_twice(both: Both) -> No
 
 
 def test_reuse_ends_the_session_if_the_backend_ends_the_token_family(both: Both) -> None:
-    """RFC 9700 section 4.14.2. The embedded issuer does the same."""
+    """If a refresh token is spent twice, a backend may revoke all tokens of the session (RFC 9700
+    section 4.14.2). The embedded issuer does. Then the session ends."""
     both.next_sign_in()
     held = both.header()
     with later(EXPIRED):

@@ -1,4 +1,4 @@
-"""The code of docs/nextjs.md in a real Next.js, together with Pyramid, behind nginx."""
+"""The code of docs/nextjs.md in a real Next.js, which runs together with Pyramid behind nginx."""
 
 import re
 from collections.abc import Iterator
@@ -22,7 +22,8 @@ pytestmark = pytest.mark.servers
 
 DUE, EXPIRED = ACCESS - BUFFER, ACCESS
 MOMENTS = [DUE + 1, *range(DUE + 11, EXPIRED - 10, 11), EXPIRED - 5]
-"""Seconds after the sign-in, between due and expired. A response takes up to 5 seconds."""
+"""Seconds after the sign-in when a session is due but not expired, even if a response takes 5
+seconds."""
 
 
 @pytest.fixture
@@ -161,7 +162,7 @@ def test_no_race_signs_the_user_out(both: Both, browser: Browser, order: str) ->
 def test_no_race_signs_the_user_out_with_simplejwt(
     both: Both, browser: Browser, django: Django
 ) -> None:
-    """20 rounds: each moment with two of the orders."""
+    """Test 20 races: each moment with two of the three orders. SimpleJWT is the backend."""
     rounds = list(zip(MOMENTS * 2, cycle(ORDERS), strict=False))
     with both.with_django(django):
         signed_out = [each for each in rounds if not survives(both, Browser(both), *each)]
@@ -172,7 +173,8 @@ def test_no_race_signs_the_user_out_with_simplejwt(
 def test_the_same_races_sign_the_user_out_if_both_applications_renew(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """Check the numbers in docs/nextjs.md. This also shows that the test above can fail."""
+    """If both applications renew, races sign the user out as often as docs/nextjs.md says. So the
+    test above could fail."""
     both = Both(5, tmp_path_factory.mktemp("next"), renews="")
     try:
         for order, kept in (("Pyramid first", 0), ("Next.js first", 3)):
@@ -193,8 +195,12 @@ def test_the_same_races_sign_the_user_out_if_both_applications_renew(
 
 
 def survives(both: Both, browser: Browser, moment: int, order: str) -> bool:
-    """Send a request to both applications at the same moment, and keep the cookie that comes
-    last."""
+    """Let both applications get requests with the same due session.
+
+    :param moment: the seconds between the sign-in and the requests.
+    :param order: in which order the applications respond. The browser keeps the last cookie.
+    :returns: True if the user is still signed in after the access token has expired.
+    """
     browser.sign_in_at_next()
     pyramid, nextjs = "/session", "/api/auth/session"
     with both.later(moment):

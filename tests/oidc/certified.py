@@ -1,4 +1,4 @@
-"""The npm package ``oidc-provider``, which is certified, as a separate process."""
+"""The npm package ``oidc-provider``, a certified OpenID Connect provider, as a separate process."""
 
 import fcntl
 import json
@@ -20,7 +20,7 @@ NODE, NPM = shutil.which("node"), shutil.which("npm")
 
 
 def install() -> None:
-    """Install the packages of the lock file, once for all workers of pytest-xdist."""
+    """Install the npm packages of the lock file. Workers of pytest-xdist do this only once."""
     if NODE is None or NPM is None:
         pytest.skip("Node.js or npm is not installed")
     mark, lock = HERE / "node_modules/.complete", HERE / "package-lock.json"
@@ -38,9 +38,11 @@ def free_port() -> int:
 
 
 class Certified:
-    """The provider.
+    """A certified OpenID Connect provider.
 
-    It has a port before it is started, so that the settings of a site can name it.
+    Its port is known before it is started, so that the settings of a site can name its URL.
+
+    :param access: the lifetime of an access token in seconds.
     """
 
     def __init__(self, access: int = 900) -> None:
@@ -51,7 +53,7 @@ class Certified:
         self._process: subprocess.Popen[str] | None = None
 
     def settings(self) -> dict[str, str]:
-        """Return the ini keys of a site that uses this provider."""
+        """Return the ini keys for a site that uses this provider."""
         return {
             "authapp.backend.url": "",
             "authapp.backend.verify": "",
@@ -63,10 +65,10 @@ class Certified:
         }
 
     def start(self, *sites: str) -> None:
-        """Start the provider with a new key.
+        """Start the provider with a new signing key.
 
         :param sites: the URLs of the sites, for the redirect URIs. The provider sends back-channel
-            sign-outs to the first site.
+            sign-outs to the first of them.
         """
         kid = os.urandom(4).hex()
         key = {**jwt.algorithms.RSAAlgorithm.to_jwk(new_key(), as_dict=True), "kid": kid}
@@ -92,7 +94,8 @@ class Certified:
         return int(found.get(path, 0))
 
     def down(self, *paths: str) -> None:
-        """Make the provider respond with 503 to these paths, and normally to all others."""
+        """Make the provider return 503 for these paths only. Without paths, it returns 503 for
+        none."""
         requests.post(self.url + "/control", json={"down": paths}, timeout=5).raise_for_status()
 
     def stop(self) -> None:

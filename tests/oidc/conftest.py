@@ -1,4 +1,4 @@
-"""A site that uses a stub provider, and a browser that goes from the site to the provider."""
+"""Fixtures: a site with a stub of an OpenID Connect provider, and a browser that visits both."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +15,7 @@ from site_under_test import SECRET, Site
 
 
 def oidc_settings(url: str, **more: str) -> dict[str, str]:
-    """Return the settings of ``[app:main]`` with a provider and without ``backend.url``."""
+    """Return the settings of ``[app:main]`` for a site that has a provider and no ``backend.url``."""
     ini = {
         "pyramid.default_locale_name": "en",
         "authapp.development": "true",
@@ -31,10 +31,11 @@ def oidc_settings(url: str, **more: str) -> dict[str, str]:
 
 
 class Browser(Site):
-    """A browser that also visits the provider."""
+    """A browser that visits the site and the provider."""
 
     def begin(self, path: str = "/login/oidc", **options: Any) -> str:
-        """Go to the provider, and return the path of the callback to which it redirects."""
+        """Go from the site to the provider. Return the path and query of the provider's redirect
+        back."""
         response = self.get(path, status=303, **options)
         while response.location.startswith("/"):
             response = self.get(response.location, status=303)
@@ -47,7 +48,7 @@ class Browser(Site):
         return f"{parts.path}?{parts.query}"
 
     def enter(self, path: str = "/login/oidc", **options: Any) -> TestResponse:
-        """Sign in with the provider, and return the response to the callback."""
+        """Sign in with the provider. Return the site's response to the callback."""
         return self.get(self.begin(path), **options)
 
     def other(self) -> "Browser":
@@ -71,7 +72,7 @@ def provider() -> Provider:
 
 @pytest.fixture
 def served(provider: Provider) -> Iterator[Served]:
-    """The provider behind a real HTTP server."""
+    """Yield the provider behind a real HTTP server."""
     with Served(provider) as server:
         provider.url = server.url
         yield server

@@ -1,4 +1,4 @@
-"""Sign-in with the certified package ``oidc-provider``, in Chromium, with ``pserve``."""
+"""Sign-in with a certified provider (npm ``oidc-provider``), in Chromium, with ``pserve``."""
 
 import time
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def chromium() -> Iterator[Any]:
 
 
 class Place:
-    """The provider, and sites with different settings for it."""
+    """The provider, and three sites that use it with different settings."""
 
     def __init__(self, folder: Path) -> None:
         self.provider = Certified(access=4)
@@ -84,7 +84,7 @@ def page(chromium: Any) -> Iterator[Any]:
 
 
 def at_provider(page: Any, name: str = "alice") -> None:
-    """Enter a user name at the provider, if it asks for one."""
+    """Enter a user name at the provider, if the provider asks for one."""
     if page.locator("input[name=login]").count():
         page.fill("input[name=login]", name)
         page.fill("input[name=password]", "any")
@@ -97,7 +97,7 @@ def sign_in(page: Any, site: ServedSite, name: str = "alice") -> None:
 
 
 def agree(page: Any, site: ServedSite, name: str = "alice") -> None:
-    """Sign in at the provider, and come back."""
+    """Sign in at the provider, agree there, and wait for the account page of the site."""
     at_provider(page, name)
     page.click("button[type=submit]")
     page.wait_for_url(site.url + "/account")
@@ -105,7 +105,7 @@ def agree(page: Any, site: ServedSite, name: str = "alice") -> None:
 
 
 def problem(page: Any) -> str:
-    """Return the error code of the sign-in page."""
+    """Return the error code that the sign-in page shows."""
     return str(page.locator("#problem").get_attribute("data-code"))
 
 
@@ -186,7 +186,8 @@ def test_what_was_typed_comes_back_after_a_sign_in_at_the_provider(
 def test_the_box_beside_the_providers_button_is_honoured(
     page: Any, place: Place, ticked: bool
 ) -> None:
-    """The page's policy has ``form-action 'self'``, which stops redirects of a form."""
+    """The form with the box and the provider's button redirects to the provider. The policy of the
+    page, ``form-action 'self'``, must not stop this redirect."""
     problems: list[str] = []
     page.on("console", lambda message: problems.append(message.text))
     site = place.sites["login"]

@@ -1,4 +1,4 @@
-"""Settings and metadata: each mistake is one clear line."""
+"""A mistake in the settings or in the provider's metadata gives one clear line."""
 
 import json
 import threading

@@ -397,7 +397,8 @@ def test_a_view_that_needs_a_recent_sign_in_asks_the_provider_for_one(
 def test_a_sign_in_without_asking_the_user_is_not_recent(
     served: Served, provider: Provider, auth_time: object
 ) -> None:
-    """The ``auth_time`` is missing, 400 seconds ago, or no time."""
+    """A view needs a sign-in that is at most 300 seconds old. A sign-in is not recent if its
+    ``auth_time`` is missing, 400 seconds ago, or no number."""
     auth_time = int(time.time()) - auth_time if isinstance(auth_time, int) else auth_time
     with Configurator(settings=oidc_settings(served.url)) as config:
         config.include("authapp")
@@ -412,7 +413,7 @@ def test_a_sign_in_without_asking_the_user_is_not_recent(
 
 
 def keeps(response: Any) -> bool:
-    """Return True if the browser keeps the session's cookie when it is closed."""
+    """Return True if the browser keeps the session cookie after the browser is closed."""
     (cookie,) = [
         each
         for each in response.headers.getall("Set-Cookie")
@@ -430,7 +431,7 @@ def test_the_cookie_ends_with_the_browser_unless_it_is_asked_to_stay(
 
 
 BESIDE = {"backend__url": "http://127.0.0.1:9", "login__methods": "password oidc"}
-"""Settings with which the sign-in page has the form and the provider's button."""
+"""Settings with which the sign-in page has both a password form and the provider's button."""
 
 
 @pytest.mark.parametrize("ticked", [True, False])
@@ -467,7 +468,8 @@ def test_after_an_error_the_box_is_still_ticked(served: Served) -> None:
 def test_after_an_error_the_password_and_the_button_still_work(
     served: Served, backend: Served
 ) -> None:
-    """The form is then at the address of the provider's part, which takes no form."""
+    """After an error, the page with the password form is at ``/login/oidc`` or at the callback.
+    These addresses accept no form, so the form must be sent to ``/login``."""
     more = {"backend__url": backend.url, "login__methods": "password oidc"}
     site = browser(served, session__remember="ask", oidc__issuer="http://127.0.0.1:9", **more)
     for path, status in [

@@ -1,4 +1,4 @@
-"""Sessions of a provider over four processes behind nginx, with one Redis."""
+"""Sessions from a provider, at four processes behind nginx that share one Redis."""
 
 import time
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ ACCESS = 4
 
 
 class Place:
-    """The provider and the four processes, started once."""
+    """The provider and four processes of the site, which all tests of this module share."""
 
     def __init__(self, folder: Path, redis: RedisServer, provider: Provider, served: Served):
         self.provider, self.served = provider, served
@@ -40,7 +40,7 @@ class Place:
         self.url = self.fleet.url
 
     def sign_in(self) -> str:
-        """Sign in through any of the processes, and return the Cookie header."""
+        """Sign in through nginx, at any of the processes. Return the ``Cookie`` header."""
         with requests.Session() as browser:
             url = f"{self.url}/account"
             for _ in range(6):

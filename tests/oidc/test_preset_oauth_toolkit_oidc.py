@@ -1,4 +1,4 @@
-"""Sign-in with django-oauth-toolkit as the provider, set up as in docs/oidc.md."""
+"""Sign-in with django-oauth-toolkit as the provider, which is set up as in docs/oidc.md."""
 
 import html
 import re
@@ -26,7 +26,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 
 class Visitor(Browser):
-    """A browser that follows the provider's own redirects, with its cookies."""
+    """A browser that also follows redirects within the provider, and keeps the provider's cookies."""
 
     provider = requests.Session()
 

@@ -1,4 +1,4 @@
-"""Sessions from a provider are renewed, ended and read like sessions from a password."""
+"""Sessions from a provider are renewed, ended and read like sessions that began with a password."""
 
 import time
 from typing import Any

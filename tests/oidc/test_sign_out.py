@@ -1,4 +1,4 @@
-"""Sign-out at the site, at the provider, and by the provider (back-channel)."""
+"""Sign-out at the site, at the provider, and by a message of the provider (back-channel)."""
 
 import html
 import re

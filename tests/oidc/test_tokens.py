@@ -1,4 +1,4 @@
-"""The checks of the provider's tokens: if one check fails, the sign-in fails."""
+"""authapp checks the provider's tokens. If one check fails, the sign-in fails."""
 
 import json
 import time
@@ -31,7 +31,8 @@ def with_secret(claims: dict[str, Any]) -> str:
 
 
 def with_public_key(claims: dict[str, Any]) -> str:
-    """An attack on libraries that use the public key as an HMAC secret."""
+    """Sign a token with the provider's public key as an HMAC secret. Some libraries accept such a
+    token."""
     import base64
     import hashlib
     import hmac
