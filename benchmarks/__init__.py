@@ -1,1 +1,2 @@
-"""Benchmarks of authapp and of other packages, measured side by side in one run (``make bench``)."""
+"""Benchmarks of authapp and of other packages, measured side by side in one run (``make
+bench``)."""

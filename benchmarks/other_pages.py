@@ -30,7 +30,8 @@ from benchmarks.samples import SECRET
 
 
 def flask_app() -> flask.Flask:
-    """Return a Flask application with ``/page``, and with ``/signed-in`` behind Flask-JWT-Extended."""
+    """Return a Flask application with ``/page``, and with ``/signed-in`` behind
+    Flask-JWT-Extended."""
     app = flask.Flask("page", template_folder=str(TEMPLATES))
     app.config["JWT_SECRET_KEY"] = SECRET
     app.secret_key = SECRET

@@ -1,4 +1,5 @@
-"""Other packages that keep users signed in to Pyramid applications, and directives that do nothing."""
+"""Other packages that keep users signed in to Pyramid applications, and directives that do
+nothing."""
 
 import hashlib
 import time

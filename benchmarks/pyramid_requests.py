@@ -71,7 +71,8 @@ def contenders(
 
 
 def rows(pages: dict[str, Contender], seconds: dict[str, list[float]]) -> str:
-    """Return the table: the time of each contender, and what it adds to the page without sign-in."""
+    """Return the table: the time of each contender, and what it adds to the page without
+    sign-in."""
     lines = []
     for name, (base, _) in pages.items():
         line = [name, microseconds(median(seconds[name])), spread(seconds[name]), "", "", ""]

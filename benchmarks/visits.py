@@ -1,4 +1,5 @@
-"""Visits to a page of a WSGI or ASGI application, which is called in this process without a server."""
+"""Visits to a page of a WSGI or ASGI application, which is called in this process without a
+server."""
 
 import asyncio
 import io

@@ -63,7 +63,8 @@ SEALED = RING.encrypt(KEY, "what is remembered")
 
 
 def _identity(header: str) -> None:
-    """Check that a cookie header gives no session, or one of the sessions that this test encrypted."""
+    """Check that a cookie header gives no session, or one of the sessions that this test
+    encrypted."""
     for number, sealer in enumerate(SEALERS):
         for text in (header, readable(header)):
             for candidate in COOKIE.read(text).candidates:

@@ -37,7 +37,8 @@ def breaker(clock: Clock) -> CircuitBreaker:
 def attempt(
     breaker: CircuitBreaker, error: Exception | None = None, session: str | None = None
 ) -> str:
-    """Call the backend through the circuit breaker. Return ``ok``, or the reason for the failure."""
+    """Call the backend through the circuit breaker. Return ``ok``, or the reason for the
+    failure."""
     try:
         with breaker.call(session and TokenPair("access", session)):
             if error:

@@ -124,7 +124,8 @@ def test_b5_a_truncated_body_is_rejected() -> None:
 
 
 def test_b5_a_compressed_response_is_rejected() -> None:
-    """Threat B5. authapp rejects a compressed response, because 20 KB of gzip can expand to 20 MB."""
+    """Threat B5. authapp rejects a compressed response, because 20 KB of gzip can expand to 20
+    MB."""
     bomb = gzip.compress(b" " * 20_000_000)
     head = OK + f"Content-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n".encode()
     with server(lambda connection: connection.sendall(head + bomb)) as url:

@@ -54,7 +54,8 @@ def page(site: Site, path: str = "/account", **options: Any) -> Any:
 
 
 def use_refresh_token(backend: Served, refresh: str) -> requests.Response:
-    """Spend a refresh token at the server directly, as another program with the same client secret."""
+    """Spend a refresh token at the server directly, as another program with the same client
+    secret."""
     form = {"grant_type": "refresh_token", "refresh_token": refresh}
     client = (CLIENT_ID, CLIENT_SECRET)
     with requests.Session() as http:

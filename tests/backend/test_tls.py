@@ -43,8 +43,7 @@ def test_a_private_certificate_authority_is_trusted(authority: Authority) -> Non
 
 
 def test_b4_a_slow_response_has_one_deadline(authority: Authority) -> None:
-    """Threat B4. A call of a backend behind TLS has a deadline too, even if the response never
-    pauses."""
+    """Threat B4. A call of a backend behind TLS has a deadline too, even if bytes keep arriving."""
 
     def send_slowly(environ: Any, start_response: Any) -> Iterator[bytes]:
         start_response("200 OK", [("Content-Length", "400")])

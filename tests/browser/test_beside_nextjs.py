@@ -142,8 +142,9 @@ def domains(both: Both, page: Any) -> list[str]:
 
 
 def renew_on_the_way(both: Both, page: Any) -> int:
-    """Let the access token expire, and renew the session: by a page, a link of Next.js, and a
-    script.
+    """Renew the session three times, each time after its access token has expired.
+
+    The ways to renew are a page, a link of Next.js, and a script.
 
     :returns: the seconds between the sign-in and the last renewal.
     """

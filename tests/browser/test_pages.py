@@ -20,7 +20,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedSite]:
 
 @pytest.fixture(params=["light", "dark"])
 def page(chromium: Any, site: ServedSite, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Yield a page. At the end, check that it called no other host and had no warnings or errors."""
+    """Yield a page. At the end, check that it called no other host and had no warnings or
+    errors."""
     window = chromium.new_context(
         locale="en", color_scheme=request.param, viewport={"width": 320, "height": 640}
     )

@@ -1,4 +1,5 @@
-"""eslint checks the scripts of pages. It finds undeclared names, which a browser finds only later."""
+"""eslint checks the scripts of pages. It finds undeclared names, which a browser finds only
+later."""
 
 import subprocess
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""The rooms (packages) of authapp import only lower rooms, have a docstring, and have short files."""
+"""The rooms (packages) of authapp import only lower rooms, have a docstring, and have short
+files."""
 
 import ast
 from collections.abc import Iterator

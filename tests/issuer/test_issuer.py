@@ -124,7 +124,8 @@ def test_an_issuer_without_settings_has_no_users(caplog: pytest.LogCaptureFixtur
     ],
 )
 def test_invalid_settings_are_reported_at_start_up(key: str, value: str, says: str) -> None:
-    """A site that embeds the issuer reports a bad setting in the same words as the separate issuer."""
+    """A site that embeds the issuer reports a bad setting in the same words as the separate
+    issuer."""
     wrong = {f"issuer.{key}": value}
     site = Configurator(settings=settings("embedded:") | wrong)
     for start in (lambda: main({}, **wrong), lambda: site.include("authapp")):

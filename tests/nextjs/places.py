@@ -57,7 +57,8 @@ def sections() -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
 
 
 def found(language: str) -> list[str]:
-    """Return the code blocks of docs/nextjs.md that are in a language, without their indentation."""
+    """Return the code blocks of docs/nextjs.md that are in a language, without their
+    indentation."""
     pattern = rf"^( *)```{language}\n(.*?)^ *```"
     texts = re.findall(pattern, DOCUMENT.read_text(), re.DOTALL | re.MULTILINE)
     return [dedent(text) for _, text in texts]

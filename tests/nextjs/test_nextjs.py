@@ -434,7 +434,8 @@ def test_a_session_in_chunks_has_the_domain_whichever_side_writes_it(
     both = both_with(**TWO_HOSTS)
 
     def held() -> list[tuple[str, str]]:
-        """Return the name and the domain of each session cookie. A name can occur with two domains."""
+        """Return the name and the domain of each session cookie. A name can occur with two
+        domains."""
         jar = both.pyramid.cookiejar
         return sorted((each.name, each.domain) for each in jar if each.name.startswith(both.name))
 

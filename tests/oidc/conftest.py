@@ -15,7 +15,8 @@ from site_under_test import SECRET, Site
 
 
 def oidc_settings(url: str, **more: str) -> dict[str, str]:
-    """Return the settings of ``[app:main]`` for a site that has a provider and no ``backend.url``."""
+    """Return the settings of ``[app:main]`` for a site that has a provider and no
+    ``backend.url``."""
     ini = {
         "pyramid.default_locale_name": "en",
         "authapp.development": "true",

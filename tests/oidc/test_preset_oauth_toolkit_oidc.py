@@ -26,7 +26,8 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 
 class Visitor(Browser):
-    """A browser that also follows redirects within the provider, and keeps the provider's cookies."""
+    """A browser that also follows redirects within the provider, and keeps the provider's
+    cookies."""
 
     provider = requests.Session()
 
