@@ -15,13 +15,14 @@ PSERVE = Path(sys.executable).parent / "pserve"
 
 
 class ServedSite:
-    """``pserve`` of an ini file made from ``development.ini``, on a free port.
+    """The site in a process of ``pserve``, on a free port.
 
-    :param changes: ini keys of ``[app:main]`` and what to set them to.
-    :param name: the prefix of the site's files, if several sites use one folder.
+    :param folder: the folder for the ini file and the log.
+    :param changes: ini keys of ``[app:main]`` and their values, in place of those of the ini file.
+    :param name: the names of the files begin with this. Give each site in a folder another name.
     :param threads: the number of waitress's threads.
-    :param toolbar: whether the debug toolbar is on.
-    :param ini: which of the project's ini files is served.
+    :param toolbar: True to keep the debug toolbar of ``development.ini``.
+    :param ini: the name of the ini file in this repository from which the site's file is made.
     """
 
     def __init__(
@@ -50,11 +51,11 @@ class ServedSite:
 
     @property
     def log(self) -> str:
-        """Return all output of the process."""
+        """Return everything that the process has logged."""
         return self._log.read_text()
 
     def start(self) -> None:
-        """Start the process. The first start chooses a free port, and a restart uses it again."""
+        """Start the process. A restarted process has the same port as before."""
         with self._log.open("ab") as log:
             begun = log.tell()
             self.process = subprocess.Popen(
@@ -81,6 +82,9 @@ class ServedSite:
         assert requests.get(self.url + "/health", timeout=5).json() == {"status": "ok"}
 
     def stop(self, how: int = signal.SIGTERM) -> None:
-        """Stop the process: with SIGTERM as an operator does, or with SIGKILL as in a crash."""
+        """Stop the process, and wait for its end.
+
+        :param how: the signal. SIGTERM is what an operator sends, and SIGKILL is like a crash.
+        """
         self.process.send_signal(how)
         self.process.wait(10)

@@ -1,7 +1,7 @@
-"""Failovers under load: four processes behind nginx, with Sentinel and with a cluster.
+"""Failovers of Redis under load, with Sentinel and with a cluster: four processes behind nginx.
 
-The sessions of some users stay fresh. The access tokens of the others last some seconds, so there
-are renewals all the time, also during the failover.
+Some sessions stay fresh. The access tokens of the other sessions expire after some seconds, so
+there are renewals all the time, also during a failover.
 """
 
 import threading
@@ -27,16 +27,21 @@ pytestmark = pytest.mark.servers
 GROUPS = {"sentinel": SentinelGroup, "cluster": ClusterGroup}
 
 ACCESS = 6
-"""Lifetime of the access tokens that expire, in seconds."""
+"""The lifetime in seconds of the access tokens that expire during a test."""
 
 AT_ONCE = 3
-"""Requests of one session at once. nginx sends them to different processes."""
+"""The number of simultaneous requests of a session. nginx sends them to different processes."""
 
 
 class Users:
-    """Send requests with some sessions while a ``with`` block runs.
+    """Sends requests of some sessions while a ``with`` block runs.
 
-    A session is a list with its present ``Cookie`` header, which a renewal replaces.
+    A session is a list with one item, its ``Cookie`` header. A renewal replaces the item.
+
+    :param fresh: the number of sessions that stay fresh.
+    :param expiring: the number of sessions whose access tokens expire.
+    :ivar spent: refresh token -> how often the backend has received it.
+    :ivar statuses: whether the sessions are fresh -> status -> the number of responses.
     """
 
     def __init__(self, place: Place, fresh: int, expiring: int) -> None:
@@ -81,7 +86,7 @@ class Users:
             each.join(60)
 
     def sign_out(self) -> None:
-        """Sign out one more session at the first process."""
+        """Sign the session ``signed_out`` out, at the first process."""
         words: Any = {"headers": {"Cookie": self.signed_out}, "timeout": 5}
         url = self._place.fleet.sites[0].url
         csrf = requests.get(url + "/session", **words).json()["csrf_token"]
@@ -89,7 +94,8 @@ class Users:
         assert requests.post(url + "/logout", form, allow_redirects=False, **words).ok
 
     def check(self) -> None:
-        """Check that a failover has signed nobody out, and that no token was spent twice."""
+        """Check that a failover has signed nobody out, and that no refresh token was spent
+        twice."""
         assert set(self.statuses[True]) == {200}, "sessions that are fresh notice nothing"
         assert set(self.statuses[False]) <= {200, 503}, "nobody is signed out"
         assert max(self.spent.values()) == 1, "each refresh token is spent once"
@@ -121,7 +127,8 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[tup
 def test_r11_a_failover_spends_no_token_twice_and_signs_nobody_out(
     place: tuple[Any, Place],
 ) -> None:
-    """R11. A session whose access token ends while no primary is there gets 503 until it is."""
+    """Threat R11. The primary of Redis is killed under load. If an access token expires while there
+    is no primary, the requests of its session get 503 until there is a new primary."""
     group, here = place
     users = Users(here, fresh=4, expiring=8)
     with users:

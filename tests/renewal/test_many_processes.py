@@ -1,4 +1,4 @@
-"""Test promises 1 to 3 with four processes behind nginx, one Redis, and Django SimpleJWT."""
+"""Promises 1 to 3 with four processes behind nginx, one Redis, and Django with SimpleJWT."""
 
 import re
 import signal
@@ -23,11 +23,11 @@ from servers.simplejwt_server import Django, serve_django
 
 NAME = "authapp.session"
 ACCESS = 3
-"""Lifetime of an access token in seconds. It is short because the tests wait for its end."""
+"""The lifetime of an access token in seconds. It is short, because tests wait until it is over."""
 
 
 class Place:
-    """All servers of these tests, started once per module."""
+    """The servers of these tests, which all tests of this module share."""
 
     def __init__(self, folder: Path, redis: RedisServer, backend: Served, django: Django) -> None:
         self.redis, self.backend, self.django = redis, backend, django
@@ -47,7 +47,7 @@ class Place:
         self.url = self.fleet.url
 
     def sign_in(self, name: str = "alice") -> str:
-        """Sign in, and return the Cookie header of the new session."""
+        """Sign in. Return the ``Cookie`` header of the new session."""
         with requests.Session() as browser:
             page = browser.get(self.url + "/login", timeout=10).text
             csrf = re.search('name="csrf_token" value="([^"]+)', page)
@@ -63,7 +63,8 @@ class Place:
             return f"{NAME}={browser.cookies[NAME]}"
 
     def expired(self, sessions: int = 1, name: str = "alice") -> list[str]:
-        """Return Cookie headers of sessions whose access tokens have expired."""
+        """Return the ``Cookie`` headers of new sessions whose access tokens have expired
+        already."""
         cookies = [self.sign_in(name) for _ in range(sessions)]
         self.django.set(access=300)  # Later access tokens do not expire during a burst.
         over = time.time() + ACCESS + 1
@@ -147,7 +148,8 @@ def test_50_expired_sessions_spend_50_refresh_tokens(place: Place) -> None:
 
 
 def test_due_session_blocks_only_the_request_that_renews(place: Place) -> None:
-    """The session is due in the last third of the lifetime of its access token."""
+    """While one request renews a due session, other requests of this session are not blocked. A
+    session is due in the last third of the lifetime of its access token."""
     place.django.set(access=9)
     cookie, before = place.sign_in(), place.refreshes()
     session = requests.get(place.url + "/session", headers={"Cookie": cookie}, timeout=5).json()
@@ -174,9 +176,11 @@ def test_due_session_blocks_only_the_request_that_renews(place: Place) -> None:
 
 
 class Renewing:
-    """Make the backend block each renewal.
+    """Makes the backend block each renewal.
 
-    ``come`` is set when a renewal arrives. Setting ``go`` ends the blocking.
+    :param rotate: True if the refresh token is spent before the blocking. False if it is not spent.
+    :ivar come: an event that is set when a renewal arrives.
+    :ivar go: an event that ends the blocking when the test sets it.
     """
 
     def __init__(self, place: Place, rotate: bool) -> None:
@@ -194,7 +198,8 @@ class Renewing:
 def test_process_killed_before_the_refresh_delays_renewal_until_the_lease_ends(
     place: Place,
 ) -> None:
-    """The token is not spent yet, so another process renews after the lease has expired."""
+    """A process is killed before the backend has spent the refresh token. When the lease of this
+    process has expired, another process renews."""
     (cookie,) = place.expired()
     renewing, site = Renewing(place, rotate=False), place.fleet.sites[0]
     with ThreadPoolExecutor(1) as pool:
@@ -208,7 +213,8 @@ def test_process_killed_before_the_refresh_delays_renewal_until_the_lease_ends(
 
 
 def test_process_killed_after_the_rotation_ends_the_session(place: Place) -> None:
-    """No process knows the successor, and the backend rejects the spent token."""
+    """A process is killed after the backend has spent the refresh token. No other process knows the
+    new token, and the backend rejects the old one."""
     (cookie,) = place.expired()
     renewing, site = Renewing(place, rotate=True), place.fleet.sites[1]
     with ThreadPoolExecutor(1) as pool:
@@ -230,7 +236,8 @@ def test_process_killed_after_the_rotation_ends_the_session(place: Place) -> Non
 
 
 def test_process_killed_after_storing_the_successor_loses_nothing(place: Place) -> None:
-    """The response is lost, and the next request gets the successor."""
+    """A process is killed after it has stored the successor. The browser gets no response, but its
+    next request gets the successor."""
     (cookie,) = place.expired()
     site = place.fleet.sites[2]
     before = place.refreshes()
@@ -262,7 +269,7 @@ def test_sign_out_is_known_to_every_process_at_once(place: Place) -> None:
 
 
 class Load:
-    """Send requests repeatedly with some cookies while a ``with`` block runs."""
+    """Sends requests with some ``Cookie`` headers, again and again, while a ``with`` block runs."""
 
     def __init__(self, place: Place, cookies: list[str]) -> None:
         self.statuses: list[int] = []
@@ -285,7 +292,8 @@ class Load:
 
 @pytest.mark.parametrize("how", ["stop", "pause", "flush"])
 def test_redis_failure_under_load_causes_no_error_and_no_sign_out(place: Place, how: str) -> None:
-    """After the failure, each token is again renewed by one process only, without a restart."""
+    """Redis fails for a time. When Redis is back, only one process renews each session again,
+    without a restart of any process."""
     # The sessions stay fresh. Other tests cover access tokens that expire while Redis is down.
     place.django.set(access=300)
     cookies = [place.sign_in() for _ in range(8)]

@@ -1,4 +1,4 @@
-"""Test the renewal tween through HTTP: phases and outcomes of contract section 3."""
+"""The renewal of sessions, tested through HTTP: phases and outcomes of contract section 3."""
 
 import logging
 import threading
@@ -44,7 +44,7 @@ def cleared(answer: Any) -> bool:
 
 
 def key_of(session: Session) -> Key:
-    """Return the key under which the store keeps a session's successor."""
+    """Return the key of the store for the successor of a session."""
     return Key("spent refresh token", session.tokens.refresh)
 
 
@@ -122,7 +122,7 @@ def _drop_token(request: Any) -> Answer:
 
 
 TOKEN = jwt.encode({"sub": "1", "exp": 4_000_000_000}, "k" * 32)
-"""A valid access token, for responses with exactly one other defect."""
+"""A valid access token, for responses of the backend that are wrong in only one other way."""
 
 UNAVAILABLE = {
     "400 that is not about the token": Answer(status=400, json_body={"detail": "JSON parse error"}),
@@ -207,7 +207,8 @@ def test_renewal_succeeds_when_the_backend_is_up_again(site: Site, backend: Serv
 def test_failed_renewal_of_one_session_does_not_affect_other_users(
     site: Site, backend: Served
 ) -> None:
-    """Django SimpleJWT returns 500 for the refresh token of a deleted user."""
+    """Django SimpleJWT returns 500 to the renewal of a deleted user's session. The sessions of
+    other users are renewed."""
     bob = Site(wsgi=site.app)
     site.sign_in("alice")
     bob.sign_in("bob")
@@ -256,7 +257,7 @@ def test_removed_roles_take_effect_at_the_next_renewal(site: Site, backend: Serv
 
 
 def keep_refresh_tokens(backend: Served) -> None:
-    """Make the backend respond to a refresh with only a new access token."""
+    """Make the backend return a new access token, and no new refresh token, at each renewal."""
 
     def rotate_the_access_token_only(request: Any) -> Answer:
         answer = request.get_response(backend.application)
@@ -280,7 +281,9 @@ def test_unrotated_refresh_token_keeps_its_lifetime(site: Site, backend: Served)
 def test_unrotated_refresh_token_leaves_the_cookie_alone_while_the_backend_is_down(
     site: Site, backend: Served
 ) -> None:
-    """The refresh token stays the same, so the store has the session as its own successor."""
+    """If the backend does not issue a new refresh token, the store has a successor under the
+    session's own token. While the backend is down, this successor must not be written to the cookie
+    again and again."""
     site.sign_in()
     keep_refresh_tokens(backend)
     with later(EXPIRED):
@@ -378,9 +381,10 @@ def test_rejection_is_shared_with_copies_of_the_session(site: Site, backend: Ser
 def blocked(
     backend: Served, answer: Answer | None = None
 ) -> tuple[threading.Event, threading.Event]:
-    """Make the backend block during each refresh.
+    """Make the backend block at each renewal.
 
-    :returns: An event that is set when a refresh arrives, and an event that ends the blocking.
+    :param answer: the response after the blocking. None for the normal response.
+    :returns: an event that is set when a renewal arrives, and an event that ends the blocking.
     """
     come, go = threading.Event(), threading.Event()
 
@@ -409,7 +413,10 @@ def test_due_session_blocks_only_the_request_that_renews(site: Site, backend: Se
 
 @pytest.fixture
 def site_with_short_timeout(backend: Served, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """Return a signed-in site with a short timeout that announces late responses often."""
+    """Return a signed-in site that waits only 0.3 seconds for the backend.
+
+    Other processes are told of a late response more often than usual.
+    """
     monkeypatch.setattr(late_response, "ANNOUNCE_AGAIN", 0.02)
     site = Site(backend.url, backend__timeout="0.3")
     site.sign_in()
@@ -419,7 +426,8 @@ def site_with_short_timeout(backend: Served, monkeypatch: pytest.MonkeyPatch) ->
 def test_late_response_is_stored_for_later_requests(
     backend: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The backend spends the token, and its response arrives after the timeout."""
+    """The response of the backend arrives after the timeout. The token is spent, so the outcome is
+    stored for later requests."""
     site = Site(backend.url, backend__timeout="0.3")
     site.sign_in()
     _, go = blocked(backend)
@@ -523,10 +531,8 @@ def test_late_response_is_given_up_after_the_time_limit(
 def test_late_response_that_has_started_is_waited_for_only_briefly(
     site_with_short_timeout: Site, backend: Served, ends: bool
 ) -> None:
-    """A response that never ends may mean that the token is spent.
-
-    authapp calls the backend again, because waiting longer would not help.
-    """
+    """The end of a late response may never arrive. authapp waits for it only briefly, and then
+    calls the backend again."""
     begin, go = threading.Event(), threading.Event()
 
     def slow(request: Any) -> Answer:
@@ -555,7 +561,8 @@ def test_late_response_that_has_started_is_waited_for_only_briefly(
 def test_backend_down_and_back_are_logged_once_each(
     site: Site, backend: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """L3. The audit log has one line for each call of the backend."""
+    """Threat L3. The log has one line when the backend goes down, and one when it is back. The
+    audit log has a line for each call of the backend."""
     caplog.set_level(logging.INFO)
     site.sign_in()
     backend.instead[REFRESH] = Answer(status=503)
@@ -572,7 +579,8 @@ def test_backend_down_and_back_are_logged_once_each(
 
 
 def test_only_one_request_probes_an_unresponsive_backend(backend: Served) -> None:
-    """Other requests get a response at once, even requests with the same session."""
+    """While one request waits for a backend that hangs, all other requests get a response at once.
+    This is so even for requests of the same session."""
     site = Site(backend.url, backend__timeout="5")
     site.sign_in("alice")
     bob = Site(wsgi=site.app)
@@ -626,7 +634,8 @@ def test_sign_out_during_a_renewal_ends_the_session(site: Site, backend: Served)
 def test_s12_new_session_is_kept_while_the_old_one_is_renewed(
     site: Site, backend: Served, seconds: float
 ) -> None:
-    """S12. Late responses neither restore the old session nor delete the new cookie."""
+    """Threat S12. The user signs in while the old session is renewed. The late response of the
+    renewal does not overwrite or delete the new cookie."""
     form = site.get("/login").form
     form["username"], form["password"] = "bob", "bob-password"
     site.sign_in()
@@ -662,7 +671,8 @@ def test_s12_late_response_to_a_rejected_session_keeps_the_new_cookie(
 
 
 def test_s12_response_of_a_view_that_sees_a_rejection_keeps_the_new_cookie(backend: Served) -> None:
-    """S12. The user signs in again after the rejection, and before the view returns."""
+    """Threat S12. During a view, the backend rejects the session. Before the view returns, the user
+    signs in again. The response of the view does not delete the new cookie."""
     come, go = threading.Event(), threading.Event()
 
     def view(request: Request) -> str:
@@ -686,7 +696,8 @@ def test_s12_response_of_a_view_that_sees_a_rejection_keeps_the_new_cookie(backe
 
 @pytest.mark.parametrize("over", [True, False])
 def test_user_refused_by_a_subscriber_has_no_session(backend: Served, over: bool) -> None:
-    """The new session and the earlier session both end, and so do copies of the earlier one."""
+    """A subscriber refuses a sign-in. The new session ends. An earlier session in the same browser
+    ends too, with all copies of its cookie. A session in another browser does not end."""
     away = []
 
     def turn_away(event: SignedIn) -> None:
@@ -724,7 +735,8 @@ def test_sign_in_that_fails_in_a_subscriber_keeps_the_earlier_session(backend: S
 
 
 def test_b8_bearer_challenge_of_the_backend_is_a_rejection(site: Site, backend: Served) -> None:
-    """B8. The words "digest" and "basic" in its description do not matter."""
+    """Threat B8. A 401 response with ``Bearer error="invalid_token"`` is a rejection, even if its
+    description contains the words "digest" and "basic"."""
     said = 'Bearer error="invalid_token", error_description="bad token, digest or basic mismatch"'
     site.sign_in()
     backend.instead[REFRESH] = Answer(
@@ -735,7 +747,8 @@ def test_b8_bearer_challenge_of_the_backend_is_a_rejection(site: Site, backend: 
 
 
 def test_sign_out_during_a_request_clears_its_cookie(backend: Served) -> None:
-    """The session was renewed before the view ran, and is signed out while the view runs."""
+    """A session is renewed before the view runs, and signed out while the view runs. The response
+    deletes the cookie."""
     slow, site, come, go = _slow_app(backend)
     with later(EXPIRED), ThreadPoolExecutor(1) as pool:
         visiting = pool.submit(slow.get, "/view", status=200)
@@ -748,7 +761,8 @@ def test_sign_out_during_a_request_clears_its_cookie(backend: Served) -> None:
 
 @pytest.mark.parametrize("rejected", [False, True])
 def test_slow_request_does_not_write_outdated_tokens(backend: Served, rejected: bool) -> None:
-    """The session was renewed before the view ran, and once more while the view runs."""
+    """A session is renewed before the view runs, and again while the view runs. The response does
+    not write the tokens of the first renewal."""
     slow, site, come, go = _slow_app(backend)
     with later(EXPIRED), ThreadPoolExecutor(1) as pool:
         visiting = pool.submit(slow.get, "/view", status=200)
@@ -767,16 +781,17 @@ def test_slow_request_does_not_write_outdated_tokens(backend: Served, rejected: 
 
 
 def _app(backend: Served, view: Callable[..., Any], **more: str) -> tuple[Site, Site]:
-    """Return two browsers with one signed-in session, for an application with one view."""
+    """Return two browsers with the same signed-in session, at an application with one view."""
     site = application(backend.url, lambda config: add_view(config, view), **more)
     site.sign_in()
     return site, site.twin()
 
 
 def _slow_app(backend: Served) -> tuple[Site, Site, threading.Event, threading.Event]:
-    """Do the same as ``_app``, with a view that blocks.
+    """Return two browsers with the same signed-in session, at an application with a view that
+    blocks.
 
-    :returns: Both browsers, an event that is set in the view, and an event that ends the blocking.
+    :returns: the browsers, an event that is set in the view, and an event that ends the blocking.
     """
     come, go = threading.Event(), threading.Event()
 
@@ -933,7 +948,8 @@ def test_renew_now_returns_503_while_the_backend_is_down(site: Site, backend: Se
 def test_renew_now_with_an_unreadable_access_token_keeps_the_refresh_token(
     site: Site, backend: Served
 ) -> None:
-    """The session gets the new refresh token, but its validity stays the same."""
+    """ "Renew now" gets a new refresh token and an unreadable access token. The session gets the
+    refresh token, and its expiry stays the same."""
 
     def spoil(request: Any) -> Answer:
         answer = request.get_response(backend.application)
@@ -952,7 +968,7 @@ def test_renew_now_with_an_unreadable_access_token_keeps_the_refresh_token(
 def test_renew_now_form_on_the_account_page_works_without_script(
     site: Site, backend: Served
 ) -> None:
-    """Without JavaScript, the button "Renew now" submits a form."""
+    """Without JavaScript, the button "Renew now" of the account page submits a form."""
     site.sign_in()
     form = page(site).forms["renew"]
     before = site.opened()
@@ -990,7 +1006,8 @@ def test_renew_now_without_a_session_returns_401(site: Site) -> None:
 
 @pytest.mark.parametrize("accept", ["application/json", "*/*"])
 def test_renew_now_with_an_ended_session_returns_the_reason(site: Site, accept: str) -> None:
-    """The error is the end of the session, not the CSRF token that ended with the session."""
+    """ "Renew now" with an ended session returns why the session ended. It does not complain of the
+    CSRF token, which ended with the session."""
     site.sign_in()
     headers = {"X-CSRF-Token": site.csrf(), "Accept": accept, **site.cookie_header()}
     copy = site.twin()
@@ -1011,7 +1028,8 @@ def test_renew_now_rejected_ends_the_session(site: Site, backend: Served) -> Non
 
 
 def test_unreadable_access_token_keeps_the_new_refresh_token(site: Site, backend: Served) -> None:
-    """The backend has spent the old refresh token, so authapp must keep the new refresh token."""
+    """The backend has spent the old refresh token. So authapp must keep the new refresh token, even
+    if the new access token is unreadable."""
 
     def spoil(request: Any) -> Answer:
         answer = request.get_response(backend.application)

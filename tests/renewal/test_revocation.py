@@ -1,4 +1,4 @@
-"""Test the revocation of sessions."""
+"""The revocation of one session, or of all sessions of a user."""
 
 from dataclasses import replace
 
@@ -28,7 +28,8 @@ def test_revoking_one_session_keeps_others(revocation: Revocation) -> None:
 
 
 def test_revoking_a_user_allows_for_clocks_that_differ(revocation: Revocation) -> None:
-    """A session may have started on a machine whose clock is ahead."""
+    """Sign-out everywhere also ends sessions that seem to begin up to a minute later. They may have
+    begun on a machine whose clock is ahead."""
     revocation.revoke_user(make(), NOW + 10)
     assert revocation.revoked(began(NOW - 1000))
     assert revocation.revoked(began(NOW + 10))
@@ -37,7 +38,8 @@ def test_revoking_a_user_allows_for_clocks_that_differ(revocation: Revocation) -
 
 
 def test_r10_clocks_that_differ_by_half_a_minute_are_tolerated(revocation: Revocation) -> None:
-    """R10. The sign-in is on a machine whose clock is ahead of the machine of the sign-out."""
+    """Threat R10. A user signs in at a machine whose clock is half a minute ahead, and signs out
+    everywhere at another machine. The session ends."""
     revocation.revoke_user(make(), NOW)
     assert revocation.revoked(began(NOW + 30))
 
@@ -54,7 +56,8 @@ def test_session_started_after_the_revocation_is_valid(revocation: Revocation) -
 def test_revoking_a_user_includes_sessions_older_than_the_one_that_asks(
     revocation: Revocation,
 ) -> None:
-    """The sessions may have started on a machine whose clock is more than a minute ahead."""
+    """Sign-out everywhere also ends all sessions that are older than the session that asks for it.
+    They may have begun on a machine whose clock is more than a minute ahead."""
     revocation.revoke_user(began(NOW + 500, "ahead"), NOW)
     assert revocation.revoked(began(NOW + 400))
     assert not revocation.revoked(began(NOW + 501))
@@ -76,7 +79,8 @@ def test_clock_set_back_keeps_the_later_revocation_of_a_group(revocation: Revoca
 
 
 def test_revocation_is_kept_for_as_long_as_a_copy_of_the_cookie_is_valid() -> None:
-    """The backend may say that a refresh token is valid for longer than the default lifetime."""
+    """A revocation is stored until the refresh token expires. The backend can make this time longer
+    than the default lifetime."""
     seconds = [0.0]
     revocation = Revocation(MemoryStore(lambda: seconds[0]), 100)
     revocation.revoke(make())
@@ -85,7 +89,8 @@ def test_revocation_is_kept_for_as_long_as_a_copy_of_the_cookie_is_valid() -> No
 
 
 def test_s12_session_is_reported_as_replaced_for_one_minute() -> None:
-    """After that minute, a request with the old cookie comes from a copy, which may be cleared."""
+    """Threat S12. For a minute after a new sign-in, the old session counts as replaced. After that,
+    a request with the old cookie is from a copy of it, and the cookie may be deleted."""
     seconds = [0.0]
     revocation = Revocation(MemoryStore(lambda: seconds[0]), 3600)
     session = make()
@@ -97,7 +102,8 @@ def test_s12_session_is_reported_as_replaced_for_one_minute() -> None:
 
 
 def test_s12_replacement_is_stored_before_the_revocation() -> None:
-    """S12. A late response may read the store between the two writes."""
+    """Threat S12. A replaced session is stored as replaced first, and as revoked second. A late
+    response may read the store between these two writes."""
 
     class Looking(MemoryStore):
         def put(self, key: Key, text: str, seconds: float, *, tell: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""The index of a user's sessions, in memory and in a real Redis."""
+"""The index of a user's sessions, with the memory store and with a real Redis."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,7 +20,7 @@ from session.test_session import NOW, make
 
 
 class Machine:
-    """One process with its index. Its clock is a number that a test sets."""
+    """One process with its index. Tests set its clock, which is the number ``now``."""
 
     def __init__(self, store: Store, limits: SessionLimits = UNLIMITED) -> None:
         self.now = float(NOW)
@@ -29,7 +29,7 @@ class Machine:
         self.index = SessionIndex(store, self.revocation, limits, lambda: self.now)
 
     def start(self, sid: str, user: int | str = 1, agent: str = "Firefox") -> Session:
-        """Sign a user in, and record the session."""
+        """Sign a user in, and record the session in the index."""
         session = replace(
             make(int(self.now) + 900, int(self.now) + 604_800),
             identity=Identity(user),
@@ -92,7 +92,8 @@ def test_a_use_moves_the_last_seen_time_and_the_address(machine: Machine) -> Non
 
 
 def test_a_use_that_a_machine_with_a_wrong_clock_recorded_does_not_count(machine: Machine) -> None:
-    """Otherwise a session that nobody uses would not become idle for a long time."""
+    """A machine whose clock is ahead has recorded a use of the session. This use does not count.
+    Otherwise a session that nobody uses would stay signed in for longer."""
     session = machine.start("a")
     machine.now += 1000
     machine.use(session)

@@ -1,7 +1,7 @@
-"""Test that no token is spent twice and no user is signed out if Redis stalls.
+"""If Redis stalls, no token is spent twice, and no user is signed out.
 
-Two applications in one process stand for two processes. The backend ends the whole family of a
-refresh token that comes twice (RFC 9700 section 4.14.2), as the embedded issuer does.
+Two applications in one process stand for two processes. If a refresh token comes twice, the backend
+(the embedded issuer) revokes all tokens of the session (RFC 9700 section 4.14.2).
 """
 
 import threading
@@ -26,12 +26,12 @@ from servers.redis_server import RedisServer
 from site_under_test import Site
 
 ACCESS = 3
-"""Lifetime of an access token in seconds."""
+"""The lifetime of an access token in seconds."""
 
 SESSIONS, AT_ONCE = 8, 6
 
 STALLS = (0.5, 1.5, 1.5, 3.0, 10.0)
-"""Seconds for which Redis stalls, one stall after the other."""
+"""How many seconds Redis stalls, for each stall of the test."""
 
 KEY = Key("purpose", "secret")
 
@@ -39,7 +39,11 @@ HTML = {"Accept": "text/html"}
 
 
 class Town:
-    """Two applications, some signed-in sessions, and the tokens that the backend has seen."""
+    """Two applications that share a Redis, and what their backend has received.
+
+    :ivar spent: refresh token -> how often the backend has received it.
+    :ivar statuses: status -> the number of responses.
+    """
 
     def __init__(self, backend: Served, redis: RedisServer, **settings: str) -> None:
         self.backend, self.redis = backend, redis
@@ -54,13 +58,16 @@ class Town:
         return None
 
     def signed_in(self) -> CookieJar:
-        """Sign in, and return the cookies of the new session."""
+        """Sign in. Return the cookies of the new session."""
         tab = Site(wsgi=self.sites[0].app)
         tab.sign_in()
         return tab.cookiejar
 
     def visit(self, jar: CookieJar, number: int) -> int:
-        """Request the account page of one of the applications, and return the status."""
+        """Request the account page, and return the status.
+
+        :param number: an even number for the first application, an odd number for the second.
+        """
         tab = Site(wsgi=self.sites[number % 2].app)
         tab.cookiejar = jar
         status: int = tab.get("/account", headers=HTML, status="*").status_int
@@ -74,7 +81,10 @@ class Town:
 
 @pytest.fixture
 def town(redis_server: RedisServer) -> Iterator[Callable[..., Town]]:
-    """Return a function that creates a ``Town`` with a lifetime of access tokens in seconds."""
+    """Yield a function that creates a :class:`Town`.
+
+    The function takes the lifetime of access tokens in seconds, and settings.
+    """
     with ExitStack() as stack:
 
         def build(access: int = ACCESS, **settings: str) -> Town:
@@ -90,7 +100,7 @@ def town(redis_server: RedisServer) -> Iterator[Callable[..., Town]]:
 def test_r11_a_stall_makes_no_process_spend_what_another_may_have_spent(
     town: Any, redis_server: RedisServer
 ) -> None:
-    """R11. Each stall begins while access tokens end."""
+    """Threat R11. Redis stalls while access tokens expire and sessions are renewed."""
     here = town()
     jars = [here.signed_in() for _ in range(SESSIONS)]
     over = threading.Event()
@@ -128,7 +138,8 @@ def test_r11_a_stall_makes_no_process_spend_what_another_may_have_spent(
 def test_r11_while_redis_is_away_sessions_wait_and_then_each_process_renews_on_its_own(
     town: Any, redis_server: RedisServer, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """R11. The test shortens ``shared.patience``. A due session is not affected."""
+    """Threat R11. While Redis is down or full, an expired session gets 503, and a due session is
+    not renewed. When ``shared.patience`` is over, each process renews on its own."""
     here = town(access=30, shared__patience="1")
     jar = here.signed_in()
     if how == "stop":
@@ -161,7 +172,8 @@ def test_r11_while_redis_is_away_sessions_wait_and_then_each_process_renews_on_i
 def test_r11_attempts_long_ago_do_not_count_as_patience(
     town: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """R11. Between the two failures no request asked for a lease, so Redis may have been up."""
+    """Threat R11. ``shared.patience`` begins again if no request has asked for a lease for a while,
+    because Redis may have been up meanwhile."""
     monkeypatch.setattr(redis_leases, "LEASE", 0.2)
     store = town(shared__patience="0.1").sites[0].services.store
     redis_server.client.config_set("maxmemory", "1")
@@ -180,7 +192,8 @@ def test_r11_attempts_long_ago_do_not_count_as_patience(
 def test_r11_an_expired_session_waits_until_the_processes_have_told_each_other(
     town: Any, redis_server: RedisServer
 ) -> None:
-    """R11. Redis is up again when the request comes. The request waits, and gets the page."""
+    """Threat R11. Redis is back, but the processes have not yet told each other what they did
+    meanwhile. A request of an expired session waits for this, and then gets the page."""
     here = town()
     jar = here.signed_in()
     store = here.sites[0].services.store

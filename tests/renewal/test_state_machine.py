@@ -1,10 +1,10 @@
-"""Test random walks through a site against an oracle (contract section 3).
+"""Random walks through a site. An oracle (a model) knows which outcomes each step may have.
 
-Only rules move the wall clock, so the oracle knows the exact phase of every session. The store
-uses the monotonic clock, which no rule moves. Therefore no successor expires in these tests.
+Only the rules of the test move the wall clock, so the oracle knows the exact phase of each session.
+The store uses the monotonic clock, which no rule moves. So no successor expires during the test.
 
-After a fault the site does not call the backend for ``RETRY_DELAY`` seconds. During this time
-the oracle allows two outcomes: the outcome with the backend up, and the outcome with it down.
+After a fault of the backend, the site does not call the backend for up to ``RETRY_DELAY`` seconds.
+During this time the oracle allows two outcomes: with the backend up, and with the backend down.
 """
 
 import copy
@@ -40,13 +40,13 @@ ACCESS, WINDOW, BUFFER = 900, 604_800, 300
 START = 1_900_000_000
 
 RETRY_DELAY = 2.0
-"""Real seconds after a fault within which the site calls the backend again."""
+"""The longest time in real seconds until the site calls the backend again after a fault."""
 
 CHAIN_END_CACHED = 0.021
-"""Real seconds for which the site may cache the end of a chain of successors."""
+"""How long the site may cache the last successor of a session, in real seconds."""
 
 STEPS = (1, 10, BUFFER + 1, ACCESS - BUFFER, ACCESS - 1, ACCESS, 3_600, 86_400, WINDOW - 1, WINDOW)
-"""Seconds by which the clock moves."""
+"""The numbers of seconds by which a rule can move the clock."""
 
 USERS = ("alice", "bob", "carol")
 BROWSERS = range(4)
@@ -65,7 +65,7 @@ ILLNESSES = [*UNAVAILABLE, REJECTED, FOREIGN, SPOILED]
 
 
 class Head(NamedTuple):
-    """The newest tokens of a session."""
+    """The refresh token and the times of the newest tokens of a session."""
 
     refresh: str
     issued_at: int
@@ -75,7 +75,7 @@ class Head(NamedTuple):
 
 @dataclass
 class Life:
-    """A session from sign-in to its end, as the oracle models it."""
+    """What the oracle knows of a session, from its sign-in to its end."""
 
     user: str
     csrf: str
@@ -85,7 +85,8 @@ class Life:
 
 
 class Call(NamedTuple):
-    """A refresh token that was sent to the backend, the fault, and the new refresh token."""
+    """A renewal: the refresh token that was sent to the backend, the fault, and the new refresh
+    token."""
 
     token: str
     fault: str | None
@@ -93,7 +94,10 @@ class Call(NamedTuple):
 
 
 class Sessions(RuleBasedStateMachine):
-    """One site, some browsers, and a backend with one kind of fault."""
+    """A site, some browsers, and a backend that can have one kind of fault.
+
+    :param illness: the kind of fault.
+    """
 
     copies = Bundle("copies")
 
@@ -119,7 +123,7 @@ class Sessions(RuleBasedStateMachine):
     # The backend.
 
     def answer(self, request: Request) -> Answer:
-        """Return the response of the backend."""
+        """Return the response of the backend to a request, with the present fault."""
         fault, renews = self.fault, request.path == REFRESH
         token = request.json_body["refresh"] if renews else ""
         if fault in UNAVAILABLE:
@@ -160,7 +164,8 @@ class Sessions(RuleBasedStateMachine):
         return self.now < session.valid_until - min(BUFFER, life / 3)
 
     def held(self, browser: Site) -> Head | None:
-        """Return the tokens in the cookie that the browser would send now, or None."""
+        """Return the tokens in the session cookie of a browser, or None if there is no such
+        cookie."""
         browser.cookiejar.clear_expired_cookies()
         if COOKIE not in browser.cookies:
             return None
@@ -181,7 +186,10 @@ class Sessions(RuleBasedStateMachine):
         return time.monotonic() - self.trouble_at < RETRY_DELAY
 
     def possible(self, browser: Site, renew_now: bool = False) -> set[str]:
-        """Return the outcomes that a request of this browser may have."""
+        """Return the outcomes that the next request of a browser may have.
+
+        :param renew_now: True if the request asks for a renewal.
+        """
         held, life = self.held(browser), self.life(browser)
         if held is None or life is None:
             return {ANONYMOUS}
@@ -200,7 +208,8 @@ class Sessions(RuleBasedStateMachine):
         return allowed | {otherwise} if self.in_doubt() else allowed
 
     def learn(self, calls: list[Call]) -> None:
-        """Update the sessions for which a request called the backend."""
+        """Tell the oracle of calls of the backend, and check that authapp was allowed to make
+        them."""
         for call in calls:
             (life,) = (each for each in self.lives.values() if each.head.refresh == call.token)
             assert not life.signed_out, "a revoked session is not renewed"
@@ -220,7 +229,7 @@ class Sessions(RuleBasedStateMachine):
     # What browsers do.
 
     def send(self, browser: Site, method: str, path: str, **options: Any) -> Any:
-        """Send a request, and check what must be true of every response."""
+        """Send a request, and check everything that must be true of each response."""
         before, faulty = len(self.calls), self.faulty
         answer = browser.request(path, method=method, expect_errors=True, **options)
         calls = self.calls[before:]
@@ -241,7 +250,7 @@ class Sessions(RuleBasedStateMachine):
         return answer
 
     def visit(self, browser: Site, path: str) -> str:
-        """Open a page, check that the oracle allows the outcome, and return the outcome."""
+        """Open a page. Return the outcome, and check that the oracle allows it."""
         life, held, possible = self.life(browser), self.held(browser), self.possible(browser)
         answer = self.send(browser, "GET", path, headers={"Accept": "text/html"})
         outcome = self.outcome(answer, path, life)
@@ -257,7 +266,7 @@ class Sessions(RuleBasedStateMachine):
         return outcome
 
     def outcome(self, answer: Any, path: str, life: Life | None) -> str:
-        """Return the outcome for the session, as the page shows it."""
+        """Return the outcome that the response to a page shows."""
         names = {name for name in (*USERS, "mallory") if name in answer.text}
         where = answer.location or ""
         # The page of a session that is kept while the backend is away names the user too.
@@ -300,12 +309,16 @@ class Sessions(RuleBasedStateMachine):
 
     @staticmethod
     def kept(answer: Any) -> bool:
-        """Return True if the response does not delete the session cookie."""
+        """Return True if a response does not delete the session cookie."""
         ours = [each for each in answer.headers.getall("Set-Cookie") if each.startswith(COOKIE)]
         return not any("Max-Age=0" in each for each in ours)
 
     def browser_with_session(self, number: int) -> Site:
-        """Return this browser, or the next browser with a session if this browser has none."""
+        """Return a browser with a session, if there is one.
+
+        The search begins at the browser with this number. If no browser has a session, return this
+        browser.
+        """
         order = self.browsers[number:] + self.browsers[:number]
         return next((each for each in order if self.held(each)), self.browsers[number])
 
@@ -474,7 +487,8 @@ class Sessions(RuleBasedStateMachine):
             assert answer.json["error"] == "SessionRevoked"
 
     def teardown(self) -> None:
-        """Check that every session that has not ended is signed in when the backend is up again."""
+        """Switch the fault off, and check that each session that has not ended is signed in
+        again."""
         try:
             self.fault = None
             left = 10.0

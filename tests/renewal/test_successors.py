@@ -1,4 +1,4 @@
-"""Test the stored outcomes of spent refresh tokens."""
+"""The store keeps the outcome of each spent refresh token."""
 
 import time
 from collections.abc import Iterator
@@ -16,10 +16,8 @@ from session.test_session import NOW, make
 
 
 def test_stored_strings_sort_rejection_first_and_later_successor_last() -> None:
-    """When two stores are merged, the greatest string is kept (see ``Store.put``).
-
-    So a successor replaces a rejection, and a later successor replaces an earlier successor.
-    """
+    """When two stores are merged, the greater string is kept (see ``Store.put``). So a successor
+    must be greater than a rejection, and a later successor greater than an earlier one."""
     session, texts = make(), []
     for outcome in (
         Rejected(ErrorCode.REFRESH_TOKEN_REJECTED, "no"),
@@ -39,7 +37,7 @@ ACCESS, REUSE, HOUR = 900, 60, 3600
 
 
 class Clock:
-    """The time of day and the store's clock, which advance together."""
+    """The wall clock and the store's clock. They move together."""
 
     def __init__(self) -> None:
         self.traveller = time_machine.travel(NOW, tick=False)
@@ -48,7 +46,11 @@ class Clock:
         self.successors = Successors(self.store, REUSE)
 
     def renew(self, session: Session, after: float, refresh: str, until: float) -> Session:
-        """Renew a session some seconds after NOW, and keep the successor."""
+        """Renew a session, and store the successor.
+
+        :param after: the seconds between NOW and the renewal.
+        :param until: the seconds between NOW and the expiry of the new access token.
+        """
         self.day.move_to(NOW + after)
         successor = session.renewed(
             session.identity,
@@ -60,7 +62,8 @@ class Clock:
         return successor
 
     def finds(self, session: Session, after: float) -> TokenPair:
-        """Return the tokens of the newest session, some seconds after NOW."""
+        """Return the newest tokens of a session that the store knows, ``after`` seconds after
+        NOW."""
         self.day.move_to(NOW + after)
         newest = self.successors.newest(session)
         assert isinstance(newest, Session)
@@ -98,7 +101,8 @@ def test_successor_is_kept_while_the_old_cookie_can_come_back(
 
 
 def test_successor_of_a_refresh_token_that_is_not_rotated_is_kept_for_an_hour(clock: Clock) -> None:
-    """Later successors have the same key, so an earlier one must not be stored again."""
+    """If the backend does not issue a new refresh token, all successors of a session have the same
+    key. An earlier successor must not replace a later one."""
     session = make()
     second = clock.renew(session, 610, "refresh", 1500)
     third = clock.renew(second, 1210, "refresh", 2100)
@@ -107,7 +111,8 @@ def test_successor_of_a_refresh_token_that_is_not_rotated_is_kept_for_an_hour(cl
 
 
 def test_older_outcome_of_a_refresh_token_that_is_not_rotated_is_ignored(clock: Clock) -> None:
-    """A store that has lost the last outcome may still have the one before."""
+    """If the backend does not issue a new refresh token, a store that has lost the last outcome may
+    still have an earlier one. The earlier outcome is ignored."""
     session = make()
     older = clock.renew(session, 10, session.tokens.refresh, 900)
     tokens = TokenPair("the last access token", session.tokens.refresh)

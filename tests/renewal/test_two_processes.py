@@ -1,4 +1,4 @@
-"""Test that processes that share a Redis spend each refresh token once.
+"""Processes that share a Redis spend each refresh token once.
 
 Two applications in one process stand for the two processes.
 """
@@ -29,12 +29,13 @@ def later(seconds: float) -> Any:
 
 
 IMPATIENT = pytest.mark.parametrize("sites", ["0"], indirect=True, ids=["patience 0"])
-"""For tests in which each process renews on its own as soon as Redis is down."""
+"""Marks a test in which each process renews on its own as soon as Redis is down."""
 
 
 @pytest.fixture
 def sites(backend: Served, redis_server: RedisServer, request: pytest.FixtureRequest) -> Any:
-    """Return two applications with browsers that have the same signed-in session."""
+    """Yield two applications, each with a browser. Both browsers have the same signed-in
+    session."""
     patience = getattr(request, "param", "120")
     made = [Site(backend.url, shared=redis_server.url, shared__patience=patience) for _ in range(2)]
     made[0].sign_in()
@@ -51,7 +52,7 @@ def page(site: Site, **options: Any) -> Any:
 
 
 def wait_until_the_lease_is_polled(redis_server: RedisServer) -> None:
-    """Wait until the waiting process has asked for the lease several times."""
+    """Wait until a process that waits for the lease has asked Redis for it several times."""
 
     def asked() -> int:
         return int(redis_server.client.info("commandstats")["cmdstat_set"]["calls"])
@@ -61,9 +62,9 @@ def wait_until_the_lease_is_polled(redis_server: RedisServer) -> None:
 
 
 def blocked(backend: Served, path: str = REFRESH) -> tuple[Event, Event]:
-    """Make the backend block after it has handled a request.
+    """Make the backend block each response. It handles the request before the blocking.
 
-    :returns: An event that is set when a request arrives, and an event that ends the blocking.
+    :returns: an event that is set when a request arrives, and an event that ends the blocking.
     """
     come, go = Event(), Event()
 
@@ -85,10 +86,14 @@ def one_renews_the_other_waits(
     status: int = 200,
     meanwhile: Callable[[], None] = lambda: None,
 ) -> list[Any]:
-    """Send a request to the second site while the first site waits for the backend.
+    """Send a request to both sites. While the first waits for the backend, the second waits for the
+    first.
 
-    :param status: The status that both responses must have.
-    :returns: Both responses.
+    :param come: an event that is set when the first site has called the backend.
+    :param go: an event that makes the backend respond.
+    :param status: the status that both responses must have.
+    :param meanwhile: a function that is called while both sites wait.
+    :returns: the responses of both sites.
     """
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(page, sites[0], status=status)
@@ -192,7 +197,8 @@ def test_rejection_reaches_the_waiting_process(
 def test_r3_failure_reaches_the_waiting_process(
     sites: list[Site], backend: Served, redis_server: RedisServer, signed_out: bool, status: int
 ) -> None:
-    """R3. The waiting process gets the failure, and does not call the backend again at once."""
+    """Threat R3. If a renewal fails, a process that waits for this renewal fails too. It does not
+    call the backend again at once."""
     come, go = Event(), Event()
 
     def fail(request: Any) -> Answer:
@@ -232,7 +238,8 @@ def test_unreadable_access_token_reaches_the_waiting_process(
 def test_sign_out_reaches_the_waiting_process(
     sites: list[Site], backend: Served, redis_server: RedisServer
 ) -> None:
-    """The waiting process then finds the successor and the revocation in the store."""
+    """The user signs out at one process during a renewal. The process that waits for the renewal
+    then finds the successor and the revocation in the store."""
     csrf, signs_out = sites[0].csrf(), sites[0].twin()
     come, go = blocked(backend)
 
@@ -279,7 +286,8 @@ def test_sign_out_is_known_to_the_other_process_after_redis_lost_its_data(
 def test_rejection_does_not_end_the_session_while_redis_is_down(
     sites: list[Site], backend: Served, redis_server: RedisServer
 ) -> None:
-    """The other process may have spent the token. While Redis is down, it cannot share that."""
+    """While Redis is down, a rejection does not end the session. Another process may have spent the
+    token, and can tell no other process while Redis is down."""
     redis_server.stop()
     with later(EXPIRED):
         page(sites[0], status=200)
@@ -302,7 +310,8 @@ def test_health_check_reports_redis_down(sites: list[Site], redis_server: RedisS
 def test_failed_sign_ins_are_counted_across_processes_while_secrets_change(
     backend: Served, redis_server: RedisServer
 ) -> None:
-    """Test the first and the last step of changing the secret, as in docs/operations.md."""
+    """While the secret is changed, processes with the old and the new settings share the counters
+    of failed sign-ins. The test has the first and the last step of docs/operations.md."""
     old, new = SECRET, SECRET[::-1]
     for user, secrets in (("bob", (old, f"{old}\n{new}")), ("carol", (f"{new}\n{old}", new))):
         sites = [
@@ -350,7 +359,8 @@ def lose_data(redis_server: RedisServer, how: str) -> None:
 def test_r11_redis_that_lost_a_lease_ends_no_session(
     sites: list[Site], backend: Served, redis_server: RedisServer, how: str
 ) -> None:
-    """R11. The other process sends the same token. Its rejection does not end the session."""
+    """Threat R11. Redis loses the lease of one process, so another process sends the same token.
+    The backend rejects this token, but the session does not end."""
     come, go = blocked(backend)
     if how == "restarted from a dump":
         redis_server.client.save()  # The dump contains the epoch marker.
@@ -371,8 +381,8 @@ def test_r11_redis_that_lost_a_lease_ends_no_session(
 def test_r11_redis_that_lost_a_lease_lets_no_other_process_spend_the_token(
     sites: list[Site], backend: Served, redis_server: RedisServer, how: str
 ) -> None:
-    """R11. The other process gets the lease. It waits until the first process stores its
-    outcome."""
+    """Threat R11. Redis loses the lease of one process, so another process gets the lease. It does
+    not spend the token: it waits until the first process has stored its outcome."""
     come, go = blocked(backend)
     with later(EXPIRED), ThreadPoolExecutor(2) as pool:
         first = pool.submit(page, sites[0], status=200)
@@ -390,7 +400,8 @@ def test_r11_redis_that_lost_a_lease_lets_no_other_process_spend_the_token(
 def test_r11_slow_redis_ends_no_session(
     sites: list[Site], backend: Served, redis_server: RedisServer
 ) -> None:
-    """R11. The first process gets no response from Redis in time. The other process does."""
+    """Threat R11. Redis is slow for a moment while one process renews and another one waits. The
+    token is spent once, and both get the page."""
     come, go = blocked(backend)
     with later(EXPIRED):
         redis_server.client.client_pause(300)
@@ -401,7 +412,8 @@ def test_r11_slow_redis_ends_no_session(
 def test_late_response_is_shared_with_the_other_process(
     backend: Served, redis_server: RedisServer
 ) -> None:
-    """While the backend is slow, no process sends the token again, and no request waits long."""
+    """While the backend is slow, no process sends the token again, and no request waits long. The
+    late response is then stored for both processes."""
     made = [
         Site(backend.url, shared=redis_server.url, backend__timeout=seconds)
         for seconds in ("0.5", "60")
@@ -430,7 +442,9 @@ def test_r5_process_whose_lease_expired_uses_the_stored_successor(
     redis_server: RedisServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """R5. Another process has spent the token, so the backend rejects the first process."""
+    """Threat R5. The lease of a process expires during its call of the backend, and another
+    process spends the token. The backend rejects the first process, which then uses the stored
+    successor."""
     monkeypatch.setattr(
         RedisLeases, "_keep", lambda *args: None
     )  # The process does not extend its lease.
@@ -458,7 +472,8 @@ def test_r5_process_whose_lease_expired_uses_the_stored_successor(
 def test_r11_rejection_is_not_trusted_after_redis_was_down(
     backend: Served, redis_server: RedisServer
 ) -> None:
-    """R11. Redis may have restarted from a dump that contains the epoch marker."""
+    """Threat R11. After Redis was down, a rejection does not end the session. Redis may have
+    restarted from an old dump that contains the epoch marker."""
     redis_server.stop()
     site = Site(backend.url, shared=redis_server.url)
     site.sign_in()
@@ -474,7 +489,8 @@ def test_r11_rejection_is_not_trusted_after_redis_was_down(
 def test_r11_late_rejection_is_not_trusted_after_redis_lost_its_data(
     backend: Served, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """R11. The late call began before the loss. A call that is in time would have begun after."""
+    """Threat R11. Redis loses its data during a call of the backend whose response is late. A
+    rejection in this response does not end the session, because the call began before the loss."""
     site = Site(backend.url, shared=redis_server.url, backend__timeout="0.1")
     site.sign_in()
     go = Event()
@@ -499,7 +515,8 @@ def test_r11_late_rejection_is_not_trusted_after_redis_lost_its_data(
 def test_r11_rejection_is_not_trusted_without_a_lease_that_can_be_extended(
     backend: Served, redis_server: RedisServer
 ) -> None:
-    """R11. Without scripts redis-py cannot extend a lock, so the lease may expire too early."""
+    """Threat R11. If the Redis user may not run scripts, redis-py cannot extend a lease. The lease
+    may then expire too early, so a rejection does not end the session."""
     rights = ["on", "nopass", "~*", "&*", "+@all", "-@scripting"]
     redis_server.client.execute_command("ACL", "SETUSER", "app", *rights)
     site = Site(backend.url, shared=redis_server.url.replace("//", "//app:x@"))
@@ -513,7 +530,7 @@ def test_r11_rejection_is_not_trusted_without_a_lease_that_can_be_extended(
 def test_r11_garbage_in_a_counter_does_not_block_sign_in(
     backend: Served, redis_server: RedisServer
 ) -> None:
-    """R11. Another program has written to the Redis keys of the counters."""
+    """Threat R11. Sign-in works even if another program has overwritten the counters in Redis."""
     site = Site(backend.url, shared=redis_server.url)
     site.sign_in("alice", "wrong", status=401)
     counters = redis_server.client.keys("*limit*")

@@ -1,4 +1,4 @@
-"""Backends for tests: real HTTP servers that count their calls. A test can make them fail."""
+"""Backends for tests: real HTTP servers, which count their calls and can be made to fail."""
 
 import threading
 from collections import Counter
@@ -21,19 +21,20 @@ ISSUER_SETTINGS = {
 }
 
 NOT_VALID = {"detail": "Token is invalid", "code": "token_not_valid"}
-"""The JSON with which SimpleJWT refuses a refresh token (status 401)."""
+"""The JSON of SimpleJWT's response (status 401) to a refresh token that is not valid."""
 
 LOGIN, REFRESH, BLACKLIST = "/api/token/", "/api/token/refresh/", "/api/token/blacklist/"
 
 
 class Served:
-    """A WSGI application on a free port of this machine.
+    """A WSGI application behind an HTTP server on this machine.
 
+    :param port: the port, or 0 for a free port.
     :param options: options of waitress.
-    :ivar calls: path -> number of requests.
-    :ivar instead: path -> a response, or a function that takes the request and returns a response.
-        It replaces the response of the application. If the function returns None, the application
-        responds.
+    :ivar calls: path -> the number of requests.
+    :ivar instead: path -> a response that replaces the response of the application. It can also be
+        a function that takes the request, and returns a response or None. If the function returns
+        None, the application responds.
     """
 
     def __init__(self, application: Callable[..., Any], port: int = 0, **options: str) -> None:

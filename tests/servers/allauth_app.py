@@ -1,10 +1,9 @@
-"""Django with django-allauth headless and its JWT tokens, as a separate process: see
-``process.py``.
+"""Django with django-allauth headless and its JWT tokens, as a separate process (``process.py``).
 
-``public.pem`` in its directory is the key that verifies its tokens. ``/control/`` is for tests.
-POST sets the lifetime of access tokens, which users are active, and whether users sign in with a
-name or an email address. It returns the number of calls by method and path, and the codes of the
-user with a second factor.
+The file ``public.pem`` in its directory has the key that verifies its tokens. A test POSTs to
+``/control/`` to set the lifetime of access tokens, which users are active, and whether users sign
+in with a name or an email address. The response has the number of calls by method and path, and the
+codes of the user with a second factor.
 """
 
 import json
@@ -34,7 +33,8 @@ calls: Counter[str] = Counter()
 
 
 def private_key(directory: Path) -> str:
-    """Create a new key, and write its public part to ``public.pem``."""
+    """Make a new key. Write its public part to ``public.pem``, and return its private part as
+    PEM."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     public = key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -48,7 +48,7 @@ def private_key(directory: Path) -> str:
 
 
 def configure(directory: Path) -> None:
-    """The settings of Django, as in the package's documentation."""
+    """Configure Django as the package's documentation says."""
     settings.configure(
         SECRET_KEY="secret of the backend that is long enough",
         ALLOWED_HOSTS=["127.0.0.1"],
@@ -116,7 +116,8 @@ def configure(directory: Path) -> None:
 
 
 def urls() -> list[Any]:
-    """Return the routes of the package and the routes for tests. Also set the token strategy."""
+    """Return the routes of the package and of ``/control/``, and set the class that makes
+    tokens."""
     from allauth.headless.tokens.strategies.jwt import JWTTokenStrategy
 
     class WithRoles(JWTTokenStrategy):  # type: ignore[misc]
@@ -133,7 +134,7 @@ def urls() -> list[Any]:
 
 
 def create_users() -> None:
-    """Create the users, each with a group, which is the user's role."""
+    """Create the users. Each user has a group, which is the user's role."""
     from allauth.account.models import EmailAddress
     from django.contrib.auth.models import Group, User
 
@@ -149,7 +150,7 @@ def create_users() -> None:
 
 
 def add_second_factor(user: Any) -> None:
-    """Give a user a second factor: time-based one-time passwords (RFC 6238) and recovery codes."""
+    """Give a user a second factor: time-based codes (TOTP, RFC 6238) and recovery codes."""
     from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
     from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 
@@ -158,7 +159,11 @@ def add_second_factor(user: Any) -> None:
 
 
 def codes() -> dict[str, Any]:
-    """The code that an authenticator app would show now, and the recovery codes that are left."""
+    """Return the codes of the user with a second factor.
+
+    :returns: ``totp``, the code that an authenticator app shows now; ``recovery``, the unused
+        recovery codes.
+    """
     from allauth.mfa.models import Authenticator
     from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
     from allauth.mfa.utils import decrypt
@@ -175,7 +180,7 @@ def codes() -> dict[str, Any]:
 def control(request: HttpRequest) -> JsonResponse:
     """Handle ``POST {"access": 2, "active": {"bob": false}, "methods": ["email"]}``.
 
-    Each member is optional.
+    Each member of the body is optional. All rate limits begin again.
     """
     from django.contrib.auth.models import User
     from django.core.cache import cache
@@ -192,7 +197,7 @@ def control(request: HttpRequest) -> JsonResponse:
 
 
 def counted(application: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a WSGI application that counts the requests by path and passes them on."""
+    """Return a WSGI application that counts each request and passes it on."""
 
     def answer(environ: dict[str, Any], start_response: Any) -> Any:
         calls[environ["REQUEST_METHOD"] + " " + environ["PATH_INFO"]] += 1
@@ -202,7 +207,7 @@ def counted(application: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def main(directory: Path) -> None:
-    """Set up and serve."""
+    """Configure Django, create the users, print the port and serve."""
     logging.basicConfig(level=logging.CRITICAL)  # Django logs each 4xx
     configure(directory)
     from django.core.wsgi import get_wsgi_application

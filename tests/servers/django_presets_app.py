@@ -1,10 +1,10 @@
 """Django with Djoser, dj-rest-auth or Ninja JWT, as a separate process.
 
-``PACKAGE=djoser SIGNING_KEY=… python django_presets_app.py DIR`` keeps its database in DIR,
-prints ``PORT <n>`` once it can be reached on 127.0.0.1, and serves until it is terminated.
-There is one package per process because each brings an app named ``token_blacklist``.
+``PACKAGE=djoser SIGNING_KEY=… python django_presets_app.py DIR`` keeps its database in DIR. It
+prints ``PORT <n>`` when it can be reached on 127.0.0.1, and serves until it is terminated. Each
+package needs its own process, because all of them have an app named ``token_blacklist``.
 
-POST to ``/control/`` is for tests: see :func:`control`.
+Tests POST to ``/control/``: see :func:`control`.
 """
 
 import json
@@ -40,7 +40,7 @@ state: dict[str, Any] = {"forbidden": None, "language": "en"}
 
 
 def configure(directory: Path) -> None:
-    """The settings of Django, as in the packages' documentation."""
+    """Configure Django as the documentation of the packages says."""
     jwt = {
         "ACCESS_TOKEN_LIFETIME": timedelta(minutes=5),
         "REFRESH_TOKEN_LIFETIME": timedelta(days=1),
@@ -101,7 +101,7 @@ def configure(directory: Path) -> None:
 
 
 def customize() -> None:
-    """Put roles into access tokens, in the way that the package documents."""
+    """Put roles into access tokens as the package documents."""
     global PairSerializer, PairSchema
 
     if JWT == "ninja_jwt":
@@ -130,7 +130,7 @@ def roles(user: Any) -> list[str]:
 
 
 def urls() -> list[Any]:
-    """Return the routes of the package, and the route for tests."""
+    """Return the routes of the package and of ``/control/``."""
     routes = [path("control/", control)]
     if PACKAGE == "djoser":
         from rest_framework_simplejwt.views import token_blacklist
@@ -155,7 +155,7 @@ def urls() -> list[Any]:
 
 
 def create_users() -> None:
-    """Create the users, each with a group, which is the user's role."""
+    """Create the users. Each user has a group, which is the user's role."""
     from django.contrib.auth.models import Group, User
 
     for name, role in USERS.items():
@@ -164,15 +164,15 @@ def create_users() -> None:
 
 
 def control(request: HttpRequest) -> JsonResponse:
-    """Change the members that the body names, and return the number of requests by path.
+    """Change what the body names, and return the number of requests by path.
 
-    All members are optional:
-    ``{"active": {"bob": false}, "backend": "ModelBackend", "httponly": false,
-    "forbidden": path, "language": "pt-br"}``
+    Each member of the body is optional:
 
-    They are: which users are active; Django's class that checks passwords; the setting
-    JWT_AUTH_HTTPONLY of dj-rest-auth; the path at which a gateway responds in place of Django; the
-    language of messages.
+    - ``"active": {"bob": false}``: which users are active
+    - ``"backend": "ModelBackend"``: Django's class that checks passwords
+    - ``"httponly": false``: the setting JWT_AUTH_HTTPONLY of dj-rest-auth
+    - ``"forbidden": "/path"``: a path at which a gateway returns 403 before Django gets the request
+    - ``"language": "pt-br"``: the language of messages
     """
     from django.contrib.auth.models import User
 
@@ -191,7 +191,7 @@ def control(request: HttpRequest) -> JsonResponse:
 
 
 def wrapped(application: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the application behind a gateway. It counts the requests by path."""
+    """Return the application behind a gateway, which counts the requests by path."""
 
     def answer(environ: dict[str, Any], start_response: Any) -> Any:
         calls[environ["PATH_INFO"]] += 1
@@ -205,7 +205,7 @@ def wrapped(application: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def main(directory: Path) -> None:
-    """Set up and serve."""
+    """Configure Django, create the users, print the port and serve."""
     logging.basicConfig(level=logging.ERROR)  # a refused sign-in is no news
     warnings.simplefilter("ignore")
     configure(directory)

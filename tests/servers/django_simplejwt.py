@@ -1,12 +1,10 @@
 """Django with djangorestframework-simplejwt, as a separate process.
 
 ``ACCESS_LIFETIME=2 REFRESH_LIFETIME=60 SIGNING_KEY=… python django_simplejwt.py DIR`` keeps its
-database in DIR, prints ``PORT <n>`` once it can be reached on 127.0.0.1, and serves until it is
+database in DIR. It prints ``PORT <n>`` when it can be reached on 127.0.0.1, and serves until it is
 terminated.
 
-``/control/`` is for tests. POST sets the lifetimes of new tokens, and which users are active. GET
-returns how often each path was requested, and how many refresh tokens are outstanding and
-blacklisted.
+Tests use ``/control/``: see :func:`control`.
 """
 
 import json
@@ -36,7 +34,7 @@ clock = ExitStack()
 
 
 def configure(directory: Path) -> None:
-    """The settings of Django, as in the documentation of SimpleJWT."""
+    """Configure Django as the documentation of SimpleJWT says."""
     settings.configure(
         SECRET_KEY=os.environ["SIGNING_KEY"],
         ALLOWED_HOSTS=["127.0.0.1"],
@@ -77,7 +75,7 @@ def configure(directory: Path) -> None:
 
 
 def urls() -> list[Any]:
-    """Return the routes of SimpleJWT, of an API, and the route for tests."""
+    """Return the routes of SimpleJWT, of an API, and of ``/control/``."""
     from rest_framework.decorators import api_view
     from rest_framework.response import Response
     from rest_framework_simplejwt import views
@@ -106,7 +104,7 @@ def urls() -> list[Any]:
 
 
 def create_users() -> None:
-    """Create the users, each with a group, which is the user's role."""
+    """Create the users. Each user has a group, which is the user's role."""
     from django.contrib.auth.models import Group, User
 
     for name, role in USERS.items():
@@ -115,11 +113,14 @@ def create_users() -> None:
 
 
 def control(request: HttpRequest) -> JsonResponse:
-    """Handle GET and POST. Both return the counts.
+    """Handle GET and POST.
 
-    POST has a JSON body such as
-    ``{"access": 2, "refresh": 60, "active": {"bob": false}, "later": 205}``. Each member is
-    optional. ``later`` sets the clock ahead by this many seconds.
+    The body of POST is JSON such as ``{"access": 2, "refresh": 60, "active": {"bob": false},
+    "later": 205}``. Each member is optional. ``access`` and ``refresh`` are the lifetimes of new
+    tokens in seconds. ``later`` sets the clock ahead by this many seconds.
+
+    :returns: how often each path was requested, and how many refresh tokens are outstanding and
+        blacklisted.
     """
     from django.contrib.auth.models import User
     from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
@@ -149,7 +150,7 @@ def counted(application: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def main(directory: Path) -> None:
-    """Set up and serve."""
+    """Configure Django, create the users, print the port and serve."""
     logging.basicConfig(level=logging.ERROR)  # a refused sign-in is no news
     configure(directory)
     from django.core.wsgi import get_wsgi_application

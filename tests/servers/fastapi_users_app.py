@@ -1,11 +1,11 @@
 """FastAPI Users with a JWT strategy and a bearer transport, as a separate process.
 
-``SIGNING_KEY=… python fastapi_users_app.py DIR`` keeps its database in DIR, prints ``PORT <n>``
-once it can be reached on 127.0.0.1, and serves until it is terminated. It is the "Full example" of
-the package's documentation. Below ``/verified`` are the same routes for users whose email address
-is verified.
+``SIGNING_KEY=… python fastapi_users_app.py DIR`` keeps its database in DIR. It prints ``PORT <n>``
+when it can be reached on 127.0.0.1, and serves until it is terminated. It is the "Full example" of
+the package's documentation. The same routes exist a second time below ``/verified``, for users with
+a verified email address only.
 
-POST ``/control/`` is for tests.
+Tests POST to ``/control/``.
 """
 
 import os
@@ -30,7 +30,7 @@ from sqlalchemy.orm import DeclarativeBase
 
 SECRET = os.environ["SIGNING_KEY"]
 USERS = {"alice": True, "bob": False}
-"""User name -> whether the user is a superuser. The package has no other roles."""
+"""User name -> whether the user is a superuser. The package has no other roles than this."""
 
 lifetime = {"seconds": 3600}
 calls: Counter[str] = Counter()
@@ -38,19 +38,19 @@ instead: dict[str, tuple[int, dict[str, Any]]] = {}
 
 
 class Base(DeclarativeBase):
-    """The tables."""
+    """The base class of database tables."""
 
 
 class User(SQLAlchemyBaseUserTableUUID, Base):
-    """A user, with the columns of the package."""
+    """The table of users, with the columns of the package."""
 
 
 class UserRead(schemas.BaseUser[uuid.UUID]):
-    """What ``/users/me`` shows."""
+    """What ``/users/me`` returns about a user."""
 
 
 class UserUpdate(schemas.BaseUserUpdate):
-    """What a user may change."""
+    """What users may change about themselves."""
 
 
 class UserManager(UUIDIDMixin, BaseUserManager[User, uuid.UUID]):
@@ -65,7 +65,7 @@ async_session_maker = async_sessionmaker(engine, expire_on_commit=False)
 
 
 async def get_async_session() -> AsyncIterator[AsyncSession]:
-    """The database of one request."""
+    """Yield the database session of a request."""
     async with async_session_maker() as session:
         yield session
 
@@ -73,17 +73,17 @@ async def get_async_session() -> AsyncIterator[AsyncSession]:
 async def get_user_db(
     session: Annotated[AsyncSession, Depends(get_async_session)],
 ) -> AsyncIterator[Any]:
-    """The table of users."""
+    """Yield the table of users, for a request."""
     yield SQLAlchemyUserDatabase(session, User)
 
 
 async def get_user_manager(user_db: Annotated[Any, Depends(get_user_db)]) -> AsyncIterator[Any]:
-    """The manager of one request."""
+    """Yield the user manager of a request."""
     yield UserManager(user_db)
 
 
 def get_jwt_strategy() -> JWTStrategy[User, uuid.UUID]:
-    """How tokens are made."""
+    """Return the object that makes and checks tokens."""
     return JWTStrategy(secret=SECRET, lifetime_seconds=lifetime["seconds"])
 
 
@@ -97,7 +97,8 @@ fastapi_users = FastAPIUsers[User, uuid.UUID](get_user_manager, [auth_backend])
 
 @asynccontextmanager
 async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-    """Create the tables and the users. Then print the port, on which the socket listens already."""
+    """Create the tables and the users, and then print the port. The socket accepts connections
+    already."""
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
     async with async_session_maker() as session:
@@ -129,7 +130,7 @@ for prefix, verified in (("", False), ("/verified", True)):
 
 @app.middleware("http")
 async def gateway(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Count the request. If a test has set a response for the path, return that response."""
+    """Count a request. If a test has set a response for its path, return this response."""
     path = request.url.path
     calls[path] += 1
     if path in instead:
@@ -140,10 +141,10 @@ async def gateway(request: Request, go_on: Callable[[Request], Awaitable[Respons
 
 @app.post("/control/")
 async def control(orders: dict[str, Any]) -> dict[str, Any]:
-    """Change the members that the body names, and return the counts. All members are optional.
+    """Change what the body names, and return the number of requests by path.
 
-    ``{"access": 2, "active": {"bob": false},
-    "instead": {"/users/me": [403, {"message": "Forbidden"}]}}``
+    Each member of the body is optional: ``{"access": 2, "active": {"bob": false}, "instead":
+    {"/users/me": [403, {"message": "Forbidden"}]}}``
     """
     lifetime["seconds"] = orders.get("access", lifetime["seconds"])
     async with async_session_maker() as session:

@@ -1,11 +1,11 @@
 """A Flask application with Flask-JWT-Extended, as a separate process.
 
-``SIGNING_KEY=… python flask_jwt_extended_app.py DIR`` prints ``PORT <n>`` once it can be reached
-on 127.0.0.1, and serves until it is terminated. It keeps nothing in DIR: users and revoked tokens
-are in memory. The views are those of the package's documentation: "Refreshing Tokens", "JWT
+``SIGNING_KEY=… python flask_jwt_extended_app.py DIR`` prints ``PORT <n>`` when it can be reached on
+127.0.0.1, and serves until it is terminated. It writes nothing to DIR, because users and revoked
+tokens are in memory. The views are from the package's documentation: "Refreshing Tokens", "JWT
 Revoking / Blocklist", "Automatic User Loading" and "Storing Data in Access Tokens".
 
-POST ``/control/`` is for tests.
+Tests POST to ``/control/``.
 """
 
 import os
@@ -48,19 +48,19 @@ instead: dict[str, tuple[int, dict[str, Any]]] = {}
 
 @jwt.user_identity_loader
 def user_identity_lookup(user: User) -> str:
-    """The claim ``sub``, which must be a string."""
+    """Return the claim ``sub`` of a user's tokens. It must be a string."""
     return str(user.id)
 
 
 @jwt.user_lookup_loader
 def user_lookup_callback(_header: dict[str, Any], claims: dict[str, Any]) -> User | None:
-    """Return the user of a token. If the result is None, the package refuses the token."""
+    """Return the user of a token, or None. If the result is None, the package refuses the token."""
     return next((u for u in USERS.values() if str(u.id) == claims["sub"] and u.active), None)
 
 
 @jwt.additional_claims_loader
 def add_claims(user: User) -> dict[str, Any]:
-    """Claims of the tokens from ``/login`` and from ``/refresh``."""
+    """Return the additional claims of all tokens of a user."""
     return {
         "email": f"{user.username}@example.com",
         "name": user.username,
@@ -70,13 +70,13 @@ def add_claims(user: User) -> dict[str, Any]:
 
 @jwt.token_in_blocklist_loader
 def check_if_token_revoked(_header: dict[str, Any], claims: dict[str, Any]) -> bool:
-    """Return True if a sign-out has revoked this token."""
+    """Return True if a sign-out has revoked a token."""
     return claims["jti"] in blocklist
 
 
 @app.post("/login")
 def login() -> Any:
-    """Sign in, and return both tokens."""
+    """Sign a user in. Return an access token and a refresh token."""
     username, password = request.json.get("username"), request.json.get("password")
     user = USERS.get(username)
     if user is None or not user.active or password != f"{username}-password":
@@ -97,7 +97,7 @@ def refresh() -> Response:
 @app.delete("/logout")
 @jwt_required(verify_type=False)
 def logout() -> Response:
-    """Revoke the token of the request, of either type."""
+    """Revoke the token in ``Authorization``. It can be an access token or a refresh token."""
     token = get_jwt()
     blocklist.add(token["jti"])
     return jsonify(msg=f"{token['type'].capitalize()} token revoked")
@@ -105,7 +105,7 @@ def logout() -> Response:
 
 @app.before_request
 def gateway() -> Any:
-    """Count the request. If a test has set a response for the path, return that response."""
+    """Count a request. If a test has set a response for its path, return this response."""
     calls[request.path] += 1
     if request.path in instead:
         status, body = instead[request.path]
@@ -115,10 +115,10 @@ def gateway() -> Any:
 
 @app.post("/control/")
 def control() -> Response:
-    """Change the members that the body names, and return the counts. All members are optional.
+    """Change what the body names, and return the number of requests and of revoked tokens.
 
-    ``{"access": 2, "refresh": 60, "active": {"bob": false}, "key": "…",
-    "instead": {"/refresh": [403, {"message": "Forbidden"}]}}``
+    Each member of the body is optional: ``{"access": 2, "refresh": 60, "active": {"bob": false},
+    "key": "…", "instead": {"/refresh": [403, {"message": "Forbidden"}]}}``
     """
     orders = request.json
     for kind in ("access", "refresh"):

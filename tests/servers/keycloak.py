@@ -1,8 +1,8 @@
-"""A stub of Keycloak's token and logout endpoints, which responds as its documentation says.
+"""A stub of Keycloak's token and logout endpoints, which responds as Keycloak's documentation says.
 
-Sources: "Server administration guide", chapters "Direct access grants" and "Revoking active
-sessions", and Keycloak's ``TokenEndpoint`` (error descriptions). Refresh tokens are rotated and
-used once (the realm settings "Revoke refresh token" and "Refresh token max reuse 0").
+The sources are the "Server administration guide" (chapters "Direct access grants" and "Revoking
+active sessions") and the texts of errors in Keycloak's ``TokenEndpoint``. Each refresh token can be
+used once, as with the realm settings "Revoke refresh token" and "Refresh token max reuse 0".
 """
 
 import secrets
@@ -21,20 +21,21 @@ FAULTS = {
     "carol": (400, "Account is not fully set up"),
     "dave": (400, "Account disabled"),
 }
-"""User name -> status and error text of Keycloak's response to the right password of this user."""
+"""Name of a user who cannot sign in -> status and error text of Keycloak's response, even if the
+password is right."""
 
 
 class Keycloak:
     """A stub of Keycloak, as a WSGI application. Tests change its attributes.
 
-    :ivar wrong: the status of the response to a wrong password. Keycloak before 26.6 answers 401,
-        later versions answer 400 (Keycloak issue #45812).
+    :ivar wrong: the status of the response to a wrong password: 401 before Keycloak 26.6, 400 since
+        then (Keycloak issue #45812).
     :ivar access: the lifetime of an access token, in seconds.
-    :ivar client_key: the public key that verifies the client's assertion. None: the client sends a
-        secret instead.
-    :ivar url: the base URL of the stub. The audience of an assertion is this URL with the path of
-        the request.
-    :ivar disabled: the names of the disabled users. Their sessions are not renewed.
+    :ivar client_key: the public key that verifies the client's signed JWT (RFC 7523). If it is
+        None, the client sends a secret.
+    :ivar url: the base URL of the stub. The audience of the client's JWT is this URL and the path
+        of the request.
+    :ivar disabled: the names of disabled users. Their sessions are not renewed.
     :ivar current: each refresh token that has not been used -> the name of its user.
     """
 

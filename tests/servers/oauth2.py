@@ -1,4 +1,7 @@
-"""An OAuth2 server: token and revocation endpoint, JWT access tokens, opaque refresh tokens."""
+"""An OAuth2 server with a token endpoint and a revocation endpoint.
+
+Access tokens are JWTs, and refresh tokens are opaque.
+"""
 
 import base64
 import binascii
@@ -20,7 +23,7 @@ TOKEN, REVOKE = "/token", "/revoke"
 
 @dataclass(frozen=True)
 class Grant:
-    """The user and the scope of a refresh token, and when it expires."""
+    """What a refresh token is for: its user, its scope, and its expiry in Unix seconds."""
 
     username: str
     scope: str
@@ -28,7 +31,7 @@ class Grant:
 
 
 class Refused(Exception):
-    """An error of RFC 6749 section 5.2."""
+    """The server refuses a request, with an error of RFC 6749 section 5.2."""
 
     def __init__(self, error: str, status: int = 400) -> None:
         super().__init__(error)
@@ -37,16 +40,16 @@ class Refused(Exception):
 
 
 class OAuth2:
-    """The server as a WSGI application. Tests read and change its attributes.
+    """An OAuth2 server as a WSGI application. Tests read and change its attributes.
 
     :param access: the lifetime of an access token, in seconds.
     :param refresh: the lifetime of a refresh token, in seconds.
     :param names_refresh_expiry: True if responses have ``refresh_expires_in``.
-    :ivar live: each refresh token that can be spent -> its user, scope and expiry.
+    :ivar live: each refresh token that can be spent -> its :class:`Grant`.
     :ivar roles: user name -> roles. The password of a user is ``<name>-password``.
     :ivar client_secret: the secret that the client must send.
-    :ivar challenges: True if the response to a wrong client secret has ``WWW-Authenticate``. The
-        RFC requires this header, but not every server sends it.
+    :ivar challenges: True if the response to a wrong client secret has ``WWW-Authenticate``. RFC
+        6749 requires this header, but not every server sends it.
     """
 
     def __init__(
@@ -83,7 +86,8 @@ class OAuth2:
             return actions[request.path](request.POST)
 
     def _authenticate(self, request: Request) -> None:
-        """Check the client: Basic with the form-encoded id and secret (RFC 6749 section 2.3.1)."""
+        """Check the client's id and secret in ``Authorization``, form-encoded (RFC 6749 section
+        2.3.1)."""
         kind, _, encoded = request.headers.get("Authorization", "").partition(" ")
         try:
             decoded = base64.b64decode(encoded, validate=True).decode("ascii")

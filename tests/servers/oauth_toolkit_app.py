@@ -1,9 +1,9 @@
-"""Django with django-oauth-toolkit, as a separate process: see ``process.py``.
+"""Django with django-oauth-toolkit, as a separate process (``process.py``).
 
-With ``VALIDATOR=active``, Django refuses the refresh tokens of users who are not active. The
-package itself accepts them. ``/control/`` is for tests. POST sets the lifetimes of tokens and which
-users are active. It returns the number of calls by path, and the number of refresh tokens that are
-valid.
+With the variable ``VALIDATOR=active``, Django refuses the refresh tokens of inactive users. The
+package itself accepts them. A test POSTs to ``/control/`` to set the lifetimes of tokens and which
+users are active. The response has the number of calls by path, and the number of valid refresh
+tokens.
 """
 
 import json
@@ -29,7 +29,7 @@ calls: Counter[str] = Counter()
 
 
 def configure(directory: Path) -> None:
-    """The settings of Django, as in the package's documentation."""
+    """Configure Django as the package's documentation says."""
     validators = {"active": f"{__name__}.ActiveUsers"}
     validator = validators.get(os.environ.get("VALIDATOR", ""))
     settings.configure(
@@ -64,7 +64,7 @@ def configure(directory: Path) -> None:
 
 
 def urls() -> list[Any]:
-    """Return the routes of the package, of the view that returns the user, and of ``/control/``."""
+    """Return the routes of the package, of a view that returns the user, and of ``/control/``."""
     from oauth2_provider.oauth2_validators import OAuth2Validator
     from oauth2_provider.views.generic import ProtectedResourceView
 
@@ -92,7 +92,7 @@ def urls() -> list[Any]:
 
 
 def create() -> None:
-    """Create the users, each with a group (the user's role), and the client for authapp."""
+    """Create the users, each with a group (the user's role), and authapp's client id and secret."""
     from django.contrib.auth.models import Group, User
     from oauth2_provider.models import Application
 
@@ -136,7 +136,7 @@ def counted(application: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def main(directory: Path) -> None:
-    """Set up and serve."""
+    """Configure Django, create the users, print the port and serve."""
     logging.basicConfig(level=logging.ERROR)  # a refused sign-in is no news
     configure(directory)
     from django.core.wsgi import get_wsgi_application

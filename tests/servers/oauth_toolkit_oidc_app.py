@@ -1,6 +1,7 @@
-"""Django with django-oauth-toolkit as an OpenID Connect provider, as a process: see ``process.py``.
+"""Django with django-oauth-toolkit as an OpenID Connect provider, as a separate process.
 
-Its sign-in page signs every visitor in as alice. The variable ``SITE`` is the URL of the site.
+See ``process.py``. The provider's sign-in page signs every visitor in as alice. The variable
+``SITE`` is the URL of the site that uses the provider.
 """
 
 import os
@@ -21,7 +22,7 @@ CLIENT_ID, CLIENT_SECRET = "authapp", "secret of the client: +/&"
 
 
 def configure(directory: Path) -> None:
-    """The settings of Django, as in the package's documentation."""
+    """Configure Django as the package's documentation says."""
     key = generate_private_key(65537, 2048)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     settings.configure(
@@ -66,7 +67,7 @@ def configure(directory: Path) -> None:
 
 
 def urls() -> list[Any]:
-    """The routes of the package, and a sign-in page that asks for nothing."""
+    """Return the routes of the package, and of a sign-in page that asks for nothing."""
     from django.contrib.auth import login
     from django.contrib.auth.models import User
     from oauth2_provider.oauth2_validators import OAuth2Validator
@@ -92,7 +93,7 @@ def urls() -> list[Any]:
 
 
 def create() -> None:
-    """Create a user with a group (the user's role), and the client for authapp."""
+    """Create a user with a group (the user's role), and authapp's client id and secret."""
     from django.contrib.auth.models import Group, User
     from oauth2_provider.models import Application
 
@@ -115,7 +116,7 @@ def create() -> None:
 
 
 def main(directory: Path) -> None:
-    """Set up and serve."""
+    """Configure Django, create the user, print the port and serve."""
     configure(directory)
     from django.core.wsgi import get_wsgi_application
 

@@ -1,4 +1,4 @@
-"""An OpenID Connect provider for tests, which also sends what a good provider never sends."""
+"""An OpenID Connect provider for tests. It can also send wrong responses."""
 
 import base64
 import hashlib
@@ -44,14 +44,14 @@ class Grant:
 
 @dataclass
 class Provider:
-    """The provider as a WSGI application. Tests read and change its attributes.
+    """An OpenID Connect provider as a WSGI application. Tests read and change its attributes.
 
     :ivar user: the user who is signed in at the provider.
-    :ivar metadata: changed members of the metadata. If a value is None, the member is left out.
-    :ivar id_claims: changed claims of ID tokens. If a value is None, the claim is left out.
-    :ivar sign: a function that returns a token with the claims that it gets.
-    :ivar answer: changed members of the response of the token endpoint. If a value is None, the
-        member is left out.
+    :ivar metadata: changed members of the metadata. A member whose value is None is left out.
+    :ivar id_claims: changed claims of ID tokens. A claim whose value is None is left out.
+    :ivar sign: a function that takes claims and returns a token.
+    :ivar answer: changed members of the token endpoint's response. A member whose value is None is
+        left out.
     :ivar renews_id_token: True if the response to a renewal has an ID token.
     """
 
@@ -109,7 +109,8 @@ class Provider:
         return answer_of(found)
 
     def _authorize(self, request: Request) -> Response:
-        """Handle the authorization endpoint (RFC 6749 section 4.1.1). The user agrees at once."""
+        """Handle the authorization endpoint (RFC 6749 section 4.1.1). The user agrees without being
+        asked."""
         self.authorizations.append(request.query_string)
         given = request.GET
         code = secrets.token_urlsafe(24)
@@ -209,7 +210,7 @@ class Provider:
         return (self.sign or signed)(without_none(claims))
 
     def logout_token(self, **changes: Any) -> dict[str, Any]:
-        """The claims of a logout token for the session at the provider."""
+        """Return the claims of a logout token, which ends a session of the provider."""
         now = int(time.time())
         claims = {
             "iss": self.url,
@@ -235,7 +236,7 @@ class Provider:
 
 
 def public(key: RSAPrivateKey, kid: str, **more: Any) -> dict[str, Any]:
-    """The public key as a JWK."""
+    """Return the public key as a JWK."""
     found = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key()))
     return {**found, "kid": kid, "use": "sig", **more}
 

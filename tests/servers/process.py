@@ -1,7 +1,7 @@
-"""Runs a package of another project in a separate process, which tests start and stop.
+"""Runs a package of another project in a separate process, which a test starts and stops.
 
-A script in this folder takes a directory as its argument, prints ``PORT <n>`` once it can be
-reached on 127.0.0.1, and serves until it is terminated.
+Each script takes a directory as its argument. It prints ``PORT <n>`` when it can be reached on
+127.0.0.1, and serves until it is terminated.
 """
 
 import os
@@ -18,7 +18,10 @@ CONTROL = "/control/"
 
 
 class Process:
-    """The running process, for tests."""
+    """A running process, as tests use it.
+
+    :param url: the URL of its server.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -30,11 +33,11 @@ class Process:
         return self._http.request(method, self.url + path, timeout=10, **options)
 
     def post(self, path: str, **fields: Any) -> requests.Response:
-        """POST some JSON."""
+        """Send a POST request with fields as JSON."""
         return self.request("POST", path, json=fields)
 
     def set(self, **orders: Any) -> Any:
-        """POST to its control endpoint, and return the JSON of the response."""
+        """POST to ``/control/`` of the process. Return the JSON of the response."""
         answer = self.post(CONTROL, **orders)
         answer.raise_for_status()
         return answer.json()
@@ -42,10 +45,11 @@ class Process:
 
 @contextmanager
 def serve(script: str, folder: Path, **environ: str) -> Iterator[Process]:
-    """Run a script of this folder.
+    """Run a script of this folder while a ``with`` block runs.
 
+    :param script: the name of the script.
     :param folder: the folder for the files of the script.
-    :param environ: variables of the environment of the script.
+    :param environ: variables for the environment of the script.
     """
     command = [sys.executable, str(Path(__file__).parent / script), str(folder)]
     with Popen(command, env=os.environ | environ, stdout=PIPE, text=True) as running:

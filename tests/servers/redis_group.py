@@ -1,4 +1,5 @@
-"""Several real Redis servers: Sentinel with replicas, or a cluster, also with TLS and ACL users."""
+"""Groups of real Redis servers: Sentinel with replicas, or a cluster, with or without TLS and
+users."""
 
 import random
 import re
@@ -22,7 +23,8 @@ SENTINEL = shutil.which("redis-sentinel")
 
 
 def free_ports(number: int) -> list[int]:
-    """Return ports that are free. The ports 10,000 above, which cluster nodes use, are free too."""
+    """Return free ports, below 32,000. The port 10,000 above each is free too, because a cluster
+    needs it."""
     ports: list[int] = []
     candidates = iter(random.Random().sample(range(20_000, 32_000), 1000))
     while len(ports) < number:
@@ -35,9 +37,10 @@ def free_ports(number: int) -> list[int]:
 
 
 class Access:
-    """TLS with a certificate authority of its own, and the users that docs/operations.md describes.
+    """TLS with its own certificate authority, and Redis users with the rights of
+    docs/operations.md.
 
-    :param rights: further rights of the Redis user.
+    :param rights: further rights for the Redis user.
     """
 
     def __init__(self, folder: Path, rights: str = "") -> None:
@@ -62,11 +65,11 @@ class Access:
         )
 
     def port(self, port: int) -> str:
-        """Return the lines with which a server listens on a port."""
+        """Return the lines of redis.conf that make a server listen on a port with TLS."""
         return f"port 0\ntls-port {port}\n{self._tls}"
 
     def url(self, url: str) -> str:
-        """Return a URL with TLS, a user and a password in place of a URL without them."""
+        """Add TLS, the user and the password to a Redis URL."""
         query = f"?ssl_ca_certs={self.authority}"
         if "sentinel" in url:
             query += "&sentinel_username=authapp&sentinel_password=word-of-sentinel"
@@ -74,7 +77,7 @@ class Access:
 
 
 class Node:
-    """One server of a group."""
+    """One Redis server or one Sentinel of a group."""
 
     def __init__(
         self, folder: Path, program: str, port: int, lines: str, access: Access | None = None
@@ -110,7 +113,7 @@ def _is_in_sync(replica: Node) -> bool:
 
 
 class Group:
-    """Servers that are started and closed together."""
+    """Redis servers that are started and stopped together."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
@@ -122,7 +125,8 @@ class Group:
 
 
 class SentinelGroup(Group):
-    """One primary, its replicas, and Sentinels. Two Sentinels must agree on a failure."""
+    """A primary, its replicas, and Sentinels. Two Sentinels must agree that the primary has
+    failed."""
 
     def __init__(
         self, folder: Path, replicas: int = 2, sentinels: int = 3, access: Access | None = None
@@ -159,7 +163,7 @@ class SentinelGroup(Group):
         return (state["num-slaves"], state["num-other-sentinels"]) == self._numbers
 
     def primary(self) -> Node:
-        """The present primary, according to most Sentinels."""
+        """Return the present primary, according to most Sentinels."""
         ports = [
             each.client.sentinel_get_master_addr_by_name("mymaster")[1] for each in self.sentinels
         ]
@@ -169,12 +173,12 @@ class SentinelGroup(Group):
     a_primary = primary
 
     def has_replaced(self, killed: Node) -> bool:
-        """Return True if another node has become the primary."""
+        """Return True if another node has become the primary in place of the killed node."""
         return self.primary() is not killed
 
 
 class ClusterGroup(Group):
-    """A cluster of three primaries, and three replicas or none."""
+    """A Redis cluster of three primaries, with three replicas or none."""
 
     def __init__(self, folder: Path, replicas: int = 3, access: Access | None = None) -> None:
         super().__init__()
@@ -205,7 +209,7 @@ class ClusterGroup(Group):
         self.url = access.url(url) if access else url
 
     def primaries(self) -> dict[str, Node]:
-        """Return the living primaries by their ids."""
+        """Return node id -> node, for the running primaries."""
         living = [each for each in self.nodes if each.answers()]
         roles: dict[Node, dict[str, str]] = {
             each: each.client.info("replication") for each in living
@@ -217,7 +221,7 @@ class ClusterGroup(Group):
         return next(iter(self.primaries().values()))
 
     def has_replaced(self, killed: Node) -> bool:
-        """Return True if another node has become a primary."""
+        """Return True if there are three primaries again."""
         return len(self.primaries()) == 3
 
     def id_of(self, node: Node) -> str:

@@ -19,7 +19,7 @@ PROGRAM = shutil.which("redis-server")
 
 
 class RedisServer:
-    """A Redis on a free port, without persistence."""
+    """A Redis server on a free port, without persistence."""
 
     def __init__(self, folder: Path) -> None:
         if PROGRAM is None:
@@ -48,7 +48,7 @@ class RedisServer:
             return False
 
     def keys(self) -> list[bytes]:
-        """Return the keys, without the epoch marker and the set of the processes' fingerprints."""
+        """Return all keys, except the epoch marker and the set of the processes' fingerprints."""
         return [key for key in self.client.scan_iter(count=1000) if key not in (EPOCH, USERS)]
 
     def stop(self) -> None:
@@ -58,7 +58,7 @@ class RedisServer:
         self._process.wait()
 
     def pause(self) -> None:
-        """Make Redis accept connections without responding."""
+        """Make Redis accept connections, but not respond."""
         assert self._process
         self._process.send_signal(signal.SIGSTOP)
 
@@ -72,7 +72,10 @@ class RedisServer:
 
 
 class Address:
-    """The address of the primary. It can move to another server. Open connections then continue."""
+    """An address that forwards to a Redis server, and can be moved to another server.
+
+    Open connections go on to the old server.
+    """
 
     def __init__(self, server: RedisServer) -> None:
         self.server = server
@@ -96,6 +99,6 @@ class Address:
         source.close()
 
     def close(self) -> None:
-        """Refuse new connections. Open connections continue."""
+        """Refuse new connections. Open connections go on."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

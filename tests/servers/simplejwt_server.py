@@ -1,4 +1,4 @@
-"""Django with SimpleJWT as a process that tests start; see ``django_simplejwt.py``."""
+"""Django with SimpleJWT as a process that tests start: see ``django_simplejwt.py``."""
 
 import os
 import secrets
@@ -20,7 +20,7 @@ CONTROL = "/control/"
 
 
 class Django:
-    """The running process, for tests."""
+    """A running Django process, as tests use it."""
 
     def __init__(self, url: str, key: str) -> None:
         self.url = url
@@ -32,25 +32,29 @@ class Django:
         return self._http.post(self.url + path, json=fields, timeout=10)
 
     def set(self, **orders: Any) -> None:
-        """Set lifetimes in seconds (``access``, ``refresh``), and which users are ``active``."""
+        """Set the lifetimes of new tokens in seconds (``access``, ``refresh``), and which users are
+        ``active``."""
         self.post(CONTROL, **orders).raise_for_status()
 
     def move_clock(self, seconds: float) -> None:
-        """Set the clock of the process ahead of the clock of the machine by some seconds."""
+        """Set the clock of Django ahead of the clock of the machine, by this many seconds."""
         self.set(later=seconds)
 
     def count(self) -> dict[str, Any]:
-        """Return ``calls`` by path, and ``outstanding`` and ``blacklisted`` refresh tokens."""
+        """Return the counts: ``calls`` by path, and ``outstanding`` and ``blacklisted`` refresh
+        tokens."""
         answer = self._http.get(self.url + CONTROL, timeout=10).json()
         return answer | {"calls": Counter(answer["calls"])}
 
     def refuses(self, refresh: str) -> bool:
-        """Return True if Django refuses a refresh token. If Django accepts it, it is spent."""
+        """Return True if Django refuses a refresh token. If Django accepts the token, it is spent
+        now."""
         answer = self.post(REFRESH, refresh=refresh)
         return answer.status_code == 401 and answer.json()["code"] == "token_not_valid"
 
     def forward(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        """Pass a request on to Django. Tests use this WSGI application to count requests."""
+        """Pass a request on to Django. This is a WSGI application, with which tests count
+        requests."""
         request = Request(environ)
         answer = requests.request(
             request.method,
@@ -66,7 +70,11 @@ class Django:
 
 @contextmanager
 def serve_django(folder: Path, access: int, refresh: int) -> Iterator[Django]:
-    """Run Django. ``access`` and ``refresh`` are the lifetimes of its tokens in seconds."""
+    """Run Django while a ``with`` block runs.
+
+    :param access: the lifetime of access tokens in seconds.
+    :param refresh: the lifetime of refresh tokens in seconds.
+    """
     key = secrets.token_urlsafe(48)
     environ = {"SIGNING_KEY": key, "ACCESS_LIFETIME": str(access), "REFRESH_LIFETIME": str(refresh)}
     command = [sys.executable, str(SCRIPT), str(folder)]

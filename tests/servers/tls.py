@@ -21,7 +21,7 @@ DAY = datetime.timedelta(days=1)
 
 
 class Authority:
-    """A certificate authority with its own key."""
+    """A certificate authority, which has its own key."""
 
     def __init__(self, folder: Path, name: str = "An authority") -> None:
         self._folder = folder
@@ -35,9 +35,9 @@ class Authority:
         self.file.write_bytes(builder.sign(self._key, SHA256()).public_bytes(Encoding.PEM))
 
     def certify(self, host: x509.GeneralName, days: int = 30) -> Path:
-        """Return the path of a file with a certificate for a host and its key.
+        """Return the path of a file with a certificate for a host, and its key.
 
-        :param days: the days until the certificate expires. It is valid since 30 days ago.
+        :param days: in how many days the certificate expires. It is valid since 30 days ago.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "A backend")])
@@ -78,7 +78,7 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Do not log clients that hang up."""
+        """Do not log clients that close the connection."""
 
 
 class _Quiet(WSGIRequestHandler):
@@ -86,7 +86,7 @@ class _Quiet(WSGIRequestHandler):
         """Do not log requests."""
 
     def get_stderr(self) -> io.StringIO:  # type: ignore[override]
-        """Drop the messages about clients that hang up."""
+        """Drop messages about clients that close the connection."""
         return io.StringIO()
 
 
