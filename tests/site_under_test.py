@@ -1,4 +1,4 @@
-"""The site for tests: the real application in WebTest."""
+"""The site as tests use it: the real application in WebTest, without a server."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,9 +16,9 @@ COOKIE = "authapp.session"
 
 
 def settings(backend_url: str, **more: str) -> dict[str, str]:
-    """Return the settings of ``[app:main]``.
+    """Return the settings of ``[app:main]`` for a site in a test.
 
-    :param more: further ``authapp.`` keys, with ``__`` in place of each dot.
+    :param more: further settings. Write the key ``authapp.a.b`` as ``a__b``.
     """
     ini = {
         "pyramid.default_locale_name": "en",
@@ -32,12 +32,12 @@ def settings(backend_url: str, **more: str) -> dict[str, str]:
 
 
 def description(**keys: str) -> Description:
-    """Return the description of a backend from the settings of an ini file."""
+    """Return the description of a backend. The parameters are settings, as in :func:`settings`."""
     return Settings.from_ini(settings("http://backend.invalid", **keys)).description
 
 
 def add_view(config: Configurator, view: Callable[[Request], Any], **options: Any) -> None:
-    """Show the only page of an application that includes authapp, at ``/view``."""
+    """Add a view to an application, at ``/view``. Its result is sent as JSON."""
     config.add_route("view", "/view")
     config.add_view(view, route_name="view", renderer="json", **options)
 
@@ -45,7 +45,12 @@ def add_view(config: Configurator, view: Callable[[Request], Any], **options: An
 def application(
     url: str, more: Callable[[Configurator], None] = lambda config: None, **keys: str
 ) -> "Site":
-    """Return an application that includes authapp, with the settings in ``more``."""
+    """Return a browser at a new application that includes authapp.
+
+    :param url: the URL of the backend.
+    :param more: a function that adds more to the application.
+    :param keys: further settings, as in :func:`settings`.
+    """
     with Configurator(settings=settings(url, **keys)) as config:
         config.include("authapp")
         more(config)
@@ -53,7 +58,10 @@ def application(
 
 
 class Site(TestApp):
-    """A browser, with the cookies that it has for the site."""
+    """A browser that uses the site, and keeps its cookies.
+
+    :param wsgi: the application. Without it, a new site is made with the given settings.
+    """
 
     def __init__(self, backend_url: str = "", wsgi: Any = None, **more: str) -> None:
         wsgi = wsgi or authapp.main({}, **settings(backend_url, **more))
@@ -80,15 +88,16 @@ class Site(TestApp):
         return self.post("/logout", fields)
 
     def token(self) -> str:
-        """The value of the browser's session cookie."""
+        """Return the value of the browser's session cookie."""
         return self.cookies[COOKIE]
 
     def cookie_header(self) -> dict[str, str]:
-        """The cookie as a ``Cookie`` header, for cases in which the browser no longer sends it."""
+        """Return the session cookie as a ``Cookie`` header, to send it after the browser has
+        deleted it."""
         return {"Cookie": f"{COOKIE}={self.token()}"}
 
     def opened(self) -> Any:
-        """The session in the browser's cookie."""
+        """Return the session in the browser's cookie."""
         return self.services.sealer.open(self.token())
 
     def twin(self) -> "Site":

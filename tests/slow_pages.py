@@ -1,4 +1,4 @@
-"""Pages that tests can block, in a separate process (``pyramid.includes``)."""
+"""Pages that take long, for a site in a separate process (``pyramid.includes``)."""
 
 import time
 from pathlib import Path
@@ -9,7 +9,10 @@ from pyramid.request import Request
 
 
 def hold(request: Request) -> dict[str, Any]:
-    """Create a file when the request begins, and respond when the file is gone."""
+    """Return the user. With ``?once=1``, first create a file, and wait until a test has deleted it.
+
+    The wait takes 30 seconds at most. If the file exists already, there is no wait.
+    """
     file = Path(request.registry.settings["tests.hold"])
     if file.parent.exists() and request.GET.get("once") and not file.exists():
         file.touch()

@@ -1,4 +1,5 @@
-"""production.ini and the nginx configuration of docs/operations.md, unchanged, under load."""
+"""production.ini and the nginx configuration of docs/operations.md, almost unchanged, under
+load."""
 
 import socket
 import threading

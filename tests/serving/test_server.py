@@ -1,4 +1,4 @@
-"""O3. Before the server stops, it answers all accepted requests."""
+"""Threat O3. Before the server stops, it responds to all requests that it has accepted."""
 
 import os
 import resource
@@ -35,8 +35,11 @@ def terminate() -> None:
 
 
 def until_stopped(client: Callable[[str], Any], app: Callable[..., Any], **options: str) -> Any:
-    """Serve in this thread, which receives the signals, and call the client in another thread.
+    """Run the server in this thread, which receives signals, and a client in another thread.
 
+    The server stops when the client has returned.
+
+    :param client: a function that takes the URL of the server.
     :returns: a list with the value that the client has returned.
     """
     url, results = f"127.0.0.1:{free_port()}", []
@@ -55,7 +58,7 @@ def until_stopped(client: Callable[[str], Any], app: Callable[..., Any], **optio
 
 
 def get(url: str, **options: Any) -> requests.Response:
-    """Send a GET request as soon as the server accepts connections."""
+    """Send a GET request. Try again until the server accepts connections."""
     while True:
         try:
             return requests.get(url, timeout=10, **options)
@@ -67,7 +70,7 @@ def test_o3_accepted_requests_are_answered_and_new_ones_are_refused() -> None:
     refused = threading.Event()
 
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        """Stop the server during this request, and respond when new connections are refused."""
+        """Stop the server during this request. Respond when the server refuses new connections."""
         terminate()
         host, port = environ["SERVER_NAME"], int(environ["SERVER_PORT"])
         while True:
@@ -85,7 +88,8 @@ def test_o3_accepted_requests_are_answered_and_new_ones_are_refused() -> None:
 
 
 def test_o3_waiting_connections_are_answered_before_the_stop() -> None:
-    """Open five connections while a signal handler keeps the server's thread busy."""
+    """Threat O3. Five connections are opened while a signal handler keeps the server's thread busy.
+    They get a response before the server stops."""
     knocking: list[socket.socket] = []
 
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -121,7 +125,8 @@ def test_o3_waiting_connections_are_answered_before_the_stop() -> None:
 
 
 def test_o3_the_server_waits_no_longer_than_drain() -> None:
-    """In this test, the client does not read the response."""
+    """Threat O3. When the server stops, it waits at most ``drain`` seconds for a client that does
+    not read its response."""
     ended = threading.Event()
     size = 8_000_000
 
@@ -165,7 +170,8 @@ def test_an_address_in_use_is_named() -> None:
 
 
 def test_a6_with_production_ini_clients_cannot_set_the_host() -> None:
-    """A6. nginx passes on headers that it does not set, for example X-Forwarded-Host."""
+    """Threat A6. nginx passes headers on that it does not set, such as X-Forwarded-Host. With
+    production.ini, they do not change the host."""
     ini = ConfigParser()
     ini.read(Path(__file__).parents[2] / "production.ini")
     options = {key: value for key, value in ini["server:main"].items() if key != "use"}
@@ -197,7 +203,8 @@ def test_an_interrupt_stops_the_server() -> None:
 
 
 def test_idle_connections_do_not_block_new_ones() -> None:
-    """Above ``connection_limit``, the server closes the longest idle connections."""
+    """If there are more connections than ``connection_limit``, the server closes those that have
+    been idle for the longest time."""
 
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         start_response("204 No Content", [])
@@ -220,7 +227,8 @@ def test_idle_connections_do_not_block_new_ones() -> None:
 def test_the_limit_of_open_files_is_raised(
     hard: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The limits apply to the whole test process, so the test replaces the system calls."""
+    """The server raises the limit of open files. The limit is one of the whole process, so the test
+    replaces the system calls."""
     raised: list[tuple[int, tuple[int, int]]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda which: (256, hard))
     monkeypatch.setattr(resource, "setrlimit", lambda which, limits: raised.append(limits))

@@ -32,7 +32,10 @@ SECRET = "the first of the secrets that must never be shown"
 
 
 def ini_file(folder: Path, changes: dict[str, str], ini: str = "production.ini") -> Path:
-    """Write a copy of a shipped file with other values, which may have several lines."""
+    """Write a copy of an ini file of this repository with other values. Return its path.
+
+    :param changes: key -> value, which may have several lines.
+    """
     text = (HERE / ini).read_text()
     for key, value in changes.items():
         text, count = re.subn(
@@ -45,7 +48,7 @@ def ini_file(folder: Path, changes: dict[str, str], ini: str = "production.ini")
 
 
 def pserve(ini: Path, *arguments: str) -> tuple[int, list[str]]:
-    """Run pserve until it ends, and return its exit code and the lines of its output."""
+    """Run ``pserve`` until it ends. Return its exit code, and the lines of its output."""
     done = subprocess.run(
         [PSERVE, *arguments, ini],
         cwd=HERE,
@@ -114,7 +117,8 @@ def test_a_port_in_use_is_one_line(tmp_path: Path, taken: str) -> None:
 
 
 def test_a_port_in_use_ends_the_reloader_too(tmp_path: Path, taken: str) -> None:
-    """The reloader would wait for a changed file, and ``make serve`` would hang."""
+    """If the port is in use, the reloader ends too. Otherwise it would wait for a changed file, and
+    ``make serve`` would hang."""
     ini = ini_file(tmp_path, {"listen": taken}, "development.ini")
     code, lines = pserve(ini, "-q", "--reload")
     assert code == 1
@@ -159,7 +163,8 @@ def test_an_unknown_option_of_the_server_is_named() -> None:
 def test_the_reloader_is_asked_to_end_after_the_problem_was_shown(
     taken: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The test process must live on, so the test replaces the end of the process."""
+    """The reloader gets SIGTERM after the problem was printed. The test process must not end, so
+    the test replaces ``os._exit``."""
 
     class Ended(BaseException):
         pass

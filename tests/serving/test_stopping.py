@@ -1,4 +1,4 @@
-"""A process that has to stop, but has data for other processes: promises 1 and 3."""
+"""A process stops while it still has data for other processes: promises 1 and 3."""
 
 import re
 import signal
@@ -40,7 +40,7 @@ def served(tmp_path: Path, backend: Served, redis_server: RedisServer) -> Iterat
 
 
 def session_of(backend: Served) -> Session:
-    """Sign in as alice at the backend and return her session."""
+    """Sign in as alice at the backend, without the site. Return a session with these tokens."""
     form = {"username": "alice", "password": "alice-password"}
     tokens = requests.post(backend.url + LOGIN, json=form, timeout=5).json()
     now = int(time.time())

@@ -1,4 +1,4 @@
-"""The session cookie: names, prefixes and chunks. Threats C8, C13 and C14."""
+"""The names, prefixes and chunks of the session cookie: threats C8, C13 and C14."""
 
 import time
 
@@ -21,7 +21,7 @@ TOKEN = st.text("abcXYZ019-_.", min_size=1, max_size=CHUNK_LENGTH * MAX_CHUNKS)
 
 
 def header(set_cookies: list[str]) -> str:
-    """Return the Cookie header that a browser sends after these Set-Cookie headers."""
+    """Return the ``Cookie`` header of a browser that has received these ``Set-Cookie`` headers."""
     return "; ".join(each.partition(";")[0] for each in set_cookies)
 
 
@@ -143,7 +143,8 @@ def test_webob_reads_no_other_names_from_a_repaired_header(text: str) -> None:
     "run", ["-", "a b", '"', '"\\', "=", "=;", ";", "x=\xe9", 'x="', ",", "a=b c"]
 )
 def test_c8_a_long_header_is_parsed_in_linear_time(head: str, run: str) -> None:
-    """Without the repair, WebOb needs minutes for some of these headers."""
+    """authapp reads any ``Cookie`` header in linear time. WebOb's own code needs minutes for some
+    of these headers."""
     text = head + run * (200_000 // len(run))
     began = time.process_time()
     dict(RequestCookies({"HTTP_COOKIE": readable(text)}))
@@ -161,7 +162,8 @@ def test_cookie_names_and_attributes() -> None:
 
 
 def test_host_only_cookies_are_cleared_when_a_domain_is_set() -> None:
-    """The browser has these cookies from the time before the domain was set."""
+    """When an operator sets a cookie domain, browsers may still have cookies without a domain.
+    These cookies are deleted."""
     cookie = SessionCookie("n", True, "example.com")
     for written in (cookie.write("x", 60, ["n"]), cookie.clear(["n"])):
         host, domain = written

@@ -1,4 +1,4 @@
-"""Encrypt and decrypt session tokens: section 2 of the contract, threats C1 to C9."""
+"""Encrypting and decrypting session tokens: contract section 2, threats C1 to C9."""
 
 import base64
 import hmac
@@ -30,7 +30,7 @@ def sealer(name: str = "next-auth-4", *secrets: bytes, cookie: str = NAME) -> Se
 
 
 def sealed(claims: object, name: str = "next-auth-4", header: Any = None, **more: Any) -> str:
-    """Return a token that is encrypted with our own key and has any claims and header."""
+    """Return a token with any claims and any header, encrypted with the right key."""
     form = FORMATS[name]
     key = form.key(NEW, NAME)
     registry = jwe.JWERegistry(algorithms=["dir", "A256GCM", "A256CBC-HS512", "A128GCM", "DEF"])
@@ -97,7 +97,8 @@ def test_keys_are_derived_as_the_contract_says() -> None:
 
 @BOTH
 def test_bytes_cannot_be_moved_between_ciphertext_and_tag(name: str) -> None:
-    """Move three bytes between the segments. The joined bytes of both segments stay equal."""
+    """A token is rejected if three of its bytes were moved from the ciphertext to the tag or back.
+    Both segments together then still have the same bytes."""
     header, _, iv, ciphertext, tag = sealer(name).seal(make()).split(".")
     raw = base64.urlsafe_b64decode(ciphertext + "=" * (-len(ciphertext) % 4))
     raw += base64.urlsafe_b64decode(tag + "==")
@@ -169,14 +170,16 @@ def test_c3_truncated_extended_or_reencoded_tokens_are_rejected(
 
 
 def test_c3_a_token_with_an_encrypted_key_is_rejected() -> None:
-    """C3. The algorithm is ``dir``, so the segment of the encrypted key must be empty."""
+    """Threat C3. Tokens have no encrypted key (algorithm ``dir``). So a token is rejected if its
+    segment for such a key is not empty."""
     header, _, *rest = sealer().seal(make()).split(".")
     assert opens(".".join([header, "", *rest]))
     assert not opens(".".join([header, "AAAA", *rest]))
 
 
 def test_c3_the_spare_bits_of_the_last_character_cannot_be_changed() -> None:
-    """Many base64url decoders ignore these bits."""
+    """Threat C3. Many base64url decoders ignore the last bits of the last character. authapp
+    rejects a token in which these bits were changed."""
     token = sealer().seal(make())
     spellings = [token[:-1] + last for last in ALPHABET]
     assert token in spellings
@@ -185,7 +188,8 @@ def test_c3_the_spare_bits_of_the_last_character_cannot_be_changed() -> None:
 
 @given(raw=st.binary(min_size=1))
 def test_c3_bytes_have_exactly_one_encoding(raw: bytes) -> None:
-    """C3. This must be so even if Python's base64 decoder accepts several encodings."""
+    """Threat C3. authapp accepts only one base64url text for the same bytes, even if Python's
+    decoder accepts several."""
     text = base64url.encode(raw)
     standard = base64.b64encode(raw).decode()
     assert text == standard.translate(str.maketrans("+/", "-_", "="))
@@ -264,7 +268,7 @@ def test_c4_compression_is_rejected_even_with_our_own_key() -> None:
     ],
 )
 def test_c4_another_header_is_rejected_even_with_our_own_key(header: Any) -> None:
-    """C4. The header is compared byte for byte and never parsed."""
+    """Threat C4. The header of a token must be exactly the expected bytes. It is never parsed."""
     assert opens(sealed(make().to_claims()))
     assert not opens(sealed(make().to_claims(), header=header))
 
@@ -319,7 +323,7 @@ def test_c1_too_long_texts_are_rejected() -> None:
 
 
 def test_c1_a_too_long_token_is_rejected_even_with_our_own_key() -> None:
-    """C1, C14. A token that is too long is not decrypted."""
+    """Threats C1, C14. A token that is too long is rejected without decrypting it."""
     claims = make().to_claims()
     assert opens(sealed(claims))
     assert not opens(sealed({**claims, "padding": "x" * MAX_TOKEN_LENGTH}))
@@ -353,7 +357,8 @@ def test_a_missing_session_id_is_derived_from_the_refresh_token() -> None:
 
 @pytest.mark.parametrize("peer", json.loads(PEERS.read_text()), ids=lambda peer: peer["cookie"])
 def test_tokens_of_the_real_packages_can_be_opened(peer: dict[str, str]) -> None:
-    """The real packages made these tokens, and tests/nextjs/test_nextjs.py decrypts them too."""
+    """authapp decrypts tokens that next-auth and @auth/core have made. tests/nextjs/test_nextjs.py
+    decrypts the same tokens with these packages."""
     opener = sealer(peer["format"], peer["secret"].encode(), cookie=peer["cookie"])
     session = opener.open(peer["token"])
     assert session.identity.id == 1

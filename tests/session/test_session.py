@@ -1,4 +1,4 @@
-"""The session as an immutable value."""
+"""A session is an immutable value."""
 
 import json
 from typing import Any

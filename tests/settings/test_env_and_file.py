@@ -1,4 +1,4 @@
-"""Every setting may be literal, ``env:NAME`` or ``file:PATH``: contract section 6."""
+"""Each setting may be a literal value, ``env:NAME`` or ``file:PATH``: contract section 6."""
 
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ OTHERS = {
     "session.samesite": "strict",
     "shared": "redis://:pass@redis.example.com/1",
 }
-"""Values that differ from the defaults. For other keys :func:`value_of` finds one."""
+"""Key -> a value that is not the default. The values of other keys are in :func:`value_of`."""
 
 NEEDED = {
     "backend.audience": {"backend.verify": "secret:x"},
@@ -66,7 +66,7 @@ NEEDED = {
 
 
 def value_of(key: str) -> str | None:
-    """Return a value for a key, or None for a kind of setting that this test does not know."""
+    """Return a value for a key, or None if this test knows no value for the key."""
     if key in OTHERS:
         return OTHERS[key]
     if key.startswith("routes."):

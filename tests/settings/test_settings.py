@@ -1,4 +1,4 @@
-"""The settings of an ini file: section 6 of the contract."""
+"""Reading the settings of an ini file: contract section 6."""
 
 from pathlib import Path
 from typing import Any
@@ -238,7 +238,8 @@ def test_an_invalid_value_is_reported_with_what_is_allowed(key: str, value: str,
 
 
 def test_a_missing_setting_names_a_similar_key_with_another_prefix() -> None:
-    """The similar key alone is no problem, because it may belong to another package."""
+    """If a setting is missing, the message names a similar key with another prefix, if there is
+    one. Such a key alone is no problem, because it may belong to another package."""
     for other in ("secret", "autapp.secret"):
         ini = {other: SECRET, "authapp.backend.url": "https://x.example"}
         (problem,) = problems(ini)
@@ -356,7 +357,8 @@ def test_a_public_key_is_read_from_a_file(tmp_path: Path) -> None:
 def test_any_value_can_come_from_the_environment_or_a_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """White space at both ends and a byte-order mark are removed."""
+    """Any value can come from the environment or a file. White space at both ends, and a byte-order
+    mark, are removed."""
     monkeypatch.setenv("REDIS_URL", "redis://localhost:1/0")
     (tmp_path / "url").write_bytes(b"\xef\xbb\xbfhttps://auth.example.com\r\n")
     settings = read(shared="env:REDIS_URL", backend__url=f"file:{tmp_path / 'url'}")

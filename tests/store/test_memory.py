@@ -1,4 +1,4 @@
-"""The store of a single process, in memory."""
+"""The memory store, which only one process uses."""
 
 from authapp.store.memory import MemoryStore
 from authapp.store.protocol import Key, Lease

@@ -1,4 +1,4 @@
-"""The store on a real Redis, and the failures of Redis: threats R11 to R13."""
+"""The store with a real Redis, also when Redis fails: threats R11 to R13."""
 
 import base64
 import hmac
@@ -31,7 +31,7 @@ A, B = Key("purpose", "secret a"), Key("purpose", "secret b")
 
 @pytest.fixture
 def process(redis_server: RedisServer) -> Iterator[Callable[..., RedisStore]]:
-    """Return a function that makes the store of one more process."""
+    """Yield a function that returns the store of another process."""
     processes = []
 
     def start(*secrets: bytes) -> RedisStore:
@@ -46,7 +46,8 @@ def process(redis_server: RedisServer) -> Iterator[Callable[..., RedisStore]]:
 
 
 def log_count(caplog: pytest.LogCaptureFixture, line: str, redis_server: RedisServer) -> int:
-    """Return how often the log has a line about this Redis. Lines about others do not count."""
+    """Return how often the log has a line about this Redis. Lines about other servers do not
+    count."""
     return caplog.text.count(f"{line} at {redis_server.address}")
 
 
@@ -72,7 +73,8 @@ def test_r13_redis_contains_no_plain_keys_or_values(
 
 
 def test_r13_key_names_are_keyed_digests(process: Any, redis_server: RedisServer) -> None:
-    """R13. An attacker who can read Redis cannot find the entry of a stolen token."""
+    """Threat R13. A key in Redis is a keyed hash. An attacker who has stolen a token and can read
+    Redis cannot find the entry of the token."""
     process().put(A, "text", 60)
     key = derive(OLD, "authapp shared names", 32)
     digest = hmac.digest(key, b"purpose\0secret a", "sha256")
@@ -148,7 +150,8 @@ def test_a_lease_is_held_by_one_process(process: Any, redis_server: RedisServer)
 def test_processes_with_their_secrets_in_another_order_do_not_block_each_other(
     process: Any,
 ) -> None:
-    """While secrets are changed, exactly one of two processes gets the lease."""
+    """While the secrets are changed, two processes may have them in a different order. Exactly one
+    of the two gets the lease."""
     both = process(OLD, NEW), process(NEW, OLD)
     together = Barrier(2, timeout=5)
 
@@ -246,7 +249,8 @@ def test_r11_a_restarted_empty_redis_gets_all_strings_again(
 def test_r11_data_loss_is_detected_without_a_failed_command(
     process: Any, redis_server: RedisServer, how: str
 ) -> None:
-    """No command fails, because redis-py makes the connections again without an error."""
+    """Redis loses its data, but no command fails, because redis-py connects again without an error.
+    The process must notice the loss anyway."""
     one, two = process(), process()
     one.put(A, "text", 60)
     assert two.get(A) == ["text"]
@@ -263,7 +267,8 @@ def test_r11_data_loss_is_detected_without_a_failed_command(
 def test_r11_a_redis_restored_from_an_older_dump_is_resynced(
     process: Any, redis_server: RedisServer, how: str
 ) -> None:
-    """The dump is older than both writes. So one string is older (and smaller), one is missing."""
+    """Redis is restored from a dump that is older than two writes. So one string is missing, and
+    one has an older (smaller) value. Both are written again."""
     one, two = process(), process()
     one.put(A, "1", 60)
     assert two.get(A, B) == ["1", None]
@@ -295,7 +300,8 @@ def test_r11_a_redis_restored_from_an_older_dump_is_resynced(
 def test_r11_connections_follow_a_failover_to_another_primary(
     redis_server: RedisServer, tmp_path: Path, how: str
 ) -> None:
-    """The failover closes no connection. Connections to the former primary are not used again."""
+    """An address moves to a new primary, and no connection is closed. Open connections to the
+    former primary are not used again."""
     (tmp_path / "other").mkdir()
     other = RedisServer(tmp_path / "other")
     address = Address(redis_server)
@@ -326,7 +332,8 @@ def test_r11_connections_follow_a_failover_to_another_primary(
 def test_r11_a_string_written_to_the_former_primary_is_written_again(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    """One connection leads to the new primary already. Another waits in the pool."""
+    """After a failover, one connection leads to the new primary, and another in the pool still to
+    the former. A string that was written to the former primary is written to the new one too."""
     (tmp_path / "other").mkdir()
     other = RedisServer(tmp_path / "other")
     address = Address(redis_server)
@@ -350,7 +357,8 @@ def test_r11_a_string_written_to_the_former_primary_is_written_again(
 def test_r11_the_read_that_detects_a_data_loss_returns_the_own_string(
     process: Any, redis_server: RedisServer
 ) -> None:
-    """Redis was restored from an older dump."""
+    """Redis is restored from an older dump. The read that notices this returns the newer string of
+    the process itself."""
     one = process()
     one.put(A, "1", 60)
     (name,) = redis_server.keys()
@@ -365,9 +373,10 @@ def test_r11_the_read_that_detects_a_data_loss_returns_the_own_string(
 def act_once_around_resync(
     shared: RedisStore, act: Callable[[], object], *, after: bool
 ) -> threading.Event:
-    """Call ``act`` once, just before or just after the resync writes to Redis.
+    """Call ``act`` once during a resync.
 
-    :returns: an event, which is set when ``act`` has returned.
+    :param after: True to call it just after the resync has written to Redis, False for just before.
+    :returns: an event that is set when ``act`` has returned.
     """
     replace, done = shared._resync._replace, threading.Event()
     once = threading.Lock()  # ``act`` may start another resync
@@ -409,7 +418,8 @@ def test_r11_resync_does_not_overwrite_a_string_stored_meanwhile(
 def test_r11_resync_does_not_overwrite_a_string_that_was_stored_while_it_read(
     process: Any, redis_server: RedisServer
 ) -> None:
-    """The string that is stored last counts in its own process, even if it is not the greatest."""
+    """During a resync, the process stores another string under the same key. The string that it
+    stored last is kept, even if it is not the greatest."""
     one, two = process(), process()
     redis_server.client.config_set("maxmemory", "1")
     mget, once = one._redis.mget, threading.Lock()
@@ -465,7 +475,8 @@ def test_r11_strings_lost_during_a_resync_stay_pending(
 def test_r11_the_newest_pending_write_is_resynced_first(
     process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A new sign-out is not delayed by the older strings that Redis has missed."""
+    """The resync writes the newest string first. So a new sign-out does not wait for older
+    strings."""
     monkeypatch.setattr(resync, "_BATCH", 1)
     one, told = process(), []
     one.put(B, "earlier", 60)
@@ -554,7 +565,8 @@ def test_r11_a_later_string_of_another_process_is_not_overwritten(
 def test_r11_a_full_redis_refuses_writes_and_can_be_read(
     process: Any, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Redis accepts no write, but processes can still read the strings of other processes."""
+    """A full Redis accepts no write, but processes can still read what other processes have
+    stored."""
     one, two = process(), process()
     two.put(B, "of another", 60)
     redis_server.client.config_set("maxmemory", "1")
@@ -574,7 +586,8 @@ def test_r11_a_full_redis_refuses_writes_and_can_be_read(
 def test_r11_a_process_reads_its_own_string_that_redis_refused(
     process: Any, redis_server: RedisServer
 ) -> None:
-    """An example: a user signs out everywhere twice, and Redis is full at the second time."""
+    """A process reads the newer string that a full Redis has refused. For example, a user signs out
+    everywhere twice, and Redis is full the second time."""
     one = process()
     one.put(A, "1", 60)
     redis_server.client.config_set("maxmemory", "1")
@@ -588,7 +601,8 @@ def test_r11_a_process_reads_its_own_string_that_redis_refused(
 def test_r11_a_process_reads_its_own_string_that_redis_has_dropped(
     process: Any, redis_server: RedisServer
 ) -> None:
-    """Redis evicts keys while it keeps the epoch marker."""
+    """Redis evicts a string but keeps the epoch marker. The process that wrote the string can still
+    read it."""
     one = process()
     one.put(A, "text", 60)
     assert one.get(A) == ["text"]
@@ -600,7 +614,9 @@ def test_r11_a_process_reads_its_own_string_that_redis_has_dropped(
 def test_r11_a_late_resync_does_not_hide_a_newer_string(
     process: Any, redis_server: RedisServer
 ) -> None:
-    """An example: another process has stored a later sign-out everywhere before the resync."""
+    """While Redis is down, one process stores a string. Then another process stores a newer string
+    in Redis. The late resync of the first process does not overwrite it. For example, the strings
+    are two sign-outs everywhere."""
     one, two = process(), process()
     redis_server.stop()
     one.put(A, "1", 60)
@@ -626,7 +642,8 @@ def test_r11_expired_pending_writes_are_dropped(process: Any, redis_server: Redi
 def test_r11_pending_writes_are_resynced_without_further_requests(
     process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thread writes them and then ends. If no thread can start, the next put starts one."""
+    """A thread writes all pending strings to Redis, and then ends. If no thread can be started, the
+    next write starts one."""
     one, two = process(), process()
     redis_server.stop()
     one.put(A, "text", 60)
@@ -650,7 +667,8 @@ def test_r11_pending_writes_are_resynced_without_further_requests(
 def test_a_process_that_shuts_down_does_not_wait_for_redis_for_ever(
     process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The main thread only seems to end in this test. test_stopping.py stops a real process."""
+    """A process that ends while Redis is down waits only a limited time. Here the main thread only
+    seems to end. tests/serving/test_stopping.py stops a real process."""
     one, two = process(), process()
     redis_server.stop()
     with monkeypatch.context() as ending:
@@ -666,7 +684,8 @@ def test_a_process_that_shuts_down_does_not_wait_for_redis_for_ever(
 def test_r11_a_refused_or_lost_lease_is_taken_as_soon_as_possible(
     process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Redis is full at first, so it refuses the lease. Later, Redis loses the lease."""
+    """Redis is full and refuses a lease. When Redis has room, the process takes the lease. When
+    Redis then loses the lease, the process takes it again."""
     monkeypatch.setattr(redis_leases, "LEASE", 0.4)
     one, two = process(), process()
 
@@ -687,7 +706,8 @@ def test_r11_a_refused_or_lost_lease_is_taken_as_soon_as_possible(
 def test_r11_a_lease_taken_during_a_stall_is_recognised_as_ours(
     process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Redis has set the lease but responds too late. The next attempt finds the lease taken."""
+    """During a stall, Redis sets a lease, but responds too late. The process tries again, finds the
+    lease taken, and must see that the lease is its own."""
     one = process()
     redis_server.pause()
     threading.Timer(redis_connection.TIMEOUT + 0.1, redis_server.go_on).start()
@@ -708,7 +728,8 @@ def test_the_option_decode_responses_has_no_effect(redis_server: RedisServer) ->
 def test_r11_a_lease_waits_for_a_stall_although_other_commands_fail(
     process: Any, redis_server: RedisServer
 ) -> None:
-    """R11. Each failed command postpones the next attempt. The lease is tried until it is taken."""
+    """Threat R11. During a stall, the process tries to take the lease until Redis responds. Other
+    commands fail meanwhile, and each failure postpones the next command."""
     one = process()
     one.get(A)
     redis_server.pause()
@@ -723,7 +744,8 @@ def test_r11_a_lease_waits_for_a_stall_although_other_commands_fail(
 def test_a_lease_that_was_never_held_is_not_released(
     process: Any, redis_server: RedisServer
 ) -> None:
-    """While Redis is down, one command per PAUSE is tried. A release would use up this command."""
+    """While Redis is down, a process tries only one command per PAUSE. The release of a lease that
+    it never had must not use up this command."""
     one = process()
     redis_server.stop()
     one.get(A)

@@ -1,4 +1,4 @@
-"""The store in a cluster of three primaries and three replicas."""
+"""The store with a Redis cluster of three primaries and three replicas."""
 
 import signal
 import threading
@@ -36,7 +36,7 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterGroup]:
 
 @pytest.fixture
 def process(group: ClusterGroup) -> Iterator[Any]:
-    """Return a function that makes the store of one more process."""
+    """Yield a function that returns the store of another process."""
     processes: list[RedisStore] = []
 
     def start(*secrets: bytes) -> RedisStore:
@@ -57,7 +57,7 @@ def close(store: RedisStore) -> None:
 
 
 def told(*stores: RedisStore) -> None:
-    """Wait until processes are told of changes."""
+    """Wait until the processes of these stores receive notices of revocations."""
     for each in stores:
         eventually(lambda each=each: each._notices.moment() is not None, 20)  # type: ignore[misc]
 
@@ -125,7 +125,7 @@ def test_failed_sign_ins_are_counted_in_a_cluster(backend: Served, group: Cluste
 
 
 class Load:
-    """Four users of two applications browse while a ``with`` block runs."""
+    """Four users browse at two applications while a ``with`` block runs."""
 
     def __init__(self, backend: Served, group: ClusterGroup) -> None:
         self.sites = [Site(backend.url, shared=group.url) for _ in range(2)]
@@ -158,7 +158,8 @@ class Load:
         self._pool.shutdown()
 
     def check(self, backend: Served) -> None:
-        """Check that no user noticed the failover, and that the sign-out is still known."""
+        """Check that the change of the cluster did not affect any user, and that a sign-out is
+        still known."""
         assert set(self.statuses) == {200}
         assert backend.calls[REFRESH] == 0
         for site in self.sites:
@@ -205,9 +206,11 @@ def test_a_primary_is_killed_under_load(backend: Served, group: ClusterGroup) ->
 def test_a_node_that_stays_lost_concerns_only_the_users_of_its_slots(
     tmp_path: Any, coverage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With ``cluster-require-full-coverage``, the other nodes refuse too.
+    """A node of the cluster is lost for good. When ``patience`` is over, a process renews sessions
+    of its users without a lease.
 
-    In both cases, a process renews on its own when ``patience`` is over.
+    With ``cluster-require-full-coverage = yes``, the other nodes refuse commands too. With ``no``,
+    they work as before.
     """
     group = ClusterGroup(tmp_path, replicas=0)
     for node in group.nodes:
@@ -238,7 +241,8 @@ def test_a_node_that_stays_lost_concerns_only_the_users_of_its_slots(
             return lease
 
     def browse() -> set[Lease]:
-        """Let all users renew once, and return the leases that are got for the lost keys."""
+        """Take the leases of all users once. Return the results for the users whose node is
+        lost."""
         leases = {taken(key) for key in lost}
         others = {taken(key) for key in living}
         assert Lease.MINE not in leases
@@ -263,7 +267,8 @@ def test_a_node_that_stays_lost_concerns_only_the_users_of_its_slots(
 
 
 def test_what_a_lost_node_has_is_the_only_thing_that_is_unknown(tmp_path: Any) -> None:
-    """A session of OpenID Connect has keys on several nodes: the user's, and those of groups."""
+    """A session of OpenID Connect has keys on several nodes. If one node is lost, only its own keys
+    are unknown."""
     group = ClusterGroup(tmp_path, replicas=0)
     for node in group.nodes:
         node.client.config_set("cluster-require-full-coverage", "no")

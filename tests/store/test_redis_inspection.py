@@ -1,4 +1,4 @@
-"""The inspection of Redis: evictions, other secrets, other versions."""
+"""The inspection of Redis finds evictions, and processes with other secrets or versions."""
 
 import json
 import time
@@ -21,7 +21,7 @@ OTHER = b"the secret of another site, 32 bytes and more"
 
 @pytest.fixture
 def process(redis_server: RedisServer) -> Iterator[Callable[..., RedisStore]]:
-    """Return a function that makes the store of one more process."""
+    """Yield a function that returns the store of another process."""
     processes: list[RedisStore] = []
 
     def start(*secrets: bytes) -> RedisStore:
@@ -34,7 +34,7 @@ def process(redis_server: RedisServer) -> Iterator[Callable[..., RedisStore]]:
 
 
 def inspect(store: RedisStore) -> list[str]:
-    """Let a minute pass for a process, and return the problems."""
+    """Return the problems of a store, as if a minute had passed since its last inspection."""
     store._inspection._next = 0.0
     return store.problems()
 

@@ -1,4 +1,4 @@
-"""What a process does while Redis grants no leases."""
+"""What a process does while it can get no lease from Redis."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Processes tell each other of revocations. If a process cannot be told, it asks Redis."""
+"""Processes tell each other of revocations. A process that cannot be told asks Redis."""
 
 import os
 import socket
@@ -28,7 +28,10 @@ def alive(store: RedisStore) -> bool:
 
 @pytest.fixture
 def process(redis_server: RedisServer) -> Iterator[Callable[..., RedisStore]]:
-    """Return a function that makes the store of one more process, which is told of changes."""
+    """Yield a function that returns the store of another process.
+
+    :param told: True to wait until the process receives notices.
+    """
     processes: list[RedisStore] = []
 
     def start(*secrets: bytes, url: str = "", told: bool = True) -> RedisStore:
@@ -116,7 +119,8 @@ def test_a_channel_that_is_cut_is_made_again_and_nothing_is_missed(
 
 
 def test_a_channel_that_redis_py_has_connected_again_counts_as_cut(process: Any) -> None:
-    """redis-py does so without an error if another thread has closed the connection."""
+    """If another thread closes the connection of notices, redis-py connects again without an error.
+    The process may have missed notices meanwhile, so it must ask Redis."""
     one, two = process(), process()
     assert one.recall(A) == [None]
     two.put(A, "1", 60)  # without a notice
@@ -133,7 +137,7 @@ def test_a_channel_that_redis_py_has_connected_again_counts_as_cut(process: Any)
 
 
 class Muted(Address):
-    """An address at which connections that subscribe can be made silent."""
+    """An address of Redis that can stop to forward the notices."""
 
     def __init__(self, server: RedisServer) -> None:
         self.silent = False
@@ -169,7 +173,8 @@ def test_a_process_asks_while_its_channel_is_silent(
 def test_a_process_asks_the_new_primary_and_listens_to_it(
     process: Any, redis_server: RedisServer, tmp_path: Any
 ) -> None:
-    """Connections to the former primary stay open, as if the address had moved to a new server."""
+    """After a failover, a process asks the new primary and receives its notices. The connections to
+    the former primary stay open, as if the address had moved."""
     address = Address(redis_server)
     one, two = process(url=address.url), process(url=address.url)
     one.put(A, "1", 60, tell=True)
@@ -274,7 +279,8 @@ def test_garbage_on_the_channel_is_ignored(
 
 
 def test_a_forked_process_asks_and_then_listens_by_itself(process: Any) -> None:
-    """The child has a copy of what the parent has kept, and must not use it."""
+    """A forked child has a copy of the answers that its parent has cached. The child must not use
+    them."""
     one, two = process(), process()
     assert one.recall(A) == [None]
     ready, go = os.pipe(), os.pipe()
@@ -301,7 +307,8 @@ def test_a_forked_process_asks_and_then_listens_by_itself(process: Any) -> None:
 def test_no_thread_is_started_before_the_first_request(
     redis_server: RedisServer, shared: str
 ) -> None:
-    """uWSGI and gunicorn with ``--preload`` create the application and then fork."""
+    """No thread is started before the first request. uWSGI and gunicorn (with ``--preload``) create
+    the application before they fork, and a fork does not copy threads."""
     code = (
         "import sys, threading, authapp\n"
         "from site_under_test import settings\n"

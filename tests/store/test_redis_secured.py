@@ -1,6 +1,6 @@
-"""Redis behind TLS, with users by ACL: one server, Sentinel, and a cluster.
+"""Redis with TLS and ACL users: one server, Sentinel, and a cluster.
 
-The users have exactly the rights that docs/operations.md names.
+The users have only the rights that docs/operations.md names.
 """
 
 import re
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.servers
 
 
 class Alone(Group):
-    """One Redis."""
+    """One Redis server with TLS and ACL users."""
 
     def __init__(self, folder: Path, access: Access) -> None:
         super().__init__()
@@ -70,7 +70,8 @@ def group(
 
 @pytest.fixture
 def unprivileged(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    """A group whose user may send neither ``CONFIG`` nor ``INFO``, as with managed services."""
+    """Yield a group of servers whose user may send neither ``CONFIG`` nor ``INFO``, as at some
+    providers."""
     made = build(request.param, tmp_path, "-info -config")
     yield made
     made.close()
@@ -87,7 +88,8 @@ def close(*stores: RedisStore) -> None:
 
 
 def live(url: str, backend: Served) -> None:
-    """Sign in, renew, and sign out, with two applications that share a store."""
+    """Sign in, renew and sign out, with two applications that share a Redis. Check all parts of the
+    store."""
     sites = [Site(backend.url, shared=url, login__rate="100/minute") for _ in range(2)]
     one, two = (site.services.store for site in sites)
     sites[0].sign_in()
@@ -127,7 +129,8 @@ def test_a_user_with_the_documented_rights_signs_in_renews_and_signs_out(
 
 
 def test_the_documented_rights_are_no_more_than_is_needed(group: Any) -> None:
-    """The user can neither read the keys of other applications nor empty Redis."""
+    """With the documented rights, the Redis user cannot read keys of other applications or empty
+    Redis."""
     store = RedisStore(connect(group.url), [SECRET])
     assert store.healthy()
     for words in (["GET", "other"], ["FLUSHALL"], ["KEYS", "*"], ["CONFIG", "GET", "*"]):

@@ -1,4 +1,4 @@
-"""What operators see: the numbers through the SDK's Prometheus exporter, and the spans."""
+"""What operators see: metrics through the Prometheus exporter of OpenTelemetry, and spans."""
 
 import re
 import subprocess
@@ -25,14 +25,15 @@ from eventually import eventually
 from site_under_test import Site, application
 
 PATIENT = {"backend__timeout": "20", "backend__bulkhead": "8"}
-"""Long timeouts, so that a waiting request does not give up on a busy machine."""
+"""Settings with long timeouts, so that a waiting request does not fail on a busy machine."""
 
 SPANS = InMemorySpanExporter()
 
 
 @pytest.fixture(scope="module")
 def app() -> Iterator[Site]:
-    """An application that includes telemetry before authapp, and an SDK that is set up later."""
+    """Yield an application that includes telemetry. The SDK of OpenTelemetry is set up after
+    that."""
     app = application(
         "http://backend.invalid",
         lambda config: config.include("authapp.telemetry"),
@@ -57,7 +58,7 @@ def site(app: Site, memory_backend: MemoryBackend) -> Site:
 
 
 def scraped() -> dict[str, float]:
-    """Return the series of one scrape: name and labels without the scope -> value."""
+    """Return the metrics of authapp: name and labels -> value."""
     series = {}
     for line in told().splitlines():
         if line.startswith("authapp_") and "_bucket" not in line:
@@ -72,12 +73,12 @@ def scraped() -> dict[str, float]:
 
 
 def told() -> str:
-    """Return the text of a scrape."""
+    """Return the text that Prometheus would get."""
     return generate_latest(REGISTRY).decode()
 
 
 class Since:
-    """The difference between two scrapes."""
+    """How much each metric has grown since this object was created."""
 
     def __init__(self) -> None:
         self._before = scraped()
@@ -254,7 +255,7 @@ for name in names:
 
 
 def run(source: str) -> None:
-    """Run code in a separate process: the providers of OpenTelemetry are global."""
+    """Run Python code in a separate process, because the providers of OpenTelemetry are global."""
     root = Path(__file__).parents[2]
     subprocess.run(
         [sys.executable, "-W", "ignore", "-c", source],

@@ -1,4 +1,5 @@
-"""An assertion that fails says what the session was, without a token."""
+"""If an assertion of ``authapp.testing`` fails, its message describes the session without a
+token."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Users are signed in without a backend and without a form."""
+"""``authapp.testing`` signs users in without a backend and without a form."""
 
 from collections.abc import Iterator
 from typing import Any

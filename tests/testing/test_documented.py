@@ -17,7 +17,7 @@ TWELVE_LINES, ANYBODY, ASSERTIONS, BACKEND, UNIT = SNIPPETS
 
 @pytest.fixture
 def users(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """A folder with the README's application and nothing else."""
+    """Return a folder that has only the README's application."""
     (readme_app, *_) = PYTHON.findall((ROOT / "README.md").read_text())
     pytester.makeini("[pytest]")
     pytester.makepyfile(app=readme_app)

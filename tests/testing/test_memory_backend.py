@@ -1,4 +1,4 @@
-"""The backend in memory, and what an application does while its verbs fail."""
+"""The memory backend, and what an application does while verbs of the backend fail."""
 
 import threading
 import time
@@ -140,7 +140,8 @@ def sign_in_tokens(backend: MemoryBackend) -> TokenPair:
 
 
 def test_a_verb_that_is_held_waits_for_the_test(site: Site, backend: MemoryBackend) -> None:
-    """Two requests of one expired session meet one renewal."""
+    """While a test holds the verb ``refresh``, two requests of an expired session wait. Both get
+    the result of one renewal."""
     sign_in(site, id=7, phase="expired")
     answers: list[int] = []
 

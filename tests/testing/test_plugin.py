@@ -1,4 +1,4 @@
-"""The pytest plugin, in tests as users write them."""
+"""The pytest plugin of authapp, in tests as users of authapp write them."""
 
 import pytest
 
@@ -52,7 +52,8 @@ def test_the_fixtures_sign_in_and_replace_the_backend(run: pytest.Pytester) -> N
 
 
 def test_pytest_finds_the_plugin_by_its_entry_point(run: pytest.Pytester) -> None:
-    """Runs in a separate process, where nothing but the entry point loads the plugin."""
+    """pytest loads the plugin by its entry point. The test runs pytest in a separate process, in
+    which nothing else loads the plugin."""
     run.makepyfile(
         """
         def test_account(client, sign_in):

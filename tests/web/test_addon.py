@@ -1,4 +1,4 @@
-"""authapp included in another Pyramid application: docs/contract.md, section 5."""
+"""authapp as a part of another Pyramid application: contract section 5."""
 
 import json
 import logging
@@ -187,7 +187,7 @@ def test_request_backend_stores_no_cookies_and_follows_no_redirects(
 
 
 class OwnBackend:
-    """A custom backend, which implements ``login``, ``refresh`` and ``logout``."""
+    """A backend of the application. It implements ``login``, ``refresh`` and ``logout``."""
 
     def __init__(self) -> None:
         self.ended: list[str] = []
@@ -246,7 +246,8 @@ def test_custom_backend_signs_in_renews_and_signs_out(caplog: pytest.LogCaptureF
 
 
 def test_new_sign_in_works_when_the_backend_reuses_a_refresh_token() -> None:
-    """The use of the refresh token in the old session does not affect the new session."""
+    """At a new sign-in, the backend issues a refresh token again that was spent in the old session.
+    The new session works."""
     site = own_backend_site(OwnBackend())
     site.sign_in("dora", "sesame", status=303)
     with time_machine.travel(time.time() + 61):
@@ -258,7 +259,8 @@ def test_new_sign_in_works_when_the_backend_reuses_a_refresh_token() -> None:
 
 
 def test_new_session_ignores_old_successors_of_a_reused_refresh_token() -> None:
-    """A successor from the old session is not used in the new session."""
+    """The backend issues a refresh token again that was spent in an old session. The new session
+    does not use the successors of the old session."""
     site = own_backend_site(OwnBackend())
     site.sign_in("dora", "sesame", status=303)
     first = site.opened()
@@ -300,7 +302,8 @@ def test_startup_fails_when_no_backend_is_configured() -> None:
 
 @pytest.mark.parametrize("excluded", ["/view", "/other"])
 def test_forget_in_a_response_callback_clears_the_cookie(backend: Served, excluded: str) -> None:
-    """The view adds its response callback after authapp's own, so the view's runs last."""
+    """``forget`` clears the session cookie even in a response callback of a view. This callback
+    runs after authapp's own."""
 
     def view(request: Request) -> dict[str, Any]:
         assert request.identity
@@ -316,7 +319,8 @@ def test_forget_in_a_response_callback_clears_the_cookie(backend: Served, exclud
 
 
 def test_same_request_object_can_be_handled_twice(backend: Served) -> None:
-    """pyramid_retry and similar packages also handle a request more than once."""
+    """A request object can be handled more than once. pyramid_retry and similar packages do
+    this."""
 
     def again(request: Request) -> dict[str, Any]:
         inner = Request.blank("/session", headers={"Cookie": request.headers["Cookie"]})
@@ -407,7 +411,8 @@ def test_each_event_is_sent_and_written_to_the_audit_log(
 def test_events_sent_by_the_application_are_written_to_the_audit_log(
     backend: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The application itself has no subscribers."""
+    """An event that the application sends is in the audit log, even if the application has no
+    subscribers."""
     caplog.set_level(logging.INFO, "authapp.audit")
 
     def view(request: Request) -> None:
@@ -422,7 +427,8 @@ def test_events_sent_by_the_application_are_written_to_the_audit_log(
 
 
 def test_pyramid_events_reach_subscribers_added_before_and_after_startup(backend: Served) -> None:
-    """Subscribers may be added before the first request or after it."""
+    """Pyramid's events reach all subscribers, whether they were added before the first request or
+    after it."""
     heard: list[str] = []
 
     def listen(event: Any) -> None:
@@ -463,7 +469,8 @@ def test_introspection_lists_the_subscribers_of_authapp(backend: Served) -> None
 def test_l2_user_names_and_request_ids_cannot_forge_audit_log_lines(
     backend: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """L2. User names and ``X-Request-ID`` headers may contain any characters."""
+    """Threat L2. User names and ``X-Request-ID`` headers may contain any characters. They cannot
+    forge lines of the audit log."""
     caplog.set_level(logging.INFO, "authapp.audit")
     site = application(backend.url)
     name = "bob\r\n\x1b[31m\u2028\u202e" + "x" * 300
@@ -642,10 +649,8 @@ def test_startup_fails_when_the_redis_extra_is_not_installed(
 
 
 def test_new_csrf_token_changes_the_token_only_before_sign_in(backend: Served) -> None:
-    """Before sign-in, each call of ``new_csrf_token`` changes the token.
-
-    The CSRF token of a session does not change while the session lasts.
-    """
+    """Before a sign-in, each call of ``new_csrf_token`` changes the CSRF token. During a session,
+    the CSRF token does not change."""
     site = application(
         backend.url, lambda config: add_view(config, lambda request: new_csrf_token(request))
     )
@@ -674,14 +679,14 @@ def test_vary_header_of_a_view_is_kept_without_duplicates(backend: Served) -> No
 
 
 class OldTokenBackend(OwnBackend):
-    """A backend that alternates between two refresh tokens, which is unusual but allowed."""
+    """A backend that alternates between two refresh tokens. This is unusual but allowed."""
 
     def refresh(self, tokens: TokenPair) -> TokenPair:
         return self._pair("dora", 3 - int(tokens.refresh.partition(":")[2]))
 
 
 class KeepingBackend(OwnBackend):
-    """A backend that does not rotate refresh tokens."""
+    """A backend that issues no new refresh token at a renewal."""
 
     def refresh(self, tokens: TokenPair) -> TokenPair:
         access = jwt.encode({"sub": "dora", "n": time.time()}, "k" * 32)
@@ -703,7 +708,8 @@ def test_backends_with_unusual_refresh_token_rotation_can_renew(kind: type[OwnBa
 
 
 def test_sign_out_does_not_affect_another_session_with_the_same_refresh_token() -> None:
-    """The successor of one session is not used for another session."""
+    """Two sessions have the same refresh token. One is renewed and signed out, and the other goes
+    on."""
     one = own_backend_site(KeepingBackend())
     one.sign_in("dora", "sesame")
     other = Site(wsgi=one.app)
@@ -716,7 +722,8 @@ def test_sign_out_does_not_affect_another_session_with_the_same_refresh_token() 
 
 
 def test_concurrent_renewals_of_two_sessions_with_one_refresh_token_stay_separate() -> None:
-    """Each session is renewed by its own call, and keeps its session id."""
+    """Two sessions with the same refresh token are renewed at the same time. Each has its own call
+    of the backend, and keeps its session id."""
     both = threading.Barrier(2)
 
     class Slow(KeepingBackend):
@@ -738,9 +745,10 @@ def test_concurrent_renewals_of_two_sessions_with_one_refresh_token_stay_separat
 @pytest.mark.parametrize("after", [0, 10])
 @pytest.mark.parametrize("dated", [True, False])
 def test_session_set_by_a_view_is_not_replaced_by_a_renewal(after: float, dated: bool) -> None:
-    """The session from the view has other rights and the same refresh token.
+    """A view replaces the session by one with other rights and the same refresh token. A renewal
+    does not undo this.
 
-    The view sets the session during a renewal, or ten seconds after a renewal.
+    The view does this during a renewal, or ten seconds after a renewal.
     """
     promoted = jwt.encode({"sub": "dora", "promoted": True}, "k" * 32)
 
@@ -770,7 +778,8 @@ def test_session_set_by_a_view_is_not_replaced_by_a_renewal(after: float, dated:
 
 
 def test_view_can_switch_to_another_session_and_back(backend: Served) -> None:
-    """Some applications let their support staff see what a user sees."""
+    """A view can replace the session by another user's session, and later switch back. Some
+    applications let their support staff see what a user sees."""
     kept: list[Any] = []
 
     def change(request: Request) -> None:
@@ -793,7 +802,7 @@ def test_view_can_switch_to_another_session_and_back(backend: Served) -> None:
 
 
 def visit_concurrently(site: Site, count: int, visit: Callable[[Site], Any]) -> list[Any]:
-    """Call ``visit`` with several copies of a browser at once, and return the results."""
+    """Call ``visit`` at the same time with several copies of a browser. Return the results."""
     barrier = threading.Barrier(count)
 
     def one(browser: Site) -> Any:
@@ -805,7 +814,7 @@ def visit_concurrently(site: Site, count: int, visit: Callable[[Site], Any]) -> 
 
 
 def slow_refresh(backend: Served) -> None:
-    """Delay each renewal, so that concurrent requests overlap with it."""
+    """Make each renewal slow, so that other requests come while it runs."""
 
     def refresh(request: Any) -> None:
         threading.Event().wait(0.3)
@@ -814,7 +823,8 @@ def slow_refresh(backend: Served) -> None:
 
 
 def test_concurrent_renew_requests_of_several_tabs_renew_once(backend: Served) -> None:
-    """All tabs wait for the renewal, although the access token is still valid."""
+    """Several tabs ask for a renewal at the same time. All of them wait for one renewal, although
+    their access token is still valid."""
     site = application(backend.url)
     site.sign_in()
     slow_refresh(backend)
@@ -1018,7 +1028,8 @@ def test_request_backend_uses_the_configured_authorization_header(backend: Serve
 def test_backend_error_is_logged_when_a_view_handles_another_exception(
     backend: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The view's exceptions do not cause the backend error, and their chain is a cycle."""
+    """A view handles its own exceptions, whose causes form a cycle, and then calls a backend that
+    is down. The error of the backend is logged."""
 
     def call(request: Request) -> str:
         try:
@@ -1053,7 +1064,8 @@ def test_c15_response_with_a_csrf_token_is_not_cacheable(
 
 
 def test_application_can_assign_request_validity(backend: Served) -> None:
-    """An application can assign every attribute that ``add_request_method`` adds."""
+    """A view can assign ``request.validity``, as it can assign every attribute from
+    ``add_request_method``."""
 
     def view(request: Request) -> Any:
         request.validity = "what the application makes of it"

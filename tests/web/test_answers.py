@@ -1,4 +1,4 @@
-"""Pages, problem responses, JSON and languages: docs/contract.md, section 4."""
+"""Pages, problem responses (JSON) and languages: contract section 4."""
 
 import base64
 import io
@@ -111,7 +111,8 @@ def test_user_with_the_permission_sees_the_page(site: Site) -> None:
 
 
 def test_a2_a_missing_page_can_look_like_a_forbidden_one(backend: Served) -> None:
-    """docs/security.md, "Known limits", says how: with a notfound view of the application."""
+    """Threat A2. An application can send visitors from a missing page to sign-in, as from a
+    forbidden page. docs/security.md, "Known limits", says how."""
 
     def missing(request: Request) -> Response:
         return sign_in_required(request, None)
@@ -204,7 +205,7 @@ def test_unicode_error_in_a_view_is_not_turned_into_a_400(backend: Served) -> No
 
 
 def script_options(answer: Any) -> Any:
-    """Return the options that a page passes to session.js."""
+    """Return the options that a page has for the script ``session.js``."""
     return json.loads(answer.html.find("meta", {"name": "authapp"})["content"])
 
 
@@ -235,7 +236,7 @@ def test_unavailable_page_tells_its_script_to_wait(site: Site, backend: Served) 
 
 
 def test_claims_are_shown_as_text(backend: Served) -> None:
-    """A5. The account page escapes the HTML in claims."""
+    """Threat A5. The account page escapes HTML that is in claims."""
 
     def hostile(request: Request) -> Answer:
         answer = request.get_response(backend.application)
@@ -257,10 +258,8 @@ def test_claims_are_shown_as_text(backend: Served) -> None:
 
 
 def test_claim_with_a_lone_surrogate_is_shown_as_a_question_mark(site: Site) -> None:
-    """authapp refuses such a token at sign-in and renewal.
-
-    Another application that shares the cookie may write such a token.
-    """
+    """The account page works with a token that authapp itself would refuse. Another application
+    that shares the cookie may have written this token."""
     site.sign_in()
     half = base64.urlsafe_b64encode(b'{"half": "\\ud800"}').decode().rstrip("=")
     session = site.opened()
@@ -271,7 +270,8 @@ def test_claim_with_a_lone_surrogate_is_shown_as_a_question_mark(site: Site) -> 
 
 
 def test_account_page_shows_the_time_of_the_sign_in(site: Site) -> None:
-    """After a sign-out everywhere, ``authenticated_at`` of the next session is in the future."""
+    """After a sign-out everywhere, ``authenticated_at`` of the next session is in the future. The
+    account page shows the real time of the sign-in."""
     site.sign_in()
     site.sign_out(everywhere=True)
     site.sign_in()
@@ -422,7 +422,8 @@ def test_s7_too_large_body_is_not_read(
 
 @pytest.mark.parametrize("path", ["/login", "/session", "/"])
 def test_empty_content_length_means_no_body(site: Site, path: str) -> None:
-    """PEP 3333 allows an empty ``CONTENT_LENGTH``, and uWSGI sends it."""
+    """An empty ``CONTENT_LENGTH`` means that there is no body. PEP 3333 allows it, and uWSGI sends
+    it."""
     site.get(path, extra_environ={"CONTENT_LENGTH": ""}, status=200)
 
 

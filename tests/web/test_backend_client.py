@@ -1,4 +1,4 @@
-"""``request.backend``: which URLs it calls, and how often it renews: contract section 5."""
+"""Which URLs ``request.backend`` calls, and how often it renews: contract section 5."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -123,7 +123,8 @@ def test_a_lasting_401_renews_once(backend: Served) -> None:
 
 
 def test_a_token_that_was_accepted_is_renewed_again(backend: Served) -> None:
-    """The backend may revoke access tokens, for example when it restarts."""
+    """The backend may revoke an access token that it has accepted, for example when it restarts.
+    Then ``request.backend`` renews the session again."""
     refused: set[str] = set()
 
     def answer(request: Any) -> Response | None:
@@ -149,7 +150,8 @@ def test_a_401_to_other_credentials_renews_nothing(backend: Served) -> None:
 
 
 def test_renewal_after_the_headers_have_gone_is_kept_for_the_next_request(backend: Served) -> None:
-    """A streamed body renews the session when no cookie can be written any more."""
+    """A streamed body renews the session when the headers of the response have been sent already.
+    So no cookie can be written, and the next request gets the new tokens."""
 
     def streamed(request: Request) -> Response:
         def body() -> Iterator[bytes]:

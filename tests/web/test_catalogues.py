@@ -1,4 +1,4 @@
-"""Every user-visible sentence is in every message catalogue, and each catalogue is compiled."""
+"""Each message catalogue has every sentence that users see, and is compiled."""
 
 import gettext
 import io

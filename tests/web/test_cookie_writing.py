@@ -1,4 +1,4 @@
-"""Requests with valid and invalid session cookies: the threats C, tested through the site."""
+"""Requests with valid and invalid session cookies, sent to the site: threats C1 to C15."""
 
 import itertools
 import time
@@ -17,7 +17,7 @@ from site_under_test import COOKIE, SECRET, Site, add_view, application
 
 
 def ask(site: Site, cookie: str, path: str = "/session") -> Any:
-    """Send a request with a raw ``Cookie`` header, and return the response."""
+    """Send a request with exactly this ``Cookie`` header. Return the response."""
     return Request.blank(path, environ={"HTTP_COOKIE": cookie}).get_response(site.app)
 
 
@@ -105,7 +105,8 @@ def test_c5_c6_cookie_is_accepted_only_while_its_secret_is_listed(
 
 
 def test_c6_changing_the_secret_signs_nobody_out(site: Site, backend: Served) -> None:
-    """docs/operations.md, "Changing the secret": add the new secret, then remove the old one."""
+    """Threat C6. Changing the secret signs nobody out: add the new secret, then remove the old one
+    (docs/operations.md, "Changing the secret")."""
     new = "a new secret, of more than 32 bytes"
     site.sign_in()
     form = site.get("/account", headers={"Accept": "text/html"}).forms["renew"]
@@ -123,10 +124,8 @@ def test_c6_changing_the_secret_signs_nobody_out(site: Site, backend: Served) ->
 
 
 def test_c6_rolling_restart_with_a_new_secret_signs_nobody_out(backend: Served) -> None:
-    """docs/operations.md, "Changing the secret", has three steps.
-
-    During each step, processes with the old settings and with the new settings serve requests.
-    """
+    """Threat C6. Changing the secret takes three steps (docs/operations.md). During each step, some
+    processes have the old settings and some have the new settings. Nobody is signed out."""
     new = "a new secret, of more than 32 bytes"
     steps = [SECRET, f"{SECRET}\n{new}", f"{new}\n{SECRET}"]
     for one, other in itertools.pairwise([*steps, new]):
@@ -177,7 +176,8 @@ def test_c13_duplicate_cookies_are_accepted_only_for_one_user(
 
 
 def test_c13_signed_out_session_does_not_hide_an_active_session(site: Site) -> None:
-    """C13. The signed-out session is newer, and its cookie has another path or domain."""
+    """Threat C13. A browser has two session cookies, with different paths or domains. The session
+    in the newer cookie was signed out. The other session is used."""
     site.sign_in("alice")
     good = site.token()
     with time_machine.travel(time.time() + 10):
@@ -193,7 +193,8 @@ def test_c13_signed_out_session_does_not_hide_an_active_session(site: Site) -> N
 
 
 def test_c13_ended_session_does_not_hide_an_active_session(site: Site) -> None:
-    """C13. The ended session began later and had a shorter lifetime."""
+    """Threat C13. A browser has two session cookies. One session began later, but has ended
+    already. The other session is used."""
     site.sign_in("alice")
     stands, now = site.opened(), int(time.time())
     short = replace(stands.validity, valid_until=now + 10, refresh_until=now + 20)
@@ -267,7 +268,7 @@ def test_other_cookies_of_a_response_are_sent_once_beside_a_renewed_one(backend:
 
 
 def test_c8_long_cookie_header_is_read_but_not_cached(site: Site, alice: str) -> None:
-    """The cache limits the number and the length of the headers in it."""
+    """Threat C8. The cache of sessions has a limited number of headers, and no long headers."""
     for number in range(3):
         assert user_id(ask(site, f"other={str(number) * 9000}; {COOKIE}={alice}")) == 1
     assert site.services.cookie_reader.cached.cache_info().currsize == 0
@@ -277,7 +278,8 @@ def test_c8_long_cookie_header_is_read_but_not_cached(site: Site, alice: str) ->
 
 
 def test_c1_application_can_read_and_set_request_cookies(backend: Served) -> None:
-    """A view on an excluded path and a subrequest read all cookies of a request."""
+    """Threat C1. A view on an excluded path can read and set ``request.cookies``, and so can a
+    subrequest."""
 
     def view(request: Any) -> Any:
         inner = request.copy()
@@ -301,6 +303,7 @@ def test_c1_application_can_read_and_set_request_cookies(backend: Served) -> Non
 def test_c1_text_after_a_cookie_value_is_not_part_of_the_value(
     site: Site, alice: str, header: str
 ) -> None:
-    """Servers join two header lines with a comma, and some clients send malformed headers."""
+    """Threat C1. Text after the value of the session cookie does not hide the session. Some servers
+    join two header lines with a comma, and some clients send malformed headers."""
     assert user_id(ask(site, header.format(f"{COOKIE}={alice}"))) == 1
     assert user_id(ask(site, header.format(f"{COOKIE} = {alice}"))) == 1

@@ -1,4 +1,5 @@
-"""The panel of the debug toolbar shows what authapp did with a request's session, and no token."""
+"""The debug toolbar's panel shows what authapp did with the session of a request, without a
+token."""
 
 import re
 from pathlib import Path
@@ -38,7 +39,7 @@ def site(app: Site, backend: MemoryBackend) -> Site:
 
 
 def panel(site: Site) -> str:
-    """Return the text of our panel for the last request."""
+    """Return the text of authapp's panel for the last request."""
     page = site.get("/_debug_toolbar/").text
     shown = page.partition("<h4>The session of this request</h4>")[2].partition("</ol>")[0]
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", shown))

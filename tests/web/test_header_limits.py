@@ -1,4 +1,4 @@
-"""Threat D2: long headers are removed before any code parses them."""
+"""Threat D2: headers that are too long are removed before any code parses them."""
 
 import time
 from io import BytesIO
@@ -36,7 +36,7 @@ PARSED = [
 
 
 def received_headers(request: Request) -> dict[str, str]:
-    """Return the headers that a view sees."""
+    """A view that returns the request headers that it sees."""
     return dict(request.headers)
 
 
@@ -58,7 +58,8 @@ def test_too_long_header_is_removed(site: Site, name: str) -> None:
 
 
 def test_too_long_accept_language_gives_the_default_language(site: Site) -> None:
-    """Without the limit, the parser took 24 seconds of processor time for this header."""
+    """A very long ``Accept-Language`` header is ignored. Without the limit of headers, parsing it
+    took 24 seconds of processor time."""
     tags = "zh-" + "-".join(["a"] * 125_000)
     assert '<html lang="en">' in site.get("/login", headers={"Accept-Language": tags})
 
@@ -77,14 +78,16 @@ def test_arbitrary_cookie_header_does_not_break_a_view(site: Site, cookie: str) 
 
 @pytest.mark.parametrize("path", ["/login", "/logout", "/session", "/account"])
 def test_a_multipart_form_is_refused_by_our_own_pages(site: Site, path: str) -> None:
-    """Parsing the parameters of a multipart form takes quadratic time."""
+    """authapp's own pages refuse multipart forms, because parsing the parameters of such a form
+    takes quadratic time."""
     site.post(path, b"x", content_type='multipart/form-data; boundary="x"', status=400)
     long = 'multipart/form-data; boundary=x; a="' + ";" * 60_000
     assert site.post(path, b"x", content_type=long, status="*").status_int in (400, 403, 303)
 
 
 COSTLY = 20
-"""A request with long headers may take this many times as long as a plain request."""
+"""The longest time that a request with long headers may take, as a multiple of a plain request's
+time."""
 
 PIECES = [
     *("a", ";", ",", "; ", "=", "a=b; ", "a=b;", 'a="b"; ', 'a="\\377"; ', "a;q=1,", "*/*;q=0.5,"),
@@ -96,7 +99,7 @@ UNBOUNDED = ["Authorization", "Cookie", "Referer", "User-Agent", "X-HTTP-Method-
 
 
 def cost(site: Site, environ: dict[str, Any]) -> float:
-    """Return the seconds of processor time that a request takes, at least."""
+    """Send a request three times. Return the shortest time, in seconds of processor time."""
     times = []
     for _ in range(3):
         began = time.thread_time()
@@ -108,7 +111,7 @@ def cost(site: Site, environ: dict[str, Any]) -> float:
 
 @pytest.fixture(scope="module")
 def own_site() -> Site:
-    """Return the complete site, which parses the most."""
+    """Return the whole site, because it parses more headers than an application with authapp."""
     return Site("http://127.0.0.1:9", cors__origins="https://app.example.com")
 
 

@@ -1,4 +1,4 @@
-"""The application's own Pyramid session, together with the session of authapp: docs/pyramid.md."""
+"""The application's own Pyramid session, beside the session of authapp: docs/pyramid.md."""
 
 import time
 from typing import Any
@@ -16,7 +16,7 @@ from site_under_test import SECRET, Site, application
 
 
 def cart(request: Request) -> list[str]:
-    """Add ``?add=…`` to the cart, and return the cart."""
+    """A view that adds ``?add=…`` to the cart in ``request.session``, and returns the cart."""
     things: list[str] = request.session.setdefault("cart", [])
     if "add" in request.GET:
         request.session["cart"] = things = [*things, request.GET["add"]]

@@ -1,4 +1,4 @@
-"""htmx, and the rule for ``Accept``: docs/contract.md, section 4."""
+"""Responses to htmx, and to other requests by their ``Accept`` header: contract section 4."""
 
 import pytest
 import time_machine

@@ -1,4 +1,5 @@
-"""The language of authapp's pages: the application decides, the site reads ``Accept-Language``."""
+"""The language of authapp's pages. An application chooses it, and the site reads
+``Accept-Language``."""
 
 from typing import Any
 

@@ -1,4 +1,5 @@
-"""A method that a route of authapp does not have gets 405 with ``Allow``: contract section 4."""
+"""If a route of authapp does not have a method, the response is 405 with ``Allow``: contract
+section 4."""
 
 import re
 
@@ -57,7 +58,8 @@ def test_an_applications_own_view_for_another_method_is_kept(backend: Served) ->
 
 
 def test_cross_site_sign_out_without_a_session_clears_nothing(site: Site) -> None:
-    """A page of another site can send ``POST /logout``, but without the cookie of the session."""
+    """A page of another site can send ``POST /logout``, but the browser adds no session cookie. The
+    response must not clear the browser's cache."""
     headers = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
     assert "Clear-Site-Data" not in site.post("/logout", headers=headers, status=303).headers
     site.sign_in()

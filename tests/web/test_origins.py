@@ -1,4 +1,4 @@
-"""Where a form comes from: ``Origin: null``, and the request headers of other origins."""
+"""Forms with ``Origin: null``, and forms from other origins."""
 
 import pytest
 from pyramid.config import Configurator
@@ -24,7 +24,8 @@ APP = "https://app.example.com"
 def test_s1_a_page_without_a_referrer_can_sign_in_and_out(
     site: Site, fetch_site: str | None, status: int
 ) -> None:
-    """A page in a sandbox sends ``Origin: null`` too, but as another site."""
+    """A page without a referrer sends ``Origin: null``, and its forms are accepted. A page in a
+    sandbox also sends it, but with ``Sec-Fetch-Site: cross-site``, and is refused."""
     headers = {"Origin": "null"} | ({"Sec-Fetch-Site": fetch_site} if fetch_site else {})
     form = site.get("/login").form
     form["username"], form["password"] = "alice", "alice-password"

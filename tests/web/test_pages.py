@@ -1,4 +1,5 @@
-"""What users see on the pages: links, waits in words, names, titles, ids and files with a hash."""
+"""What users see on authapp's pages: links, waiting times, names, titles, ids, and hashed file
+names."""
 
 import json
 import logging
@@ -23,7 +24,7 @@ HTML = {"Accept": "text/html"}
 
 
 def styled(site: Site) -> str:
-    """Return the URL of the stylesheet, as a page has it."""
+    """Return the URL of the stylesheet that a page uses."""
     found = re.search('href="([^"]+authapp.css)"', site.get("/login").text)
     assert found
     return found[1]
@@ -191,7 +192,7 @@ def test_the_account_page_has_tokens_in_development_only(backend: Served) -> Non
 
 @pytest.fixture
 def kept(backend: Served) -> Iterator[Site]:
-    """A site whose session is kept, because the backend does not respond to renewals."""
+    """Yield a site with an expired session. It is kept, because the backend cannot renew it."""
     site = Site(backend.url, backend__refresh="POST /nowhere")
     site.sign_in()
     with time_machine.travel(site.opened().validity.valid_until + 1, tick=True):

@@ -1,4 +1,4 @@
-"""Threat D1. The checks before routing match paths as Pyramid's router does."""
+"""Threat D1. Checks that run before Pyramid's routing match the same paths as Pyramid."""
 
 from urllib.parse import quote
 

@@ -1,4 +1,4 @@
-"""Views that need a recent sign-in: ``recent_auth``."""
+"""Views that need a recent sign-in (``recent_auth``)."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -43,12 +43,12 @@ def site(backend: Served) -> Site:
 
 
 def sign_in_form(page: Any) -> Any:
-    """Return the sign-in form. The page of a signed-in user also has a sign-out form."""
+    """Return the sign-in form of a page. For a signed-in user the page also has a sign-out form."""
     return next(each for each in page.forms.values() if "username" in each.fields)
 
 
 def again(site: Site, name: str = "alice", password: str = "", **options: Any) -> Any:
-    """Follow the redirect to the sign-in page and sign in."""
+    """Follow the redirect of a view to the sign-in page, and sign in."""
     location = site.get("/view", headers=HTML, status=303).location
     form = sign_in_form(site.get(location))
     form["username"], form["password"] = name, password or f"{name}-password"
@@ -109,7 +109,8 @@ def test_another_user_gets_a_new_session(site: Site, clock: Any) -> None:
 
 
 def test_an_ordinary_sign_in_begins_a_new_session(site: Site, clock: Any) -> None:
-    """The session is kept only by a sign-in for which a view has asked."""
+    """A sign-in keeps the session only if a view has asked for a recent sign-in. Any other sign-in
+    begins a new session."""
     form = site.get("/login").form
     site.sign_in()
     before = site.opened()
@@ -157,7 +158,8 @@ def test_the_sign_in_page_asks_again_only_if_the_sign_in_is_too_old(site: Site, 
 
 
 def test_an_older_tab_does_not_undo_the_sign_in(site: Site, clock: Any) -> None:
-    """Another tab's renewal began before the sign-in, and its response comes later."""
+    """Another tab still has the cookie from before the sign-in, and renews. Its response does not
+    overwrite the cookie of the sign-in."""
     site.sign_in()
     older = site.twin()
     clock.shift(301)
@@ -224,7 +226,8 @@ def test_a_wrong_number_of_seconds_is_a_problem_at_start_up(wrong: Any) -> None:
 
 
 def test_after_a_sign_out_everywhere_the_next_sign_in_is_recent(site: Site, clock: Any) -> None:
-    """The time of that sign-in lies up to a minute in the future."""
+    """After a sign-out everywhere, the next sign-in has a time up to a minute in the future. It
+    counts as recent."""
     site.sign_in()
     site.sign_out(everywhere=True)
     site.sign_in()

@@ -1,4 +1,4 @@
-"""``next`` is followed only inside the site: threat S9."""
+"""``next`` can lead only to pages of this site: threat S9."""
 
 import json
 from pathlib import Path
@@ -78,7 +78,8 @@ def test_s9_safe_path_is_followed(request_: Request) -> None:
 
 
 def test_s9_a_backslash_behind_the_path_is_kept(request_: Request) -> None:
-    """Browsers change a backslash to a slash in the path only."""
+    """Threat S9. Browsers read a backslash as a slash in the path of a URL only. So a backslash
+    after the path is allowed."""
     for target in (r"/find?path=C:\temp", r"/a#\b", r"/?\\evil.example", r"/a?b=\/\/c#\d"):
         assert safe_next(request_, target) == target
         assert urlsplit(urljoin("https://here.example/x", target)).netloc == "here.example"

@@ -1,4 +1,4 @@
-"""authapp with pyramid_tm and pyramid_retry, included before and after it: docs/pyramid.md."""
+"""authapp with pyramid_tm and pyramid_retry, in any order of includes: docs/pyramid.md."""
 
 import json
 import logging
@@ -21,13 +21,13 @@ ORDERS = pytest.mark.parametrize("order", ["tm first", "authapp first"])
 
 
 class Table:
-    """Rows that exist once their transaction is committed, as in a database."""
+    """A table of a database: a row exists only after its transaction was committed."""
 
     def __init__(self) -> None:
         self.rows: list[str] = []
 
     def add(self, event: Any) -> None:
-        """Add a row about an event. The subscriber of an application does this."""
+        """A subscriber of the application, which adds a row about an event."""
         name = type(event).__name__
 
         def committed(succeeded: bool) -> None:
@@ -38,7 +38,10 @@ class Table:
 
 
 class Conflicts:
-    """Fails the first commits of a request."""
+    """Makes the first commits of a request fail, as conflicts in a database do.
+
+    :param number: how many commits fail.
+    """
 
     def __init__(self, number: int = 0) -> None:
         self.left = number
@@ -258,7 +261,8 @@ def test_a_retried_request_uses_request_backend_with_the_renewed_token(
 
 
 def test_the_environ_shows_no_password(backend: Served) -> None:
-    """The debug toolbar shows the WSGI environ."""
+    """authapp keeps an object in the WSGI environ, which the debug toolbar shows. The repr of this
+    object contains no password."""
     seen: list[str] = []
 
     def look(event: Any) -> None:

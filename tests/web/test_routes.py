@@ -1,4 +1,4 @@
-"""authapp's routes have names of their own, and their paths are settings."""
+"""The names of authapp's routes begin with ``authapp.``, and their paths are settings."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,8 @@ IDLE = "http://127.0.0.1:9"
 
 
 def add_own_pages(config: Configurator) -> None:
-    """Add routes of the host that have the names of authapp's routes, without the namespace."""
+    """Add routes of the application whose names are those of authapp's routes without
+    ``authapp.``."""
     for name in PATHS:
         config.add_route(name, f"/mine/{name}/{{sid}}")
         config.add_view(lambda request: Response(request.matchdict["sid"]), route_name=name)

@@ -1,4 +1,4 @@
-"""Sign-in in two steps (contract section 8), with an application's own backend."""
+"""Sign-in in two steps, with a backend of the application: contract section 8."""
 
 import logging
 import time
@@ -33,7 +33,7 @@ CHALLENGE = "authapp.challenge"
 
 
 class TwoSteps:
-    """A backend that asks for a code. The code for the state ``state of dora`` is ``123456``."""
+    """A backend that asks for a code as the second step. The right code is ``123456``."""
 
     def __init__(self) -> None:
         self.states: list[str] = []
@@ -99,7 +99,7 @@ def site_with(
 
 
 def first_step(site: Site, target: str = "/account") -> TestResponse:
-    """Enter the password, and return the page of the second step."""
+    """Enter the password. Return the page of the second step."""
     form = site.get("/login", {"next": target}).form
     form["username"], form["password"] = "dora", "sesame"
     return form.submit(status=303).follow()
@@ -128,7 +128,8 @@ def test_code_completes_the_sign_in(site: Site, steps: TwoSteps, events: list[An
 
 
 def test_second_step_keeps_the_choices_of_the_first_one(steps: TwoSteps, events: list[Any]) -> None:
-    """The choices are: to be remembered, and to sign in again in the same session."""
+    """The second step keeps two choices of the first: to stay signed in after the browser is
+    closed, and to sign in again in the same session."""
     site = site_with(steps, events, session__remember="ask")
     form = site.get("/login").form
     form["username"], form["password"], form["remember"] = "dora", "sesame", True

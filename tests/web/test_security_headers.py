@@ -1,4 +1,4 @@
-"""Security headers and cross-origin access: threats A6, A8, L4 and L5."""
+"""Security headers, and access from other origins: threats A6, A8, L4 and L5."""
 
 import re
 from configparser import ConfigParser
@@ -82,7 +82,8 @@ def test_headers_setting_selects_the_pages_with_security_headers(backend: Served
 
 
 def test_l4_error_pages_of_authapp_have_security_headers(backend: Served) -> None:
-    """L4. Error pages contain the sign-out form."""
+    """Threat L4. authapp's error pages have security headers, because they contain the sign-out
+    form."""
 
     def more(config: Configurator) -> None:
         config.add_route("private", "/private")
@@ -110,7 +111,8 @@ def test_l4_error_pages_of_authapp_have_security_headers(backend: Served) -> Non
 
 
 def test_production_ini_trusts_only_its_proxy_and_hides_the_server_name() -> None:
-    """S8, L4. Without these settings, clients can forge their address and see the server's name."""
+    """Threats S8, L4. production.ini must have some settings of the server. Without them, clients
+    could forge their address and see the name of the server."""
     ini = ConfigParser()
     ini.read(Path(__file__).parents[2] / "production.ini")
     server = ini["server:main"]
@@ -209,7 +211,8 @@ def test_a8_cors_is_off_by_default(site: Site) -> None:
 
 
 def test_a8_listed_origin_may_not_send_unsafe_requests(backend: Served) -> None:
-    """A listed origin can read the CSRF token, but its POST requests are still refused."""
+    """Threat A8. A page of a listed origin (CORS) can read the CSRF token. Its POST requests are
+    still refused."""
     site = application_site(backend, cors__origins=APP)
     site.sign_in()
     token = site.get("/session", headers={"Origin": APP}).json["csrf_token"]

@@ -1,4 +1,4 @@
-"""Security policies of the application: docs/pyramid.md."""
+"""Applications with a security policy of their own: docs/pyramid.md."""
 
 import logging
 from typing import Any
@@ -16,7 +16,7 @@ from site_under_test import COOKIE, add_view, application
 
 
 class Own:
-    """A policy that knows nothing of authapp."""
+    """A security policy that does not call authapp's policy."""
 
     def identity(self, request: Request) -> Any:
         return None
@@ -35,7 +35,7 @@ class Own:
 
 
 class Wrapping(Own):
-    """A policy that calls authapp's, and adds a principal and a header of its own."""
+    """A security policy that calls authapp's policy, and adds response headers."""
 
     def __init__(self, parts: Any) -> None:
         self.parts = parts
@@ -55,7 +55,7 @@ class Wrapping(Own):
 
 
 class Outer(Wrapping):
-    """A policy that chooses between others."""
+    """A security policy that contains two other policies."""
 
     def __init__(self) -> None:
         super().__init__([SessionSecurityPolicy()])
@@ -113,7 +113,7 @@ def test_a_policy_that_calls_authapps_works(
 
 
 class Strict:
-    """A root factory that refuses visitors who are not signed in."""
+    """A root factory that raises an exception if the visitor is not signed in."""
 
     __acl__ = ((Allow, Authenticated, "see"),)
 

@@ -1,4 +1,4 @@
-"""``session.idle``, ``session.absolute`` and ``session.remember`` through the edge."""
+"""``session.idle``, ``session.absolute`` and ``session.remember``, tested through HTTP."""
 
 import re
 import time
@@ -39,7 +39,7 @@ def error(site: Site, **headers: str) -> Any:
 
 
 def writes(answer: Any) -> list[str]:
-    """Return the headers with which a response writes the session cookie."""
+    """Return the ``Set-Cookie`` headers of a response that are about the session cookie."""
     return [each for each in answer.headers.getall("Set-Cookie") if each.startswith(COOKIE + "=")]
 
 
@@ -144,7 +144,8 @@ def test_a_renewal_by_the_script_moves_neither_limit(backend: Served, clock: Any
 
 
 def test_the_absolute_limit_holds_for_cookies_that_say_more(backend: Served, clock: Any) -> None:
-    """A cookie that was written without this limit contains a later end of the session."""
+    """A cookie was written before ``session.absolute`` was set, so it has a later end of the
+    session. The setting limits this session too."""
     before = Site(backend.url)
     before.sign_in()
     site = Site(backend.url, session__absolute="1000")
@@ -158,7 +159,8 @@ def test_the_absolute_limit_holds_for_cookies_that_say_more(backend: Served, clo
 
 
 def test_a_session_that_another_tab_uses_is_not_idle(site: Site, clock: Any) -> None:
-    """A request with an older cookie was on its way when the other tab got its response."""
+    """One tab uses the session. Another tab has sent its request with an older cookie before. For
+    this request the session is not idle."""
     site.sign_in()
     slow = site.twin()
     clock.shift(IDLE - 1)
@@ -177,7 +179,8 @@ def test_a_session_that_another_tab_uses_is_not_idle(site: Site, clock: Any) -> 
 
 
 def test_a_session_that_another_application_uses_is_not_idle(site: Site, clock: Any) -> None:
-    """Next.js writes the cookie with a new ``iat``, and keeps or drops our member."""
+    """Next.js writes the session cookie with a new ``iat``, and keeps or drops authapp's time of
+    the last use. This counts as a use of the session."""
     for drops in (False, True):
         site.sign_in()
         clock.shift(IDLE - 1)
@@ -311,7 +314,8 @@ def test_the_browser_keeps_the_cookie_as_the_setting_or_the_person_says(
 def test_the_box_decides_and_not_the_address_of_the_page(
     backend: Served, query: str, ticked: bool
 ) -> None:
-    """The form is sent to the address of its page, with the query."""
+    """The sign-in form is sent to the address of its page, which may have ``?remember=1``. Only the
+    box in the form counts."""
     site = Site(backend.url, session__remember="ask")
     form = site.get(f"/login?{query}").form
     assert form["remember"].checked is (query == "remember=1")

@@ -1,4 +1,4 @@
-"""``/session/ended``: a visible page learns that its session was ended elsewhere."""
+"""A visible page asks ``/session/ended`` whether its session was ended elsewhere."""
 
 import json
 import time
@@ -44,7 +44,8 @@ def test_a_session_that_another_browser_ends_has_ended(site: Site) -> None:
 def test_other_tabs_of_the_browser_that_signs_out_are_not_told(
     site: Site, everywhere: bool
 ) -> None:
-    """They send the old cookie until the answer arrives. The tab that signs out tells them."""
+    """While one tab signs out, other tabs of its browser still send the old cookie. The server does
+    not tell them that the session has ended. The tab that signs out tells them."""
     phone = Site(wsgi=site.app)
     site.sign_in()
     phone.sign_in()
@@ -128,7 +129,8 @@ def test_few_pages_ask_once_in_a_second() -> None:
     ("browsers", "early"), [(5, 0), (MOST, 0), (200, 0), (200, 0.5), (MOST * int(LATEST), 0.5)]
 )
 def test_many_pages_take_turns(browsers: int, early: float) -> None:
-    """All browsers begin at the same time. Each asks again about at the time that it was told."""
+    """All browsers ask for the first time at the same moment. Then each asks again about when the
+    server has told it to. Together they ask no more than MOST times a second."""
     now = 0.0
     turns = Turns(lambda: now)
     due = [0.0] * browsers
@@ -171,7 +173,8 @@ def test_a_browser_that_asks_without_a_pause_delays_nobody(per_second: int) -> N
 
 
 def test_strangers_delay_nobody(site: Site) -> None:
-    """Nobody has to sign in to send the request: the route has no permission."""
+    """Anybody can send requests to ``/session/ended``. Visitors without a session do not make users
+    wait longer."""
     stranger = Site(wsgi=site.app)
     site.sign_in()
     for _ in range(100):

@@ -1,4 +1,4 @@
-"""The user's sessions: the page ``/account/sessions`` and the JSON of ``/sessions``."""
+"""The list of a user's sessions: the page ``/account/sessions`` and the JSON of ``/sessions``."""
 
 import logging
 import time

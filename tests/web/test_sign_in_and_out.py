@@ -1,4 +1,4 @@
-"""Sign-in, the account page and sign-out: docs/contract.md, section 4."""
+"""Sign-in, the account page and sign-out: contract section 4."""
 
 import logging
 import sys
@@ -80,7 +80,7 @@ def test_embedded_issuer_renews_sessions() -> None:
 
 
 def test_s5_unknown_user_name_is_refused_like_a_wrong_password() -> None:
-    """S5. The response is the same for an unknown name and for a wrong password.
+    """Threat S5. The response to an unknown user name is the same as to a wrong password.
 
     authapp and the embedded issuer also call the same functions in the same order.
     """
@@ -351,7 +351,8 @@ def test_sign_out_revokes_the_session_when_the_backend_fails(site: Site, backend
 
 
 def test_s10_session_is_revoked_before_the_backend_is_called(site: Site, backend: Served) -> None:
-    """S10. A slow backend does not delay the sign-out on this site."""
+    """Threat S10. A sign-out revokes the session on this site first, and then calls the backend. So
+    a slow backend does not delay the sign-out on this site."""
     site.sign_in()
     copy = site.twin()
     come, go = threading.Event(), threading.Event()
@@ -370,7 +371,8 @@ def test_s10_session_is_revoked_before_the_backend_is_called(site: Site, backend
 
 
 def test_forms_still_work_after_a_failed_sign_in_of_a_signed_in_user(site: Site) -> None:
-    """The page then has the sign-in form and, above it, the sign-out form."""
+    """A signed-in user fails to sign in as another user. The page then has a sign-out form above
+    the sign-in form, and both forms work."""
     form = site.get("/login").form
     site.sign_in()
     form["username"], form["password"] = "bob", "wrong"
@@ -388,7 +390,8 @@ def test_forms_still_work_after_a_failed_sign_in_of_a_signed_in_user(site: Site)
 def test_the_form_of_a_kept_session_works_after_that_session_has_ended(
     site: Site, backend: Served
 ) -> None:
-    """While the backend is down, a user may open the form and fill it in for a long time."""
+    """While the backend is down, a user opens the sign-in form and fills it in for a long time. The
+    form still works after the user's old session has ended."""
     site.sign_in()
     ends = site.opened().validity
     backend.instead[REFRESH] = Response(status=503)

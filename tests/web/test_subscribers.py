@@ -1,4 +1,4 @@
-"""Subscribers of authapp's events that raise exceptions: docs/pyramid.md."""
+"""Subscribers of authapp's events may raise exceptions: docs/pyramid.md."""
 
 import logging
 import time
@@ -78,7 +78,7 @@ def test_the_log_names_objects_and_handlers_without_a_name(
 
 
 class OnlyUser:
-    """A subscriber predicate."""
+    """A subscriber predicate: the event must be about the user with this name."""
 
     def __init__(self, name: str, config: Configurator) -> None:
         self.name = name
@@ -173,7 +173,8 @@ def test_the_earlier_session_stays_if_a_subscriber_refuses_a_new_one(backend: Se
 def test_refusing_a_sign_in_does_not_end_a_session_with_the_same_refresh_token(
     backend: Served,
 ) -> None:
-    """Some backends issue one refresh token per user."""
+    """Some backends issue the same refresh token to all sessions of a user. If a subscriber refuses
+    a sign-in, an earlier session with the same token goes on."""
 
     def refuse(event: SignedIn) -> None:
         if event.request.authapp.opened:

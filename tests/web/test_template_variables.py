@@ -1,4 +1,5 @@
-"""Templates see ``identity``, ``validity`` and ``session_error``: docs/contract.md, section 5."""
+"""Templates have the variables ``identity``, ``validity`` and ``session_error``: contract section
+5."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +36,12 @@ def site_with_page(
     renderer: str = "page.jinja2",
     **values: Any,
 ) -> Site:
-    """Return an application with one page, at ``/view``."""
+    """Return an application with a page at ``/view``.
+
+    :param templates: the folder of the template.
+    :param more: a function that adds more to the application.
+    :param values: the values that the view returns.
+    """
 
     def view(request: Request) -> dict[str, Any]:
         return values

@@ -1,11 +1,12 @@
-"""Simulate a day of one user with five devices, two applications and one Redis.
+"""Simulate a day of a user with five devices, two applications and one Redis.
 
 The devices use the site, poll, prefetch, sign in and out, end each other's sessions, sign in again
-for a page that needs it, and close their browsers. Redis is emptied twice, once together with a
-restart of both applications. At every step an oracle knows who is signed in, with which error a
-session has ended, and which sessions the user sees.
+for a page that needs it, and close their browsers. Redis is emptied twice. The second time, both
+applications are restarted too. At each step an oracle (a model) knows who is signed in, why a
+session has ended, and which sessions the user sees in the list.
 
-All events lie on a grid. No limit ends on the grid, so the oracle needs no tolerance.
+Everything happens at multiples of :data:`GRID` seconds. No limit ends at such a time, so the oracle
+needs no tolerance.
 """
 
 import random
@@ -25,7 +26,8 @@ from site_under_test import COOKIE, Site, add_view, application
 
 START = 1_900_000_200
 GRID = 360
-"""Seconds between two steps. It is more than a tenth of :data:`IDLE`, so each use is recorded."""
+"""The seconds between two steps. They are more than a tenth of :data:`IDLE`, so each use of a
+session is recorded."""
 
 STEPS = 240
 IDLE, ABSOLUTE, RECENT = 3600 - GRID // 2, 10_800 - GRID // 2, 5400 - GRID // 2
@@ -40,8 +42,8 @@ PREFETCH = {"Sec-Purpose": "prefetch"}
 class Life:
     """A session as the oracle knows it.
 
-    :ivar listed: False from the restart until the next use or the next renewal, because neither
-        Redis nor an application knows the session.
+    :ivar listed: False if the list of sessions may leave the session out. After the restart,
+        neither Redis nor an application knows the session until it is used or renewed.
     """
 
     id: str
@@ -52,7 +54,7 @@ class Life:
     listed: bool = True
 
     def end(self, now: float) -> str | None:
-        """Return the code with which the session has ended, or None."""
+        """Return the error code of a session that has ended, or None if it has not ended."""
         if self.revoked:
             return "SessionRevoked"
         if now >= self.signed_in + ABSOLUTE:
@@ -62,9 +64,9 @@ class Life:
 
 @dataclass
 class Device:
-    """A browser of the user, and the session that its cookie belongs to.
+    """A browser of the user, and the session of its cookie.
 
-    :ivar away_until: until this time nobody uses the device, and its open page may poll.
+    :ivar away_until: the time until which nobody uses the device. Its open page may poll meanwhile.
     """
 
     name: str
@@ -75,7 +77,7 @@ class Device:
 
 @dataclass
 class Day:
-    """The user, the devices and the oracle."""
+    """The user, the devices, the applications and the oracle."""
 
     start: Callable[[], list[Site]]
     chance: random.Random
@@ -85,7 +87,7 @@ class Day:
     seen: Counter[str] = field(default_factory=Counter)
 
     def at(self, device: Device) -> Site:
-        """Return the device's browser at one of the applications."""
+        """Return the device's browser at one of the applications, which is chosen at random."""
         site = Site(wsgi=self.chance.choice(self.apps).app)
         site.cookiejar = device.site.cookiejar
         site.extra_environ["HTTP_USER_AGENT"] = device.name
@@ -94,7 +96,8 @@ class Day:
     # What the devices do. Each method compares the answer with the oracle.
 
     def look(self, device: Device, headers: dict[str, str]) -> bool:
-        """Request ``/session``, and return whether a user is signed in."""
+        """Request ``/session``, and compare the response with the oracle. Return True if the user
+        is signed in."""
         now = time.time()
         answer = self.at(device).get("/session", headers=headers).json
         life, device_life = device.life, device.life and device.life.end(now)
@@ -153,7 +156,7 @@ class Day:
         self.seen["end others"] += 1
 
     def pay(self, device: Device) -> None:
-        """Open a page that needs a recent sign-in, and sign in again if the page asks for it."""
+        """Open a page that needs a recent sign-in. Sign in again if the page asks for it."""
         assert device.life
         site, now = self.at(device), time.time()
         recent = now - device.life.signed_in <= RECENT
@@ -169,7 +172,8 @@ class Day:
             self.seen["signed in again"] += 1
 
     def close_browser(self, device: Device) -> None:
-        """Close the browser, which deletes cookies without Max-Age. No session ends."""
+        """Close the browser, which deletes cookies without Max-Age. This ends no session at the
+        server."""
         device.site.cookiejar.clear_session_cookies()
         if device.life and not device.life.remembered:
             device.life = None
@@ -199,10 +203,11 @@ class Day:
             eventually(lambda ask=ask: ask().json["shared"] == "ok")
 
     def restart(self, empty: Callable[[], object]) -> None:
-        """Empty Redis and restart both applications, so that they know nothing of earlier sessions.
+        """Empty Redis and restart both applications. Then nothing at the server knows earlier
+        sessions.
 
-        Before that, each device requests ``/session``, so that no device has the cookie of a
-        revoked session.
+        Before that, each device requests ``/session`` once. So no device still has the cookie of a
+        revoked session, which would be valid again.
         """
         for device in self.devices:
             self.look(device, BACKGROUND)
@@ -226,7 +231,7 @@ class Day:
             site.services.http.close()
 
     def act(self, device: Device) -> None:
-        """Let a device do something."""
+        """Let a device do something at random."""
         now = time.time()
         if now < device.away_until:
             if self.chance.random() < 0.3:

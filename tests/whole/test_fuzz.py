@@ -1,6 +1,6 @@
-"""Run the fuzzer with a fixed seed for each kind of input (threats C, B6, R11).
+"""Run each target of the fuzzer with a fixed seed and a fixed number of inputs: threats C, B6, R11.
 
-``RUNS`` contains the number of inputs per target.
+``RUNS`` has the number of inputs for each target.
 """
 
 import importlib.util

@@ -1,11 +1,11 @@
-"""Test that no output contains a secret, even if something fails (threat L1).
+"""No output contains a secret, even if something fails: threat L1.
 
-Every scenario uses unique secrets. The test collects all output that somebody could read: log
-lines with tracebacks, pages, headers, events, reprs, and the content of Redis. No output may
-contain a part of a secret. There are two exceptions:
+Each test uses unique secrets, and collects all output that somebody could read: log lines with
+tracebacks, pages, headers, events, reprs, and the content of Redis. No output may contain a part of
+a secret, with two exceptions:
 
 - the cookie that carries the secret;
-- the field of the CSRF token.
+- the field with the CSRF token.
 """
 
 import logging
@@ -38,7 +38,7 @@ from servers.redis_server import RedisServer
 from site_under_test import COOKIE, Site, add_view, application, settings
 
 PART = 9
-"""Number of characters of a secret that are a leak if an output contains them."""
+"""If an output contains this many characters of a secret in a row, this is a leak."""
 
 DUE, EXPIRED, ENDED = 601, 901, 604_801
 PAGE, DATA = {"Accept": "text/html"}, {"Accept": "application/json"}
@@ -50,7 +50,7 @@ _OURS = str(Path(authapp.__file__).parent)
 
 
 def parts(text: str) -> set[str]:
-    """Return all substrings of ``PART`` characters."""
+    """Return all parts of a text that are ``PART`` characters long."""
     return {text[at : at + PART] for at in range(len(text) - PART + 1)}
 
 
@@ -60,10 +60,10 @@ def values(answer: Any) -> list[str]:
 
 
 def locals_of(error: BaseException | None) -> Iterator[str]:
-    """Yield an exception as error trackers show it, with local variables.
+    """Yield an exception and its causes as error trackers show them, with local variables.
 
-    Only frames of authapp and of the libraries in ``_THEIRS`` are included. Frames of Pyramid
-    and of the server contain the request with its cookies, which error trackers hide.
+    Only frames of authapp and of the libraries in ``_THEIRS`` are included. Frames of Pyramid and
+    of the server have the request with its cookies, which error trackers hide.
     """
     while error is not None:
         yield repr(error)
@@ -75,9 +75,9 @@ def locals_of(error: BaseException | None) -> Iterator[str]:
 
 
 class Walk:
-    """A site, its secrets, and all its output.
+    """A site, its secrets, and all output that a test has collected.
 
-    ``view`` is the view at ``/view`` of an application that uses authapp.
+    :ivar view: the view at ``/view`` of the application. Tests replace it.
     """
 
     def __init__(self, caplog: pytest.LogCaptureFixture, redis_url: str) -> None:
@@ -96,11 +96,11 @@ class Walk:
         return secret
 
     def tell(self, where: str, what: object) -> None:
-        """Record an output, to be checked for secrets at the end of the test."""
+        """Collect an output. At the end of the test, it is searched for secrets."""
         self.told.append((where, what if isinstance(what, str) else repr(what)))
 
     def backend(self, application: Any) -> Callable[..., Any]:
-        """Wrap a backend so that the tokens in its responses are registered as secrets."""
+        """Return a backend that registers the tokens in its responses as secrets."""
 
         def answer(environ: dict[str, Any], start_response: Any) -> Any:
             answer = Call(environ).get_response(application)
@@ -141,9 +141,9 @@ class Walk:
         return self.send(path, method="POST", POST=fields or {}, **options)
 
     def send(self, path: str, status: int | None = 200, **options: Any) -> Any:
-        """Send a request, record its response as output, and register new secrets.
+        """Send a request. Collect its response as output, and register the new secrets in it.
 
-        :param status: The status that the response must have, or None for any status.
+        :param status: the status that the response must have, or None for any status.
         """
         answer = self.browser.request(path, expect_errors=True, **options)
         assert status in (None, answer.status_int)
@@ -167,7 +167,7 @@ class Walk:
         return token
 
     def check(self, redis: RedisServer) -> None:
-        """Check that no recorded output contains a part of a secret."""
+        """Check that no output contains a part of a secret."""
         for record in self._caplog.get_records("call"):
             self.tell(f"log {record.name}", self._caplog.handler.format(record))
             for text in locals_of(record.exc_info and record.exc_info[1]):
@@ -209,7 +209,7 @@ def later(seconds: float) -> Any:
 
 
 def test_pages_and_reprs_leak_nothing(walk: Walk, backend: Served) -> None:
-    """L1. All pages are opened without a fault, and the reprs of all objects are recorded."""
+    """Threat L1. No page contains a secret when nothing fails, and no repr of any object does."""
 
     def view(request: Request) -> dict[str, Any]:
         session, state = request.authapp.session, request.authapp
@@ -234,7 +234,8 @@ def test_pages_and_reprs_leak_nothing(walk: Walk, backend: Served) -> None:
 
 
 def test_failed_sign_in_leaks_nothing(walk: Walk, backend: Served) -> None:
-    """L1. The user enters wrong data, and the backend returns different errors."""
+    """Threat L1. A failed sign-in leaks no secret, whatever the user enters and the backend
+    returns."""
     wrong = walk.keep("a wrong password", secrets.token_hex(16))
     walk.sign_in(401, password=wrong)
     walk.sign_in(401, password=wrong + "x" * 5000)
@@ -261,7 +262,8 @@ def test_failed_sign_in_leaks_nothing(walk: Walk, backend: Served) -> None:
 
 
 def test_throttled_sign_in_leaks_nothing(walk: Walk, backend: Served) -> None:
-    """L1. The counters in Redis and the page with status 429 contain no secret."""
+    """Threat L1. After too many attempts to sign in, the counters in Redis and the page with status
+    429 contain no secret."""
     wrong = walk.keep("a wrong password", secrets.token_hex(16))
     for _ in range(10):
         walk.sign_in(401, password=wrong)
@@ -285,7 +287,8 @@ def test_throttled_sign_in_leaks_nothing(walk: Walk, backend: Served) -> None:
 def test_renewal_leaks_nothing(
     walk: Walk, backend: Served, seconds: float, answer: Answer | None
 ) -> None:
-    """L1. Test every outcome in every phase, and then the stored outcome."""
+    """Threat L1. No outcome of a renewal leaks a secret, in any phase of the session. Later
+    requests get the stored outcome."""
     walk.sign_in()
     old = walk.browser.cookie_header()
     if answer is not None:
@@ -299,7 +302,8 @@ def test_renewal_leaks_nothing(
 
 
 def test_backend_down_leaks_nothing(walk: Walk) -> None:
-    """L1. The backend refuses connections. The errors of requests refer to the URL and the body."""
+    """Threat L1. The backend refuses connections. The exceptions of requests then refer to the URL
+    and the body, but no output contains them."""
     with Served(walk.issuer()) as backend:
         walk.site(backend.url)
         walk.sign_in()
@@ -315,7 +319,7 @@ def test_backend_down_leaks_nothing(walk: Walk) -> None:
 
 
 def test_backend_calls_of_a_view_leak_nothing(walk: Walk, backend: Served) -> None:
-    """L1. The application calls the backend, and logs the calls that fail."""
+    """Threat L1. A view calls the backend, and the log of calls that fail contains no secret."""
     walk.sign_in()
     for instead, call, status in [
         (None, lambda request: request.backend.get("/me").json(), 200),
@@ -333,7 +337,8 @@ def test_backend_calls_of_a_view_leak_nothing(walk: Walk, backend: Served) -> No
 
 @pytest.mark.parametrize("everywhere", ["", "1"])
 def test_sign_out_leaks_nothing(walk: Walk, backend: Served, everywhere: str) -> None:
-    """L1. A copy of the cookie is used after a sign-out that the backend could not record."""
+    """Threat L1. A sign-out leaks no secret, even if the backend cannot record it and a copy of the
+    cookie is used later."""
     backend.instead[BLACKLIST] = Answer(status=500)
     walk.sign_in()
     copy = walk.browser.cookie_header()
@@ -345,7 +350,8 @@ def test_sign_out_leaks_nothing(walk: Walk, backend: Served, everywhere: str) ->
 
 
 def test_refused_requests_leak_nothing(walk: Walk, backend: Served) -> None:
-    """L1. Requests have tampered cookies, forged tokens, or unreadable or oversized forms."""
+    """Threat L1. Refused requests leak no secret: changed cookies, forged tokens, unreadable or too
+    large forms."""
     walk.sign_in()
     token, csrf = walk.browser.token(), walk.csrf()
     for cookie in (token[:-4], token + "x", token[::-1], token[:300], f'"{token}', token * 9):
@@ -362,7 +368,8 @@ def test_refused_requests_leak_nothing(walk: Walk, backend: Served) -> None:
 
 
 def test_failing_views_and_subscribers_leak_nothing(walk: Walk, backend: Served) -> None:
-    """L1. Views and subscribers of the application raise exceptions."""
+    """Threat L1. Views and subscribers of the application raise exceptions, which leak no
+    secret."""
 
     def view(request: Request) -> Any:
         get_csrf_token(request)
@@ -388,7 +395,8 @@ def test_failing_views_and_subscribers_leak_nothing(walk: Walk, backend: Served)
 
 
 def test_access_token_invalid_in_a_header_is_not_leaked(walk: Walk, backend: Served) -> None:
-    """L1, B7. Another application has put an invalid access token into the shared cookie."""
+    """Threats L1, B7. Another application has put an access token into the shared cookie that
+    cannot be a header. The error does not contain it."""
     walk.sign_in()
     token = walk.keep("an odd access token", secrets.token_hex(16))
     session = walk.browser.opened()
@@ -400,7 +408,7 @@ def test_access_token_invalid_in_a_header_is_not_leaked(walk: Walk, backend: Ser
 
 
 def test_oauth2_backend_leaks_nothing(walk: Walk) -> None:
-    """L1. The backend uses opaque refresh tokens and a client secret."""
+    """Threat L1. A backend with opaque refresh tokens and a client secret leaks neither of them."""
     server = OAuth2()
     server.client_secret = walk.keep("the client's secret", secrets.token_hex(16))
     key = walk.keep("the key", secrets.token_hex(32))
@@ -424,10 +432,10 @@ def test_oauth2_backend_leaks_nothing(walk: Walk) -> None:
 
 
 def test_debug_toolbar_shows_no_token(walk: Walk, backend: Served) -> None:
-    """L1. The debug toolbar shows no access token and no refresh token.
+    """Threat L1. The debug toolbar shows no access token and no refresh token.
 
-    The toolbar is for development. It shows the request and the ini file unchanged: cookies,
-    the CSRF token, the form with its password, and ``authapp.secret``.
+    The toolbar is for development. It shows the request and the ini file as they are: cookies, the
+    CSRF token, the form with the password, and ``authapp.secret``.
     """
     keys = {
         "pyramid.includes": "pyramid_debugtoolbar",

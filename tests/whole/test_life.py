@@ -1,12 +1,12 @@
 """Simulate half an hour of 200 users with several tabs, two applications and one Redis.
 
-Each step moves the wall clock by a minute. Redis uses the real clock, so its entries do not
-expire during the test. Faults happen at random during a step, with a fixed seed. At every step
-an oracle knows which users must be signed in.
+Each step moves the wall clock by a minute. Redis uses the real clock, so its entries do not expire
+during the test. Faults happen at random during a step, with a fixed seed. At each step an oracle (a
+model) knows which users must be signed in.
 
-While Redis is down each user stays on one application (``ip_hash``, see docs/operations.md).
-Otherwise both applications could send the same refresh token to the backend. A sign-out
-everywhere at one application could also end a later sign-in at the other application.
+While Redis is down, each user stays on one application (``ip_hash``: see docs/operations.md).
+Otherwise both applications could send the same refresh token to the backend. A sign-out everywhere
+at one application could also end a later sign-in at the other one.
 """
 
 import random
@@ -34,19 +34,20 @@ from site_under_test import COOKIE, Site
 PEOPLE, TABS, STEPS, STEP = 200, 3, 30, 61
 ACCESS = 300
 TIMEOUT = 3
-"""Timeout of the backend in seconds. It is long because the machine may be busy."""
+"""The timeout of the backend in seconds. It is long because the machine may be busy."""
 
 SEED = 186
-"""Seed of the random faults. With this seed every kind of fault happens."""
+"""The seed of the random faults. With this seed, every kind of fault happens."""
 
 AT_ONCE = 16
-"""Number of requests that start at the same time."""
+"""The number of requests that start at the same time."""
 
 RETRY_DELAY = 2.0
-"""Real seconds after a fault of the backend until every session may be renewed again."""
+"""How long after a fault of the backend a session may still not be renewed, in real seconds."""
 
 LEASED = 5.0
-"""The same delay if Redis was paused. A lease that was not released must expire first."""
+"""How long a session may still not be renewed if Redis was paused, in real seconds. A lease that
+was not released must expire first."""
 
 
 def hang(request: Request) -> Answer:
@@ -72,7 +73,7 @@ REDIS_FAULTS = ("stopped", "paused", "flushed", "restarted")
 
 @dataclass
 class Person:
-    """A user with one browser, whose tabs share its cookies."""
+    """A user with one browser. The tabs of the browser share its cookies."""
 
     name: str
     home: int
@@ -86,7 +87,7 @@ class Person:
 
 @dataclass
 class Copy:
-    """A cookie that was kept when its session was signed out."""
+    """A copy of a session cookie. The session was signed out after the copy was made."""
 
     owner: Person
     cookie: str
@@ -95,7 +96,7 @@ class Copy:
 
 
 class Seen(NamedTuple):
-    """The response to one request of a user."""
+    """The response to a request of a user."""
 
     person: Person
     path: str
@@ -103,13 +104,13 @@ class Seen(NamedTuple):
 
 
 def deck(generator: random.Random, cards: Any) -> Iterator[Any]:
-    """Yield the cards at random, each card equally often."""
+    """Yield cards in a random order, without end. Each card comes equally often."""
     while True:
         yield from generator.sample(list(cards), len(cards))
 
 
 class Town:
-    """The users, the two applications, and their faults."""
+    """The users, the two applications, and the faults of the backend and of Redis."""
 
     def __init__(self, backend: Served, redis: RedisServer) -> None:
         self.backend, self.redis = backend, redis
@@ -158,7 +159,7 @@ class Town:
     # Faults and recovery.
 
     def in_trouble(self) -> bool:
-        """Return True if 503 is allowed, because the backend is or recently was faulty."""
+        """Return True if a response may be 503, because the backend has or recently had a fault."""
         return self.backend_fault not in ("", WELL) or time.monotonic() < self.trouble_until
 
     def change_backend(self, fault: str) -> None:
@@ -167,7 +168,8 @@ class Town:
             self.trouble_until = max(self.trouble_until, time.monotonic() + RETRY_DELAY)
 
     def recover(self) -> None:
-        """Make each application call the backend after a fault. After that no 503 is allowed."""
+        """After a fault of the backend, make each application call the backend. From then on, no
+        response may be 503."""
         if self.trouble_until > 0:
             time.sleep(max(0, self.trouble_until - time.monotonic()))
             self.trouble_until = 0
@@ -177,7 +179,7 @@ class Town:
                 scout.post("/session", headers={"X-CSRF-Token": scout.csrf()}, status=200)
 
     def change_redis(self, fault: str) -> None:
-        """Change the state of Redis during a step, in which each user uses only one application."""
+        """Change the state of Redis. During this step, each user uses only one application."""
         before, self.redis_fault = self.redis_fault, fault
         if fault in ("stopped", "flushed", "restarted"):
             # Redis has lost its data. Until an application notices this and writes its revocations
@@ -203,7 +205,7 @@ class Town:
             self.redis.start()
 
     def settle(self, before: str) -> None:
-        """Wait until the applications know the state of Redis, at the end of a step."""
+        """At the end of a step, wait until both applications know the state of Redis."""
         if self.redis_fault in ("stopped", "paused"):
             for site in self.apps:
                 assert site.get("/health?deep=1", status=503).json["shared"] == "down"
@@ -243,7 +245,7 @@ class Town:
         return Seen(person, "sign out", tab.post("/logout", fields, expect_errors=True))
 
     def at_once(self, requests: list[Callable[[], Any]]) -> list[Any]:
-        """Send many requests, with ``AT_ONCE`` of them starting at the same time."""
+        """Send requests. :data:`AT_ONCE` requests at a time start together."""
         results: list[Any] = []
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for at in range(0, len(requests), AT_ONCE):
@@ -260,7 +262,8 @@ class Town:
     # One step.
 
     def live(self, step: int, changes: list[Callable[[], None]]) -> None:
-        """Let some users act while faults may change, then check the results."""
+        """Do a step: let half of the users act while faults begin and end, and check the
+        results."""
         # Random choices must not depend on timing.
         self.random = random.Random(step)
         in_trouble, began = self.in_trouble(), time.monotonic()
@@ -316,7 +319,11 @@ class Town:
         assert len(set(self.spent)) == len(self.spent), "each refresh token is spent once"
 
     def judge(self, seen: Seen, in_trouble: bool, leaving: bool) -> None:
-        """Check that the oracle allows this response for this user."""
+        """Check that the oracle allows a response.
+
+        :param in_trouble: True if the response may be 503.
+        :param leaving: True if the user signs out in this step.
+        """
         person, path, answer = seen
         status, where = answer.status_int, answer.location or ""
         told = f"{path} for {person.name}: {answer.status} {where}"
@@ -344,10 +351,10 @@ class Town:
         self.seen[f"{path} {status} {'signed in' if person.name in names else ''}"] += 1
 
     def look_at_copies(self) -> None:
-        """Check that copies of revoked sessions are refused.
+        """Check that copies of cookies of revoked sessions are refused.
 
-        The application of the sign-out must refuse them at once. The other application must
-        refuse them if the revocation is in Redis.
+        The application of the sign-out must refuse them at once. The other application must refuse
+        them if the revocation is in Redis.
         """
         for each in self.random.sample(self.copies, min(6, len(self.copies))):
             for number, site in enumerate(self.apps):

@@ -1,6 +1,6 @@
-"""Send 20,000 requests to one process, and check that its use of resources does not grow.
+"""Send 20,000 requests to one process. Its memory, threads and open files must not grow.
 
-Lifetimes are a few seconds, so that sessions are renewed, end and expire during the test.
+Lifetimes are some seconds, so sessions are renewed, end and expire during the test.
 """
 
 import base64
@@ -27,20 +27,20 @@ NAME = "authapp.session"
 REQUESTS, WARM = 20_000, 5_000
 USERS = 8
 ACCESS, WINDOW, REUSE = 2, 10, 15
-"""Lifetimes in seconds of an access token, a refresh token, and a stored successor."""
+"""The lifetimes of an access token, a refresh token and a stored successor, in seconds."""
 
 GROWTH = 15 * 1024 * 1024
 SOCKETS = 64
 
 _PRINTED = [*range(0x20, 0x7F), *range(0xA0, 0x100)]
-"""Codes of the characters that the server accepts in a header."""
+"""The codes of the characters that the server accepts in a header."""
 
 
 class Person:
     """A user with one browser, who acts at random with a fixed seed.
 
-    No other browser uses this name. Therefore the user must be signed in from each sign-in
-    until the next sign-out.
+    No other browser signs in as this user. So the user must be signed in between each sign-in and
+    the next sign-out.
     """
 
     def __init__(self, url: str, number: int) -> None:
@@ -62,7 +62,10 @@ class Person:
         cookie: str | None = None,
         **headers: str,
     ) -> tuple[HTTPResponse, str]:
-        """Send a request with the cookies of this browser, or with ``cookie`` only."""
+        """Send a request with the cookies of this browser.
+
+        :param cookie: a ``Cookie`` header to send instead.
+        """
         own = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
         headers |= {"Accept": "text/html", "Cookie": own if cookie is None else cookie}
         body = None
@@ -91,7 +94,7 @@ class Person:
                 self._cookies[name] = value
 
     def go_on(self, count: int) -> None:
-        """Make ``count`` requests, or a few more."""
+        """Send at least ``count`` requests, and at most a few more."""
         enough = sum(self.answers.values()) + count
         deeds: list[Callable[[], None]] = [
             self.read_the_public_page,
@@ -129,7 +132,8 @@ class Person:
         self._assert_signed_in(*self.ask("/session"), f"{self.name}@example.com")
 
     def _assert_signed_in(self, response: Any, text: str, name: str) -> None:
-        """Assert that a page names the user, or that a busy machine could not renew in time."""
+        """Check that a response shows the user. On a busy machine, the session may not be renewed
+        in time."""
         if response.status == 503 or '"BackendUnavailable"' in text:
             self.answers["not renewed in time", 503] += 1
         else:
@@ -180,7 +184,7 @@ class Person:
 
 
 class Size(dict[str, int]):
-    """The memory, threads and open files of a process."""
+    """The memory in bytes, and the number of threads and of open files of a process."""
 
     def __init__(self, pid: int) -> None:
         status = Path(f"/proc/{pid}/status").read_text()
@@ -249,7 +253,7 @@ def test_20000_requests_leave_memory_threads_and_files_bounded(
 
 
 class Watch:
-    """Check every second that every key in a Redis expires."""
+    """Checks once a second that each key in Redis has an expiry."""
 
     def __init__(self, server: RedisServer) -> None:
         self._server, self._client = server, server.client
@@ -271,7 +275,7 @@ class Watch:
         return most
 
     def stop(self) -> int:
-        """Stop, and return the greatest number of keys that was seen."""
+        """Stop the checks. Return the greatest number of keys that was seen."""
         self._done.set()
         self._pool.shutdown()
         return self._looking.result()

@@ -1,4 +1,4 @@
-"""Test that the application works in unusual environments (threats O4 and O5)."""
+"""The application works in unusual environments: threats O4 and O5."""
 
 import os
 import subprocess
