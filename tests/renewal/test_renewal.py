@@ -531,8 +531,8 @@ def test_late_response_is_given_up_after_the_time_limit(
 def test_late_response_that_has_started_is_waited_for_only_briefly(
     site_with_short_timeout: Site, backend: Served, ends: bool
 ) -> None:
-    """The end of a late response may never arrive. authapp waits for it only briefly, and then
-    calls the backend again."""
+    """authapp waits only briefly for the end of a late response that has begun. If the end does not
+    arrive, authapp calls the backend again."""
     begin, go = threading.Event(), threading.Event()
 
     def slow(request: Any) -> Answer:

@@ -43,7 +43,8 @@ AT_ONCE = 16
 """The number of requests that start at the same time."""
 
 RETRY_DELAY = 2.0
-"""How long after a fault of the backend a session may still not be renewed, in real seconds."""
+"""After a fault of the backend, some sessions cannot be renewed for up to this time, in real
+seconds."""
 
 LEASED = 5.0
 """How long a session may still not be renewed if Redis was paused, in real seconds. A lease that

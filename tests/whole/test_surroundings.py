@@ -49,7 +49,8 @@ print("imported", sorted(name for name in set(sys.modules) - before if "." not i
 def test_o4_application_works_in_an_unusual_environment(
     tmp_path: Path, options: list[str], environment: dict[str, str]
 ) -> None:
-    """O4, O5. The application runs without HOME and asserts, and with any TZ and hash seed.
+    """Threats O4, O5. The application needs neither HOME nor asserts, and works with any TZ and
+    hash seed.
 
     It writes no file, and imports no top-level package after it has started.
     """
