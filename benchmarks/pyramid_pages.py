@@ -28,8 +28,8 @@ def page(request: Request) -> dict[str, Any]:
 
 
 BY_NAME, BY_SPECIFICATION = "page.jinja2", "benchmarks:templates/page.jinja2"
-"""The template as an asset specification. pyramid_jinja2 searches for a template with a bare name
-again in each request."""
+"""The same template, by its name and by its asset specification. pyramid_jinja2 searches for a
+template with a name again in each request."""
 
 
 def pyramid_page(

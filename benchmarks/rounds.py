@@ -112,11 +112,12 @@ def in_turns(turns: dict[str, Callable[[], float]], rounds: int) -> dict[str, li
 
 
 def measure(turns: dict[str, Turn], rounds: int) -> dict[str, list[float]]:
-    """Return the name of each contender -> the seconds that its work takes once, one for each
-    round.
+    """Measure how many seconds the work of each contender takes.
 
     All contenders are in one process. So that the objects of one contender do not slow down another
     contender, the garbage collector ignores all objects from before the first round.
+
+    :returns: the name of each contender -> the seconds of one piece of its work, for each round.
     """
     numbers = {name: _number(run) for name, run in turns.items()}
     gc.collect()

@@ -42,8 +42,8 @@ ROUNDS = 101
 BARE = "AES-GCM + base64 + JSON"
 OURS = "authapp"
 turn = partial(turn_of, clock=time.perf_counter)
-"""The clock of all contenders. Node measures elapsed time and not processor time, so Python does
-too."""
+"""Like ``turn`` of :mod:`benchmarks.rounds`, but with elapsed time. Node cannot measure the
+processor time, so no contender is measured with it."""
 
 WARM_UP = 5000
 """The number of calls before a Node package is measured. By then, V8 has compiled its functions."""
@@ -77,10 +77,8 @@ class Node:
 
 
 class Bare:
-    """Encrypts and decrypts in the least possible time: one AEAD call, base64 and JSON.
-
-    The key was made before.
-    """
+    """The fastest possible encryption: one AEAD call, base64 and JSON, with a key that exists
+    already."""
 
     def __init__(self) -> None:
         self._cipher = AESGCM(AESGCM.generate_key(256))

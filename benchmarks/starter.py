@@ -9,9 +9,9 @@ signed in, is measured on the same page.
 - *a stranger*: the visitor is not signed in.
 - "Standard directives that do nothing" is the cost of Pyramid itself: a security policy, a
   subscriber, a CSRF default, four reified attributes, three tweens and five routes.
-- "With a session's cookie" is the page without authapp, but the request has authapp's cookie. The
-  page reads ``request.locale_name``, which reads a cookie, so WebOb parses all cookies. For the
-  cookie of a session, this takes longer than authapp's own work.
+- "With a session's cookie" is the page with these directives and without authapp. The request has
+  authapp's cookie. The page reads ``request.locale_name``, which reads a cookie, so WebOb parses
+  all cookies. For the cookie of a session, this takes longer than authapp's own work.
 
 A peer with a session stores the same data as authapp. A peer that stores only a user id takes less
 time, but it cannot call an API. No peer renews a token, ends sessions elsewhere, or keeps pages out

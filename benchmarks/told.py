@@ -1,9 +1,9 @@
-"""Redis tells each process of sign-outs, so a request does not ask Redis: what this costs.
+"""What it costs that Redis tells each process of sign-outs, so that a request does not ask Redis.
 
 - *commands*: how many commands Redis executes while four processes serve requests of one fresh
-  session as fast as they can. They are counted by ``INFO commandstats`` of all primaries. The
-  regular commands of the processes and of the Sentinels are included.
-- *authapp adds*: the time of the page with authapp less the time of the page without sign-in, in
+  session as fast as they can. ``INFO commandstats`` of all primaries counts them. The regular
+  commands of the processes and of the Sentinels are included.
+- *authapp adds*: the time of the page with authapp minus the time of the page without sign-in, in
   one process. With ``memory:``, no other process is told of sign-outs. "Redis, 1 ms away" is behind
   a proxy that delays each direction by 0.5 ms.
 - *refusals*: the time from the response to a sign-out at one process until another process has

@@ -67,7 +67,7 @@ def blocks(version: int) -> dict[str, str]:
 
 
 def commands(version: int) -> list[str]:
-    """Return the commands of docs/nextjs.md that begin the Next.js application, in their order."""
+    """Return the commands of docs/nextjs.md that create the Next.js application, in their order."""
     part = DOCUMENT.read_text().partition("## The Next.js side")[2]
     first, for_4 = re.findall(r"```sh\n(n.*?)```", part, re.DOTALL)[:2]
     lines = first.splitlines()
@@ -76,10 +76,11 @@ def commands(version: int) -> list[str]:
 
 
 def with_moved(code: str) -> str:
-    """Return ``lib/session.js`` with the function ``moved`` for sessions that another callback
-    wrote.
+    """Replace the function ``moved`` in ``lib/session.js`` by its version for another callback's
+    sessions.
 
-    :param code: ``lib/session.js`` without such sessions.
+    :param code: the content of ``lib/session.js``.
+    :returns: the new content.
     """
     (other,) = re.findall(
         r"```js\n// lib/session.js: moved\n(.*?)```", DOCUMENT.read_text(), re.DOTALL

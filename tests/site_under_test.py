@@ -32,7 +32,7 @@ def settings(backend_url: str, **more: str) -> dict[str, str]:
 
 
 def description(**keys: str) -> Description:
-    """Return the description of a backend. The parameters are settings, as in :func:`settings`."""
+    """Return the parsed settings of a backend. The parameters are those of :func:`settings`."""
     return Settings.from_ini(settings("http://backend.invalid", **keys)).description
 
 

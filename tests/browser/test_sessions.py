@@ -1,5 +1,4 @@
-"""Sessions in Chromium that end from another browser or because nobody uses them, and a new
-sign-in."""
+"""Sessions in Chromium: one is ended from another browser, one is idle, and users sign in again."""
 
 import time
 from collections.abc import Callable, Iterator

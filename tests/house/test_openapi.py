@@ -38,7 +38,7 @@ def resolve(part: dict[str, Any]) -> dict[str, Any]:
 def problems(value: Any, schema: dict[str, Any], at: str = "") -> list[str]:
     """Return the differences between a JSON value and a schema.
 
-    Only those keywords of JSON Schema are known that docs/openapi.yaml uses.
+    The function knows only those keywords of JSON Schema that docs/openapi.yaml uses.
 
     :param at: where the value is, for the messages.
     """

@@ -28,8 +28,8 @@ IN_WORDS = {
     "verify": "`true` with `verify.hosts` or `verify.token`, otherwise `false`",
     "verify.login": "the path of the sign-in page",
 }
-"""The defaults on the page that depend on other settings. If you change one in the code, change it
-here too."""
+"""The defaults in docs/settings.md that depend on other settings. If you change one of them in the
+code, change it here too."""
 
 
 def rows(section: str) -> dict[str, str]:
@@ -53,9 +53,9 @@ class Recorder:
         monkeypatch.setattr(Ini, "take", recorded)
 
     def check(self, key: str, cell: str) -> None:
-        """Check that the default of a key on the page is the default in the code.
+        """Check that docs/settings.md has the default of a key that the code has.
 
-        :param cell: the default, as the table on the page has it.
+        :param cell: the default in the table.
         """
         read, default = self.read[key]
         if cell.startswith("`"):
@@ -72,7 +72,7 @@ def page() -> tuple[str, str]:
 
 
 def from_preset() -> set[str]:
-    """Return the keys whose default on the page may be "from the preset".
+    """Return the keys whose default in docs/settings.md may be "from the preset".
 
     They are the keys that at least one preset sets, and two similar keys that no preset sets.
     """

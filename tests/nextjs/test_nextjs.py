@@ -179,7 +179,8 @@ def tokens_of(backend: Served, name: str = "alice") -> dict[str, str]:
 
 
 def claims_of_another_callback(backend: Served, **more: Any) -> dict[str, Any]:
-    """Return claims of a session that the callback of docs/nextjs.md has not written."""
+    """Return claims of a session that the ``jwt`` callback of another application has written, and
+    not the callback of docs/nextjs.md."""
     tokens = tokens_of(backend)
     until = {
         "valid_until": jwt_claims(tokens["access"])["exp"],
@@ -507,9 +508,9 @@ def test_sign_out_everywhere_in_pyramid_ends_nextjs_sessions(both: Both) -> None
 
 
 def test_sign_out_everywhere_is_limited_without_auth_time(both: Both) -> None:
-    """Sign-out everywhere ends a session of a callback that does not set ``auth_time``, but not for
-    good. When Next.js has written the session again, it is signed in again. docs/nextjs.md names
-    this limit."""
+    """If a session has no ``auth_time``, a sign-out everywhere does not end it for good. When
+    Next.js writes the session again, the user is signed in again. docs/nextjs.md names this
+    limit."""
     both.seal(claims_of_another_callback(both.backend))
     held = both.header()
     both.pyramid.reset()

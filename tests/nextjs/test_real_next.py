@@ -22,8 +22,8 @@ pytestmark = pytest.mark.servers
 
 DUE, EXPIRED = ACCESS - BUFFER, ACCESS
 MOMENTS = [DUE + 1, *range(DUE + 11, EXPIRED - 10, 11), EXPIRED - 5]
-"""Seconds after the sign-in when a session is due but not expired, even if a response takes 5
-seconds."""
+"""Numbers of seconds after the sign-in. At each of them the session is due, and does not expire
+within 5 seconds, which is the longest time of a response."""
 
 
 @pytest.fixture
@@ -162,7 +162,8 @@ def test_no_race_signs_the_user_out(both: Both, browser: Browser, order: str) ->
 def test_no_race_signs_the_user_out_with_simplejwt(
     both: Both, browser: Browser, django: Django
 ) -> None:
-    """Test 20 races: each moment with two of the three orders. SimpleJWT is the backend."""
+    """With SimpleJWT as the backend, 20 races sign nobody out: each of MOMENTS with two of the
+    three ORDERS."""
     rounds = list(zip(MOMENTS * 2, cycle(ORDERS), strict=False))
     with both.with_django(django):
         signed_out = [each for each in rounds if not survives(both, Browser(both), *each)]

@@ -281,9 +281,9 @@ def test_unrotated_refresh_token_keeps_its_lifetime(site: Site, backend: Served)
 def test_unrotated_refresh_token_leaves_the_cookie_alone_while_the_backend_is_down(
     site: Site, backend: Served
 ) -> None:
-    """If the backend does not issue a new refresh token, the store has a successor under the
-    session's own token. While the backend is down, this successor must not be written to the cookie
-    again and again."""
+    """If the backend does not issue a new refresh token, a session is its own successor in the
+    store. While the backend is down, authapp must not write this successor to the cookie again and
+    again."""
     site.sign_in()
     keep_refresh_tokens(backend)
     with later(EXPIRED):
@@ -415,7 +415,7 @@ def test_due_session_blocks_only_the_request_that_renews(site: Site, backend: Se
 def site_with_short_timeout(backend: Served, monkeypatch: pytest.MonkeyPatch) -> Site:
     """Return a signed-in site that waits only 0.3 seconds for the backend.
 
-    Other processes are told of a late response more often than usual.
+    While a response is late, the site tells other requests of this more often than usual.
     """
     monkeypatch.setattr(late_response, "ANNOUNCE_AGAIN", 0.02)
     site = Site(backend.url, backend__timeout="0.3")
@@ -1006,8 +1006,8 @@ def test_renew_now_without_a_session_returns_401(site: Site) -> None:
 
 @pytest.mark.parametrize("accept", ["application/json", "*/*"])
 def test_renew_now_with_an_ended_session_returns_the_reason(site: Site, accept: str) -> None:
-    """ "Renew now" with an ended session returns why the session ended. It does not complain of the
-    CSRF token, which ended with the session."""
+    """If "Renew now" is used with an ended session, the error says why the session has ended. It
+    says nothing of the CSRF token, which has ended with the session."""
     site.sign_in()
     headers = {"X-CSRF-Token": site.csrf(), "Accept": accept, **site.cookie_header()}
     copy = site.twin()

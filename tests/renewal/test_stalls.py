@@ -100,7 +100,8 @@ def town(redis_server: RedisServer) -> Iterator[Callable[..., Town]]:
 def test_r11_a_stall_makes_no_process_spend_what_another_may_have_spent(
     town: Any, redis_server: RedisServer
 ) -> None:
-    """Threat R11. Redis stalls while access tokens expire and sessions are renewed."""
+    """Threat R11. Redis stalls while access tokens expire. No refresh token is spent twice, and no
+    user is signed out."""
     here = town()
     jars = [here.signed_in() for _ in range(SESSIONS)]
     over = threading.Event()

@@ -118,7 +118,8 @@ def test_two_processes_share_one_renewal(
 def test_a_request_with_the_old_cookie_asks_redis_twice(
     sites: list[Site], redis_server: RedisServer
 ) -> None:
-    """Otherwise Redis slows a burst of requests that all have the same expired session."""
+    """After a renewal, each request with the old cookie causes only two Redis commands. With more
+    commands, Redis would slow down a burst of such requests."""
     old = sites[1].cookies[COOKIE]
 
     def commands() -> tuple[int, int]:

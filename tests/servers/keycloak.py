@@ -21,8 +21,8 @@ FAULTS = {
     "carol": (400, "Account is not fully set up"),
     "dave": (400, "Account disabled"),
 }
-"""Name of a user who cannot sign in -> status and error text of Keycloak's response, even if the
-password is right."""
+"""Name of a user who cannot sign in -> status and error text of Keycloak's response to the right
+password."""
 
 
 class Keycloak:

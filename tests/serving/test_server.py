@@ -227,8 +227,8 @@ def test_idle_connections_do_not_block_new_ones() -> None:
 def test_the_limit_of_open_files_is_raised(
     hard: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The server raises the limit of open files. The limit is one of the whole process, so the test
-    replaces the system calls."""
+    """The server raises the limit of open files. The limit applies to the whole test process, so
+    the test replaces the system calls."""
     raised: list[tuple[int, tuple[int, int]]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda which: (256, hard))
     monkeypatch.setattr(resource, "setrlimit", lambda which, limits: raised.append(limits))

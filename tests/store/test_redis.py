@@ -332,8 +332,8 @@ def test_r11_connections_follow_a_failover_to_another_primary(
 def test_r11_a_string_written_to_the_former_primary_is_written_again(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    """After a failover, one connection leads to the new primary, and another in the pool still to
-    the former. A string that was written to the former primary is written to the new one too."""
+    """After a failover, a connection in the pool still leads to the former primary. A string that
+    is written through this connection is written to the new primary too."""
     (tmp_path / "other").mkdir()
     other = RedisServer(tmp_path / "other")
     address = Address(redis_server)
@@ -357,8 +357,8 @@ def test_r11_a_string_written_to_the_former_primary_is_written_again(
 def test_r11_the_read_that_detects_a_data_loss_returns_the_own_string(
     process: Any, redis_server: RedisServer
 ) -> None:
-    """Redis is restored from an older dump. The read that notices this returns the newer string of
-    the process itself."""
+    """Redis is restored from an older dump. The read that notices this returns the newer string
+    that the process itself has written."""
     one = process()
     one.put(A, "1", 60)
     (name,) = redis_server.keys()

@@ -159,8 +159,8 @@ def test_the_absolute_limit_holds_for_cookies_that_say_more(backend: Served, clo
 
 
 def test_a_session_that_another_tab_uses_is_not_idle(site: Site, clock: Any) -> None:
-    """One tab uses the session. Another tab has sent its request with an older cookie before. For
-    this request the session is not idle."""
+    """One tab uses the session. A request of another tab, which still has an older cookie, does not
+    end the session as idle."""
     site.sign_in()
     slow = site.twin()
     clock.shift(IDLE - 1)

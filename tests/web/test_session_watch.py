@@ -129,8 +129,8 @@ def test_few_pages_ask_once_in_a_second() -> None:
     ("browsers", "early"), [(5, 0), (MOST, 0), (200, 0), (200, 0.5), (MOST * int(LATEST), 0.5)]
 )
 def test_many_pages_take_turns(browsers: int, early: float) -> None:
-    """All browsers ask for the first time at the same moment. Then each asks again about when the
-    server has told it to. Together they ask no more than MOST times a second."""
+    """All browsers ask for the first time at the same moment. Then each asks again at about the
+    time that the server has named. Together they ask at most MOST times a second."""
     now = 0.0
     turns = Turns(lambda: now)
     due = [0.0] * browsers

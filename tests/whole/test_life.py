@@ -43,12 +43,12 @@ AT_ONCE = 16
 """The number of requests that start at the same time."""
 
 RETRY_DELAY = 2.0
-"""After a fault of the backend, some sessions cannot be renewed for up to this time, in real
-seconds."""
+"""After a fault of the backend, it can take this long until each session can be renewed again, in
+real seconds."""
 
 LEASED = 5.0
-"""How long a session may still not be renewed if Redis was paused, in real seconds. A lease that
-was not released must expire first."""
+"""If Redis was paused, it can take this long until each session can be renewed again, in real
+seconds. A lease that was not released must expire first."""
 
 
 def hang(request: Request) -> Answer:
