@@ -206,7 +206,7 @@ def main(name: str, number: int) -> None:
             mark()
             for _ in range(number):
                 visit()
-            gc.collect()  # the garbage of these visits alone
+            gc.collect()  # frees only what these visits have left
     mark()
 
 

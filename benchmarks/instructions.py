@@ -74,7 +74,7 @@ def count(name: str, number: int = NUMBER) -> dict[str, int]:
             process.communicate("go on\n" if names else None)
         if process.returncode != 0:
             raise SystemExit(f"valgrind ended with {process.returncode}")
-        # The first file is what was before the first mark.
+        # The first file has the counts from before the first mark.
         totals = [_total(Path(f"{out}.{2 + place}")) for place in range(WINDOWS * len(names))]
     windows = [totals[at : at + WINDOWS] for at in range(0, len(totals), WINDOWS)]
     return {name: int(median(each)) // number for name, each in zip(names, windows, strict=True)}

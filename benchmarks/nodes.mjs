@@ -1,6 +1,6 @@
-// The peers on Node, in a process of their own that times itself.
-// A line of JSON in: {peer, action, number, value}; a line of JSON out:
-// {seconds: of each call, value: what came of the last one}.
+// The peers on Node: a process that measures the time of its own work.
+// Each input line is JSON: {peer, action, number, value}. The output line is JSON:
+// {seconds: the time of one call, value: the result of the last call}.
 
 import { createInterface } from "node:readline"
 import * as core from "@auth/core/jwt"
@@ -14,7 +14,7 @@ const jwt = { "next-auth 4": nextAuth, "@auth/core": core }
 
 for await (const line of createInterface({ input: process.stdin })) {
   const { peer, action, number, ...given } = JSON.parse(line)
-  // getToken is what a page calls: it finds the cookie in a request, and opens it.
+  // A page calls getToken, which finds the cookie in a request and decrypts it.
   const headers = { cookie: `${process.argv[3]}=${given.value}` }
   const works = { seal: "encode", open: "decode", request: "getToken" }
   const work = jwt[peer][works[action]]

@@ -119,12 +119,12 @@ def run(size: str, node: Node) -> tuple[dict[str, Turn], dict[str, Turn]]:
         ours = Sealer([SECRET.encode()], format_name, NAME)
         token = ours.seal(session)
         assert ours.open(token).tokens == session.tokens
-        # What stands behind their caches.
+        # The functions themselves, without their caches.
         seals[f"{OURS}, {format_name}"] = turn(partial(ours.seal.__wrapped__, session))
         opens[f"{OURS}, {format_name}, cold"] = turn(partial(ours.open.__wrapped__, token))
     ours = Sealer([SECRET.encode()], "next-auth-4", NAME)
     token = ours.seal(session)
-    text = token.encode()  # from each request comes a new text
+    text = token.encode()  # each request has a new string
     opens[f"{OURS}, warm"] = turn(lambda: ours.open(text.decode()))
     fastapi = NextAuthJWTv4(secret=SECRET, cookie_name=NAME, secure_cookie=False)
     request = SimpleNamespace(method="GET", cookies={NAME: token})

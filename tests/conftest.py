@@ -13,7 +13,7 @@ from servers import ISSUER_SETTINGS, Served
 from servers.redis_server import RedisServer
 from site_under_test import Site
 
-# An example that takes long has met a busy machine.
+# An example may take long because the machine is busy.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 

@@ -29,7 +29,7 @@ OAUTH2 = {
     "claims__roles": "realm_access.roles",
 }
 
-# The server runs in threads of this process, so time_machine changes its clock too.
+# The server runs in threads of this process, so time_machine moves its clock too.
 later: Callable[[float], Any] = lambda seconds: time_machine.travel(time.time() + seconds)  # noqa: E731
 
 

@@ -550,7 +550,7 @@ def test_j4_a_thread_does_not_fetch_again_after_another_threads_fetch(keys: Any)
     """Threat J4. If another thread has just fetched the key set, a thread does not fetch it again.
     Only a token with a new ``kid`` causes another fetch at once."""
     assert accepts(keys, token(keys.rsa, "RS256", "r"))
-    keys.set._look_again("r")  # as a thread does that found the set stale
+    keys.set._look_again("r")  # a thread that has found the key set too old does this
     keys.document = {"keys": [*keys.public(), {**keys.public()[1], "kid": "new"}]}
     assert accepts(keys, token(keys.ec, "ES256", "new"))
     assert keys.served.calls["/jwks"] == 2

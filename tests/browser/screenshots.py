@@ -23,7 +23,7 @@ SETTINGS = {
     "authapp.login.links": "\n    Forgot password? = /reset\n    Create an account = /join",
 }
 WITH_PROVIDER = {
-    "authapp.oidc.issuer": "http://127.0.0.1:9",  # nobody goes there
+    "authapp.oidc.issuer": "http://127.0.0.1:9",  # no picture needs this address
     "authapp.oidc.client_id": "pages",
     "authapp.oidc.client_secret": "a secret that nobody uses",
     "authapp.oidc.label": "Example ID",

@@ -82,7 +82,7 @@ def test_a_walk_over_two_hosts(two_hosts: Both, page: Any) -> None:
 
     after = renew_on_the_way(both, page)
     with both.later(after + ACCESS + 5):
-        # useSession() tells where to renew, and Pyramid lets the page of the other host ask.
+        # useSession() says where to renew, and Pyramid accepts the request from the other host.
         page.goto(both.url + "/")
         both.pyramid.requests.clear()
         session = "fetch('/api/auth/session').then((answer) => answer.json())"
@@ -100,7 +100,7 @@ def test_a_walk_over_two_hosts(two_hosts: Both, page: Any) -> None:
         page.goto(both.url + "/private")
         page.wait_for_url(f"{both.pyramid_url}/login?next={back}")
 
-    # The other way round.
+    # Now from the other application.
     page.goto(both.url + "/signin?callbackUrl=/private")
     sign_in(page, "bob")
     page.wait_for_url(both.url + "/private")
@@ -115,7 +115,7 @@ def test_a_walk_over_two_hosts(two_hosts: Both, page: Any) -> None:
         assert domains(both, page) == ["." + DOMAIN] * 3
     page.goto(both.url + "/api/auth/signout")
     page.click("form button")
-    page.wait_for_url(f"{both.pyramid_url}/login?next={back}")  # over /private, the last page
+    page.wait_for_url(f"{both.pyramid_url}/login?next={back}")  # through /private, the last page
     assert domains(both, page) == []
     page.goto(account)
     page.wait_for_url("**/login?next=%2Faccount")

@@ -38,7 +38,7 @@ def show(page: Any, site: ServedSite, content: str) -> None:
     page.goto(site.url + "/hostile?" + urlencode({"content": content}))
     wait_until(page, "window.authapp?.session.user")
     wait_until(page, "performance.getEntriesByType('resource').some(e => /ending/.test(e.name))")
-    page.wait_for_timeout(50)  # the module is loaded, and watches
+    page.wait_for_timeout(50)  # then the module watches the session
 
 
 def end_session(page: Any, lasting: bool = False) -> None:
@@ -239,7 +239,7 @@ def test_a_draft_is_gone_when_another_user_signs_in(site: ServedSite, page: Any)
     sign_in(other, site, "bob")
     page.get_by_text("Someone else has signed in").wait_for()
     wait_until(page, f"({DRAFT}) === null")
-    # Even if it were still there: it is not bob's.
+    # Even if the draft were still stored, bob must not get it.
     page.wait_for_timeout(2500)
     page.evaluate("(sealed) => void (sessionStorage.authappDraft = sealed)", sealed)
     come_back(page, site)

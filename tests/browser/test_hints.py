@@ -189,7 +189,7 @@ def test_fifty_unavailable_answers_ask_once(page: Any, site: ServedSite) -> None
         "Promise.all(Array.from({ length: 50 }, () => window.authapp.fetch('/busy')))"
         ".then(all => all.length)"
     )
-    # One, or one a second on a busy machine.
+    # One request, or one a second on a busy machine.
     assert 1 <= len(asked) < 10
 
 

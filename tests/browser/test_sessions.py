@@ -87,7 +87,7 @@ def test_one_browser_ends_the_session_of_another(
     assert "You have been signed out." in second.locator("main").inner_text()
     sign_in(second, site, "/form")
     wait_for_title(second, "half a letter")
-    # The other tab has come back too, and is shown again. All others are ended at once.
+    # The other tab is also signed in and shown again. All other sessions end at once.
     covered(first).wait_for(state="detached")
     mine.reload()
     mine.get_by_role("button", name="End all other sessions").click()
@@ -108,13 +108,13 @@ def test_of_the_tabs_that_are_shown_one_asks_in_a_second(
     window.on("request", lambda it: asked.append(it.url) if "/session/" in it.url else None)
     began = time.monotonic()
     pages[0].wait_for_timeout(6000)
-    # Four tabs that each ask would be four in a second.
+    # If each of the four tabs asked, there would be four requests a second.
     assert 1 <= len(asked) <= 2 * (time.monotonic() - began)
-    # A server that is down is no matter for the user, as long as the session is valid.
+    # While the session is valid, the user does not notice that the server is down.
     window.route("**/session/ended", lambda route: route.fulfill(status=503, body="busy"))
     for page in pages:
         assert page.locator(".authapp-notice, dialog").count() == 0
-    # A page that nobody sees does not ask.
+    # A page that is not visible sends no request.
     window.unroute("**/session/ended")
     for page in pages:
         page.evaluate(
@@ -191,6 +191,6 @@ def test_a_form_that_needs_a_recent_sign_in_comes_back_with_what_was_typed(
     wait_for_title(page, "a whole letter")
     page.get_by_role("button", name="Send").click()
     page.get_by_text("Sent: a whole letter").wait_for()
-    # What was sent is not a draft any more.
+    # A form that was sent is no longer kept as a draft.
     page.goto(site.url + "/confirm")
     assert page.locator("[name=title]").input_value() == ""

@@ -86,7 +86,7 @@ class Proxied:
                 "pyramid.reload_templates": "false",
             },
         )
-        # Started by root, nginx serves files as another user, for whom pytest's folders are closed.
+        # If root starts nginx, nginx reads files as another user, who cannot read pytest's folders.
         self._files = TemporaryDirectory()
         self._srv = Path(self._files.name)
         self._srv.chmod(0o755)

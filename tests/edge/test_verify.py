@@ -369,7 +369,7 @@ def test_an_answer_that_reaches_the_browser_has_its_cookies_where_scripts_cannot
 def test_a_browser_that_never_gets_the_new_cookie_stays_signed_in(backend: Served) -> None:
     site = site_of(backend)
     with time_machine.travel(1_790_000_000, tick=False) as clock:
-        site.services.store._clock = time.time  # so that the hour passes in the store too
+        site.services.store._clock = time.time  # the clock of the store must move too
         site.sign_in("alice")
         cookie = site.cookie_header()
 

@@ -1,4 +1,4 @@
-// The clock of a Next.js process in tests: as many seconds later as the file CLOCK says.
+// Sets the clock of a Next.js process in tests ahead, by the seconds in the file CLOCK.
 const { readFileSync } = require("node:fs");
 
 const RealDate = Date;

@@ -49,7 +49,7 @@ def build(version: int) -> Path:
     """
     modules = install()
     files = blocks(version)
-    del files[".env"]  # nothing is known of the environment when Next.js is built
+    del files[".env"]  # the build must not need the environment
     lock = (HERE / "package-lock.json").read_text()
     mark = hashlib.sha256(
         repr((sorted(files.items()), commands(version), lock)).encode()
@@ -177,7 +177,7 @@ class Both:
         try:
             socket.create_connection(("127.0.0.1", self._port), 5).close()
             return requests.get(f"http://127.0.0.1:{self._next_port}/", timeout=30).ok
-        except OSError:  # a requests.ConnectionError is one
+        except OSError:  # includes requests.ConnectionError
             return False
 
     @property

@@ -26,7 +26,7 @@ def test_the_commands_of_the_guide_make_a_pyramid_site_that_starts(tmp_path: Pat
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     (tmp_path / "production.ini").write_text(found("ini")[0].replace("6543", str(port)))
-    for command in others:  # test_real_next.py has ``check``
+    for command in others:  # test_real_next.py runs ``check``
         subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True, capture_output=True)
     assert (tmp_path / "secret.txt").stat().st_mode & 0o077 == 0
     with subprocess.Popen(serve.split(), cwd=tmp_path) as running:
@@ -38,7 +38,7 @@ def test_the_commands_of_the_guide_make_a_pyramid_site_that_starts(tmp_path: Pat
 
 def answers(port: int) -> bool:
     try:
-        # As the proxy sends it.
+        # The proxy sends these headers.
         headers = {"Host": "app.example.com", "X-Forwarded-Proto": "https"}
         page = requests.get(f"http://127.0.0.1:{port}/login", headers=headers, timeout=30)
     except requests.ConnectionError:
@@ -54,7 +54,7 @@ def test_the_packages_of_the_guide_are_those_that_its_files_import(version: int)
     for path, code in blocks(version).items():
         imported |= set(re.findall(r'(?:from |import\()"([a-z][a-z-]*)', code)) if path else set()
     assert set(named) - {"react-dom"} == imported - {"node"}
-    # What the tests install is what the command asks for.
+    # The tests install the same packages as the command.
     lock = json.loads((HERE / "package-lock.json").read_text())["packages"]
     key = {4: "next-auth", 5: "next-auth-5"}[version]
     assert lock[f"node_modules/{key}"]["version"].startswith(named["next-auth"])

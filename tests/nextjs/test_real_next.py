@@ -96,7 +96,7 @@ def test_only_a_wrong_password_is_called_one(
     if answer:
         both.backend.instead[LOGIN] = answer
     location = browser.sign_in_at_next(password="wrong").headers["Location"]
-    while "/api/auth/" in location:  # next-auth 4 goes over its own error page
+    while "/api/auth/" in location:  # next-auth 4 redirects to its own error page first
         location = browser.open(location.removeprefix(both.url)).headers["Location"]
     assert re.search(rf"/signin\?(callbackUrl=[^&]*&)?error={error}(&|$)", location)
     assert browser.token() == ""
@@ -215,7 +215,7 @@ def survives(both: Both, browser: Browser, moment: int, order: str) -> bool:
         if not browser.open(nextjs).json():
             return False
     with both.later(max(moment, EXPIRED) + 6):
-        # The user has stayed on Next.js. Both tabs meet the end of the access token.
+        # The user has stayed on Next.js. In both tabs, the access token has expired.
         session: dict[str, Any] = browser.open(nextjs).json() or {}
         if session.get("error") == "AccessTokenExpired":
             browser.take(*browser.at_once(pyramid, nextjs, pyramid, nextjs))

@@ -60,7 +60,7 @@ class Certified:
             "authapp.oidc.issuer": self.url,
             "authapp.oidc.client_id": CLIENT_ID,
             "authapp.oidc.client_secret": CLIENT_SECRET,
-            "authapp.oidc.prompt": "consent",  # it gives no refresh token without
+            "authapp.oidc.prompt": "consent",  # without it there is no refresh token
             "authapp.oidc.label": "Certified ID",
         }
 

@@ -1,5 +1,5 @@
-// The certified package oidc-provider. Its settings come in the environment; see tests/oidc/certified.py.
-// GET /control tells the calls by path; POST /control sets paths that answer 503.
+// The certified package oidc-provider. The environment has its settings: see tests/oidc/certified.py.
+// GET /control returns the number of calls by path. POST /control sets the paths that return 503.
 import http from "node:http";
 import { Provider } from "oidc-provider";
 
@@ -32,7 +32,7 @@ const provider = new Provider(`http://127.0.0.1:${PORT}`, {
   ttl: { AccessToken: Number(ACCESS_TTL), RefreshToken: 86400, IdToken: 300, Grant: 86400,
     Session: 86400, Interaction: 3600 },
   rotateRefreshToken: true,
-  // By default it sends nothing to this machine.
+  // By default, the package sends no requests to this machine.
   fetch: (url, { dispatcher, ...options }) => fetch(url, options),
   findAccount: async (ctx, id) => ({
     accountId: id,

@@ -259,8 +259,8 @@ def test_the_provider_is_down_at_the_sign_out(
 @pytest.mark.parametrize("name", ["max_age", "login"])
 def test_a_site_can_ask_for_a_new_authentication(page: Any, place: Place, name: str) -> None:
     sign_in(page, place.sites["plain"])
-    page.goto("about:blank")  # its script would go to the sign-in page by itself
-    page.context.clear_cookies(name="authapp.session")  # which is that of every port
+    page.goto("about:blank")  # otherwise its script opens the sign-in page
+    page.context.clear_cookies(name="authapp.session")  # cookies are the same for all ports
     page.wait_for_timeout(2000)
     site = place.sites[name]
     page.goto(site.url + "/account")

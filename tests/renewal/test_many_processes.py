@@ -84,7 +84,7 @@ class Place:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("fleet")
     redis = RedisServer(folder)
-    # Django rotates and blacklists tokens. The server in front counts calls and makes faults.
+    # Django rotates and blacklists tokens. The server before it counts calls and can fail.
     django = serve_django(folder, ACCESS, 3600)
     with django as process, Served(process.forward) as backend:
         place = Place(folder, redis, backend, process)

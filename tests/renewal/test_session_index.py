@@ -197,7 +197,7 @@ def test_ending_the_others_ends_also_those_that_are_not_listed(machine: Machine)
     began = machine.revocation.next_start(1, machine.now)
     later = replace(other, sid="later", authenticated_at=began)
     assert not machine.revocation.revoked(later)
-    # The next one who ends the others ends also this one.
+    # The next session that ends all others also ends this one.
     machine.index.end_others(later)
     assert machine.revocation.revoked(mine)
     assert not machine.revocation.revoked(later)

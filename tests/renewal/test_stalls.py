@@ -203,7 +203,7 @@ def test_r11_an_expired_session_waits_until_the_processes_have_told_each_other(
         assert store.settles_in(KEY) > 0
         assert here.visit(jar, 0) == 200
         assert store.settles_in(KEY) == 0
-    # Where the backend must answer sooner than that, the request does not wait.
+    # If the timeout of the backend is shorter than this wait, the request does not wait.
     hurried = town(backend__timeout="0.5", refresh__reuse="60")
     jar = hurried.signed_in()
     hurried.sites[0].services.store._connection.lost_data()

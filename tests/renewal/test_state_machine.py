@@ -269,7 +269,7 @@ class Sessions(RuleBasedStateMachine):
         """Return the outcome that the response to a page shows."""
         names = {name for name in (*USERS, "mallory") if name in answer.text}
         where = answer.location or ""
-        # The page of a session that is kept while the backend is away names the user too.
+        # While the backend is down, the page of a kept session names the user too.
         away = "check your sign-in right now" in answer.text
         if life is not None and (away or answer.status_int == 503 or path == "/login"):
             names.discard(life.user)

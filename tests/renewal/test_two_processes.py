@@ -118,8 +118,8 @@ def test_two_processes_share_one_renewal(
 def test_a_request_with_the_old_cookie_asks_redis_twice(
     sites: list[Site], redis_server: RedisServer
 ) -> None:
-    """After a renewal, a request with the old cookie usually causes two reads of Redis and no write.
-    More commands would slow down a burst of such requests."""
+    """After a renewal, a request with the old cookie usually causes two reads of Redis and no
+    write. More commands would slow down a burst of such requests."""
     old = sites[1].cookies[COOKIE]
 
     def commands() -> tuple[int, int]:

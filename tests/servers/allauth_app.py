@@ -221,7 +221,7 @@ def main(directory: Path) -> None:
         host="127.0.0.1",
         port=0,
         threads=8,
-        clear_untrusted_proxy_headers=False,  # as behind a proxy that one trusts
+        clear_untrusted_proxy_headers=False,  # as behind a trusted proxy
     )
     print("PORT", server.effective_port, flush=True)
     server.run()

@@ -206,7 +206,7 @@ def wrapped(application: Callable[..., Any]) -> Callable[..., Any]:
 
 def main(directory: Path) -> None:
     """Configure Django, create the users, print the port and serve."""
-    logging.basicConfig(level=logging.ERROR)  # a refused sign-in is no news
+    logging.basicConfig(level=logging.ERROR)  # refused sign-ins are not logged
     warnings.simplefilter("ignore")
     configure(directory)
     customize()

@@ -137,7 +137,7 @@ def counted(application: Callable[..., Any]) -> Callable[..., Any]:
 
 def main(directory: Path) -> None:
     """Configure Django, create the users, print the port and serve."""
-    logging.basicConfig(level=logging.ERROR)  # a refused sign-in is no news
+    logging.basicConfig(level=logging.ERROR)  # refused sign-ins are not logged
     configure(directory)
     from django.core.wsgi import get_wsgi_application
 

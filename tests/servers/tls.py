@@ -62,7 +62,7 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - 30 * DAY)
             .not_valid_after(now + lasts)
-            # Python 3.13 checks strictly that these are there (RFC 5280 section 4.2.1).
+            # Python 3.13 requires these extensions (RFC 5280 section 4.2.1).
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False

@@ -111,7 +111,7 @@ def test_a_node_that_was_emptied_gets_its_strings_again(process: Any, group: Clu
     for node in group.nodes:
         if node.client.info("replication")["role"] == "master":
             node.client.flushall()
-    # The beats would read all markers in some minutes. Requests of users find the loss at once.
+    # The beats would need minutes to read all markers. Requests of users notice the loss at once.
     eventually(lambda: (one.get(*keys), two.get(*keys))[1] == ["text"] * 60, 20)
 
 
@@ -173,7 +173,7 @@ class Load:
 def test_slots_move_under_load(backend: Served, group: ClusterGroup) -> None:
     load = Load(backend, group)
     (source_id, source), (target_id, target) = list(group.primaries().items())[:2]
-    # Only slots with keys are interesting.
+    # The test moves only slots that have keys.
     slots = {key_slot(key) for key in source.client.keys("authapp:*")}
     assert slots
     with load:
@@ -255,7 +255,7 @@ def test_a_node_that_stays_lost_concerns_only_the_users_of_its_slots(
     browse()
     eventually(lambda: browse() == {Lease.ALONE}, 30)
     if coverage == "no":
-        # On a busy machine a command of theirs may be late once. The state does not go to and fro.
+        # On a busy machine a command may be late once. After that, the state must not change again.
         eventually(lambda: browse() and settled[-3:] == [True] * 3, 30)
         for key in living + lost:
             one.put(key, "told", 60, tell=True)
@@ -347,7 +347,7 @@ def test_slots_that_no_node_has_are_down_until_they_are_found(
     one, two = process(), process()
     key = user(0)[0]
     one.put(key, "text", 60)
-    for _ in range(2):  # the second time, the nodes were read just now
+    for _ in range(2):  # the second time, the list of nodes is still new
         one._redis.nodes_manager.slots_cache.clear()
         assert one.get(key) == ["text"]
     one.put(key, "text, later", 60)

@@ -21,7 +21,7 @@ def app() -> Site:
     return application(
         "http://backend.invalid",
         lambda config: add_view(config, lambda request: request.backend.get("/me").json()),
-        # A request that waits for another one does not give up on a busy machine.
+        # On a busy machine, a request that waits for another one must not fail.
         backend__timeout="20",
         backend__bulkhead="8",
     )

@@ -133,7 +133,7 @@ def test_request_backend_sends_the_users_token_and_renews_on_401(
     calls = backend.calls["/me"]
     assert site.get("/view").json["status"] == 401
     assert backend.calls["/me"] == calls + 2
-    # That token is not renewed because of a 401 again.
+    # A 401 does not cause a renewal of this new token.
     assert site.get("/view").json["status"] == 401
     assert backend.calls["/me"] == calls + 3
     assert backend.calls[REFRESH] == 2

@@ -206,7 +206,7 @@ def test_a_sign_in_whose_transaction_fails_does_not_stand(backend: Served, order
     site, table, conflict = transactional(backend, order, nothing)
     form = site.get("/login").form
     form["username"], form["password"] = "alice", "alice-password"
-    conflict.left = 3  # as many as there are attempts
+    conflict.left = 3  # one for each attempt
     form.submit(status=500)
     assert COOKIE not in site.cookies
     assert backend.calls[LOGIN] == 1

@@ -133,7 +133,7 @@ def test_a_renewal_by_the_script_moves_neither_limit(backend: Served, clock: Any
     site = Site(backend.url, session__idle=str(IDLE), session__absolute="1000")
     site.sign_in()
     clock.shift(500)
-    headers = {"X-CSRF-Token": site.csrf()}  # a request of the person
+    headers = {"X-CSRF-Token": site.csrf()}  # a request that counts as a use
     assert site.post("/session", headers=headers | BACKGROUND, status=200)
     assert site.opened().validity.refresh_until == 1_900_001_000
     clock.shift(499)

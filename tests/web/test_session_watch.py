@@ -89,7 +89,7 @@ def test_another_process_knows_within_a_second(backend: Served, redis_server: Re
     assert ask(there)["ended"] is False
     session = there.opened()
     for seconds in (900, 100):
-        # A page that is open renews its session late: for minutes, the session is due.
+        # An open page renews its session late, so the session is due for some minutes.
         validity = replace(session.validity, valid_until=int(time.time()) + seconds)
         due = replace(session, validity=validity, issued_at=int(time.time()) + seconds - 900)
         (cookie,) = [each for each in there.cookiejar if each.name == COOKIE]

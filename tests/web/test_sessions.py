@@ -138,7 +138,7 @@ def test_a_person_ends_all_other_sessions(site: Site) -> None:
     for kept in (desk, bob):
         assert kept.get("/session").json["error"] is None
     assert "End all other sessions" not in desk.get("/account/sessions", headers=HTML)
-    # Who signs in later is not concerned.
+    # A session that begins later does not end.
     assert device(site, IPHONE).get("/session").json["user"]
     assert desk.get("/session").json["user"]
 
@@ -172,7 +172,7 @@ def test_a_session_that_another_device_ends_does_not_come_back_by_ending_all_oth
     assert not waiting
     for ended in (desk, phone, tablet):
         assert ended.get("/session").json["user"] is None
-    # Who signs in later is not concerned.
+    # A session that begins later does not end.
     assert device(site, IPHONE).get("/session").json["user"]
 
 

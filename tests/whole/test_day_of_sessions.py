@@ -225,7 +225,7 @@ class Day:
             threads = notices.thread, site.services.store._resync.thread
             notices.thread = None
             for thread in filter(None, threads):
-                # They would write to the new Redis what this process knows.
+                # These threads would write what this process knows to the new Redis.
                 eventually(lambda thread=thread: not thread.is_alive(), 60)
             site.services.store._connection.client.connection_pool.disconnect()
             site.services.http.close()

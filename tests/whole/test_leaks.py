@@ -257,7 +257,7 @@ def test_failed_sign_in_leaks_nothing(walk: Walk, backend: Served) -> None:
         ]
     ):
         backend.instead[LOGIN] = answer
-        # Each attempt uses another name, because each one is counted for its name.
+        # Each attempt has another name, because attempts are counted by name.
         walk.sign_in(status, password=wrong, username=f"alice{number}")
 
 

@@ -118,7 +118,7 @@ class Town:
         self.random = random.Random(0)
         options = {
             "shared": redis.url,
-            # Users stay on one application while Redis is down, so each may renew at once.
+            # While Redis is down, users stay on one application, so it may renew without a lease.
             "shared__patience": "0",
             "backend__timeout": str(TIMEOUT),
             "backend__bulkhead": str(AT_ONCE),
@@ -425,6 +425,6 @@ def test_200_users_with_random_faults_for_half_an_hour(
     keys = redis_server.keys()
     assert all(redis_server.client.pttl(key) != -1 for key in keys), "every key expires"
     assert len(keys) <= 2 * len(town.spent) + 3 * len(town.copies) + 10
-    # The thread that hears of sign-outs is a daemon, and ends when nobody has used the site lately.
+    # The daemon thread that receives notices ends when nobody has used the site for a while.
     heard = {each for each in threading.enumerate() if each.name == "authapp notices"}
     eventually(lambda: not set(threading.enumerate()) - threads - heard)

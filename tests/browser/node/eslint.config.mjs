@@ -1,4 +1,4 @@
-// Only what a browser would find out too late: names that nobody declares, and names that nobody uses.
+// Only what a browser would notice too late: names that are not declared, and names that are not used.
 import globals from "globals";
 
 export default [

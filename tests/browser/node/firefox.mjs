@@ -1,5 +1,5 @@
-// Firefox for tests/browser/test_firefox.py, over WebDriver BiDi. One process runs all walks:
-// a line of standard input is {"walk", "site"}, and the line that answers is {"fault": null or why}.
+// Firefox for tests/browser/test_firefox.py, controlled by WebDriver BiDi. One process runs all walks.
+// An input line is {"walk": its name, "site": URL}. The output line is {"fault": null or the error}.
 import readline from "node:readline";
 import puppeteer from "puppeteer-core";
 
@@ -11,7 +11,7 @@ const browser = await puppeteer.launch({
 	extraPrefsFirefox: { "intl.accept_languages": "en" },
 });
 
-/** Work in another browser, with cookies of its own. The pages must have no errors or warnings. */
+/** Use another browser, which has its own cookies. Its pages must have no errors or warnings. */
 async function inBrowser(work) {
 	const context = await browser.createBrowserContext();
 	const faults = [];
@@ -75,7 +75,7 @@ const walks = {
 		});
 	},
 
-	/** The tab that is shown renews, and tells the other tab. */
+	/** The visible tab renews the session, and tells the other tab. */
 	async renewal({ site }) {
 		await inBrowser(async (open) => {
 			const [page, other] = [await open(), await open()];
@@ -87,7 +87,7 @@ const walks = {
 		});
 	},
 
-	/** A sign-out in one tab reaches the other, and so does the sign-in. */
+	/** A sign-out in one tab also changes the other tab, and so does a sign-in. */
 	async twoTabs({ site }) {
 		await inBrowser(async (open) => {
 			const [page, other] = [await open(), await open()];
@@ -102,7 +102,7 @@ const walks = {
 		});
 	},
 
-	/** One browser ends the session of another: its page is covered, and what was typed is kept. */
+	/** One browser ends the session of another. The page there is covered, and the typed text is kept. */
 	async ended({ site }) {
 		await inBrowser(async (openMine) => {
 			await inBrowser(async (open) => {
@@ -113,7 +113,7 @@ const walks = {
 				await mine.click("button[name=others]");
 				await until(mine, () => !document.querySelector("button[name=others]"));
 				await page.bringToFront();
-				// It has sent no request of its own since.
+				// Since then, this page has sent no request itself.
 				await covered(page);
 				equal(await text(page, ".authapp-cover h2"), "Your session has ended");
 				await page.keyboard.press("Escape");
