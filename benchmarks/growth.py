@@ -76,8 +76,8 @@ def resident() -> int:
 def site(redis: str, seen: int) -> None:
     """Run the measured process.
 
-    It sees some sessions and prints its memory in bytes. Then, for each number that it reads from a
-    line of input, it visits the page so many times and prints the seconds per visit.
+    It sees some sessions, and prints its memory in bytes. Each line of input is a number: the
+    process visits the page this many times, and prints the seconds per visit.
 
     :param redis: the URL of Redis.
     :param seen: the number of sessions.

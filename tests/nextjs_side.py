@@ -76,8 +76,8 @@ def commands(version: int) -> list[str]:
 
 
 def with_moved(code: str) -> str:
-    """Replace the function ``moved`` in ``lib/session.js`` by its version for another callback's
-    sessions.
+    """Replace the function ``moved`` in ``lib/session.js`` by another version of docs/nextjs.md,
+    which reads sessions that another callback has written.
 
     :param code: the content of ``lib/session.js``.
     :returns: the new content.

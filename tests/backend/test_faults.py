@@ -1,4 +1,4 @@
-"""Users of a site with four threads stay signed in while its backend has faults: promise 2."""
+"""Users stay signed in while the backend has faults (promise 2). The site has four threads."""
 
 import re
 import threading

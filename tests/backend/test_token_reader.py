@@ -547,8 +547,8 @@ def test_j4_one_thread_fetches_while_others_use_the_last_good_keys(keys: Any) ->
 
 
 def test_j4_a_thread_does_not_fetch_again_after_another_threads_fetch(keys: Any) -> None:
-    """Threat J4. If another thread has just fetched the key set, a thread does not fetch it again.
-    Only a token with a new ``kid`` causes another fetch at once."""
+    """Threat J4. A thread does not fetch the key set if another thread has just fetched it. A token
+    with a new ``kid`` makes the thread fetch it again at once."""
     assert accepts(keys, token(keys.rsa, "RS256", "r"))
     keys.set._look_again("r")  # a thread that has found the key set too old does this
     keys.document = {"keys": [*keys.public(), {**keys.public()[1], "kid": "new"}]}

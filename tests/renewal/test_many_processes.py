@@ -1,4 +1,7 @@
-"""Promises 1 to 3 with four processes behind nginx, one Redis, and Django with SimpleJWT."""
+"""A token is spent once, no fault signs a user out, and a sign-out wins: promises 1 to 3.
+
+There are four processes behind nginx, one Redis, and Django with SimpleJWT as the backend.
+"""
 
 import re
 import signal
@@ -214,7 +217,7 @@ def test_process_killed_before_the_refresh_delays_renewal_until_the_lease_ends(
 
 def test_process_killed_after_the_rotation_ends_the_session(place: Place) -> None:
     """A process is killed after the backend has spent the refresh token. No other process knows the
-    new token, and the backend rejects the old one."""
+    new token, and the backend rejects the old one. So the session ends."""
     (cookie,) = place.expired()
     renewing, site = Renewing(place, rotate=True), place.fleet.sites[1]
     with ThreadPoolExecutor(1) as pool:

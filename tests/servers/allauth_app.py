@@ -134,7 +134,7 @@ def urls() -> list[Any]:
 
 
 def create_users() -> None:
-    """Create the users. Each user has a group, which is the user's role."""
+    """Create the users. If a user has a role, the role is a group of Django."""
     from allauth.account.models import EmailAddress
     from django.contrib.auth.models import Group, User
 

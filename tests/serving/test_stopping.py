@@ -1,4 +1,4 @@
-"""A process stops while it still has data for other processes: promises 1 and 3."""
+"""A process stops while it still has data that it must share with other processes."""
 
 import re
 import signal

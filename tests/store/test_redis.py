@@ -300,8 +300,8 @@ def test_r11_a_redis_restored_from_an_older_dump_is_resynced(
 def test_r11_connections_follow_a_failover_to_another_primary(
     redis_server: RedisServer, tmp_path: Path, how: str
 ) -> None:
-    """An address moves to a new primary, and no connection is closed. Open connections to the
-    former primary are not used again."""
+    """After a failover, the address of Redis leads to the new primary, and no connection is closed.
+    Open connections to the former primary are not used again."""
     (tmp_path / "other").mkdir()
     other = RedisServer(tmp_path / "other")
     address = Address(redis_server)
@@ -728,8 +728,8 @@ def test_the_option_decode_responses_has_no_effect(redis_server: RedisServer) ->
 def test_r11_a_lease_waits_for_a_stall_although_other_commands_fail(
     process: Any, redis_server: RedisServer
 ) -> None:
-    """Threat R11. During a stall, the process tries to take the lease until Redis responds. Other
-    commands fail meanwhile, and each failure postpones the next command."""
+    """Threat R11. During a stall, the process tries again and again to take the lease, until Redis
+    responds. Meanwhile other commands fail, and each failure postpones the next attempt."""
     one = process()
     one.get(A)
     redis_server.pause()

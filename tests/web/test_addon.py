@@ -1064,8 +1064,8 @@ def test_c15_response_with_a_csrf_token_is_not_cacheable(
 
 
 def test_application_can_assign_request_validity(backend: Served) -> None:
-    """A view can assign ``request.validity``, as it can assign every attribute from
-    ``add_request_method``."""
+    """A view can assign ``request.validity``. Any attribute that ``add_request_method`` adds can be
+    assigned."""
 
     def view(request: Request) -> Any:
         request.validity = "what the application makes of it"

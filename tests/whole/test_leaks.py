@@ -302,8 +302,8 @@ def test_renewal_leaks_nothing(
 
 
 def test_backend_down_leaks_nothing(walk: Walk) -> None:
-    """Threat L1. The backend refuses connections. The exceptions of requests then refer to the URL
-    and the body, but no output contains them."""
+    """Threat L1. The backend refuses connections. The exceptions of the package ``requests`` then
+    refer to the URL and the body of the request, but no output contains a secret."""
     with Served(walk.issuer()) as backend:
         walk.site(backend.url)
         walk.sign_in()
