@@ -4,25 +4,23 @@ sign-in.
 The bare page has no database, no transaction and no layout. It is the smallest page that a
 framework serves. So look at the time that a package adds to the page, and not at the ratio.
 
-- The row "standard directives that do nothing" shows the cost of Pyramid itself. These directives
-  are a security policy, a subscriber, a CSRF default, four reified attributes, three tweens and
-  five routes. If an application has reified attributes, Pyramid makes a class in each request.
-- A warm request finds its session by the ``Cookie`` header in a cache. The rest of its time goes
-  into the checks of the session (revocation and phase), ACLs, three template variables and two
-  response headers.
-- A cold request also decrypts the session. Most of its time goes into AES-GCM, base64 and JSON: see
-  the table "Open and seal".
+- "Standard directives that do nothing" is the cost of Pyramid itself: a security policy, a
+  subscriber, a CSRF default, four reified attributes, three tweens and five routes. For the reified
+  attributes, Pyramid makes a class in each request.
+- *warm*: authapp finds the session in a cache. Its time goes into the checks of the session
+  (revocation and phase), ACLs, three template variables and two response headers.
+- *cold*: authapp decrypts the session. Most of its time goes into AES-GCM, base64 and JSON: see the
+  table "Open and seal".
+- *by specification*: the name of the template is an asset specification. On the other pages,
+  pyramid_jinja2 searches for the template for about 30 µs in each request. authapp adds the same
+  time to a page with and without this search, so the ratios differ.
 
 A peer is another package that keeps users signed in. A peer with a session stores the same data as
-authapp. Most peers do not encrypt this data. The time of authapp does not depend on the size of a
-session, because recent headers are cached. It depends on how many sessions send requests in turn.
+authapp, and most peers do not encrypt it. authapp is compared only with peers that register
+something with their framework. The other peers do not have the cost of reified attributes.
 
-Some peers register nothing with their framework. They are shown, but authapp is not compared with
-them: they do not have the cost of reified attributes.
-
-A ratio depends on the page too. On the first page, pyramid_jinja2 searches for the template for
-about 30 µs in each request. It does not search if the renderer is an asset specification. authapp
-adds the same time to a page with and without this search, but the ratio is different.
+The time of authapp does not depend on the size of a session, but on how many sessions send requests
+in turn, because recent ``Cookie`` headers are cached.
 """
 
 import base64

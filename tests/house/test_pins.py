@@ -20,7 +20,7 @@ PINS = [
         re.MULTILINE,
     )
 ]
-"""The canonical name, the version and the environment marker (or None) of each pin."""
+"""For each pinned package: its canonical name, its version, and its environment marker or None."""
 
 
 def needed(name: str, environment: dict[str, str], extra: str = "") -> set[str]:
