@@ -86,8 +86,8 @@ def one_renews_the_other_waits(
     status: int = 200,
     meanwhile: Callable[[], None] = lambda: None,
 ) -> list[Any]:
-    """Send a request to both sites. While the first waits for the backend, the second waits for the
-    first.
+    """Send a request to each of the two sites. The first site waits for the backend, and the second
+    site waits for the renewal of the first.
 
     :param come: an event that is set when the first site has called the backend.
     :param go: an event that makes the backend respond.
