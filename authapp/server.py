@@ -188,9 +188,11 @@ def _channels(sockets: dict[int, wasyncore.dispatcher]) -> list[HTTPChannel]:
 
 
 def _close_idle(sockets: dict[int, wasyncore.dispatcher], limit: int) -> None:
-    """Close idle connections if more than nine tenths of ``limit`` connections are open.
+    """Close idle connections, so that at most nine tenths of ``connection_limit`` are open.
 
     The connections that have been idle longest are closed first.
+
+    :param limit: the value of ``connection_limit``.
     """
     too_many = len(sockets) - limit * 9 // 10
     if too_many > 0:

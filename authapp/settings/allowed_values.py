@@ -56,7 +56,7 @@ def boolean(text: str) -> bool:
 
 
 def one_of(names: Collection[str]) -> Callable[[str], str]:
-    """Return a reader that allows only the given names."""
+    """Return a function that reads one of the given names."""
 
     def read(text: str) -> str:
         if text not in names:
@@ -67,7 +67,7 @@ def one_of(names: Collection[str]) -> Callable[[str], str]:
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
-    """Return a reader of whole seconds from ``least`` to ``most``."""
+    """Return a function that reads whole seconds from ``least`` to ``most``."""
 
     def read(text: str) -> int:
         if not re.fullmatch("[0-9]{1,12}", text) or not least <= int(text) <= most:
@@ -85,7 +85,7 @@ def count(text: str) -> int:
 
 
 def decimal(least: float, most: float) -> Callable[[str], float]:
-    """Return a reader of seconds from ``least`` to ``most``, such as ``2`` or ``2.5``."""
+    """Return a function that reads seconds from ``least`` to ``most``, such as ``2`` or ``2.5``."""
 
     def read(text: str) -> float:
         if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) or not least <= float(text) <= most:
@@ -131,7 +131,7 @@ def resolve(text: str) -> str:
 
 
 def secrets(development: bool) -> Callable[[str], tuple[bytes, ...]]:
-    """Return a reader of one or more secrets, one per line.
+    """Return a function that reads one or more secrets, one per line.
 
     :param development: True to allow secrets that begin with :data:`PLACEHOLDER`.
     """
@@ -155,7 +155,7 @@ def secrets(development: bool) -> Callable[[str], tuple[bytes, ...]]:
 
 
 def cookie_name(development: bool, domain: str | None) -> Callable[[str], str]:
-    """Return a reader of the session cookie's name.
+    """Return a function that reads the session cookie's name.
 
     :param development: True to refuse names with ``__Host-`` and ``__Secure-``, which need https.
     :param domain: the domain of the cookie, or None. With a domain, ``__Host-`` is not allowed.
@@ -176,7 +176,7 @@ def cookie_name(development: bool, domain: str | None) -> Callable[[str], str]:
 
 
 def samesite(development: bool) -> Callable[[str], str]:
-    """Return a reader of ``Lax``, ``Strict`` or ``None``, in upper or lower case.
+    """Return a function that reads ``Lax``, ``Strict`` or ``None``, in upper or lower case.
 
     :param development: True to refuse ``None``, which needs https.
     """
@@ -230,7 +230,7 @@ def url(text: str, http: bool, allowed: str) -> str:
 
 
 def backend_url(development: bool, private: bool) -> Callable[[str], str]:
-    """Return a reader of the backend's base URL, or of ``embedded:`` in development.
+    """Return a function that reads the backend's base URL, or of ``embedded:`` in development.
 
     :param development: ``authapp.development``. True allows ``embedded:`` and http.
     :param private: ``authapp.backend.private_network``. True allows http.
@@ -263,7 +263,7 @@ def authorities(text: str) -> str:
 
 
 def verify(development: bool, private: bool) -> Callable[[str], Verify]:
-    """Return a reader of ``backend.verify``: ``secret:…``, ``jwks:URL`` or ``pem:PATH``.
+    """Return a function that reads ``backend.verify``: ``secret:…``, ``jwks:URL`` or ``pem:PATH``.
 
     :param development: see :func:`backend_url`, also for ``private``.
     """

@@ -17,10 +17,7 @@ DEFAULT_PRESET = "simplejwt"
 
 
 def with_preset(ini: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a preset, replaced or completed by the settings of the ini file.
-
-    :param ini: the settings of the ini file, which also names the preset.
-    """
+    """Return the settings of an ini file and of its preset. The ini file has precedence."""
     name = preset_name(ini)
     return {**(load(name) if name in names() else {}), **ini}
 
@@ -36,7 +33,7 @@ def preset_name(ini: Mapping[str, Any]) -> str:
 def read_description(reader: Ini) -> Description:
     """Read the settings that describe the requests and responses of the backend.
 
-    :param reader: the settings. It also collects the problems.
+    :param reader: gives the text of each setting, and collects the problems.
     """
     take = reader.take
 
@@ -121,7 +118,7 @@ def read_description(reader: Ini) -> Description:
 def read_claims(reader: Ini) -> ClaimExpressions:
     """Read the JMESPath expressions that find the user's id, email, name, roles and scopes.
 
-    :param reader: the settings. It also collects the problems.
+    :param reader: gives the text of each setting, and collects the problems.
     """
 
     def found(name: str, default: str) -> Expression:

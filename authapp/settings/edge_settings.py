@@ -39,7 +39,7 @@ class EdgeSettings:
 def read_edge(reader: Ini, development: bool, private: bool) -> EdgeSettings:
     """Read the settings of the room ``edge``.
 
-    :param reader: the settings. It also collects the problems.
+    :param reader: gives the text of each setting, and collects the problems.
     :param development: ``authapp.development``. True allows http.
     :param private: ``authapp.backend.private_network``. True allows http for the APIs.
     """

@@ -26,8 +26,8 @@ class Ini:
 
     :param ini: all settings of the file.
     :param prefix: ``authapp.``, for example. Settings without this prefix are ignored.
-    :ivar known: each key that :meth:`take` was called for, with the prefix.
-    :ivar shown: each of these keys that is set -> its text. The text of a secret is ``***``.
+    :ivar known: the keys for which :meth:`take` was called, with the prefix.
+    :ivar shown: key -> text, for each of these keys that is set. The text of a secret is ``***``.
     :ivar blank: the keys that are in the file without a text.
     """
 

@@ -50,7 +50,7 @@ class OIDCSettings:
 def read_oidc(reader: Ini, http: bool) -> OIDCSettings | None:
     """Read the settings of the OpenID Connect provider.
 
-    :param reader: the settings. It also collects the problems.
+    :param reader: gives the text of each setting, and collects the problems.
     :param http: True if the issuer may be an http URL.
     :returns: the settings, or None if ``oidc.issuer`` is not set.
     """
@@ -99,7 +99,7 @@ def read_oidc(reader: Ini, http: bool) -> OIDCSettings | None:
 def read_methods(reader: Ini) -> tuple[str, ...]:
     """Read ``login.methods``: the ways to sign in.
 
-    :param reader: the settings. It also collects the problems.
+    :param reader: gives the text of each setting, and collects the problems.
     :returns: ``password``, ``oidc`` or both. If ``login.methods`` is not set: ``password`` if
         ``backend.url`` is set, and ``oidc`` if ``oidc.issuer`` is set. If neither is set,
         ``password``.

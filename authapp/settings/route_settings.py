@@ -34,7 +34,7 @@ _REQUIRED = ("login", "login_challenge", "logout", "session")
 def read_paths(reader: Ini) -> Mapping[str, str | None]:
     """Read the path of each route.
 
-    :param reader: the settings. It also collects the problems.
+    :param reader: gives the text of each setting, and collects the problems.
     :returns: name of a route -> its path, or None if the application does not want this route.
     """
     paths: dict[str, str | None] = dict(PATHS)

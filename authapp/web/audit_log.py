@@ -31,8 +31,8 @@ def write_audit_line(event: SessionEvent | SignInFailed) -> None:
     for name in ("code", "reason", "everywhere"):
         if hasattr(event, name):
             line[name] = getattr(event, name)
-    # If pyramid_retry handles the request again, authapp sends the event again. The audit log must
-    # have only one line for both.
+    # If pyramid_retry handles the request again, authapp sends the event again. The audit log gets
+    # only one line for all attempts.
     once(request, ("audit", repr(line)), lambda: _write(line))
 
 

@@ -28,7 +28,7 @@ server on the way to the backend may decode the path once."""
 
 
 class _UserToken(AuthBase):
-    """Adds a header with the user's access token to an HTTP request, as ``requests`` sends it.
+    """Adds a header with the user's access token to an HTTP request, when ``requests`` sends it.
 
     The options of the call contain this object and not the token. So an error report that prints
     the options does not show the token.

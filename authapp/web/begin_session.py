@@ -30,8 +30,8 @@ class Choices:
 def read_choices(request: Request) -> Choices:
     """Read the choices of a sign-in: from the form for a POST, otherwise from the query.
 
-    For a POST, the query is not read for ``remember``, because it may contain an older choice than
-    the form.
+    For a POST, ``remember`` is not read from the query, because the user may have changed the
+    checkbox in the form.
     """
     fields = request.POST if request.method == "POST" else request.GET
     asks = services_of(request).settings.session_limits.remember == "ask"

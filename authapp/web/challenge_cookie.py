@@ -1,4 +1,4 @@
-"""An encrypted cookie with the state of a sign-in between its two steps. It lives ten minutes.
+"""An encrypted cookie with the state of a sign-in between its two steps, valid for ten minutes.
 
 The cookie contains the state that the backend needs for the second step. So any process can handle
 the second step. The cookie also contains the visitor's CSRF token, so that another browser cannot

@@ -185,7 +185,7 @@ def _adopt_changes(
     if isinstance(newest, Rejected):
         ours.end(newest.code)
     # If the backend does not rotate refresh tokens, ``newest`` may have tokens that this request
-    # had before.
+    # has replaced. Then this request has the newer tokens.
     elif newest.sid == session.sid and newest.tokens not in [each.tokens for each in ours.held]:
         ours.identity = ours.identity and newest.identity
         ours.session = newest

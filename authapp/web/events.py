@@ -101,7 +101,7 @@ class RenewalFailed(SessionEvent):
 
 @dataclass(frozen=True)
 class SessionEnded(SessionEvent):
-    """Sent when authapp finds at a request that the session of the request has ended.
+    """Sent when authapp notices during a request that the session has ended.
 
     A sign-out sends :class:`SignedOut` and not this event.
 

@@ -16,8 +16,8 @@ from pyramid.tweens import INGRESS
 from authapp.session.cookies import readable
 
 MAX_HEADER = 1000
-"""The maximum length of a header that is parsed, in characters. Longer headers are removed from the
-request."""
+"""The maximum length in characters of a header that Pyramid or authapp parses. Longer headers are
+removed from the request."""
 
 MAX_COOKIES = 300
 """The maximum number of cookies in a request. Further cookies are removed from the request.

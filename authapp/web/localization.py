@@ -71,13 +71,13 @@ def negotiate_locale(request: Request) -> str:
 
 
 def _look_up(ranges: list[tuple[str, float]], default: str) -> str:
-    """Return the locale of the first language in ``Accept-Language`` that authapp has.
+    """Return the locale of the first language in ``Accept-Language`` for which there is a locale.
 
     A browser with ``zh-TW`` (traditional characters) sends ``zh-TW, zh``. After ``zh-TW``, the
     range ``zh`` also means traditional characters, so it does not lead to ``zh_Hans``.
 
     :param ranges: pairs of a language range and its weight, the greatest weight first.
-    :param default: the locale to return if authapp has none of the languages.
+    :param default: the locale to return if there is no locale for any of the languages.
     """
     locales = {**_LOCALES, default.replace("_", "-").lower(): default}
     for name, weight in ranges:

@@ -67,7 +67,8 @@ def recent_auth_view(view: View, info: Any) -> View:
     This function is a view deriver. Pyramid checks the view's permission first.
 
     :param info: the view's configuration, ``pyramid.interfaces.IViewDeriverInfo``.
-    :returns: if the view does not have the option ``recent_auth``, the given view.
+    :returns: the new view. If the given view does not have the option ``recent_auth``, the given
+        view.
     :raises ValueError: if ``recent_auth`` is not a whole number of seconds, at least 1.
     """
     seconds = info.options.get("recent_auth")

@@ -78,7 +78,7 @@ class _Found(NamedTuple):
 
 
 def _find(services: Services, header: str) -> _Found:
-    """Find the session in a ``Cookie`` header, and check in the store whether it was revoked."""
+    """Find the session in a ``Cookie`` header, and check whether the session was revoked."""
     names, session, older = services.cookie_reader.read(header)
     # A browser may send several session cookies, set for different paths or domains. If the first
     # session has ended, use the next one.

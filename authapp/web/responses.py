@@ -75,7 +75,7 @@ def wants_page(request: Request) -> bool:
 
 
 def _prefers_html(request: Request) -> bool:
-    """Return True if the ``Accept`` header prefers HTML to JSON, or gives both the same weight.
+    """Return True if the ``Accept`` header allows HTML, and does not prefer JSON to HTML.
 
     If the header names HTML or JSON, ``*/*`` is ignored. For example, the library axios sends
     ``application/json, text/plain, */*`` and gets JSON. A type that ends with ``+json`` is JSON too
@@ -117,7 +117,7 @@ def lead_on(request: Request, page: str, url: str) -> Response:
 
 
 def sign_in_required(request: Request, code: ErrorCode | None) -> Response:
-    """Return the response to a request without a signed-in user that needs a signed-in user.
+    """Return the response if a request needs a signed-in user, but no user is signed in.
 
     :param code: why the session ended. None if there was no session.
     :returns: for a browser that opens a page, a 303 redirect to the sign-in page. For a program, a
@@ -216,7 +216,8 @@ def failure(
 def _again(request: Request) -> str:
     """Return the path of the link "Try again" on an error page.
 
-    After an error of the sign-in page, this is the sign-in page with the same ``next``.
+    After an error of the sign-in page, this is the sign-in page with the same ``next``. Otherwise
+    it is the current page.
     """
     if is_at(request, "login"):
         query = {"next": safe_next(request, request.GET.get("next"))}
@@ -225,7 +226,7 @@ def _again(request: Request) -> str:
 
 
 def backend_unavailable(request: Request, wait: float) -> Response:
-    """Return the 503 response to a request that needs the backend, which is unavailable.
+    """Return a 503 response, because the request needs the backend and the backend is unavailable.
 
     :param wait: the client may try again after this many seconds (``Retry-After``).
     """

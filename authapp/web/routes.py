@@ -66,7 +66,7 @@ def leads_to(request: Request, path: str, *names: str) -> bool:
 def is_at(request: Request, *names: str) -> bool:
     """Return True if the path of a request matches one of authapp's routes.
 
-    A tween can call this function, when ``request.matched_route`` is not set yet.
+    Tweens can call this function before Pyramid has set ``request.matched_route``.
 
     :param names: see :func:`leads_to`.
     """
@@ -128,7 +128,8 @@ def refuse_conflicts(event: ApplicationCreated) -> None:
     Two cases are a conflict:
 
     - The route of the application has the same pattern as authapp's route.
-    - It was added before authapp's route, has no predicates, and matches the path of authapp's.
+    - The route of the application comes before authapp's route, has no predicates, and matches the
+      path of authapp's route.
 
     :raises SettingsError: with one line for each conflict, which names both routes.
     """

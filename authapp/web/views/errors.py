@@ -132,8 +132,8 @@ def bad_request(error: Exception, request: Request) -> Response:
 class Readable:
     """A view predicate that tests whether the path, the query and the form can be decoded.
 
-    If a part of a request cannot be decoded, the first code that reads it gets an error of varying
-    type. With this predicate, such an error causes 400, and an error in a view causes 500.
+    If a part of a request cannot be decoded, WebOb raises different errors when the part is first
+    read. With this predicate, these errors cause 400, and errors of a view cause 500.
 
     :param wanted: True to match requests that can be decoded. False to match all other requests.
     """
