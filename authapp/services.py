@@ -114,7 +114,7 @@ class Services:
         """Return the object that renews the sessions with tokens of one issuer.
 
         :param issuer: the issuer of a provider, or None for the backend.
-        :returns: the renewal. If no provider has this issuer: :attr:`unknown`.
+        :returns: the renewal. If no provider has this issuer: ``unknown``.
         """
         if issuer is None:
             return self.renewal

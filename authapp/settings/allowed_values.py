@@ -131,10 +131,7 @@ def resolve(text: str) -> str:
 
 
 def secrets(development: bool) -> Callable[[str], tuple[bytes, ...]]:
-    """Return a function that reads one or more secrets, one per line.
-
-    :param development: True to allow secrets that begin with :data:`PLACEHOLDER`.
-    """
+    """Return a function that reads one or more secrets, one per line."""
 
     def read(text: str) -> tuple[bytes, ...]:
         secrets = tuple(resolve(line).encode() for line in text.split("\n") if line.strip())
@@ -158,7 +155,7 @@ def cookie_name(development: bool, domain: str | None) -> Callable[[str], str]:
     """Return a function that reads the session cookie's name.
 
     :param development: True to refuse names with ``__Host-`` and ``__Secure-``, which need https.
-    :param domain: the domain of the cookie, or None. With a domain, ``__Host-`` is not allowed.
+    :param domain: the domain of the cookie, or None. With a domain, ``__Host-`` is refused.
     """
 
     def read(text: str) -> str:
@@ -176,10 +173,7 @@ def cookie_name(development: bool, domain: str | None) -> Callable[[str], str]:
 
 
 def samesite(development: bool) -> Callable[[str], str]:
-    """Return a function that reads ``Lax``, ``Strict`` or ``None``, in upper or lower case.
-
-    :param development: True to refuse ``None``, which needs https.
-    """
+    """Return a function that reads ``Lax``, ``Strict`` or ``None``, in upper or lower case."""
 
     def read(text: str) -> str:
         value = one_of(("Lax", "Strict", "None"))(text.capitalize())
@@ -263,10 +257,7 @@ def authorities(text: str) -> str:
 
 
 def verify(development: bool, private: bool) -> Callable[[str], Verify]:
-    """Return a function that reads ``backend.verify``: ``secret:…``, ``jwks:URL`` or ``pem:PATH``.
-
-    :param development: see :func:`backend_url`, also for ``private``.
-    """
+    """Return a function that reads ``backend.verify``: ``secret:…``, ``jwks:…`` or ``pem:…``."""
 
     def read(text: str) -> Verify:
         kind, _, value = text.partition(":")
@@ -287,10 +278,7 @@ def verify(development: bool, private: bool) -> Callable[[str], Verify]:
 
 
 def _public_key(text: str) -> str:
-    """Return a public key in PEM format.
-
-    :param text: the key, or the path of a file with the key.
-    """
+    """Return a public key in PEM format. The text is the key, or the path of the key file."""
     try:
         pem = text if text.startswith("-----BEGIN") else Path(text).read_text(encoding="utf-8-sig")
         load_pem_public_key(pem.encode())

@@ -47,7 +47,8 @@ the view, because their views handle an ended session."""
 def renewal_tween_factory(handler: Handler, registry: Registry) -> Handler:
     """Return the tween that opens and renews sessions.
 
-    For the paths of :attr:`authapp.services.Services.excluded`, the tween only runs the view.
+    The tween only runs the view for paths such as those of ``authapp.refresh.exclude``: see
+    ``excluded`` in :class:`authapp.services.Services`.
     """
     services: Services = registry.getUtility(IServices)
 
