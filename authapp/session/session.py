@@ -109,7 +109,7 @@ class Session:
     def last_used(self) -> int:
         """The time of the user's last request that is recorded in the session, in epoch seconds.
 
-        If no request is recorded, it is :attr:`issued_at`.
+        If no request is recorded, it is ``issued_at``.
         """
         return self.issued_at if self.used_at is None else self.used_at
 
