@@ -18,7 +18,7 @@ HERE = Path(__file__).parents[2]
 BIN = f"{Path(sys.executable).parent}/"
 
 BLOCK = re.compile(r"(?P<before>.*?)^```(?P<kind>\w+)\n(?P<text>.*?)^```", re.S | re.M)
-NAMED = re.compile(r"Save this as\s+`([\w.]+)`")
+NAMED = re.compile(r"Save\s+this\s+as\s+`([\w.]+)`")
 
 
 def run(command: str, folder: Path) -> str:
