@@ -224,7 +224,7 @@ def url(text: str, http: bool, allowed: str) -> str:
 
 
 def backend_url(development: bool, private: bool) -> Callable[[str], str]:
-    """Return a function that reads the backend's base URL, or of ``embedded:`` in development.
+    """Return a function that reads the backend's base URL, or ``embedded:``.
 
     :param development: ``authapp.development``. True allows ``embedded:`` and http.
     :param private: ``authapp.backend.private_network``. True allows http.

@@ -54,7 +54,7 @@ def _refused(session: Session) -> Key:
 
 
 def address_below(base: str, url: str) -> str:
-    """Return the full URL of a call.
+    """Return the full URL of a call of ``request.backend``.
 
     :param base: ``authapp.backend.url`` with a slash at the end.
     :param url: a path below the base, or a full URL below the base.

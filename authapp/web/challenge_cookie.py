@@ -101,7 +101,7 @@ def read_challenge(request: Request) -> Challenge | None:
 
 
 def end_challenge(request: Request, response: Response, challenge: Challenge) -> None:
-    """Clear the cookie, and store its id, so that no copy of the cookie works any more."""
+    """Clear the cookie. Also store the sign-in's id, so that no copy of the cookie works again."""
     services_of(request).store.put(_completed(challenge), "yes", LIFETIME)
     _set_cookie(request, response, "", 0)
 

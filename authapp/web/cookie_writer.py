@@ -63,8 +63,9 @@ def write_to_response(request: Request, ours: RequestSession) -> None:
 def finish_response(request: Request, response: Response) -> None:
     """Write the cookie if the session changed, and set the caching headers of the response.
 
-    This function is a response callback. If a user is signed in, shared caches must not store the
-    response. A ``Cache-Control`` header from the view is kept, unless a cookie is written.
+    This function is a response callback. If a user is signed in, it sets ``Cache-Control: private,
+    no-store``. If the view has set ``Cache-Control``, the view's value is kept, unless a cookie is
+    written.
     """
     ours: RequestSession = request.authapp
     if getattr(request, "exception", None) is not None:
@@ -158,9 +159,9 @@ def _revoke_replaced(ours: RequestSession, session: Session, services: Services)
     :param session: the new session.
     """
     for each in ours.sessions:
-        # Some backends issue one refresh token per user, so that the earlier and the new session
-        # have the same one. If another request is renewing the earlier session, a revocation would
-        # make that request revoke this refresh token at the backend.
+        # Some backends issue one refresh token per user. The earlier and the new session then have
+        # the same refresh token. So do not revoke the earlier session: a request that is renewing
+        # it would find the revocation, and revoke this refresh token at the backend.
         if each.tokens.refresh != session.tokens.refresh:
             services.revocation.replace(each)
 

@@ -161,7 +161,7 @@ def _log_failure(event: AuthEvent, name: str, error: Exception) -> None:
 
 
 def _name_of(registry: Registry, handler: Callable[..., Any]) -> str:
-    """Return the dotted name of a subscriber: of the function, or of the class of an object.
+    """Return the dotted name of a subscriber. If the subscriber is an object: of its class.
 
     :param handler: the subscriber as it is in the registry: ``config.add_subscriber`` wraps it.
     """

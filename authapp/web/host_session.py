@@ -23,7 +23,8 @@ from authapp.session.session import Identity
 log = request_log(__name__)
 
 MARK = "authapp.user"
-"""The key in ``request.session`` of the mark: a digest of the id of the last user who signed in."""
+"""The key of the mark in ``request.session``. The mark is a digest of the id of the last user who
+signed in."""
 
 
 def pass_to(request: Request, identity: Identity) -> None:

@@ -120,7 +120,7 @@ def keep_error_pages(event: ApplicationCreated) -> None:
 def add_other_names(event: ApplicationCreated) -> None:
     """Let applications use the translation ``zh_Hans`` under the other names of this locale.
 
-    If an application has its own translation under one of these names, that one is kept.
+    If an application has its own translation under one of these names, its translation is kept.
     """
     registry = event.app.registry
     directories = registry.queryUtility(ITranslationDirectories, default=[])

@@ -1,6 +1,6 @@
-"""Gives each request an id, which is in the log lines about the request, and in the response.
+"""Gives each request an id. The response has the id in the header ``X-Request-ID``.
 
-The response has the id in the header ``X-Request-ID``.
+Log lines about the request contain the id too: see :mod:`authapp.request_log`.
 """
 
 from collections.abc import Callable
@@ -24,8 +24,8 @@ def request_id_tween_factory(
 
     def request_id_tween(request: Request) -> Response:
         end = name_lines(request.request_id)
-        # Remove the id at the end of the request and not here, because response callbacks run after
-        # the tweens, and log lines of theirs need the id too.
+        # Response callbacks run after all tweens, and their log lines need the id too. So a
+        # finished callback removes the id, which runs last.
         request.add_finished_callback(lambda request: end())
         response = handler(request)
         response.headers["X-Request-ID"] = request.request_id

@@ -26,7 +26,7 @@ def open_request_session(request: Request) -> RequestSession:
     """Open the session in the cookies of a request, without renewing it: ``request.authapp``.
 
     Normally the renewal tween then renews the session, if it is due or expired. The tween does not
-    run in a subrequest or a script, and not on an excluded path. There:
+    run in a subrequest or a script, and does nothing on an excluded path. In these cases:
 
     - An expired session signs nobody in.
     - A cookie is written only if the request signs a user in or out, or if ``request.backend``
@@ -64,8 +64,8 @@ class _Found(NamedTuple):
     """What the cookies of a request contain. For most attributes, see :class:`RequestSession`.
 
     :ivar revoked: True if ``session`` was revoked.
-    :ivar used: ``session``, perhaps with a later time of its last use, which the index of sessions
-        has. None if ``session`` is idle.
+    :ivar used: ``session``. If its cookie says that it is idle, but the index of sessions knows a
+        later use, ``session`` with the time of this use. None if ``session`` is idle.
     """
 
     names: tuple[str, ...]

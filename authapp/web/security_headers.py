@@ -47,7 +47,7 @@ HEADERS = {
 """Name of the header -> value of the header."""
 
 STRICT_TRANSPORT_SECURITY = "max-age=31536000"
-"""The value of ``Strict-Transport-Security`` (RFC 6797): one year. It is sent over https only."""
+"""The value of the header (RFC 6797): one year in seconds. It is sent over https only."""
 
 
 def security_headers_tween_factory(

@@ -70,10 +70,12 @@ def _draft_key(request: Request, userid: str) -> str:
 
 
 def _describe_idle(request: Request) -> dict[str, int]:
-    """Return the members ``idle`` (``authapp.session.idle``) and ``idle_until``.
+    """Return the members for the setting ``authapp.session.idle``.
 
-    :returns: seconds, and the time in epoch seconds at which the session becomes idle if the user
-        does nothing. Without the setting or a session, an empty object.
+    - ``idle`` is the setting, in seconds.
+    - ``idle_until`` is when the session ends if the user does nothing, in epoch seconds.
+
+    :returns: an empty dict without the setting or without a session.
     """
     services, ours = services_of(request), request.authapp
     idle = services.settings.session_limits.idle

@@ -30,8 +30,8 @@ LATEST = 60.0
 """The longest time in seconds until a page may send its next request."""
 
 MOST = 20
-"""The most requests per second that a process wants to get from all pages. With many pages, each
-page waits longer between its requests."""
+"""The most requests per second that a process wants to get from all pages together. With many
+pages, each page waits longer between its requests."""
 
 
 class Turns:

@@ -49,7 +49,7 @@ class StaticFiles:
 
     @property
     def hash(self) -> str:
-        """The hash of all files. If the application overrides a file, that file is hashed."""
+        """The hash of all files. For a file that the application overrides, its file is hashed."""
         now = time.monotonic()
         is_old = self._development and now - self._hashed_at > _HASH_AGAIN
         if self._hash is None or is_old:
@@ -91,8 +91,8 @@ def _hash_files() -> str:
 def includeme(config: Configurator) -> None:
     """Add the routes of the files.
 
-    The hash does not come from a cache buster of Pyramid, because a cache buster would slow down
-    the making of URLs for all static files of the application.
+    The hash does not come from a cache buster of Pyramid. With a cache buster, Pyramid would need
+    more time for each URL of a static file, also of the application's own files.
     """
     files = StaticFiles(development=settings_of(config.registry).development)
     hashed = f"{NAMESPACE}static"

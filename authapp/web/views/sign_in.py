@@ -155,7 +155,7 @@ def _field(request: Request, name: str) -> str:
 def _plausible(text: str) -> bool:
     """Return True if a string can be a user name or password.
 
-    It must not be empty, too long (:data:`MAX_FIELD`), or contain a null character.
+    It must have from 1 to :data:`MAX_FIELD` bytes, and must not contain a null character.
     """
     return 0 < len(text.encode(errors="surrogatepass")) <= MAX_FIELD and "\0" not in text
 
