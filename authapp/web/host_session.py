@@ -23,8 +23,8 @@ from authapp.session.session import Identity
 log = request_log(__name__)
 
 MARK = "authapp.user"
-"""The key of the mark in ``request.session``. The mark is a digest of the id of the last user who
-signed in."""
+"""Under this key, ``request.session`` contains a digest of the id of the last user who signed in
+(the mark)."""
 
 
 def pass_to(request: Request, identity: Identity) -> None:

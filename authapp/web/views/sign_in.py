@@ -46,7 +46,8 @@ _BEFORE_WAIT = {
         "The sign-in service is not responding right now. Nothing is lost."
     ),
 }
-"""Sentence about an error -> the sentence to show in its place before "Try again in … seconds."."""
+"""Sentence about an error -> the same without advice. The page shows this shorter sentence if "Try
+again in … seconds." follows."""
 
 
 @view_config(
