@@ -54,7 +54,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Description:
-    """One backend. A request is None if the backend has no such request.
+    """The description of one backend. A request that the backend does not offer is None.
 
     :ivar authorization: the ``Authorization`` header that ``request.backend`` and the proxy send.
     """
@@ -90,7 +90,7 @@ class Description:
     def client_values(self, url: str) -> dict[str, str | None]:
         """Return the values of the placeholders with the credentials of this site.
 
-        :param url: the URL of the request. It is the audience of an assertion.
+        :param url: the URL of the request. It is the audience of an assertion that this site signs.
         """
         values = {
             "client_id": self.client_id,

@@ -22,7 +22,7 @@ from authapp.session.session import TokenPair
 from authapp.store.protocol import Store
 
 VERBS = ("refresh", "login", "logout", "call")
-"""The verbs. Each has its own circuit breaker. ``call`` means the calls of ``request.backend``."""
+"""The verbs. Each verb has a circuit breaker. ``call`` means the calls of ``request.backend``."""
 
 REACH_EVERY = 1.0
 """Seconds for which the result of a health check is reused."""
@@ -35,8 +35,8 @@ class GuardedBackend:
     slots are reserved for renewals. So renewals can still be sent while sign-ins hang.
 
     :param slots: how many requests may wait.
-    :param name: the name of this backend in the log and in the store. It is empty for the backend
-        of ``backend.url``.
+    :param name: the name of this backend in the log and in the store. The name is empty for the
+        backend of ``backend.url``.
     :ivar observer: every call of a verb runs inside this observer, as ``backend.call``.
     """
 
@@ -136,8 +136,8 @@ class GuardedBackend:
 
         A health check calls ``reach()``, at most once a second. For a backend without ``reach()``,
         the result is True if all its circuit breakers are closed. A health check does not change
-        the state of a breaker: any client can request one, and a backend that responds to a health
-        check may still hang at a renewal.
+        the state of a breaker, because a backend that responds to a health check may still hang at
+        a renewal, and any client can cause a health check.
         """
         reach = getattr(self._backend, "reach", None)
         if reach is None:
@@ -167,9 +167,9 @@ def _check_state(state: object) -> None:
 
 
 def _checked(answer: object) -> TokenPair:
-    """Return what a backend has returned, if it is a usable :class:`TokenPair`.
+    """Return the result of a backend's verb, after checking that it is a usable token pair.
 
-    :raises TypeError: if it is not. This is a bug in an application's own backend.
+    :raises TypeError: if the result is not usable. This is a bug in an application's own backend.
     """
     if not isinstance(answer, TokenPair):
         raise TypeError("no TokenPair")

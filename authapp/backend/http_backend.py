@@ -38,13 +38,13 @@ _TOKEN = re.compile(rf"\A[!-~]{{1,{MAX_TOKEN}}}\Z")
 _SECRETS = ("password", "access", "refresh", "client_secret", "code", "state")
 _SIGN_IN = ("login", "challenge")
 _TELLING = ("error", "code", "detail", "message", "msg", "error_description")
-"""Members of a response's JSON that often say what is wrong. The log shows them."""
+"""Members of a response's JSON that often say what is wrong. The log shows their values."""
 
 
 class HTTPBackend:
     """A :class:`~authapp.backend.protocol.Backend` that is called over HTTP.
 
-    :param session: the HTTP session that sends the requests. It bounds the time of each request.
+    :param session: the HTTP session that sends the requests, and limits the time of each request.
     :param url: the base URL, without a slash at the end.
     """
 
@@ -341,7 +341,7 @@ def usable_token(value: object) -> str | None:
 
 
 def seconds(value: object) -> int | None:
-    """Return a number or a string of digits as whole seconds, or None if it is no lifetime."""
+    """Return a lifetime (a number or a string of digits) as whole seconds. None if invalid."""
     if isinstance(value, str) and re.fullmatch("[0-9]{1,12}", value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -65,7 +65,7 @@ def hurry(response: requests.Response, seconds: float) -> None:
     """Shorten the deadline of a response.
 
     :param seconds: the new deadline is this many seconds from now. If the present deadline is
-        earlier, it does not change.
+        earlier, the present deadline is kept.
     """
     original = response.raw._original_response  # private, but requests uses it too
     if isinstance(original, _DeadlineResponse):  # responses of the embedded issuer have no deadline
@@ -138,5 +138,5 @@ class BoundedSession(requests.Session):
         self.mount("http://", BoundedAdapter(timeout))
 
     def resolve_redirects(self, *args: Any, **options: Any) -> Iterator[requests.Response]:
-        """Follow no redirects, even if the caller asks for them, as ``requests.get()`` does."""
+        """Follow no redirects, even if the caller (such as ``requests.get()``) asks for them."""
         return iter(())

@@ -25,7 +25,7 @@ MAX_RESPONSE = 256 * 1024
 """The largest response body that is accepted, in bytes."""
 
 MAX_RETRY_AFTER = 300
-"""The longest ``Retry-After`` in seconds. A longer one is shortened to this."""
+"""The longest ``Retry-After`` in seconds. A longer ``Retry-After`` is reduced to this value."""
 
 _NETWORK_ERRORS = (OSError, HTTPError, HTTPException)
 """The types of exceptions that can be the cause of a failed request. An exception of any other type
@@ -159,8 +159,8 @@ def address(url: str) -> str:
 def in_one_line(value: object, *secrets: str | None) -> str:
     """Return text from the backend for the log: one line, shortened, without secrets.
 
-    :param secrets: the secrets in the request. If the text contains a part of one, a fixed sentence
-        is returned instead.
+    :param secrets: the secrets in the request. If the text contains a part of a secret, a fixed
+        sentence is returned instead.
     :returns: the line. An empty string if ``value`` is neither a string nor an integer.
     """
     if isinstance(value, int):

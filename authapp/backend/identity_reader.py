@@ -24,7 +24,7 @@ class ClaimExpressions:
 def read_identity(names: ClaimExpressions, claims: Claims, user: Claims) -> Identity:
     """Return the user that claims describe.
 
-    :param claims: the claims of the access token. They are empty for an opaque token.
+    :param claims: the claims of the access token. Empty if the access token is not a JWT.
     :param user: further claims from the backend. The claims of the token have priority.
     :raises BackendUnavailable: if the claims have no user id.
     """

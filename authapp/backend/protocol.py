@@ -11,7 +11,7 @@ from typing import Protocol
 from authapp.session.session import TokenPair
 
 MAX_STATE = 1024
-"""The most characters in the state of a challenge. It has to fit into one cookie."""
+"""The most characters in the state of a challenge. The state has to fit into one cookie."""
 
 LATE = 30.0
 """Seconds for which a thread waits for a late response to a refresh after the request has ended."""
@@ -31,7 +31,7 @@ class BackendRejected(Exception):
     """The backend refuses: the password is wrong, or the token was revoked, for example.
 
     :param words: the backend's own words for the user, without anything secret. The sign-in page
-        shows them if ``authapp.login.show_reason`` is true.
+        shows these words if ``authapp.login.show_reason`` is true.
     """
 
     def __init__(self, reason: str = "", words: str = "") -> None:
@@ -55,7 +55,8 @@ class BackendChallenge(Exception):
     """The backend accepts the password and asks for a second step, such as a one-time code.
 
     :param state: what the backend needs to continue this sign-in, at most :data:`MAX_STATE`
-        printable ASCII characters. It is a secret: the browser gets it only in an encrypted cookie.
+        printable ASCII characters. The state is a secret: the browser gets it only in an encrypted
+        cookie.
     :param kind: what the backend asks for. The template of the page gets this value.
     """
 

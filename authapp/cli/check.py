@@ -39,14 +39,14 @@ def check(
 
     :param uri: the path of the file. To check ``[app:name]`` and not ``[app:main]``, add ``#name``.
     :param variables: values for ``%(name)s`` in the file.
-    :param online: True to call the backend, the key set and Redis. If ``user`` is given, they are
-        called too.
+    :param online: True to call the backend, the key set and Redis. They are also called if ``user``
+        is given.
     :param user: the name of a user, or None. The check signs this user in, renews the session and
         signs the user out.
     :param password: the user's password.
-    :param ask_code: called when the backend asks for a second step, with the kind of code. It
-        returns the code that the user enters. If it returns an empty string, the check of the
-        sign-in ends.
+    :param ask_code: a function that is called with the kind of code if the backend asks for a
+        second step. It returns the code that the user enters. If it returns an empty string, the
+        check of the sign-in ends.
     """
     report = Report(uri)
     with collect_log_lines() as lines:

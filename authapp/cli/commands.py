@@ -112,9 +112,9 @@ def check(
     request and its answer is shown, without tokens and passwords. If no setting describes an
     answer, the output proposes a setting that does.
 
-    The password is the environment variable AUTHAPP_PASSWORD. If it is not set, the command asks
-    for the password at a terminal, or reads it from the first line of standard input. The code of a
-    second step is asked for too, or read from the next line.
+    The password is the environment variable AUTHAPP_PASSWORD. If this variable is not set, the
+    command asks for the password at a terminal. If there is no terminal, the password is the first
+    line of standard input. The code of a second step is also asked for, or is the next line.
 
     \b
     Examples:

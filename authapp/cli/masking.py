@@ -20,7 +20,7 @@ _DEEPEST = 8
 
 
 def mask_header(name: str, value: str, secrets: Collection[str]) -> str:
-    """Return the value of a header to show. It is masked if it may contain a secret."""
+    """Return the value of a header to show. A value that may contain a secret is masked."""
     low = name.lower()
     if low == "set-cookie":
         return f"{in_one_line(value.partition('=')[0])}={HIDDEN}"

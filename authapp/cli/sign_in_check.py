@@ -35,8 +35,9 @@ def check_sign_in(
     """Sign a user in, read the identity, renew, sign out, and check that a further renewal fails.
 
     :param http: the HTTP session that sends the requests and records them.
-    :param ask_code: called when the backend asks for a second step, with the kind of code. It
-        returns the code that the user enters. If it returns an empty string, the check ends.
+    :param ask_code: a function that is called with the kind of code if the backend asks for a
+        second step. It returns the code that the user enters. If it returns an empty string, the
+        check ends.
     """
     walk = _Walk(report, services, http, {password}, ask_code)
     tokens = walk.sign_in(lambda: walk.backend.login(Credentials(user, password)))

@@ -1,7 +1,7 @@
 """Suggests settings that would describe a response of a backend. The functions here are pure.
 
 A suggestion is a line for the ini file, or a comment that begins with ``#``. The user has to judge
-it, because only the backend's authors know what a response means.
+each suggestion, because only the backend's authors know what a response means.
 """
 
 import re
@@ -32,7 +32,7 @@ def for_refusal(verb: str, setting: str, content: Response, described: Condition
 
     :param verb: ``login``, ``refresh`` or ``logout``.
     :param setting: the condition, such as ``login.refused``.
-    :param described: the present value of the setting. The suggestion adds to it.
+    :param described: the present value of the setting. The suggestion extends this value.
     """
     status = content["status"]
     if status in (404, 405):
@@ -126,7 +126,8 @@ def for_verification(
 ) -> list[str]:
     """Return lines with which the access token could be verified.
 
-    :param header: the header of the token. It is not verified, so the lines are only proposals.
+    :param header: the header of the token. The header is not verified, so the lines are only
+        proposals.
     """
     lines = []
     algorithm = header.get("alg")

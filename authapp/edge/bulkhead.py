@@ -38,7 +38,7 @@ class ProxyBulkhead:
         """Take a slot.
 
         :param patience: the longest time to wait, in seconds.
-        :returns: a function that releases the slot. It may be called more than once.
+        :returns: a function that releases the slot. Further calls of this function do nothing.
         :raises ProxyBulkheadFull: if there is no free slot.
         """
         give_up = self._clock() + patience

@@ -56,7 +56,8 @@ HOP_BY_HOP = frozenset(
         "upgrade",
     )
 )
-"""Headers that concern one connection only (RFC 9110 section 7.6.1). They are not passed on."""
+"""Headers that concern one connection only (RFC 9110 section 7.6.1). The proxy never passes them
+on."""
 
 _NOT_SENT = HOP_BY_HOP | {
     "authorization",
@@ -143,7 +144,7 @@ def proxy_view(upstream: Upstream, prefix: str) -> View:
 
 
 def _refusal(request: Request) -> Response | None:
-    """Return the response to a request that is not passed on, or None."""
+    """Return the response to a request that is not passed on. None if the request is passed on."""
     if "websocket" in request.headers.get("Upgrade", "").lower():
         return problem(request, 501, "UpgradeNotSupported", _NO_UPGRADE)
     if request.method in _REFUSED:

@@ -1,4 +1,4 @@
-"""One API behind the proxy: sends requests to it, and streams the bodies.
+"""One API behind the proxy. This module sends requests to the API, and streams the bodies.
 
 Each single wait is bounded: for a slot, for the connection, for the headers of the response, and
 for each part of a body. The time of the whole exchange is not bounded, because a large file may

@@ -3,8 +3,8 @@
 nginx asks with ``auth_request``, Caddy with ``forward_auth`` and Traefik with ForwardAuth. The
 proxy sends the headers of the original request. docs/edge.md has the configuration of each proxy.
 
-``/verify`` has no list of paths that need no sign-in. The proxy decides for which paths it asks
-``/verify``. So no header of a request can avoid the check.
+``/verify`` has no list of paths that need no sign-in. The configuration of the proxy decides for
+which paths the proxy asks ``/verify``. So no header of a request can avoid the check.
 """
 
 from collections.abc import Callable, Iterable
@@ -151,8 +151,8 @@ def _login_url(request: Request, code: ErrorCode | None) -> str:
 def _original_page(request: Request) -> str | None:
     """Return the URL of the page that the user asked for, as the proxy says.
 
-    :returns: the URL, which a client may have forged. None if the proxy sends no address or two
-        different ones, or if the original request is not GET or HEAD.
+    :returns: the URL, which a client may have forged. None if the proxy sends no URL or two
+        different URLs, or if the original request is not GET or HEAD.
     """
     headers = request.headers
     if is_htmx(request):
@@ -189,7 +189,7 @@ def _meets(query: str, identity: Identity) -> bool:
 
 
 def _values(request: Request, identity: Identity) -> dict[str, str]:
-    """Return the values of the headers. A value that cannot be sent in a header is left out.
+    """Return the values of the ``X-Auth-Request-`` headers, without values that cannot be sent.
 
     ``Groups`` has the roles, separated by commas. A role with a comma is left out, because it would
     be read as two roles.

@@ -34,7 +34,7 @@ _OPTIONAL = ("userinfo_endpoint", "revocation_endpoint", "end_session_endpoint")
 class ProviderUnusable(BackendUnavailable):
     """A sign-in is not possible because of the provider, or of this site's registration there.
 
-    The text is one line for the operator. It names the setting to change.
+    The text is one line for the operator, and names the setting to change.
     """
 
 
@@ -56,7 +56,7 @@ class Endpoints:
 
 
 class Metadata:
-    """Reads the metadata of one issuer, and keeps it.
+    """Reads the metadata of one issuer, and caches the metadata.
 
     One request at a time reads the metadata. Meanwhile, other requests use the cached metadata, or
     wait if there is none. A bulkhead with one slot limits this wait, so a provider that does not

@@ -27,8 +27,8 @@ log = request_log(__name__)
 NOT_KEPT = frozenset(
     ("iss", "aud", "azp", "exp", "iat", "nbf", "jti", "nonce", "at_hash", "c_hash", "s_hash")
 )
-"""Claims of an ID token that describe the token and not the user. The session does not keep
-them."""
+"""Claims of an ID token that describe the token and not the user. The session does not keep these
+claims."""
 
 _OF_THE_SIGN_IN = frozenset(("sub", "sid", "auth_time", "acr", "amr"))
 """Claims of the session that a renewal does not change if its response has no ID token."""
@@ -42,7 +42,7 @@ _NO_REFRESH_TOKEN = (
 class ProviderBackend:
     """A :class:`~authapp.backend.protocol.Backend` without passwords.
 
-    :param session: the HTTP session that sends the requests. It bounds the time of each request.
+    :param session: the HTTP session that sends the requests, and limits the time of each request.
     """
 
     def __init__(self, session: BoundedSession, client: OIDCSettings, metadata: Metadata) -> None:
@@ -83,8 +83,9 @@ class ProviderBackend:
     def refresh(self, tokens: TokenPair) -> TokenPair:
         """See :class:`authapp.backend.protocol.Backend`.
 
-        If the response has no ID token, the session keeps the claims of the last ID token. But
-        claims of the new access token and of the userinfo response have priority over them.
+        If the response has no ID token, the session keeps the claims of the last ID token. Newer
+        values from the access token and the userinfo response replace them, except those of
+        :data:`_OF_THE_SIGN_IN`.
         """
         if tokens.issuer != self._client.issuer or not tokens.renewable:
             raise BackendUnavailable("these tokens cannot be renewed here")
@@ -139,7 +140,7 @@ class ProviderBackend:
         return exchange(self._session, "POST", endpoint, **options)
 
     def _refuse(self, reply: Reply, verb: str, *sent: str) -> None:
-        """Raise the error for a response of the token endpoint that is an error.
+        """Raise an error if the response of the token endpoint is not a success.
 
         :raises BackendRejected: for ``invalid_grant`` (RFC 6749 section 5.2).
         :raises BackendUnavailable: for any other error.

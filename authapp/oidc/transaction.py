@@ -35,7 +35,7 @@ class Transaction:
     :param nonce: binds the ID token to this sign-in.
     :param verifier: the PKCE code verifier (RFC 7636 section 4.1).
     :param target: the path to which the user returns.
-    :param redirect_uri: the URL of the callback. It is sent to the token endpoint again.
+    :param redirect_uri: the URL of the callback. The token endpoint must get this URL again.
     :param max_age: the ``max_age`` of the authorization request, or None.
     :param began: seconds since the epoch.
     :param remember: see :class:`authapp.web.begin_session.Choices`, also for ``again``.
@@ -130,7 +130,7 @@ class TransactionCookies:
         return self._prefix + digest[:16]
 
     def _open(self, value: str) -> Transaction | None:
-        """Return the transaction in the value of a cookie. None if it is not valid or too old."""
+        """Return the transaction in the value of a cookie. None if the value is invalid or old."""
         opened = self._sealed.open(value)
         try:
             return None if opened is None else Transaction(**opened)

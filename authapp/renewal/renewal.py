@@ -109,7 +109,7 @@ class Renewal:
         return outcome or Unavailable(newest, "another request is still renewing")
 
     def refreshes(self, session: Session) -> bool:
-        """Return True if a session can be renewed. If not, it ends with its access token."""
+        """Return True if a session can be renewed. If False, it ends with its access token."""
         return self.backend.refreshes and session.tokens.renewable
 
     def _is_fresh(self, session: Session) -> bool:
@@ -137,8 +137,8 @@ class Renewal:
         spending. When the store is up again, an expired session waits until all processes have
         written the outcomes of their renewals to the store.
 
-        :param landing: closing it ends the single flight. If the response is late, it is closed
-            when the response arrives.
+        :param landing: closing this stack ends the single flight. If the response is late, the
+            flight ends when the response arrives.
         """
         give_up = time.monotonic() + 2 * self._patience
         while True:

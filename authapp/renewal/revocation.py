@@ -120,8 +120,8 @@ class Revocation:
     def known_ended_elsewhere(self, session: Session) -> bool:
         """Return True if this process knows that this session was revoked, not by its own browser.
 
-        A sign-out or a new sign-in in the session's browser does not count. Until the response to
-        it arrives, the other tabs of this browser still send the old cookie.
+        A sign-out or a new sign-in in the session's own browser does not count, because the user
+        knows of it. The other tabs of this browser send the old cookie until the response arrives.
         """
         alone, *marks = self._store.recall(*revocation_keys(session))
         if alone is not None:
@@ -135,7 +135,7 @@ class Revocation:
         each session whose sign-in time is not later than a certain time. Because clocks differ,
         that time may be in the future. So a new session gets a sign-in time that is later.
 
-        :param now: the present time, in epoch seconds. It is returned if it is late enough.
+        :param now: the present time, in epoch seconds. It is the result if it is late enough.
         :param groups: the groups of the new session.
         """
         keys = (_user_key(user_id), _others_key(user_id), *map(_group_key, groups))
@@ -165,12 +165,14 @@ def _revocation_keys(sid: str, user_id: int | str, groups: tuple[str, ...]) -> t
 def is_revoked(
     session: Session, alone: str | None, of_user: str | None, others: str | None, *rest: str | None
 ) -> bool:
-    """Return True if a session was revoked.
+    """Return True if the strings under :func:`revocation_keys` say that a session was revoked.
 
-    :param alone: the string under the first of the session's :func:`revocation_keys`, or None.
-    :param of_user: the string under the second of these keys, or None.
-    :param others: the string under the third of these keys, or None.
-    :param rest: the strings under the other keys.
+    Each string is None if the store has no string under its key.
+
+    :param alone: the string that revokes this session alone.
+    :param of_user: the string that revokes all sessions of the user.
+    :param others: the string that revokes all sessions of the user but one.
+    :param rest: the strings that revoke the session's groups.
     """
     kept = (others or "").partition(" ")[2] == session.sid
     until = [of_user, *rest] if kept else [of_user, others, *rest]

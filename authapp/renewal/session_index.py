@@ -49,7 +49,7 @@ class ListedSession:
 
     @property
     def id(self) -> str:
-        """The opaque id of the session. It is :attr:`Session.digest`, as in the audit log."""
+        """The opaque id of the session: :attr:`Session.digest`, which the audit log also shows."""
         return self.session.digest
 
     @property
@@ -161,8 +161,8 @@ class SessionIndex:
     def of(self, user_id: int | str) -> list[ListedSession]:
         """Return the sessions of a user, the last used first.
 
-        The list has no sessions that have ended. After the store has lost its data, a session is
-        missing until a process that is running writes its entry again, or until its next request.
+        The list has no sessions that have ended. After the store has lost its data, a session can
+        be missing until its next request, or until a running process writes the entry again.
         """
         living = self._living(user_id, self._read(user_id))
         return sorted(living.values(), key=lambda each: each.last_seen, reverse=True)

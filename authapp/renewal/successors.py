@@ -8,7 +8,7 @@ The store keeps a successor as long as a request may bring the old cookie (contr
 browser may send the old cookie for long, because the response with the new cookie can be lost, or
 a slower response of another application can write the old cookie again. So the store keeps a
 successor until a request has brought the new cookie (at most for an hour), and at least until the
-old access token has expired. After that, the store keeps it for ``refresh.reuse`` seconds more.
+old access token has expired. Then the store keeps the successor for ``refresh.reuse`` seconds more.
 """
 
 import json
@@ -215,7 +215,7 @@ def _read(text: str | None) -> Session | Rejected | None:
 
     The result is cached, so that all requests of a burst get the same object.
 
-    :returns: the outcome, or None if there is no string or it cannot be parsed.
+    :returns: the outcome, or None if there is no string or the string cannot be parsed.
     """
     if text is None:
         return None

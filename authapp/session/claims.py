@@ -1,4 +1,4 @@
-"""Functions that read members of a JSON object. Each takes any value and checks its type."""
+"""Functions that read members of a JSON object. Each function checks the type of a value."""
 
 from typing import Any, TypeGuard
 

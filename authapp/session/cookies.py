@@ -192,8 +192,8 @@ class SessionCookie:
     def write(self, token: str, max_age: int | None, names: Collection[str] = ()) -> list[str]:
         """Return the headers that store a token in the browser.
 
-        :param max_age: seconds after which the browser deletes the cookies. None: the browser
-            deletes the cookies when it is closed.
+        :param max_age: seconds after which the browser deletes the cookies. None: the cookies are
+            deleted when the browser is closed.
         :param names: the names of the session cookies and chunks in the request. Cookies that the
             new token does not use are cleared.
         :returns: values for ``Set-Cookie`` headers.

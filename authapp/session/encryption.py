@@ -4,7 +4,7 @@ See contract section 2. A token is a compact JWE (RFC 7516 section 3.1) with ``d
 There are two formats, and Auth.js writes the same formats.
 
 All tokens that are encrypted with one key have the same protected header, byte for byte. authapp
-compares the header with the expected bytes and does not parse it. So an attacker cannot choose
+does not parse the header, but compares it with the expected bytes. So an attacker cannot choose
 another algorithm, another key or compression.
 
 This module calls the ciphers of the package cryptography directly, because joserfc takes several
@@ -55,8 +55,8 @@ class ContentEncryption(NamedTuple):
 
     :ivar encrypt: takes the plaintext, and returns a new random initialization vector, the
         ciphertext and the tag.
-    :ivar decrypt: takes these three, and returns the plaintext. It raises ``InvalidTag`` or
-        ``ValueError`` if they were not encrypted with this key.
+    :ivar decrypt: takes the initialization vector, the ciphertext and the tag, and returns the
+        plaintext. It raises ``InvalidTag`` or ``ValueError`` if another key was used.
     """
 
     encrypt: Callable[[bytes], tuple[bytes, bytes, bytes]]
@@ -149,7 +149,7 @@ class Format:
         return OctKey.import_key(derive(secret, info, self.key_length, salt.encode()))
 
     def header(self, key: OctKey) -> dict[str, str]:
-        """Return the protected header of tokens of this key, in the member order of Auth.js."""
+        """Return the protected header of tokens of this key. Its members are in Auth.js's order."""
         header = {"alg": "dir", "enc": self.encryption}
         return {**header, "kid": _thumbprint(key)} if self.names_key else header
 

@@ -10,7 +10,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from authapp.session.encryption import derive
 
 MAX_LENGTH = 4000
-"""The most characters of an encrypted value. It has to fit into one cookie."""
+"""The most characters of an encrypted value, because the value has to fit into one cookie."""
 
 
 class SealedValue:

@@ -84,7 +84,7 @@ class Session:
     A session is stored in the encrypted cookie. After a renewal, the store also keeps the new
     session for some time: see :mod:`authapp.renewal.successors`.
 
-    :param sid: the session id. It is created at sign-in, and a renewal does not change it.
+    :param sid: the session id. A sign-in creates the session id, and a renewal keeps it.
     :param issued_at: the time at which authapp received the tokens.
     :param authenticated_at: the time of sign-in.
     :param claims: the claims from which the session was read. Members that authapp does not know

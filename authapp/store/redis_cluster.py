@@ -44,7 +44,7 @@ class _Cluster(RedisCluster):
 
 
 class LazyCluster:
-    """A client with the interface of redis-py's ``RedisCluster``. It connects at the first command.
+    """A client like redis-py's ``RedisCluster``, which connects only at the first command.
 
     :param hosts: some nodes of the cluster.
     :param options: the options of all connections.
@@ -73,7 +73,7 @@ class LazyCluster:
         return [each for each in replies.values() if isinstance(each, dict)] or [replies]
 
     def primary(self, tag: bytes) -> tuple[str, int] | None:
-        """Return the primary that has the keys with a hash tag, or None if it is not known."""
+        """Return the primary that has the keys with a hash tag, or None if no primary is known."""
         if self._client is None:
             return None
         try:

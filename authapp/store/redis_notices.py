@@ -56,9 +56,9 @@ _ENDS = (
 
 
 class RedisNotices:
-    """The strings that a process keeps, and the channel that tells it of changes.
+    """The strings that a process keeps in memory, and the channel that tells it of changes.
 
-    :param check: a function that reads the epoch marker from Redis. It returns False if Redis is
+    :param check: a function that reads the epoch marker from Redis, and returns False if Redis is
         down.
     """
 

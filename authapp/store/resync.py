@@ -97,9 +97,10 @@ class Resync:
             self._detect_data_loss(epoch, tag)
 
     def _detect_data_loss(self, epoch: object, tag: bytes) -> None:
-        """Set the epoch marker if it is missing, else remember its value. Mark strings as pending.
+        """Handle an epoch marker that is missing or has changed, and mark strings as pending.
 
-        If this process has read another marker before, Redis has lost data, and this is recorded.
+        A missing marker is set. If this process has read another marker before, Redis has lost
+        data, and this is recorded.
         """
         if self._epochs.pop(tag, None) is not None:
             self._connection.of(tag).lost_data()

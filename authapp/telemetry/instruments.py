@@ -72,9 +72,9 @@ class Instruments:
     def _during(self, what: str, facts: Facts) -> Iterator[None]:
         """Measure a renewal or a call of the backend, and put it into a span.
 
-        If an exception is raised, the span gets the status ERROR. But it does not get this status
-        if the backend refused a password or token, or asked for a second step: these are normal
-        responses. Only the type of the exception is recorded, because its text may contain secrets.
+        If the backend has refused a password or token, or has asked for a second step, this is a
+        normal response. After any other exception, the span gets the status ERROR. Only the type of
+        an exception is recorded, because its text may contain secrets.
         """
         began = time.perf_counter()
         with self._tracer.start_as_current_span(

@@ -3,9 +3,9 @@
 - :func:`sign_in` signs in a WebTest application, a Playwright context, a ``requests`` session or a
   ``DummyRequest`` as any user, in any phase. The client gets a cookie that the application accepts.
 - :class:`MemoryBackend` is a backend in memory. A test can make its verbs fail or be slow.
-  :func:`use_backend` makes an existing application use it.
-- :func:`assert_session` and :func:`assert_no_session` check the session of a client. If they fail,
-  the error describes the session.
+  :func:`use_backend` makes an existing application use this backend.
+- :func:`assert_session` and :func:`assert_no_session` check the session of a client. If a check
+  fails, the error describes the session.
 
 There are also pytest fixtures: :mod:`authapp.testing.plugin`.
 

@@ -1,4 +1,5 @@
-"""Assertions about the session that a client has. If one fails, the error describes the session."""
+"""Assertions about the session of a client. If an assertion fails, the error describes the
+session."""
 
 import time
 from collections.abc import Iterable

@@ -1,6 +1,6 @@
 """Put a session into a client of an application, and read the session that a client has.
 
-A client is one of the objects below. This module imports none of their packages.
+A client is one of the objects below. This module does not import the packages of these objects.
 
 - a WebTest application (``webtest.TestApp``),
 - a browser context of Playwright's sync API,

@@ -86,8 +86,7 @@ class MemoryBackend:
     ) -> None:
         """Add a user who can sign in by the form, or change the claims of this user.
 
-        :param id: the user's id. If a session of this user is renewed later, it gets the new
-            claims.
+        :param id: the user's id. Later renewals of this user's sessions return the new claims.
         :param code: the code that this user needs in a second step. None: the password is enough.
         :param claims: claims of the access token: ``email``, ``roles`` (a list), ``scope`` (a
             string), or the claims that ``authapp.claims.*`` name.

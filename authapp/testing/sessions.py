@@ -112,7 +112,7 @@ def use_api(application: Any, api: WSGIApplication) -> None:
     """Make ``request.backend`` call a WSGI application in this process instead of the network.
 
     :param application: a Pyramid application in this process with ``authapp.backend.url``.
-    :param api: the WSGI application. It sees the calls with the user's access token.
+    :param api: the WSGI application. Its requests contain the user's access token.
     """
     services = services_for(application)
     services.http.mount(f"{services.backend_url}", WSGIAdapter(api))
