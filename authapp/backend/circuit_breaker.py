@@ -129,7 +129,8 @@ class CircuitBreaker:
             self._answered(began)
             raise
         except Exception as error:
-            # A bug in an application's own backend signs nobody out. Its text may hold a token.
+            # A bug in an application's own backend must sign nobody out. The text of the error is
+            # not logged, because it may contain a token.
             log.error("BackendFailed: %s\n%s", type(error).__name__, _where(error))
             failed = BackendUnavailable(type(error).__name__)
             self._failed_for_one(renewed, failed)
@@ -173,7 +174,7 @@ class CircuitBreaker:
         self._store.put(self._state, _DOWN, pause)
 
     def _pause_for(self, retry_after: float | None, why: str, *, quiet: bool = False) -> float:
-        """Stay open for the next pause, and return its length in seconds."""
+        """Keep the breaker open for the next pause. Return the length of the pause in seconds."""
         with self._lock:
             if self.closed or self._clock() - self._retry_at > LOG_AGAIN:
                 self._logged = not quiet

@@ -88,7 +88,7 @@ class Description:
         )
 
     def client_values(self, url: str) -> dict[str, str | None]:
-        """Return the values of the placeholders with the credentials of this site.
+        """Return the values of the placeholders for this site's id, secret, scope and assertion.
 
         :param url: the URL of the request. It is the audience of an assertion that this site signs.
         """

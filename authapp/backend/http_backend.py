@@ -145,7 +145,7 @@ class HTTPBackend:
             unexpected = self._unexpected("refresh", reply, values, "refresh.refused")
             rotated = _token(self._description.answers.refresh, reply.content)
             if rotated is not None:
-                unexpected.tokens = TokenPair(tokens.access, rotated)  # the old one is spent
+                unexpected.tokens = TokenPair(tokens.access, rotated)  # the old token is spent
             raise unexpected
         return self._with_userinfo(renewed)
 
@@ -241,7 +241,7 @@ class HTTPBackend:
     def _with_userinfo(self, tokens: TokenPair) -> TokenPair:
         """Return tokens with the user's data, if ``backend.userinfo`` is set.
 
-        :raises BackendUnavailable: if the userinfo response is unusable. It has the new ``tokens``.
+        :raises BackendUnavailable: if the userinfo response is unusable, with the new ``tokens``.
         """
         template = self._description.userinfo
         if template is None:

@@ -91,7 +91,7 @@ class KeySet:
     def _look_again(self, kid: str | None) -> None:
         """Read the key set, unless another request is reading or has just read the key set."""
         with self._lock:
-            # For unknown keys, the key set is read at once, and then once in KEYS_RETRY seconds.
+            # An unknown key causes a reading at once, but only one reading in KEYS_RETRY seconds.
             why = "unknown" if self._fresh else "stale"
             reading = self._reading
             if reading is None:

@@ -77,7 +77,7 @@ class BackendUnavailable(Exception):
         super().__init__(reason)
         self.reason = reason
         self.retry_after = retry_after
-        #: New tokens that came although the call failed after that. They must not be lost.
+        #: New tokens, if the call failed after the backend had issued them. They must not be lost.
         self.tokens: TokenPair | None = None
 
 

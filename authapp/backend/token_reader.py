@@ -128,7 +128,7 @@ class TokenReader:
         if tokens.refresh == tokens.access:
             refresh_until = valid_until  # the backend has no refresh tokens
         elif before is not None and before.tokens.refresh == tokens.refresh:
-            # The backend issued it earlier, so its ``iat`` does not tell the backend's time now.
+            # This token was issued earlier, so its ``iat`` does not tell the backend's time now.
             refresh_until = self._expiry({}, tokens.refresh_expires_in, now)
             refresh_until = refresh_until or before.validity.refresh_until
         else:
@@ -231,6 +231,8 @@ class TokenReader:
         The backend's clock may differ from ours. So if ``iat`` differs from ``now`` by more than
         the leeway, or if the token has expired on arrival, the result is ``now + exp - iat``.
 
+        :param expires_in: the lifetime of the token in the response, in seconds, or None. This
+            lifetime has priority over the claims.
         :returns: seconds since the epoch. None if neither the token nor the response says when the
             token expires.
         :raises BackendUnavailable: if a time in the token is not a number (RFC 7519 section 2), or

@@ -137,7 +137,10 @@ def _candidates(settings: Settings, text: str) -> tuple[str, ...]:
 
 
 def _open(settings: Settings, token: str, format_name: str) -> tuple[int, Session] | None:
-    """Return the number of the secret that decrypts a token, and the session."""
+    """Return the index of the secret that decrypts a token, and the session. None if there is none.
+
+    The index of the first secret is 0.
+    """
     for number, secret in enumerate(settings.secrets):
         try:
             return number, Sealer([secret], format_name, settings.cookie.name).open(token)

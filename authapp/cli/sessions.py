@@ -47,7 +47,7 @@ def end_sessions(
         else:
             found = services.index.end(user, session)
             ended = [] if found is None else [found]
-        _reach(services, lines)  # what could not be written would end with this process
+        _reach(services, lines)  # a revocation that is not in Redis would be lost with this process
         return [_shown(each) for each in ended]
 
 

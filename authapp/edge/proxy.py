@@ -155,7 +155,7 @@ def _refusal(request: Request) -> Response | None:
         if request.session_error is ErrorCode.BACKEND_UNAVAILABLE:
             return _away(request, request.authapp.retry_after)
         return sign_in_required(request, request.session_error)
-    # The token must be in the header, because the body is passed on unread.
+    # The CSRF token must be in a header, because the body is passed on unread.
     if request.method not in _SAFE and not check_csrf_token(request, None, raises=False):
         log.warning("BadCSRFToken: %s %s", request.method, request.path[:256])
         return problem(request, 403, "BadCSRFToken", STALE_FORM)
@@ -261,7 +261,7 @@ def _path(request: Request, prefix: str) -> str | None:
     segments = (each.partition(";")[0] for each in re.split(r"[/\\]", rest))
     if not {".", ".."}.isdisjoint(segments):
         return None
-    # %2F and a slash differ only in the path as the client sent it. Not all servers provide it.
+    # Only REQUEST_URI tells %2F from a slash, and not all servers provide REQUEST_URI.
     sent, _, _ = str(request.environ.get("REQUEST_URI", "")).partition("?")
     sent = sent.removeprefix(request.script_name + prefix)
     if unquote(sent) == rest:

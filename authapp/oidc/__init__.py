@@ -31,7 +31,7 @@ def includeme(config: Configurator) -> None:
         metadata = Metadata(services.http, client.issuer, settings.development)
         backend = ProviderBackend(services.http, client, metadata)
         guarded = GuardedBackend(backend, services.store, settings.backend_bulkhead, "oidc")
-        # Telemetry attaches to the first backend, perhaps later than this.
+        # Telemetry sets the observer of services.backend, perhaps later, so read it at each call.
         guarded.observer = lambda *what: services.backend.observer(*what)
         reader = TokenReader(
             settings.claims, None, None, settings.refresh_lifetime, settings.access_lifetime

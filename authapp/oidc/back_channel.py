@@ -51,7 +51,7 @@ def back_channel(request: Request) -> Response:
         return _response(400)
     names = [name for name in ("sub", "sid") if claims.get(name)]
     if len(names) == 2:
-        # The sessions of the ``sid``, and those of the user whose ID tokens named no ``sid``.
+        # The sessions of the ``sid``, and the user's sessions whose ID tokens had no ``sid``.
         ended = {"sid": claims["sid"], SUB_ALONE: claims["sub"]}
     else:
         ended = {names[0]: claims[names[0]]}

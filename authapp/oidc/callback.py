@@ -73,7 +73,7 @@ def callback(request: Request) -> Response:
     target = safe_next(request, transaction.target if transaction else None)
     ask = partial(_ask, request, answer, transaction)
     try:
-        # One visitor must not keep the provider busy. There is no user name to count by.
+        # Limit the failed sign-ins of one visitor. Without a user name, only the address counts.
         choices = transaction.choices if transaction else Choices()
         sign_in(request, "", ask, choices, counted=f"oidc {request.remote_addr}")
     except SignInRefused as refused:

@@ -158,7 +158,7 @@ class Metadata:
             if urls[name] is None:
                 raise ProviderUnusable(f"the metadata has no {name}")
         methods = found.get("code_challenge_methods_supported")
-        # Some providers know PKCE and do not say so. A list without S256 is a no.
+        # Some providers support PKCE and do not say so. But a list without S256 means no support.
         if isinstance(methods, list) and "S256" not in methods:
             raise ProviderUnusable(
                 "the provider does not support PKCE with S256: switch it on there for this client"
@@ -181,7 +181,7 @@ class Metadata:
         if value is None:
             return None
         try:
-            # An endpoint may have a query (RFC 6749 section 3.1), which the reader does not allow.
+            # An endpoint may have a query (RFC 6749 section 3.1), but url() allows no query.
             address, _, query = str(value).partition("?")
             url(address, self._http, "an https URL")
             if not query.isascii() or not query.isprintable() or set(query) & set(" #\\"):

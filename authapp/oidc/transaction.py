@@ -38,7 +38,8 @@ class Transaction:
     :param redirect_uri: the URL of the callback. The token endpoint must get this URL again.
     :param max_age: the ``max_age`` of the authorization request, or None.
     :param began: seconds since the epoch.
-    :param remember: see :class:`authapp.web.begin_session.Choices`, also for ``again``.
+    :param remember: see :class:`authapp.web.begin_session.Choices`.
+    :param again: see :class:`authapp.web.begin_session.Choices`.
     """
 
     state: str = field(repr=False)

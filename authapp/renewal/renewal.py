@@ -85,7 +85,7 @@ class Renewal:
         if isinstance(newest, Rejected):
             return newest
         if newest.tokens == session.tokens:
-            newest = session  # the cookie is written if the object is another one
+            newest = session  # the cookie is written only if the object is a different one
         elif self._is_fresh(newest):
             return Renewed(newest)
         else:

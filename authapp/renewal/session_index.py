@@ -64,7 +64,7 @@ class ListedSession:
 
 
 Found = tuple[ListedSession | None, int]
-"""The entry of a session (or None if it has no entry), and the number of its place."""
+"""The entry of a session (or None if there is no entry), and the number of the entry's place."""
 
 
 class SessionIndex:
@@ -225,7 +225,7 @@ class SessionIndex:
         return living
 
     def _seconds_left(self, session: Session, now: float) -> float:
-        """Return the seconds after which a session ends if nobody uses or renews it."""
+        """Return the seconds until a session ends, if nobody uses or renews the session."""
         ends = [session.validity.refresh_until, self._limits.idle_until(session)]
         return min(end for end in ends if end is not None) - now
 

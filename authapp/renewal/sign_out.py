@@ -1,8 +1,8 @@
 """The tokens that authapp sends to the backend at a sign-out.
 
-Some backends find the session to end by its access token. If this token has expired, such a backend
-responds as usual, but the refresh token stays usable. So before a sign-out at such a backend,
-authapp renews the session once more if its access token has expired.
+At a sign-out, some backends identify the session by its access token. If this token has expired,
+such a backend responds as usual, but does not revoke the refresh token. So if the access token of a
+session has expired, authapp renews the session once more before it signs out at such a backend.
 """
 
 from concurrent.futures import Future

@@ -158,11 +158,11 @@ class Successors:
                 self._keep_successor(session, successor, _KEPT_UNTIL_BROUGHT)
 
     def brought(self, session: Session) -> None:
-        """Record that a request has brought a session in its cookie.
+        """Record that the cookie of a request contains this session.
 
-        The old cookie is then needed for a shorter time only. So if this process has renewed the
-        session, it shortens the time for which the store keeps the successor. If another process
-        has renewed the session, the store keeps the successor for the whole hour.
+        So the browser has received the session, and the entry that leads from the old cookie to
+        this session is needed for a shorter time. If this process has renewed the session, it
+        shortens the time. If another process has, the store keeps the entry for the whole hour.
         """
         spent, successor = self._awaited.get(session.sid, (session, None))
         if successor is not None and successor.tokens == session.tokens:

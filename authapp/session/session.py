@@ -209,7 +209,7 @@ class Session:
             "auth_time": self.authenticated_at,
         }
         if self.used_at is not None:
-            # If ``iat`` is another one when the cookie is read, another application has written it.
+            # If ``iat`` differs when the cookie is read, another application has written it.
             data["used"] = {"at": self.used_at, "iat": self.issued_at}
         if self.remember is not None:
             data["remember"] = self.remember
@@ -295,14 +295,13 @@ class Session:
 def _used_at(value: object, issued_at: int) -> int | None:
     """Read the time of the user's last request.
 
-    If another application (a Next.js application that shares the cookie) has changed ``iat``, the
-    user has used that application at the time ``iat``. A renewal by authapp changes ``iat`` too,
-    but a renewal is not a request of the user, so ``iat`` does not count then.
+    authapp stores this time together with the ``iat`` of the cookie. If the cookie has another
+    ``iat`` now, a Next.js application that shares the cookie has written the cookie, and so the
+    user has used that application. Then the later one of the stored time and ``iat`` is returned.
 
-    :param value: the member ``data.used`` of the claims. It contains the ``iat`` that authapp has
-        written.
+    :param value: the member ``data.used`` of the claims: the stored time, and the stored ``iat``.
     :param issued_at: the member ``iat`` of the claims.
-    :returns: epoch seconds, or None if the claims do not contain the time.
+    :returns: epoch seconds, or None if no time is stored.
     """
     used = object_or_empty(value)
     at = used.get("at")

@@ -141,7 +141,7 @@ class RedisStore:
 
     def healthy(self) -> bool:
         """Return True if Redis grants leases and has all strings of this process, on all nodes."""
-        # The leases and strings that are tried are on one node or two of a cluster.
+        # The first check uses one or two nodes of a cluster. The second check is for all nodes.
         return self._has_all() and not self._connection.any_down()
 
     def _has_all(self) -> bool:

@@ -41,7 +41,7 @@ TIMEOUT = 0.25
 """Seconds to connect to Redis, and again for the reply to one command."""
 
 PAUSE = 0.5
-"""Seconds without commands after Redis did not respond. Then one request tries Redis again."""
+"""If Redis does not respond, no command is sent for this many seconds. Then one request tries."""
 
 STALL = 1.0
 """For this many seconds after Redis stops responding, Redis counts as *stalled*: it may only be
@@ -105,7 +105,7 @@ class RedisConnection:
         if not self.clustered:
             return self
         for node in self.client.new_primaries(tag):
-            self._part(node).lost_data()  # it may lack the last writes of the former one
+            self._part(node).lost_data()  # it may lack the last writes of the former primary
         node = self.client.primary(tag)
         if self._down and node is not None and not self.client.tags_of(None):
             self.lost_data()  # the outage is over in which no node was known

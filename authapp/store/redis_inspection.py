@@ -112,7 +112,7 @@ class RedisInspection:
         mine = self._me["secrets"]
         if version != VERSION:
             yield "version"
-        # While secrets are changed, the first secret of each process is one of the other's.
+        # While secrets are rotated, the first secret of each process is also one of the other's.
         if first not in mine or mine[0] not in secrets:  # type: ignore[index, operator]
             yield "secrets"
 

@@ -90,7 +90,7 @@ class RedisLeases:
             except (StoreUnavailable, LockError):  # LockError: Redis has lost the lock
                 if not any(part.stalled for part in parts):
                     return self._unsure(parts)
-            # Redis is only stalled. Perhaps other processes have not noticed it, and use leases.
+            # Redis is only stalled. Other processes may not notice that, and may still use leases.
             time.sleep(_TRY_AGAIN)
 
     def _part(self, lock: Lock) -> RedisConnection:

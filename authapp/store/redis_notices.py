@@ -99,7 +99,7 @@ class RedisNotices:
         """
         self._used = now = time.monotonic()
         thread = self.thread
-        if thread is None or not thread.is_alive():  # after a fork, it is not alive in the child
+        if thread is None or not thread.is_alive():  # after a fork, the child has no thread
             if now >= self._start_at:
                 self._start()
         elif now < self._alive_until:
@@ -119,7 +119,7 @@ class RedisNotices:
             for name in list(self._kept)[: KEPT // 2]:  # the oldest
                 self._kept.pop(name, None)
         self._kept.update(strings)
-        if moment != self._changes:  # in this order, no notice comes unseen between the two
+        if moment != self._changes:  # after the update, so that no notice is missed
             self._pop(strings)
 
     def forget(self, names: Iterable[bytes]) -> None:

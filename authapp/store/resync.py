@@ -166,7 +166,7 @@ class Resync:
         groups: dict[bytes, list[Key]] = {}
         for key in batch:
             groups.setdefault(tag_of(self._key_rings[0].name(key)), []).append(key)
-        # In a cluster, one node may be lost, and the others get what they lack.
+        # In a cluster, one node may be down. The other nodes still get their strings.
         done = [self._resend(keys, pending) for keys in groups.values()]
         return all(done)
 
@@ -179,7 +179,7 @@ class Resync:
         done = False
         with suppress(StoreUnavailable):
             written = self._write_missing(keys)
-            # Also publish strings that Redis has: perhaps the other processes do not know of them.
+            # Also publish strings that Redis already has: other processes may not know them.
             self._publish([ring.name(key) for key in keys for ring in self._key_rings])
             done = written
         with self._lock:
@@ -188,7 +188,7 @@ class Resync:
                 if self.pending.get(key) == pending[key]:
                     if done:
                         del self.pending[key]
-                    elif self._connection.clustered:  # the others are not kept waiting
+                    elif self._connection.clustered:  # so the other keys are tried first
                         self.pending[key] = -next(self._changes)
         return done
 

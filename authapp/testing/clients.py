@@ -80,7 +80,7 @@ def services_of_client(client: Any, application: Any) -> Services:
 
 
 def _application_of(client: Any) -> Any:
-    """Return the application that a client belongs to, if the client knows it."""
+    """Return the application that a client knows. If it knows none, return the client itself."""
     return client if hasattr(client, "environ") else getattr(client, "app", client)
 
 
