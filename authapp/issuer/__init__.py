@@ -3,8 +3,9 @@
 The issuer runs inside the site (``authapp.backend.url = embedded:``) or as a separate process
 (``use = egg:authapp#issuer``). In both cases, authapp calls the issuer with HTTP requests only.
 
-The signing key is derived from a secret, so tokens stay valid after a restart. The lists of spent
-and revoked tokens are in memory only, so a restart deletes these lists.
+The signing key is derived from ``issuer.secret``, so tokens stay valid after a restart. Without
+this setting, each start creates a new key. The lists of spent and revoked tokens are in memory
+only, so a restart deletes these lists.
 """
 
 import json
