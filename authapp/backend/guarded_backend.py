@@ -74,7 +74,7 @@ class GuardedBackend:
 
     @property
     def logout_needs_access(self) -> bool:
-        """True if a logout works only with an access token that has not expired."""
+        """True if a logout needs a valid access token, and the backend can renew an expired one."""
         return self.refreshes and getattr(self._backend, "logout_needs_access", False)
 
     @contextmanager

@@ -24,8 +24,8 @@ class ClaimExpressions:
 def read_identity(names: ClaimExpressions, claims: Claims, user: Claims) -> Identity:
     """Return the user that claims describe.
 
-    :param claims: the claims of the access token. Empty if the access token is not a JWT.
-    :param user: further claims from the backend. The claims of the token have priority.
+    :param claims: the claims of the tokens. Empty if no token is a JWT.
+    :param user: further claims from the backend. The claims of the tokens have priority.
     :raises BackendUnavailable: if the claims have no user id.
     """
     known: dict[str, Any] = {**user, **claims}

@@ -181,11 +181,11 @@ def _leaves(
 
 
 def _plain(path: str) -> str:
-    """Return the last name of a path in lower case, with letters only."""
+    """Return the last part of a JMESPath in lower case, with letters only."""
     return re.sub("[^a-z]", "", path.rpartition(".")[2].lower())
 
 
 def _best(found: list[tuple[str, Any]], names: tuple[str, ...]) -> str | None:
-    """Return the path whose last name comes first in ``names``, or None."""
+    """Return the path whose last part is earliest in ``names``. None if no last part is in it."""
     ranked = [(names.index(_plain(path)), path) for path, _ in found if _plain(path) in names]
     return min(ranked)[1] if ranked else None

@@ -60,7 +60,8 @@ class Validity:
 class Identity:
     """The user who is signed in.
 
-    :param claims: all claims of the access token, or an empty dict if the token is not a JWT.
+    :param claims: all claims of the access token (none if the token is not a JWT). After a sign-in
+        with OpenID Connect, also the claims of the ID token.
     """
 
     id: int | str

@@ -17,7 +17,7 @@ class TokenPair:
     """The tokens in the backend's response to a login or a refresh.
 
     :param expires_in: seconds until the access token expires (RFC 6749 section 5.1). None: authapp
-        uses the ``exp`` claim of the token, if the token is a JWT.
+        uses the ``exp`` claim of the token, or else the setting ``backend.access_lifetime``.
     :param refresh_expires_in: seconds until the refresh token expires. None: authapp uses the
         ``exp`` claim of the refresh token, or else the setting ``refresh.lifetime``.
     :param user: claims about the user from the backend's response, or None.

@@ -44,7 +44,7 @@ IDLE = 60.0
 """Seconds after which the thread ends if no request has needed it."""
 
 KEPT = 40_000
-"""The most strings that are kept: two for each session, about 10 MB."""
+"""The most strings that a process keeps (about 10 MB). A session needs about three strings."""
 
 
 _ENDS = (
