@@ -28,14 +28,15 @@ from authapp.store.protocol import Key, Lease, Store
 log = request_log(__name__)
 
 _CACHED_FOR = 0.25
-"""Seconds for which the end of a chain is cached. Browsers often send a burst of requests."""
+"""The end of a chain is cached for this many seconds, because browsers often send a burst of
+requests."""
 
 _KEPT_UNTIL_BROUGHT = 3600.0
 """Seconds for which the store keeps a successor that no request has brought."""
 
 _MOST_AWAITED = 10_000
-"""The most successors for which a process remembers that no request has brought them yet. If there
-are more, the process forgets the oldest. The store then keeps that successor for a whole hour."""
+"""A process remembers at most this many successors that no request has brought yet. If there are
+more, the process forgets the oldest one, and the store keeps that successor for a whole hour."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 _SUBJECT = ("sub", "sid")
 
 SUB_ALONE = "sub without sid"
-"""The name that :func:`group` gets for the sessions of a ``sub`` whose ID token has no ``sid``."""
+"""The ``name`` to pass to :func:`group` for sessions of a ``sub`` whose ID token has no ``sid``."""
 
 
 @dataclass(frozen=True)

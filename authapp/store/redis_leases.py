@@ -111,8 +111,8 @@ class RedisLeases:
     def _unsure(self, parts: tuple[RedisConnection, ...]) -> Lease:
         """Return ``ALONE`` if Redis has granted no lease for ``patience`` seconds, else ``UNSURE``.
 
-        The ``patience`` seconds start again if Redis was up meanwhile, or if no request asked for
-        a lease for this long. After a pause, an old failure says nothing about the present.
+        The time starts again if Redis was up meanwhile. It also starts again if no request has
+        asked for a lease for ``patience`` seconds, because Redis may have been up in that pause.
         """
         now = time.monotonic()
         since, last = self._unsure_times.get(parts, (now, now))
