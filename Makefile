@@ -9,6 +9,8 @@ SERVE_LOCK := .ci/serve.lock
 PYTEST_OPTIONS ?=
 PORT ?= 6543
 BENCHMARKS := benchmarks/.venv
+# Tests start hundreds of processes. Each would compile all that it imports if none wrote bytecode.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: serve test quick pythons lowest lint format messages docs screenshots bench instructions instructions-write lock dist clean
 
