@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -292,66 +292,76 @@ def test_r11_a_redis_restored_from_an_older_dump_is_resynced(
     assert one.get(A, B) == ["2", "signed out"]
 
 
+class Failover(NamedTuple):
+    """An address that leads to ``redis_server``, and later to another Redis server.
+
+    :ivar one: a store that uses the address.
+    :ivar two: a store that uses the other server.
+    """
+
+    address: Address
+    other: RedisServer
+    one: RedisStore
+    two: RedisStore
+
+
+@pytest.fixture
+def failover(redis_server: RedisServer, tmp_path: Path) -> Iterator[Failover]:
+    (tmp_path / "other").mkdir()
+    other = RedisServer(tmp_path / "other")
+    address = Address(redis_server)
+    one, two = RedisStore(connect(address.url), [OLD]), RedisStore(connect(other.url), [OLD])
+    try:
+        yield Failover(address, other, one, two)
+    finally:
+        eventually(lambda: one._resync.thread is None and two._resync.thread is None, 5)
+        pools = (each._redis.connection_pool for each in (one, two))
+        for each in (*pools, other, address):
+            each.close()
+
+
 @pytest.mark.parametrize(
     "how",
     ["the old one goes on", "the old one follows the new one"],
     ids=["old primary keeps running", "old primary becomes a replica"],
 )
 def test_r11_connections_follow_a_failover_to_another_primary(
-    redis_server: RedisServer, tmp_path: Path, how: str
+    redis_server: RedisServer, failover: Failover, how: str
 ) -> None:
     """After a failover, the address of Redis leads to the new primary, and no connection is closed.
     Open connections to the former primary are not used again."""
-    (tmp_path / "other").mkdir()
-    other = RedisServer(tmp_path / "other")
-    address = Address(redis_server)
-    one, two = RedisStore(connect(address.url), [OLD]), RedisStore(connect(other.url), [OLD])
-    pool = one._redis.connection_pool
-    try:
-        redis_server.client.config_set("repl-diskless-sync-delay", "0")
-        other.client.replicaof("127.0.0.1", redis_server.port)
-        eventually(lambda: other.client.info("replication")["master_link_status"] == "up", 5)
-        one.get(A)
-        other.client.replicaof("NO", "ONE")
-        address.server = other
-        if how == "the old one goes on":
-            with one._redis.client() as busy:
-                busy.ping()
-                one.get(A)  # through a second connection, which is made to the new primary
-        else:
-            redis_server.client.replicaof("127.0.0.1", other.port)
-        one.put(A, "signed out", 60)
-        eventually(lambda: two.get(A) == ["signed out"], 5)
-        eventually(one.healthy, 5)
-    finally:
-        eventually(lambda: one._resync.thread is None and two._resync.thread is None, 5)
-        for each in (pool, two._redis.connection_pool, other, address):
-            each.close()
+    address, other, one, two = failover
+    redis_server.client.config_set("repl-diskless-sync-delay", "0")
+    other.client.replicaof("127.0.0.1", redis_server.port)
+    eventually(lambda: other.client.info("replication")["master_link_status"] == "up", 5)
+    one.get(A)
+    other.client.replicaof("NO", "ONE")
+    address.server = other
+    if how == "the old one goes on":
+        with one._redis.client() as busy:
+            busy.ping()
+            one.get(A)  # through a second connection, which is made to the new primary
+    else:
+        redis_server.client.replicaof("127.0.0.1", other.port)
+    one.put(A, "signed out", 60)
+    eventually(lambda: two.get(A) == ["signed out"], 5)
+    eventually(one.healthy, 5)
 
 
 def test_r11_a_string_written_to_the_former_primary_is_written_again(
-    redis_server: RedisServer, tmp_path: Path
+    redis_server: RedisServer, failover: Failover
 ) -> None:
     """After a failover, a connection in the pool still leads to the former primary. A string that
     is written through this connection is written to the new primary too."""
-    (tmp_path / "other").mkdir()
-    other = RedisServer(tmp_path / "other")
-    address = Address(redis_server)
-    one, two = RedisStore(connect(address.url), [OLD]), RedisStore(connect(other.url), [OLD])
-    pool = one._redis.connection_pool
-    try:
-        one.get(A)
-        marker = redis_server.client.get(EPOCH)
-        assert other.client.set(EPOCH, marker)  # as replication does
-        address.server = other
-        pool.make_connection().connect()  # as the thread that listens to notices does
-        one.put(A, "signed out", 60)
-        assert redis_server.keys()
-        eventually(lambda: two.get(A) == ["signed out"], 5)
-    finally:
-        eventually(lambda: one._resync.thread is None, 5)
-        for each in (pool, two._redis.connection_pool, other, address):
-            each.close()
+    address, other, one, two = failover
+    one.get(A)
+    marker = redis_server.client.get(EPOCH)
+    assert other.client.set(EPOCH, marker)  # as replication does
+    address.server = other
+    one._redis.connection_pool.make_connection().connect()  # as the thread of notices does
+    one.put(A, "signed out", 60)
+    assert redis_server.keys()
+    eventually(lambda: two.get(A) == ["signed out"], 5)
 
 
 def test_r11_the_read_that_detects_a_data_loss_returns_the_own_string(
