@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 
 from authapp.issuer import main as issuer
+from browser.chromium import FLAGS, PROGRAM
 from nextjs.real_next import Both
 from servers import ISSUER_SETTINGS, Served
 from servers.redis_server import RedisServer
@@ -97,3 +99,16 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     server = RedisServer(tmp_path)
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """Yield Chromium, which all tests share. Each test opens its own windows."""
+    if PROGRAM is None:
+        pytest.skip("chromium is not installed; see .ci/packages")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=PROGRAM, args=FLAGS)
+        yield browser
+        browser.close()

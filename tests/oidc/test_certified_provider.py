@@ -7,22 +7,9 @@ from typing import Any
 
 import pytest
 
-from browser.chromium import FLAGS, PROGRAM
 from eventually import eventually
 from oidc.certified import Certified
 from served_site import ServedSite
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    if PROGRAM is None:
-        pytest.skip("chromium is not installed; see .ci/packages")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=PROGRAM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 class Place:
