@@ -4,7 +4,6 @@ The process runs the JavaScript of docs/nextjs.md. ``nextjs/package-lock.json`` 
 """
 
 import base64
-import fcntl
 import json
 import re
 import shutil
@@ -14,29 +13,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from webob import Request, Response
+
+from node_packages import install
 
 HERE = Path(__file__).parent / "nextjs"
 DOCUMENT = Path(__file__).parents[1] / "docs" / "nextjs.md"
-NODE, NPM = shutil.which("node"), shutil.which("npm")
-
-
-def install() -> Path:
-    """Install the npm packages of the lock file. Workers of pytest-xdist do this only once.
-
-    :returns: the folder ``node_modules``.
-    """
-    if NODE is None or NPM is None:
-        pytest.skip("Node.js or npm is not installed")
-    modules, lock = HERE / "node_modules", HERE / "package-lock.json"
-    mark = modules / ".complete"
-    with lock.open() as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if not mark.exists() or mark.read_text() != lock.read_text():
-            subprocess.run([NPM, "ci"], cwd=HERE, check=True)
-            mark.write_text(lock.read_text())
-    return modules
 
 
 def in_base64(*secrets: str) -> str:
@@ -90,10 +72,10 @@ def with_moved(code: str) -> str:
     return code.replace(begin, other)
 
 
-def write_scripts(folder: Path, modules: Path) -> Path:
+def write_scripts(folder: Path) -> Path:
     """Write the code blocks of docs/nextjs.md to a folder, with the script that runs them. Return
     the folder."""
-    (folder / "node_modules").symlink_to(modules)
+    (folder / "node_modules").symlink_to(HERE / "node_modules")
     shutil.copy(HERE / "side.mjs", folder)
     (folder / "package.json").write_text('{"type": "module"}')
     for path in (
@@ -121,11 +103,10 @@ class NextSide:
     """
 
     def __init__(self, folder: Path, version: int, **environ: str) -> None:
-        assert NODE
         self.version = version
         self.environ: dict[str, str] = {}
         self._process = subprocess.Popen(
-            [NODE, "side.mjs"],
+            [install(HERE), "side.mjs"],
             cwd=folder,
             env=environ,
             stdin=subprocess.PIPE,

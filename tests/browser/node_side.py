@@ -1,6 +1,5 @@
 """What browser tests need from Node.js: Firefox, and a linter for the scripts of pages."""
 
-import fcntl
 import json
 import shutil
 import subprocess
@@ -8,24 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from node_packages import install
+
 HERE = Path(__file__).parent / "node"
-NODE, NPM, FIREFOX = (shutil.which(each) for each in ("node", "npm", "firefox-esr"))
-
-
-def install() -> str:
-    """Install the npm packages of the lock file. Workers of pytest-xdist do this only once.
-
-    :returns: the path of the program ``node``.
-    """
-    if NODE is None or NPM is None:
-        pytest.skip("Node.js or npm is not installed; see .ci/packages")
-    mark, lock = HERE / "node_modules/.complete", HERE / "package-lock.json"
-    with lock.open() as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if not mark.exists() or mark.read_text() != lock.read_text():
-            subprocess.run([NPM, "ci", "--ignore-scripts"], cwd=HERE, check=True)
-            mark.write_text(lock.read_text())
-    return NODE
+FIREFOX = shutil.which("firefox-esr")
 
 
 class Firefox:
@@ -35,7 +20,7 @@ class Firefox:
         if FIREFOX is None:
             pytest.skip("firefox-esr is not installed; see .ci/packages")
         self._process = subprocess.Popen(
-            [install(), "firefox.mjs", FIREFOX],
+            [install(HERE), "firefox.mjs", FIREFOX],
             cwd=HERE,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from browser.node_side import HERE, install
+from browser.node_side import HERE
+from node_packages import install
 
 STATIC = Path(__file__).parents[2] / "authapp" / "static"
 
@@ -16,7 +17,7 @@ def lint(folder: Path) -> str:
     correct."""
     program = HERE / "node_modules/eslint/bin/eslint.js"
     done = subprocess.run(
-        [install(), program, "--config", HERE / "eslint.config.mjs", "."],
+        [install(HERE), program, "--config", HERE / "eslint.config.mjs", "."],
         cwd=folder,
         capture_output=True,
         text=True,

@@ -29,7 +29,8 @@ from authapp.session.session import Session
 from eventually import eventually
 from fleet import CONFIGURATION, NGINX
 from nextjs.places import NAMED, one_host, two_hosts
-from nextjs_side import HERE, NODE, blocks, commands, in_base64, install
+from nextjs_side import HERE, blocks, commands, in_base64
+from node_packages import NODE, install
 from servers import ISSUER_SETTINGS, Served
 from servers.simplejwt_server import Django
 
@@ -47,7 +48,7 @@ def build(version: int) -> Path:
     If the folder has a build of the same code already, for example by another worker, use this
     build.
     """
-    modules = install()
+    node = install(HERE)
     files = blocks(version)
     del files[".env"]  # the build must not need the environment
     lock = (HERE / "package-lock.json").read_text()
@@ -77,7 +78,7 @@ def build(version: int) -> Path:
             f"../../../node_modules/{_PACKAGES[version]}"
         )
         done = subprocess.run(
-            [str(NODE), modules / "next/dist/bin/next", "build"],
+            [node, HERE / "node_modules/next/dist/bin/next", "build"],
             cwd=folder,
             env=_environ(),
             capture_output=True,

@@ -19,7 +19,7 @@ from authapp.backend.http_client import BoundedSession
 from authapp.session.cookies import SessionCookie
 from authapp.session.encryption import Sealer
 from authapp.session.session import Session, jwt_claims
-from nextjs_side import NextSide, in_base64, install, write_scripts
+from nextjs_side import NextSide, in_base64, write_scripts
 from servers import BLACKLIST, LOGIN, NOT_VALID, REFRESH, Served
 from session.test_encryption import PEERS
 from site_under_test import Site, description, settings
@@ -60,7 +60,7 @@ class Sides(dict[tuple[int, bool, str], NextSide]):
 
 @pytest.fixture(scope="session")
 def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sides]:
-    made = Sides(write_scripts(tmp_path_factory.mktemp("nextjs"), install()))
+    made = Sides(write_scripts(tmp_path_factory.mktemp("nextjs")))
     yield made
     for side in made.values():
         side.close()

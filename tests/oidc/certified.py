@@ -1,34 +1,19 @@
 """The npm package ``oidc-provider``, a certified OpenID Connect provider, as a separate process."""
 
-import fcntl
 import json
 import os
-import shutil
 import socket
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import jwt
-import pytest
 import requests
 
+from node_packages import install
 from servers.oidc import CLIENT_ID, CLIENT_SECRET, new_key
 
 HERE = Path(__file__).parent
-NODE, NPM = shutil.which("node"), shutil.which("npm")
-
-
-def install() -> None:
-    """Install the npm packages of the lock file. Workers of pytest-xdist do this only once."""
-    if NODE is None or NPM is None:
-        pytest.skip("Node.js or npm is not installed")
-    mark, lock = HERE / "node_modules/.complete", HERE / "package-lock.json"
-    with lock.open() as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if not mark.exists() or mark.read_text() != lock.read_text():
-            subprocess.run([NPM, "ci"], cwd=HERE, check=True)
-            mark.write_text(lock.read_text())
 
 
 def free_port() -> int:
@@ -46,7 +31,7 @@ class Certified:
     """
 
     def __init__(self, access: int = 900) -> None:
-        install()
+        self._node = install(HERE)
         self._access = access
         self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
@@ -81,9 +66,8 @@ class Certified:
             "ACCESS_TTL": str(self._access),
             "KEYS": json.dumps({**key, "use": "sig", "alg": "RS256"}),
         }
-        assert NODE
         self._process = subprocess.Popen(
-            [NODE, "provider.mjs"], cwd=HERE, env=environ, stdout=subprocess.PIPE, text=True
+            [self._node, "provider.mjs"], cwd=HERE, env=environ, stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout
         while not (line := self._process.stdout.readline()).startswith("PORT"):
