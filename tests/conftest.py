@@ -3,17 +3,19 @@
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 
 from authapp.issuer import main as issuer
 from browser.chromium import FLAGS, PROGRAM
-from nextjs.real_next import Both
 from servers import ISSUER_SETTINGS, Served
 from servers.redis_server import RedisServer
 from site_under_test import Site
+
+if TYPE_CHECKING:
+    from nextjs.real_next import Both
 
 # An example may take long because the machine is busy.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -32,22 +34,38 @@ WITH_SERVERS = {"browser", "nextjs", "serving", "whole"}
 MODULES_WITH_SERVERS = {
     "test_certified_provider",
     "test_documentation",
-    "test_simplejwt",
+    "test_failover",
+    "test_faults",
+    "test_large_bodies",
     "test_many_processes",
+    "test_proxies",
     "test_readme",
+    "test_redis_cluster",
+    "test_redis_secured",
+    "test_redis_sentinel",
+    "test_simplejwt",
     "test_state_machine",
     "test_tutorial",
 }
 
 
-def needs_servers(item: pytest.Item) -> bool:
-    """Return True if a test starts servers, browsers or processes."""
+def needs_servers(path: Path) -> bool:
+    """Return True if the tests of a folder or a file start servers, browsers or processes."""
     return (
-        item.path.parent.name in WITH_SERVERS
-        or item.path.stem in MODULES_WITH_SERVERS
-        or item.path.stem.startswith("test_preset_")
-        or "redis_server" in getattr(item, "fixturenames", ())
+        path.name in WITH_SERVERS
+        or path.parent.name in WITH_SERVERS
+        or path.stem in MODULES_WITH_SERVERS
+        or path.stem.startswith("test_preset_")
     )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import what `make quick` leaves out: Django, FastAPI and SQLAlchemy take seconds.
+
+    Return None for other paths, because other plugins decide about these.
+    """
+    without_servers = config.option.markexpr == "not servers"
+    return without_servers and needs_servers(collection_path) or None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -57,7 +75,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     have nothing to do meanwhile.
     """
     for item in items:
-        if needs_servers(item):
+        if needs_servers(item.path) or "redis_server" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.servers)
     items.sort(key=lambda item: item.path.name not in ("test_life.py", "test_soak.py"))
 
@@ -81,8 +99,10 @@ def backend() -> Iterator[Served]:
 @pytest.fixture(scope="module", params=[5, 4], ids=["Auth.js 5", "next-auth 4"])
 def next_and_pyramid(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Both]:
+) -> Iterator["Both"]:
     """Yield the Next.js application and the Pyramid site of docs/nextjs.md, on one host."""
+    from nextjs.real_next import Both  # a second, which tests without Next.js need not wait for
+
     with closing(Both(request.param, tmp_path_factory.mktemp("next"))) as both:
         yield both
 
