@@ -65,7 +65,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     Return None for other paths, because other plugins decide about these.
     """
     without_servers = config.option.markexpr == "not servers"
-    return without_servers and needs_servers(collection_path) or None
+    return (without_servers and needs_servers(collection_path)) or None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
