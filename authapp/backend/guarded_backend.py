@@ -136,8 +136,8 @@ class GuardedBackend:
 
         A health check calls ``reach()``, at most once a second. For a backend without ``reach()``,
         the result is True if all its circuit breakers are closed. A health check does not change
-        the state of a breaker, because a backend that responds to a health check may still hang at
-        a renewal, and any client can cause a health check.
+        the state of a breaker: a backend that responds to a health check may still hang at a
+        renewal. Also, any client can cause a health check.
         """
         reach = getattr(self._backend, "reach", None)
         if reach is None:

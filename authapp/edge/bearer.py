@@ -1,13 +1,13 @@
 """Access tokens in ``Authorization: Bearer`` (RFC 6750), for programs (contract section 11).
 
-Below ``authapp.api_prefixes``, an access token of the backend identifies a user without a session.
+On paths below ``authapp.api_prefixes``, an access token of the backend identifies a user without a
+session:
 
-| bearer token | cookie | path | identity |
-| --- | --- | --- | --- |
-| valid | any | below a prefix | the user of the token. The cookie is not read |
-| not valid | any | below a prefix | none: 401 |
-| none | valid | below a prefix | the user of the session |
-| any | any | elsewhere, and authapp's own pages | the user of the session. The token is not read |
+- If the token is valid, ``request.identity`` is the user of the token. The cookie is not read.
+- If the token is not valid, the response is 401.
+- If there is no token, ``request.identity`` is the user of the session.
+
+On all other paths, and on authapp's own pages, a token in ``Authorization`` is not read.
 """
 
 import re

@@ -4,9 +4,9 @@ Each such request blocks a thread of the server until the API has responded and 
 the response. The limit keeps the other threads free for sign-in and for the application's own
 pages.
 
-If there is no free slot, a request waits only while a slot is likely to become free soon: while at
-least one request has had its slot for less than :data:`SLOW` seconds. If the API is slow, requests
-without a slot are refused at once.
+If there is no free slot, a request waits only while a slot is likely to become free soon. This is
+the case while at least one request has had its slot for less than :data:`SLOW` seconds. If the API
+is slow, requests without a slot are refused at once.
 """
 
 import threading

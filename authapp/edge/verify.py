@@ -63,9 +63,9 @@ def verify(request: Request) -> Response:
       returned in a header of its own, ``X-Auth-Request-Set-Cookie-1`` and so on. The response
       always has all :data:`MAX_COOKIES` headers.
 
-    :returns: 202. 401 with ``Location`` if no user is signed in. 403 if the user does not have the
-        roles or scopes, or the query has another parameter. 503 if the session could not be
-        renewed.
+    :returns: 202. If no user is signed in: 401 with ``Location``. If the user does not have the
+        roles or scopes, or if the query has another parameter: 403. If the session could not be
+        renewed: 503.
     """
     identity: Identity | None = request.identity
     response = _refusal(request, identity)

@@ -4,11 +4,13 @@ The store keeps the outcome of a renewal under the refresh token that the renewa
 that still has the old cookie finds the new session under that token. If the backend rotates
 refresh tokens, the successors form a chain.
 
-The store keeps a successor as long as a request may bring the old cookie (contract section 3). A
-browser may send the old cookie for long, because the response with the new cookie can be lost, or
-a slower response of another application can write the old cookie again. So the store keeps a
-successor until a request has brought the new cookie (at most for an hour), and at least until the
-old access token has expired. Then the store keeps the successor for ``refresh.reuse`` seconds more.
+A browser may send the old cookie for long: the response with the new cookie can be lost, or a
+slower response of another application can write the old cookie again. So the store keeps a
+successor (contract section 3):
+
+- until a request has brought the new cookie, but for an hour at most,
+- at least until the old access token has expired,
+- and after both for ``refresh.reuse`` seconds more.
 """
 
 import json

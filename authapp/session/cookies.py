@@ -58,9 +58,9 @@ class SessionTooLarge(ValueError):
 class Candidates(NamedTuple):
     """The session cookies and chunks in a ``Cookie`` header.
 
-    :param candidates: strings to decrypt. Each string may be a complete token: the value of a
-        session cookie, or the joined values of chunks (cookies that each have a part of a token).
-        The values of session cookies come first.
+    :param candidates: strings to decrypt. Each string may be a complete token. First come the
+        values of session cookies. Then come the joined values of chunks, which are cookies that
+        each contain a part of a token.
     :param names: the names of the session cookies and chunks in the header, even if their values
         are invalid.
     """
