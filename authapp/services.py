@@ -179,7 +179,7 @@ def wire(
     :param issuer: the embedded issuer as a WSGI application, if ``authapp.backend.url`` is
         ``embedded:``. Otherwise None.
     :returns: the services.
-    :raises SettingsError: if ``authapp.shared`` is a URL of Redis that is not valid, or if the
+    :raises SettingsError: if ``authapp.shared`` is a URL of Redis, and the URL is not valid or the
         extra ``redis`` is not installed.
     """
     sealer = Sealer(settings.secrets, settings.session_format, settings.cookie.name)
