@@ -199,7 +199,8 @@ def failure(
         not help to try again.
     """
     if wants_page(request):
-        again = _again(request) if wait is not None or request.method == "POST" else None
+        may_help = wait is not None or status == 500 or request.method == "POST"
+        again = _again(request) if may_help else None
         values = {"status": status, "code": str(code), "again": again}
         values |= {"heading": HEADINGS.get(str(code), _OTHER), "sentence": sentence}
         page, response = "authapp:templates/error.jinja2", OwnResponse()

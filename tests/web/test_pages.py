@@ -249,6 +249,20 @@ def test_every_response_has_an_id_and_the_log_has_it_too(
     assert "after\n" in caplog.text
 
 
+def test_only_pages_that_may_work_later_offer_to_try_again(backend: Served) -> None:
+    def broken(request: Request) -> Any:
+        raise ValueError
+
+    def more(config: Configurator) -> None:
+        add_view(config, broken)
+        config.include("authapp.web.views.errors")
+
+    site = application(backend.url, more)
+    page = site.get("/view?a=b", headers=HTML, status=500).text
+    assert '<a class="button" href="/view?a=b">Try again</a>' in page
+    assert "Try again</a>" not in site.get("/nowhere", headers=HTML, status=404).text
+
+
 def test_the_key_of_drafts_is_for_the_user_alone(site: Site) -> None:
     assert "draft_key" not in site.get("/session").json
     site.sign_in("alice")
