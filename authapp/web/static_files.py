@@ -45,7 +45,7 @@ class StaticFiles:
         self._development = development
         self._hash: str | None = None
         self._hashed_at = 0.0
-        self._serve = static_view(SPEC, use_subpath=True)
+        self._serve = static_view(SPEC, use_subpath=True, package_name="authapp")
 
     @property
     def hash(self) -> str:
