@@ -183,8 +183,8 @@ def release(folder: Path) -> list[Path]:
     normalise(sdist, when)
     with tempfile.TemporaryDirectory() as scratch:
         with tarfile.open(sdist) as archive:
-            # Python 3.11.2, as in Debian 12, has no filters. It is safe to extract this archive
-            # without a filter, because this script has made it.
+            # The tarfile module of Python 3.11.2 (Debian 12) has no extraction filters. It is safe
+            # to extract this archive without a filter, because this script has made it.
             archive.extraction_filter = getattr(tarfile, "data_filter", None)
             archive.extractall(scratch)
         (source,) = Path(scratch).iterdir()
