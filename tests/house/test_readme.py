@@ -118,10 +118,10 @@ def test_the_wheel_contains_all_files_of_the_package(built: Path) -> None:
 
 def test_the_wheel_runs_pserve_in_an_empty_venv(built: Path, tmp_path: Path) -> None:
     (wheel,) = built.glob("*.whl")
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
-    python = tmp_path / "venv/bin/python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", tmp_path / "venv"]
     subprocess.run(
-        [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", wheel], check=True
+        [*pip, "install", "-q", "--disable-pip-version-check", "--no-compile", wheel], check=True
     )
     ini = (HERE / "development.ini").read_text()
     ini = ini.replace("pyramid.includes = pyramid_debugtoolbar\n", "")
