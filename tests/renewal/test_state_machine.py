@@ -511,7 +511,7 @@ def test_random_walks_match_the_oracle(illness: str) -> None:
         run_state_machine_as_test(
             seed(ILLNESSES.index(illness))(lambda: Sessions(backend, illness)),
             settings=hypothesis_settings(
-                max_examples=7,
+                max_examples=5,
                 stateful_step_count=50,
                 deadline=None,
                 database=None,
