@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from browser.test_tabs import record_faults, sign_in, wait_until
+from browser.test_tabs import enter, record_faults, sign_in, wait_until
 from served_site import ServedSite
 
 DRAFT = "sessionStorage.authappDraft ?? null"
@@ -22,13 +22,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedSite]:
 
 @pytest.fixture
 def page(chromium: Any, site: ServedSite) -> Iterator[Any]:
-    """Yield a page of a signed-in user. At the end, check that it had no errors or warnings."""
+    """Yield an empty page of a signed-in user. At the end, check that it had no errors or
+    warnings."""
     window = chromium.new_context(locale="en", viewport={"width": 1000, "height": 700})
     faults: list[str] = []
     window.on("page", lambda page: record_faults(page, faults))
-    page = window.new_page()
-    sign_in(page, site)
-    yield page
+    enter(window, site)
+    yield window.new_page()
     window.close()
     assert faults == []
 
@@ -268,6 +268,7 @@ def test_a_window_that_the_page_opens_has_no_copy(site: ServedSite, page: Any) -
     "draft", ["null", "{}", "[1]", "x", '{"page": "/form", "kept": [null]}', ""]
 )
 def test_a_draft_of_another_shape_is_ignored(site: ServedSite, page: Any, draft: str) -> None:
+    page.goto(site.url + "/account")
     page.evaluate("(draft) => void (sessionStorage.authappDraft = draft)", draft)
     show(page, site, "<form><input name=title></form>")
     assert page.evaluate("window.authapp.session.user.id") == 1

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from browser.test_tabs import record_faults, sign_in, wait_until
+from browser.test_tabs import enter, record_faults, sign_in, wait_until
 from served_site import ServedSite
 
 
@@ -33,8 +33,9 @@ def window(chromium: Any) -> Iterator[Any]:
 @pytest.fixture
 def page(window: Any, site: ServedSite) -> Any:
     """Return a page of a signed-in user."""
+    enter(window, site)
     page = window.new_page()
-    sign_in(page, site)
+    page.goto(site.url + "/account")
     return page
 
 
