@@ -166,7 +166,7 @@ def starter(number: int) -> dict[str, Callable[[], object]]:
 
 
 def starter_peers(number: int) -> dict[str, Callable[[], object]]:
-    """Return visits to the starter page with authapp and with all other Pyramid packages.
+    """Return a function for each contender that visits the starter page: see :func:`bare`.
 
     Counting them takes minutes.
     """
@@ -177,7 +177,11 @@ def starter_peers(number: int) -> dict[str, Callable[[], object]]:
 
 
 def bare(number: int) -> dict[str, Callable[[], object]]:
-    """Return visits to the bare page with authapp and with all other Pyramid packages."""
+    """Return a function for each contender that visits the bare page.
+
+    The contenders are: no sign-in, directives that do nothing, authapp, and each other Pyramid
+    package alone.
+    """
     from benchmarks.pyramid_requests import visits
 
     return visits(pyramid_page, small(), strangers=False)

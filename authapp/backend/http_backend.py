@@ -315,7 +315,7 @@ def await_tokens(call: Callable[[], TokenPair], timeout: float, where: str) -> T
 
 
 def may_be_late(timeout: float) -> dict[str, Any]:
-    """Return the options of a request whose response may come :data:`LATE` seconds late.
+    """Return the options of a request whose response may come until :data:`LATE` seconds after it.
 
     Only the beginning of a response may be late. Its body must then arrive within the timeout.
     """

@@ -14,7 +14,9 @@ MAX_STATE = 1024
 """The most characters in the state of a challenge. The state has to fit into one cookie."""
 
 LATE = 30.0
-"""Seconds for which a thread waits for a late response to a refresh after the request has ended."""
+"""Seconds after the sending of a refresh for which a thread waits for the response.
+
+The request itself waits only ``backend.timeout`` seconds."""
 
 
 @dataclass(frozen=True)

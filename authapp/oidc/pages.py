@@ -15,7 +15,8 @@ def sign_in_page(request: Request, refused: SignInRefused, target: str) -> Respo
 
     This page does not redirect to the provider by itself. Otherwise there could be a redirect loop.
 
-    :param target: the path to which the user returns.
+    :param target: the path or URL to which the user returns:
+        see :func:`authapp.web.redirects.safe_next`.
     """
     values = form(request, target, refused)
     return render_to_response(PAGE, values, request, response=request.response)

@@ -63,7 +63,8 @@ def sign_in_of(request: Request) -> SignIn:
 def start_path(request: Request, target: str) -> str:
     """Return the path that sends the browser to the provider.
 
-    :param target: the path to which the user returns.
+    :param target: the path or URL to which the user returns:
+        see :func:`authapp.web.redirects.safe_next`.
     """
     query = {"next": target}
     max_age = read_max_age(request.params.get(MAX_AGE))

@@ -34,7 +34,8 @@ class Transaction:
     :param state: binds the callback to this browser (RFC 6749 section 10.12).
     :param nonce: binds the ID token to this sign-in.
     :param verifier: the PKCE code verifier (RFC 7636 section 4.1).
-    :param target: the path to which the user returns.
+    :param target: the path or URL to which the user returns:
+        see :func:`authapp.web.redirects.safe_next`.
     :param redirect_uri: the URL of the callback. The token endpoint must get this URL again.
     :param max_age: the ``max_age`` of the authorization request, or None.
     :param began: seconds since the epoch.

@@ -511,8 +511,8 @@ def test_j4_a_malformed_key_does_not_affect_other_keys(keys: Any, odd: Any) -> N
 
 
 def test_j4_a_private_key_is_not_parsed(keys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Threat J4. A private key in a key set is not parsed. PyJWT can need a minute to compute
-    missing primes, and all threads would wait for the lock meanwhile."""
+    """Threat J4. A private key in a key set is not parsed. If its primes are missing, PyJWT
+    computes them. This can take a minute, and meanwhile all threads wait for the GIL."""
     seen: list[Any] = []
     monkeypatch.setattr(RSAAlgorithm, "from_jwk", lambda entry: seen.append(entry))
     private = RSAAlgorithm.to_jwk(keys.rsa, as_dict=True)

@@ -1,5 +1,5 @@
-"""If a route of authapp does not have a method, the response is 405 with ``Allow``: contract
-section 4."""
+"""A request with a method that a route of authapp does not support gets 405 with ``Allow``:
+docs/http.md."""
 
 import re
 
