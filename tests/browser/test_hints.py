@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import pytest
 
 from browser.test_tabs import enter, record_faults, sign_in, wait_until
+from eventually import eventually
 from served_site import ServedSite
 
 
@@ -258,6 +259,7 @@ def test_a_page_from_the_cache_does_not_move_the_clock(page: Any, site: ServedSi
     assert page.evaluate("performance.getEntriesByType('navigation')[0].transferSize") == 0
     now = "import('/authapp-static/page.js').then((it) => it.session.now() - Date.now() / 1000)"
     wait_until(page, f"{now}.then((ahead) => Math.abs(ahead) < 2)")
+    eventually(lambda: page.wait_for_timeout(50) or asked)
     assert set(asked) == {"GET"}
 
 
