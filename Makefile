@@ -21,7 +21,7 @@ test: lint  ## lint, and all tests
 	$(BIN)/pytest -n 4 --dist worksteal --cov --cov-report=term $(PYTEST_OPTIONS)
 
 quick: $(VENV)/installed  ## the tests that need no servers and browsers: under a minute
-	$(BIN)/pytest -q -n logical --dist worksteal -m "not servers" $(PYTEST_OPTIONS)
+	$(BIN)/pytest -q -n logical --dist worksteal -m "not servers" --hypothesis-profile quick $(PYTEST_OPTIONS)
 
 pythons:  ## `make quick` with each Python version of setup.py that this machine has
 	.ci/pythons

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # An example may take long because the machine is busy.
 hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)  # `make quick`
 hypothesis.settings.load_profile("untimed")
 
 pytest_plugins = ["authapp.testing.plugin", "pytester"]
