@@ -185,6 +185,7 @@ def test_online_names_the_setting_of_what_cannot_be_reached(tmp_path: Path) -> N
     assert run(ini).exit_code == 0
 
 
+@pytest.mark.servers
 def test_the_command_without_click_says_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "click.py").write_text("raise ModuleNotFoundError('x', name='click')")
     command = [sys.executable, "-m", "authapp", "secret"]
@@ -196,6 +197,7 @@ def test_the_command_without_click_says_what_to_install(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.servers
 def test_both_commands_make_secrets_that_are_allowed(tmp_path: Path) -> None:
     made = []
     for command in (["-m", "authapp"], [str(Path(sys.executable).parent / "authapp")]):
@@ -567,6 +569,7 @@ def at_a_terminal(command: list[str], answer: str) -> str:
     return output.decode()
 
 
+@pytest.mark.servers
 def test_at_a_terminal_the_password_is_asked_for_and_not_shown(
     tmp_path: Path, backend: Served
 ) -> None:

@@ -15,6 +15,7 @@ print(*sorted(name for name in sys.modules if name.startswith("authapp.edge.")))
 """
 
 
+@pytest.mark.servers
 @pytest.mark.parametrize(
     ("keys", "modules"),
     [

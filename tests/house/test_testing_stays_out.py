@@ -44,6 +44,7 @@ def test_no_entry_point_but_that_of_pytest_leads_to_it() -> None:
     assert lines == ['        "pytest11": ["authapp = authapp.testing.plugin"],']
 
 
+@pytest.mark.servers
 def test_no_setting_is_a_name_to_import() -> None:
     """If the value of a setting is ``authapp.testing``, the site does not import the package."""
     source = """

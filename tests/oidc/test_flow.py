@@ -229,6 +229,7 @@ def test_a_form_and_a_button_stand_side_by_side(
     assert site.opened().tokens.issuer == served.url
 
 
+@pytest.mark.servers
 def test_an_application_without_an_issuer_imports_none_of_it(backend: Served) -> None:
     import subprocess
     import sys

@@ -266,6 +266,7 @@ def run(source: str) -> None:
     )
 
 
+@pytest.mark.servers
 def test_the_lines_of_the_documentation_export_the_names_that_it_lists() -> None:
     run(DOCUMENTED)
 
@@ -281,6 +282,7 @@ assert not [name for name in sys.modules if "telemetry" in name], sys.modules
 """
 
 
+@pytest.mark.servers
 def test_an_application_that_does_not_ask_for_telemetry_imports_none_of_it() -> None:
     run(WITHOUT)
 

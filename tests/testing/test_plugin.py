@@ -51,6 +51,7 @@ def test_the_fixtures_sign_in_and_replace_the_backend(run: pytest.Pytester) -> N
     run.runpytest_inprocess(*OPTIONS).assert_outcomes(passed=2)
 
 
+@pytest.mark.servers
 def test_pytest_finds_the_plugin_by_its_entry_point(run: pytest.Pytester) -> None:
     """pytest loads the plugin by its entry point. The test runs pytest in a separate process, in
     which nothing else loads the plugin."""

@@ -616,6 +616,7 @@ def test_views_and_locale_negotiator_can_be_overridden(backend: Served) -> None:
     assert "登录" in site.get("/login").text
 
 
+@pytest.mark.servers
 def test_introspection_proutes_and_ptweens_list_authapp() -> None:
     config = Configurator(settings=settings("http://127.0.0.1:1", shared="memory:"))
     config.include("authapp")
