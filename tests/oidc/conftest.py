@@ -19,6 +19,7 @@ def oidc_settings(url: str, **more: str) -> dict[str, str]:
     ``backend.url``."""
     ini = {
         "pyramid.default_locale_name": "en",
+        "jinja2.bytecode_caching": "true",
         "authapp.development": "true",
         "authapp.secret": SECRET,
         "authapp.backend.timeout": "8",
