@@ -29,8 +29,8 @@ pythons:  ## `make quick` with each Python version of setup.py that this machine
 lowest: $(VENV)/installed  ## `make quick` with the lowest versions that setup.py allows
 	$(PYTHON) -m venv .venv-lowest
 	$(BIN)/python -m pip install -q --disable-pip-version-check uv
-	$(BIN)/uv pip install -q --python .venv-lowest/bin/python --resolution lowest-direct -e '.[redis,testing]'
-	.venv-lowest/bin/pytest -q -n 4 --dist worksteal -m "not servers" $(PYTEST_OPTIONS)
+	$(BIN)/uv pip install -q --python .venv-lowest/bin/python --resolution lowest-direct -e '.[redis,testing,development,cli,opentelemetry]'
+	.venv-lowest/bin/pytest -q -n logical --dist worksteal -m "not servers" --hypothesis-profile quick $(PYTEST_OPTIONS)
 
 lint: $(VENV)/installed  ## style, security rules and types
 	$(BIN)/ruff check .

@@ -71,7 +71,7 @@ setup(
         "opentelemetry": ["opentelemetry-api>=1.30"],
         "docs": ["sphinx>=8.1", "myst-parser>=4.0", "furo>=2024.8"],
         "testing": [
-            "WebTest>=3.0.5",
+            "WebTest>=3.0.7",
             "pyramid_tm>=2.5",
             "pyramid_retry>=2.1",
             "pytest>=9.0",
