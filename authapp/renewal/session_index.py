@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from authapp.renewal.revocation import CLOCKS_DIFFER, Revocation, is_revoked, revocation_keys
 from authapp.session.session import Identity, Session, TokenPair, Validity
@@ -63,8 +63,17 @@ class ListedSession:
         return self.session.last_used
 
 
-Found = tuple[ListedSession | None, int]
-"""The entry of a session (or None if there is no entry), and the number of the entry's place."""
+class _Update(NamedTuple):
+    """The last update of an entry by this process.
+
+    :ivar at: the time of the update, in epoch seconds.
+    :ivar place: the number of the entry's place.
+    :ivar fields: what this process has written. None: it has only read the entry.
+    """
+
+    at: float
+    place: int
+    fields: list[Any] | None = None
 
 
 class SessionIndex:
@@ -86,66 +95,51 @@ class SessionIndex:
         self._revocation = revocation
         self._limits = limits
         self._clock = clock
-        self._updated: dict[str, tuple[float, int]] = {}  # sid -> time of the update, place
+        self._updates: dict[str, _Update] = {}  # by sid
 
     def key(self, session: Session) -> Key:
         """Return the key of the place in which the entry of a session most likely is."""
-        return _key(session.identity.id, self._likely_place(session.sid))
+        return _key(session.identity.id, self._update_of(session.sid).place)
 
-    def find(self, session: Session, text: str | None = None) -> Found:
-        """Return the entry of a session and its place.
-
-        If the session has no entry, return None and the place that it can take.
+    def find(self, session: Session, text: str | None = None) -> ListedSession | None:
+        """Return the entry of a session, or None if the session has no entry.
 
         :param text: the string under :meth:`key`, if the caller has just read it.
         """
-        user_id, sid = session.identity.id, session.sid
-        place = self._likely_place(sid)
-        entry = _parse(user_id, text or self._store.get(_key(user_id, place))[0])
-        if entry is not None and entry.session.sid == sid:
-            return entry, place
-        entries = self._read(user_id)
-        for place, entry in entries.items():
-            if entry.session.sid == sid:
-                return entry, place
-        # Two sessions that begin at the same time usually take different places.
-        places = [(_first_place(sid) + step) % MOST for step in range(MOST)]
-        free = [place for place in places if place not in entries]
-        if not free:
-            living = self._living(user_id, entries)
-            free = [place for place in places if place not in living]
-            free += sorted(living, key=lambda place: living[place].last_seen)
-        return None, free[0]
+        entry = _parse(session.identity.id, text)
+        return entry if entry and entry.session.sid == session.sid else self._find(session)[0]
 
     def is_due(self, session: Session) -> bool:
         """Return True if a request of the user must update the entry of its session."""
-        updated, _ = self._updated.get(session.sid, (float("-inf"), 0))
-        return abs(self._clock() - updated) >= _REFRESHED
+        return abs(self._clock() - self._update_of(session.sid).at) >= _REFRESHED
 
     def record(
-        self, session: Session, agent: str, address: str, found: Found | None = None
+        self, session: Session, agent: str, address: str, known: ListedSession | None = None
     ) -> None:
-        """Write the entry of a session, unless the store already has the same entry.
+        """Write the entry of a session, unless the store and this process have the same entry.
 
         :param session: the session. Its ``last_used`` is the time of the user's last request.
         :param agent: the ``User-Agent`` header of that request.
         :param address: the address from which that request came.
-        :param found: the result of :meth:`find`, if the caller has just called it.
+        :param known: the entry in the store, if the caller has read it for this request.
         """
-        now, user_id = self._clock(), session.identity.id
-        before, place = found or self.find(session)
-        if before is not None and session.last_used < before.last_seen <= now + CLOCKS_DIFFER:
-            agent, address = before.agent, before.address
-            session = replace(session, used_at=before.last_seen)
-        if before is not None and before.signed_in > session.authenticated_at:
-            session = replace(session, authenticated_at=before.signed_in)
-        entry = ListedSession(session, agent[:MAX_AGENT], address)
-        if before is None or _fields(entry) != _fields(before):
-            text = f"{now:017.6f} {json.dumps(_fields(entry))}"
-            self._store.put(_key(user_id, place), text, self._seconds_left(session, now))
-        if len(self._updated) >= _TRACKED:
-            self._updated.clear()
-        self._updated[session.sid] = now, place
+        now, update = self._clock(), self._update_of(session.sid)
+        mine = ListedSession(session, agent[:MAX_AGENT], address)
+        fields, place = _fields(_merge(mine, known, now)), update.place
+        # This process needs a copy of what the user did, because Redis may lose its data.
+        is_copied = session.last_used < int(now) or fields == update.fields
+        if known is None or fields != _fields(known) or not is_copied:
+            # Read the entry again, because another request may have written it meanwhile.
+            before, place = self._find(session)
+            entry = _merge(mine, before, now)
+            fields = _fields(entry)
+            seconds = self._seconds_left(entry.session, now)
+            text = f"{now:017.6f} {json.dumps(fields)}"
+            self._store.put(_key(session.identity.id, place), text, seconds)
+            update = _Update(now, place, fields)
+        if len(self._updates) >= _TRACKED:
+            self._updates.clear()
+        self._updates[session.sid] = update._replace(at=now)
 
     def last_used(self, session: Session) -> int:
         """Return the time of the user's last request in a session, in epoch seconds.
@@ -153,7 +147,7 @@ class SessionIndex:
         This is the later of the time in the cookie and the time in the index. The index may have a
         later time, because another tab may have received a newer cookie.
         """
-        entry, _ = self.find(session)
+        entry = self.find(session)
         if entry is None or entry.last_seen > self._clock() + CLOCKS_DIFFER:
             return session.last_used
         return max(session.last_used, entry.last_seen)
@@ -202,8 +196,31 @@ class SessionIndex:
         self._revocation.revoke_user(_stand_in(user_id, "", now, now, now, now), now)
         return found
 
-    def _likely_place(self, sid: str) -> int:
-        return self._updated.get(sid, (0.0, _first_place(sid)))[1]
+    def _update_of(self, sid: str) -> _Update:
+        return self._updates.get(sid, _Update(float("-inf"), _first_place(sid)))
+
+    def _find(self, session: Session) -> tuple[ListedSession | None, int]:
+        """Return the entry of a session and its place.
+
+        If the session has no entry, return None and the place that it can take.
+        """
+        user_id, sid = session.identity.id, session.sid
+        place = self._update_of(sid).place
+        entry = _parse(user_id, *self._store.get(_key(user_id, place)))
+        if entry is not None and entry.session.sid == sid:
+            return entry, place
+        entries = self._read(user_id)
+        for place, entry in entries.items():
+            if entry.session.sid == sid:
+                return entry, place
+        # Two sessions that begin at the same time usually take different places.
+        places = [(_first_place(sid) + step) % MOST for step in range(MOST)]
+        free = [place for place in places if place not in entries]
+        if not free:
+            living = self._living(user_id, entries)
+            free = [place for place in places if place not in living]
+            free += sorted(living, key=lambda place: living[place].last_seen)
+        return None, free[0]
 
     def _read(self, user_id: int | str) -> dict[int, ListedSession]:
         """Return the entries of a user by place."""
@@ -236,6 +253,23 @@ def _first_place(sid: str) -> int:
 
 def _key(user_id: int | str, place: int) -> Key:
     return Key("session of user", f"{place} {user_id}", str(user_id))
+
+
+def _merge(mine: ListedSession, before: ListedSession | None, now: float) -> ListedSession:
+    """Return an entry with the later use and the later sign-in of two entries of one session.
+
+    :param before: the entry that the store has. None: there is none.
+    :param now: epoch seconds. A use that is later than this comes from a machine whose clock is
+        wrong, and does not count.
+    """
+    if before is None:
+        return mine
+    session, agent, address = mine.session, mine.agent, mine.address
+    if session.last_used < before.last_seen <= now + CLOCKS_DIFFER:
+        session = replace(session, used_at=before.last_seen)
+        agent, address = before.agent, before.address
+    signed_in = max(session.authenticated_at, before.signed_in)
+    return ListedSession(replace(session, authenticated_at=signed_in), agent, address)
 
 
 def _fields(entry: ListedSession) -> list[Any]:

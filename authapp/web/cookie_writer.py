@@ -88,17 +88,17 @@ def finish_response(request: Request, response: Response) -> None:
 def _write_cookie(request: Request, response: Response) -> None:
     """Write the session's cookie, or clear the cookie if the session has ended."""
     services, ours = services_of(request), request.authapp
-    entry = None
+    entry, text = None, None
     if ours.session is not None:
-        # One command of Redis reads all entries that may have changed during the request.
+        # One command reads everything that may have changed during the request.
         known = services.successors.look_up(ours.session, services.index.key(ours.session))
-        entry = known.others[0]
+        text = known.others[0]
         _adopt_changes(ours, ours.session, known, services)
-    found = None
     if ours.session is not None:
-        found = services.index.find(ours.session, entry)
-        if _is_known(ours, ours.session) and _is_older(ours.session, found[0]):
-            return
+        if _is_known(ours, ours.session):
+            entry = services.index.find(ours.session, text)
+            if _is_older(ours.session, entry):
+                return
         ours.session = replace(ours.session, used_at=last_used(ours, ours.session, services))
     cookies = services.cookie.clear(() if _was_replaced(ours, services) else ours.names)
     if ours.session is not None:
@@ -107,7 +107,7 @@ def _write_cookie(request: Request, response: Response) -> None:
             if ours.before_sign_in is not None:
                 ours.sign_in_stands = True
                 _revoke_replaced(ours, ours.session, services)
-            record_in_index(request, ours.session, found)
+            record_in_index(request, ours.session, entry)
         except SessionTooLarge as error:
             log.error("SessionTooLarge: renewal: %s", error)
     if cookies:

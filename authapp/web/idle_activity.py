@@ -13,7 +13,7 @@ from dataclasses import replace
 from pyramid.request import Request
 
 from authapp.renewal.revocation import CLOCKS_DIFFER
-from authapp.renewal.session_index import Found
+from authapp.renewal.session_index import ListedSession
 from authapp.services import Services, services_of
 from authapp.session.session import Session
 from authapp.web.request_session import RequestSession
@@ -61,17 +61,17 @@ def last_used(ours: RequestSession, session: Session, services: Services) -> int
     return max(known)
 
 
-def record_in_index(request: Request, session: Session, found: Found | None = None) -> None:
+def record_in_index(request: Request, session: Session, known: ListedSession | None = None) -> None:
     """Write the entry of a session in the index of sessions.
 
     If this request counts as a use of the session, the entry gets the present time.
 
-    :param found: the entry that is in the index now. None: it was not read.
+    :param known: the entry that the index has. None: it was not read.
     """
     if request.authapp.by_person:
         session = replace(session, used_at=int(time.time()))
     agent, address = request.headers.get("User-Agent", ""), request.remote_addr or ""
-    services_of(request).index.record(session, agent, address, found)
+    services_of(request).index.record(session, agent, address, known)
 
 
 def record_unwritten(request: Request, ours: RequestSession, services: Services) -> None:

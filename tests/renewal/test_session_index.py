@@ -46,6 +46,10 @@ class Machine:
         self.index.record(used, "Firefox", address)
         return used
 
+    def record_known(self, session: Session) -> None:
+        """Record a use of a session as a response that has read the entry does."""
+        self.index.record(session, "Firefox", "192.0.2.1", self.index.find(session))
+
     def listed(self, user: int | str = 1) -> list[str]:
         return [each.session.sid for each in self.index.of(user)]
 
@@ -108,7 +112,7 @@ def test_an_older_copy_does_not_move_the_sign_in_back(machine: Machine) -> None:
     machine.now += 100
     machine.index.record(replace(session, authenticated_at=machine.now), "Firefox", "")
     machine.use(session)
-    entry, _ = machine.index.find(session)
+    entry = machine.index.find(session)
     assert entry is not None
     assert entry.signed_in == NOW + 100
     assert machine.index.of(1)[0].signed_in == NOW + 100
@@ -235,7 +239,7 @@ def test_a_process_tracks_a_bounded_number_of_sessions(
     monkeypatch.setattr("authapp.renewal.session_index._TRACKED", 3)
     for number in range(10):
         machine.start(f"s{number}")
-    assert len(machine.index._updated) <= 3
+    assert len(machine.index._updates) <= 3
     assert len(machine.listed()) == 10
 
 
@@ -270,3 +274,65 @@ def test_processes_share_the_index_and_it_fills_again_after_redis_was_emptied(
     one.use(a)
     one.index.end_others(a)
     assert not one.revocation.revoked(a)
+
+
+def test_a_process_keeps_a_copy_of_what_another_process_wrote_in_the_same_second(
+    redis_server: RedisServer, processes: list[Any]
+) -> None:
+    """Otherwise the entry would be missing if the other process ends and Redis loses its data."""
+    one, other = processes
+    session = one.start("a")
+    other.now += 0.5
+    other.record_known(session)
+    one.store._connection.client.connection_pool.disconnect()  # this process ends
+    redis_server.client.flushall()
+    eventually(lambda: other.listed() == ["a"], 5)
+
+
+def test_an_entry_that_this_process_wrote_is_not_written_again(machine: Machine) -> None:
+    session = machine.start("a")
+    written: list[Key] = []
+    put = machine.store.put
+
+    def counted(key: Key, *args: Any, **options: Any) -> None:
+        written.append(key)
+        put(key, *args, **options)
+
+    machine.store.put = counted  # type: ignore[method-assign]
+    machine.now += 0.5
+    machine.record_known(session)
+    assert written == []
+    machine.now += 60
+    machine.record_known(session)  # a request that is not the user's
+    assert written == []
+    machine.record_known(replace(session, used_at=int(machine.now)))
+    assert len(written) == 1
+
+
+def test_an_entry_gets_the_lifetime_of_the_process_that_records_a_use() -> None:
+    """During a restart, processes can have different values of ``session.idle``."""
+    store = MemoryStore(lambda: 0.0)
+    before, after = (
+        Machine(store, SessionLimits(idle=600)),
+        Machine(store, SessionLimits(idle=3600)),
+    )
+    session = before.start("a")
+    after.now += 0.5
+    after.record_known(session)
+    ((_, _, seconds),) = store.living()
+    assert seconds >= 3599
+
+
+def test_an_entry_is_written_for_a_secret_that_its_writer_did_not_have(
+    redis_server: RedisServer,
+) -> None:
+    old, new = b"a secret of more than 32 bytes, 1", b"a secret of more than 32 bytes, 2"
+    connections = [connect(redis_server.url) for _ in range(3)]
+    stores = zip(connections, ([old], [new, old], [new]), strict=True)
+    first, both, last = [Machine(RedisStore(each, secrets)) for each, secrets in stores]
+    session = first.start("a")
+    both.now += 0.5
+    both.record_known(session)
+    assert last.listed() == ["a"]
+    for each in connections:
+        each.client.connection_pool.disconnect()
