@@ -31,7 +31,7 @@ _REFRESHED = 60.0
 """A request of the user updates the entry if the last update was at least this many seconds ago."""
 
 _TRACKED = 10_000
-"""The most sessions for which a process remembers when it has updated the entry."""
+"""The most sessions whose last entry a process remembers."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,16 @@ class ListedSession:
 
 
 class _Update(NamedTuple):
-    """The last update of an entry by this process.
+    """The last entry of a session that this process has written.
 
-    :ivar at: the time of the update, in epoch seconds.
-    :ivar place: the number of the entry's place.
-    :ivar fields: what this process has written. None: it has only read the entry.
+    :ivar used: the time of the user's last request in this entry, in epoch seconds.
+    :ivar place: the number of the place in which the entry most likely is.
+    :ivar fields: the values of the entry.
     """
 
-    at: float
+    used: float
     place: int
-    fields: list[Any] | None = None
+    fields: list[Any]
 
 
 class SessionIndex:
@@ -111,35 +111,40 @@ class SessionIndex:
 
     def is_due(self, session: Session) -> bool:
         """Return True if a request of the user must update the entry of its session."""
-        return abs(self._clock() - self._update_of(session.sid).at) >= _REFRESHED
+        return abs(self._clock() - self._update_of(session.sid).used) >= _REFRESHED
 
     def record(
         self, session: Session, agent: str, address: str, known: ListedSession | None = None
     ) -> None:
-        """Write the entry of a session, unless the store and this process have the same entry.
+        """Write the entry of a session.
+
+        Write nothing if the store has all of it already, and this process has a copy of the user's
+        last request. Redis may lose its data, so each process keeps what its own requests did.
 
         :param session: the session. Its ``last_used`` is the time of the user's last request.
         :param agent: the ``User-Agent`` header of that request.
         :param address: the address from which that request came.
         :param known: the entry in the store, if the caller has read it for this request.
         """
-        now, update = self._clock(), self._update_of(session.sid)
+        now = self._clock()
         mine = ListedSession(session, agent[:MAX_AGENT], address)
-        fields, place = _fields(_merge(mine, known, now)), update.place
-        # This process needs a copy of what the user did, because Redis may lose its data.
-        is_copied = session.last_used < int(now) or fields == update.fields
-        if known is None or fields != _fields(known) or not is_copied:
-            # Read the entry again, because another request may have written it meanwhile.
-            before, place = self._find(session)
-            entry = _merge(mine, before, now)
-            fields = _fields(entry)
-            seconds = self._seconds_left(entry.session, now)
-            text = f"{now:017.6f} {json.dumps(fields)}"
-            self._store.put(_key(session.identity.id, place), text, seconds)
-            update = _Update(now, place, fields)
+        is_use = session.last_used >= int(now)
+        fields = _fields(_merge(mine, known, now))
+        needs_copy = is_use and fields != self._update_of(session.sid).fields
+        if known is not None and fields == _fields(known) and not needs_copy:
+            return
+        # Another request may have written the entry after ``known`` was read.
+        before, place = self._find(session)
+        entry = _merge(mine, before, now)
+        fields = _fields(entry)
+        if before is not None and fields == _fields(before) and not is_use:
+            return
+        text = f"{now:017.6f} {json.dumps(fields)}"
+        seconds = self._seconds_left(entry.session, now)
+        self._store.put(_key(session.identity.id, place), text, seconds)
         if len(self._updates) >= _TRACKED:
             self._updates.clear()
-        self._updates[session.sid] = update._replace(at=now)
+        self._updates[session.sid] = _Update(entry.last_seen, place, fields)
 
     def last_used(self, session: Session) -> int:
         """Return the time of the user's last request in a session, in epoch seconds.
@@ -197,7 +202,7 @@ class SessionIndex:
         return found
 
     def _update_of(self, sid: str) -> _Update:
-        return self._updates.get(sid, _Update(float("-inf"), _first_place(sid)))
+        return self._updates.get(sid, _Update(float("-inf"), _first_place(sid), []))
 
     def _find(self, session: Session) -> tuple[ListedSession | None, int]:
         """Return the entry of a session and its place.
@@ -256,11 +261,11 @@ def _key(user_id: int | str, place: int) -> Key:
 
 
 def _merge(mine: ListedSession, before: ListedSession | None, now: float) -> ListedSession:
-    """Return an entry with the later use and the later sign-in of two entries of one session.
+    """Return the entry ``mine`` with the later use and the later sign-in of both entries.
 
-    :param before: the entry that the store has. None: there is none.
-    :param now: epoch seconds. A use that is later than this comes from a machine whose clock is
-        wrong, and does not count.
+    :param before: the entry of the same session in the store. None: there is none.
+    :param now: epoch seconds. If the use in ``before`` is more than :data:`CLOCKS_DIFFER` seconds
+        later, it comes from a machine whose clock is wrong, and does not count.
     """
     if before is None:
         return mine

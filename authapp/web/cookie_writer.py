@@ -90,7 +90,7 @@ def _write_cookie(request: Request, response: Response) -> None:
     services, ours = services_of(request), request.authapp
     entry, text = None, None
     if ours.session is not None:
-        # One command reads everything that may have changed during the request.
+        # One command usually reads all that decides about the cookie.
         known = services.successors.look_up(ours.session, services.index.key(ours.session))
         text = known.others[0]
         _adopt_changes(ours, ours.session, known, services)

@@ -61,17 +61,17 @@ def last_used(ours: RequestSession, session: Session, services: Services) -> int
     return max(known)
 
 
-def record_in_index(request: Request, session: Session, known: ListedSession | None = None) -> None:
+def record_in_index(request: Request, session: Session, entry: ListedSession | None = None) -> None:
     """Write the entry of a session in the index of sessions.
 
     If this request counts as a use of the session, the entry gets the present time.
 
-    :param known: the entry that the index has. None: it was not read.
+    :param entry: the entry that the index has. None: there is no entry, or it was not read.
     """
     if request.authapp.by_person:
         session = replace(session, used_at=int(time.time()))
     agent, address = request.headers.get("User-Agent", ""), request.remote_addr or ""
-    services_of(request).index.record(session, agent, address, known)
+    services_of(request).index.record(session, agent, address, entry)
 
 
 def record_unwritten(request: Request, ours: RequestSession, services: Services) -> None:

@@ -289,8 +289,8 @@ def test_a_process_keeps_a_copy_of_what_another_process_wrote_in_the_same_second
     eventually(lambda: other.listed() == ["a"], 5)
 
 
-def test_an_entry_that_this_process_wrote_is_not_written_again(machine: Machine) -> None:
-    session = machine.start("a")
+def puts(machine: Machine) -> list[Key]:
+    """Return a list that gets the key of each string that is stored from now on."""
     written: list[Key] = []
     put = machine.store.put
 
@@ -299,6 +299,12 @@ def test_an_entry_that_this_process_wrote_is_not_written_again(machine: Machine)
         put(key, *args, **options)
 
     machine.store.put = counted  # type: ignore[method-assign]
+    return written
+
+
+def test_an_entry_that_this_process_wrote_is_not_written_again(machine: Machine) -> None:
+    session = machine.start("a")
+    written = puts(machine)
     machine.now += 0.5
     machine.record_known(session)
     assert written == []
@@ -336,3 +342,18 @@ def test_an_entry_is_written_for_a_secret_that_its_writer_did_not_have(
     assert last.listed() == ["a"]
     for each in connections:
         each.client.connection_pool.disconnect()
+
+
+def test_a_background_request_writes_nothing_that_another_request_has_just_written(
+    machine: Machine,
+) -> None:
+    """Otherwise it could replace a use that is recorded between its reading and its writing."""
+    session = machine.start("a")
+    known = machine.index.find(session)
+    machine.now += 1000
+    renewed = replace(session, issued_at=int(machine.now))
+    machine.index.record(renewed, "Firefox", "192.0.2.1")
+    written = puts(machine)
+    machine.index.record(renewed, "Firefox", "192.0.2.1", known)
+    assert written == []
+    assert machine.index.is_due(renewed)  # the user's next request is recorded
