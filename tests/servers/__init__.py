@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import Any
 
 from waitress import create_server
-from waitress.task import ThreadedTaskDispatcher
 from webob import Request, Response
 
 ISSUER_SETTINGS = {
@@ -25,25 +24,6 @@ NOT_VALID = {"detail": "Token is invalid", "code": "token_not_valid"}
 """The JSON of SimpleJWT's response (status 401) to a refresh token that is not valid."""
 
 LOGIN, REFRESH, BLACKLIST = "/api/token/", "/api/token/refresh/", "/api/token/blacklist/"
-
-
-class Threads(ThreadedTaskDispatcher):  # type: ignore[misc]
-    """Starts a thread when all are busy, up to 64. To start and end 64 takes 10 ms in each test."""
-
-    limit = 64
-
-    def add_task(self, task: Any) -> None:
-        with self.lock:
-            self.queue.append(task)
-            self.queue_cv.notify()
-            running = len(self.threads) - self.stop_count
-            wanted = min(self.active_count + len(self.queue), self.limit)
-        if running < wanted:
-            self.set_thread_count(wanted)
-
-    def shutdown(self, *options: Any) -> bool:
-        self.limit = 0
-        return bool(super().shutdown(*options))
 
 
 class Served:
@@ -66,7 +46,7 @@ class Served:
             self._answer,
             host="127.0.0.1",
             port=port,
-            _dispatcher=Threads(),
+            threads=64,
             channel_timeout=10**9,  # tests move the clock
             **options,
         )
