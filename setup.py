@@ -65,9 +65,9 @@ setup(
     extras_require={
         "redis": ["redis[hiredis]>=5.0"],
         "development": [
-            "pyramid_debugtoolbar>=4.10",
+            "pyramid_debugtoolbar>=4.12.1",
         ],
-        "cli": ["click>=8.1"],
+        "cli": ["click>=8.4"],
         "opentelemetry": ["opentelemetry-api>=1.30"],
         "docs": ["sphinx>=8.1", "myst-parser>=4.0", "furo>=2024.8"],
         "testing": [
@@ -92,8 +92,8 @@ setup(
             " and python_version in '3.11 3.13'",
             "types-requests",
             "PyYAML>=6.0",
-            "opentelemetry-sdk>=1.30",
-            "opentelemetry-exporter-prometheus>=0.51b0",
+            "opentelemetry-sdk>=1.45.2",
+            "opentelemetry-exporter-prometheus>=0.66b2",
         ],
         # The packages whose presets are tested, and what serves them.
         "presets": [
