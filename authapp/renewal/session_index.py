@@ -28,7 +28,7 @@ MAX_AGENT = 256
 """The most characters of a ``User-Agent`` header in an entry."""
 
 _REFRESHED = 60.0
-"""A request of the user updates the entry if the last update was at least this many seconds ago."""
+"""A request of the user updates the entry if its recorded use is at least this many seconds old."""
 
 _TRACKED = 10_000
 """The most sessions whose last entry a process remembers."""
@@ -139,6 +139,7 @@ class SessionIndex:
         fields = _fields(entry)
         if before is not None and fields == _fields(before) and not is_use:
             return
+        # A merge keeps the greatest string. So a string begins with the time of writing.
         text = f"{now:017.6f} {json.dumps(fields)}"
         seconds = self._seconds_left(entry.session, now)
         self._store.put(_key(session.identity.id, place), text, seconds)

@@ -220,9 +220,7 @@ def test_error_pages_show_the_request_id_and_no_code(site: Site) -> None:
     assert "404" not in text
 
 
-def test_every_response_has_an_id_and_the_log_has_it_too(
-    backend: Served, caplog: pytest.LogCaptureFixture
-) -> None:
+def site_with_a_broken_view(backend: Served) -> Site:
     def broken(request: Request) -> Any:
         raise ValueError
 
@@ -230,7 +228,13 @@ def test_every_response_has_an_id_and_the_log_has_it_too(
         add_view(config, broken)
         config.include("authapp.web.views.errors")
 
-    site = application(backend.url, more)
+    return application(backend.url, more)
+
+
+def test_every_response_has_an_id_and_the_log_has_it_too(
+    backend: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = site_with_a_broken_view(backend)
     caplog.set_level(logging.INFO)
     for path, status in (
         ("/view", 500),
@@ -250,14 +254,7 @@ def test_every_response_has_an_id_and_the_log_has_it_too(
 
 
 def test_only_pages_that_may_work_later_offer_to_try_again(backend: Served) -> None:
-    def broken(request: Request) -> Any:
-        raise ValueError
-
-    def more(config: Configurator) -> None:
-        add_view(config, broken)
-        config.include("authapp.web.views.errors")
-
-    site = application(backend.url, more)
+    site = site_with_a_broken_view(backend)
     page = site.get("/view?a=b", headers=HTML, status=500).text
     assert '<a class="button" href="/view?a=b">Try again</a>' in page
     assert "Try again</a>" not in site.get("/nowhere", headers=HTML, status=404).text
