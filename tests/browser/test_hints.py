@@ -210,19 +210,21 @@ def test_a_clock_that_is_set_back_keeps_the_pauses(chromium: Any, site: ServedSi
     window.close()
 
 
-def test_offline_at_the_end_covers_the_page(chromium: Any, tmp_path: Any) -> None:
-    lives = {"issuer.session_lifetime": "6", "pyramid.includes": "letter_pages"}
-    site = ServedSite(tmp_path, lives)
+def test_offline_at_the_end_covers_the_page(chromium: Any, site: ServedSite) -> None:
     window = chromium.new_context(locale="en")
+    window.clock.install()
     page = window.new_page()
     sign_in(page, site, path="/form")
     page.locator("[name=title]").fill("mine")
+    ends = page.evaluate(
+        "import('/authapp-static/page.js').then((it) => it.session.session.validity.refresh_until)"
+    )
     window.set_offline(True)
-    page.locator("dialog.authapp-cover[open]").wait_for(timeout=15_000)
+    window.clock.fast_forward((ends - time.time()) * 1000)
+    page.locator("dialog.authapp-cover[open]").wait_for()
     page.get_by_text("is kept in this tab").wait_for()
     assert page.get_by_role("dialog", name="Your session has ended").is_visible()
     window.close()
-    site.stop()
 
 
 def test_eighty_tabs_ask_once_after_a_new_sign_in(chromium: Any, site: ServedSite) -> None:
