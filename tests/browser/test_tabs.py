@@ -178,7 +178,8 @@ def test_tabs_announce_another_user_and_reload(serve: Any, window: Any) -> None:
 
 
 def test_one_of_five_tabs_renews_for_all(serve: Any, window: Any) -> None:
-    site = serve(8)
+    site = serve(300, session_lifetime="3000")
+    window.clock.install()
     pages = open_tabs(window, site, 5)
     asked: list[str] = []
     window.on(
@@ -187,6 +188,8 @@ def test_one_of_five_tabs_renews_for_all(serve: Any, window: Any) -> None:
     before = valid_until(pages[0])
     for page in pages:
         page.evaluate("document.addEventListener('authapp:renewed', () => window.heard = true)")
+    pass_time(site, 275)
+    window.clock.fast_forward(275_000)
     for page in pages:
         wait_until(page, "window.heard")
         assert valid_until(page) > before
