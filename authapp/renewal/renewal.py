@@ -74,14 +74,12 @@ class Renewal:
         If another request is renewing the session, return the session unchanged if its access token
         is valid. If not, wait for the outcome of that request, except while the backend is down.
 
-        :param known: what the store knows about the session, if the caller has just read it.
+        :param known: what :meth:`Successors.recall` has just returned for the session, or None.
         :param wait: if True, wait for the other request even if the access token is valid.
         :returns: the outcome.
         """
-        known = known or self.successors.look_up(session)
-        newest: Session | Rejected = session
-        if known.successor is not None:
-            newest = self.successors.newest_cached(session)
+        known = known or self.successors.recall(session)
+        newest = known.successor or session
         if isinstance(newest, Rejected):
             return newest
         if newest.tokens == session.tokens:

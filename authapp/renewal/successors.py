@@ -17,7 +17,7 @@ import json
 import threading
 import time
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from authapp.renewal.outcomes import Outcome, Rejected, Renewed, Unavailable
@@ -29,9 +29,12 @@ from authapp.store.protocol import Key, Lease, Store
 
 log = request_log(__name__)
 
-_CACHED_FOR = 0.25
-"""The end of a chain is cached for this many seconds, because browsers often send a burst of
-requests."""
+_RECALLED_FOR = 0.25
+"""A process recalls a successor for this many seconds, because browsers often send a burst of
+requests with the old cookie."""
+
+_MOST_RECALLED = 1024
+"""A process recalls the successors of at most this many sessions."""
 
 _KEPT_UNTIL_BROUGHT = 3600.0
 """Seconds for which the store keeps a successor that no request has brought."""
@@ -77,7 +80,7 @@ class Successors:
         self._reuse = reuse
         self._awaited: dict[str, tuple[Session, Session]] = {}
         self._lock = threading.Lock()
-        self._newest_cached = lru_cache(maxsize=1024)(self._newest_at)
+        self._found: dict[Session, tuple[float, Known]] = {}
 
     def look_up(self, session: Session, *others: Key) -> Known:
         """Return what the store knows about a session.
@@ -93,6 +96,26 @@ class Successors:
             failed=failed,
             others=tuple(rest[len(revoked) :]),
         )
+
+    def recall(self, session: Session) -> Known:
+        """Return what the store knows about a session. Its ``successor`` is the end of the chain.
+
+        If this process has found a successor in the last 0.25 seconds, it does not ask the store
+        again. It recalls the revocation too: see :meth:`authapp.store.protocol.Store.recall`. So
+        use :meth:`look_up` instead before you spend a token or write a cookie.
+        """
+        now = time.monotonic()
+        found_at, known = self._found.get(session, (0.0, None))
+        if known is not None and now - found_at < _RECALLED_FOR:
+            marks = self._store.recall(*revocation_keys(session))
+            return replace(known, revoked=is_revoked(session, *marks))
+        known = self.look_up(session)
+        if known.successor is not None:
+            known = replace(known, successor=self.newest(session))
+            if len(self._found) >= _MOST_RECALLED:
+                self._found.clear()
+            self._found[session] = now, known
+        return known
 
     def newest(self, session: Session) -> Session | Rejected:
         """Return the end of a session's successor chain: a session, or a rejection.
@@ -110,16 +133,6 @@ class Successors:
                 return known
             newest = known
         return session if newest.tokens == session.tokens else newest
-
-    def newest_cached(self, session: Session) -> Session | Rejected:
-        """Return the end of a session's successor chain, at most 0.25 seconds old.
-
-        Use :meth:`newest` instead before you spend a token or write a cookie.
-        """
-        return self._newest_cached(session, int(time.monotonic() / _CACHED_FOR))
-
-    def _newest_at(self, session: Session, moment: int) -> Session | Rejected:
-        return self.newest(session)
 
     def lease(self, session: Session) -> AbstractContextManager[Lease]:
         """Try to become the only process that spends a session's refresh token."""

@@ -93,7 +93,7 @@ def _find(services: Services, header: str) -> _Found:
     if phase is Phase.FRESH:
         revoked = services.revocation.known_revoked(session)
     else:
-        known = services.successors.look_up(session)
+        known = services.successors.recall(session)
         revoked = known.revoked
     used = _unless_idle(session, services)
     return _Found(names, session, older, phase, known, revoked, used)

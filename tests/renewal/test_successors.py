@@ -146,3 +146,17 @@ def test_a_process_awaits_a_bounded_number_of_successors(
         clock.successors.brought(each)
     found = [clock.finds(each, 905 + REUSE + 1) for each in sessions]
     assert found == [each.tokens for each in (successors[0], *sessions[1:])]
+
+
+def test_a_process_recalls_the_successors_of_a_limited_number_of_sessions() -> None:
+    successors = Successors(MemoryStore(), REUSE)
+    for number in range(1500):
+        tokens = TokenPair(f"access {number}", f"refresh {number}")
+        session = replace(make(), sid=f"session {number}", tokens=tokens)
+        new = replace(session, tokens=TokenPair(f"new access {number}", f"new refresh {number}"))
+        successors.keep(session, Renewed(new))
+        for _ in range(2):
+            found = successors.recall(session).successor
+            assert isinstance(found, Session)
+            assert found.tokens == new.tokens
+    assert len(successors._found) <= 1024
