@@ -10,7 +10,7 @@ import pytest
 
 from authapp.issuer import main as issuer
 from browser.chromium import FLAGS, PROGRAM
-from servers import ISSUER_SETTINGS, Served
+from servers import ISSUER_SETTINGS, Served, Servers
 from servers.redis_server import RedisServer
 from site_under_test import Site
 
@@ -90,10 +90,23 @@ def pytest_runtest_makereport(item: pytest.Item, call: object) -> Iterator[None]
     return report
 
 
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """Yield the HTTP servers that tests use one after the other."""
+    with closing(Servers()) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def embedded_issuer() -> Any:
+    """Return the embedded issuer as a WSGI application. It remembers only random token ids."""
+    return issuer({}, **ISSUER_SETTINGS)
+
+
 @pytest.fixture
-def backend() -> Iterator[Served]:
+def backend(servers: Servers, embedded_issuer: Any) -> Iterator[Served]:
     """Yield a backend: the embedded issuer behind a real HTTP server."""
-    with Served(issuer({}, **ISSUER_SETTINGS)) as served:
+    with servers.serve(embedded_issuer) as served:
         yield served
 
 

@@ -16,7 +16,7 @@ from authapp.backend.protocol import BackendUnavailable
 from authapp.renewal.renewal import flight_name
 from authapp.session.session import TokenPair
 from eventually import eventually
-from servers import Served
+from servers import Servers
 from site_under_test import Site, description
 
 LINES = {
@@ -60,8 +60,8 @@ def backend() -> Backend:
 
 
 @pytest.fixture
-def site(backend: Backend) -> Iterator[Callable[..., Site]]:
-    with Served(backend) as served:
+def site(servers: Servers, backend: Backend) -> Iterator[Callable[..., Site]]:
+    with servers.serve(backend) as served:
         yield lambda **lines: Site(served.url, **{**LINES, **lines})
 
 

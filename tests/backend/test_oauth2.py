@@ -12,7 +12,7 @@ from pyramid.config import Configurator
 from pyramid.response import Response
 
 from eventually import eventually
-from servers import Served
+from servers import Served, Servers
 from servers.oauth2 import CLIENT_ID, CLIENT_SECRET, ISSUER, KEY, REVOKE, TOKEN, OAuth2
 from site_under_test import COOKIE, Site, settings
 
@@ -39,8 +39,8 @@ def oauth2() -> OAuth2:
 
 
 @pytest.fixture
-def backend(oauth2: OAuth2) -> Iterator[Served]:
-    with Served(oauth2) as served:
+def backend(servers: Servers, oauth2: OAuth2) -> Iterator[Served]:
+    with servers.serve(oauth2) as served:
         yield served
 
 

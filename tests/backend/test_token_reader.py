@@ -24,7 +24,7 @@ from authapp.backend.key_set import KEYS_FRESH, KEYS_LOST, KEYS_RETRY, KeySet
 from authapp.backend.protocol import BackendUnavailable
 from authapp.backend.token_reader import TokenReader, Verify
 from authapp.session.session import Identity, Session, TokenPair, Validity
-from servers import Served
+from servers import Servers
 
 NOW = 1_790_000_000
 SECRET = "a secret that both sides know, long enough"
@@ -356,9 +356,9 @@ def made_keys() -> Keys:
 
 
 @pytest.fixture
-def keys(made_keys: Keys) -> Any:
+def keys(servers: Servers, made_keys: Keys) -> Any:
     made_keys.document, made_keys.fails = {"keys": made_keys.public()}, False
-    with Served(made_keys) as served:
+    with servers.serve(made_keys) as served:
         made_keys.served = served  # type: ignore[attr-defined]
         clock = Clock()
         made_keys.clock = clock  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ import pytest
 import time_machine
 from webob import Request, Response
 
-from servers import Served
+from servers import Servers
 from site_under_test import Site
 
 DOCUMENT = Path(__file__).parents[2] / "docs/backends.md"
@@ -64,12 +64,12 @@ def unknown() -> Unknown:
 
 
 @pytest.fixture
-def site(unknown: Unknown) -> Iterator[Site]:
+def site(servers: Servers, unknown: Unknown) -> Iterator[Site]:
     blocks = [block.partition("```")[0] for block in DOCUMENT.read_text().split("```ini\n")]
     parser = ConfigParser(delimiters=("=",), interpolation=None)
     parser.read_string("[app:main]\n" + textwrap.dedent("   " + blocks[-1].lstrip()))
     keys = {key.removeprefix("authapp."): value for key, value in parser["app:main"].items()}
-    with Served(unknown) as served:
+    with servers.serve(unknown) as served:
         yield Site(served.url, **{key.replace(".", "__"): value for key, value in keys.items()})
 
 

@@ -18,7 +18,7 @@ import authapp
 from authapp.edge.bulkhead import ProxyBulkhead, ProxyBulkheadFull
 from authapp.settings.ini import SettingsError
 from eventually import eventually
-from servers import REFRESH, Served
+from servers import REFRESH, Served, Servers
 from site_under_test import COOKIE, Site, application, settings
 
 PROBLEM = "application/problem+json"
@@ -37,11 +37,11 @@ def echo(request: Request) -> Response:
 
 
 @pytest.fixture
-def api() -> Iterator[Served]:
+def api(servers: Servers) -> Iterator[Served]:
     def application(environ: dict[str, Any], start_response: Any) -> Any:
         return echo(Request(environ))(environ, start_response)
 
-    with Served(application) as served:
+    with servers.serve(application) as served:
         yield served
 
 

@@ -1,9 +1,10 @@
 """Backends for tests: real HTTP servers, which count their calls and can be made to fail."""
 
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from waitress import create_server
@@ -74,3 +75,48 @@ class Served:
         with suppress(OSError):
             server.trigger.pull_trigger(lambda: server.asyncore.close_all(server._map))
         self._thread.join(5)
+
+    def clear(self) -> bool:
+        """Close all connections, and forget the requests of a test and what it has changed.
+
+        :returns: True if no request is under way. Then another test can use the server.
+        """
+        closed = threading.Event()
+
+        def close() -> None:
+            for channel in list(self._server.active_channels.values()):
+                channel.handle_close()
+            closed.set()
+
+        self._server.trigger.pull_trigger(close)
+        assert closed.wait(5)
+        for _ in range(20):  # the thread of the last response may be about to end its work
+            if not self._server.task_dispatcher.active_count:
+                break
+            time.sleep(0.001)
+        self.calls, self.requests, self.instead = Counter(), [], {}
+        return not self._server.task_dispatcher.active_count
+
+
+class Servers:
+    """HTTP servers that tests use one after the other. To start a server costs 20 ms."""
+
+    def __init__(self) -> None:
+        self._idle: list[Served] = []
+
+    @contextmanager
+    def serve(self, application: Callable[..., Any]) -> Iterator[Served]:
+        """Serve an application during one test."""
+        served = self._idle.pop() if self._idle else Served(application).__enter__()
+        served.application = application
+        try:
+            yield served
+        finally:
+            if served.clear():
+                self._idle.append(served)
+            else:
+                served.__exit__()
+
+    def close(self) -> None:
+        for served in self._idle:
+            served.__exit__()
