@@ -7,6 +7,7 @@ renewed, revoked and written by the same code as the session of a user who typed
 """
 
 from pyramid.config import PHASE1_CONFIG, Configurator
+from pyramid.registry import Registry
 
 from authapp.backend.guarded_backend import GuardedBackend
 from authapp.backend.token_reader import TokenReader
@@ -20,41 +21,44 @@ from authapp.settings.settings import settings_of
 from authapp.web.routes import add_own_route
 
 
-def includeme(config: Configurator) -> None:
-    """Add the provider that the settings name, and the routes and views of a sign-in with it."""
-    settings = settings_of(config.registry)
+def register_provider(registry: Registry) -> None:
+    """Add the provider that the settings name to the services of an application."""
+    settings = settings_of(registry)
     client = settings.oidc
     assert client is not None, "authapp includes this room only if oidc.issuer is set"  # noqa: S101
+    services = registry.getUtility(IServices)
+    metadata = Metadata(services.http, client.issuer, settings.development)
+    backend = ProviderBackend(services.http, client, metadata)
+    guarded = GuardedBackend(backend, services.store, settings.backend_bulkhead, "oidc")
+    # Telemetry sets the observer of services.backend, perhaps later, so read it at each call.
+    guarded.observer = lambda *what: services.backend.observer(*what)
+    reader = TokenReader(
+        settings.claims, None, None, settings.refresh_lifetime, settings.access_lifetime
+    )
+    sign_in = SignIn(
+        client=client,
+        metadata=metadata,
+        backend=backend,
+        guarded=guarded,
+        reader=reader,
+        cookies=TransactionCookies(settings.secrets, secure=settings.cookie.secure),
+        once=UseOnce(services.store),
+    )
+    registry.registerUtility(sign_in, ISignIn)
+    services.providers[client.issuer] = Provider(
+        renewal=services.create_renewal(guarded, reader),
+        label=client.label,
+        start=start_path,
+        sign_out_url=sign_out_url,
+        check=metadata.endpoints,
+    )
 
-    def register_provider() -> None:
-        services = config.registry.getUtility(IServices)
-        metadata = Metadata(services.http, client.issuer, settings.development)
-        backend = ProviderBackend(services.http, client, metadata)
-        guarded = GuardedBackend(backend, services.store, settings.backend_bulkhead, "oidc")
-        # Telemetry sets the observer of services.backend, perhaps later, so read it at each call.
-        guarded.observer = lambda *what: services.backend.observer(*what)
-        reader = TokenReader(
-            settings.claims, None, None, settings.refresh_lifetime, settings.access_lifetime
-        )
-        sign_in = SignIn(
-            client=client,
-            metadata=metadata,
-            backend=backend,
-            guarded=guarded,
-            reader=reader,
-            cookies=TransactionCookies(settings.secrets, secure=settings.cookie.secure),
-            once=UseOnce(services.store),
-        )
-        config.registry.registerUtility(sign_in, ISignIn)
-        services.providers[client.issuer] = Provider(
-            renewal=services.create_renewal(guarded, reader),
-            label=client.label,
-            start=start_path,
-            sign_out_url=sign_out_url,
-            check=metadata.endpoints,
-        )
 
-    config.action("authapp.oidc", register_provider, order=PHASE1_CONFIG + 1)
+def includeme(config: Configurator) -> None:
+    """Add the provider that the settings name, and the routes and views of a sign-in with it."""
+    config.action(
+        "authapp.oidc", lambda: register_provider(config.registry), order=PHASE1_CONFIG + 1
+    )
     for name, module in (
         ("login_oidc", "start"),
         ("login_oidc_callback", "callback"),

@@ -8,10 +8,9 @@ import pytest
 import requests
 from webtest import TestResponse
 
-import authapp
-from servers import Served
+from servers import Served, Servers
 from servers.oidc import CLIENT_ID, CLIENT_SECRET, Provider
-from site_under_test import SECRET, Site
+from site_under_test import SECRET, Site, main
 
 
 def oidc_settings(url: str, **more: str) -> dict[str, str]:
@@ -73,9 +72,9 @@ def provider() -> Provider:
 
 
 @pytest.fixture
-def served(provider: Provider) -> Iterator[Served]:
+def served(servers: Servers, provider: Provider) -> Iterator[Served]:
     """Yield the provider behind a real HTTP server."""
-    with Served(provider) as server:
+    with servers.serve(provider) as server:
         provider.url = server.url
         yield server
 
@@ -86,4 +85,4 @@ def site(served: Served) -> Browser:
 
 
 def browser(served: Served, **more: str) -> Browser:
-    return Browser(wsgi=authapp.main({}, **oidc_settings(served.url, **more)))
+    return Browser(wsgi=main(**oidc_settings(served.url, **more)))
