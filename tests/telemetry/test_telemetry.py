@@ -290,7 +290,7 @@ def test_an_application_that_does_not_ask_for_telemetry_imports_none_of_it() -> 
 def test_without_the_api_nothing_happens_and_one_line_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.delitem(sys.modules, "authapp.telemetry.instruments")
+    monkeypatch.delitem(sys.modules, "authapp.telemetry.instruments", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     caplog.set_level("INFO")
     site = application("http://backend.invalid", lambda config: config.include("authapp.telemetry"))
