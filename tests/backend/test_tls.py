@@ -17,7 +17,7 @@ from authapp.backend.protocol import BackendUnavailable
 from authapp.issuer import main as issuer
 from servers import ISSUER_SETTINGS, Served
 from servers.tls import ELSEWHERE, HERE, Authority, Secured
-from site_under_test import Site, add_view, application
+from site_under_test import Site, application_with_view
 
 EXPIRED = 901
 
@@ -34,7 +34,7 @@ def test_a_private_certificate_authority_is_trusted(authority: Authority) -> Non
     with Secured(issuer({}, **ISSUER_SETTINGS), authority.certify(HERE)) as backend:
         verify = f"jwks:{backend.url}/.well-known/jwks.json"
         ini = {"backend__ca": str(authority.file), "backend__verify": verify}
-        site = application(backend.url, lambda config: add_view(config, me), **ini)
+        site = application_with_view(backend.url, me, **ini)
         site.sign_in(status=303)
         first = site.opened().tokens
         with time_machine.travel(time.time() + EXPIRED):

@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 import time_machine
-from pyramid.config import Configurator
 from pyramid.request import Request
 from webob import Response
 
 from eventually import eventually
 from servers import BLACKLIST, LOGIN, REFRESH, Served
-from site_under_test import Site, add_view, application, description
+from site_under_test import Site, application_with_view, description
 
 EXPIRED = 901
 
@@ -25,14 +24,11 @@ def call(request: Request) -> int:
     return int(request.backend.get("/slow").status_code)
 
 
-def add_call_view(config: Configurator) -> None:
-    add_view(config, call)
-
-
 @pytest.fixture
 def signed_in(backend: Served) -> list[Site]:
     """Return six browsers that are signed in at the same site."""
-    first = application(backend.url, add_call_view, backend__timeout="4", login__rate="1000/minute")
+    keys = {"backend__timeout": "4", "login__rate": "1000/minute"}
+    first = application_with_view(backend.url, call, **keys)
     browsers = [Site(wsgi=first.app) for _ in range(6)]
     for browser in browsers:
         browser.sign_in("alice")

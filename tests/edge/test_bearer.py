@@ -17,7 +17,7 @@ import authapp
 from authapp.backend.protocol import BackendRejected
 from authapp.settings.ini import SettingsError
 from servers import Served
-from site_under_test import Site, add_view, application, settings
+from site_under_test import Site, add_view, application, settings, shared_application
 
 KEY = "a key that signs access tokens in tests, of 48 bytes"
 KEYS = {
@@ -55,7 +55,7 @@ def add(config: Configurator) -> None:
 
 @pytest.fixture
 def site() -> Site:
-    return application("http://127.0.0.1:9", add, **KEYS)
+    return shared_application("http://127.0.0.1:9", add, **KEYS)
 
 
 def cookie_of(site: Site) -> dict[str, str]:

@@ -24,7 +24,7 @@ from authapp.store.protocol import Key
 from authapp.web.events import SignedIn
 from eventually import eventually
 from servers import BLACKLIST, NOT_VALID, REFRESH, Served
-from site_under_test import COOKIE, Site, add_view, application
+from site_under_test import COOKIE, Site, add_view, application, application_with_view
 
 ACCESS, WINDOW, BUFFER = 900, 604_800, 300
 
@@ -681,7 +681,7 @@ def test_s12_response_of_a_view_that_sees_a_rejection_keeps_the_new_cookie(backe
         assert go.wait(5)
         return "x"
 
-    site = application(backend.url, lambda config: add_view(config, view))
+    site = application_with_view(backend.url, view)
     form = site.get("/login").form
     form["username"], form["password"] = "bob", "bob-password"
     site.sign_in()
@@ -782,7 +782,7 @@ def test_slow_request_does_not_write_outdated_tokens(backend: Served, rejected: 
 
 def _app(backend: Served, view: Callable[..., Any], **more: str) -> tuple[Site, Site]:
     """Return two browsers with the same signed-in session, at an application with one view."""
-    site = application(backend.url, lambda config: add_view(config, view), **more)
+    site = application_with_view(backend.url, view, **more)
     site.sign_in()
     return site, site.twin()
 

@@ -14,7 +14,7 @@ from authapp import SettingsError, TokenPair
 from authapp.session.cookies import SessionTooLarge
 from authapp.testing import make_session, playwright_cookies, session_of, sign_in
 from servers import Served
-from site_under_test import Site, add_view, application, settings
+from site_under_test import Site, add_view, application, application_with_view, settings
 
 NOWHERE = "http://backend.invalid"
 
@@ -36,7 +36,7 @@ def show(request: Request) -> dict[str, Any]:
 
 
 def shown(**keys: str) -> Site:
-    return application(NOWHERE, lambda config: add_view(config, show), **keys)
+    return application_with_view(NOWHERE, show, **keys)
 
 
 @pytest.fixture(scope="module")

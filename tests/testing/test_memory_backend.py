@@ -13,14 +13,14 @@ from authapp.issuer import main as issuer
 from authapp.testing import MemoryBackend, session_of, sign_in, use_api, use_backend
 from eventually import eventually
 from servers import ISSUER_SETTINGS
-from site_under_test import Site, add_view, application
+from site_under_test import Site, application, application_with_view
 
 
 @pytest.fixture(scope="module")
 def app() -> Site:
-    return application(
+    return application_with_view(
         "http://backend.invalid",
-        lambda config: add_view(config, lambda request: request.backend.get("/me").json()),
+        lambda request: request.backend.get("/me").json(),
         # On a busy machine, a request that waits for another one must not fail.
         backend__timeout="20",
         backend__bulkhead="8",

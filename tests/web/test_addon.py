@@ -40,7 +40,15 @@ from authapp.web.events import (
 )
 from servers import BLACKLIST, NOT_VALID, REFRESH, Served
 from session.test_session import make
-from site_under_test import COOKIE, SECRET, Site, add_view, application, settings
+from site_under_test import (
+    COOKIE,
+    SECRET,
+    Site,
+    add_view,
+    application,
+    application_with_view,
+    settings,
+)
 
 
 class Root:
@@ -83,7 +91,7 @@ def test_request_attributes_describe_the_signed_in_user(backend: Served) -> None
             "error": request.session_error,
         }
 
-    site = application(backend.url, lambda config: add_view(config, tell))
+    site = application_with_view(backend.url, tell)
     assert site.get("/view").json == {
         "identity": None,
         "userid": None,
@@ -108,7 +116,7 @@ def test_request_backend_sends_the_users_token_and_renews_on_401(
         answer = request.backend.get("/me")
         return {"status": answer.status_code, **answer.json()}
 
-    site = application(backend.url, lambda config: add_view(config, me))
+    site = application_with_view(backend.url, me)
     assert site.get("/view").json["status"] == 401
     site.sign_in()
     assert site.get("/view").json["email"] == "alice@example.com"
@@ -150,7 +158,7 @@ def test_request_backend_does_not_resend_a_body_that_cannot_be_read_again(backen
     def post(request: Request) -> int:
         return int(request.backend.post("me", data=iter([b"a", b"b"])).status_code)
 
-    site = application(backend.url, lambda config: add_view(config, post))
+    site = application_with_view(backend.url, post)
     site.sign_in()
     backend.instead["/me"] = Response(status=401, json_body={})
     assert site.get("/view").json == 401
@@ -166,7 +174,7 @@ def test_request_backend_refuses_urls_of_other_sites(backend: Served, url: str) 
             return str(error)
         return "called"
 
-    site = application(backend.url, lambda config: add_view(config, call))
+    site = application_with_view(backend.url, call)
     site.sign_in()
     assert "authapp.backend.url only" in site.get("/view").json
 
@@ -181,7 +189,7 @@ def test_request_backend_stores_no_cookies_and_follows_no_redirects(
         request.backend.get("/set")
         return [request.backend.get("/away").status_code, dict(request.backend.cookies)]
 
-    site = application(backend.url, lambda config: add_view(config, call))
+    site = application_with_view(backend.url, call)
     assert site.get("/view").json == [307, {}]
     assert all("Cookie" not in request.headers for request in backend.requests)
 
@@ -310,9 +318,7 @@ def test_forget_in_a_response_callback_clears_the_cookie(backend: Served, exclud
         request.add_response_callback(lambda request, response: forget(request))
         return {}
 
-    site = application(
-        backend.url, lambda config: add_view(config, view), refresh__exclude=excluded
-    )
+    site = application_with_view(backend.url, view, refresh__exclude=excluded)
     site.sign_in()
     site.get("/view")
     assert COOKIE not in site.cookies
@@ -327,7 +333,7 @@ def test_same_request_object_can_be_handled_twice(backend: Served) -> None:
         answers = [request.invoke_subrequest(inner) for _ in range(2)]
         return {"users": [answer.json["user"]["id"] for answer in answers]}
 
-    site = application(backend.url, lambda config: add_view(config, again))
+    site = application_with_view(backend.url, again)
     site.sign_in()
     assert site.get("/view").json == {"users": [1, 1]}
 
@@ -349,7 +355,7 @@ def test_remember_raises_value_error_without_a_session(backend: Served) -> None:
             return str(error)
         return "remembered"
 
-    site = application(backend.url, lambda config: add_view(config, view))
+    site = application_with_view(backend.url, view)
     assert "needs session=" in site.get("/view").json
 
 
@@ -418,7 +424,7 @@ def test_events_sent_by_the_application_are_written_to_the_audit_log(
     def view(request: Request) -> None:
         request.registry.notify(SignedOut(request, request.authapp.session, False))
 
-    site = application(backend.url, lambda config: add_view(config, view))
+    site = application_with_view(backend.url, view)
     site.sign_in()
     caplog.clear()
     site.get("/view")
@@ -652,9 +658,7 @@ def test_startup_fails_when_the_redis_extra_is_not_installed(
 def test_new_csrf_token_changes_the_token_only_before_sign_in(backend: Served) -> None:
     """Before a sign-in, each call of ``new_csrf_token`` changes the CSRF token. During a session,
     the CSRF token does not change."""
-    site = application(
-        backend.url, lambda config: add_view(config, lambda request: new_csrf_token(request))
-    )
+    site = application_with_view(backend.url, new_csrf_token)
     assert site.get("/view").json != site.get("/view").json
     site.sign_in()
     assert site.get("/view").json == site.csrf()
@@ -675,7 +679,7 @@ def test_vary_header_of_a_view_is_kept_without_duplicates(backend: Served) -> No
         request.response.vary = ("Accept-Language", "Cookie")
         return Response(request.locale_name, vary=("Accept-Language", "Cookie"))
 
-    site = application(backend.url, lambda config: add_view(config, view))
+    site = application_with_view(backend.url, view)
     assert site.get("/view").headers["Vary"] == "Accept-Language, Cookie"
 
 
@@ -789,7 +793,7 @@ def test_view_can_switch_to_another_session_and_back(backend: Served) -> None:
         session = kept[0]
         remember(request, str(session.identity.id), session=session)
 
-    site = application(backend.url, lambda config: add_view(config, change))
+    site = application_with_view(backend.url, change)
     site.sign_in("alice")
     site.get("/view")
     bob = Site(wsgi=site.app)
@@ -838,9 +842,8 @@ def test_concurrent_renew_requests_of_several_tabs_renew_once(backend: Served) -
 
 
 def test_request_backend_waits_for_a_renewal_in_progress(backend: Served) -> None:
-    site = application(
-        backend.url,
-        lambda config: add_view(config, lambda request: request.backend.get("/me").status_code),
+    site = application_with_view(
+        backend.url, lambda request: request.backend.get("/me").status_code
     )
     site.sign_in()
     token = site.opened().tokens.access
@@ -976,7 +979,7 @@ def test_o2_request_backend_does_not_wait_for_a_backend_that_is_down(backend: Se
     def hang(request: Any) -> None:
         threading.Event().wait(0.6)
 
-    site = application(backend.url, lambda config: add_view(config, call))
+    site = application_with_view(backend.url, call)
     backend.instead["/hangs"] = hang
     assert site.get("/view").json == "BackendUnreachable False"
     assert site.get("/view").json == "BackendUnreachable True"
@@ -1010,7 +1013,7 @@ def test_request_backend_refuses_paths_outside_the_backend_url(backend: Served) 
                 request.backend.get(path)
         return "stayed"
 
-    site = application(f"{backend.url}/api", lambda config: add_view(config, call))
+    site = application_with_view(f"{backend.url}/api", call)
     assert site.get("/view").json == "stayed"
 
 
@@ -1018,9 +1021,7 @@ def test_request_backend_uses_the_configured_authorization_header(backend: Serve
     def call(request: Request) -> int:
         return int(request.backend.get("/me").status_code)
 
-    site = application(
-        backend.url, lambda config: add_view(config, call), backend__authorization="JWT {access}"
-    )
+    site = application_with_view(backend.url, call, backend__authorization="JWT {access}")
     site.sign_in()
     site.get("/view")
     assert backend.requests[-1].headers["Authorization"].startswith("JWT ")
@@ -1046,7 +1047,7 @@ def test_backend_error_is_logged_when_a_view_handles_another_exception(
                 request.backend.get("/me")
         return "went on"
 
-    site = application("http://localhost:1", lambda config: add_view(config, call))
+    site = application_with_view("http://localhost:1", call)
     assert site.get("/view").json == "went on"
     assert "BackendDown: call: ConnectionError" in caplog.text
 
@@ -1058,7 +1059,7 @@ def test_c15_response_with_a_csrf_token_is_not_cacheable(
     def view(request: Request) -> Response:
         return Response(token(request), cache_control="public, max-age=60")
 
-    site = application(backend.url, lambda config: add_view(config, view))
+    site = application_with_view(backend.url, view)
     assert site.get("/view").headers["Cache-Control"] == "private, no-store"
     site.sign_in()
     assert site.get("/view").headers["Cache-Control"] == "private, no-store"
@@ -1072,7 +1073,7 @@ def test_application_can_assign_request_validity(backend: Served) -> None:
         request.validity = "what the application makes of it"
         return request.validity
 
-    site = application(backend.url, lambda config: add_view(config, view))
+    site = application_with_view(backend.url, view)
     assert site.get("/view").json == "what the application makes of it"
 
 
@@ -1147,7 +1148,7 @@ def test_sign_out_during_a_renewal_ends_the_session_when_the_backend_fails(
 
 
 def test_forget_without_a_session_returns_no_headers(backend: Served) -> None:
-    site = application(backend.url, lambda config: add_view(config, forget))
+    site = application_with_view(backend.url, forget)
     assert site.get("/view").json == []
 
 

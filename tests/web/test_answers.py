@@ -25,7 +25,7 @@ from webob import Response as Answer
 from authapp.session.session import TokenPair, Validity
 from authapp.web.responses import sign_in_required
 from servers import LOGIN, REFRESH, Served
-from site_under_test import COOKIE, Site, add_view, application, settings
+from site_under_test import COOKIE, Site, add_view, application, application_with_view, settings
 
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8", "Sec-Fetch-Mode": "navigate"}
 PROBLEM = "application/problem+json"
@@ -164,7 +164,7 @@ def test_error_raised_by_a_view_becomes_a_page_or_a_problem(
     def view(request: Request) -> Response:
         raise error
 
-    site = application(backend.url, lambda config: add_view(config, view))
+    site = application_with_view(backend.url, view)
     problem = site.get("/view", headers={"Accept": "application/json"}, status=status)
     assert (problem.content_type, problem.json["code"]) == (PROBLEM, code)
     page = site.get("/view", headers=PAGE, status=status if status != 401 else 303)
@@ -187,7 +187,7 @@ def test_error_with_its_own_body_or_challenge_is_kept(backend: Served, error: An
     def view(request: Request) -> Response:
         raise error
 
-    site = application(backend.url, lambda config: add_view(config, view))
+    site = application_with_view(backend.url, view)
     for headers in (PAGE, {"Accept": "application/json"}):
         answer = site.get("/view", headers=headers, status=error.status_int)
         if error.headers.get("WWW-Authenticate"):
@@ -197,9 +197,7 @@ def test_error_with_its_own_body_or_challenge_is_kept(backend: Served, error: An
 
 
 def test_unicode_error_in_a_view_is_not_turned_into_a_400(backend: Served) -> None:
-    site = application(
-        backend.url, lambda config: add_view(config, lambda request: b"\xff".decode())
-    )
+    site = application_with_view(backend.url, lambda request: b"\xff".decode())
     with pytest.raises(UnicodeDecodeError):
         site.get("/view")
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from webob import Request
 
 from servers import Served
-from site_under_test import COOKIE, SECRET, Site, add_view, application
+from site_under_test import COOKIE, SECRET, Site, add_view, application, application_with_view
 
 
 def ask(site: Site, cookie: str, path: str = "/session") -> Any:
@@ -240,7 +240,7 @@ def test_c15_response_with_a_session_cookie_is_not_cacheable(backend: Served) ->
         request.response.headers.update(said)
         return "x"
 
-    site = application(backend.url, lambda config: add_view(config, view))
+    site = application_with_view(backend.url, view)
     site.sign_in()
     fresh = site.get("/view").headers
     assert all(fresh[name] == value for name, value in said.items())
@@ -257,7 +257,7 @@ def test_other_cookies_of_a_response_are_sent_once_beside_a_renewed_one(backend:
             request.response.set_cookie(name, "1")
         return "done"
 
-    site = application(backend.url, lambda config: add_view(config, view))
+    site = application_with_view(backend.url, view)
     with time_machine.travel(1_790_000_000, tick=False) as clock:
         site.sign_in("alice")
         clock.shift(700)

@@ -12,7 +12,7 @@ from pyramid.security import forget
 from pyramid.session import SignedCookieSessionFactory
 
 from servers import Served
-from site_under_test import SECRET, Site, application
+from site_under_test import SECRET, Site, application, shared_application
 
 
 def cart(request: Request) -> list[str]:
@@ -23,16 +23,16 @@ def cart(request: Request) -> list[str]:
     return things
 
 
-def shop(backend: Served, more: Any = lambda config: None, **keys: str) -> Site:
-    def all_of_it(config: Configurator) -> None:
-        config.set_session_factory(SignedCookieSessionFactory("of the shop", timeout=None))
-        config.add_route("cart", "/cart")
-        config.add_view(cart, route_name="cart", renderer="json")
-        config.add_route("leave", "/leave")
-        config.add_view(lambda request: forget(request), route_name="leave", renderer="json")
-        more(config)
+def add_cart(config: Configurator) -> None:
+    config.set_session_factory(SignedCookieSessionFactory("of the shop", timeout=None))
+    config.add_route("cart", "/cart")
+    config.add_view(cart, route_name="cart", renderer="json")
+    config.add_route("leave", "/leave")
+    config.add_view(lambda request: forget(request), route_name="leave", renderer="json")
 
-    return application(backend.url, all_of_it, **keys)
+
+def shop(backend: Served, **keys: str) -> Site:
+    return shared_application(backend.url, add_cart, **keys)
 
 
 @pytest.mark.parametrize("leave", ["ours", "the application's"])
@@ -132,9 +132,10 @@ def test_signing_in_and_out_works_while_the_application_has_lost_its_sessions(
 
 def test_the_application_may_keep_csrf_tokens_in_its_own_session(backend: Served) -> None:
     def more(config: Configurator) -> None:
+        add_cart(config)
         config.set_csrf_storage_policy(SessionCSRFStoragePolicy())
 
-    site = shop(backend, more)
+    site = application(backend.url, more)
     site.post("/login", {"username": "alice", "password": "alice-password"}, status=403)
     site.sign_in(status=303)
     form = site.get("/logout").forms[1]

@@ -1,15 +1,17 @@
 """The language of authapp's pages. An application chooses it, and the site reads
 ``Accept-Language``."""
 
+import functools
 from typing import Any
 
 import pytest
 from pyramid.config import Configurator
 from pyramid.request import Request
+from pyramid.router import Router
 
 from authapp.web.localization import _look_up
 from servers import Served
-from site_under_test import Site, add_view, application, settings
+from site_under_test import Site, application, application_with_view, settings
 
 ENGLISH, CHINESE = 'lang="en"', 'lang="zh-Hans"'
 
@@ -57,15 +59,29 @@ def test_the_site_accepts_a_language_in_the_query(site: Site) -> None:
 
 
 def test_another_application_does_not_read_accept_language(backend: Served) -> None:
-    site = application(
-        backend.url, lambda config: add_view(config, lambda request: request.locale_name)
-    )
+    site = application_with_view(backend.url, lambda request: request.locale_name)
     headers = {"Accept-Language": "zh-CN"}
     assert site.get("/view", headers=headers).json == "en"
     answer = site.get("/login", headers=headers)
     assert ENGLISH in answer
     assert "Accept-Language" not in answer.headers["Vary"]
     assert CHINESE in site.get("/login?_LOCALE_=zh_Hans", headers=headers)
+
+
+def negotiate(request: Request) -> str:
+    return request.headers["X-Locale"]
+
+
+@functools.cache
+def negotiating(first: bool) -> Router:
+    """Return an application that sets its negotiator before or after it includes authapp."""
+    with Configurator(settings=settings("http://127.0.0.1:9")) as config:
+        if first:
+            config.set_locale_negotiator(negotiate)
+        config.include("authapp")
+        if not first:
+            config.set_locale_negotiator(negotiate)
+        return config.make_wsgi_app()
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -82,23 +98,11 @@ def test_another_application_does_not_read_accept_language(backend: Served) -> N
         ("de", False),
     ],
 )
-def test_the_applications_negotiator_decides(
-    backend: Served, name: str, chinese: bool, first: bool
-) -> None:
-    def negotiate(request: Request) -> str:
-        return name
-
-    ini = settings(backend.url)
-    with Configurator(settings=ini) as config:
-        if first:
-            config.set_locale_negotiator(negotiate)
-            config.include("authapp")
-        else:
-            config.include("authapp")
-            config.set_locale_negotiator(negotiate)
-        site = Site(wsgi=config.make_wsgi_app())
-    assert ("登录" in site.get("/login")) is chinese
-    json: Any = site.get("/account", headers={"Accept": "application/json"}, status=401).json
+def test_the_applications_negotiator_decides(name: str, chinese: bool, first: bool) -> None:
+    site, headers = Site(wsgi=negotiating(first)), {"X-Locale": name}
+    assert ("登录" in site.get("/login", headers=headers)) is chinese
+    headers["Accept"] = "application/json"
+    json: Any = site.get("/account", headers=headers, status=401).json
     assert json["detail"].startswith("此操作需要登录") is chinese
 
 

@@ -14,7 +14,7 @@ from pyramid.response import Response
 from authapp import SignedIn
 from authapp.web.recent_auth import read_max_age
 from servers import LOGIN, Served
-from site_under_test import COOKIE, Site, add_view, application
+from site_under_test import COOKIE, Site, add_view, application, shared_application
 
 HTML = {"Accept": "text/html"}
 JSON = {"Accept": "application/json"}
@@ -39,7 +39,7 @@ def pages(config: Configurator) -> None:
 
 @pytest.fixture
 def site(backend: Served) -> Site:
-    return application(backend.url, pages, session__remember="ask")
+    return shared_application(backend.url, pages, session__remember="ask")
 
 
 def sign_in_form(page: Any) -> Any:

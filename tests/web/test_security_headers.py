@@ -13,20 +13,20 @@ from authapp.backend.http_backend import HTTPBackend
 from authapp.backend.http_client import BoundedSession
 from authapp.web.security_headers import HEADERS
 from servers import Served
-from site_under_test import Site, add_view, application, description
+from site_under_test import Site, add_view, application, description, shared_application
 
 APP = "https://app.example.com"
 
 
-def application_site(backend: Served, **keys: str) -> Site:
+def add_views(config: Configurator) -> None:
     own = {"X-Frame-Options": "SAMEORIGIN"}
+    add_view(config, lambda request: Response("x", headers=own))
+    config.add_route("api", "/api/{rest}")
+    config.add_view(lambda request: Response("x"), route_name="api", require_csrf=False)
 
-    def more(config: Configurator) -> None:
-        add_view(config, lambda request: Response("x", headers=own))
-        config.add_route("api", "/api/{rest}")
-        config.add_view(lambda request: Response("x"), route_name="api", require_csrf=False)
 
-    return application(backend.url, more, **keys)
+def application_site(backend: Served, **keys: str) -> Site:
+    return shared_application(backend.url, add_views, **keys)
 
 
 def has_security_headers(answer: Any) -> bool:
