@@ -35,7 +35,7 @@ def read(uri: str, variables: Mapping[str, str]) -> IniFile:
     """
     path, _, name = uri.partition("#")
     try:
-        loader = plaster.get_loader(uri, protocols=["wsgi"])
+        loader = plaster.get_loader(uri, protocols=("wsgi",))
         if not hasattr(loader, "pastedeploy_spec"):  # another format than PasteDeploy's
             found = IniFile(dict(loader.get_wsgi_app_settings(None, dict(variables))), None)
         else:
