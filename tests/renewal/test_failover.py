@@ -32,6 +32,10 @@ ACCESS = 6
 AT_ONCE = 3
 """The number of simultaneous requests of a session. nginx sends them to different processes."""
 
+PAUSE = 0.2
+"""The seconds from the responses to all sessions until their next requests. A session is due for
+two seconds before its access token expires, so its renewal is never late because of the pause."""
+
 
 class Users:
     """Sends requests of some sessions while a ``with`` block runs.
@@ -45,7 +49,7 @@ class Users:
     """
 
     def __init__(self, place: Place, fresh: int, expiring: int) -> None:
-        self._place, self._over = place, False
+        self._place, self._over = place, threading.Event()
         self.spent: Counter[str] = Counter()
         self.statuses: dict[bool, Counter[int]] = {True: Counter(), False: Counter()}
         self.last_503 = 0.0
@@ -61,7 +65,7 @@ class Users:
         return None
 
     def _browse(self, sessions: list[list[str]], fresh: bool) -> None:
-        while not self._over:
+        while not self._over.wait(PAUSE):
             visits = [session for session in sessions for _ in range(AT_ONCE)]
             answers = burst([(self._place.url + "/account", cookie) for (cookie,) in visits])
             for session, answer in zip(visits, answers, strict=True):
@@ -81,7 +85,7 @@ class Users:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._over = True
+        self._over.set()
         for each in self._threads:
             each.join(60)
 

@@ -30,6 +30,9 @@ ACCESS = 3
 
 SESSIONS, AT_ONCE = 8, 6
 
+PAUSE = 0.1
+"""The seconds from a response until the next request of the same tab."""
+
 STALLS = (0.5, 1.5, 1.5, 3.0, 10.0)
 """How many seconds Redis stalls, for each stall of the test."""
 
@@ -107,7 +110,7 @@ def test_r11_a_stall_makes_no_process_spend_what_another_may_have_spent(
     over = threading.Event()
 
     def browse(number: int) -> None:
-        while not over.is_set():
+        while not over.wait(PAUSE):
             here.visit(jars[number // AT_ONCE], number)
 
     with ThreadPoolExecutor(SESSIONS * AT_ONCE) as pool:
