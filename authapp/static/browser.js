@@ -13,7 +13,7 @@ export const TEXTS = {
 	signIn: "Sign in",
 	partly: "Some of what you typed could not be put back. Check the page before you go on.",
 	unavailable: "The site is not responding right now. Nothing is lost, and this page keeps trying.",
-	other: "Someone else has signed in. This page will reload.",
+	other: "Someone else has signed in from another tab. This page will reload.",
 };
 
 export const clock = () => Date.now() / 1000;

@@ -2,6 +2,7 @@
 
 import gettext
 import io
+import re
 from pathlib import Path
 from typing import IO
 
@@ -11,6 +12,7 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
 import authapp
+from authapp.web.session_json import _TEXTS
 
 PACKAGE = Path(authapp.__file__).parent
 LOCALES = ["en", "zh_Hans"]
@@ -40,3 +42,10 @@ def test_every_sentence_is_translated(locale: str) -> None:
 def entries(file: IO[bytes]) -> dict[str, str]:
     catalogue: dict[str, str] = gettext.GNUTranslations(file)._catalog  # type: ignore[attr-defined, arg-type]
     return {sentence: translation for sentence, translation in catalogue.items() if sentence}
+
+
+def test_the_script_has_the_same_english_sentences_as_the_site() -> None:
+    """A page without options for the script, such as a page of the application, shows these."""
+    script = (PACKAGE / "static/browser.js").read_text()
+    own = script.partition("TEXTS = {")[2].partition("};")[0]
+    assert dict(re.findall(r'^\t(\w+): "(.*)",$', own, re.MULTILINE)) == _TEXTS
