@@ -80,7 +80,7 @@ class Successors:
         self._reuse = reuse
         self._awaited: dict[str, tuple[Session, Session]] = {}
         self._lock = threading.Lock()
-        self._found: dict[Session, tuple[float, Known]] = {}
+        self._found: dict[tuple[object, ...], tuple[float, Known]] = {}
 
     def look_up(self, session: Session, *others: Key) -> Known:
         """Return what the store knows about a session.
@@ -104,17 +104,23 @@ class Successors:
         again. It recalls the revocation too: see :meth:`authapp.store.protocol.Store.recall`. So
         use :meth:`look_up` instead before you spend a token or write a cookie.
         """
+        name = session.sid, session.tokens.refresh, session.issued_at, session.authenticated_at
         now = time.monotonic()
-        found_at, known = self._found.get(session, (0.0, None))
+        found_at, known = self._found.get(name, (0.0, None))
         if known is not None and now - found_at < _RECALLED_FOR:
             marks = self._store.recall(*revocation_keys(session))
             return replace(known, revoked=is_revoked(session, *marks))
         known = self.look_up(session)
-        if known.successor is not None:
-            known = replace(known, successor=self.newest(session))
+        if known.successor is None:
+            return known
+        known = replace(known, successor=self.newest(session))
+        # Do not recall a session that was signed out, because this process may not be told of it.
+        # Nor one that is its own successor, because its backend keeps the refresh token, and so the
+        # session may be renewed at any time.
+        if not known.revoked and known.successor is not session:
             if len(self._found) >= _MOST_RECALLED:
                 self._found.clear()
-            self._found[session] = now, known
+            self._found[name] = now, known
         return known
 
     def newest(self, session: Session) -> Session | Rejected:

@@ -1,8 +1,8 @@
 """Notices: each process tells the others which strings it has changed, so that the others need not
 ask Redis.
 
-A process keeps the strings that it has read for fresh sessions, and uses them without asking Redis
-again. A process that changes such a string publishes a notice on a channel: the name of the
+A process keeps the strings that tell whether a session was revoked, and uses them without asking
+Redis again. A process that changes such a string publishes a notice on a channel: the name of the
 string's key. Every process subscribes to this channel, and forgets the strings that a notice names.
 
 Redis delivers a published message at most once, so a notice can be lost. So a process uses the

@@ -160,3 +160,14 @@ def test_a_process_recalls_the_successors_of_a_limited_number_of_sessions() -> N
             assert isinstance(found, Session)
             assert found.tokens == new.tokens
     assert len(successors._found) <= 1024
+
+
+def test_a_session_whose_backend_keeps_the_refresh_token_is_read_each_time() -> None:
+    """The session is its own successor. It may be renewed again, or fail to be, at any time."""
+    successors, session = Successors(MemoryStore(), REUSE), make()
+    tokens = TokenPair("new access", session.tokens.refresh)
+    successors.keep(session, Renewed(replace(session, tokens=tokens)))
+    found = successors.recall(replace(session, tokens=tokens))
+    assert (found.successor is not None, found.failed) == (True, None)
+    successors.keep_failure(session, "down", 9)
+    assert successors.recall(replace(session, tokens=tokens)).failed == "down"

@@ -166,6 +166,22 @@ def test_sign_out_wins_over_a_successor_that_was_just_found(
     assert backend.calls[REFRESH] == 1
 
 
+def test_a_session_that_was_found_signed_out_stays_so_when_redis_goes_down(
+    sites: list[Site], redis_server: RedisServer
+) -> None:
+    """A process finds the successor of an old cookie, and that the user has signed out. It does not
+    recall the successor when Redis does not respond any more."""
+    old = {"Cookie": f"{COOKIE}={sites[1].token()}"}
+    sites[1].reset()
+    with later(EXPIRED):
+        page(sites[0], status=200)
+        sites[0].sign_out()
+        assert page(sites[1], headers=old).status_code == 303
+        redis_server.stop()
+        assert page(sites[1], headers=old, expect_errors=True).status_code == 503
+    assert COOKIE not in sites[1].cookies
+
+
 def test_due_session_does_not_block_the_other_process(sites: list[Site], backend: Served) -> None:
     come, go = blocked(backend)
     with later(DUE), ThreadPoolExecutor(1) as pool:
