@@ -3,9 +3,12 @@
 ``PYTHONPATH=tests python -m fuzz TARGET -atheris_runs=100000`` runs one of :data:`TARGETS`. If an
 input fails, the fuzzer writes it to a file ``crash-…``. To run this input again, give the name of
 the file as an argument. tests/whole/test_fuzz.py runs each target with a fixed number of inputs.
+
+``python -m fuzz`` without arguments reads such arguments from its input, one run a line.
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -250,5 +253,22 @@ def main(arguments: list[str]) -> None:
     atheris.Fuzz()
 
 
+def main_for_each_line() -> None:
+    """Fuzz one target for each line of the input, in a fork of this process.
+
+    Each run writes its output to the file ``log``. When it ends, its exit status is printed. The
+    instrumented imports take two seconds, so the runs share them.
+    """
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            main(["fuzz", *line.split()])
+            os._exit(0)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
 if __name__ == "__main__":
-    main(sys.argv)
+    main(sys.argv) if len(sys.argv) > 1 else main_for_each_line()
