@@ -53,6 +53,24 @@ def sign_in(page: Any, name: str, password: str) -> None:
     page.keyboard.press("Enter")
 
 
+def test_text_of_twice_the_size_covers_nothing_on_a_small_screen(
+    site: ServedSite, chromium: Any
+) -> None:
+    window = chromium.new_context(locale="en", viewport={"width": 320, "height": 640})
+    page = window.new_page()
+    sizes = {"fontSizes": {"standard": 32, "fixed": 26}}
+    window.new_cdp_session(page).send("Page.setFontSizes", sizes)
+    page.goto(site.url + "/login")
+    assert page.evaluate("getComputedStyle(document.documentElement).fontSize") == "32px"
+    skip = page.locator(".skip").bounding_box()
+    assert skip["x"] + skip["width"] <= 0
+    field = page.locator("#password").bounding_box()
+    button = page.get_by_role("button", name="Show").bounding_box()
+    assert button["y"] >= field["y"] + field["height"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    window.close()
+
+
 def test_pages_for_anonymous_visitors_are_accessible(site: ServedSite, page: Any) -> None:
     for path, heading in {
         "/": "Signed-in sessions for Pyramid",
