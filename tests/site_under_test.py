@@ -59,7 +59,7 @@ def application(url: str, more: Callable[[Configurator], None] = nothing, **keys
     :param more: a function that adds more to the application.
     :param keys: further settings, as in :func:`settings`.
     """
-    create = _fresh if more is nothing else _configure
+    create = fresh if more is nothing else _configure
     return Site(wsgi=create(more, **settings(url, **keys)))
 
 
@@ -68,7 +68,7 @@ def shared_application(url: str, more: Callable[[Configurator], None], **keys: s
 
     :param more: a function of a module, so that two calls have the same function.
     """
-    return Site(wsgi=_fresh(more, **settings(url, **keys)))
+    return Site(wsgi=fresh(more, **settings(url, **keys)))
 
 
 def application_with_view(url: str, view: Callable[[Request], Any], **keys: str) -> "Site":
@@ -98,7 +98,7 @@ def _configure(more: Callable[[Configurator], None] | None, **ini: str) -> Route
 _configured = functools.lru_cache(maxsize=32)(_configure)
 
 
-def _fresh(more: Callable[[Configurator], None] | None, **ini: str) -> Router:
+def fresh(more: Callable[[Configurator], None] | None, **ini: str) -> Router:
     """Return a new application. It takes 1 ms, because Pyramid's configuration takes 40 ms.
 
     Applications with the same settings share the configuration, which no request changes. Each has
@@ -122,8 +122,8 @@ def _fresh(more: Callable[[Configurator], None] | None, **ini: str) -> Router:
 
 
 def main(**ini: str) -> Router:
-    """Return the site that ``authapp.main`` creates: see :func:`_fresh`."""
-    return _fresh(None, **ini)
+    """Return the site that ``authapp.main`` creates: see :func:`fresh`."""
+    return fresh(None, **ini)
 
 
 class Site(TestApp):

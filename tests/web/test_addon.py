@@ -30,6 +30,7 @@ from pyramid.security import forget, remember
 from authapp.backend.protocol import BackendDown, BackendRejected, Credentials
 from authapp.session.session import TokenPair
 from authapp.store.protocol import Key
+from authapp.testing import use_backend
 from authapp.web.events import (
     RenewalFailed,
     SessionEnded,
@@ -47,6 +48,8 @@ from site_under_test import (
     add_view,
     application,
     application_with_view,
+    fresh,
+    nothing,
     settings,
 )
 
@@ -220,13 +223,16 @@ class OwnBackend:
         return TokenPair(access, f"{name}:{number}", expires_in=60)
 
 
+def set_own_backend(config: Configurator) -> None:
+    config.set_auth_backend(OwnBackend())
+
+
 def own_backend_site(backend: OwnBackend, **keys: str) -> Site:
     ini = settings("", **keys)
     del ini["authapp.backend.url"]
-    with Configurator(settings=ini) as config:
-        config.include("authapp")
-        config.set_auth_backend(backend)
-        return Site(wsgi=config.make_wsgi_app())
+    site = Site(wsgi=fresh(set_own_backend, **ini))
+    use_backend(site.app, backend)
+    return site
 
 
 def test_custom_backend_signs_in_renews_and_signs_out(caplog: pytest.LogCaptureFixture) -> None:
@@ -895,9 +901,7 @@ def test_s1_forms_are_accepted_from_trusted_origins_only(
 ) -> None:
     ini = settings(backend.url, development__hosts="example.com internal")
     ini |= {"pyramid.csrf_trusted_origins": trusted}
-    with Configurator(settings=ini) as config:
-        config.include("authapp")
-        site = Site(wsgi=config.make_wsgi_app())
+    site = Site(wsgi=fresh(nothing, **ini))
     site.extra_environ["HTTP_HOST"] = host
     token = {"Cookie": "authapp.csrf=0123456789abcdef"}
     fields = {"csrf_token": "0123456789abcdef", "username": "alice", "password": "wrong"}

@@ -26,8 +26,9 @@ from authapp import (
 )
 from authapp.settings.ini import SettingsError
 from authapp.settings.settings import Settings
+from authapp.testing import use_backend
 from servers import LOGIN, Served
-from site_under_test import COOKIE, Site, settings
+from site_under_test import COOKIE, Site, fresh, settings
 
 CHALLENGE = "authapp.challenge"
 
@@ -81,21 +82,28 @@ def site(steps: TwoSteps, events: list[Any]) -> Site:
     return site_with(steps, events)
 
 
+def listen(event: Any) -> None:
+    event.request.registry["events"].append(event)
+
+
+def two_steps(config: Configurator) -> None:
+    config.set_auth_backend(TwoSteps())
+    for kind in (SignedIn, SignInFailed):
+        config.add_subscriber(listen, kind)
+
+
 def site_with(
-    backend: object,
+    backend: Any,
     events: list[Any],
-    more: Callable[[Configurator], None] = lambda config: None,
+    more: Callable[[Configurator], None] = two_steps,
     **keys: str,
 ) -> Site:
     ini = settings("", **keys)
     del ini["authapp.backend.url"]
-    with Configurator(settings=ini) as config:
-        config.include("authapp")
-        config.set_auth_backend(backend)
-        for kind in (SignedIn, SignInFailed):
-            config.add_subscriber(events.append, kind)
-        more(config)
-        return Site(wsgi=config.make_wsgi_app())
+    site = Site(wsgi=fresh(more, **ini))
+    site.app.registry["events"] = events
+    use_backend(site.app, backend)
+    return site
 
 
 def first_step(site: Site, target: str = "/account") -> TestResponse:
@@ -243,6 +251,7 @@ def test_pages_are_not_stored_if_the_application_keeps_the_csrf_tokens(
     steps: TwoSteps, events: list[Any]
 ) -> None:
     def more(config: Configurator) -> None:
+        two_steps(config)
         config.set_session_factory(SignedCookieSessionFactory("of the application"))
         config.set_csrf_storage_policy(SessionCSRFStoragePolicy())
 
