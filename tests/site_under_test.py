@@ -104,6 +104,8 @@ def fresh(more: Callable[[Configurator], None] | None, **ini: str) -> Router:
     Applications with the same settings share the configuration, which no request changes. Each has
     its own services, with everything that it remembers: the store, the throttle, the breakers.
     """
+    if "authapp.shared" in ini:  # a configuration that is kept would keep its connections to Redis
+        return _configure(more, **ini)
     configured = _configured(more, **ini).registry
     registry = Registry("site", bases=(configured,))
     registry.adapters = configured.adapters  # Pyramid does not look for views in bases
