@@ -102,7 +102,8 @@ def fresh(more: Callable[[Configurator], None] | None, **ini: str) -> Router:
     """Return a new application. It takes 1 ms, because Pyramid's configuration takes 40 ms.
 
     Applications with the same settings share the configuration, which no request changes. Each has
-    its own services, with everything that it remembers: the store, the throttle, the breakers.
+    its own services, with everything that it remembers: the store, the throttle, the breakers. What
+    a view itself remembers is shared: the proxy's connections, and the turns of ``/session/ended``.
     """
     if "authapp.shared" in ini:  # a configuration that is kept would keep its connections to Redis
         return _configure(more, **ini)
