@@ -33,11 +33,9 @@ def window(chromium: Any) -> Iterator[Any]:
 
 @pytest.fixture
 def page(window: Any, site: ServedSite) -> Any:
-    """Return a page of a signed-in user."""
+    """Return an empty page of a signed-in user. Each test opens the page that it needs."""
     enter(window, site)
-    page = window.new_page()
-    page.goto(site.url + "/account")
-    return page
+    return window.new_page()
 
 
 def questions(page: Any) -> list[str]:
@@ -95,6 +93,7 @@ def test_a_message_is_a_hint_and_the_server_is_asked(
 def test_a_flood_of_messages_asks_once_in_a_second(
     window: Any, page: Any, site: ServedSite
 ) -> None:
+    page.goto(site.url + "/account")
     other = window.new_page()
     other.goto(site.url + "/health")
     asked = questions(page)
@@ -270,6 +269,7 @@ def test_a_note_comes_back_after_it_was_closed(page: Any, site: ServedSite) -> N
         it.session.signed_in_at -= 3600;
         it.session.validity.refresh_until = it.now() + left;
     })"""
+    page.goto(site.url + "/account")
     note = page.locator(".authapp-notice")
     for left in (100, 90):
         page.evaluate(soon, left)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from browser.axe import violations
+from browser.test_tabs import enter
 from eventually import eventually
 from served_site import ServedSite
 
@@ -101,8 +102,8 @@ def test_of_the_tabs_that_are_shown_one_asks_in_a_second(
 ) -> None:
     window = open_browser()
     pages = [window.new_page() for _ in range(4)]
-    sign_in(pages[0], site, "/account", "carol")
-    for page in pages[1:]:
+    enter(window, site, "carol")
+    for page in pages:
         page.goto(site.url + "/account")
     asked: list[str] = []
     window.on("request", lambda it: asked.append(it.url) if "/session/" in it.url else None)
@@ -143,7 +144,8 @@ def test_a_page_waits_as_long_as_the_server_says_and_asks_no_server_that_hangs_a
             route.fulfill(json={"ended": False, "again": 60})
 
     page.route("**/session/ended", respond)
-    sign_in(page, site, "/account", "carol")
+    enter(window, site, "carol")
+    page.goto(site.url + "/account")
     page.wait_for_timeout(6000)
     assert len(asked) == 1
 
