@@ -19,7 +19,7 @@ from webob import Request, Response
 from authapp.store.redis_leases import LEASE
 from eventually import eventually
 from fleet import Fleet
-from load import Answer, burst, percentile
+from load import Answer, burst
 from servers import REFRESH, Served
 from servers.redis_server import RedisServer
 from servers.simplejwt_server import Django, serve_django
@@ -112,18 +112,12 @@ def signed_in(answer: Answer) -> bool:
 
 
 def test_400_requests_with_one_expired_session_spend_one_refresh_token(place: Place) -> None:
-    took: list[float] = []
-
     def slow(request: Request) -> Response:
-        began = time.perf_counter()
         time.sleep(0.1)
-        answer = request.get_response(place.backend.application)
-        took.append(time.perf_counter() - began)
-        return answer
+        return request.get_response(place.backend.application)
 
     place.backend.instead[REFRESH] = slow
     (cookie,) = place.expired()
-    fresh = burst([(place.url + "/account", place.sign_in())] * 400)
     before = place.refreshes()
     answers = burst([(place.url + "/account", cookie)] * 400)
     assert place.refreshes() == before + 1
@@ -133,9 +127,6 @@ def test_400_requests_with_one_expired_session_spend_one_refresh_token(place: Pl
     # All these cookies contain the same session with the same tokens.
     assert all(signed_in(place.get(f"{NAME}={each}")) for each in successors)
     assert place.refreshes() == before + 1
-    # The limit is printed and not asserted, because the machine may be busy.
-    limit = took[0] + percentile(fresh, 0.99) + 0.1
-    print(f"p99 {percentile(answers, 0.99):.3f} s, at most {limit:.3f} s")
 
 
 def test_50_expired_sessions_spend_50_refresh_tokens(place: Place) -> None:
