@@ -69,16 +69,19 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return (without_servers and needs_servers(collection_path)) or None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that start servers, and run the two slowest tests first.
+SLOWEST = {"test_life.py", "test_soak.py", "test_failover.py", "test_stalls.py"}
+"""Modules with a test that takes more than half a minute."""
 
-    Each of the two takes a minute. If a worker started one of them last, the other workers would
-    have nothing to do meanwhile.
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests that start servers, and run the slowest modules first.
+
+    If a worker started one of them last, the other workers would have nothing to do meanwhile.
     """
     for item in items:
         if needs_servers(item.path) or "redis_server" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.servers)
-    items.sort(key=lambda item: item.path.name not in ("test_life.py", "test_soak.py"))
+    items.sort(key=lambda item: item.path.name not in SLOWEST)
 
 
 @pytest.hookimpl(wrapper=True)
