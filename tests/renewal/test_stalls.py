@@ -30,7 +30,7 @@ ACCESS = 3
 
 SESSIONS, AT_ONCE = 8, 6
 
-PAUSE = 0.1
+PAUSE = 0.2
 """The seconds from a response until the next request of the same tab."""
 
 STALLS = (0.5, 1.5, 1.5, 3.0, 10.0)
