@@ -24,6 +24,11 @@ READ_AGAIN = 0.5
 further attempts."""
 
 
+CLOSED = (TypeError, AttributeError)
+"""redis-py raises these errors if another thread closes a connection in the meantime. The client of
+a cluster does so when it reads again which node has which slots."""
+
+
 class _Cluster(RedisCluster):
     """redis-py's client. It loads scripts even if a node is down."""
 

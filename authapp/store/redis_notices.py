@@ -25,6 +25,7 @@ from typing import Any
 from redis.exceptions import RedisClusterException, RedisError, ResponseError
 
 from authapp.store.protocol import StoreUnavailable
+from authapp.store.redis_cluster import CLOSED
 from authapp.store.redis_connection import PAUSE, REPEAT_LOG, RedisConnection
 
 CHANNEL = b"authapp:changed"
@@ -47,11 +48,7 @@ KEPT = 40_000
 """The most strings that a process keeps (about 10 MB). A session needs about three strings."""
 
 
-_ENDS = (
-    *(RedisError, RedisClusterException, OSError, StoreUnavailable),
-    # redis-py raises these if another thread closes the connection meanwhile.
-    *(TypeError, ValueError, AttributeError),
-)
+_ENDS = (RedisError, RedisClusterException, OSError, StoreUnavailable, ValueError, *CLOSED)
 """The errors that end a subscription. The thread then subscribes again."""
 
 

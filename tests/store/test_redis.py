@@ -51,6 +51,16 @@ def log_count(caplog: pytest.LogCaptureFixture, line: str, redis_server: RedisSe
     return caplog.text.count(f"{line} at {redis_server.address}")
 
 
+def test_a_connection_that_another_thread_closes_counts_as_an_outage(process: Any) -> None:
+    """redis-py raises a TypeError then. The request goes on with the memory of the process."""
+    one = process()
+    one.put(A, "text", 60)
+    (connection,) = one._redis.connection_pool._connections
+    connection._parser._sock = None  # the first thing that the other thread does
+    assert one.get(A) == ["text"]
+    assert one._connection.down
+
+
 def test_a_string_of_one_process_is_read_by_the_others(
     process: Any, redis_server: RedisServer
 ) -> None:

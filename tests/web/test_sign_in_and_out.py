@@ -93,6 +93,8 @@ def test_s5_unknown_user_name_is_refused_like_a_wrong_password() -> None:
 
         def note(frame: FrameType, event: str, argument: object) -> None:
             module = frame.f_globals.get("__name__", "")
+            if module == "authapp.web.static_files":
+                return  # in development, the hash is computed again after a second
             if event == "call" and module.startswith("authapp"):
                 called.append(f"{module}.{frame.f_code.co_name}")
 
