@@ -29,7 +29,10 @@ USERS = 8
 ACCESS, WINDOW, REUSE = 2, 10, 15
 """The lifetimes of an access token, a refresh token and a stored successor, in seconds."""
 
-GROWTH = 15 * 1024 * 1024
+GROWTH, CACHED = 5 * 1024 * 1024, 20 * 1024
+"""How much the memory may grow, and further for each renewal: caches keep both sessions. Their size
+is limited, but they are not full when the test ends. A slow machine renews more often."""
+
 SOCKETS = 64
 
 _PRINTED = [*range(0x20, 0x7F), *range(0xA0, 0x100)]
@@ -227,12 +230,13 @@ def test_20000_requests_leave_memory_threads_and_files_bounded(
     try:
         pid = site.process.pid
         all_users_make_requests(WARM)
-        warm = Size(pid)
+        warm, renewals = Size(pid), -backend.calls[REFRESH]
         watch = Watch(redis_server)
         all_users_make_requests(REQUESTS - WARM)
         keys = watch.stop()
         eventually(lambda: Size(pid).threads <= warm.threads, 10)
         done = Size(pid)
+        renewals += backend.calls[REFRESH]
         eventually(lambda: redis_server.keys() == [], WINDOW + REUSE + 15)
     finally:
         site.stop()
@@ -243,7 +247,7 @@ def test_20000_requests_leave_memory_threads_and_files_bounded(
     assert backend.calls[REFRESH] > USERS
     tokens = [each.json_body["refresh"] for each in backend.requests if each.path == REFRESH]
     assert len(set(tokens)) == len(tokens), "each refresh token is spent once"
-    assert done.memory - warm.memory < GROWTH
+    assert done.memory - warm.memory < GROWTH + CACHED * renewals
     assert done.threads == warm.threads
     assert done.files < SOCKETS
     # The entries that renewals and sign-outs write, until they expire.
