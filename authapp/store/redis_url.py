@@ -11,6 +11,7 @@ with ``sentinel_`` are for the connections to Sentinel: ``sentinel_username``,
 ``sentinel_password``. The options for TLS (``ssl_…``) are also used for these connections.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
@@ -18,6 +19,12 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 from redis.connection import SSLConnection, parse_url
 
 SENTINEL, CLUSTER = "sentinel", "cluster"
+
+_URL = re.compile(
+    rf"(?P<scheme>rediss?)(\+(?P<kind>{SENTINEL}|{CLUSTER}))?://(?P<hosts>[^/?#]*)(?P<rest>.*)",
+    re.IGNORECASE,
+)
+"""In newer versions of Python, ``urlsplit`` refuses several hosts if one is an IPv6 address."""
 
 _PORTS = {SENTINEL: 26379, CLUSTER: 6379}
 
@@ -47,16 +54,17 @@ def read_url(url: str) -> RedisURL:
 
     :raises ValueError: if the URL has none of the forms in the docstring of this module.
     """
-    parts = urlsplit(url)
-    scheme, _, kind = parts.scheme.partition("+")
-    if scheme not in ("redis", "rediss") or kind not in ("", SENTINEL, CLUSTER):
-        raise ValueError(f"no such scheme: {parts.scheme}")
+    found = _URL.fullmatch(url)
+    if found is None:
+        raise ValueError("the scheme must be redis:// or rediss://, with +sentinel or +cluster")
+    scheme, kind = found["scheme"].lower(), (found["kind"] or "").lower()
+    parts = urlsplit(f"//host{found['rest']}")
     tls = scheme == "rediss"
     if not kind:
         options = parse_url(url)  # type: ignore[no-untyped-call]
         tls = options.pop("connection_class", None) is SSLConnection
         return RedisURL("", (), "", tls, options, {})
-    credentials, _, netloc = parts.netloc.rpartition("@")
+    credentials, _, netloc = found["hosts"].rpartition("@")
     hosts = []
     for each in netloc.split(","):
         host = urlsplit(f"//{each}")

@@ -71,6 +71,8 @@ class Proxied:
     """
 
     def __init__(self, folder: Path, program: str) -> None:
+        if {"nginx": NGINX, "caddy": CADDY}[program] is None:
+            pytest.skip(f"{program} is not installed; see .ci/packages")
         self.program = program
         self.url = f"http://127.0.0.1:{free_port()}"
         host = self.url.removeprefix("http://")
@@ -113,8 +115,7 @@ class Proxied:
         return text.replace("/srv", str(self._srv))
 
     def _nginx(self, folder: Path) -> list[str]:
-        if NGINX is None:
-            pytest.skip("nginx is not installed; see .ci/packages")
+        assert NGINX
         text = re.sub(r".*ssl_cert.*\n", "", self._with_addresses(block("nginx")))
         text = text.replace("listen 443 ssl;", f"listen {self.url.removeprefix('http://')};")
         configuration = CONFIGURATION.format(folder=folder, site=text, workers=1)
@@ -123,8 +124,7 @@ class Proxied:
         return [NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf")]
 
     def _caddy(self, folder: Path) -> list[str]:
-        if CADDY is None:
-            pytest.skip("caddy is not installed; see .ci/packages")
+        assert CADDY
         text = self._with_addresses(block("caddy"))
         text = text.replace("app.example.com {", f"{self.url} {{")
         options = "{\n\tadmin off\n\tauto_https off\n}\n"
