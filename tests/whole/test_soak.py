@@ -141,7 +141,8 @@ class Person:
         if response.status == 503 or '"BackendUnavailable"' in text:
             self.answers["not renewed in time", 503] += 1
         else:
-            assert (response.status, name in text) == (200, True)
+            where = response.headers.get("Location")
+            assert (response.status, name in text) == (200, True), where
 
     def bring_nonsense(self) -> None:
         noise = base64.urlsafe_b64encode(self._random.randbytes(self._random.randrange(900)))
