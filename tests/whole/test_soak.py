@@ -53,7 +53,7 @@ class Person:
         self._connection = HTTPConnection(self._address, timeout=30)
         self._random = random.Random(number)
         self._cookies: dict[str, str] = {}
-        self._signed_in = False
+        self._signed_in = self._late = False
         self._signed_out: list[str] = []
         self._spent: list[str] = []
 
@@ -137,12 +137,16 @@ class Person:
 
     def _assert_signed_in(self, response: Any, text: str, name: str) -> None:
         """Check that a response shows the user. On a busy machine, the session may not be renewed
-        in time."""
+        in time, and then end."""
+        where = response.headers.get("Location", "")
         if response.status == 503 or '"BackendUnavailable"' in text:
             self.answers["not renewed in time", 503] += 1
+            self._late = True
+        elif self._late and "reason=RefreshTokenExpired" in where:
+            self._signed_in, self._late, self._spent = False, False, []
         else:
-            where = response.headers.get("Location")
             assert (response.status, name in text) == (200, True), where
+            self._late = False
 
     def bring_nonsense(self) -> None:
         noise = base64.urlsafe_b64encode(self._random.randbytes(self._random.randrange(900)))
