@@ -150,8 +150,7 @@ def renew(page: Any) -> None:
 
 def sign_out(page: Any, how: str = "Sign out") -> None:
     page.locator("main").get_by_role("button", name=how, exact=True).click()
-    # The script may hear of the sign-out first, from another tab, and adds "next".
-    page.wait_for_url("**/login?*reason=SignedOut")
+    page.wait_for_url("**/login?reason=SignedOut")
 
 
 @pytest.mark.parametrize("how", ["Sign out", "Sign out everywhere"])

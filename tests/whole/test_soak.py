@@ -29,9 +29,9 @@ USERS = 8
 ACCESS, WINDOW, REUSE = 2, 10, 15
 """The lifetimes of an access token, a refresh token and a stored successor, in seconds."""
 
-GROWTH, CACHED = 5 * 1024 * 1024, 20 * 1024
-"""How much the memory may grow, and further for each renewal: caches keep both sessions. Their size
-is limited, but they are not full when the test ends. A slow machine renews more often."""
+GROWTH, CACHED = 12 * 1024 * 1024, 10 * 1024
+"""How much the memory may grow, and further for each renewal: a cache keeps the new session. The
+size of the cache is limited, but it is not full when the test ends. A slow machine renews more."""
 
 SOCKETS = 64
 
@@ -53,7 +53,7 @@ class Person:
         self._connection = HTTPConnection(self._address, timeout=30)
         self._random = random.Random(number)
         self._cookies: dict[str, str] = {}
-        self._signed_in = self._late = False
+        self._signed_in = False
         self._signed_out: list[str] = []
         self._spent: list[str] = []
 
@@ -80,8 +80,7 @@ class Person:
         text = response.read().decode()
         kind = "other" if cookie is not None else path
         self.answers[f"{method} {kind}", response.status] += 1
-        # 503: on a busy machine, Redis or the backend may be slow. At most 1 % may be so.
-        assert response.status < 500 or response.status == 503, (path, response.status, text)
+        assert response.status < 500, (path, response.status, text)
         assert "eyJ" not in text, "the beginning of a JWT"
         if cookie is None:
             self._keep(response)
@@ -137,16 +136,12 @@ class Person:
 
     def _assert_signed_in(self, response: Any, text: str, name: str) -> None:
         """Check that a response shows the user. On a busy machine, the session may not be renewed
-        in time, and then end."""
-        where = response.headers.get("Location", "")
+        in time."""
         if response.status == 503 or '"BackendUnavailable"' in text:
             self.answers["not renewed in time", 503] += 1
-            self._late = True
-        elif self._late and "reason=RefreshTokenExpired" in where:
-            self._signed_in, self._late, self._spent = False, False, []
         else:
+            where = response.headers.get("Location")
             assert (response.status, name in text) == (200, True), where
-            self._late = False
 
     def bring_nonsense(self) -> None:
         noise = base64.urlsafe_b64encode(self._random.randbytes(self._random.randrange(900)))
