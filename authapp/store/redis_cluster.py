@@ -23,10 +23,9 @@ READ_AGAIN = 0.5
 """Seconds between two attempts of this module to read which node has which slots. redis-py makes
 further attempts."""
 
-
-CLOSED = (TypeError, AttributeError)
-"""redis-py raises these errors if another thread closes a connection in the meantime. The client of
-a cluster does so when it reads again which node has which slots."""
+FAULTS = (RedisError, RedisClusterException, OSError, ValueError, TypeError, AttributeError)
+"""The errors of a command. redis-py raises the last three if another thread closes the connection
+in the meantime. The client of a cluster does so when it reads again which node has which slots."""
 
 
 class _Cluster(RedisCluster):

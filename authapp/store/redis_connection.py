@@ -20,8 +20,6 @@ from redis.exceptions import (
     ClusterDownError,
     LockError,
     ReadOnlyError,
-    RedisClusterException,
-    RedisError,
     ResponseError,
 )
 from redis.retry import Retry
@@ -32,7 +30,7 @@ from redis.sentinel import (
 )
 
 from authapp.store.protocol import StoreUnavailable
-from authapp.store.redis_cluster import CLOSED, LazyCluster
+from authapp.store.redis_cluster import FAULTS, LazyCluster
 from authapp.store.redis_url import CLUSTER, SENTINEL, read_url
 
 log = logging.getLogger(__name__)
@@ -231,7 +229,7 @@ class RedisConnection:
         error_reply: Exception | None = None
         try:
             yield
-        except (RedisError, RedisClusterException, OSError, ValueError, *CLOSED) as error:
+        except FAULTS as error:
             # Memory full, read-only, not permitted, a counter that is not a number, a lost lock.
             replies = isinstance(error, (ResponseError, ValueError, LockError))
             if not replies or isinstance(error, ClusterDownError):

@@ -22,10 +22,10 @@ from contextlib import closing, suppress
 from itertools import count
 from typing import Any
 
-from redis.exceptions import RedisClusterException, RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from authapp.store.protocol import StoreUnavailable
-from authapp.store.redis_cluster import CLOSED
+from authapp.store.redis_cluster import FAULTS
 from authapp.store.redis_connection import PAUSE, REPEAT_LOG, RedisConnection
 
 CHANNEL = b"authapp:changed"
@@ -48,7 +48,7 @@ KEPT = 40_000
 """The most strings that a process keeps (about 10 MB). A session needs about three strings."""
 
 
-_ENDS = (RedisError, RedisClusterException, OSError, StoreUnavailable, ValueError, *CLOSED)
+_ENDS = (*FAULTS, StoreUnavailable)
 """The errors that end a subscription. The thread then subscribes again."""
 
 
