@@ -18,10 +18,10 @@ serve: $(VENV)/serving  ## run the site with the embedded issuer: http://localho
 	$(BIN)/pserve -q --reload --reload-interval 2 development.ini listen=localhost:$(PORT)
 
 test: lint  ## lint, and all tests
-	$(BIN)/pytest -n 4 --dist worksteal --cov --cov-report=term $(PYTEST_OPTIONS)
+	$(BIN)/pytest -n 4 --dist worksteal $(PYTEST_OPTIONS)
 
 quick: $(VENV)/installed  ## the tests that need no servers and browsers: under a minute
-	$(BIN)/pytest -q -n logical --dist worksteal -m "not servers" --hypothesis-profile quick $(PYTEST_OPTIONS)
+	$(BIN)/pytest -q -n 4 --dist worksteal -m "not servers" --hypothesis-profile quick $(PYTEST_OPTIONS)
 
 pythons:  ## `make quick` with each Python version of setup.py that this machine has
 	.ci/pythons
@@ -30,7 +30,7 @@ lowest: $(VENV)/installed  ## `make quick` with the lowest versions that setup.p
 	$(PYTHON) -m venv .venv-lowest
 	$(BIN)/python -m pip install -q --disable-pip-version-check uv
 	$(BIN)/uv pip install -q --python .venv-lowest/bin/python --resolution lowest-direct -e '.[redis,testing,development,cli,opentelemetry]'
-	.venv-lowest/bin/pytest -q -n logical --dist worksteal -m "not servers" --hypothesis-profile quick $(PYTEST_OPTIONS)
+	.venv-lowest/bin/pytest -q -n 4 --dist worksteal -m "not servers" --hypothesis-profile quick $(PYTEST_OPTIONS)
 
 lint: $(VENV)/installed  ## style, security rules and types
 	$(BIN)/ruff check .

@@ -26,7 +26,7 @@ from servers.redis_server import RedisServer
 NAME = "authapp.session"
 REQUESTS, WARM = 20_000, 5_000
 USERS = 8
-ACCESS, WINDOW, REUSE = 2, 10, 15
+ACCESS, WINDOW, REUSE = 2, 30, 15
 """The lifetimes of an access token, a refresh token and a stored successor, in seconds."""
 
 GROWTH, CACHED = 12 * 1024 * 1024, 10 * 1024
