@@ -142,7 +142,7 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 def chromium() -> Iterator[Any]:
     """Yield Chromium, which all tests share. Each test opens its own windows."""
     if PROGRAM is None:
-        pytest.skip("chromium is not installed; see .ci/packages")
+        pytest.skip("chromium-headless-shell is not installed; see .ci/packages")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
