@@ -30,7 +30,7 @@ class Place:
             {
                 "authapp.backend.url": "",
                 "authapp.backend.verify": "",
-                "authapp.shared": redis.url,
+                "authapp.shared": redis.patient_url,
                 "authapp.backend.timeout": "8",
                 "authapp.oidc.issuer": served.url,
                 "authapp.oidc.client_id": CLIENT_ID,

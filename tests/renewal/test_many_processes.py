@@ -40,7 +40,7 @@ class Place:
             {
                 "authapp.backend.url": backend.url,
                 "authapp.backend.verify": f"secret:{django.key}",
-                "authapp.shared": redis.url,
+                "authapp.shared": redis.patient_url,
                 "authapp.backend.timeout": "8",
                 "authapp.login.rate": "1000/minute",
                 "pyramid.includes": "slow_pages",

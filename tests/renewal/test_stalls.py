@@ -52,7 +52,7 @@ class Town:
         self.backend, self.redis = backend, redis
         self.spent: Counter[str] = Counter()
         backend.instead[REFRESH] = self._count
-        settings = {"shared": redis.url, "backend__bulkhead": "50", **settings}
+        settings = {"shared": redis.patient_url, "backend__bulkhead": "50", **settings}
         self.sites = [Site(backend.url, **settings) for _ in range(2)]
         self.statuses: Counter[int] = Counter()
 

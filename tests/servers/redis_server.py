@@ -19,7 +19,12 @@ PROGRAM = shutil.which("redis-server")
 
 
 class RedisServer:
-    """A Redis server on a free port, without persistence."""
+    """A Redis server on a free port, without persistence.
+
+    :ivar url: its URL for a site.
+    :ivar patient_url: the same with a limit of a second for each command, in place of the usual
+        quarter of a second. A busy machine may not run Redis for a quarter of a second.
+    """
 
     def __init__(self, folder: Path) -> None:
         if PROGRAM is None:
@@ -29,6 +34,7 @@ class RedisServer:
             self.port = free.getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"
         self.url = f"redis://{self.address}/0"
+        self.patient_url = f"{self.url}?socket_timeout=1"
         self.client = redis.Redis.from_url(self.url)
         self._process: subprocess.Popen[bytes] | None = None
         self.start()

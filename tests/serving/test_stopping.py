@@ -31,7 +31,7 @@ def served(tmp_path: Path, backend: Served, redis_server: RedisServer) -> Iterat
         "authapp.backend.url": backend.url,
         "authapp.backend.verify": f"jwks:{backend.url}/.well-known/jwks.json",
         "authapp.backend.timeout": "0.5",
-        "authapp.shared": redis_server.url,
+        "authapp.shared": redis_server.patient_url,
     }
     site = ServedSite(tmp_path, changes)
     yield site

@@ -117,7 +117,7 @@ class Town:
         self.backend, self.redis = backend, redis
         self.random = random.Random(0)
         options = {
-            "shared": redis.url,
+            "shared": redis.patient_url,
             # While Redis is down, users stay on one application, so it may renew without a lease.
             "shared__patience": "0",
             "backend__timeout": str(TIMEOUT),
