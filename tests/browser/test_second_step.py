@@ -37,12 +37,14 @@ def test_sign_in_with_a_code(
     window = chromium.new_context(java_script_enabled=scripts, locale="en")
     page = window.new_page()
     page.goto(site.url + "/account")
+    page.locator("#username:focus").wait_for()  # Chromium gives the focus when it paints
     page.keyboard.type("dave")
     page.keyboard.press("Tab")
     page.keyboard.type("dave-password")
     page.keyboard.press("Enter")
     page.wait_for_url("**/login/challenge?next=%2Faccount")
-    page.keyboard.type("000000")  # the field has the focus
+    page.locator("#code:focus").wait_for()
+    page.keyboard.type("000000")
     page.keyboard.press("Enter")
     page.get_by_role("alert").wait_for()
     assert "not correct" in page.get_by_role("alert").inner_text()
@@ -60,6 +62,7 @@ def test_page_of_the_code_is_accessible_and_can_be_cancelled(
     window = chromium.new_context(viewport={"width": 320, "height": 640}, locale="en")
     page = window.new_page()
     page.goto(site.url + "/login?next=%2Faccount%3Fa%3D1")
+    page.locator("#username:focus").wait_for()
     page.keyboard.type("dave")
     page.keyboard.press("Tab")
     page.keyboard.type("dave-password")

@@ -14,7 +14,7 @@ from fleet import Fleet
 from load import burst
 from servers import Served
 from servers.oidc import CLIENT_ID, CLIENT_SECRET, Provider, signed
-from servers.redis_server import RedisServer
+from servers.redis_server import RedisServer, patient
 
 NAME = "authapp.session"
 ACCESS = 4
@@ -30,7 +30,7 @@ class Place:
             {
                 "authapp.backend.url": "",
                 "authapp.backend.verify": "",
-                "authapp.shared": redis.patient_url,
+                "authapp.shared": patient(redis.url),
                 "authapp.backend.timeout": "8",
                 "authapp.oidc.issuer": served.url,
                 "authapp.oidc.client_id": CLIENT_ID,

@@ -21,7 +21,7 @@ from eventually import eventually
 from fleet import Fleet
 from load import Answer, burst
 from servers import REFRESH, Served
-from servers.redis_server import RedisServer
+from servers.redis_server import RedisServer, patient
 from servers.simplejwt_server import Django, serve_django
 
 NAME = "authapp.session"
@@ -40,7 +40,7 @@ class Place:
             {
                 "authapp.backend.url": backend.url,
                 "authapp.backend.verify": f"secret:{django.key}",
-                "authapp.shared": redis.patient_url,
+                "authapp.shared": patient(redis.url),
                 "authapp.backend.timeout": "8",
                 "authapp.login.rate": "1000/minute",
                 "pyramid.includes": "slow_pages",

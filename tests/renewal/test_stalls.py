@@ -22,7 +22,7 @@ from authapp.store import redis_leases
 from authapp.store.protocol import Key, Lease
 from eventually import eventually
 from servers import ISSUER_SETTINGS, REFRESH, Served
-from servers.redis_server import RedisServer
+from servers.redis_server import RedisServer, patient
 from site_under_test import Site
 
 ACCESS = 3
@@ -52,7 +52,7 @@ class Town:
         self.backend, self.redis = backend, redis
         self.spent: Counter[str] = Counter()
         backend.instead[REFRESH] = self._count
-        settings = {"shared": redis.patient_url, "backend__bulkhead": "50", **settings}
+        settings = {"shared": patient(redis.url), "backend__bulkhead": "50", **settings}
         self.sites = [Site(backend.url, **settings) for _ in range(2)]
         self.statuses: Counter[int] = Counter()
 

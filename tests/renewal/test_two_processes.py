@@ -18,7 +18,7 @@ from authapp.store.protocol import Key
 from authapp.store.redis_leases import RedisLeases
 from eventually import eventually
 from servers import ISSUER_SETTINGS, LOGIN, NOT_VALID, REFRESH, Served
-from servers.redis_server import RedisServer
+from servers.redis_server import RedisServer, patient
 from site_under_test import COOKIE, SECRET, Site
 
 DUE, EXPIRED = 601, 901
@@ -38,7 +38,7 @@ def sites(backend: Served, redis_server: RedisServer, request: pytest.FixtureReq
     session."""
     patience = getattr(request, "param", "120")
     made = [
-        Site(backend.url, shared=redis_server.patient_url, shared__patience=patience)
+        Site(backend.url, shared=patient(redis_server.url), shared__patience=patience)
         for _ in range(2)
     ]
     made[0].sign_in()
@@ -199,8 +199,8 @@ def test_due_session_does_not_block_the_other_process(sites: list[Site], backend
 def test_other_process_waits_no_longer_than_the_backend_timeout(
     backend: Served, redis_server: RedisServer
 ) -> None:
-    one = Site(backend.url, shared=redis_server.patient_url, backend__timeout="15")
-    two = Site(backend.url, shared=redis_server.patient_url, backend__timeout="0.2")
+    one = Site(backend.url, shared=patient(redis_server.url), backend__timeout="15")
+    two = Site(backend.url, shared=patient(redis_server.url), backend__timeout="0.2")
     one.sign_in()
     for cookie in one.cookiejar:
         two.cookiejar.set_cookie(cookie)
@@ -363,7 +363,7 @@ def test_failed_sign_ins_are_counted_across_processes_while_secrets_change(
     for user, secrets in (("bob", (old, f"{old}\n{new}")), ("carol", (f"{new}\n{old}", new))):
         sites = [
             Site(
-                backend.url, shared=redis_server.patient_url, login__rate="4/minute", secret=secret
+                backend.url, shared=patient(redis_server.url), login__rate="4/minute", secret=secret
             )
             for secret in secrets
         ]
@@ -377,7 +377,7 @@ def test_failed_sign_ins_are_counted_across_processes_while_secrets_change(
 def test_failed_sign_ins_are_counted_across_processes(redis_server: RedisServer) -> None:
     with Served(issuer({}, **ISSUER_SETTINGS)) as backend:
         sites = [
-            Site(backend.url, shared=redis_server.patient_url, login__rate="4/minute")
+            Site(backend.url, shared=patient(redis_server.url), login__rate="4/minute")
             for _ in range(2)
         ]
         for site in (*sites, *sites):
@@ -465,7 +465,7 @@ def test_late_response_is_shared_with_the_other_process(
     """While the backend is slow, no process sends the token again, and no request waits long. The
     late response is then stored for both processes."""
     made = [
-        Site(backend.url, shared=redis_server.patient_url, backend__timeout=seconds)
+        Site(backend.url, shared=patient(redis_server.url), backend__timeout=seconds)
         for seconds in ("0.5", "60")
     ]
     made[0].sign_in()
@@ -525,7 +525,7 @@ def test_r11_rejection_is_not_trusted_after_redis_was_down(
     """Threat R11. After Redis was down, a rejection does not end the session. Redis may have
     restarted from an old dump that contains the epoch marker."""
     redis_server.stop()
-    site = Site(backend.url, shared=redis_server.patient_url)
+    site = Site(backend.url, shared=patient(redis_server.url))
     site.sign_in()
     redis_server.start()
     eventually(site.services.store.healthy, 5)
@@ -541,7 +541,7 @@ def test_r11_late_rejection_is_not_trusted_after_redis_lost_its_data(
 ) -> None:
     """Threat R11. Redis loses its data during a call of the backend whose response is late. A
     rejection in this response does not end the session, because the call began before the loss."""
-    site = Site(backend.url, shared=redis_server.patient_url, backend__timeout="0.1")
+    site = Site(backend.url, shared=patient(redis_server.url), backend__timeout="0.1")
     site.sign_in()
     go = Event()
 
@@ -569,7 +569,7 @@ def test_r11_rejection_is_not_trusted_without_a_lease_that_can_be_extended(
     may then expire too early, so a rejection does not end the session."""
     rights = ["on", "nopass", "~*", "&*", "+@all", "-@scripting"]
     redis_server.client.execute_command("ACL", "SETUSER", "app", *rights)
-    site = Site(backend.url, shared=redis_server.patient_url.replace("//", "//app:x@"))
+    site = Site(backend.url, shared=patient(redis_server.url).replace("//", "//app:x@"))
     site.sign_in()
     backend.instead[REFRESH] = Answer(status=401, json_body=NOT_VALID)
     with later(EXPIRED):
@@ -581,7 +581,7 @@ def test_r11_garbage_in_a_counter_does_not_block_sign_in(
     backend: Served, redis_server: RedisServer
 ) -> None:
     """Threat R11. Sign-in works even if another program has overwritten the counters in Redis."""
-    site = Site(backend.url, shared=redis_server.patient_url)
+    site = Site(backend.url, shared=patient(redis_server.url))
     site.sign_in("alice", "wrong", status=401)
     counters = redis_server.client.keys("*limit*")
     assert counters

@@ -18,7 +18,7 @@ from authapp.store.resync import FLUSH_ON_SHUTDOWN
 from eventually import eventually
 from served_site import ServedSite
 from servers import LOGIN, REFRESH, Served
-from servers.redis_server import RedisServer
+from servers.redis_server import RedisServer, patient
 from site_under_test import COOKIE, SECRET
 
 HTML = {"Accept": "text/html"}
@@ -31,7 +31,7 @@ def served(tmp_path: Path, backend: Served, redis_server: RedisServer) -> Iterat
         "authapp.backend.url": backend.url,
         "authapp.backend.verify": f"jwks:{backend.url}/.well-known/jwks.json",
         "authapp.backend.timeout": "0.5",
-        "authapp.shared": redis_server.patient_url,
+        "authapp.shared": patient(redis_server.url),
     }
     site = ServedSite(tmp_path, changes)
     yield site

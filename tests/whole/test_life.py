@@ -28,7 +28,7 @@ from webob import Response as Answer
 from authapp.issuer import main as issuer
 from eventually import eventually
 from servers import ISSUER_SETTINGS, LOGIN, REFRESH, Served
-from servers.redis_server import RedisServer
+from servers.redis_server import RedisServer, patient
 from site_under_test import COOKIE, Site
 
 PEOPLE, TABS, STEPS, STEP = 200, 3, 30, 61
@@ -117,7 +117,7 @@ class Town:
         self.backend, self.redis = backend, redis
         self.random = random.Random(0)
         options = {
-            "shared": redis.patient_url,
+            "shared": patient(redis.url),
             # While Redis is down, users stay on one application, so it may renew without a lease.
             "shared__patience": "0",
             "backend__timeout": str(TIMEOUT),

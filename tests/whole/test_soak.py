@@ -21,7 +21,7 @@ from authapp.issuer import main as issuer
 from eventually import eventually
 from served_site import ServedSite
 from servers import ISSUER_SETTINGS, REFRESH, Served
-from servers.redis_server import RedisServer
+from servers.redis_server import RedisServer, patient
 
 NAME = "authapp.session"
 REQUESTS, WARM = 20_000, 5_000
@@ -217,7 +217,7 @@ def test_20000_requests_leave_memory_threads_and_files_bounded(
             "authapp.backend.verify": f"jwks:{backend.url}/.well-known/jwks.json",
             "authapp.backend.timeout": "5",
             "authapp.backend.bulkhead": "4",
-            "authapp.shared": redis_server.patient_url,
+            "authapp.shared": patient(redis_server.url),
             "authapp.refresh.reuse": str(REUSE),
             "authapp.refresh.lifetime": str(WINDOW),
         },
