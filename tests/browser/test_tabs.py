@@ -149,8 +149,13 @@ def renew(page: Any) -> None:
 
 
 def sign_out(page: Any, how: str = "Sign out") -> None:
+    """Sign out, and wait for the sign-in page.
+
+    If the message of another tab makes the page ask the server before the response comes, the page
+    itself goes to the sign-in page, with ``next``.
+    """
     page.locator("main").get_by_role("button", name=how, exact=True).click()
-    page.wait_for_url("**/login?reason=SignedOut")
+    page.wait_for_url(re.compile(r"/login\?(next=[^&]*&)?reason=SignedOut$"))
 
 
 @pytest.mark.parametrize("how", ["Sign out", "Sign out everywhere"])

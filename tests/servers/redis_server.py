@@ -18,10 +18,10 @@ from eventually import eventually
 PROGRAM = shutil.which("redis-server")
 
 
-def patient(url: str) -> str:
-    """Return the URL of a Redis for a site that gives each command a second, and not the usual
-    quarter of a second. A busy machine may not run Redis for a quarter of a second."""
-    return f"{url}{'&' if '?' in url else '?'}socket_timeout=1"
+def patient(url: str, seconds: int = 1) -> str:
+    """Return the URL of a Redis for a site that gives each command more time than the usual quarter
+    of a second. A busy machine may not run Redis for a quarter of a second."""
+    return f"{url}{'&' if '?' in url else '?'}socket_timeout={seconds}"
 
 
 class RedisServer:

@@ -217,7 +217,7 @@ def test_20000_requests_leave_memory_threads_and_files_bounded(
             "authapp.backend.verify": f"jwks:{backend.url}/.well-known/jwks.json",
             "authapp.backend.timeout": "5",
             "authapp.backend.bulkhead": "4",
-            "authapp.shared": patient(redis_server.url),
+            "authapp.shared": patient(redis_server.url, 5),
             "authapp.refresh.reuse": str(REUSE),
             "authapp.refresh.lifetime": str(WINDOW),
         },
