@@ -104,13 +104,11 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def resolve(text: str) -> str:
-    """Return the value of an environment variable or a file, if the text names one.
-
-    ``env:NAME`` names an environment variable, and ``file:PATH`` names a file.
+    """Return the value of an environment variable (``env:NAME``) or of a file (``file:PATH``).
 
     :returns: for ``env:``, the variable. For ``file:``, the text of the file. For any other text,
         and for a text of several lines, the text itself. White space at both ends is removed.
-    :raises ValueError: if the variable is not set or empty, or the file cannot be read.
+    :raises ValueError: if the variable is not set or empty, or the file cannot be read or is empty.
     """
     text = text.strip()
     kind, _, where = text.partition(":")
@@ -118,15 +116,16 @@ def resolve(text: str) -> str:
     if "\n" in text:
         return text
     if kind.lower() == "env":
-        value = os.environ.get(where, "").strip().removeprefix("\ufeff").strip()
-        if not value:
+        text = os.environ.get(where, "").strip().removeprefix("\ufeff").strip()
+        if not text:
             raise ValueError(f"the environment variable {where} is not set or is empty")
-        return value
-    if kind.lower() == "file":
+    elif kind.lower() == "file":
         try:
-            return Path(where).read_text(encoding="utf-8-sig").strip()
+            text = Path(where).read_text(encoding="utf-8-sig").strip()
         except (OSError, ValueError):
             raise ValueError(f"the file {where} cannot be read") from None
+        if not text:
+            raise ValueError(f"the file {where} is empty")
     return text
 
 

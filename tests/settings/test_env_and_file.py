@@ -144,6 +144,28 @@ def test_a_missing_variable_or_file_is_reported_with_the_key(key: str, text: str
     assert text.partition(":")[2] in problem
 
 
+@pytest.mark.parametrize("content", ["", " \n", "\ufeff\n"])
+@pytest.mark.parametrize(
+    "key", ["secret", "backend.client_id", "backend.issuer", "backend.url", "shared", "oidc.issuer"]
+)
+def test_an_empty_file_is_reported_with_the_key(key: str, content: str, tmp_path: Path) -> None:
+    file = tmp_path / "of the setting"
+    file.write_text(content)
+    with pytest.raises(SettingsError) as caught:
+        read(GOOD | NEEDED.get(key, {}) | {key: f"file:{file}"})
+    (problem,) = (each for each in caught.value.problems if each.startswith(f"authapp.{key}"))
+    assert problem.endswith(f"the file {file} is empty")
+
+
+def test_a_line_of_the_secrets_and_the_secret_of_verify_can_name_no_empty_file(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "empty").write_text("\n")
+    for key, text in (("secret", f"{SECRET}\nfile:"), ("backend.verify", "secret:file:")):
+        with pytest.raises(SettingsError, match=f"authapp.{key}.*is empty"):
+            read(GOOD | {key: f"{text}{tmp_path}/empty"})
+
+
 def test_the_sign_in_page_shows_users_that_come_from_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
