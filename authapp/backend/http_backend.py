@@ -1,7 +1,6 @@
 """A backend that is called over HTTP, as its :class:`Description` says."""
 
 import json
-import re
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -29,12 +28,9 @@ from authapp.backend.protocol import (
     UnexpectedAnswer,
 )
 from authapp.backend.request_template import CannotSend, RequestTemplate
-from authapp.session.session import MAX_LIFETIME, TokenPair
+from authapp.backend.token_values import seconds, usable_token
+from authapp.session.session import TokenPair
 
-MAX_TOKEN = 8 * 1024
-"""The most characters of a token, because all tokens of a session must fit into three cookies."""
-
-_TOKEN = re.compile(rf"\A[!-~]{{1,{MAX_TOKEN}}}\Z")
 _SECRETS = ("password", "access", "refresh", "client_secret", "code", "state")
 _SIGN_IN = ("login", "challenge")
 _TELLING = ("error", "code", "detail", "message", "msg", "error_description")
@@ -251,6 +247,9 @@ class HTTPBackend:
             reply = self._send(template, values)
             if not reply.good or not isinstance(reply.content["body"], dict):
                 raise self._unexpected("userinfo", reply, values, "userinfo")
+        except UnexpectedAnswer as error:
+            error.tokens = tokens
+            raise
         except (CannotSend, BackendUnavailable) as error:
             failed = BackendUnavailable(f"userinfo: {error}")
             failed.tokens = tokens
@@ -330,20 +329,3 @@ def _value(expression: Expression | None, content: object) -> Any:
 def _token(expression: Expression | None, content: object) -> str | None:
     """Return the token that an expression finds, or None if it finds no usable token."""
     return usable_token(_value(expression, content))
-
-
-def usable_token(value: object) -> str | None:
-    """Return the token in ``value``, without ``Bearer``. None if no header could carry it."""
-    if not isinstance(value, str):
-        return None
-    value = value.removeprefix("Bearer ")
-    return value if _TOKEN.match(value) else None
-
-
-def seconds(value: object) -> int | None:
-    """Return a lifetime (a number or a string of digits) as whole seconds. None if invalid."""
-    if isinstance(value, str) and re.fullmatch("[0-9]{1,12}", value):
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return int(value) if 1 <= value <= MAX_LIFETIME else None

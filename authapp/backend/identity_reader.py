@@ -5,7 +5,7 @@ from typing import Any
 
 from authapp.backend.expressions import Expression
 from authapp.backend.http_exchange import in_one_line
-from authapp.backend.protocol import BackendUnavailable
+from authapp.backend.protocol import UnexpectedAnswer
 from authapp.session.claims import is_user_id, text, texts
 from authapp.session.session import Claims, Identity
 
@@ -26,12 +26,12 @@ def read_identity(names: ClaimExpressions, claims: Claims, user: Claims) -> Iden
 
     :param claims: the claims of the tokens. Empty if no token is a JWT.
     :param user: further claims from the backend. The claims of the tokens have priority.
-    :raises BackendUnavailable: if the claims have no user id.
+    :raises UnexpectedAnswer: if the claims have no user id.
     """
     known: dict[str, Any] = {**user, **claims}
     user_id = names.id(known)
     if not is_user_id(user_id):
-        raise BackendUnavailable(
+        raise UnexpectedAnswer(
             f"no user in {names.id.source}, which authapp.claims.id names; there are"
             f" {in_one_line(', '.join(sorted(map(str, known)))) or 'no claims'}"
         )

@@ -202,7 +202,7 @@ class TokenReader:
             key: Any = verify.secret or verify.pem
             algorithms = SYMMETRIC if verify.secret else ASYMMETRIC
             if self._keys is not None:
-                key = self._keys.key(jwt.get_unverified_header(access).get("kid"))
+                key = _key(self._keys, jwt.get_unverified_header(access).get("kid"))
                 algorithms = [each for each in ASYMMETRIC if each == key.algorithm_name]
             claims = jwt.decode(
                 access,
@@ -267,6 +267,19 @@ class TokenReader:
             return 0
         log.warning("ClockSkew: the backend's clock is %d s off", skew)
         return skew
+
+
+def _key(keys: KeySet, kid: str | None) -> jwt.PyJWK:
+    """Return the public key that verifies a token.
+
+    :raises UnexpectedAnswer: if the key set was read, and has no such key.
+    :raises BackendUnavailable: if the key set cannot be read.
+    """
+    try:
+        return keys.key(kid)
+    except BackendUnavailable as error:
+        kind = UnexpectedAnswer if keys.readable else BackendUnavailable
+        raise kind(f"{error.reason}; see authapp.backend.verify") from None
 
 
 def _why_not_verified(error: Exception, access: str, claims: Claims, verify: Verify) -> str:

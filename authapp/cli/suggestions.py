@@ -10,8 +10,8 @@ from typing import Any
 
 from authapp.backend.description import Description
 from authapp.backend.expressions import NEVER, Condition, Response
-from authapp.backend.http_backend import MAX_TOKEN
 from authapp.backend.token_reader import ASYMMETRIC, Verify
+from authapp.backend.token_values import MAX_TOKEN
 from authapp.session.claims import is_user_id
 
 _ACCESS = ("accesstoken", "access", "jwt", "token", "authtoken", "idtoken", "bearer", "key")

@@ -6,7 +6,7 @@ Renewal and sign-out call this object in the same way as a backend for passwords
 import time
 from typing import Any
 
-from authapp.backend.http_backend import await_tokens, may_be_late, seconds, usable_token
+from authapp.backend.http_backend import await_tokens, may_be_late
 from authapp.backend.http_client import BoundedSession
 from authapp.backend.http_exchange import Reply, address, exchange, in_one_line, unusable
 from authapp.backend.protocol import (
@@ -15,6 +15,7 @@ from authapp.backend.protocol import (
     Credentials,
     UnexpectedAnswer,
 )
+from authapp.backend.token_values import seconds, usable_token
 from authapp.oidc.client_authentication import authenticated
 from authapp.oidc.metadata import Metadata
 from authapp.oidc.token_checks import TokenChecks

@@ -23,6 +23,7 @@ from authapp.backend.protocol import (
     BackendRejected,
     BackendUnavailable,
     CallNotPermitted,
+    UnexpectedAnswer,
 )
 from authapp.backend.token_reader import TokenReader
 from authapp.renewal.late_response import await_late_response
@@ -278,25 +279,18 @@ class Renewal:
             tokens = refresh(session.tokens)
         except BackendRejected as error:
             if not self.successors.exclusive(lease, longest):
-                return self._failed(
-                    session, "rejected, but another process may have renewed the session"
-                )
+                perhaps = "rejected, but another process may have renewed the session"
+                return self._failed(session, BackendUnavailable(perhaps))
             return Rejected(ErrorCode.REFRESH_TOKEN_REJECTED, str(error), asked=True)
         except BackendDown:
             raise
         except Exception as error:
-            why = getattr(error, "reason", type(error).__name__)
-            new: TokenPair | None = getattr(error, "tokens", None)
-            if new is not None:  # the call failed after the old refresh token was spent
-                session = replace(session, tokens=replace(session.tokens, refresh=new.refresh))
-            return self._failed(session, why, getattr(error, "retry_after", None))
+            return self._failed(session, error, getattr(error, "tokens", None))
         now = self._clock()
         try:
             identity, validity = self.reader.read(tokens, now, session)
         except Exception as error:
-            # The old refresh token is spent, whatever the error is. So keep the new refresh token.
-            kept = replace(session, tokens=replace(session.tokens, refresh=tokens.refresh))
-            return self._failed(kept, getattr(error, "reason", type(error).__name__))
+            return self._failed(session, error, tokens)
         if str(identity.id) != str(session.identity.id):
             log.error("RefreshTokenRejected: the backend returned another user's token")
             code = ErrorCode.REFRESH_TOKEN_REJECTED
@@ -304,13 +298,20 @@ class Renewal:
         return Renewed(session.renewed(identity, tokens, validity, now), asked=True)
 
     def _failed(
-        self, session: Session, reason: str, retry_after: float | None = None
+        self, session: Session, error: Exception, new: TokenPair | None = None
     ) -> Unavailable:
         """Store a failure, so that no request renews this session for some time.
 
-        :param retry_after: the length of this time in seconds. The default is :data:`RETRY_AFTER`.
+        This time is the ``retry_after`` of the error in seconds, or :data:`RETRY_AFTER`.
+
+        :param new: new tokens, if the old refresh token is spent. Their refresh token is kept.
         """
-        wait = retry_after or RETRY_AFTER
+        reason = getattr(error, "reason", type(error).__name__)
+        if isinstance(error, UnexpectedAnswer):
+            log.warning("UnexpectedAnswer: renewal: %s", reason)
+        if new is not None:
+            session = replace(session, tokens=replace(session.tokens, refresh=new.refresh))
+        wait = getattr(error, "retry_after", None) or RETRY_AFTER
         self.successors.keep_failure(session, reason, wait)
         return Unavailable(session, reason, wait, asked=True)
 

@@ -29,6 +29,10 @@ PAGE = "Sign-in is not available right now because of a fault at this site."
         ),
         ({"backend__login": "POST /nowhere\nname = {username}"}, "see authapp.backend.login"),
         ({"backend__answer__access": "body.token"}, "see authapp.backend.answer.*"),
+        (
+            {"claims__id": "employee.number"},
+            "no user in employee.number, which authapp.claims.id names; there are",
+        ),
     ],
 )
 def test_setting_that_does_not_fit(
@@ -42,6 +46,29 @@ def test_setting_that_does_not_fit(
     (line,) = [each for each in caplog.messages if each.startswith("UnexpectedAnswer: sign-in")]
     assert said in line
     assert "k" * 32 not in caplog.text
+
+
+KEYS = "/.well-known/jwks.json"
+OTHERS = {"kty": "OKP", "crv": "Ed25519", "kid": "theirs", "x": "A" * 43}
+
+
+@pytest.mark.parametrize(
+    ("keys", "code"),
+    [
+        (Answer(json_body={"keys": [OTHERS]}), "UnexpectedAnswer"),
+        (Answer(status=404), "BackendUnavailable"),
+    ],
+    ids=["of another issuer", "not there"],
+)
+def test_a_key_set_that_does_not_fit_is_logged_with_its_setting(
+    backend: Served, caplog: pytest.LogCaptureFixture, keys: Answer, code: str
+) -> None:
+    backend.instead[KEYS] = keys
+    answer = Site(backend.url, backend__verify=f"jwks:{backend.url}{KEYS}").sign_in(status=503)
+    assert (PAGE in answer) is (code == "UnexpectedAnswer")
+    (line,) = [each for each in caplog.messages if ": sign-in: " in each]
+    assert line.startswith(f"{code}: sign-in: the key set has no key for a token;")
+    assert "see authapp.backend.verify" in line
 
 
 @pytest.mark.parametrize("seconds", [-3 * 3600, 3 * 3600])

@@ -1,6 +1,7 @@
 """What each response of the backend means for users and in the log: contract section 7."""
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -89,7 +90,7 @@ SHAPES = [
     (Response(status=500), 503, "BackendUnavailable"),
     (Response(status=503), 503, "BackendUnavailable"),
     ({**GOOD, "user": [7]}, 503, "BackendUnavailable"),
-    ({**GOOD, "user": {"name": "nobody"}}, 503, "BackendUnavailable"),
+    ({**GOOD, "user": {"name": "nobody"}}, 503, "UnexpectedAnswer"),
     ({**GOOD, "expires_in": "soon"}, 503, "BackendUnavailable"),
 ]
 
@@ -132,6 +133,52 @@ def test_an_unexpected_response_is_logged_safely(
     assert "see authapp.backend.login.refused [request " in line
     assert "my-password" not in line
     assert "x" * 101 not in line
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "line"),
+    [
+        (
+            "/refresh",
+            Response(status=418, json_body={"code": "teapot", "detail": "r-1 opaque-1"}),
+            "refresh: status 418, application/json code='teapot' detail=***, from POST /refresh at"
+            " 127.0.0.1:…; see authapp.backend.refresh.refused",
+        ),
+        (
+            "/me",
+            Response(status=403, json_body={"detail": "no opaque-2"}),
+            "userinfo: status 403, application/json detail=***, from GET /me at 127.0.0.1:…;"
+            " see authapp.backend.userinfo",
+        ),
+        (
+            "/refresh",
+            {"access": "opaque-2", "refresh": "r-2"},
+            "nothing says when the access token expires; authapp.backend.access_lifetime can",
+        ),
+    ],
+    ids=["refresh", "userinfo", "tokens"],
+)
+def test_an_unexpected_response_at_a_renewal_is_logged_once(
+    site: Callable[..., Site],
+    backend: Backend,
+    caplog: pytest.LogCaptureFixture,
+    path: str,
+    answer: Any,
+    line: str,
+) -> None:
+    backend.answers["/me"] = {"id": 7}
+    browser = site(backend__userinfo="\nGET /me\nAuthorization: Bearer {access}")
+    browser.sign_in("alice", status=303)
+    backend.answers["/refresh"] = {**GOOD, "access": "opaque-2", "refresh": "r-2"}
+    backend.answers[path] = answer
+    with time_machine.travel(time.time() + 61):
+        for _ in range(3):
+            browser.get("/account", status=503)
+    (record,) = [each for each in caplog.records if "UnexpectedAnswer" in each.getMessage()]
+    assert record.levelname == "WARNING"
+    told = re.sub(r"127.0.0.1:\d+", "127.0.0.1:…", record.getMessage().partition(" [request ")[0])
+    told = told.replace("'(not shown: it repeats what was sent)'", "***")
+    assert told == f"UnexpectedAnswer: renewal: {line}"
 
 
 def test_the_backends_reason_is_in_the_audit_log(
@@ -209,11 +256,26 @@ def test_a_userinfo_failure_at_renewal_keeps_the_new_tokens(
         assert browser.opened().tokens.refresh == "r-3"
 
 
+@pytest.mark.parametrize(
+    ("answer", "line"),
+    [
+        (Response(status=404), "UnexpectedAnswer: sign-in: userinfo: status 404, text/html"),
+        (Response(status=500), "BackendUnavailable: sign-in: userinfo: status 500, not a JSON"),
+    ],
+    ids=str,
+)
 def test_a_userinfo_failure_at_sign_in_returns_503(
-    site: Callable[..., Site], backend: Backend
+    site: Callable[..., Site],
+    backend: Backend,
+    caplog: pytest.LogCaptureFixture,
+    answer: Response,
+    line: str,
 ) -> None:
-    browser = site(backend__userinfo="\nGET /nowhere")
-    browser.sign_in("alice", status=503)
+    backend.answers["/me"] = answer
+    site(backend__userinfo="\nGET /me").sign_in("alice", status=503)
+    (told,) = [each for each in caplog.messages if ": sign-in: " in each]
+    assert told.startswith(line)
+    assert ("see authapp.backend.userinfo" in told) is (answer.status_int == 404)
 
 
 def test_without_refresh_tokens_a_session_ends_with_its_access_token(
