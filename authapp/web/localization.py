@@ -9,13 +9,13 @@ from pathlib import Path
 
 from pyramid.config import Configurator
 from pyramid.events import ApplicationCreated
-from pyramid.i18n import Translations, default_locale_negotiator, make_localizer
-from pyramid.interfaces import ILocaleNegotiator, ILocalizer, ITranslationDirectories
+from pyramid.i18n import Translations, make_localizer
+from pyramid.interfaces import ILocalizer, ITranslationDirectories
 from pyramid.request import Request
 from pyramid.response import Response
 from webob.acceptparse import create_accept_language_header
 
-from authapp.web.responses import vary_by
+from authapp.web.responses import explicit_locale, vary_by
 
 _DOMAIN = "authapp"
 _CATALOGUES = Path(__file__).parents[1] / "locale"
@@ -53,17 +53,9 @@ def negotiate_locale(request: Request) -> str:
     :returns: a name such as ``en`` or ``zh_Hans``.
     """
     default: str = request.registry.settings["pyramid.default_locale_name"]
-    try:
-        # request.params is not used, because it also parses the form, which takes memory.
-        explicit = request.GET.get("_LOCALE_")
-        # request.cookies parses all cookies, which is slow. So use it only if the header contains
-        # the name.
-        if not explicit and "_LOCALE_" in request.environ.get("HTTP_COOKIE", ""):
-            explicit = request.cookies.get("_LOCALE_")
-    except Exception:  # WebOb cannot decode the request, but the error page needs a locale
-        explicit = None
+    explicit = explicit_locale(request)
     if explicit and (explicit == default or explicit in _LOCALES.values()):
-        return str(explicit)
+        return explicit
     request.add_response_callback(_vary_by_language)
     # Pyramid's DummyRequest has headers, but no attribute ``accept_language``.
     ranges = create_accept_language_header(request.headers.get("Accept-Language")).parsed or ()
@@ -97,26 +89,6 @@ def _vary_by_language(request: Request, response: Response) -> None:
     vary_by(response, "Accept-Language")
 
 
-def pyramids_negotiator(request: Request) -> str | None:
-    """Return the locale that Pyramid's own negotiator chooses, or None for the default locale.
-
-    Pyramid's negotiator reads the form, and raises an exception if the form cannot be decoded. This
-    function then returns None, because otherwise the error page could not be rendered.
-    """
-    try:
-        locale: str | None = default_locale_negotiator(request)
-    except Exception:
-        return None
-    return locale
-
-
-def keep_error_pages(event: ApplicationCreated) -> None:
-    """Set :func:`pyramids_negotiator` if the application has not set a locale negotiator."""
-    registry = event.app.registry
-    if registry.queryUtility(ILocaleNegotiator) is None:
-        registry.registerUtility(pyramids_negotiator, ILocaleNegotiator)
-
-
 def add_other_names(event: ApplicationCreated) -> None:
     """Let applications use the translation ``zh_Hans`` under the other names of this locale.
 
@@ -134,7 +106,6 @@ def add_other_names(event: ApplicationCreated) -> None:
 
 
 def includeme(config: Configurator) -> None:
-    """Add authapp's translations. The application's locale negotiator is not replaced."""
+    """Add authapp's translations. No locale negotiator is set: the application may set one."""
     config.add_translation_dirs("authapp:locale")
     config.add_subscriber(add_other_names, ApplicationCreated)
-    config.add_subscriber(keep_error_pages, ApplicationCreated)

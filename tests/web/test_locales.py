@@ -2,10 +2,13 @@
 ``Accept-Language``."""
 
 import functools
+import io
 from typing import Any
 
 import pytest
 from pyramid.config import Configurator
+from pyramid.events import NewRequest
+from pyramid.interfaces import ILocaleNegotiator
 from pyramid.request import Request
 from pyramid.router import Router
 
@@ -122,3 +125,56 @@ def test_the_applications_own_translations_are_kept(backend: Served, tmp_path: A
         config.set_locale_negotiator(lambda request: "zh_CN")
 
     assert "进入" in application(backend.url, more).get("/login")
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/json"])
+@pytest.mark.parametrize("path", ["/nowhere", "/view", "/broken", "/forbidden", "/session"])
+def test_an_error_response_does_not_read_the_form(backend: Served, path: str, accept: str) -> None:
+    """In an application without a locale negotiator, Pyramid's own parses the form of a request to
+    any path. A form of 8 MB then took eleven seconds of processor time."""
+    site = application(backend.url, _pages)
+    body = io.BytesIO(b"a=1&" * 1000)
+    environ = {"CONTENT_TYPE": "application/x-www-form-urlencoded", "CONTENT_LENGTH": "8000000"}
+    answer = site.request(
+        f"{path}?_LOCALE_=zh_Hans",
+        method="POST",
+        headers={"Accept": accept},
+        environ={**environ, "wsgi.input": body},
+        status="*",
+    )
+    assert body.tell() == 0
+    if answer.status_int != 303:
+        assert CHINESE in answer if accept == "text/html" else "。" in answer.json["detail"]
+
+
+def _pages(config: Configurator) -> None:
+    for name, options in _VIEWS.items():
+        config.add_route(name, f"/{name}")
+        config.add_view(_fail, route_name=name, require_csrf=False, **options)
+    config.include("authapp.web.views.errors")
+
+
+_VIEWS: dict[str, dict[str, str]] = {
+    "broken": {},
+    "forbidden": {"permission": "nobody's"},
+    "view": {"request_method": "GET"},
+}
+
+
+def _fail(request: Request) -> None:
+    raise RuntimeError("broken")
+
+
+def test_a_language_that_the_application_has_set_is_the_language_of_the_error_page(
+    backend: Served,
+) -> None:
+    def more(config: Configurator) -> None:
+        config.add_subscriber(_speak_chinese, NewRequest)
+
+    site = application(backend.url, more)
+    assert CHINESE in site.get("/nowhere?_LOCALE_=en", status=404)
+    assert site.app.registry.queryUtility(ILocaleNegotiator) is None
+
+
+def _speak_chinese(event: NewRequest) -> None:
+    event.request._LOCALE_ = "zh_Hans"

@@ -1,5 +1,7 @@
 """Views for errors. A browser gets an HTML page, and a program gets a problem (RFC 9457)."""
 
+from traceback import walk_tb
+
 from pyramid.config import Configurator
 from pyramid.exceptions import BadCSRFOrigin, BadCSRFToken
 from pyramid.httpexceptions import HTTPServiceUnavailable, HTTPUnauthorized
@@ -7,6 +9,7 @@ from pyramid.i18n import TranslationStringFactory
 from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.view import exception_view_config, forbidden_view_config, notfound_view_config
+from webob.request import BaseRequest
 
 from authapp.request_log import request_log
 from authapp.session.error_codes import BAD_REQUEST_SENTENCE, RETRY_AFTER, ErrorCode
@@ -25,6 +28,8 @@ _OTHER_METHOD = _("This page does not support that kind of request. Go back and 
 _UNAVAILABLE = _("This page is not available right now. Try again in a moment.")
 STALE_FORM = _("This form is no longer valid. Go back, reload the page, and send it again.")
 _BROKEN = _("Something went wrong on our side, and we have logged it. Try again in a moment.")
+
+_PARSES_FORM = BaseRequest.POST.fget.__code__
 
 _SIGN_IN_ROUTES = f"{NAMESPACE}login"
 _REFUSED_SIGN_IN = (
@@ -69,12 +74,22 @@ def _is_complete(error: Response) -> bool:
 @exception_view_config(BadCSRFOrigin)
 def stale_form(request: Request) -> Response:
     """Return 403: the CSRF token is missing or wrong, or the request comes from another site."""
-    has_token = request.headers.get("X-CSRF-Token", "") != "" or (
-        _is_readable(request) and request.POST.get("csrf_token", "") != ""
-    )
-    reason = "token of another session, or sent from another site" if has_token else "no token"
+    reason = "token of another session, or sent from another site"
+    if isinstance(request.exception, BadCSRFToken) and not _has_token(request):
+        reason = "no token"
     log.warning("BadCSRFToken: %s %s: %s", request.method, request.path[:256], reason)
     return failure(request, 403, "BadCSRFToken", STALE_FORM)
+
+
+def _has_token(request: Request) -> bool:
+    """Return True if a request has a CSRF token.
+
+    The check of the token has failed. It has already parsed the form, or the form is short.
+    """
+    try:
+        return bool(request.headers.get("X-CSRF-Token") or request.POST.get("csrf_token"))
+    except Exception:  # the request comes from another site, so the check has not read the form
+        return False
 
 
 @exception_view_config(BackendUnreachable)
@@ -130,10 +145,13 @@ def bad_request(error: Exception, request: Request) -> Response:
 
 
 class Readable:
-    """A view predicate that tests whether the path, the query and the form can be decoded.
+    """A view predicate for exception views: tests whether the request can be decoded.
 
     If a part of a request cannot be decoded, WebOb raises different errors when the part is first
     read. With this predicate, these errors cause 400, and errors of a view cause 500.
+
+    The predicate does not read the form, which may have any length. It finds out whether WebOb has
+    raised the error while it parsed the form.
 
     :param wanted: True to match requests that can be decoded. False to match all other requests.
     """
@@ -148,17 +166,27 @@ class Readable:
     phash = text
 
     def __call__(self, context: object, request: Request) -> bool:
-        """Return True if the predicate matches the request."""
-        return _is_readable(request) is self._wanted
+        """Return True if the predicate matches the request.
+
+        :param context: the exception.
+        """
+        is_readable = _is_readable(request) and not _has_parsed_form(context)
+        return is_readable is self._wanted
 
 
 def _is_readable(request: Request) -> bool:
-    """Return True if the path, the query and the form of a request can be decoded."""
+    """Return True if the path and the query of a request can be decoded."""
     try:
-        request.path, request.GET, request.POST  # noqa: B018 - reading them may raise
+        request.path, request.GET  # noqa: B018 - reading them may raise
     except Exception:
         return False
     return True
+
+
+def _has_parsed_form(error: object) -> bool:
+    """Return True if WebOb has raised an error while it parsed the form (``request.POST``)."""
+    frames = walk_tb(getattr(error, "__traceback__", None))
+    return any(frame.f_code is _PARSES_FORM for frame, _ in frames)
 
 
 def broken(error: Exception, request: Request) -> Response:
