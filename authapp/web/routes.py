@@ -42,10 +42,24 @@ def _decoded(environ: dict[str, Any]) -> str:
 
 
 def is_own(route: IRoute | None) -> bool:
-    """Return True if a route is one of authapp's own pages."""
+    """Return True if a route is one of authapp's own pages, or leads to authapp's static files."""
     if route is None or route.name.startswith(PASSED_ON):
         return False
-    return bool(route.name.startswith(NAMESPACE))
+    return bool(route.name.startswith(NAMESPACE)) or is_static(route)
+
+
+def is_static(route: IRoute) -> bool:
+    """Return True if Pyramid has created a route for authapp's static files.
+
+    ``config.add_static_view`` decides the name of the route: see :func:`static_route`.
+    """
+    return bool(route.name.removeprefix("__").split("/")[-2:] == [STATIC, ""])
+
+
+def static_route(config: Configurator) -> str:
+    """Return the name of the route that ``config.add_static_view(STATIC, …)`` creates."""
+    prefix = f"{config.route_prefix}/" if config.route_prefix else ""
+    return f"__{prefix}{STATIC}/"
 
 
 def leads_to(request: Request, path: str, *names: str) -> bool:
@@ -114,9 +128,14 @@ def add_route_below(config: Configurator, parent: str, name: str, rest: str) -> 
 
 def _add_route(config: Configurator, name: str, path: str) -> None:
     config.add_route(NAMESPACE + name, path)
+    refuse_other_methods(config, NAMESPACE + name)
+
+
+def refuse_other_methods(config: Configurator, route_name: str) -> None:
+    """Return 405 to each request of a route whose method no view of the route handles."""
     config.add_view(
         "authapp.web.views.errors.method_not_allowed",
-        route_name=NAMESPACE + name,
+        route_name=route_name,
         permission=NO_PERMISSION_REQUIRED,
         require_csrf=False,  # the request does nothing
     )
@@ -138,7 +157,7 @@ def refuse_conflicts(event: ApplicationCreated) -> None:
         f"authapp.routes.{route.name.removeprefix(NAMESPACE)} = {_path(route)}: the route"
         f" {other.name!r} ({_path(other)}) answers this path as well; set another path, or none"
         for place, route in enumerate(routes)
-        if is_own(route)
+        if is_own(route) and not is_static(route)
         for other_place, other in enumerate(routes)
         if other is not route
         and (

@@ -20,7 +20,7 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.static import static_view
 
 from authapp.settings.settings import settings_of
-from authapp.web.routes import NAMESPACE, STATIC
+from authapp.web.routes import NAMESPACE, STATIC, refuse_other_methods, static_route
 
 SPEC = "authapp:static"
 """The folder of the files. An application can override a file with ``config.override_asset``."""
@@ -97,5 +97,13 @@ def includeme(config: Configurator) -> None:
     files = StaticFiles(development=settings_of(config.registry).development)
     hashed = f"{NAMESPACE}static"
     config.add_route(hashed, f"/{STATIC}/{{hash:[0-9a-f]{{12}}}}/*subpath")
-    config.add_view(files.serve, route_name=hashed, permission=NO_PERMISSION_REQUIRED)
-    config.add_static_view(STATIC, SPEC, cache_max_age=0, pregenerator=files.add_hash)
+    # The view of an included function gives way to a view of the function that includes it. The
+    # view that Pyramid adds here serves all methods, and the check of the CSRF token would read the
+    # form of a POST, which may have any length.
+    config.include(lambda config: config.add_static_view(STATIC, SPEC, pregenerator=files.add_hash))
+    plain = static_view(SPEC, cache_max_age=0, use_subpath=True, package_name="authapp")
+    for route, view in ((hashed, files.serve), (static_route(config), plain)):
+        config.add_view(
+            view, route_name=route, request_method="GET", permission=NO_PERMISSION_REQUIRED
+        )
+        refuse_other_methods(config, route)

@@ -1,6 +1,7 @@
 """A request with a method that a route of authapp does not support gets 405 with ``Allow``:
 docs/http.md."""
 
+import io
 import re
 
 import pytest
@@ -8,7 +9,7 @@ from pyramid.config import Configurator
 
 from authapp.web.routes import NAMESPACE
 from servers import Served
-from site_under_test import Site, application
+from site_under_test import Site, application, settings
 
 METHODS = {
     "account": "GET, HEAD, POST",
@@ -40,6 +41,29 @@ def test_other_methods_get_405_with_allow_on_every_route(site: Site, signed_in: 
     assert site.get("/").status_int == 200
     json = site.put("/login", headers={"Accept": "application/json"}, status=405).json
     assert json["code"] == "MethodNotAllowed"
+
+
+@pytest.mark.parametrize("prefix", [None, "auth"])
+@pytest.mark.parametrize("rest", ["page.js", "nothing", "0123456789ab/page.js", "a/b/c", ""])
+def test_a_static_file_can_only_be_read(backend: Served, prefix: str | None, rest: str) -> None:
+    """The body of the request is not read, whatever its length. The check of a CSRF token would
+    parse a form of any length."""
+    below = f"/{prefix}" if prefix else ""
+    with Configurator(settings=settings(backend.url)) as config:
+        config.include("authapp", route_prefix=prefix)
+        site = Site(wsgi=config.make_wsgi_app())
+    path = f"{below}/authapp-static/{rest}"
+    for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"):
+        body = io.BytesIO(b"a=1&" * 1000)
+        form = {"wsgi.input": body, "CONTENT_TYPE": "application/x-www-form-urlencoded"}
+        environ = {**form, "CONTENT_LENGTH": "4000"}
+        answer = site.request(path, method=method, status=405, environ=environ)
+        assert answer.headers["Allow"] == "GET, HEAD"
+        environ = {**form, "CONTENT_LENGTH": "8000000"}
+        site.request(path, method=method, status=413, environ=environ)
+        assert body.tell() == 0
+    site.get(f"{below}/authapp-static/page.js", status=200)
+    assert site.head(f"{below}/authapp-static/page.js", status=200).body == b""
 
 
 def test_an_applications_own_view_for_another_method_is_kept(backend: Served) -> None:
