@@ -2,14 +2,12 @@
 
 Each process writes the fingerprints of its secrets and the version of its strings into one sorted
 set in Redis, with the time. So each process sees whether the others have the same secrets and the
-same version. Equal secrets have equal fingerprints. Nobody can learn anything else about a secret
-from its fingerprint.
+same version. ``authapp check`` shows the same fingerprints.
 
 The inspection reads the eviction policy with ``INFO``. If a managed service refuses ``INFO``,
 authapp cannot detect evictions and restarts. :class:`RedisConnection` logs this once.
 """
 
-import hmac
 import json
 import logging
 import time
@@ -19,7 +17,7 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from authapp.session.encryption import derive
+from authapp.session.encryption import fingerprint
 from authapp.store.protocol import StoreUnavailable
 from authapp.store.redis_connection import RedisConnection
 
@@ -130,9 +128,3 @@ class RedisInspection:
         evicted = sum(int(each.get("evicted_keys", 0)) for each in reply)
         more, self._evicted = evicted > (self._evicted or 0), evicted
         return bool(policies - {"noeviction"}) or more
-
-
-def fingerprint(secret: bytes) -> str:
-    """Return a fingerprint: equal for equal secrets. Nobody can compute the secret from it."""
-    key = derive(secret, "authapp fingerprint", 32)
-    return hmac.digest(key, b"authapp", "sha256").hex()[:16]

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from authapp.session.encryption import fingerprint
 from authapp.store import redis_inspection
 from authapp.store.redis import RedisStore
 from authapp.store.redis_connection import connect
-from authapp.store.redis_inspection import REMEDIES, USERS, fingerprint
+from authapp.store.redis_inspection import REMEDIES, USERS
 from servers import Served
 from servers.redis_server import RedisServer
 from site_under_test import Site
@@ -98,7 +99,7 @@ def test_a_process_that_has_ended_is_forgotten(process: Any, redis_server: Redis
     assert process().problems() == []
 
 
-def test_a_fingerprint_does_not_contain_the_secret_and_is_keyed(
+def test_redis_holds_the_fingerprints_that_authapp_check_prints(
     process: Any, redis_server: RedisServer
 ) -> None:
     process(OLD, NEW).problems()
