@@ -45,6 +45,7 @@ from authapp.web.events import (
     SignInFailed,
 )
 from authapp.web.localization import negotiate_locale
+from authapp.web.responses import sign_in_required
 from authapp.web.routes import STATIC
 from authapp.web.security_policy import SessionSecurityPolicy
 
@@ -78,6 +79,7 @@ __all__ = [
     "__version__",
     "includeme",
     "main",
+    "sign_in_required",
 ]
 
 

@@ -22,8 +22,8 @@ from pyramid.request import Request
 from pyramid.response import Response
 from webob import Response as Answer
 
+from authapp import sign_in_required
 from authapp.session.session import TokenPair, Validity
-from authapp.web.responses import sign_in_required
 from servers import LOGIN, REFRESH, Served
 from site_under_test import COOKIE, Site, add_view, application, application_with_view, settings
 
