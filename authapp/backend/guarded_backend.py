@@ -22,7 +22,7 @@ from authapp.session.session import TokenPair
 from authapp.store.protocol import Store
 
 VERBS = ("refresh", "login", "logout", "call")
-"""The verbs. Each verb has a circuit breaker. ``call`` means the calls of ``request.backend``."""
+"""The names of the circuit breakers: the three verbs, and ``call`` for ``request.backend``."""
 
 REACH_EVERY = 1.0
 """Seconds for which the result of a health check is reused."""
@@ -31,8 +31,9 @@ REACH_EVERY = 1.0
 class GuardedBackend:
     """Wraps a backend. Each verb (login, refresh, logout, call) has its own circuit breaker.
 
-    At most ``slots`` requests of this process may wait for a slow backend at a time. Half of the
-    slots are reserved for renewals. So renewals can still be sent while sign-ins hang.
+    At most ``slots`` requests of this process (at least two) may wait for a slow backend at a time.
+    Half of the slots, at least one, are reserved for renewals. So renewals can still be sent while
+    sign-ins hang.
 
     :param slots: how many requests may wait.
     :param name: the name of this backend in the log and in the store. The name is empty for the

@@ -1,7 +1,8 @@
 """The command ``authapp``, for developers and operators at a terminal.
 
-The commands make a secret, check an ini file and the backend that it describes, and show what is
-in a session cookie. No other room imports this one, and the commands need the extra ``cli``.
+The commands make a secret, check an ini file and the backend that it describes, show what is in a
+session cookie, and list and end the sessions of a user. No other room imports this one, and the
+commands need the extra ``cli``.
 """
 
 import sys

@@ -1,7 +1,8 @@
 """The embedded issuer: a backend for development, with the wire format of Django SimpleJWT.
 
 The issuer runs inside the site (``authapp.backend.url = embedded:``) or as a separate process
-(``use = egg:authapp#issuer``). In both cases, authapp calls the issuer with HTTP requests only.
+(``use = egg:authapp#issuer``). In both cases, sign-in, renewal and sign-out call the issuer with
+HTTP requests only. The sign-in page imports :func:`read_users`, to show the users in development.
 
 The signing key is derived from ``issuer.secret``, so tokens stay valid after a restart. Without
 this setting, each start creates a new key. The lists of spent and revoked tokens are in memory

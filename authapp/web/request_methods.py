@@ -26,7 +26,8 @@ def open_request_session(request: Request) -> RequestSession:
     """Open the session in the cookies of a request, without renewing it: ``request.authapp``.
 
     Normally the renewal tween then renews the session, if it is due or expired. The tween does not
-    run in a subrequest or a script, and does nothing on an excluded path. In these cases:
+    run in a script, or in a subrequest without ``use_tweens=True``. On an excluded path, it does
+    not open or renew the session. In these cases:
 
     - An expired session signs nobody in.
     - A cookie is written only if the request signs a user in or out, or if ``request.backend``

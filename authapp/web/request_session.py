@@ -34,7 +34,7 @@ class RequestSession:
     :ivar error: why no user is signed in. None if a user is signed in, or if there was no session.
     :ivar retry_after: if the backend is unavailable, a client may try again after this many
         seconds.
-    :ivar held: ``opened``, and each session that later became the current session.
+    :ivar held: ``opened``, and each session whose user :meth:`use` has signed in.
     :ivar writes: True if the response callback may write the cookie. The callback writes the cookie
         if ``session`` is not ``opened``, and clears the cookie if ``session`` is None.
     :ivar bearer: the access token that a program has sent in ``Authorization``, or None. With such
