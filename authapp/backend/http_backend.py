@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextvars import copy_context
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -305,8 +306,9 @@ def await_tokens(call: Callable[[], TokenPair], timeout: float, where: str) -> T
         except Exception as error:
             response.set_exception(error)
 
-    # Not a daemon thread: a process that stops must wait for the new token.
-    threading.Thread(target=run, daemon=False).start()
+    # Not a daemon thread: a process that stops must wait for the new token. With a copy of the
+    # context, the log lines of the thread contain the id of the request.
+    threading.Thread(target=copy_context().run, args=(run,), daemon=False).start()
     try:
         return response.result(timeout)
     except FutureTimeout:

@@ -100,6 +100,18 @@ def test_userinfo_that_fails_refuses_no_sign_in_and_no_renewal(
         assert user_of(site)["email"] == "alice@example.com"
 
 
+def test_log_lines_of_a_renewal_contain_the_id_of_the_request(
+    site: Browser, served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The renewal calls the provider in a thread of its own."""
+    site.enter(status=303)
+    served.instead["/me"] = Answer(status=500)
+    with later(901):
+        site.get("/session", headers={"X-Request-ID": "one-of-a-proxy"})
+    (line,) = (each for each in caplog.messages if each.startswith("UserinfoUnavailable"))
+    assert line.endswith(" [request one-of-a-proxy]")
+
+
 def test_userinfo_of_another_user_is_not_used(site: Browser, provider: Provider) -> None:
     provider.userinfo = {"sub": "u-bob", "department": "evil"}
     site.enter(status=303)
