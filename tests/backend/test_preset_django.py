@@ -3,18 +3,21 @@
 Django runs once for each package, in a separate process: ``servers/django_presets_app.py``.
 """
 
+import gettext
+import importlib
 import logging
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 import time_machine
 
 from servers.process import Process, serve
-from site_under_test import COOKIE, Site
+from site_under_test import COOKIE, Site, description
 
 for package in ("djoser", "dj_rest_auth", "ninja_jwt"):
     pytest.importorskip(package)
@@ -159,7 +162,7 @@ def test_three_renewals_in_a_row_keep_the_identity(site: Site, django: Process, 
     assert [refuses(django, case, each) for each in chain] == [True, True, True, False]
 
 
-@pytest.mark.parametrize("language", ["en", "pt-br"])
+@pytest.mark.parametrize("language", ["en", "de", "fa", "pt-br"])
 def test_a_deactivated_users_session_ends_if_the_package_checks(
     site: Site, django: Process, case: Case, language: str
 ) -> None:
@@ -171,6 +174,65 @@ def test_a_deactivated_users_session_ends_if_the_package_checks(
         assert answer.location.endswith("reason=RefreshTokenRejected")
     else:
         assert answer.status_int == 200
+
+
+@pytest.mark.parametrize("header", ["X-Nothing: 1", "Authorization: {{kind}} {refresh}"])
+@pytest.mark.parametrize("language", ["en", "pt-br"])
+@pytest.mark.parametrize(
+    ("case", "path", "kind"),
+    [
+        (CASES["djoser"], "/auth/users/me/", "JWT"),
+        (CASES["json"], "/dj-rest-auth/user/", "Bearer"),
+    ],
+    ids=["djoser", "json"],
+)
+def test_a_view_that_expects_an_access_token_ends_no_session(
+    django: Process, case: Case, path: str, kind: str, language: str, header: str
+) -> None:
+    """The setting for renewals has a wrong path, and so the response is about an access token."""
+    header = header.replace("{{kind}}", kind)
+    site = make_site(django, case, backend__refresh=f"GET {path}\n{header}\nrefresh = {{refresh}}")
+    site.sign_in(status=303)
+    django.set(language=language)
+    with time_machine.travel(time.time() + ACCESS + 1):
+        page(site, status=503)
+
+
+@pytest.mark.parametrize("preset", ["simplejwt", "djoser", "dj-rest-auth", "ninja-jwt"])
+@pytest.mark.parametrize("more", [{}, {"messages": [{"token_class": "AccessToken"}]}], ids=bool)
+def test_a_token_is_not_valid_only_without_messages(preset: str, more: dict[str, Any]) -> None:
+    refused = description(backend__preset=preset).conditions.refresh_refused
+    body = {"detail": "Token is invalid", "code": "token_not_valid", **more}
+    assert refused({"status": 401, "headers": {}, "cookies": {}, "body": body}) is not bool(more)
+
+
+def texts(package: str, text: str) -> set[str]:
+    """Return a text in each language for which a package has a translation, and in English."""
+    module = importlib.import_module(package)
+    folder = Path(module.__file__ or "").parent / "locale"
+    found = {text}
+    for file in folder.glob("*/LC_MESSAGES/django.mo"):
+        with file.open("rb") as opened:
+            found.add(gettext.GNUTranslations(opened).gettext(text))
+    return found
+
+
+@pytest.mark.parametrize("preset", ["simplejwt", "djoser", "dj-rest-auth"])
+def test_only_the_words_for_a_deactivated_user_end_a_session_in_any_language(preset: str) -> None:
+    refused = description(backend__preset=preset).conditions.refresh_refused
+
+    def ends(detail: str) -> bool:
+        headers = {"www-authenticate": 'Bearer realm="api"'}
+        body = {"detail": detail}
+        return refused({"status": 401, "headers": headers, "cookies": {}, "body": body})
+
+    deactivated = texts("rest_framework_simplejwt", "No active account found for the given token.")
+    others = texts("rest_framework", "Authentication credentials were not provided.")
+    others |= texts("rest_framework", "Incorrect authentication credentials.")
+    assert len(deactivated) >= 4
+    assert len(others) > 20
+    assert [each for each in deactivated if not ends(each)] == []
+    assert [each for each in others if ends(each)] == []
 
 
 def test_a_used_refresh_token_ends_the_session(site: Site, django: Process, case: Case) -> None:

@@ -142,6 +142,25 @@ UNAVAILABLE = {
     "401 with a Digest challenge": Answer(
         status=401, json_body={}, headers={"WWW-Authenticate": 'Digest realm="x"'}
     ),
+    "401 of a view that expects an access token": Answer(
+        status=401,
+        json_body={"detail": "Authentication credentials were not provided."},
+        headers={"WWW-Authenticate": 'Bearer realm="api"'},
+    ),
+    "401 of a gateway in the words of the backend": Answer(
+        status=401,
+        json_body={"detail": "Unauthorized"},
+        headers={"WWW-Authenticate": 'Bearer realm="api"'},
+    ),
+    "401 that is about an access token": Answer(
+        status=401,
+        json_body={
+            "detail": "Given token not valid for any token type",
+            "code": "token_not_valid",
+            "messages": [{"token_class": "AccessToken", "message": "Token is expired"}],
+        },
+        headers={"WWW-Authenticate": 'Bearer realm="api"'},
+    ),
     "no tokens": Answer(status=200, json_body={"detail": "invalid"}),
     "JSON list": Answer(status=200, json_body=[1]),
     "token of another type": Answer(json_body={"access": 1, "refresh": "x"}),
