@@ -136,6 +136,7 @@ def test_a_root_factory_that_refuses_strangers_everywhere_makes_no_loop(
     location = site.get("/view", status=303).headers["Location"]
     page = site.get(location, status=403)
     assert "You do not have access" in page
+    assert "You are signed in as" not in page
     (line,) = caplog.records
     assert line.levelno == logging.WARNING
     assert line.message.startswith("Forbidden: GET /login: the application refuses the sign-in")
