@@ -224,7 +224,11 @@ def _again(request: Request) -> str:
     it is the current page.
     """
     if is_at(request, "login"):
-        query = {"next": safe_next(request, request.GET.get("next"))}
+        try:
+            target = request.GET.get("next")
+        except UnicodeDecodeError:  # the query is not UTF-8
+            target = None
+        query = {"next": safe_next(request, target)}
         return str(request.route_path("authapp.login", _query=query))
     return current_page(request)
 

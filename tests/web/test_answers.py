@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import threading
 import time
 from dataclasses import replace
@@ -388,6 +389,19 @@ def test_form_with_an_invalid_content_type_gets_a_4xx(
     for headers in ({}, {"Origin": "https://evil.example"}):
         answer = site.post(path, b"x=1", headers, content_type=content_type, status="*")
         assert answer.status_int in (400, 403, 404)
+
+
+def test_an_error_page_of_a_form_whose_query_is_not_utf8_is_sent(backend: Served) -> None:
+    """No exception leaves the application, not even from the view for exceptions."""
+    for site in (Site(backend.url), application(backend.url)):
+        routes = site.app.routes_mapper.get_routes()
+        paths = ["/" + re.sub(r"[*{].*", "x", each.path).lstrip("/") for each in routes]
+        for path in (*paths, "/nowhere"):
+            for query in ("next=%ff", "%ff", "_LOCALE_=%ff"):
+                for method in ("GET", "POST"):
+                    answer = site.request(f"{path}?{query}", method=method, status="*")
+                    assert answer.status_int < 500
+                    assert answer.headers["X-Request-ID"]
 
 
 def test_form_with_invalid_bytes_gets_a_400_or_403(site: Site) -> None:
