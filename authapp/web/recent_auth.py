@@ -18,7 +18,7 @@ from pyramid.response import Response
 from authapp.session.error_codes import SIGN_IN_AGAIN_SENTENCE
 from authapp.session.session import Session
 from authapp.web.redirects import current_page
-from authapp.web.responses import problem, see_other, wants_page
+from authapp.web.responses import lead_htmx, problem, see_other, wants_page
 
 MAX_AGE = "max_age"
 """A query parameter of the sign-in page. If the user signed in more than this many seconds ago, the
@@ -95,12 +95,12 @@ def sign_in_again(request: Request, seconds: int) -> Response:
 
     :param seconds: the sign-in may be at most this many seconds ago.
     :returns: for a browser that opens a page, a 303 redirect to the sign-in page. For a program, a
-        401 problem with the header of RFC 9470.
+        401 problem with the header of RFC 9470. The library htmx opens the sign-in page too.
     """
     query = {"next": current_page(request), MAX_AGE: str(seconds)}
     login_url = request.route_path("authapp.login", _query=query)
     if wants_page(request):
-        return see_other(login_url)
+        return lead_htmx(request, see_other(login_url), login_url)
     response = problem(
         request,
         401,
@@ -114,7 +114,7 @@ def sign_in_again(request: Request, seconds: int) -> Response:
         f'Bearer error="{INSUFFICIENT}",'
         f' error_description="A more recent sign-in is required", max_age="{seconds}"'
     )
-    return response
+    return lead_htmx(request, response, login_url)
 
 
 def includeme(config: Configurator) -> None:

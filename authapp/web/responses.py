@@ -126,9 +126,8 @@ def sign_in_required(request: Request, code: ErrorCode | None) -> Response:
     """
     if not wants_page(request):
         return sign_in_problem(request, code)
-    response = see_other(_login_url(request, code))
-    vary_by(response, "HX-Request")
-    return response
+    login_url = _login_url(request, code)
+    return lead_htmx(request, see_other(login_url), login_url)
 
 
 def sign_in_problem(
@@ -146,6 +145,15 @@ def sign_in_problem(
     detail = code.sentence if code else SIGN_IN_REQUIRED_SENTENCE
     login_url = login_url or _login_url(request, code)
     response = problem(request, 401, code or SIGN_IN_REQUIRED, detail, login_url=login_url)
+    return lead_htmx(request, response, login_url)
+
+
+def lead_htmx(request: Request, response: Response, login_url: str) -> Response:
+    """Make the library htmx open the sign-in page, and return the response.
+
+    :param response: a response that leads to the sign-in page. For htmx it is a 401 problem.
+    :param login_url: the address of the sign-in page.
+    """
     if is_htmx(request):
         response.headers["HX-Redirect"] = login_url
     vary_by(response, "HX-Request")

@@ -133,6 +133,21 @@ def test_a_program_gets_the_problem_of_rfc_9470(site: Site, clock: Any) -> None:
     assert answer.headers["Cache-Control"] == "no-store"
 
 
+def test_htmx_opens_the_sign_in_page(site: Site, clock: Any) -> None:
+    site.sign_in()
+    clock.shift(301)
+    htmx = {"HX-Request": "true", "HX-Current-URL": "http://localhost/page?x=1"}
+    answer = site.get("/view", headers=htmx, status=401)
+    assert answer.headers["HX-Redirect"] == answer.json["login_url"]
+    query = parse_qs(urlsplit(answer.headers["HX-Redirect"]).query)
+    assert query == {"next": ["/page?x=1"], "max_age": ["300"]}
+    page = site.get("/view", headers=HTML, status=303)
+    program = site.get("/view", headers=JSON, status=401)
+    assert "HX-Redirect" not in [*page.headers, *program.headers]
+    for each in (answer, page, program):
+        assert "HX-Request" in each.headers["Vary"]
+
+
 def test_a_form_post_comes_back_to_the_page_with_the_form(site: Site, clock: Any) -> None:
     site.sign_in()
     clock.shift(301)
