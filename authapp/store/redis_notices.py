@@ -1,5 +1,6 @@
-"""Notices: each process tells the others which strings it has changed, so that the others need not
-ask Redis.
+"""Notices: a process publishes the keys whose strings it has changed.
+
+Other processes then use the unchanged strings that they have in memory, and do not ask Redis.
 
 A process keeps the strings that tell whether a session was revoked, and uses them without asking
 Redis again. A process that changes such a string publishes a notice on a channel: the name of the
@@ -7,7 +8,7 @@ string's key. Every process subscribes to this channel, and forgets the strings 
 
 Redis delivers a published message at most once, so a notice can be lost. So a process uses the
 strings that it has kept only while the **channel is alive**. To know this, a process publishes a
-*beat* to itself every :data:`BEAT` seconds. A beat that comes back proves that all earlier notices
+*heartbeat* to itself every :data:`HEARTBEAT` seconds. If a heartbeat arrives, all earlier notices
 have arrived too. If the channel is not alive, the process asks Redis.
 
 One thread per process listens. The first request in a process starts the thread, so notices also
@@ -31,15 +32,15 @@ from authapp.store.redis_connection import PAUSE, REPEAT_LOG, RedisConnection
 CHANNEL = b"authapp:changed"
 """The channel of the notices. A notice is one or more key names, with spaces between."""
 
-BEATS = b"authapp:beat:{%s}:" % CHANNEL
-"""The prefix of the channel on which a process sends beats to itself. Because of the hash tag, a
-cluster publishes beats at the same node as notices."""
+HEARTBEATS = b"authapp:beat:{%s}:" % CHANNEL
+"""The prefix of the channel on which a process sends heartbeats to itself. Because of the hash tag,
+a cluster publishes heartbeats at the same node as notices."""
 
-BEAT = 0.4
-"""Seconds between two beats."""
+HEARTBEAT = 0.4
+"""Seconds between two heartbeats."""
 
-SILENCE = 1.0
-"""If a beat does not come back for this many seconds, the channel counts as silent."""
+HEARTBEAT_TIMEOUT = 1.0
+"""The channel is alive for this many seconds after a heartbeat that has arrived was published."""
 
 IDLE = 60.0
 """Seconds after which the thread ends if no request has needed it."""
@@ -133,7 +134,7 @@ class RedisNotices:
     def publish(self, names: Sequence[bytes]) -> None:
         """Tell all processes that the strings under some key names have changed in Redis.
 
-        If Redis refuses ``PUBLISH``, no process receives beats. So every process asks Redis itself.
+        If Redis refuses ``PUBLISH``, no process receives heartbeats, so every process asks Redis.
 
         :raises StoreUnavailable: if Redis is down.
         """
@@ -176,25 +177,25 @@ class RedisNotices:
 
     def _listen(self, channel: Any) -> None:
         """Receive notices until the connection ends or leads to another Redis."""
-        beats = BEATS + uuid.uuid4().hex.encode()
+        heartbeats = HEARTBEATS + uuid.uuid4().hex.encode()
         with self._part.command():
-            channel.subscribe(CHANNEL, beats)
-        generation, next_beat = self._connection.generation, 0.0
+            channel.subscribe(CHANNEL, heartbeats)
+        generation, next_heartbeat = self._connection.generation, 0.0
         subscribed = 0
         while self._is_wanted() and generation == self._connection.generation and subscribed < 3:
-            if time.monotonic() >= next_beat:
-                next_beat = self._send_beat(beats) + BEAT
-            message = channel.get_message(timeout=max(0.0, next_beat - time.monotonic()))
+            if time.monotonic() >= next_heartbeat:
+                next_heartbeat = self._send_heartbeat(heartbeats) + HEARTBEAT
+            message = channel.get_message(timeout=max(0.0, next_heartbeat - time.monotonic()))
             match message:
                 case {"type": "subscribe"}:
                     subscribed += 1  # the third one means that redis-py has connected again
                 case {"channel": channel_name, "data": bytes(data)} if channel_name == CHANNEL:
                     self.forget(data.split(b" "))
                 case {"data": bytes(data)} if self._sent is not None and data == self._sent[0]:
-                    self._alive_until = self._sent[1] + SILENCE
+                    self._alive_until = self._sent[1] + HEARTBEAT_TIMEOUT
 
-    def _send_beat(self, beats: bytes) -> float:
-        """Publish a beat, and return the time of the monotonic clock at which it was published.
+    def _send_heartbeat(self, channel: bytes) -> float:
+        """Publish a heartbeat, and return the time of the monotonic clock at which this was done.
 
         :raises StoreUnavailable: if Redis is down or refuses.
         """
@@ -203,5 +204,5 @@ class RedisNotices:
         now = time.monotonic()
         self._sent = uuid.uuid4().hex.encode(), now
         with self._part.command():
-            self._connection.client.publish(beats, self._sent[0])
+            self._connection.client.publish(channel, self._sent[0])
         return now

@@ -16,7 +16,7 @@ from authapp.store.redis_cluster import LazyCluster
 from authapp.store.redis_connection import connect
 from authapp.store.redis_encryption import TAGS, tag_of
 from authapp.store.redis_leases import SETTLE
-from authapp.store.redis_notices import BEATS, CHANNEL
+from authapp.store.redis_notices import CHANNEL, HEARTBEATS
 from eventually import eventually
 from servers import REFRESH, Served
 from servers.redis_group import ClusterGroup
@@ -111,7 +111,7 @@ def test_a_node_that_was_emptied_gets_its_strings_again(process: Any, group: Clu
     for node in group.nodes:
         if node.client.info("replication")["role"] == "master":
             node.client.flushall()
-    # The beats would need minutes to read all markers. Requests of users notice the loss at once.
+    # The heartbeats need minutes to read all markers. Requests of users notice the loss at once.
     eventually(lambda: (one.get(*keys), two.get(*keys))[1] == ["text"] * 60, 20)
 
 
@@ -304,8 +304,8 @@ def test_what_a_lost_node_has_is_the_only_thing_that_is_unknown(tmp_path: Any) -
     group.close()
 
 
-def test_beats_are_published_at_the_node_of_the_notices() -> None:
-    assert key_slot(BEATS + b"of a process") == key_slot(CHANNEL)
+def test_heartbeats_are_published_at_the_node_of_the_notices() -> None:
+    assert key_slot(HEARTBEATS + b"of a process") == key_slot(CHANNEL)
 
 
 def test_a_redirection_of_one_slot_shows_what_else_a_new_primary_has() -> None:

@@ -163,7 +163,7 @@ def test_a_process_asks_while_its_channel_is_silent(
     muted.silent = True
     two.put(A, "1", 60, tell=True)
     took = eventually(lambda: one.recall(A) == ["1"], 5)
-    assert took < redis_notices.SILENCE + 1
+    assert took < redis_notices.HEARTBEAT_TIMEOUT + 1
     assert not alive(one)
     muted.silent = False
     eventually(lambda: alive(one))
@@ -269,7 +269,7 @@ def test_garbage_on_the_channel_is_ignored(
 ) -> None:
     one = process()
     redis_server.client.publish(redis_notices.CHANNEL, garbage)
-    for channel in redis_server.client.pubsub_channels(redis_notices.BEATS + b"*"):
+    for channel in redis_server.client.pubsub_channels(redis_notices.HEARTBEATS + b"*"):
         redis_server.client.publish(channel, garbage)
     process().put(A, "1", 60, tell=True)
     assert one.recall(A) == ["1"]
@@ -333,9 +333,7 @@ def test_a_channel_is_not_alive_while_redis_stalls(process: Any, redis_server: R
     eventually(lambda: alive(one) and alive(two))
 
 
-def test_a_revocation_that_could_not_be_told_is_told_later(
-    process: Any, redis_server: RedisServer
-) -> None:
+def test_a_notice_that_failed_is_published_later(process: Any, redis_server: RedisServer) -> None:
     one = process()
     redis_server.stop()
     with pytest.raises(StoreUnavailable):

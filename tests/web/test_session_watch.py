@@ -99,7 +99,7 @@ def test_another_process_knows_within_a_second(backend: Served, redis_server: Re
         for _ in range(20):
             assert ask(there)["ended"] is False
         again = redis_server.client.info("commandstats")["cmdstat_mget"]["calls"]
-        assert again - calls <= 5, "only the beats of the channel ask Redis"
+        assert again - calls <= 5, "only the heartbeats of the channel ask Redis"
     here.post("/account/sessions", {"csrf_token": here.csrf(), "others": "1"}, status=303)
     assert eventually(lambda: ask(there)["ended"]) < 1
 
@@ -172,7 +172,7 @@ def test_a_browser_that_asks_without_a_pause_delays_nobody(per_second: int) -> N
     assert max(waits) < 1.2
 
 
-def test_strangers_delay_nobody(site: Site) -> None:
+def test_visitors_delay_no_user(site: Site) -> None:
     """Anybody can send requests to ``/session/ended``. Visitors without a session do not make users
     wait longer."""
     stranger = Site(wsgi=site.app)
