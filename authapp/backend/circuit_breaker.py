@@ -31,10 +31,12 @@ from authapp.store.protocol import Key, Store
 log = request_log(__name__)
 
 FIRST_PAUSE = 0.25
+"""Seconds for which the breaker stays open at first. Each pause is made up to a quarter longer or
+shorter, at random. If the backend sends a longer ``Retry-After``, the breaker stays open for that
+time."""
+
 LONGEST_PAUSE = 1.2
-"""Seconds for which the breaker stays open: at first ``FIRST_PAUSE``, and after many failed probes
-``LONGEST_PAUSE``. Each pause is made up to a quarter longer or shorter, at random. If the backend
-sends a longer ``Retry-After``, the breaker stays open for that time."""
+"""Seconds for which the breaker stays open after many failed probes, before the random change."""
 
 LOG_AGAIN = 60.0
 """If no call has failed for this many seconds, the next failure is logged again."""
@@ -97,7 +99,7 @@ class CircuitBreaker:
         :raises CallNotPermitted: at once, if the breaker is open or another request is the probe.
         """
         if self.closed and self._store.get(self._state) == [_DOWN]:
-            self._pause_for(None, "another process got no answer")
+            self._pause_for(None, "another process got no response")
         with self._lock:
             wait = self._retry_at - self._clock()
             if not self.closed and (self._probing or wait > 0):
@@ -150,7 +152,7 @@ class CircuitBreaker:
         if not was_closed:
             self._store.put(self._state, _UP, LONGEST_PAUSE)
             if self._logged:
-                log.warning("BackendBack: %s: it answers again", self._verb)
+                log.warning("BackendBack: %s: it responds again", self._verb)
 
     def _failed_for_one(self, renewed: TokenPair | None, error: BackendUnavailable) -> None:
         """Record a bad response to one session."""
@@ -179,7 +181,7 @@ class CircuitBreaker:
             if self.closed or self._clock() - self._retry_at > LOG_AGAIN:
                 self._logged = not quiet
                 if self._logged:
-                    text = "BackendDown: %s: %s; one request at a time goes on trying it"
+                    text = "BackendDown: %s: %s; one request at a time probes it"
                     log.error(text, self._verb, why)
             self._pause = min(max(2 * self._pause, FIRST_PAUSE), LONGEST_PAUSE)
             jittered = self._pause * random.uniform(0.75, 1.25)  # noqa: S311 - not a secret

@@ -60,7 +60,7 @@ def check(
         preset = preset_name(settings.shown)
         report.add("settings", OK, f"{len(settings.shown)} settings with those of preset {preset}")
         for number, secret in enumerate(settings.secrets):
-            does = "opens cookies" if number else "encrypts and opens cookies"
+            does = "decrypts cookies" if number else "encrypts and decrypts cookies"
             report.add("secret", OK, f"{fingerprint(secret)} {does}")
         if settings.backend_url is None and not services.providers:
             does = "the application does not start unless it calls config.set_auth_backend"

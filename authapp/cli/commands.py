@@ -106,7 +106,7 @@ def check(
     """Check the settings in FILE, and with --online the servers that they name.
 
     The file is read as pserve reads it. The output has a fingerprint of each secret. Another
-    application that has to open the same cookies must show the same fingerprint.
+    application that has to decrypt the same cookies must show the same fingerprint.
 
     With --login, USER signs in at the backend, and the session is renewed and signed out. Each
     request and its answer is shown, without tokens and passwords. If no setting describes an
@@ -167,7 +167,7 @@ def inspect(
     tokens: bool,
     as_json: bool,
 ) -> None:
-    """Show what is in a session cookie: claims, phase, and the secret that opens it.
+    """Show what is in a session cookie: claims, phase, and the secret that decrypts it.
 
     The cookie is on standard input: its value, its chunks, or a whole Cookie header. Tokens are
     shown as SHA-256 digests.

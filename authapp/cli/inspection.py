@@ -162,14 +162,14 @@ def _why(settings: Settings, token: str) -> str:
         return "not an encrypted session: its first part does not say how it is encrypted"
     for name in FORMATS:
         if _open(settings, token, name) is not None:
-            return f"the cookie has the format {name}; authapp.session.format = {name} opens it"
+            return f"the cookie has the format {name}; authapp.session.format = {name} decrypts it"
     wanted = FORMATS[settings.session_format].encryption
     if algorithm != wanted:
         known = algorithm if re.fullmatch("[A-Z0-9-]{1,20}", str(algorithm)) else "something else"
         return f"the cookie is encrypted with {known}; {settings.session_format} has {wanted}"
     prints = ", ".join(map(fingerprint, settings.secrets))
     return (
-        f"no secret opens it: another application encrypted it, or it was changed, or a chunk is"
+        f"no secret decrypts it: another application encrypted it, or it was changed, or a chunk is"
         f" missing; the secrets here are {prints}"
         + (", and the cookie's name counts too" if FORMATS[settings.session_format].salted else "")
     )

@@ -79,7 +79,7 @@ def _show_exchange(exchange: dict[str, Any], margin: str) -> None:
     if exchange["body"]:
         click.echo(f"{margin} > {as_json(exchange['body'])}")
     if exchange["status"] is None:
-        click.echo(f"{margin} < no answer ({exchange['milliseconds']} ms)")
+        click.echo(f"{margin} < no response ({exchange['milliseconds']} ms)")
         return
     click.echo(f"{margin} < {exchange['status']} ({exchange['milliseconds']} ms)")
     for header in exchange["answer_headers"]:

@@ -109,7 +109,7 @@ def _refusal(request: Request, identity: Identity | None) -> Response | None:
     if unknown:
         return _forbidden(request, f"the query has parameters other than {sorted(_PARAMETERS)}")
     if not _meets(request.query_string, identity):
-        return _forbidden(request, "the user has not the roles or scopes that the query names")
+        return _forbidden(request, "the user does not have the roles or scopes of the query")
     if not _can_be_sent(str(identity.id)):
         return _forbidden(request, "the user's id cannot be sent in a header")
     return None

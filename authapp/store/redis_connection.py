@@ -241,7 +241,7 @@ class RedisConnection:
             self._down = False
         if self._whole._logged and not self._whole.any_down():
             self._whole._logged = False
-            log.warning("StoreBack: Redis answers again at %s", self.address)
+            log.warning("StoreBack: Redis responds again at %s", self.address)
         if isinstance(error_reply, LockError):
             raise error_reply
         if error_reply is not None:

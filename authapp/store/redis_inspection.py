@@ -42,8 +42,8 @@ _MOST = 64
 REMEDIES = {
     "eviction": "Redis drops keys when its memory is full, and with them sign-outs. Set its"
     " maxmemory-policy to noeviction, and give it enough memory",
-    "secrets": "a process whose cookies this process cannot decrypt, or the other way round, uses"
-    " the same Redis. Set the same authapp.secret for all processes of a site, and give each site"
+    "secrets": "another process uses the same Redis, and the two processes cannot decrypt each"
+    " other's cookies. Set the same authapp.secret for all processes of a site, and give each site"
     " a Redis of its own",
     "version": "a process with another version of authapp, which stores other strings, uses the"
     " same Redis. Install the same version for all processes",

@@ -127,7 +127,7 @@ class RedisLeases:
         if parts not in self._alone:
             self._alone.add(parts)
             log.error(
-                "StoreAway: no lease at %s for %d seconds; this process renews sessions on its own",
+                "StoreAlone: no lease at %s for %d seconds; this process renews on its own",
                 self._connection.address,
                 waited,
             )

@@ -76,7 +76,7 @@ def describe(client: Any, application: Any = None, *, url: str | None = None) ->
     if found.session is not None:
         return _in_words(found.session, services, time.time())
     if found.names:
-        return f"{', '.join(found.names)}, which no secret of the application opens"
+        return f"{', '.join(found.names)}, which no secret of the application decrypts"
     return f"no cookie named {services.cookie.name}"
 
 

@@ -182,7 +182,7 @@ class MemoryBackend:
             orders = self._orders[verb]
         released = orders.released.wait(min(orders.seconds, self.timeout))
         if not released and orders.seconds > self.timeout:
-            raise BackendDown(f"no answer within {self.timeout} s")
+            raise BackendDown(f"no response within {self.timeout} s")
         with self._lock:
             if orders.times is not None:
                 orders.times -= 1

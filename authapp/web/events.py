@@ -151,13 +151,12 @@ def notify(event: AuthEvent) -> None:
 
 
 def _log_failure(event: AuthEvent, name: str, error: Exception) -> None:
-    kind = type(event).__name__
     if event.refusable and isinstance(error, HTTPException):
         log.info("SignInRefused: %s raised %s", name, type(error).__name__)
     elif event.refusable and will_be_retried(event.request, error):
-        log.info("%s: %s raised %s: the request is retried", kind, name, type(error).__name__)
+        log.info("SignInRetried: %s raised %s: the request is retried", name, type(error).__name__)
     else:
-        log.error("SubscriberFailed: %s: %s", kind, name, exc_info=error)
+        log.error("SubscriberFailed: %s: %s", type(event).__name__, name, exc_info=error)
 
 
 def _name_of(registry: Registry, handler: Callable[..., Any]) -> str:

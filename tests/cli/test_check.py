@@ -70,8 +70,8 @@ def lines(*arguments: str, **options: Any) -> dict[str, list[str]]:
 def test_good_settings_give_fingerprints_and_exit_code_0(tmp_path: Path) -> None:
     result = run(write(tmp_path, UNREACHABLE, secret=f"\n  {SECRET}\n  {SECRET}2"))
     assert result.exit_code == 0
-    assert f"{fingerprint(SECRET.encode())} encrypts and opens cookies" in result.output
-    assert f"{fingerprint(SECRET.encode() + b'2')} opens cookies" in result.output
+    assert f"{fingerprint(SECRET.encode())} encrypts and decrypts cookies" in result.output
+    assert f"{fingerprint(SECRET.encode() + b'2')} decrypts cookies" in result.output
     assert SECRET not in result.output
     assert "no problem" in result.output
     assert "\x1b" not in result.output
@@ -457,7 +457,7 @@ def test_a_sign_in_that_the_backend_cannot_answer_proposes_nothing(
         "alice",
     )
     assert result.exit_code == 1
-    assert "< no answer" in result.output
+    assert "< no response" in result.output
 
 
 def test_a_token_that_is_not_verified_gives_the_setting(tmp_path: Path, backend: Served) -> None:

@@ -130,15 +130,15 @@ def problem(result: Result) -> str:
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_cookie_of_another_secret_is_not_opened(ini: Path, as_json: bool) -> None:
     text = problem(inspect(ini, token(session(), OTHER), *["--json"] * as_json))
-    assert "no secret opens it" in text
+    assert "no secret decrypts it" in text
     assert fingerprint(NEW.encode()) in text
     if as_json:
         assert json.loads(text)["ok"] is False
 
 
-def test_the_format_that_opens_a_cookie_is_named(ini: Path) -> None:
+def test_the_format_that_decrypts_a_cookie_is_named(ini: Path) -> None:
     text = problem(inspect(ini, token(session(), form="authjs-5")))
-    assert "authapp.session.format = authjs-5 opens it" in text
+    assert "authapp.session.format = authjs-5 decrypts it" in text
     text = problem(inspect(ini, token(session(), OTHER, "authjs-5")))
     assert "encrypted with A256CBC-HS512; next-auth-4 has A256GCM" in text
 

@@ -23,7 +23,6 @@ levels."""
 
 FILLED_IN = {
     "%s: sign-in: %s": {"UnexpectedAnswer", "BackendUnavailable"},
-    "%s: %s raised %s: the request is retried": {"SignedIn"},  # the only event that is refusable
 }
 """Log lines without a literal code -> the codes that they can have."""
 

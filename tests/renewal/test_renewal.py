@@ -594,7 +594,7 @@ def test_backend_down_and_back_are_logged_once_each(
         assert "BackendBack" not in caplog.text
         del backend.instead[REFRESH]
         eventually(lambda: page(site, status="*").status_int == 200)
-    assert caplog.text.count("BackendBack: refresh: it answers again") == 1
+    assert caplog.text.count("BackendBack: refresh: it responds again") == 1
 
 
 def test_only_one_request_probes_an_unresponsive_backend(backend: Served) -> None:

@@ -139,7 +139,7 @@ def test_r11_a_stall_makes_no_process_spend_what_another_may_have_spent(
 
 
 @pytest.mark.parametrize("how", ["stop", "full"])
-def test_r11_while_redis_is_away_sessions_wait_and_then_each_process_renews_on_its_own(
+def test_r11_while_redis_is_down_sessions_wait_and_then_each_process_renews_on_its_own(
     town: Any, redis_server: RedisServer, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Threat R11. While Redis is down or full, an expired session gets 503, and a due session is
@@ -161,7 +161,7 @@ def test_r11_while_redis_is_away_sessions_wait_and_then_each_process_renews_on_i
         eventually(lambda: here.visit(jar, 0) == 200)
         assert here.visit(jar, 0) == 200
     assert here.spent.total() == 1
-    line = f"StoreAway: no lease at {redis_server.address} for 1 seconds; this process renews"
+    line = f"StoreAlone: no lease at {redis_server.address} for 1 seconds; this process renews"
     assert caplog.text.count(line) == 1
     if how == "stop":
         redis_server.start()

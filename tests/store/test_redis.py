@@ -239,7 +239,7 @@ def test_r11_redis_goes_down_and_comes_up_again(
     redis_server.start() if how == "stop" else redis_server.go_on()
     eventually(one.healthy, 5)
     eventually(lambda: two.get(A, B) == ["changed", "meanwhile"], 5)
-    assert log_count(caplog, "StoreBack: Redis answers again", redis_server) == 1
+    assert log_count(caplog, "StoreBack: Redis responds again", redis_server) == 1
 
 
 def test_r11_a_restarted_empty_redis_gets_all_strings_again(

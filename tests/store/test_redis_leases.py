@@ -20,4 +20,4 @@ def test_a_second_node_without_leases_is_logged_although_the_first_one_was_repla
         time.sleep(0.11)
         for _ in range(2):
             assert leases._unsure((node,)) is Lease.ALONE
-    assert caplog.text.count("StoreAway") == 2
+    assert caplog.text.count("StoreAlone") == 2

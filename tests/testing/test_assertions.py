@@ -29,7 +29,7 @@ def test_a_session_as_expected_is_returned(site: Site) -> None:
     assert found.sid == session.sid
 
 
-def test_what_differs_comes_first_and_then_the_whole_session(site: Site) -> None:
+def test_a_failure_says_first_what_differs_and_then_the_whole_session(site: Site) -> None:
     session = sign_in(site, id=1, name="Alice", email="a@example.com", roles=["admin"])
     said = failure(site, roles=["clerk"])
     assert said.startswith("roles is ('admin',), not ['clerk']\nthe client holds a session of")
@@ -56,7 +56,7 @@ def test_a_client_without_a_session_is_described(site: Site) -> None:
     assert failure(site) == f"there is no session\nthe client holds no cookie named {COOKIE}"
     site.set_cookie(COOKIE, "nonsense")
     assert_no_session(site)
-    assert describe(site) == f"{COOKIE}, which no secret of the application opens"
+    assert describe(site) == f"{COOKIE}, which no secret of the application decrypts"
 
 
 def test_a_copy_of_a_session_that_was_signed_out_counts_as_none(site: Site) -> None:

@@ -168,7 +168,7 @@ def test_a_slow_verb_answers_late_and_a_very_slow_one_not_at_all() -> None:
     tokens = sign_in_tokens(backend)
     assert time.monotonic() - began >= 0.01
     backend.slow("refresh", 60)
-    with pytest.raises(BackendDown, match=r"no answer within 0.1 s"):
+    with pytest.raises(BackendDown, match=r"no response within 0.1 s"):
         backend.refresh(tokens)
 
 
