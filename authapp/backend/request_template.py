@@ -32,10 +32,13 @@ PLACEHOLDERS = (
     "code",
     "state",
 )
+"""The names in braces that a request in a setting may contain."""
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+"""The HTTP methods that a request in a setting may have."""
 
 FORM = "application/x-www-form-urlencoded"
+"""The ``Content-Type`` of a request whose body is a form."""
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110 section 5.6.2
 _HEADER = re.compile(rf"({_TOKEN}):[ \t]*(.*)")

@@ -30,6 +30,7 @@ MAX_AGE_OF_LOGOUT = 600
 never."""
 
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
+"""The member of ``events`` that a logout token must have (Back-Channel Logout section 2.4)."""
 
 _MAX_TIME = 253402300800  # the year 10000
 _HASHES = {"256": "sha256", "384": "sha384", "512": "sha512", "EdDSA": "sha512"}

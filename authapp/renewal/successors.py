@@ -114,9 +114,9 @@ class Successors:
         if known.successor is None:
             return known
         known = replace(known, successor=self.newest(session))
-        # Do not recall a session that was signed out, because this process may not be told of it.
-        # Nor one that is its own successor, because its backend keeps the refresh token, and so the
-        # session may be renewed at any time.
+        # Do not recall a session that was signed out: if Redis goes down now, this process cannot
+        # read the revocation again. Do not recall a session that is its own successor: its backend
+        # keeps the refresh token, so the session may be renewed at any time.
         if not known.revoked and known.successor is not session:
             if len(self._found) >= _MOST_RECALLED:
                 self._found.clear()
@@ -171,7 +171,8 @@ class Successors:
         """
         match outcome:
             # If the store has to merge two strings, it keeps the greater string. A later successor
-            # has a greater string than an earlier one, and a successor than a rejection.
+            # has a greater string than an earlier successor, and each successor has a greater
+            # string than a rejection.
             case Rejected(code, reason):
                 text = json.dumps({"code": code, "reason": reason})
                 self._store.put(_key(session), text, self._reuse)
@@ -184,7 +185,7 @@ class Successors:
 
         So the browser has received the session, and the entry that leads from the old cookie to
         this session is needed for a shorter time. If this process has renewed the session, it
-        shortens the time. If another process has, the store keeps the entry for the whole hour.
+        shortens the time. If another process has renewed it, the store keeps the entry for an hour.
         """
         spent, successor = self._awaited.get(session.sid, (session, None))
         if successor is not None and successor.tokens == session.tokens:

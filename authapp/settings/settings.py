@@ -29,12 +29,14 @@ from authapp.settings.oidc_settings import OIDCSettings, read_methods, read_oidc
 from authapp.settings.route_settings import read_paths
 
 PREFIX = "authapp."
+"""The beginning of each of authapp's keys in an ini file."""
 
 _NO_SECRET = f"authapp.secret is missing: it needs at least {SECRET_LENGTH} bytes; {MAKE_ONE}"
 BACKEND_URL_MISSING = (
     f"authapp.backend.url is missing: set it to the base URL of the backend, or to {EMBEDDED} in"
     " development"
 )
+"""The problem of an application that has neither a URL of the backend nor its own backend."""
 
 
 class ISettings(Interface):

@@ -75,8 +75,7 @@ def finish_response(request: Request, response: Response) -> None:
     vary_by(response, "Cookie")
     if ours.writes:
         services = services_of(request)
-        # If there is no session, there is something to clear only if the request has cookies of a
-        # session.
+        # Without a session, there is something to clear only if the request has session cookies.
         changed = ours.names if ours.session is None else ours.session is not ours.opened
         if changed or must_record(ours, services):
             _write_cookie(request, response)
