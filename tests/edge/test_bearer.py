@@ -241,7 +241,7 @@ def test_issuer_and_audience_must_be_known(missing: str) -> None:
     assert f"authapp.api_bearer needs authapp.{key}" in str(error.value)
 
 
-def test_a_token_that_nothing_verifies_is_nobody() -> None:
+def test_a_token_that_nothing_verifies_signs_nobody_in() -> None:
     reader = Site("http://127.0.0.1:9").services.reader
     with pytest.raises(BackendRejected):
         reader.bearer(token(), time.time())

@@ -421,7 +421,7 @@ def test_an_expired_session_is_renewed_or_kept(site: Signed, backend: Served) ->
     assert site.opened().sid
 
 
-def test_an_api_that_is_away_signs_nobody_out(backend: Served) -> None:
+def test_an_api_that_is_down_signs_nobody_out(backend: Served) -> None:
     site = Signed(backend, "http://127.0.0.1:9")
     answer = site.get("/api/x", headers={"Accept": "text/html"}, status=503)
     assert (answer.content_type, answer.json["code"]) == (PROBLEM, "BackendUnavailable")
@@ -498,7 +498,7 @@ def test_chunks_arrive_and_trailers_are_dropped(backend: Served) -> None:
     [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
      b"HTTP/1.1 999 No\r\nContent-Length: 0\r\n\r\n"],
 )  # fmt: skip
-def test_an_answer_that_is_none_is_503(backend: Served, said: bytes) -> None:
+def test_a_response_that_is_not_http_gets_503(backend: Served, said: bytes) -> None:
     with Raw(said) as api:
         site = Signed(backend, api.url)
         site.post("/api/x", "body", headers=site.csrf_header, status=503)

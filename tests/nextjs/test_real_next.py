@@ -119,7 +119,9 @@ def test_an_expired_session_is_renewed_on_the_way_through_pyramid(
         assert both.backend.calls[REFRESH] == 1
 
 
-def test_a_session_without_data_is_nobody_and_no_error(both: Both, browser: Browser) -> None:
+def test_a_session_without_data_signs_nobody_in_and_is_no_error(
+    both: Both, browser: Browser
+) -> None:
     browser.sign_in_at_next()
     claims = browser.claims()
     del claims["data"]

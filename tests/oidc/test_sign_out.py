@@ -242,7 +242,7 @@ def test_two_tokens_a_query_and_get_are_refused(site: Browser, provider: Provide
     assert is_in(site)
 
 
-def test_it_holds_while_the_key_set_cannot_be_read(
+def test_the_provider_ends_sessions_while_its_key_set_cannot_be_read(
     site: Browser, served: Served, provider: Provider
 ) -> None:
     site.enter()

@@ -177,7 +177,9 @@ def test_an_answer_without_a_bearer_token_is_refused(
     ],
 )
 @pytest.mark.parametrize("path", ["/token", "/jwks", "/.well-known/openid-configuration"])
-def test_an_answer_that_is_none_is_a_page(served: Served, path: str, response: Answer) -> None:
+def test_an_unusable_response_of_the_provider_leads_to_a_page(
+    served: Served, path: str, response: Answer
+) -> None:
     site = browser(served)
     callback = site.begin() if path != "/.well-known/openid-configuration" else "/login/oidc"
     served.instead[path] = response

@@ -50,7 +50,7 @@ def test_a_sealed_session_can_be_opened(name: str) -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 @given(text=st.text(max_size=40))
-def test_joserfc_opens_what_is_sealed(name: str, text: str) -> None:
+def test_joserfc_decrypts_our_tokens(name: str, text: str) -> None:
     session = make(claims={"theme": text})
     form = FORMATS[name]
     key = form.key(NEW, NAME)

@@ -202,7 +202,7 @@ def test_a_sign_out_that_is_retried_calls_the_backend_once(backend: Served, orde
 
 
 @ORDERS
-def test_a_sign_in_whose_transaction_fails_does_not_stand(backend: Served, order: str) -> None:
+def test_a_sign_in_whose_transaction_fails_is_undone(backend: Served, order: str) -> None:
     site, table, conflict = transactional(backend, order, nothing)
     form = site.get("/login").form
     form["username"], form["password"] = "alice", "alice-password"

@@ -62,7 +62,7 @@ class Outer(Wrapping):
         self.inner = Wrapping({"session": SessionSecurityPolicy()})
 
 
-def test_a_policy_without_authapps_is_said_at_start_up(
+def test_a_policy_that_does_not_call_authapps_policy_is_logged_at_start_up(
     backend: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
     def more(config: Configurator) -> None:
@@ -95,7 +95,7 @@ class Inner(SessionSecurityPolicy):
     ],
     ids=lambda policy: type(policy).__name__,
 )
-def test_a_policy_that_calls_authapps_works(
+def test_a_policy_that_calls_authapps_policy_works(
     backend: Served, caplog: pytest.LogCaptureFixture, policy: Any
 ) -> None:
     def more(config: Configurator) -> None:

@@ -256,7 +256,7 @@ def test_a_renewal_by_a_person_is_recorded(site: Site, clock: Any) -> None:
     assert site.opened().last_used == 1_900_000_100
 
 
-def test_two_processes_agree_while_redis_is_away(
+def test_two_processes_agree_while_redis_is_down(
     backend: Served, redis_server: RedisServer, clock: Any
 ) -> None:
     sites = [Site(backend.url, session__idle=str(IDLE), shared=redis_server.url) for _ in range(2)]

@@ -110,7 +110,7 @@ def test_subscriber_predicates_apply(backend: Served) -> None:
 @pytest.mark.parametrize(
     ("error", "status"), [(HTTPForbidden, 403), (HTTPSeeOther("/why"), 303), (ValueError("x"), 500)]
 )
-def test_a_sign_in_does_not_stand_if_a_subscriber_raises(
+def test_a_sign_in_is_undone_if_a_subscriber_raises(
     backend: Served,
     caplog: pytest.LogCaptureFixture,
     error: Any,
