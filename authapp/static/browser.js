@@ -65,6 +65,13 @@ export function notes() {
 	};
 }
 
+/** Return the origin of an address in the page, or undefined if it is not an address. */
+function originOf(address) {
+	try {
+		return new URL(address, location).origin;
+	} catch {}
+}
+
 /** Put the CSRF token into the forms that are sent to this site. */
 export function fillForms(token) {
 	for (const field of page("querySelectorAll").call(document, "input[name=csrf_token]")) {
@@ -72,7 +79,7 @@ export function fillForms(token) {
 		const targets = form ? [Reflect.get(HTMLFormElement.prototype, "action", form)] : [];
 		for (const button of form ? page("querySelectorAll").call(document, "[formaction]") : [])
 			if (button.form === form) targets.push(button.formAction);
-		const stays = targets.every((each) => new URL(each, location).origin === location.origin);
+		const stays = targets.every((each) => originOf(each) === location.origin);
 		if (type !== "file" && stays) field.value = token;
 	}
 }
@@ -105,8 +112,10 @@ export function channel(name, hear, compose) {
 		if (key === name && newValue) hear();
 	});
 	return () => {
-		localStorage[name] = clock();
-		delete localStorage[name];
+		try {
+			localStorage[name] = clock();
+			delete localStorage[name];
+		} catch {} // the application has filled the storage
 	};
 }
 

@@ -55,7 +55,9 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		if ((user || waiting) && !same) return change();
 		if (ended || (waiting && !user)) return leave();
 		if (!same) forget();
-		memory.authappUser = id;
+		try {
+			memory.authappUser = id;
+		} catch {} // the application has filled the storage
 		session = { ...session, ...news, user: { ...user, ...news.user } };
 		if (!user) restore();
 		if (news.csrf_token) fillForms(news.csrf_token);

@@ -593,6 +593,38 @@ def test_options_in_the_page_body_are_not_read(serve: Any, window: Any, content:
     page.wait_for_url("**/login?next=*&reason=SignedOut")
 
 
+FULL = """
+for (let size = 1 << 22; size; size >>= 1)
+	try {
+		for (let number = 0; ; number++) sessionStorage[`${size} ${number}`] = "x".repeat(size);
+	} catch {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("content", "script"),
+    [
+        ("<form action='http://['><input name=csrf_token></form>", ""),
+        ("<form><input name=csrf_token><button formaction='https://a:99999/'></form>", ""),
+        ("", FULL),
+    ],
+)
+def test_content_of_the_page_does_not_stop_the_script(
+    serve: Any, window: Any, content: str, script: str
+) -> None:
+    """The page has a form whose address is invalid, or has filled the storage of the tab. The
+    script still renews and ends the session."""
+    site = serve(300)
+    window.add_init_script(script)
+    (page,) = open_tabs(window, site, 1)
+    page.goto(site.url + "/hostile?" + urlencode({"content": content}))
+    wait_until(page, "window.authapp?.session.user")
+    page.evaluate("window.authapp.renew()")
+    window.clear_cookies()
+    page.evaluate("window.authapp.renew()")
+    page.wait_for_url("**/login?next=*&reason=SignedOut")
+
+
 ELSEWHERE = [
     "javascript:alert(1)",
     "https://evil.example/",
