@@ -156,8 +156,8 @@ class Settings:
             cookie=SessionCookie(name, not development, domain, samesite),
             session_format=take("session.format", values.one_of(FORMATS), "next-auth-4"),
             session_limits=SessionLimits(
-                take("session.idle", values.whole(10, MAX_LIFETIME), None),
-                take("session.absolute", values.whole(10, MAX_LIFETIME), None),
+                take("session.idle", values.whole(1, MAX_LIFETIME), None),
+                take("session.absolute", values.whole(1, MAX_LIFETIME), None),
                 take("session.remember", values.one_of(REMEMBER), "yes"),
             ),
             backend_url=url,

@@ -12,6 +12,7 @@ from webob import Response as Answer
 
 from authapp.session.session import Session, Validity
 from authapp.session.session_limits import SessionLimits
+from authapp.settings.ini import SettingsError
 from eventually import eventually
 from servers import REFRESH, Served
 from servers.redis_server import RedisServer
@@ -104,6 +105,22 @@ def test_a_session_ends_when_the_person_has_not_used_it(site: Site, clock: Any) 
     assert answer.location == "/login?next=%2Faccount&reason=SessionIdle"
     assert "had not used the site" in twin.get(answer.location)
     assert twin.get("/account", headers={"Accept": "application/json"}, status=401)
+
+
+@pytest.mark.parametrize(
+    ("key", "code"),
+    [("session__idle", "SessionIdle"), ("session__absolute", "RefreshTokenExpired")],
+)
+def test_a_limit_can_be_a_single_second(backend: Served, clock: Any, key: str, code: str) -> None:
+    site = Site(backend.url, **{key: "1"})
+    site.sign_in()
+    clock.shift(0.5)
+    site.get("/account", headers={"Accept": "text/html"}, status=200)
+    held = site.cookie_header()
+    clock.shift(0.5)
+    assert error(site, **held) == code
+    with pytest.raises(SettingsError, match=r"must be whole seconds from 1 to"):
+        Site(backend.url, **{key: "0"})
 
 
 @pytest.mark.parametrize("headers", [BACKGROUND, PREFETCH])
