@@ -200,9 +200,9 @@ class HTTPBackend:
     def _tokens(self, reply: Reply, before: TokenPair | None) -> TokenPair | None:
         """Read the tokens in a response.
 
-        If the response has no refresh token, a renewal keeps the old refresh token. Exception: if
-        ``backend.refresh`` is ``none`` or does not send ``{refresh}``, the backend has no refresh
-        tokens. Then the access token is stored as the refresh token too.
+        If the response has no refresh token, or an empty one, a renewal keeps the old refresh
+        token. Exception: if ``backend.refresh`` is ``none`` or does not send ``{refresh}``, the
+        backend has no refresh tokens. Then the access token is stored as the refresh token too.
 
         :param before: the tokens before a renewal. None at a sign-in.
         :returns: the tokens, or None if the response is not usable. The response to a sign-in is
@@ -214,7 +214,7 @@ class HTTPBackend:
         if (
             not reply.good
             or access is None
-            or (refresh is None and _value(answers.refresh, content) is not None)
+            or (refresh is None and _value(answers.refresh, content) not in (None, ""))
         ):
             return None
         expires_in = seconds(_value(answers.expires_in, content))

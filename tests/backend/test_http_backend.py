@@ -86,6 +86,7 @@ SHAPES = [
     ({**GOOD, "access": None}, 503, "UnexpectedAnswer"),
     ({**GOOD, "access": "a\nb"}, 503, "UnexpectedAnswer"),
     ({**GOOD, "refresh": 5}, 503, "UnexpectedAnswer"),
+    ({**GOOD, "refresh": ""}, 503, "UnexpectedAnswer"),
     ({"access": "opaque"}, 503, "UnexpectedAnswer"),
     (Response(status=500), 503, "BackendUnavailable"),
     (Response(status=503), 503, "BackendUnavailable"),
@@ -210,12 +211,13 @@ def test_a_bearer_prefix_in_the_access_token_is_removed(
     assert browser.opened().tokens.access == "opaque-1"
 
 
+@pytest.mark.parametrize("nothing", [None, ""])
 def test_a_renewal_without_a_refresh_token_keeps_the_old_one(
-    site: Callable[..., Site], backend: Backend
+    site: Callable[..., Site], backend: Backend, nothing: str | None
 ) -> None:
     browser = site()
     browser.sign_in("alice")
-    backend.answers["/refresh"] = {**GOOD, "access": "opaque-2", "refresh": None}
+    backend.answers["/refresh"] = {**GOOD, "access": "opaque-2", "refresh": nothing}
     with time_machine.travel(time.time() + 61):
         browser.get("/account", status=200)
         assert browser.opened().tokens == TokenPair("opaque-2", "r-1")
