@@ -36,11 +36,15 @@ def read_description(reader: Ini) -> Description:
     :param reader: gives the text of each setting, and collects the problems.
     """
     take = reader.take
+    client = ("client_id", "client_secret", "scope")
+    used: set[str] = set()
 
     def request(
-        name: str, *allowed: str, default: RequestTemplate | None = None
+        name: str, *known: str, default: RequestTemplate | None = None
     ) -> RequestTemplate | None:
-        return take(f"backend.{name}", _request(*allowed), default)
+        template = take(f"backend.{name}", _request(*client, *known), default)
+        used.update(template.placeholders if template else ())
+        return template
 
     def found(name: str) -> Expression | None:
         return take(f"backend.answer.{name}", expression, None)
@@ -54,11 +58,13 @@ def read_description(reader: Ini) -> Description:
                 f"authapp.backend.{name} is empty; write none if the backend has no such request"
             )
     take("backend.preset", values.one_of(names()), DEFAULT_PRESET)
-    client = ("client_id", "client_secret", "scope")
-    login = request("login", *client, "username", "password", "address", default=_NO_LOGIN)
+    login = request("login", "username", "password", "address", default=_NO_LOGIN)
     if login is None:
         reader.problem("authapp.backend.login = none: there is no sign-in without it")
-    challenge = request("challenge", *client, "code", "state", "address")
+    refresh = request("refresh", "access", "refresh")
+    logout = request("logout", "access", "refresh")
+    userinfo = request("userinfo", "access", "refresh")
+    challenge = request("challenge", "code", "state", "address")
     state = take("backend.challenge.state", expression, None)
     challenges = meets("login.challenge")
     if reader.has("backend.login.challenge") and (challenge is None or state is None):
@@ -71,9 +77,10 @@ def read_description(reader: Ini) -> Description:
     client_secret = take("backend.client_secret", values.plain, None, secret=True)
     client_key = take("backend.client_key", read_client_key, None, secret=True)
     for key in ("client_secret", "client_key", "client_auth"):
-        reader.needs(f"backend.{key}", "backend.client_id")
-    if reader.has("backend.scope") and login and "scope" not in login.placeholders:
-        reader.problem("authapp.backend.scope has no effect: authapp.backend.login has no {scope}")
+        if key not in used:
+            reader.needs(f"backend.{key}", "backend.client_id")
+    if reader.has("backend.scope") and "scope" not in used:
+        reader.problem("authapp.backend.scope has no effect: no request of the backend has {scope}")
     default_auth = "none" if client_id is None else "basic" if client_secret else "post"
     default_auth = "private_key_jwt" if client_key else default_auth
     client_auth = take("backend.client_auth", values.one_of(CLIENT_AUTH), default_auth)
@@ -83,9 +90,9 @@ def read_description(reader: Ini) -> Description:
         )
     return Description(
         login=login or _NO_LOGIN,
-        refresh=request("refresh", *client, "access", "refresh"),
-        logout=request("logout", *client, "access", "refresh"),
-        userinfo=request("userinfo", *client, "access"),
+        refresh=refresh,
+        logout=logout,
+        userinfo=userinfo,
         challenge=challenge,
         answers=Answers(
             access=found("access") or _NO_TOKEN,
@@ -133,13 +140,21 @@ def read_claims(reader: Ini) -> ClaimExpressions:
     )
 
 
-def _request(*allowed: str) -> Callable[[str], RequestTemplate | None]:
+def _request(*known: str) -> Callable[[str], RequestTemplate | None]:
+    """Return a function that reads a request.
+
+    :param known: the placeholders that have a value in this request. The path may not have any
+        other placeholder. A header or field with another placeholder is left out of each request.
+    """
+
     def read(text: str) -> RequestTemplate | None:
         template = parse(text)
-        other = template.placeholders - set(allowed) if template else set()
+        other = template.path.placeholders - set(known) if template else set()
         if other:
-            there = ", ".join(f"{{{name}}}" for name in allowed)
-            raise ValueError(f"{{{min(other)}}} has no value in this request; there are {there}")
+            there = ", ".join(f"{{{name}}}" for name in known)
+            raise ValueError(
+                f"{{{min(other)}}} has no value in the path of this request; there are {there}"
+            )
         return template
 
     return read

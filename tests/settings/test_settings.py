@@ -172,8 +172,8 @@ def test_secrets_come_from_lines_the_environment_and_files(
         ("backend.refresh", "POST //evil.com/x", "the path must begin with one /"),
         (
             "backend.refresh",
-            "POST /x\nusername = {username}",
-            "{username} has no value in this request",
+            "POST /x/{username}",
+            "{username} has no value in the path of this request; there are {client_id},",
         ),
         ("backend.login", "name = {username}\nPOST /x", "the first line must be a method"),
         (
@@ -200,7 +200,7 @@ def test_secrets_come_from_lines_the_environment_and_files(
         ("backend.client_secret", "x", "has no effect without authapp.backend.client_id"),
         ("claims.id", ",", "must be JMESPath"),
         ("api_prefixes", ",", "must contain at least one word"),
-        ("backend.scope", "openid", "authapp.backend.login has no {scope}"),
+        ("backend.scope", "openid", "no request of the backend has {scope}"),
         ("login.rate", "0/minute", "one rate such as"),
         ("login.rate", "10/minute;100/hour", "one rate such as"),
         ("session.cookie", "x" * 129, "up to 128 letters"),
