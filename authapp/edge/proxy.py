@@ -152,9 +152,9 @@ def _refusal(request: Request) -> Response | None:
     if request.content_length is None and "Transfer-Encoding" in request.headers:
         return problem(request, 411, "LengthRequired", BAD_REQUEST_SENTENCE)
     if request.identity is None:
-        if request.session_error is ErrorCode.BACKEND_UNAVAILABLE:
+        if request.authapp.error is ErrorCode.BACKEND_UNAVAILABLE:
             return _away(request, request.authapp.retry_after)
-        return sign_in_required(request, request.session_error)
+        return sign_in_required(request, request.authapp.error)
     # The CSRF token must be in a header, because the body is passed on unread.
     if request.method not in _SAFE and not check_csrf_token(request, None, raises=False):
         log.warning("BadCSRFToken: %s %s", request.method, request.path[:256])
@@ -242,7 +242,7 @@ def _request_headers(request: Request, length: int) -> dict[str, str]:
         headers["content-length"] = str(length)
     headers["x-forwarded-for"] = request.remote_addr or ""
     headers["x-forwarded-proto"] = request.scheme
-    headers["x-request-id"] = request.request_id
+    headers["x-request-id"] = request.authapp_request_id
     return headers
 
 

@@ -121,7 +121,7 @@ def _forbidden(request: Request, reason: str) -> Response:
 
 
 def _not_signed_in(request: Request) -> Response:
-    code: ErrorCode | None = request.session_error
+    code: ErrorCode | None = request.authapp.error
     if code is ErrorCode.BACKEND_UNAVAILABLE:
         response = problem(request, 503, code, code.sentence)
         response.headers["Retry-After"] = retry_after(request.authapp.retry_after)

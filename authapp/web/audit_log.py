@@ -7,7 +7,7 @@ from typing import Any
 
 from pyramid.config import Configurator
 
-from authapp.web.events import AuthEvent, SessionEvent, SignInFailed
+from authapp.web.events import AuthEvent, SessionEvent, SignInFailed, request_id
 from authapp.web.retried_requests import once
 
 audit = logging.getLogger("authapp.audit")
@@ -22,7 +22,7 @@ def write_audit_line(event: SessionEvent | SignInFailed) -> None:
     line: dict[str, Any] = {
         "event": type(event).__name__,
         "address": request.remote_addr,
-        "request": request.request_id,
+        "request": request_id(request),
     }
     if isinstance(event, SessionEvent):
         line |= {"user": str(event.identity.id), "session": event.session.digest}

@@ -23,12 +23,12 @@ def request_id_tween_factory(
     """
 
     def request_id_tween(request: Request) -> Response:
-        end = name_lines(request.request_id)
+        end = name_lines(request.authapp_request_id)
         # Response callbacks run after all tweens, and their log lines need the id too. So a
         # finished callback removes the id, which runs last.
         request.add_finished_callback(lambda request: end())
         response = handler(request)
-        response.headers["X-Request-ID"] = request.request_id
+        response.headers["X-Request-ID"] = request.authapp_request_id
         return response
 
     return request_id_tween

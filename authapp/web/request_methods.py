@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from pyramid.config import Configurator
+from pyramid.events import ApplicationCreated
 from pyramid.request import Request
 
 from authapp.renewal.successors import Known
@@ -142,11 +143,37 @@ def validity(request: Request) -> Validity | None:
     return found
 
 
+def check_names(event: ApplicationCreated) -> None:
+    """Log a warning at start-up for each name that the application has given to its own method.
+
+    The application's views then get its own method. authapp's code does not use these names.
+    """
+    for each in event.app.registry.introspector.get_category("request extensions"):
+        name, place = each["introspectable"].discriminator, each["introspectable"].action_info
+        if name in _NAMES and place.file != __file__:
+            log.warning(
+                "NameTaken: %s, line %s, replaces authapp's request.%s",
+                place.file,
+                place.line,
+                name,
+            )
+
+
+_NAMES = ("backend", "request_id", "session_error", "session_options", "validity")
+
+
 def includeme(config: Configurator) -> None:
-    """Add the attributes and methods to requests."""
+    """Add the attributes and methods to requests.
+
+    The application may replace the names without the prefix ``authapp``. So authapp's own code and
+    templates do not use them.
+    """
     config.add_request_method(open_request_session, "authapp", reify=True)
+    config.add_request_method(request_id, "authapp_request_id", reify=True)
+    config.add_request_method(session_options, "authapp_session_options")
     config.add_request_method(BackendSession, "backend", reify=True)
     config.add_request_method(request_id, reify=True)
     config.add_request_method(session_error, property=True)
     config.add_request_method(session_options)
     config.add_request_method(validity, property=True)
+    config.add_subscriber(check_names, ApplicationCreated)

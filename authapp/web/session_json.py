@@ -46,7 +46,8 @@ def describe(request: Request) -> dict[str, Any]:
     The object contains no token of the backend. Times are in epoch seconds. All times are whole
     numbers, except ``signed_in_at``.
     """
-    identity, validity, error = request.identity, request.validity, request.session_error
+    identity = request.identity
+    validity, error = request.authapp.validity, request.authapp.error
     session = request.authapp.session  # may be None, because a program can send an access token
     description = {
         "user": identity

@@ -24,7 +24,7 @@ def includeme(config: Configurator) -> None:
     The start page and the admin page are not among them. Only the site ``egg:authapp`` has these
     pages: see :mod:`authapp.web.views.pages`.
     """
-    config.add_view_predicate("readable", Readable)
+    config.add_view_predicate("authapp_readable", Readable)
     config.scan("authapp.web.views.errors")
     add_route_below(config, "sessions", "session_by_id", "/{id}")
     for route, module in _MODULES.items():

@@ -53,13 +53,13 @@ def forbidden(error: Response, request: Request) -> Response:
     if request.identity is not None:
         log.info("Forbidden: %s %s", request.method, request.path[:256])
         return failure(request, 403, "Forbidden", FORBIDDEN)
-    if request.session_error is ErrorCode.BACKEND_UNAVAILABLE:
+    if request.authapp.error is ErrorCode.BACKEND_UNAVAILABLE:
         return backend_unavailable(request, request.authapp.retry_after)
     route = request.matched_route
     if route is not None and route.name.startswith(_SIGN_IN_ROUTES):
         log.warning("Forbidden: %s %s: %s", request.method, request.path[:256], _REFUSED_SIGN_IN)
         return failure(request, 403, "Forbidden", FORBIDDEN)
-    return sign_in_required(request, request.session_error)
+    return sign_in_required(request, request.authapp.error)
 
 
 def _is_complete(error: Response) -> bool:
@@ -134,7 +134,7 @@ def unavailable(error: Response, request: Request) -> Response:
     return failure(request, 503, "Unavailable", _UNAVAILABLE, seconds)
 
 
-@exception_view_config(Exception, readable=False)
+@exception_view_config(Exception, authapp_readable=False)
 def bad_request(error: Exception, request: Request) -> Response:
     """Return 400: the request cannot be decoded.
 
@@ -160,8 +160,8 @@ class Readable:
         self._wanted = wanted
 
     def text(self) -> str:
-        """Return a text for Pyramid's introspection, such as ``readable = True``."""
-        return f"readable = {self._wanted}"
+        """Return a text for Pyramid's introspection, such as ``authapp_readable = True``."""
+        return f"authapp_readable = {self._wanted}"
 
     phash = text
 

@@ -76,12 +76,12 @@ def login_form(request: Request) -> Any:
     passwords = PASSWORD in services.settings.login_methods
     # After a sign-out or an error, do not redirect to the provider without a click. The user would
     # be signed in again at once, or the error would come again and again.
-    told = request.session_error or "reason" in request.GET or "error" in request.GET
+    told = request.authapp.error or "reason" in request.GET or "error" in request.GET
     if len(providers) == 1 and not passwords and not told:
         return see_other(providers[0].start(request, target))
     if request.identity is not None:
         return form(request, target, notice=SIGN_IN_AGAIN_SENTENCE)
-    reason = request.session_error or request.GET.get("reason", "")
+    reason = request.authapp.error or request.GET.get("reason", "")
     return form(request, target, notice=reason_sentence(str(reason)))
 
 
