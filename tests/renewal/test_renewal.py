@@ -497,7 +497,7 @@ def test_late_response_is_used_when_the_announcing_thread_cannot_start(
     start = threading.Thread.start
 
     def refuse(thread: threading.Thread) -> None:
-        if "(tell)" in thread.name:
+        if "(announce_until_done)" in thread.name:
             raise RuntimeError("can't start new thread")
         start(thread)
 
