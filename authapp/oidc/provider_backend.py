@@ -110,14 +110,14 @@ class ProviderBackend:
             raise
         if claims is not None and claims["sub"] != user:
             raise BackendRejected("the ID token names another user")
-        anew = self._userinfo(access, user)
+        userinfo = self._userinfo(access, user)
         if claims is not None:
-            said = {**(before if anew is None else anew), **_kept(claims)}
+            said = {**(before if userinfo is None else userinfo), **_kept(claims)}
             said |= {name: before[name] for name in ("sid",) if name in before}
         else:
             replaced = jwt_claims(access).keys() - _OF_THE_SIGN_IN
             said = {name: value for name, value in before.items() if name not in replaced}
-            said |= {k: v for k, v in (anew or {}).items() if k not in _OF_THE_SIGN_IN}
+            said |= {k: v for k, v in (userinfo or {}).items() if k not in _OF_THE_SIGN_IN}
         return self._pair(body, access, refresh, said)
 
     def logout(self, tokens: TokenPair) -> None:

@@ -48,7 +48,7 @@ class Revocation:
         """
         key = revocation_keys(session)[0]
         text = _ELSEWHERE if elsewhere else _IN_ITS_BROWSER
-        self._store.put(key, text, self._window(session), tell=True)
+        self._store.put(key, text, self._window(session), notify=True)
 
     def replace(self, session: Session) -> None:
         """Revoke a session because another session replaces it in the browser."""
@@ -89,7 +89,7 @@ class Revocation:
         until = max(now + CLOCKS_DIFFER, session.authenticated_at, before + 0.001)
         # If the store has to merge strings, it keeps the greatest string. Until the year 2286 all
         # times have ten digits, so the greatest string is the latest time.
-        self._store.put(key, repr(until) + but, self._window(session), tell=True)
+        self._store.put(key, repr(until) + but, self._window(session), notify=True)
 
     def revoke_group(self, group: str, now: float) -> None:
         """Revoke all sessions of a group that began at or before ``now``.
@@ -99,7 +99,7 @@ class Revocation:
         """
         key = _group_key(group)
         until = max(now + CLOCKS_DIFFER, _moment(*self._store.get(key)))
-        self._store.put(key, repr(until), max(self._lifetime, _GROUP_KEPT), tell=True)
+        self._store.put(key, repr(until), max(self._lifetime, _GROUP_KEPT), notify=True)
 
     def group_revoked(self, group: str) -> bool:
         """Return True if :meth:`revoke_group` was called for a group."""

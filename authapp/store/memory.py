@@ -35,7 +35,7 @@ class MemoryStore:
     recall = get
     """No other process uses this store, so the strings are never out of date."""
 
-    def put(self, key: Key, text: str, seconds: float, *, tell: bool = False) -> None:
+    def put(self, key: Key, text: str, seconds: float, *, notify: bool = False) -> None:
         """See :class:`authapp.store.protocol.Store`. Expired entries are removed."""
         now = self._clock()
         with self._lock:

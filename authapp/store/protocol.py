@@ -66,17 +66,17 @@ class Store(Protocol):
         another process changes a string, the old string is returned until the notice arrives. So
         use :meth:`get` before you write a cookie or spend a token.
 
-        :param keys: keys whose strings are always stored with ``tell=True``.
+        :param keys: keys whose strings are always stored with ``notify=True``.
         """
 
-    def put(self, key: Key, text: str, seconds: float, *, tell: bool = False) -> None:
+    def put(self, key: Key, text: str, seconds: float, *, notify: bool = False) -> None:
         """Store a string under a key for ``seconds``. It replaces an earlier string.
 
         While processes cannot exchange data, they may store different strings under one key. When
         these strings are merged later, the greatest string in Python's order of strings is kept.
         So the string that must be kept has to be the greatest.
 
-        :param tell: True to tell all processes of the change. :meth:`recall` needs this.
+        :param notify: True to publish a notice of the change. :meth:`recall` needs this.
         """
 
     def lease(self, key: Key) -> AbstractContextManager[Lease]:

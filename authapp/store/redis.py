@@ -105,7 +105,7 @@ class RedisStore:
         ]
         return texts, True
 
-    def put(self, key: Key, text: str, seconds: float, *, tell: bool = False) -> None:
+    def put(self, key: Key, text: str, seconds: float, *, notify: bool = False) -> None:
         """See :class:`authapp.store.protocol.Store`."""
         names = [ring.name(key) for ring in self._key_rings]
         rings = dict(zip(names, self._key_rings, strict=True))
@@ -119,7 +119,7 @@ class RedisStore:
                         pipeline.set(name, value, px=milliseconds(seconds))
                     pipeline.execute()
             # In a context of its own, because the first command after an outage ends the outage.
-            if tell:
+            if notify:
                 self._notices.publish(names)
         except StoreUnavailable:
             self._resync.mark_pending(key)
@@ -145,7 +145,7 @@ class RedisStore:
         return self._has_all() and not self._connection.any_down()
 
     def _has_all(self) -> bool:
-        sure = self._leases.work()
+        sure = self._leases.granted()
         self.get()
         if sure and self._resync.pending:
             self._resync.resend()

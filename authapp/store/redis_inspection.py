@@ -27,7 +27,7 @@ VERSION = 1
 """The version of the strings in the store. Increase this number if the strings change, so that an
 older version of authapp cannot read them."""
 
-USERS = b"authapp:users"
+PROCESSES = b"authapp:users"
 """The Redis key of a sorted set. Each process writes the fingerprints of its secrets and
 :data:`VERSION` into this set. Processes with the same secrets and version share one member."""
 
@@ -85,23 +85,26 @@ class RedisInspection:
         now = time.time()
         me = json.dumps(self._me).encode()
         client = self._connection.client
-        with self._connection.of(USERS).command(), client.pipeline(transaction=False) as pipeline:
-            pipeline.zremrangebyscore(USERS, "-inf", now - REMEMBERED)
-            pipeline.zadd(USERS, {me: now})
-            pipeline.expire(USERS, REMEMBERED)
-            pipeline.zrange(USERS, 0, _MOST)
-            *_, users = pipeline.execute()
-        for user in users:
-            if user != me:
-                yield from self._compare(user)
+        with (
+            self._connection.of(PROCESSES).command(),
+            client.pipeline(transaction=False) as pipeline,
+        ):
+            pipeline.zremrangebyscore(PROCESSES, "-inf", now - REMEMBERED)
+            pipeline.zadd(PROCESSES, {me: now})
+            pipeline.expire(PROCESSES, REMEMBERED)
+            pipeline.zrange(PROCESSES, 0, _MOST)
+            *_, processes = pipeline.execute()
+        for other in processes:
+            if other != me:
+                yield from self._compare(other)
 
-    def _compare(self, user: bytes) -> Iterable[str]:
+    def _compare(self, other: bytes) -> Iterable[str]:
         """Return the names of the problems that exist between this process and another process.
 
-        :param user: what the other process has written into the set :data:`USERS`.
+        :param other: what the other process has written into the set :data:`PROCESSES`.
         """
         try:
-            theirs = json.loads(user)
+            theirs = json.loads(other)
             secrets = list(theirs["secrets"])
             version, first = theirs["version"], secrets[0]
         except (ValueError, KeyError, TypeError, IndexError, RecursionError):
@@ -117,7 +120,7 @@ class RedisInspection:
     def _evicts(self) -> bool:
         """Return True if Redis may drop unexpired keys, or has dropped some since the last call."""
         reply: list[dict[str, Any]] = []
-        with self._connection.of(USERS).command():
+        with self._connection.of(PROCESSES).command():
             try:
                 for section in ("memory", "stats"):
                     reply += self._connection.info(section)

@@ -66,7 +66,7 @@ class RedisLeases:
         finally:
             self._release(locks)
 
-    def work(self) -> bool:
+    def granted(self) -> bool:
         """Return True if Redis grants leases at present."""
         locks = self._locks(Key("health check", uuid.uuid4().hex))
         sure = self._acquire(locks) in (Lease.MINE, Lease.THEIRS)

@@ -96,7 +96,7 @@ def _in_words(session: Session, services: Services, now: float) -> str:
 
 
 def _ended(session: Session, services: Services, now: float) -> str | None:
-    """Return why a session is over, or None if it is not over."""
+    """Return why a session has ended, or None if it has not ended."""
     if services.revocation.revoked(session):
         return "was revoked"
     if session.phase(now, services.settings.refresh_buffer) is Phase.ENDED:
@@ -110,8 +110,8 @@ def _words(values: Iterable[str]) -> str:
 
 def _moment(time: float, now: float) -> str:
     shown = datetime.fromtimestamp(time, timezone.utc).strftime("%Y-%m-%d %H:%M:%SZ")
-    away = round(abs(time - now))
-    return f"{shown} ({away} s {'ago' if time <= now else 'from now'})"
+    distance = round(abs(time - now))
+    return f"{shown} ({distance} s {'ago' if time <= now else 'from now'})"
 
 
 def _comparable(value: Any) -> Any:

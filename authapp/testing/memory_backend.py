@@ -31,8 +31,8 @@ VERBS = ("login", "challenge", "refresh", "logout")
 
 
 @dataclass
-class _Orders:
-    """What a test has told one verb to do."""
+class _Behaviour:
+    """What a test has set one verb to do."""
 
     error: Exception | None = None
     times: int | None = None  # how often it fails; None: always
@@ -72,7 +72,7 @@ class MemoryBackend:
         self._codes: dict[str, str | None] = {}
         self._challenged: dict[str, str] = {}
         self._spent: set[str] = set()
-        self._orders = {verb: _Orders() for verb in VERBS}
+        self._behaviours = {verb: _Behaviour() for verb in VERBS}
         self._lock = threading.Lock()
 
     def add_user(
@@ -102,12 +102,12 @@ class MemoryBackend:
             ends the session.
         :param times: how many calls fail. None: all calls until :meth:`recover`.
         """
-        orders = self._order(verb)
-        orders.error, orders.times = error or BackendUnavailable("told to fail"), times
+        behaviour = self._behaviour(verb)
+        behaviour.error, behaviour.times = error or BackendUnavailable("set to fail"), times
 
     def slow(self, verb: str, seconds: float) -> None:
         """Make a verb respond some seconds late."""
-        self._order(verb).seconds = seconds
+        self._behaviour(verb).seconds = seconds
 
     @contextmanager
     def held(self, verb: str) -> Iterator[None]:
@@ -126,14 +126,14 @@ class MemoryBackend:
 
         :param verbs: the verbs. Without verbs, all of them.
         """
-        for verb in verbs or self._orders:
-            released = self._order(verb).released
-            self._orders[verb] = _Orders()
+        for verb in verbs or self._behaviours:
+            released = self._behaviour(verb).released
+            self._behaviours[verb] = _Behaviour()
             released.set()
 
     def login(self, credentials: Credentials) -> TokenPair:
         """See :class:`authapp.Backend`."""
-        self._obey("login")
+        self._apply("login")
         name = credentials.username
         if name not in self._passwords or self._passwords[name] != credentials.password:
             raise BackendRejected("no such user, or another password")
@@ -145,7 +145,7 @@ class MemoryBackend:
 
     def challenge(self, state: str, code: str) -> TokenPair:
         """See :class:`authapp.Backend`."""
-        self._obey("challenge")
+        self._apply("challenge")
         name = self._challenged.get(state)
         if name is None:
             raise ChallengeExpired("no such state, or it was used")
@@ -156,7 +156,7 @@ class MemoryBackend:
 
     def refresh(self, tokens: TokenPair) -> TokenPair:
         """See :class:`authapp.Backend`."""
-        self._obey("refresh")
+        self._apply("refresh")
         self._redeem(tokens.refresh, spend=self.rotates)
         claims = claims_of(tokens)
         for known in self._claims.values():
@@ -167,26 +167,26 @@ class MemoryBackend:
 
     def logout(self, tokens: TokenPair) -> None:
         """See :class:`authapp.Backend`."""
-        self._obey("logout")
+        self._apply("logout")
         self._redeem(tokens.refresh, spend=True)
 
-    def _order(self, verb: str) -> _Orders:
-        if verb not in self._orders:
-            raise ValueError(f"there is no verb {verb!r}, but {', '.join(self._orders)}")
-        return self._orders[verb]
+    def _behaviour(self, verb: str) -> _Behaviour:
+        if verb not in self._behaviours:
+            raise ValueError(f"there is no verb {verb!r}, but {', '.join(self._behaviours)}")
+        return self._behaviours[verb]
 
-    def _obey(self, verb: str) -> None:
-        """Count a call. Then wait or raise an error, if the test has told the verb to do so."""
+    def _apply(self, verb: str) -> None:
+        """Count a call. Then wait or raise an error, if the test has set the verb to do so."""
         with self._lock:
             self.calls[verb] += 1
-            orders = self._orders[verb]
-        released = orders.released.wait(min(orders.seconds, self.timeout))
-        if not released and orders.seconds > self.timeout:
+            behaviour = self._behaviours[verb]
+        released = behaviour.released.wait(min(behaviour.seconds, self.timeout))
+        if not released and behaviour.seconds > self.timeout:
             raise BackendDown(f"no response within {self.timeout} s")
         with self._lock:
-            if orders.times is not None:
-                orders.times -= 1
-            error = orders.error if orders.times is None or orders.times >= 0 else None
+            if behaviour.times is not None:
+                behaviour.times -= 1
+            error = behaviour.error if behaviour.times is None or behaviour.times >= 0 else None
         if error is not None:
             raise error
 

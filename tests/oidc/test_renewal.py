@@ -66,7 +66,7 @@ def test_the_id_token_is_above_userinfo_and_that_above_the_access_token(
     assert (identity.name, identity.email, identity.roles) == ("id", "userinfo", ("access",))
 
 
-def test_without_a_new_id_token_userinfo_and_access_token_speak_anew(
+def test_without_a_new_id_token_userinfo_and_access_token_decide_again(
     site: Browser, provider: Provider
 ) -> None:
     provider.renews_id_token = False

@@ -106,8 +106,8 @@ def test_s12_replacement_is_stored_before_the_revocation() -> None:
     response may read the store between these two writes."""
 
     class Looking(MemoryStore):
-        def put(self, key: Key, text: str, seconds: float, *, tell: bool = False) -> None:
-            super().put(key, text, seconds, tell=tell)
+        def put(self, key: Key, text: str, seconds: float, *, notify: bool = False) -> None:
+            super().put(key, text, seconds, notify=notify)
             assert revocation.replaced(make()) or not revocation.revoked(make())
 
     revocation = Revocation(Looking(), 3600)

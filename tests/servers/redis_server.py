@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from authapp.store.redis_inspection import USERS
+from authapp.store.redis_inspection import PROCESSES
 from authapp.store.resync import EPOCH
 from eventually import eventually
 
@@ -55,7 +55,7 @@ class RedisServer:
 
     def keys(self) -> list[bytes]:
         """Return all keys, except the epoch marker and the set of the processes' fingerprints."""
-        return [key for key in self.client.scan_iter(count=1000) if key not in (EPOCH, USERS)]
+        return [key for key in self.client.scan_iter(count=1000) if key not in (EPOCH, PROCESSES)]
 
     def stop(self) -> None:
         assert self._process

@@ -98,7 +98,7 @@ def test_revocations_are_told_in_a_cluster(process: Any) -> None:
     for number in range(20):
         key = Key("revoked session", str(number), str(number))
         assert one.recall(key) == [None]
-        two.put(key, "1", 60, tell=True)
+        two.put(key, "1", 60, notify=True)
         eventually(lambda key=key: one.recall(key) == ["1"], 5)
 
 
@@ -258,7 +258,7 @@ def test_a_node_that_stays_lost_concerns_only_the_users_of_its_slots(
         # On a busy machine a command may be late once. After that, the state must not change again.
         eventually(lambda: browse() and settled[-3:] == [True] * 3, 30)
         for key in living + lost:
-            one.put(key, "told", 60, tell=True)
+            one.put(key, "told", 60, notify=True)
         eventually(lambda: two.get(*living) == ["told"] * len(living), 20)
     assert "StoreBack" not in caplog.text
     for store in stores:

@@ -11,7 +11,7 @@ from authapp.session.encryption import fingerprint
 from authapp.store import redis_inspection
 from authapp.store.redis import RedisStore
 from authapp.store.redis_connection import connect
-from authapp.store.redis_inspection import REMEDIES, USERS
+from authapp.store.redis_inspection import PROCESSES, REMEDIES
 from servers import Served
 from servers.redis_server import RedisServer
 from site_under_test import Site
@@ -93,9 +93,9 @@ def test_processes_whose_cookies_the_others_cannot_decrypt_are_noticed(
 
 def test_a_process_that_has_ended_is_forgotten(process: Any, redis_server: RedisServer) -> None:
     process(OTHER).problems()
-    (user,) = redis_server.client.zrange(USERS, 0, -1)
-    assert 0 < redis_server.client.ttl(USERS) <= redis_inspection.REMEMBERED
-    redis_server.client.zadd(USERS, {user: time.time() - redis_inspection.REMEMBERED - 1})
+    (written,) = redis_server.client.zrange(PROCESSES, 0, -1)
+    assert 0 < redis_server.client.ttl(PROCESSES) <= redis_inspection.REMEMBERED
+    redis_server.client.zadd(PROCESSES, {written: time.time() - redis_inspection.REMEMBERED - 1})
     assert process().problems() == []
 
 
@@ -103,14 +103,14 @@ def test_redis_holds_the_fingerprints_that_authapp_check_prints(
     process: Any, redis_server: RedisServer
 ) -> None:
     process(OLD, NEW).problems()
-    (user,) = redis_server.client.zrange(USERS, 0, -1)
-    assert json.loads(user) == {"version": 1, "secrets": [fingerprint(OLD), fingerprint(NEW)]}
+    (written,) = redis_server.client.zrange(PROCESSES, 0, -1)
+    assert json.loads(written) == {"version": 1, "secrets": [fingerprint(OLD), fingerprint(NEW)]}
     assert fingerprint(OLD) != fingerprint(NEW)
-    assert OLD not in user
+    assert OLD not in written
 
 
 @pytest.mark.parametrize(
-    "user",
+    "written",
     [
         *("{}", "", "[]", "null", "\xff", "[" * 100_000, "1"),
         '{"version": 1, "secrets": []}',
@@ -118,9 +118,9 @@ def test_redis_holds_the_fingerprints_that_authapp_check_prints(
     ],
 )
 def test_another_version_or_garbage_is_noticed(
-    process: Any, redis_server: RedisServer, user: str
+    process: Any, redis_server: RedisServer, written: str
 ) -> None:
-    redis_server.client.zadd(USERS, {user: time.time()})
+    redis_server.client.zadd(PROCESSES, {written: time.time()})
     assert process().problems() == ["version"]
 
 

@@ -73,10 +73,10 @@ def test_what_a_process_has_asked_is_not_asked_again(
 def test_a_revocation_is_told_to_the_others(process: Any, secrets: Any) -> None:
     one, two = (process(*each) for each in secrets)
     assert one.recall(A, B) == two.recall(A, B) == [None, None]
-    two.put(B, "1", 60, tell=True)
+    two.put(B, "1", 60, notify=True)
     assert two.recall(A, B) == [None, "1"], "the process itself knows it at once"
     eventually(lambda: one.recall(A, B) == [None, "1"], 1)
-    one.put(B, "2", 60, tell=True)
+    one.put(B, "2", 60, notify=True)
     eventually(lambda: two.recall(B) == ["2"], 1)
 
 
@@ -100,7 +100,7 @@ def test_a_process_that_is_not_told_asks(process: Any) -> None:
     one, two = process(told=False), process(told=False)
     assert not alive(one)
     assert one.recall(A) == [None]
-    two.put(A, "1", 60, tell=True)
+    two.put(A, "1", 60, notify=True)
     assert one.recall(A) == ["1"]
 
 
@@ -114,7 +114,7 @@ def test_a_channel_that_is_cut_is_made_again_and_nothing_is_missed(
         assert one.recall(key) == [None]
         redis_server.client.client_kill_filter(_type="pubsub")
         eventually(lambda: not alive(one), 2)
-        two.put(key, "1", 60, tell=True)
+        two.put(key, "1", 60, notify=True)
         assert one.recall(key) == ["1"]
 
 
@@ -161,7 +161,7 @@ def test_a_process_asks_while_its_channel_is_silent(
     one, two = process(url=muted.url), process()
     assert one.recall(A) == [None]
     muted.silent = True
-    two.put(A, "1", 60, tell=True)
+    two.put(A, "1", 60, notify=True)
     took = eventually(lambda: one.recall(A) == ["1"], 5)
     assert took < redis_notices.HEARTBEAT_TIMEOUT + 1
     assert not alive(one)
@@ -177,12 +177,12 @@ def test_a_process_asks_the_new_primary_and_listens_to_it(
     the former primary stay open, as if the address had moved."""
     address = Address(redis_server)
     one, two = process(url=address.url), process(url=address.url)
-    one.put(A, "1", 60, tell=True)
+    one.put(A, "1", 60, notify=True)
     assert one.recall(A) == [one.recall(A)[0]] == ["1"]
     (tmp_path / "other").mkdir()
     address.server = other = RedisServer(tmp_path / "other")
     redis_server.client.replicaof("127.0.0.1", other.port)
-    two.put(B, "1", 60, tell=True)
+    two.put(B, "1", 60, notify=True)
     eventually(lambda: one.recall(A, B) == two.recall(A, B) == ["1", "1"])
     eventually(lambda: alive(one) and alive(two))
     channels = other.client.pubsub_numsub(redis_notices.CHANNEL)
@@ -196,14 +196,14 @@ def test_sign_outs_are_known_after_redis_has_lost_its_data(
     process: Any, redis_server: RedisServer, how: str
 ) -> None:
     one, two = process(), process()
-    one.put(A, "1", 60, tell=True)
+    one.put(A, "1", 60, notify=True)
     assert two.recall(B) == [None]
     if how == "flushall":
         redis_server.client.flushall()
     else:
         redis_server.stop()
         eventually(lambda: not alive(two))
-        one.put(B, "1", 60, tell=True)
+        one.put(B, "1", 60, notify=True)
         assert one.recall(A, B) == ["1", "1"]
         redis_server.start()
     eventually(lambda: two.recall(A) == ["1"])
@@ -255,7 +255,7 @@ def test_a_redis_user_who_may_not_subscribe_is_said_once_and_asked(
     assert one.recall(A) == two.recall(A) == [None]
     line = f"StoreRefuses: NoPermissionError (the '{right}' command) at {redis_server.address}"
     eventually(lambda: caplog.text.count(line) >= 2)
-    two.put(A, "1", 60, tell=True)
+    two.put(A, "1", 60, notify=True)
     assert one.recall(A) == ["1"]
     assert not alive(one)
     assert one.healthy()
@@ -271,7 +271,7 @@ def test_garbage_on_the_channel_is_ignored(
     redis_server.client.publish(redis_notices.CHANNEL, garbage)
     for channel in redis_server.client.pubsub_channels(redis_notices.HEARTBEATS + b"*"):
         redis_server.client.publish(channel, garbage)
-    process().put(A, "1", 60, tell=True)
+    process().put(A, "1", 60, notify=True)
     assert one.recall(A) == ["1"]
     thread = one._notices.thread
     eventually(lambda: alive(one))
@@ -296,7 +296,7 @@ def test_a_forked_process_asks_and_then_listens_by_itself(process: Any) -> None:
             status = 0
         os._exit(status)
     os.read(ready[0], 1)
-    two.put(A, "1", 60, tell=True)
+    two.put(A, "1", 60, notify=True)
     os.write(go[1], b"x")
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     for end in (*ready, *go):
@@ -326,7 +326,7 @@ def test_a_channel_is_not_alive_while_redis_stalls(process: Any, redis_server: R
     one, two = process(), process()
     redis_server.pause()
     eventually(lambda: not alive(one) and not alive(two))
-    one.put(A, "1", 60, tell=True)
+    one.put(A, "1", 60, notify=True)
     assert one.recall(A) == ["1"]
     redis_server.go_on()
     eventually(lambda: two.recall(A) == ["1"])

@@ -73,7 +73,7 @@ def test_processes_follow_a_failover_and_sign_outs_are_still_refused(
     # The processes tell each other again, through the new primary.
     assert one.recall(B) == two.recall(B) == [None]
     eventually(lambda: one._notices.moment() and two._notices.moment(), 20)
-    one.put(B, "1", 60, tell=True)
+    one.put(B, "1", 60, notify=True)
     eventually(lambda: two.recall(B) == ["1"], 5)
     with one.lease(A) as mine, two.lease(A) as theirs:
         assert (mine, theirs) == (Lease.MINE, Lease.THEIRS)
