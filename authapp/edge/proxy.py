@@ -24,6 +24,7 @@ from authapp.session.error_codes import BAD_REQUEST_SENTENCE, RETRY_AFTER, Error
 from authapp.session.session import Session
 from authapp.settings.settings import settings_of
 from authapp.store.protocol import Key
+from authapp.web.client_address import client_address
 from authapp.web.cookie_writer import write_to_response
 from authapp.web.request_session import RequestSession, renew_session
 from authapp.web.responses import (
@@ -240,7 +241,7 @@ def _request_headers(request: Request, length: int) -> dict[str, str]:
     }
     if length or request.method in ("POST", "PUT", "PATCH"):
         headers["content-length"] = str(length)
-    headers["x-forwarded-for"] = request.remote_addr or ""
+    headers["x-forwarded-for"] = client_address(request)
     headers["x-forwarded-proto"] = request.scheme
     headers["x-request-id"] = request.authapp_request_id
     return headers

@@ -21,6 +21,7 @@ from authapp.services import services_of
 from authapp.session.error_codes import ErrorCode
 from authapp.session.token_pair import TokenPair, group
 from authapp.web.begin_session import Choices
+from authapp.web.client_address import client_address
 from authapp.web.redirects import safe_next
 from authapp.web.responses import see_other
 from authapp.web.sign_in import SignInRefused, sign_in
@@ -75,7 +76,7 @@ def callback(request: Request) -> Response:
     try:
         # Limit the failed sign-ins of one visitor. Without a user name, only the address counts.
         choices = transaction.choices if transaction else Choices()
-        sign_in(request, "", ask, choices, counted=f"oidc {request.remote_addr}")
+        sign_in(request, "", ask, choices, counted=f"oidc {client_address(request)}")
     except SignInRefused as refused:
         if refused.code is not ErrorCode.SIGN_IN_EXPIRED or request.identity is None:
             return _with_cookies(sign_in_page(request, refused, target), cleared)
@@ -126,7 +127,8 @@ def _ask(request: Request, answer: _Answer | None, transaction: Transaction | No
             )
         )
     except BackendRejected as error:
-        services.throttle.failed(f"oidc {request.remote_addr}", request.remote_addr or "")
+        address = client_address(request)
+        services.throttle.failed(f"oidc {address}", address)
         log.warning("SignInFailed: %s", error)
         raise SignInRefused(ErrorCode.SIGN_IN_EXPIRED, reason=str(error)) from None
     sid = (tokens.id_claims or {}).get("sid")

@@ -7,6 +7,7 @@ from typing import Any
 
 from pyramid.config import Configurator
 
+from authapp.web.client_address import client_address
 from authapp.web.events import AuthEvent, SessionEvent, SignInFailed, request_id
 from authapp.web.retried_requests import once
 
@@ -21,7 +22,7 @@ def write_audit_line(event: SessionEvent | SignInFailed) -> None:
     request = event.request
     line: dict[str, Any] = {
         "event": type(event).__name__,
-        "address": request.remote_addr,
+        "address": client_address(request) or None,
         "request": request_id(request),
     }
     if isinstance(event, SessionEvent):

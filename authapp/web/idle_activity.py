@@ -16,6 +16,7 @@ from authapp.renewal.revocation import CLOCKS_DIFFER
 from authapp.renewal.session_index import ListedSession
 from authapp.services import Services, services_of
 from authapp.session.session import Session
+from authapp.web.client_address import client_address
 from authapp.web.request_session import RequestSession
 
 BACKGROUND = "X-Authapp-Background"
@@ -70,7 +71,7 @@ def record_in_index(request: Request, session: Session, entry: ListedSession | N
     """
     if request.authapp.by_person:
         session = replace(session, used_at=int(time.time()))
-    agent, address = request.headers.get("User-Agent", ""), request.remote_addr or ""
+    agent, address = request.headers.get("User-Agent", ""), client_address(request)
     services_of(request).index.record(session, agent, address, entry)
 
 

@@ -29,6 +29,7 @@ from authapp.session.error_codes import NOT_AVAILABLE_SENTENCE, RETRY_AFTER, Err
 from authapp.session.session import Session, TokenPair
 from authapp.web.backend_sign_out import revoke_at_backend
 from authapp.web.begin_session import Choices, begin_session
+from authapp.web.client_address import client_address
 from authapp.web.cookie_writer import cookies_for
 from authapp.web.events import SignedIn, SignedOut, SignInFailed, notify
 from authapp.web.request_session import RequestSession
@@ -132,7 +133,7 @@ def _start_session(
     choices: Choices,
     counted: str,
 ) -> Session:
-    services, address = services_of(request), request.remote_addr or ""
+    services, address = services_of(request), client_address(request)
     if wait := services.throttle.wait(counted, address):
         raise SignInRefused(ErrorCode.TOO_MANY_ATTEMPTS, wait)
     try:

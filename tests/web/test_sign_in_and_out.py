@@ -275,6 +275,35 @@ def test_s8_an_ipv6_address_counts_by_its_network(
     site.sign_in("alice", "wrong", status=status)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "status"),
+    [
+        ({"REMOTE_ADDR": "192.0.2.1:5001"}, {"REMOTE_ADDR": "192.0.2.1:5002"}, 429),
+        ({"REMOTE_ADDR": "[2001:db8::1]:5001"}, {"REMOTE_ADDR": "[2001:db8::2]:5002"}, 429),
+        ({"REMOTE_ADDR": "[2001:db8::1]"}, {"REMOTE_ADDR": "2001:db8::1"}, 429),
+        # What waitress makes of X-Forwarded-For: ::ffff:192.0.2.1
+        (
+            {"REMOTE_ADDR": "::ffff", "REMOTE_PORT": "192.0.2.1"},
+            {"REMOTE_ADDR": "192.0.2.1", "REMOTE_PORT": "5001"},
+            429,
+        ),
+        (
+            {"REMOTE_ADDR": "::ffff", "REMOTE_PORT": "192.0.2.1"},
+            {"REMOTE_ADDR": "::ffff", "REMOTE_PORT": "192.0.2.2"},
+            401,
+        ),
+    ],
+)
+def test_s8_each_spelling_of_an_address_counts_as_one_address(
+    backend: Served, first: dict[str, str], second: dict[str, str], status: int
+) -> None:
+    site = Site(backend.url, login__rate="1/minute")
+    site.extra_environ |= first
+    site.sign_in("alice", "wrong", status=401)
+    site.extra_environ |= second
+    site.sign_in("alice", "wrong", status=status)
+
+
 def test_s8_x_forwarded_for_header_is_ignored(
     backend: Served, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -22,6 +22,7 @@ from authapp.settings.oidc_settings import OIDC, PASSWORD
 from authapp.settings.settings import settings_of
 from authapp.web.begin_session import read_choices
 from authapp.web.challenge_cookie import begin_challenge
+from authapp.web.client_address import client_address
 from authapp.web.csrf import check_csrf
 from authapp.web.recent_auth import MAX_AGE, is_recent, read_max_age
 from authapp.web.redirects import safe_next
@@ -108,7 +109,7 @@ def login(request: Request) -> Any:
         raise HTTPNotFound
     target = safe_next(request, _field(request, "next"))
     credentials = Credentials(
-        _field(request, "username"), _field(request, "password"), request.remote_addr
+        _field(request, "username"), _field(request, "password"), client_address(request) or None
     )
     name, choices = credentials.username, read_choices(request)
     try:
