@@ -293,6 +293,16 @@ def test_backend_can_ask_for_a_further_step(site: Site, steps: TwoSteps) -> None
     assert site.opened().identity.id == "dora"
 
 
+def test_codes_that_lead_to_a_further_step_are_counted(site: Site, steps: TwoSteps) -> None:
+    """Some backends answer a wrong code with the challenge again."""
+    page = first_step(site)
+    for _ in range(10):
+        steps.more = True
+        page = enter(page, "123456", status=303).follow()
+    enter(page, "123456", status=429)
+    assert len(steps.codes) == 10
+
+
 def test_backend_that_no_longer_knows_the_state_starts_again(site: Site, steps: TwoSteps) -> None:
     steps.fails = ChallengeExpired("gone")
     done = enter(first_step(site), "123456", status=303)

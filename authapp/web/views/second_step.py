@@ -13,6 +13,7 @@ from authapp.services import services_of
 from authapp.session.error_codes import CHALLENGE_EXPIRED, WRONG_CODE_SENTENCE, ErrorCode
 from authapp.session.session import TokenPair
 from authapp.web.challenge_cookie import Challenge, begin_challenge, end_challenge, read_challenge
+from authapp.web.client_address import client_address
 from authapp.web.csrf import check_csrf
 from authapp.web.redirects import safe_next
 from authapp.web.responses import see_other
@@ -79,7 +80,13 @@ def answer_challenge(request: Request) -> Any:
 def _ask(request: Request, challenge: Challenge, code: str) -> TokenPair:
     if not 0 < len(code) <= MAX_CODE or not code.isprintable():
         raise BackendRejected("no code looks like this")
-    return services_of(request).backend.challenge(challenge.state, code)
+    services = services_of(request)
+    try:
+        return services.backend.challenge(challenge.state, code)
+    except BackendChallenge:
+        # Some backends answer a wrong code with the same challenge, so the attempt counts.
+        services.throttle.failed(challenge.name, client_address(request))
+        raise
 
 
 def _ended(request: Request, challenge: Challenge, response: Response) -> Response:
