@@ -86,7 +86,7 @@ class HTTPBackend:
         words = self._words(reply, values)
         reason = f"status {reply.status} {words}".strip()
         if said.login_throttled(reply.content):
-            raise BackendThrottled(reason, reply.retry_after)
+            raise BackendThrottled(reason, reply.wait)
         expired = said.challenge_expired if verb == "challenge" else NEVER
         outcomes: tuple[tuple[Condition, type[BackendRejected]], ...] = (
             (expired, ChallengeExpired),

@@ -25,7 +25,14 @@ MAX_RESPONSE = 256 * 1024
 """The largest response body that is accepted, in bytes."""
 
 MAX_RETRY_AFTER = 300
-"""The longest ``Retry-After`` in seconds. A longer ``Retry-After`` is reduced to this value."""
+"""The longest time in seconds for which a ``Retry-After`` stops calls of the backend. A longer
+``Retry-After`` is reduced to this value."""
+
+MAX_WAIT = 86_400
+"""The longest ``Retry-After`` in seconds that a user is told."""
+
+_PARSER = Retry()
+_PARSER.retry_after_max = MAX_WAIT  # newer versions of urllib3 have a limit of six hours
 
 _NETWORK_ERRORS = (OSError, HTTPError, HTTPException)
 """The types of exceptions that can be the cause of a failed request. An exception of any other type
@@ -51,7 +58,13 @@ class Reply:
     content: Response
     where: str
     content_type: str
-    retry_after: float | None
+    wait: float | None
+    """The seconds of ``Retry-After`` (at most :data:`MAX_WAIT`), to tell the user."""
+
+    @property
+    def retry_after(self) -> float | None:
+        """The seconds of ``Retry-After`` (at most :data:`MAX_RETRY_AFTER`), to stop calls."""
+        return None if self.wait is None else min(self.wait, MAX_RETRY_AFTER)
 
     @property
     def good(self) -> bool:
@@ -188,9 +201,9 @@ def _repeats(text: str, secret: str) -> bool:
 def _retry_after(value: str | None) -> float | None:
     """Return the seconds of a ``Retry-After`` header (RFC 9110 section 10.2.3).
 
-    :returns: at most :data:`MAX_RETRY_AFTER`. None if there is no header, or it is not valid.
+    :returns: at most :data:`MAX_WAIT`. None if there is no header, or it is not valid.
     """
     try:
-        return None if value is None else min(Retry().parse_retry_after(value), MAX_RETRY_AFTER)
+        return None if value is None else min(_PARSER.parse_retry_after(value), MAX_WAIT)
     except (InvalidHeader, ValueError, OverflowError):
         return None

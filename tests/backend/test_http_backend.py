@@ -117,6 +117,28 @@ def test_sign_in_refusals_have_the_right_status_and_code(
     page.sign_in("alice", status=429)  # the rate limit has counted the first attempt
 
 
+@pytest.mark.parametrize(
+    ("said", "told"), [("7", "7"), ("3600", "3600"), ("999999", "86400"), ("soon", "1")]
+)
+def test_a_throttled_user_is_told_the_backends_time(
+    site: Callable[..., Site], backend: Backend, said: str, told: str
+) -> None:
+    backend.answers["/login"] = Response(
+        status=429, json_body={"no": "slower"}, headers={"Retry-After": said}
+    )
+    assert site().sign_in("alice", status=429).headers["Retry-After"] == told
+
+
+def test_a_long_retry_after_stops_renewals_for_five_minutes_only(
+    site: Callable[..., Site], backend: Backend
+) -> None:
+    browser = site()
+    browser.sign_in("alice", status=303)
+    backend.answers["/refresh"] = Response(status=429, headers={"Retry-After": "3600"})
+    with time_machine.travel(time.time() + 61):
+        assert browser.get("/account", status=503).headers["Retry-After"] == "300"
+
+
 def test_an_unexpected_response_is_logged_safely(
     site: Callable[..., Site], backend: Backend, caplog: pytest.LogCaptureFixture
 ) -> None:
