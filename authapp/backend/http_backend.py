@@ -107,6 +107,8 @@ class HTTPBackend:
     def _challenge_in(self, verb: str, reply: Reply, values: Mapping[str, str | None]) -> Exception:
         """Return the challenge in a response, or an error if the response has no usable state."""
         theirs = _value(self._description.answers.challenge_state, reply.content)
+        if type(theirs) is int:
+            theirs = str(theirs)
         if isinstance(theirs, str) and theirs:
             # The request of the second step may name the visitor's address too.
             state = json.dumps([theirs, values["address"]])

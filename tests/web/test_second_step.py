@@ -372,13 +372,14 @@ DESCRIBED = {
 }
 
 
-def test_described_backend(backend: Served) -> None:
+@pytest.mark.parametrize("ticket", ["t\\1", 1, 0, 10**20], ids=str)
+def test_described_backend(backend: Served, ticket: str | int) -> None:
     site = Site(backend.url, **DESCRIBED)
     site.extra_environ["REMOTE_ADDR"] = "192.0.2.7"
     tokens = requests.post(
         backend.url + LOGIN, json={"username": "alice", "password": "alice-password"}, timeout=5
     ).json()
-    backend.instead[LOGIN] = Answer(json_body={"need": "code", "ticket": "t\\1"})
+    backend.instead[LOGIN] = Answer(json_body={"need": "code", "ticket": ticket})
     page = site.sign_in("alice", status=303).follow()
     asked = []
 
@@ -389,13 +390,13 @@ def test_described_backend(backend: Served) -> None:
     backend.instead["/api/second/"] = second
     answers = [
         Answer(status=401, json_body={"detail": "no"}),
-        Answer(status=200, json_body={"need": "code", "ticket": 5}),
+        Answer(status=200, json_body={"need": "code", "ticket": 5.5}),
         Answer(status=200, json_body=tokens),
     ]
     enter(page, "1", status=401)
     enter(page, "2", status=503)
     enter(page, "3", status=303)
-    assert asked == [("t\\1", "192.0.2.7")] * 3
+    assert asked == [(str(ticket), "192.0.2.7")] * 3
 
 
 def test_described_backend_whose_state_has_ended(backend: Served) -> None:
@@ -406,7 +407,7 @@ def test_described_backend_whose_state_has_ended(backend: Served) -> None:
     assert "reason=ChallengeExpired" in enter(page, "1", status=303).location
 
 
-@pytest.mark.parametrize("ticket", [None, "", 5, "t" * 2000])
+@pytest.mark.parametrize("ticket", [None, "", True, 5.5, {"id": 5}, "t" * 2000, 10**2000], ids=str)
 def test_challenge_without_a_usable_state_names_the_setting(
     backend: Served, ticket: object, caplog: pytest.LogCaptureFixture
 ) -> None:
