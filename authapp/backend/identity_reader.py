@@ -6,7 +6,7 @@ from typing import Any
 from authapp.backend.expressions import Expression
 from authapp.backend.http_exchange import in_one_line
 from authapp.backend.protocol import UnexpectedAnswer
-from authapp.session.claims import is_user_id, text, texts
+from authapp.session.claims import is_user_id, roles, text, texts
 from authapp.session.session import Claims, Identity
 
 
@@ -39,12 +39,7 @@ def read_identity(names: ClaimExpressions, claims: Claims, user: Claims) -> Iden
         user_id,
         text(names.email(known)),
         text(names.name(known)),
-        _roles(names.roles(known)),
+        roles(names.roles(known)),
         texts(names.scopes(known)),
         claims,
     )
-
-
-def _roles(value: object) -> tuple[str, ...]:
-    """Return the strings of a list. A single string is one role, even with spaces in it."""
-    return (value,) if isinstance(value, str) and value else texts(value) * isinstance(value, list)

@@ -27,6 +27,11 @@ def texts(value: object) -> tuple[str, ...]:
     return tuple(filter(None, map(text, value))) if isinstance(value, list) else ()
 
 
+def roles(value: object) -> tuple[str, ...]:
+    """Return the non-empty strings of a list. A string is one role, even with spaces in it."""
+    return (value,) if isinstance(value, str) and value else texts(value) * isinstance(value, list)
+
+
 def is_user_id(value: object) -> TypeGuard[int | str]:
     """Return True if ``value`` can be a user's id: an integer or a non-empty string."""
     return isinstance(value, int | str) and not isinstance(value, bool) and value != ""
