@@ -16,14 +16,13 @@ from authapp.oidc.transaction import Transaction
 from authapp.request_log import request_log
 from authapp.session.error_codes import RETRY_AFTER, ErrorCode
 from authapp.web.begin_session import read_choices
+from authapp.web.idle_activity import is_prefetch
 from authapp.web.recent_auth import MAX_AGE, read_max_age
 from authapp.web.redirects import safe_next
 from authapp.web.responses import retry_after
 from authapp.web.sign_in import SignInRefused
 
 log = request_log(__name__)
-
-_PREFETCH_HEADERS = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
 
 
 @view_config(
@@ -39,7 +38,7 @@ def start(request: Request) -> Response:
     :returns: a 303 redirect. If the provider is down: the sign-in page, with status 503. If the
         browser only prefetches: an empty 503, because the user has not asked for a sign-in yet.
     """
-    if any("prefetch" in request.headers.get(name, "").lower() for name in _PREFETCH_HEADERS):
+    if is_prefetch(request):
         return Response(status=503, headers={"Cache-Control": "no-store"})
     target = safe_next(request, request.GET.get("next"))
     parts = sign_in_of(request)

@@ -22,6 +22,8 @@ from authapp.web.request_session import RequestSession
 BACKGROUND = "X-Authapp-Background"
 """A script sends this header with the value ``1`` if the user has not caused the request."""
 
+_PURPOSES = ("HTTP_SEC_PURPOSE", "HTTP_PURPOSE", "HTTP_X_PURPOSE", "HTTP_X_MOZ")
+
 _BACKGROUND = "HTTP_" + BACKGROUND.upper().replace("-", "_")
 
 
@@ -29,10 +31,19 @@ def is_by_person(request: Request) -> bool:
     """Return True if a request counts as a use of the session by the user.
 
     Two kinds of requests do not count: requests with the header :data:`BACKGROUND`, and prefetches
-    of the browser (``Sec-Purpose``, Fetch standard section 3.6).
+    of the browser.
+    """
+    return request.environ.get(_BACKGROUND) != "1" and not is_prefetch(request)
+
+
+def is_prefetch(request: Request) -> bool:
+    """Return True if the browser sends a request before the user opens the page.
+
+    Browsers send ``Sec-Purpose`` (Fetch standard section 3.6). Safari and older browsers send one
+    of the other headers.
     """
     environ = request.environ  # request.headers raises and catches KeyError for a missing header
-    return "prefetch" not in environ.get("HTTP_SEC_PURPOSE", "") and environ.get(_BACKGROUND) != "1"
+    return any("prefetch" in environ[name].lower() for name in _PURPOSES if name in environ)
 
 
 def must_record(ours: RequestSession, services: Services) -> bool:

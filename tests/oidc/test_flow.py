@@ -119,7 +119,7 @@ def test_at_most_three_transactions_are_kept(site: Browser) -> None:
         site.get(callbacks[-1], status=303)
 
 
-@pytest.mark.parametrize("name", ["Sec-Purpose", "Purpose", "X-Moz"])
+@pytest.mark.parametrize("name", ["Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"])
 def test_a_prefetch_begins_nothing(site: Browser, name: str) -> None:
     response = site.get("/login/oidc", headers={name: "prefetch;prerender"}, status=503)
     assert site.transactions() == []

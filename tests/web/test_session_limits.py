@@ -123,7 +123,17 @@ def test_a_limit_can_be_a_single_second(backend: Served, clock: Any, key: str, c
         Site(backend.url, **{key: "0"})
 
 
-@pytest.mark.parametrize("headers", [BACKGROUND, PREFETCH])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        BACKGROUND,
+        PREFETCH,
+        {"Sec-Purpose": "Prefetch"},
+        {"Purpose": "prefetch"},
+        {"X-Purpose": "prefetch"},
+        {"X-Moz": "prefetch"},
+    ],
+)
 def test_background_requests_and_prefetches_do_not_keep_a_session(
     site: Site, clock: Any, headers: dict[str, str]
 ) -> None:
