@@ -33,7 +33,12 @@ def register_provider(registry: Registry) -> None:
     # Telemetry sets the observer of services.backend, perhaps later, so read it at each call.
     guarded.observer = lambda *what: services.backend.observer(*what)
     reader = TokenReader(
-        settings.claims, None, None, settings.refresh_lifetime, settings.access_lifetime
+        settings.claims,
+        None,
+        None,
+        settings.refresh_lifetime,
+        settings.access_lifetime,
+        settings.session_limits,
     )
     sign_in = SignIn(
         client=client,

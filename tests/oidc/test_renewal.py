@@ -11,6 +11,7 @@ from eventually import eventually
 from oidc.conftest import Browser, browser
 from servers import Served
 from servers.oidc import Provider
+from site_under_test import COOKIE
 
 later = lambda seconds: time_machine.travel(time.time() + seconds)  # noqa: E731
 
@@ -28,6 +29,21 @@ def test_an_expired_session_is_renewed(site: Browser, served: Served, provider: 
     assert provider.forms[-1]["grant_type"] == "refresh_token"
     assert served.calls["/token"] == 2
     assert not spent & set(provider.live)
+
+
+def test_no_cookie_and_no_answer_goes_beyond_the_absolute_end(served: Served) -> None:
+    with time_machine.travel(1_900_000_000, tick=False) as clock:
+        site = browser(served, session__absolute="600")
+        cookies = site.enter(status=303).headers.getall("Set-Cookie")
+        (session,) = (each for each in cookies if each.startswith(f"{COOKIE}="))
+        assert "Max-Age=600" in session
+        until = site.get("/session").json["validity"]["refresh_until"]
+        assert until == 1_900_000_600
+        clock.shift(60)
+        renewed = site.post("/session", headers={"X-CSRF-Token": site.csrf()})
+        assert renewed.json["validity"]["refresh_until"] == until
+        (session,) = renewed.headers.getall("Set-Cookie")
+        assert "Max-Age=540" in session
 
 
 @pytest.mark.parametrize("with_id_token", [True, False])
