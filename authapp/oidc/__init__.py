@@ -13,9 +13,11 @@ from authapp.backend.guarded_backend import GuardedBackend
 from authapp.backend.token_reader import TokenReader
 from authapp.oidc.metadata import Metadata
 from authapp.oidc.provider_backend import ProviderBackend
-from authapp.oidc.sign_in import ISignIn, SignIn, UseOnce, start_path
+from authapp.oidc.services import IOIDCServices, OIDCServices
 from authapp.oidc.sign_out import sign_out_url
+from authapp.oidc.start import start_path
 from authapp.oidc.transaction import TransactionCookies
+from authapp.oidc.use_once import UseOnce
 from authapp.services import IServices, Provider
 from authapp.settings.settings import settings_of
 from authapp.web.routes import add_own_route
@@ -40,7 +42,7 @@ def register_provider(registry: Registry) -> None:
         settings.access_lifetime,
         settings.session_limits,
     )
-    sign_in = SignIn(
+    oidc = OIDCServices(
         client=client,
         metadata=metadata,
         backend=backend,
@@ -49,7 +51,7 @@ def register_provider(registry: Registry) -> None:
         cookies=TransactionCookies(settings.secrets, secure=settings.cookie.secure),
         once=UseOnce(services.store),
     )
-    registry.registerUtility(sign_in, ISignIn)
+    registry.registerUtility(oidc, IOIDCServices)
     services.providers[client.issuer] = Provider(
         renewal=services.create_renewal(guarded, reader),
         label=client.label,

@@ -8,7 +8,7 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.view import view_config
 
 from authapp.backend.protocol import BackendUnavailable
-from authapp.oidc.sign_in import sign_in_of
+from authapp.oidc.services import oidc_services_of
 from authapp.oidc.token_checks import LEEWAY, MAX_AGE_OF_LOGOUT, TokenInvalid
 from authapp.request_log import request_log
 from authapp.services import services_of
@@ -35,16 +35,16 @@ def back_channel(request: Request) -> Response:
 
     :returns: 200. If the token is not valid: 400, and no session ends.
     """
-    parts, now = sign_in_of(request), time.time()
+    oidc, now = oidc_services_of(request), time.time()
     revocation = services_of(request).revocation
     try:
         given = request.POST.getall("logout_token")
         if len(given) != 1 or len(request.GET):
             raise TokenInvalid("there must be one logout_token, in the body")
-        keys = parts.metadata.endpoints().keys
-        claims = parts.backend.checks.logout_token(given[0], keys, now)
+        keys = oidc.metadata.endpoints().keys
+        claims = oidc.backend.checks.logout_token(given[0], keys, now)
         lifetime = 2 * (MAX_AGE_OF_LOGOUT + LEEWAY)
-        if not parts.once.first("logout token", claims["jti"], lifetime):
+        if not oidc.once.first("logout token", claims["jti"], lifetime):
             raise TokenInvalid("jti was used already")
     except BackendUnavailable as error:
         log.warning("LogoutTokenInvalid: %s", error.reason)
@@ -56,7 +56,7 @@ def back_channel(request: Request) -> Response:
     else:
         ended = {names[0]: claims[names[0]]}
     for name, value in ended.items():
-        revocation.revoke_group(group(parts.client.issuer, name, value), now)
+        revocation.revoke_group(group(oidc.client.issuer, name, value), now)
     log.info("SessionRevoked: the provider has ended the sessions of a %s", names[-1])
     return _response(200)
 

@@ -14,7 +14,7 @@ from authapp.backend.protocol import (
     BackendUnavailable,
 )
 from authapp.oidc.pages import sign_in_page
-from authapp.oidc.sign_in import SignIn, sign_in_of
+from authapp.oidc.services import OIDCServices, oidc_services_of
 from authapp.oidc.transaction import LIFETIME, Transaction
 from authapp.request_log import request_log
 from authapp.services import services_of
@@ -67,10 +67,10 @@ def callback(request: Request) -> Response:
 
     :returns: a 303 redirect, or the sign-in page with the reason why the sign-in did not succeed.
     """
-    parts = sign_in_of(request)
+    oidc = oidc_services_of(request)
     cleared = Response()  # gets the cookie that ends the transaction
     answer = _read(request)
-    transaction = parts.cookies.take(request, cleared, answer.state) if answer else None
+    transaction = oidc.cookies.take(request, cleared, answer.state) if answer else None
     target = safe_next(request, transaction.target if transaction else None)
     ask = partial(_ask, request, answer, transaction)
     try:
@@ -107,18 +107,18 @@ def _ask(request: Request, answer: _Answer | None, transaction: Transaction | No
     :raises SignInRefused: if the user or the provider did not finish the sign-in.
     :raises BackendUnavailable: if the provider is down, or its response is not usable.
     """
-    parts, services = sign_in_of(request), services_of(request)
+    oidc, services = oidc_services_of(request), services_of(request)
     if (
         answer is None
         or transaction is None
         # A copy of the cookie may have been used already.
-        or not parts.once.first("oidc transaction", transaction.state, LIFETIME)
+        or not oidc.once.first("oidc transaction", transaction.state, LIFETIME)
     ):
         raise SignInRefused(ErrorCode.SIGN_IN_EXPIRED, reason="no such transaction")
-    _check_answer(parts, answer)
+    _check_answer(oidc, answer)
     try:
-        tokens = parts.guarded.sign_in(
-            lambda: parts.backend.exchange_code(
+        tokens = oidc.guarded.sign_in(
+            lambda: oidc.backend.exchange_code(
                 answer.code,
                 transaction.verifier,
                 transaction.redirect_uri,
@@ -138,14 +138,14 @@ def _ask(request: Request, answer: _Answer | None, transaction: Transaction | No
     return tokens
 
 
-def _check_answer(parts: SignIn, answer: _Answer) -> None:
+def _check_answer(oidc: OIDCServices, answer: _Answer) -> None:
     """Check that the parameters of the callback come from the provider and contain a code.
 
     :raises SignInRefused: if they contain an error after which the user can try again.
     :raises BackendUnavailable: if they contain any other error, or are not usable.
     """
-    issuer = parts.client.issuer
-    expected = parts.metadata.endpoints().names_itself
+    issuer = oidc.client.issuer
+    expected = oidc.metadata.endpoints().names_itself
     if answer.issuer != issuer and (answer.issuer is not None or expected):
         raise BackendUnavailable("the iss parameter is not the issuer's (RFC 9207)")
     if answer.error:

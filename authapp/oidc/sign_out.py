@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 from pyramid.request import Request
 
 from authapp.backend.protocol import BackendUnavailable
-from authapp.oidc.sign_in import sign_in_of
+from authapp.oidc.services import oidc_services_of
 from authapp.request_log import request_log
 from authapp.session.error_codes import SIGNED_OUT
 
@@ -18,16 +18,16 @@ def sign_out_url(request: Request) -> str | None:
     :returns: the URL. None if ``oidc.logout`` is ``local``, if the provider has no such endpoint,
         or if its metadata cannot be read.
     """
-    parts = sign_in_of(request)
-    if parts.client.logout == "local":
+    oidc = oidc_services_of(request)
+    if oidc.client.logout == "local":
         return None
     try:
-        endpoint = parts.metadata.endpoints().end_session
+        endpoint = oidc.metadata.endpoints().end_session
     except BackendUnavailable as error:
         log.warning("SignedOut: the provider was not told: %s", error.reason)
         return None
     if endpoint is None:
         return None
     back = request.route_url("authapp.login", _query={"reason": SIGNED_OUT})
-    query = {"client_id": parts.client.client_id, "post_logout_redirect_uri": back}
+    query = {"client_id": oidc.client.client_id, "post_logout_redirect_uri": back}
     return endpoint + ("&" if "?" in endpoint else "?") + urlencode(query)

@@ -11,11 +11,11 @@ from pyramid.view import view_config
 
 from authapp.backend.protocol import BackendUnavailable
 from authapp.oidc.pages import sign_in_page
-from authapp.oidc.sign_in import sign_in_of
+from authapp.oidc.services import oidc_services_of
 from authapp.oidc.transaction import Transaction
 from authapp.request_log import request_log
 from authapp.session.error_codes import RETRY_AFTER, ErrorCode
-from authapp.web.begin_session import read_choices
+from authapp.web.begin_session import REMEMBER, read_choices
 from authapp.web.idle_activity import is_prefetch
 from authapp.web.recent_auth import MAX_AGE, read_max_age
 from authapp.web.redirects import safe_next
@@ -23,6 +23,21 @@ from authapp.web.responses import retry_after
 from authapp.web.sign_in import SignInRefused
 
 log = request_log(__name__)
+
+
+def start_path(request: Request, target: str) -> str:
+    """Return the path that sends the browser to the provider.
+
+    :param target: the path or URL to which the user returns:
+        see :func:`authapp.web.redirects.safe_next`.
+    """
+    query = {"next": target}
+    max_age = read_max_age(request.params.get(MAX_AGE))
+    if max_age is not None:
+        query[MAX_AGE] = str(max_age)
+    if read_choices(request).remember:
+        query[REMEMBER] = "1"
+    return str(request.route_path("authapp.login_oidc", _query=query))
 
 
 @view_config(
@@ -41,10 +56,10 @@ def start(request: Request) -> Response:
     if is_prefetch(request):
         return Response(status=503, headers={"Cache-Control": "no-store"})
     target = safe_next(request, request.GET.get("next"))
-    parts = sign_in_of(request)
-    client = parts.client
+    oidc = oidc_services_of(request)
+    client = oidc.client
     try:
-        endpoint = parts.metadata.endpoints().authorization
+        endpoint = oidc.metadata.endpoints().authorization
     except BackendUnavailable as error:
         log.warning("BackendUnavailable: sign-in: %s", error.reason)
         request.response.status = 503
@@ -76,5 +91,5 @@ def start(request: Request) -> Response:
     response = HTTPSeeOther(
         endpoint + separator + urlencode(given), headers={"Cache-Control": "no-store"}
     )
-    parts.cookies.write(request, response, transaction)
+    oidc.cookies.write(request, response, transaction)
     return response
