@@ -19,7 +19,6 @@ from authapp.backend.protocol import (
     BackendChallenge,
     BackendDown,
     BackendRejected,
-    BackendThrottled,
     BackendUnavailable,
     CallNotPermitted,
     UnexpectedAnswer,
@@ -55,8 +54,9 @@ class CircuitBreaker:
 
     If the backend cannot be reached, the breaker opens at once. A bad response to one session does
     not open the breaker, because the backend may give good responses to other sessions: for
-    example, Django SimpleJWT returns 500 for a deleted user. After bad responses to
-    :data:`FAILING_SESSIONS` sessions in a row, the breaker opens.
+    example, Django SimpleJWT returns 500 for a deleted user, and a limit of requests for each user
+    returns 429. After bad responses to :data:`FAILING_SESSIONS` sessions in a row, the breaker
+    opens.
 
     The store also records that a breaker is open. So other processes need not find out themselves,
     by waiting for a backend that hangs.
@@ -118,7 +118,7 @@ class CircuitBreaker:
         began = self._clock()
         try:
             yield
-        except (BackendDown, BackendThrottled) as error:
+        except BackendDown as error:
             self.open(error)
             raise
         except BackendUnavailable as error:

@@ -79,7 +79,7 @@ def test_a_closed_breaker_allows_concurrent_calls(breaker: CircuitBreaker) -> No
 
 
 def test_retry_after_is_honoured(breaker: CircuitBreaker, clock: Clock) -> None:
-    attempt(breaker, BackendThrottled("busy", retry_after=30))
+    attempt(breaker, BackendDown("busy", retry_after=30))
     clock.now += 29
     with pytest.raises(BackendUnavailable) as caught, breaker.call():
         pass
@@ -116,6 +116,17 @@ def test_bad_responses_for_one_session_do_not_open_the_breaker(breaker: CircuitB
         )
     assert breaker.closed
     assert attempt(breaker, None, "another") == "ok"
+
+
+def test_a_throttled_session_throttles_no_other_session(breaker: CircuitBreaker) -> None:
+    """A backend may limit the requests of each user, and one user may renew in a loop."""
+    throttled = BackendThrottled("busy", retry_after=300)
+    for _ in range(10):
+        assert attempt(breaker, throttled, "in a loop") == "busy"
+    assert attempt(breaker, None, "another") == "ok"
+    for number in range(3):
+        attempt(breaker, throttled, str(number))
+    assert attempt(breaker, None, "another") == EARLY, "the backend limits the whole site"
 
 
 def test_bad_responses_for_several_sessions_in_a_row_open_the_breaker(
