@@ -138,22 +138,25 @@ class Services:
 def summary(settings: Settings, backend: Backend | None) -> str:
     """Return a line for the log that describes an application when it starts.
 
-    The line has the version, the backend, the store, the cookie's name, and a fingerprint of the
-    first secret. It contains no secret.
+    The line has the version, the backend, the provider if there is one, the store, the cookie's
+    name, and a fingerprint of the first secret. It contains no secret.
 
     :param backend: the application's own backend object, or None.
     """
     first, *others = settings.secrets
-    preset, theirs = preset_name(settings.shown), type(backend).__qualname__
-    url = f"{settings.backend_url} (preset {preset})"
+    called = "none" if backend is None else type(backend).__qualname__
+    if backend is None and settings.backend_url:
+        called = f"{settings.backend_url} (preset {preset_name(settings.shown)})"
+    provider = f", provider {settings.oidc.issuer}" if settings.oidc else ""
     store = urlsplit(settings.shared)  # a password is in front of the host, or in the query
     place = f"//{store.netloc.rpartition('@')[2]}{store.path}" if store.netloc else ""
+    more = f" and {len(others)} that only decrypt" if others else ""
     parts = (
         f"authapp {__version__}",
-        f"backend {url if backend is None else theirs}",
+        f"backend {called}{provider}",
         f"store {store.scheme}:{place}",
         f"cookie {settings.cookie.name} ({settings.session_format})",
-        f"secret {fingerprint(first)}" + (f" and {len(others)} that only open" if others else ""),
+        f"secret {fingerprint(first)}{more}",
     )
     return ", ".join(parts)
 

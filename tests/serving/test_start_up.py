@@ -232,7 +232,7 @@ def test_a_start_is_one_line_that_says_with_what_and_no_secret(
     assert caplog.messages == [
         f"Starting: authapp {authapp.__version__}, backend http://127.0.0.1:9 (preset simplejwt),"
         " store memory:, cookie authapp.session (next-auth-4),"
-        f" secret {fingerprint(SECRET.encode())} and 1 that only open"
+        f" secret {fingerprint(SECRET.encode())} and 1 that only decrypt"
     ]
     assert SECRET not in caplog.text
 
@@ -251,3 +251,14 @@ def test_the_line_of_a_start_names_a_backend_of_the_application() -> None:
 
     settings = Settings.from_ini(ini_settings("http://x"))
     assert "TheirBackend, store" in summary(settings, TheirBackend())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("url", "backend"), [("", "none"), ("http://x", "http://x (preset simplejwt)")]
+)
+def test_the_line_of_a_start_names_the_provider_of_openid_connect(url: str, backend: str) -> None:
+    issuer = "https://id.example.com/realms/a"
+    keys = {"oidc__issuer": issuer, "oidc__client_id": "web", "oidc__client_secret": "s3cret"}
+    line = summary(Settings.from_ini(ini_settings(url, **keys)), None)
+    assert f" backend {backend}, provider {issuer}, store memory:" in line
+    assert "s3cret" not in line
