@@ -121,13 +121,21 @@ class KeySet:
         except BackendUnavailable as error:
             log.warning("KeySetUnavailable: %s", error.reason)
             return
-        found = map(_public_key, entries if isinstance(entries, list) else ())
-        keys = {key.key_id or "": key for key in found if key is not None}
+        keys = {key.key_id or "": key for key in public_keys(entries)}
         if keys:
             self._keys, self._good_at = keys, began
             self._bulkhead.answered(self._clock() - began)
         else:
             log.warning("KeySetUnavailable: the key set contains no public key")
+
+
+def public_keys(entries: object) -> list[jwt.PyJWK]:
+    """Return the keys that can verify a token. Entries of any other kind are left out.
+
+    :param entries: the member ``keys`` of a key set (RFC 7517 section 5.1).
+    """
+    found = map(_public_key, entries if isinstance(entries, list) else ())
+    return [key for key in found if key is not None]
 
 
 def _public_key(entry: object) -> jwt.PyJWK | None:

@@ -10,6 +10,7 @@ from pyramid.exceptions import ConfigurationExecutionError
 
 import authapp
 from authapp.backend.http_exchange import address, exchange, fetch_object
+from authapp.backend.key_set import public_keys
 from authapp.backend.protocol import BackendUnavailable
 from authapp.cli.ini_file import CannotRead, IniFile, read
 from authapp.cli.recording import RecordingSession
@@ -148,12 +149,10 @@ def _check_key_set(report: Report, http: RecordingSession, url: str) -> None:
     except BackendUnavailable as error:
         report.add("key set", PROBLEM, f"{error.reason}; see authapp.backend.verify")
         return
-    public = [
-        each
-        for each in (entries if isinstance(entries, list) else ())
-        if isinstance(each, dict) and each.get("kty") in ("RSA", "EC", "OKP") and "d" not in each
-    ]
+    with collect_log_lines() as invalid:
+        public = public_keys(entries)
     text = f"{len(public)} public key{'s' * (len(public) != 1)} at {address(url)}"
+    text = "; ".join([text, *invalid])
     report.add("key set", OK if public else PROBLEM, text)
 
 

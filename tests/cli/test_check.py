@@ -12,6 +12,7 @@ from typing import Any
 
 import plaster
 import pytest
+import requests
 from click.testing import CliRunner, Result
 from pyramid.exceptions import ConfigurationExecutionError
 from webob import Response
@@ -175,6 +176,21 @@ def test_online_calls_backend_key_set_and_redis(
     assert found["key set"][1].startswith("0 public keys at")
     assert "StoreDown: " in found["store"][1]
     assert "see authapp.shared" in found["store"][1]
+
+
+def test_online_counts_the_keys_that_a_site_would_use(tmp_path: Path, backend: Served) -> None:
+    """A key for encryption, a private key, and a key that is not valid verify no token."""
+    jwks = f"{backend.url}/.well-known/jwks.json"
+    (good,) = requests.get(jwks, timeout=5).json()["keys"]
+    others = [good | {"use": "enc"}, good | {"d": "x"}, good | {"x": "short"}]
+    ini = write(tmp_path, backend.url, backend__verify=f"jwks:{jwks}")
+    for keys, level, text in (([good, *others], "ok", "1 "), (others, "problem", "0 ")):
+        backend.instead["/.well-known/jwks.json"] = Response(json={"keys": keys})
+        found = findings(ini, "--online", code=int(level == "problem"))
+        ((told, line),) = [(each, text) for about, each, text in found if about == "key set"]
+        assert told == level
+        assert line.startswith(f"{text}public key")
+        assert line.endswith("; KeySetUnavailable: an invalid key: InvalidKeyError")
 
 
 def test_online_names_the_setting_of_what_cannot_be_reached(tmp_path: Path) -> None:
