@@ -16,7 +16,7 @@ import jwt
 
 from authapp.backend.key_set import KeySet
 from authapp.backend.protocol import BackendUnavailable
-from authapp.session.claims import text
+from authapp.session.claims import is_time, text
 from authapp.session.session import Claims
 
 LEEWAY = 30
@@ -32,7 +32,6 @@ never."""
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 """The member of ``events`` that a logout token must have (Back-Channel Logout section 2.4)."""
 
-_MAX_TIME = 253402300800  # the year 10000
 _HASHES = {"256": "sha256", "384": "sha384", "512": "sha512", "EdDSA": "sha512"}
 
 
@@ -170,6 +169,6 @@ def _time(claims: Claims, name: str) -> float:
     :raises TokenInvalid: if the claim is missing, or is not a time.
     """
     value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _MAX_TIME:
+    if not is_time(value):
         raise TokenInvalid(f"{name} is not a time")
     return value
