@@ -9,15 +9,6 @@ from authapp.backend.client_key import ASSERTION_TYPE, ClientKey
 from authapp.backend.expressions import NEVER, Condition, Expression
 from authapp.backend.request_template import RequestTemplate, Text
 
-CLIENT_AUTH = ("basic", "post", "private_key_jwt", "none")
-"""How this site proves to the backend who it is:
-
-- ``basic``: with its secret in the header ``Authorization`` (RFC 6749 section 2.3.1),
-- ``post``: with its secret in a field of the request (RFC 6749 section 2.3.1),
-- ``private_key_jwt``: with an assertion that this site signs (RFC 7523),
-- ``none``: not at all.
-"""
-
 _CLIENT_FIELDS = {
     "post": ("client_id", "client_secret"),
     "private_key_jwt": ("client_id", "client_assertion_type", "client_assertion"),

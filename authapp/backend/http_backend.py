@@ -8,8 +8,8 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from contextvars import copy_context
 from dataclasses import replace
 from typing import Any
-from urllib.parse import quote
 
+from authapp.backend.client_authentication import basic
 from authapp.backend.description import Description
 from authapp.backend.expressions import NEVER, Condition, Expression
 from authapp.backend.http_client import BoundedSession, hurry
@@ -184,11 +184,7 @@ class HTTPBackend:
         request = template.fill({**client, **values})
         names = {name.lower() for name in request.headers}
         if about.client_auth == "basic" and "authorization" not in names:
-            # RFC 6749 section 2.3.1: id and secret are form-encoded before Basic encodes them.
-            options["auth"] = (
-                quote(about.client_id or "", ""),
-                quote(about.client_secret or "", ""),
-            )
+            options["auth"] = basic(about.client_id, about.client_secret)
         return exchange(
             self._session,
             request.method,

@@ -1,8 +1,8 @@
 """How this site proves to the provider who it is: OpenID Connect Core 1.0 section 9."""
 
 from typing import Any
-from urllib.parse import quote
 
+from authapp.backend.client_authentication import basic
 from authapp.backend.client_key import ASSERTION_TYPE
 from authapp.settings.oidc_settings import OIDCSettings
 
@@ -14,9 +14,7 @@ def authenticated(client: OIDCSettings, fields: dict[str, str]) -> dict[str, Any
     :returns: parameters of ``requests.request``.
     """
     if client.client_auth == "basic":
-        # RFC 6749 section 2.3.1: id and secret are form-encoded before Basic encodes them.
-        credentials = (quote(client.client_id, ""), quote(client.client_secret or "", ""))
-        return {"data": fields, "auth": credentials}
+        return {"data": fields, "auth": basic(client.client_id, client.client_secret)}
     named = {**fields, "client_id": client.client_id}
     if client.client_auth == "post":
         named["client_secret"] = client.client_secret or ""

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from authapp.backend.client_authentication import CLIENT_AUTH, default_client_auth
 from authapp.backend.client_key import read_client_key
-from authapp.backend.description import CLIENT_AUTH, Answers, Conditions, Description
+from authapp.backend.description import Answers, Conditions, Description
 from authapp.backend.expressions import NEVER, Condition, Expression, condition, expression
 from authapp.backend.identity_reader import ClaimExpressions
 from authapp.backend.presets import load, names
@@ -81,8 +82,9 @@ def read_description(reader: Ini) -> Description:
             reader.needs(f"backend.{key}", "backend.client_id")
     if reader.has("backend.scope") and "scope" not in used:
         reader.problem("authapp.backend.scope has no effect: no request of the backend has {scope}")
-    default_auth = "none" if client_id is None else "basic" if client_secret else "post"
-    default_auth = "private_key_jwt" if client_key else default_auth
+    default_auth = "none"
+    if client_id is not None:
+        default_auth = default_client_auth(client_secret, client_key, "post")
     client_auth = take("backend.client_auth", values.one_of(CLIENT_AUTH), default_auth)
     if client_auth == "private_key_jwt" and client_key is None:
         reader.problem(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from authapp.backend.client_authentication import CLIENT_AUTH, default_client_auth
 from authapp.backend.client_key import ClientKey, read_client_key
 from authapp.backend.token_reader import ASYMMETRIC
 from authapp.session.session import MAX_LIFETIME
@@ -12,7 +13,6 @@ from authapp.settings.ini import Ini
 PASSWORD, OIDC = "password", "oidc"
 """The two ways to sign in: the words that ``authapp.login.methods`` may contain."""
 
-_CLIENT_AUTH = ("basic", "post", "private_key_jwt", "none")
 _PROMPTS = ("none", "login", "consent", "select_account", "create")
 _DEFAULT_SCOPE = "openid profile email offline_access"
 
@@ -63,13 +63,13 @@ def read_oidc(reader: Ini, http: bool) -> OIDCSettings | None:
     client_id = take("oidc.client_id", values.plain, None)
     client_secret = take("oidc.client_secret", values.plain, None, secret=True)
     client_key = take("oidc.client_key", read_client_key, None, secret=True)
-    default_auth = "basic" if client_secret else "private_key_jwt" if client_key else "none"
+    default_auth = default_client_auth(client_secret, client_key, "none")
     settings = OIDCSettings(
         issuer=issuer or "",
         client_id=client_id or "",
         client_secret=client_secret,
         client_key=client_key,
-        client_auth=take("oidc.client_auth", values.one_of(_CLIENT_AUTH), default_auth),
+        client_auth=take("oidc.client_auth", values.one_of(CLIENT_AUTH), default_auth),
         scope=take("oidc.scope", _scope, _DEFAULT_SCOPE),
         label=take("oidc.label", values.plain, urlsplit(issuer or "").hostname or ""),
         prompt=take("oidc.prompt", _prompt, None),

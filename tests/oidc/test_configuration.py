@@ -136,6 +136,27 @@ def test_the_algorithm_of_a_client_key_follows_from_the_key() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("secret", "key", "backend", "provider"),
+    [
+        (True, True, "private_key_jwt", "private_key_jwt"),
+        (False, True, "private_key_jwt", "private_key_jwt"),
+        (True, False, "basic", "basic"),
+        (False, False, "post", "none"),
+    ],
+)
+def test_the_default_of_client_auth_follows_from_the_credentials(
+    secret: bool, key: bool, backend: str, provider: str
+) -> None:
+    pem = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    given = {"client_secret": "s3cret" * secret, "client_key": pem * key, "client_id": "web"}
+    more = {f"{each}__{name}": text for each in ("backend", "oidc") for name, text in given.items()}
+    settings = read(backend__url="http://b", backend__preset="oauth2", **more)
+    assert settings.description.client_auth == backend
+    assert settings.oidc is not None
+    assert settings.oidc.client_auth == provider
+
+
 def test_a_jwk_names_the_key_to_the_provider() -> None:
     jwk = {**jwt.algorithms.RSAAlgorithm.to_jwk(KEY, True), "kid": "k7", "alg": "PS256", "x5t": "t"}
     client = read(oidc__client_key=json.dumps(jwk)).oidc
