@@ -27,6 +27,7 @@ from authapp.settings.edge_settings import EdgeSettings, read_edge
 from authapp.settings.ini import Ini
 from authapp.settings.oidc_settings import OIDCSettings, read_methods, read_oidc
 from authapp.settings.route_settings import read_paths
+from authapp.store.protocol import PATIENCE
 
 PREFIX = "authapp."
 """The beginning of each of authapp's keys in an ini file."""
@@ -172,7 +173,7 @@ class Settings:
             refresh_reuse=reuse,
             refresh_lifetime=take("refresh.lifetime", values.whole(1, MAX_LIFETIME), 604_800),
             shared=take("shared", values.store_url, MEMORY, secret=True),
-            shared_patience=take("shared.patience", values.decimal(0, 86_400), 120.0),
+            shared_patience=take("shared.patience", values.decimal(0, 86_400), PATIENCE),
             login_rate=take("login.rate", values.rate, limits.parse("10/minute")),
             show_reason=take("login.show_reason", values.boolean, False),
             oidc=read_oidc(reader, development or private),

@@ -10,6 +10,9 @@ from contextlib import AbstractContextManager
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+PATIENCE = 120.0
+"""The default of ``authapp.shared.patience``, in seconds."""
+
 
 class StoreUnavailable(Exception):
     """The store that processes share is down, or has refused a command."""

@@ -9,11 +9,11 @@ from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 
 from authapp.store.memory import MemoryStore
-from authapp.store.protocol import Key, Lease, StoreUnavailable
+from authapp.store.protocol import PATIENCE, Key, Lease, StoreUnavailable
 from authapp.store.redis_connection import RedisConnection
 from authapp.store.redis_encryption import KeyRing, by_tag, tag_of
 from authapp.store.redis_inspection import RedisInspection
-from authapp.store.redis_leases import PATIENCE, RedisLeases
+from authapp.store.redis_leases import RedisLeases
 from authapp.store.redis_notices import RedisNotices
 from authapp.store.resync import Resync, merge, milliseconds, read_names
 

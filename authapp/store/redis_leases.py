@@ -29,9 +29,6 @@ SETTLE = 1.5
 Redis what it did during the outage: :meth:`RedisLeases._keep` extends its leases, and
 :meth:`authapp.store.resync.Resync._run` writes its strings."""
 
-PATIENCE = 120.0
-"""The default of ``authapp.shared.patience``, in seconds."""
-
 _TRY_AGAIN = 0.05
 """Seconds between two attempts to take a lease while Redis is stalled."""
 
@@ -43,10 +40,7 @@ class RedisLeases:
     """
 
     def __init__(
-        self,
-        connection: RedisConnection,
-        key_rings: Sequence[KeyRing],
-        patience: float = PATIENCE,
+        self, connection: RedisConnection, key_rings: Sequence[KeyRing], patience: float
     ) -> None:
         self._connection = connection
         self._key_rings = key_rings
