@@ -15,6 +15,8 @@ import jmespath
 import jmespath.functions
 from jmespath.exceptions import JMESPathError, ParseError
 
+from authapp.session.claims import refuse_constant
+
 Response = Mapping[str, Any]
 """``{status, headers, cookies, body}``."""
 
@@ -111,7 +113,7 @@ def read_response(
     """
     text = body.decode(errors="replace")
     try:
-        content: Any = json.loads(text, parse_constant=_not_json)
+        content: Any = json.loads(text, parse_constant=refuse_constant)
         json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
         content = text
@@ -121,10 +123,6 @@ def read_response(
         "cookies": _cookies(set_cookies),
         "body": content,
     }
-
-
-def _not_json(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _cookies(set_cookies: list[str]) -> dict[str, str]:

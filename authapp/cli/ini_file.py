@@ -8,7 +8,7 @@ import plaster
 from paste.deploy import loadwsgi
 from plaster.exceptions import PlasterError
 
-PREFIX = "authapp."
+from authapp.settings.settings import PREFIX
 
 
 class CannotRead(Exception):

@@ -20,14 +20,13 @@ from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPBadRequest, HTTPException, HTTPUnauthorized
 from pyramid.request import Request
 from pyramid.view import view_config
 
 from authapp.session import base64url
+from authapp.session.encryption import derive
 from authapp.settings.allowed_values import plain, whole
 from authapp.settings.ini import Ini
 
@@ -87,7 +86,7 @@ class Issuer:
         self.users = {user.name: user for user in users}
         self._lifetimes = {"access": access, "refresh": refresh}
         self._session = session
-        seed = HKDF(SHA256(), 32, b"", b"authapp issuer").derive(secret.encode())
+        seed = derive(secret.encode(), "authapp issuer", 32)
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
         self._lock = threading.Lock()
         self._spent: dict[str, int] = {}

@@ -49,6 +49,16 @@ def is_time(value: object) -> TypeGuard[float]:
     return 0 <= value < _MAX_TIME
 
 
+def refuse_constant(name: str) -> Any:
+    """Refuse ``NaN`` and ``Infinity``, which Python's decoder of JSON accepts.
+
+    This function is the ``parse_constant`` of the decoder.
+
+    :raises ValueError: always.
+    """
+    raise ValueError(f"{name} is not JSON")
+
+
 def required_object(value: object, name: str) -> dict[str, Any]:
     """Return ``value`` if it is a JSON object.
 

@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -32,6 +32,7 @@ from joserfc import jwk
 from joserfc.jwk import OctKey
 
 from authapp.session import base64url
+from authapp.session.claims import refuse_constant
 from authapp.session.session import Session
 
 _write_json = json.JSONEncoder(separators=(",", ":")).encode
@@ -42,6 +43,8 @@ CACHE_SIZE = 4096
 MAX_TOKEN_LENGTH = 16_384
 """The length of the longest token that is decrypted, in characters. authapp itself writes only
 shorter tokens."""
+
+_JSON = json.JSONDecoder(parse_constant=refuse_constant)
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -293,10 +296,3 @@ def _segments(token: str) -> tuple[str, bytes, bytes, bytes]:
     except ValueError:
         raise CannotOpen("not base64url") from None
     return parts[0], iv, ciphertext, tag
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-_JSON = json.JSONDecoder(parse_constant=_refuse_constant)

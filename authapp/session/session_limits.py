@@ -43,7 +43,8 @@ class SessionLimits:
 
     def is_idle(self, session: Session, now: float) -> bool:
         """Return True if the user has sent no request for ``idle`` seconds."""
-        return self.idle is not None and now >= session.last_used + self.idle
+        until = self.idle_until(session)
+        return until is not None and now >= until
 
     def must_record(self, session: Session, now: float) -> bool:
         """Return True if the cookie must record a request of the user at the time ``now``.

@@ -24,7 +24,6 @@ FLOORS = [
     "edge",
     "oidc",
     "telemetry",
-    "telemetry",
     "testing",
     "",
     "cli",
