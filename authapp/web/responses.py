@@ -37,6 +37,9 @@ HEADINGS = {
 
 _PROBLEM = "application/problem+json"
 
+_JSON_ROUTES = ("health", "session", "session_by_id", "session_ended", "sessions")
+"""The routes of authapp that only programs request."""
+
 _HTML = ("text/html", "application/xhtml+xml", "text/*")
 
 
@@ -66,7 +69,7 @@ def wants_page(request: Request) -> bool:
     A browser that opens a page gets HTML. A program or a script gets JSON. Contract section 4 has
     the rules by which this function tells them apart.
     """
-    if services_of(request).for_programs(path_of(request.environ)):
+    if services_of(request).for_programs(path_of(request.environ)) or is_at(request, *_JSON_ROUTES):
         return False
     if request.headers.get("X-Requested-With", "").lower() == "xmlhttprequest":
         return False

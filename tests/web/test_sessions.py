@@ -12,7 +12,7 @@ from pyramid.events import ContextFound
 
 from authapp.web.device_names import browser_and_system
 from servers import Served
-from site_under_test import Site, application
+from site_under_test import COOKIE, Site, application
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 CHROME = (
@@ -198,6 +198,27 @@ def test_programs_end_sessions_by_id(site: Site) -> None:
     assert end(desk, session_id, status=404).json["code"] == "NotFound"
     for path, method in ((f"/sessions/{session_id}", "PUT"), ("/sessions", "DELETE")):
         assert desk.request(path, method=method, headers=JSON, status=405).headers["Allow"]
+
+
+@pytest.mark.parametrize("headers", [{}, HTML, {"Accept": "*/*"}])
+def test_errors_of_the_json_routes_are_problems(site: Site, headers: dict[str, str]) -> None:
+    desk = device(site, FIREFOX)
+    csrf = headers | {"X-CSRF-Token": desk.csrf()}
+    for answer, code in (
+        (site.get("/sessions", headers=headers, status=401), "SignInRequired"),
+        (site.delete("/sessions/x", headers=headers, status=401), "SignInRequired"),
+        (site.post("/session", headers=headers, status=401), "SignInRequired"),
+        (desk.delete("/sessions/x", headers=headers, status=403), "BadCSRFToken"),
+        (desk.post("/session", headers=headers, status=403), "BadCSRFToken"),
+        (desk.delete("/sessions/x", headers=csrf, status=404), "NotFound"),
+        (desk.put("/sessions/x", headers=headers, status=405), "MethodNotAllowed"),
+        (desk.put("/sessions", headers=headers, status=405), "MethodNotAllowed"),
+    ):
+        assert answer.content_type == "application/problem+json"
+        assert answer.json["code"] == code
+    desk.set_cookie(COOKIE, "nonsense")
+    answer = desk.get("/sessions", headers=headers, status=401)
+    assert answer.json["code"] == "SessionInvalid"
 
 
 def test_nobody_ends_the_session_of_another_user(site: Site) -> None:
