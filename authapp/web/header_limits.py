@@ -13,7 +13,8 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.tweens import INGRESS
 
-from authapp.session.cookies import readable
+from authapp.services import IServices
+from authapp.session.cookies import SessionCookie, readable
 
 MAX_HEADER = 1000
 """The maximum length in characters of a header that Pyramid or authapp parses. Longer headers are
@@ -43,15 +44,16 @@ def header_limits_tween_factory(
     handler: Callable[[Request], Response], registry: Registry
 ) -> Callable[[Request], Response]:
     """Return the tween that limits the headers of each request."""
+    cookie = registry.getUtility(IServices).cookie
 
     def header_limits_tween(request: Request) -> Response:
-        _limit_headers(request.environ)
+        _limit_headers(request.environ, cookie)
         return handler(request)
 
     return header_limits_tween
 
 
-def _limit_headers(environ: dict[str, Any]) -> None:
+def _limit_headers(environ: dict[str, Any], cookie: SessionCookie) -> None:
     """Remove long headers (of :data:`_PARSED`) from a WSGI environ, and repair ``Cookie``."""
     too_long = [
         name
@@ -62,7 +64,21 @@ def _limit_headers(environ: dict[str, Any]) -> None:
     for name in too_long:
         del environ[name]
     if "HTTP_COOKIE" in environ:
-        environ["HTTP_COOKIE"] = readable(_first_cookies(environ["HTTP_COOKIE"]))
+        environ["HTTP_COOKIE"] = _limit_cookies(environ["HTTP_COOKIE"], cookie)
+
+
+def _limit_cookies(header: str, cookie: SessionCookie) -> str:
+    """Repair a ``Cookie`` header: see :func:`authapp.session.cookies.readable`.
+
+    If a session cookie is removed, its name stays in the header, without a value. The response then
+    clears the cookie.
+    """
+    kept = readable(_first_cookies(header))
+    if kept == header or cookie.name not in header:
+        return kept
+    names = cookie.read(kept).names
+    removed = [f"{name}=" for name in cookie.read(header).names if name not in names]
+    return "; ".join(filter(None, (kept, *removed)))
 
 
 def _first_cookies(header: str) -> str:

@@ -76,6 +76,18 @@ def test_arbitrary_cookie_header_does_not_break_a_view(site: Site, cookie: str) 
     site.get("/view", headers={"Cookie": f"a=b; {cookie}"}, status=200)
 
 
+@pytest.mark.parametrize("name", ["authapp.session", "authapp.session.0", "authapp.session.1"])
+@pytest.mark.parametrize("before", ["", "a=b; ", "a=b; " * 300])
+@pytest.mark.parametrize("value", ['"\\377\\376"', "\xff", "x", '"\\377'])
+def test_a_session_cookie_with_any_bytes_at_any_place_is_cleared(
+    site: Site, name: str, before: str, value: str
+) -> None:
+    site.cookiejar.clear()
+    answer = site.get("/view", headers={"Cookie": f"{before}{name}={value}"}, status=200)
+    (cleared,) = answer.headers.getall("Set-Cookie")
+    assert cleared.startswith(f"{name}=; Max-Age=0;")
+
+
 @pytest.mark.parametrize("path", ["/login", "/logout", "/session", "/account"])
 def test_a_multipart_form_is_refused_by_our_own_pages(site: Site, path: str) -> None:
     """authapp's own pages refuse multipart forms, because parsing the parameters of such a form
