@@ -5,7 +5,7 @@ The allowed hosts are those in ``authapp.verify.hosts``.
 
 import re
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pyramid.request import Request
 
@@ -25,6 +25,8 @@ nobody wants to sign out right after a sign-in."""
 # browsers read it as a slash.
 _PATH = re.compile(r"\A/(?!/)[!\"$->@-\[\]-~]*([?#][!-~]*)?\Z")
 
+_TO_ENCODE = re.compile(r"[ \u0080-\U0010ffff]+")
+
 _URL = re.compile(r"(https?)://([A-Za-z0-9.:-]+)(/[!-\[\]-~]*)?")
 
 
@@ -36,15 +38,22 @@ def safe_next(request: Request, target: str | None) -> str:
     - A URL is safe if :func:`allowed_url` allows it.
 
     :param target: the value of ``next``. A client can send any string.
-    :returns: a path, with the query if there is one. Or a URL.
+    :returns: a path, with the query if there is one. Or a URL. Spaces and printable non-ASCII
+        characters of a path are percent-encoded (RFC 3987 section 3.1).
     """
     home: str = request.script_name + "/"
     if allowed := allowed_url(request, target):
         return allowed.url
-    if not target or not _is_plain_path(target):
+    target = _TO_ENCODE.sub(_encode, target or "")
+    if not _is_plain_path(target):
         return home
     below = unquote(urlsplit(target).path).removeprefix(request.script_name).rstrip("/")
     return home if leads_to(request, below, *_CIRCULAR) else target
+
+
+def _encode(found: re.Match[str]) -> str:
+    """Percent-encode characters, unless one is not printable, such as a surrogate or U+3000."""
+    return quote(found[0]) if found[0].isprintable() else found[0]
 
 
 class AllowedURL(NamedTuple):
