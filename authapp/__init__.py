@@ -155,13 +155,13 @@ def includeme(config: Configurator) -> None:
         "renewal_tween",
         "cors",
         "security_headers",
-        "header_limits",
         "development_hosts",
         "request_ids",
         "audit_log",
         "localization",
         "session_watch",
         "views",
+        "header_limits",  # the last of the tweens under INGRESS is the outermost
     ):
         config.include(f"authapp.web.{part}")
     if settings.edge.bearer:

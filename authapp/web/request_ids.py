@@ -35,5 +35,5 @@ def request_id_tween_factory(
 
 
 def includeme(config: Configurator) -> None:
-    """Add the tween outside all other tweens."""
+    """Add the tween outside all tweens that write log lines."""
     config.add_tween("authapp.web.request_ids.request_id_tween_factory", under=INGRESS)

@@ -91,5 +91,8 @@ def _is_own(request: Request) -> bool:
 
 
 def includeme(config: Configurator) -> None:
-    """Add the tween outside all other tweens, so that every response can get the headers."""
+    """Add the tween outside the tweens for CORS and for the renewal of sessions.
+
+    So the responses of these tweens get the headers too.
+    """
     config.add_tween("authapp.web.security_headers.security_headers_tween_factory", under=INGRESS)

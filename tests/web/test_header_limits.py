@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from pyramid.config import Configurator
+from pyramid.interfaces import ITweens
 from pyramid.request import Request
 
 from authapp.web.header_limits import MAX_COOKIES, MAX_HEADER
@@ -74,6 +75,14 @@ def test_long_authorization_header_is_not_removed(site: Site) -> None:
 def test_arbitrary_cookie_header_does_not_break_a_view(site: Site, cookie: str) -> None:
     site.cookiejar.clear()
     site.get("/view", headers={"Cookie": f"a=b; {cookie}"}, status=200)
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_the_tween_that_limits_headers_is_outside_all_others(backend: Served, ours: bool) -> None:
+    site = Site(backend.url) if ours else application(backend.url)
+    (first, _), *others = site.app.registry.getUtility(ITweens).implicit()
+    assert first == "authapp.web.header_limits.header_limits_tween_factory"
+    assert "authapp.web.request_ids.request_id_tween_factory" in dict(others)
 
 
 @pytest.mark.parametrize("name", ["authapp.session", "authapp.session.0", "authapp.session.1"])
