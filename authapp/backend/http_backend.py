@@ -43,6 +43,7 @@ class HTTPBackend:
 
     :param session: the HTTP session that sends the requests, and limits the time of each request.
     :param url: the base URL, without a slash at the end.
+    :param description: the requests of each verb, and where the values are in the responses.
     """
 
     def __init__(self, session: BoundedSession, url: str, description: Description) -> None:

@@ -77,6 +77,7 @@ class Verify:
 class TokenReader:
     """Reads the user and the lifetimes from tokens.
 
+    :param names: where the values of the user are in the claims.
     :param verify: how access tokens are verified. None: they are not verified.
     :param keys: the key set that verifies access tokens. None if ``verify`` has no URL of a key
         set.

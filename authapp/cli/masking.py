@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 from authapp.backend.http_exchange import in_one_line
 
 HIDDEN = "***"
+"""The text that is shown in place of a secret."""
 
 _SECRET_NAME = re.compile(
     r"token|secret|passw|access|refresh|jwt|key|session|auth|cookie|otp", re.IGNORECASE

@@ -8,6 +8,7 @@ from authapp.web.sign_in import SignInRefused
 from authapp.web.views.sign_in import form
 
 PAGE = "authapp:templates/login.jinja2"
+"""The template of the sign-in page."""
 
 
 def sign_in_page(request: Request, refused: SignInRefused, target: str) -> Response:

@@ -49,3 +49,4 @@ class Unavailable:
 
 
 Outcome = Renewed | Rejected | Unavailable
+"""The outcome of a renewal."""

@@ -44,6 +44,10 @@ _LOOK_AGAIN = 0.01
 class Renewal:
     """Renews sessions with a backend.
 
+    :param backend: issued the tokens of the sessions.
+    :param reader: reads the tokens that the backend returns.
+    :param successors: the outcomes of renewals, in the store.
+    :param revocation: the revoked sessions, in the store.
     :param buffer: an access token is due for renewal this many seconds before it expires.
     :param patience: the longest time that a follower waits, in seconds.
     :param clock: returns epoch seconds.

@@ -188,6 +188,7 @@ FORMATS = {
         ),
     )
 }
+"""The formats of a session cookie, by the values of ``authapp.session.format``."""
 
 
 def derive(secret: bytes, info: str, length: int, salt: bytes = b"") -> bytes:

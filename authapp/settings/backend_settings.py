@@ -14,7 +14,10 @@ from authapp.settings import allowed_values as values
 from authapp.settings.ini import Ini
 
 PRESET = "authapp.backend.preset"
+"""The key of the setting that names the preset."""
+
 DEFAULT_PRESET = "simplejwt"
+"""The preset of a site whose settings name none."""
 
 
 def with_preset(ini: Mapping[str, Any]) -> dict[str, Any]:

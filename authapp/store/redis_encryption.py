@@ -26,6 +26,7 @@ NAMES = 4096
 """How many key names are cached. The requests of one session need the same few names."""
 
 PREFIX = b"authapp:"
+"""The beginning of each key name in Redis."""
 
 TAGS = tuple(b"{%02x}" % number for number in range(256))
 """The hash tags of a cluster."""

@@ -12,6 +12,7 @@ from authapp.web.events import AuthEvent, SessionEvent, SignInFailed, request_id
 from authapp.web.retried_requests import once
 
 audit = logging.getLogger("authapp.audit")
+"""The logger of the audit log."""
 
 
 def write_audit_line(event: SessionEvent | SignInFailed) -> None:

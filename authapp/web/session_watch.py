@@ -22,6 +22,7 @@ from authapp.services import services_of
 from authapp.web.routes import NAMESPACE, add_own_route
 
 ROUTE = "session_ended"
+"""The name of the route, without authapp's namespace."""
 
 SOONEST = 1.0
 """The shortest time in seconds until a page may send its next request."""
