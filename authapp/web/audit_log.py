@@ -8,7 +8,8 @@ from typing import Any
 from pyramid.config import Configurator
 
 from authapp.web.client_address import client_address
-from authapp.web.events import AuthEvent, SessionEvent, SignInFailed, request_id
+from authapp.web.events import AuthEvent, SessionEvent, SignInFailed
+from authapp.web.request_ids import request_id
 from authapp.web.retried_requests import once
 
 audit = logging.getLogger("authapp.audit")

@@ -6,8 +6,6 @@ calls the next subscriber. Only a subscriber of :class:`SignedIn` can stop the r
 The ``repr`` of an event contains no token, password or secret.
 """
 
-import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -20,7 +18,7 @@ from zope.interface import providedBy
 from authapp.request_log import request_log
 from authapp.session.error_codes import ErrorCode
 from authapp.session.session import Identity, Session
-from authapp.web.retried_requests import once, will_be_retried
+from authapp.web.retried_requests import will_be_retried
 
 log = request_log(__name__)
 
@@ -170,15 +168,3 @@ def _name_of(registry: Registry, handler: Callable[..., Any]) -> str:
     subscriber = found[0] if found else handler
     named = subscriber if hasattr(subscriber, "__qualname__") else type(subscriber)
     return f"{named.__module__}.{named.__qualname__}"
-
-
-def request_id(request: Request) -> str:
-    """Return the id of a request: ``request.request_id``.
-
-    :returns: the value of the ``X-Request-ID`` header, if it has at most 64 characters and consists
-        of ``A-Z a-z 0-9 . _ -``. Otherwise a random id.
-    """
-    given: str = request.environ.get("HTTP_X_REQUEST_ID", "")
-    if given and re.fullmatch("[A-Za-z0-9._-]{1,64}", given):
-        return given
-    return once(request, "request id", lambda: os.urandom(16).hex())

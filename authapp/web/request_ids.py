@@ -3,6 +3,8 @@
 Log lines about the request contain the id too: see :mod:`authapp.request_log`.
 """
 
+import os
+import re
 from collections.abc import Callable
 
 from pyramid.config import Configurator
@@ -12,6 +14,19 @@ from pyramid.response import Response
 from pyramid.tweens import INGRESS
 
 from authapp.request_log import name_lines
+from authapp.web.retried_requests import once
+
+
+def request_id(request: Request) -> str:
+    """Return the id of a request: ``request.request_id``.
+
+    :returns: the value of the ``X-Request-ID`` header, if it has at most 64 characters and consists
+        of ``A-Z a-z 0-9 . _ -``. Otherwise a random id.
+    """
+    given: str = request.environ.get("HTTP_X_REQUEST_ID", "")
+    if given and re.fullmatch("[A-Za-z0-9._-]{1,64}", given):
+        return given
+    return once(request, "request id", lambda: os.urandom(16).hex())
 
 
 def request_id_tween_factory(

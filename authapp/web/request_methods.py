@@ -15,7 +15,7 @@ from authapp.session.error_codes import ErrorCode
 from authapp.session.session import Phase, Session, Validity
 from authapp.web.backend_client import BackendSession
 from authapp.web.cookie_writer import finish_response
-from authapp.web.events import request_id
+from authapp.web.request_ids import request_id
 from authapp.web.request_session import RequestSession
 from authapp.web.retried_requests import once
 from authapp.web.session_json import session_options
