@@ -23,10 +23,10 @@ from pyramid.tweens import EXCVIEW
 from authapp.backend.protocol import BackendRejected, BackendUnavailable
 from authapp.request_log import request_log
 from authapp.services import IServices, Services
-from authapp.session.error_codes import RETRY_AFTER, ErrorCode
+from authapp.session.error_codes import RETRY_AFTER
 from authapp.web.cookie_writer import finish_response
 from authapp.web.request_session import RequestSession
-from authapp.web.responses import problem, retry_after, sign_in_problem, vary_by
+from authapp.web.responses import sign_in_problem, unavailable_problem, vary_by
 from authapp.web.routes import is_at, path_of
 
 log = request_log(__name__)
@@ -77,10 +77,7 @@ def _authenticate(request: Request, services: Services, authorization: str) -> R
         return response
     except BackendUnavailable as error:
         log.warning("BackendUnavailable: a bearer token: %s", error.reason)
-        code = ErrorCode.BACKEND_UNAVAILABLE
-        response = problem(request, 503, code, code.sentence)
-        response.headers["Retry-After"] = retry_after(RETRY_AFTER)
-        return response
+        return unavailable_problem(request, RETRY_AFTER)
     ours.bearer = match[1]
     request.add_response_callback(finish_response)
     return None

@@ -30,9 +30,9 @@ from authapp.web.request_session import RequestSession, renew_session
 from authapp.web.responses import (
     LocationAsWritten,
     problem,
-    retry_after,
     sign_in_problem,
     sign_in_required,
+    unavailable_problem,
 )
 from authapp.web.routes import PASSED_ON
 from authapp.web.views.errors import STALE_FORM
@@ -136,7 +136,7 @@ def proxy_view(upstream: Upstream, prefix: str) -> View:
             answer = _send(request, upstream, path)
         except UpstreamAway as away:
             log.warning("UpstreamAway: %s: %s", prefix, away)
-            return _away(request, RETRY_AFTER)
+            return unavailable_problem(request, RETRY_AFTER)
         except ValueError:  # a header that cannot be sent
             return problem(request, 400, "BadRequest", BAD_REQUEST_SENTENCE)
         return answer if isinstance(answer, Response) else _response(answer, upstream, prefix)
@@ -154,20 +154,13 @@ def _refusal(request: Request) -> Response | None:
         return problem(request, 411, "LengthRequired", BAD_REQUEST_SENTENCE)
     if request.identity is None:
         if request.authapp.error is ErrorCode.BACKEND_UNAVAILABLE:
-            return _away(request, request.authapp.retry_after)
+            return unavailable_problem(request, request.authapp.retry_after)
         return sign_in_required(request, request.authapp.error)
     # The CSRF token must be in a header, because the body is passed on unread.
     if request.method not in _SAFE and not check_csrf_token(request, None, raises=False):
         log.warning("BadCSRFToken: %s %s", request.method, request.path[:256])
         return problem(request, 403, "BadCSRFToken", STALE_FORM)
     return None
-
-
-def _away(request: Request, wait: float) -> Response:
-    code = ErrorCode.BACKEND_UNAVAILABLE
-    response = problem(request, 503, code, code.sentence)
-    response.headers["Retry-After"] = retry_after(wait)
-    return response
 
 
 def _send(request: Request, upstream: Upstream, path: str) -> Answer | Response:
@@ -203,7 +196,7 @@ def _send(request: Request, upstream: Upstream, path: str) -> Answer | Response:
     if ours.identity is None:
         answer.close()
         if ours.error is ErrorCode.BACKEND_UNAVAILABLE:
-            return _away(request, ours.retry_after)
+            return unavailable_problem(request, ours.retry_after)
         return sign_in_problem(request, ours.error)
     if ours.session is None or ours.session is before:
         return answer

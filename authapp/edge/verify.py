@@ -25,10 +25,10 @@ from authapp.web.redirects import allowed_url, is_htmx, safe_next
 from authapp.web.request_session import RequestSession
 from authapp.web.responses import (
     problem,
-    retry_after,
     see_other,
     set_cookies,
     sign_in_problem,
+    unavailable_problem,
     wants_page,
 )
 from authapp.web.routes import NAMESPACE, add_own_route
@@ -123,9 +123,7 @@ def _forbidden(request: Request, reason: str) -> Response:
 def _not_signed_in(request: Request) -> Response:
     code: ErrorCode | None = request.authapp.error
     if code is ErrorCode.BACKEND_UNAVAILABLE:
-        response = problem(request, 503, code, code.sentence)
-        response.headers["Retry-After"] = retry_after(request.authapp.retry_after)
-        return response
+        return unavailable_problem(request, request.authapp.retry_after)
     location = _login_url(request, code)
     if request.GET.get("redirect") == "1" and wants_page(request):
         return see_other(location)

@@ -284,6 +284,14 @@ def backend_unavailable(request: Request, wait: float) -> Response:
     return failure(request, 503, code, code.sentence, wait)
 
 
+def unavailable_problem(request: Request, wait: float) -> Response:
+    """Return the 503 problem of :func:`backend_unavailable`, also if the client wants a page."""
+    code = ErrorCode.BACKEND_UNAVAILABLE
+    response = problem(request, 503, code, code.sentence)
+    response.headers["Retry-After"] = retry_after(wait)
+    return response
+
+
 def set_cookies(response: Response, cookies: Iterable[str]) -> None:
     """Replace all ``Set-Cookie`` headers of a response with new ones.
 

@@ -15,7 +15,7 @@ from authapp.renewal.outcomes import Unavailable
 from authapp.session.error_codes import ErrorCode
 from authapp.web.csrf import check_csrf
 from authapp.web.request_session import RequestSession, renew_session
-from authapp.web.responses import problem, retry_after, sign_in_problem
+from authapp.web.responses import sign_in_problem, unavailable_problem
 from authapp.web.session_json import describe
 
 
@@ -47,9 +47,7 @@ def renew(request: Request) -> dict[str, Any] | Response:
     """
     code = renew_now(request)
     if code is ErrorCode.BACKEND_UNAVAILABLE:
-        response = problem(request, 503, code, code.sentence)
-        response.headers["Retry-After"] = retry_after(request.authapp.retry_after)
-        return response
+        return unavailable_problem(request, request.authapp.retry_after)
     if request.identity is None:
         return sign_in_problem(request, code)
     description: dict[str, Any] = session(request)
