@@ -24,14 +24,7 @@ from zope.interface import implementer
 from authapp.session.cookies import CSRF_COOKIE
 from authapp.session.encryption import derive
 from authapp.session.session import Session
-
-_SIGN_IN_PAGES = (
-    "authapp.login",
-    "authapp.login_challenge",
-    "authapp.login_oidc",
-    "authapp.login_oidc_callback",
-)
-"""Routes whose pages may contain the sign-in form."""
+from authapp.web.routes import SIGN_IN, has_matched
 
 
 def check_csrf(request: Request) -> None:
@@ -94,8 +87,8 @@ class SessionCSRF:
         # The user may open the sign-in form in one tab, and then sign in in another tab. The form
         # still has the token of the CSRF cookie, although its request now has a session. While the
         # backend is down, the button "Sign out" on the sign-in page has the cookie's token too.
-        pages = _SIGN_IN_PAGES if request.authapp.identity else (*_SIGN_IN_PAGES, "authapp.logout")
-        if session is None or _is_at(request, *pages):
+        pages = SIGN_IN if request.authapp.identity else (*SIGN_IN, "logout")
+        if session is None or has_matched(request, *pages):
             correct: bool = self._anonymous.check_csrf_token(request, supplied_token)
             if correct or session is None:
                 return correct
@@ -133,12 +126,7 @@ def _bound_session(request: Request) -> Session | None:
     """
     ours = request.authapp
     session: Session | None = ours.session
-    return None if _is_at(request, *_SIGN_IN_PAGES) and not ours.identity else session
-
-
-def _is_at(request: Request, *names: str) -> bool:
-    route = getattr(request, "matched_route", None)  # Pyramid's DummyRequest has no such attribute
-    return route is not None and route.name in names
+    return None if has_matched(request, *SIGN_IN) and not ours.identity else session
 
 
 def _same_origin(request: Request) -> bool:

@@ -10,12 +10,12 @@ from urllib.parse import quote, unquote, urlsplit
 from pyramid.request import Request
 
 from authapp.settings.settings import ISettings, Settings
-from authapp.web.routes import leads_to
+from authapp.web.routes import SIGN_IN, leads_to
 
 MAX_NEXT = 2048
 """The maximum length of a redirect target, in characters."""
 
-_CIRCULAR = ("login", "login_challenge", "login_oidc", "login_oidc_callback", "logout")
+_CIRCULAR = (*SIGN_IN, "logout")
 """Routes to which ``next`` must not lead. A sign-in page would redirect a signed-in user again, and
 nobody wants to sign out right after a sign-in."""
 

@@ -21,7 +21,7 @@ from authapp.web.events import SessionEnded, notify
 from authapp.web.idle_activity import is_by_person
 from authapp.web.request_session import RequestSession, renew_session
 from authapp.web.responses import failure, sign_in_required
-from authapp.web.routes import is_at, path_of
+from authapp.web.routes import SIGN_IN, is_at, path_of
 
 log = request_log(__name__)
 
@@ -30,16 +30,7 @@ MAX_FORM = 65_536
 
 Handler = Callable[[Request], Response]
 
-_NOT_REDIRECTED = (
-    "login",
-    "login_challenge",
-    "login_oidc",
-    "login_oidc_callback",
-    "logout",
-    "logout_backchannel",
-    "session",
-    "verify",
-)
+_NOT_REDIRECTED = (*SIGN_IN, "logout", "logout_backchannel", "session", "verify")
 """If a session has ended, the tween redirects to the sign-in page. For these routes, the tween runs
 the view, because their views handle an ended session."""
 

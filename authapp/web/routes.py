@@ -21,6 +21,9 @@ PASSED_ON = NAMESPACE + "proxy:"
 """The names of the proxy's routes to APIs (``authapp.proxy``) begin with this prefix. The limits
 and headers of authapp's own pages do not apply to these routes."""
 
+SIGN_IN = ("login", "login_challenge", "login_oidc", "login_oidc_callback")
+"""The routes of a sign-in. Their pages may contain the sign-in form."""
+
 STATIC = "authapp-static"
 """The path of the stylesheet and the scripts, below the application's ``route_prefix``."""
 
@@ -85,6 +88,17 @@ def is_at(request: Request, *names: str) -> bool:
     :param names: see :func:`leads_to`.
     """
     return leads_to(request, _decoded(request.environ), *names)
+
+
+def has_matched(request: Request, *names: str) -> bool:
+    """Return True if Pyramid has matched a request to one of authapp's routes.
+
+    In contrast to :func:`is_at`, the result is False before Pyramid has chosen the route.
+
+    :param names: names of routes, such as ``login``.
+    """
+    route = getattr(request, "matched_route", None)  # Pyramid's DummyRequest has no such attribute
+    return route is not None and route.name in [NAMESPACE + name for name in names]
 
 
 def own_path(request: Request, name: str) -> str | None:

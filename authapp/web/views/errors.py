@@ -16,7 +16,7 @@ from authapp.session.error_codes import BAD_REQUEST_SENTENCE, RETRY_AFTER, Error
 from authapp.web.backend_client import BackendUnreachable
 from authapp.web.responses import backend_unavailable, failure, sign_in_required
 from authapp.web.retried_requests import will_be_retried
-from authapp.web.routes import NAMESPACE
+from authapp.web.routes import SIGN_IN, has_matched
 
 log = request_log(__name__)
 
@@ -31,7 +31,6 @@ _BROKEN = _("Something went wrong on our side, and we have logged it. Try again 
 
 _PARSES_FORM = BaseRequest.POST.fget.__code__
 
-_SIGN_IN_ROUTES = f"{NAMESPACE}login"
 _REFUSED_SIGN_IN = (
     "the application refuses the sign-in (its root factory, or a subscriber of SignedIn)"
 )
@@ -55,8 +54,7 @@ def forbidden(error: Response, request: Request) -> Response:
         return failure(request, 403, "Forbidden", FORBIDDEN)
     if request.authapp.error is ErrorCode.BACKEND_UNAVAILABLE:
         return backend_unavailable(request, request.authapp.retry_after)
-    route = request.matched_route
-    if route is not None and route.name.startswith(_SIGN_IN_ROUTES):
+    if has_matched(request, *SIGN_IN):
         log.warning("Forbidden: %s %s: %s", request.method, request.path[:256], _REFUSED_SIGN_IN)
         return failure(request, 403, "Forbidden", FORBIDDEN)
     return sign_in_required(request, request.authapp.error)
