@@ -20,7 +20,8 @@ IN_WORDS = {
     "backend.url": "required, unless `oidc.issuer` is set",
     "backend.ca": "the authorities that `requests` trusts",
     "backend.logout.done": "any 2xx",
-    "backend.client_auth": "`basic` with a secret, `private_key_jwt` with a key, otherwise `post`",
+    "backend.client_auth": "`private_key_jwt` with a key, otherwise `basic` with a secret, otherwise"
+    " `post`. Without `backend.client_id`: `none`",
     "login.methods": "what is configured",
     "oidc.client_id": "required with `oidc.issuer`",
     "oidc.client_auth": "`basic` with a secret, `private_key_jwt` with a key, otherwise `none`",
