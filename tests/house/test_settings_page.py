@@ -14,17 +14,18 @@ from authapp.settings.settings import known_keys
 
 HERE = Path(__file__).parents[2]
 
+CLIENT_AUTH = "`private_key_jwt` with a key, otherwise `basic` with a secret"
+
 IN_WORDS = {
     "secret": "required",
     "site.name": "the host of the request",
     "backend.url": "required, unless `oidc.issuer` is set",
     "backend.ca": "the authorities that `requests` trusts",
     "backend.logout.done": "any 2xx",
-    "backend.client_auth": "`private_key_jwt` with a key, otherwise `basic` with a secret, otherwise"
-    " `post`. Without `backend.client_id`: `none`",
+    "backend.client_auth": f"{CLIENT_AUTH}, otherwise `post`. Without `backend.client_id`: `none`",
     "login.methods": "what is configured",
     "oidc.client_id": "required with `oidc.issuer`",
-    "oidc.client_auth": "`basic` with a secret, `private_key_jwt` with a key, otherwise `none`",
+    "oidc.client_auth": f"{CLIENT_AUTH}, otherwise `none`",
     "oidc.label": "the issuer's host",
     "verify": "`true` with `verify.hosts` or `verify.token`, otherwise `false`",
     "verify.login": "the path of the sign-in page",
