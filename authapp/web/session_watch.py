@@ -69,13 +69,13 @@ class Turns:
             return turn - now
 
 
-class SessionWatch:
-    """The view of the route. One object serves all requests of an application."""
+def session_watch_view(turns: Turns) -> Callable[[Request], Response]:
+    """Return the view of the route.
 
-    def __init__(self) -> None:
-        self._turns = Turns()
+    :param turns: decides when each page may ask again. One object serves all requests.
+    """
 
-    def answer(self, request: Request) -> Response:
+    def session_watch(request: Request) -> Response:
         """Tell a page whether its session was ended elsewhere, and when to ask again.
 
         :returns: a JSON object. ``ended`` is true if the session was revoked elsewhere. It is false
@@ -90,7 +90,9 @@ class SessionWatch:
         if session is None:  # a request without a session must not make other pages wait
             return _response(ended=False, again=LATEST)
         ended = all(map(services.revocation.known_ended_elsewhere, (session, *older)))
-        return _response(ended=ended, again=round(self._turns.take(session.sid), 2))
+        return _response(ended=ended, again=round(turns.take(session.sid), 2))
+
+    return session_watch
 
 
 def _response(**members: Any) -> Response:
@@ -104,7 +106,7 @@ def includeme(config: Configurator) -> None:
     """Add the route and its view. With ``authapp.routes.session_ended = none``, add nothing."""
     if add_own_route(config, ROUTE):
         config.add_view(
-            SessionWatch().answer,
+            session_watch_view(Turns()),
             route_name=NAMESPACE + ROUTE,
             request_method="GET",
             permission=NO_PERMISSION_REQUIRED,
