@@ -9,6 +9,7 @@ PATCH and DELETE. Pyramid's own check of this header has two defects:
 """
 
 import hmac
+import secrets
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -41,6 +42,26 @@ def check_csrf(request: Request) -> None:
     check_csrf_token(request, "csrf_token", "X-CSRF-Token")
 
 
+class _CookieCSRF(CookieCSRFStoragePolicy):  # type: ignore[misc]
+    """Keeps a new token in ``request.authapp``.
+
+    Pyramid's policy keeps it in the environ. With pyramid_retry, the next attempt would find it
+    there, as if the browser had sent it, and the response would not set the cookie.
+    """
+
+    def new_csrf_token(self, request: Request) -> str:
+        token = secrets.token_hex(16)
+        request.authapp.new_csrf_cookie = token
+        request.add_response_callback(
+            lambda _, response: self.cookie_profile.set_cookies(response, token)
+        )
+        return token
+
+    def get_csrf_token(self, request: Request) -> str:
+        token: str = request.authapp.new_csrf_cookie or super().get_csrf_token(request)
+        return token
+
+
 @implementer(ICSRFStoragePolicy)
 class SessionCSRF:
     """The CSRF storage policy for Pyramid, based on the session of the request.
@@ -54,7 +75,7 @@ class SessionCSRF:
 
     def __init__(self, secrets: Sequence[bytes], *, secure: bool, samesite: str) -> None:
         self._keys = [derive(secret, "authapp csrf", 32) for secret in secrets]
-        self._anonymous = CookieCSRFStoragePolicy(
+        self._anonymous = _CookieCSRF(
             cookie_name=f"__Host-{CSRF_COOKIE}" if secure else CSRF_COOKIE,
             secure=secure,
             httponly=True,

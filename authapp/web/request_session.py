@@ -47,6 +47,8 @@ class RequestSession:
     :ivar before_sign_in: ``session``, ``identity`` and ``error`` as they were before a sign-in in
         this request. None if there was no sign-in.
     :ivar sign_in_stands: True if the cookie of a sign-in was written.
+    :ivar new_csrf_cookie: the CSRF token in the CSRF cookie that the response sets. None if the
+        response does not set this cookie.
     """
 
     session: Session | None = None
@@ -61,6 +63,7 @@ class RequestSession:
     bearer: str | None = None
     before_sign_in: tuple[Session | None, Identity | None, ErrorCode | None] | None = None
     sign_in_stands = False
+    new_csrf_cookie: str | None = None
 
     def __init__(
         self, names: tuple[str, ...], opened: Session | None, older: tuple[Session, ...]

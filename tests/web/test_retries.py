@@ -172,6 +172,17 @@ def test_a_sign_in_calls_the_backend_once(backend: Served, order: str, password:
 
 
 @ORDERS
+def test_the_form_of_a_retried_page_can_be_sent(backend: Served, order: str) -> None:
+    site, _, conflict = transactional(backend, order, nothing)
+    conflict.left = 2
+    form = site.get("/login").form
+    assert conflict.left == 0
+    form["username"], form["password"] = "alice", "alice-password"
+    form.submit(status=303)
+    assert site.get("/view").json == "1"
+
+
+@ORDERS
 def test_a_second_sign_in_replaces_the_first_one_although_it_is_retried(
     backend: Served, order: str
 ) -> None:
