@@ -30,7 +30,10 @@ _RETRIED = ("GET", "HEAD", "OPTIONS")
 
 
 class UpstreamAway(Exception):
-    """The API did not respond. The text says why, without secrets."""
+    """The API gave no response, or the request could not be sent.
+
+    The text says why, without secrets.
+    """
 
 
 class UpstreamBroken(Exception):

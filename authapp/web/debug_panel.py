@@ -24,7 +24,10 @@ Row = tuple[str, str]
 
 _OUTCOMES = {
     "renewed": "renewed the session",
-    "deferred": "went on with the access token, because another request is renewing it",
+    "deferred": (
+        "continued with the access token, because another request is renewing the session, or"
+        " because the session cannot be renewed"
+    ),
     "rejected": "could not renew the session, which has ended",
     "unavailable": "could not renew the session, because the backend is unavailable",
 }
@@ -89,7 +92,7 @@ def _rows(session: Session) -> list[Row]:
 def _renewals(request: Request, ours: RequestSession) -> list[str]:
     """Return, in words, whether the tween found a session and whether it renewed the session."""
     if services_of(request).excluded(path_of(request.environ)):
-        return ["left this path alone: authapp.refresh.exclude"]
+        return ["did not renew the session on this path: authapp.refresh.exclude"]
     if ours.phase is None:
         return ["found no session in the cookies"]
     found = f"found a session that is {ours.phase.value}"

@@ -100,7 +100,7 @@ def test_an_anonymous_request_has_no_session(site: Site) -> None:
 def test_a_path_that_is_excluded_is_left_alone(site: Site) -> None:
     sign_in(site, phase="due")
     site.get("/health")
-    assert "left this path alone: authapp.refresh.exclude" in panel(site)
+    assert "did not renew the session on this path: authapp.refresh.exclude" in panel(site)
 
 
 def test_no_page_of_the_toolbar_has_a_token_of_the_backend(site: Site) -> None:
