@@ -5,7 +5,8 @@ This server runner solves three problems of waitress:
 - At SIGTERM, waitress drops all requests in progress. Their users get no page. If such a request
   renews a session, the new refresh token can be lost. This server finishes these requests.
 - When ``connection_limit`` is reached, waitress accepts no further connections, even if all open
-  connections are idle. This server closes idle connections before the limit is reached.
+  connections are idle. This server closes connections before the limit is reached: first idle ones,
+  then those whose request has not arrived completely.
 - waitress drops a header whose name contains an underscore, and does not tell the application. But
   a proxy may send this header to another server too, which may read ``X_User`` as ``X-User``. This
   server tells the application the names of these headers: ``environ["authapp.underscored"]``.
@@ -43,6 +44,10 @@ in part."""
 
 _CHECK_EVERY = 0.2
 """The longest time in seconds between two checks whether the server must stop."""
+
+_IDLE = 2.0
+"""A connection is idle if nothing has happened on it for this many seconds. Before that, its next
+request may be on its way."""
 
 _RELOADER = 5.0
 """The longest time in seconds that this process waits until ``pserve --reload`` ends it."""
@@ -99,7 +104,7 @@ def serve(
     try:
         server.print_listen("Serving on http://{}:{}")
         while not stop.is_set():
-            _close_idle(sockets, limit)
+            _close_inactive(sockets, limit)
             _handle_events(sockets)
         known: set[wasyncore.dispatcher] = set()
         while not known.issuperset(sockets.values()):  # each call accepts one connection
@@ -187,21 +192,28 @@ def _channels(sockets: dict[int, wasyncore.dispatcher]) -> list[HTTPChannel]:
     return [each for each in list(sockets.values()) if isinstance(each, HTTPChannel)]
 
 
-def _close_idle(sockets: dict[int, wasyncore.dispatcher], limit: int) -> None:
-    """Close idle connections, so that at most nine tenths of ``connection_limit`` are open.
+def _close_inactive(sockets: dict[int, wasyncore.dispatcher], limit: int) -> None:
+    """Close connections, so that at most nine tenths of ``connection_limit`` are open.
 
-    The connections that have been idle longest are closed first.
+    The idle connections are closed first, then connections whose request has not arrived
+    completely. Of each kind, the connections that have been inactive longest are closed first. A
+    connection whose request is being handled, or whose response is being sent, is never closed.
 
     :param limit: the value of ``connection_limit``.
     """
     too_many = len(sockets) - limit * 9 // 10
     if too_many > 0:
-        idle = [
-            each
-            for each in _channels(sockets)
-            if not (each.requests or each.request or each.total_outbufs_len)
+        idle_since = time.time() - _IDLE
+        closable = [
+            each for each in _channels(sockets) if not (each.requests or each.total_outbufs_len)
         ]
-        for each in sorted(idle, key=lambda channel: channel.last_activity)[:too_many]:
+        closable.sort(
+            key=lambda channel: (
+                bool(channel.request) or channel.last_activity > idle_since,
+                channel.last_activity,
+            )
+        )
+        for each in closable[:too_many]:
             each.will_close = True
 
 

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from configparser import ConfigParser
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +222,83 @@ def test_idle_connections_do_not_block_new_ones() -> None:
                 connection.close()
 
     assert until_stopped(client, app, connection_limit="20") == [204]
+
+
+HEADER = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n"
+
+
+def no_content(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    start_response("204 No Content", [])
+    return []
+
+
+@contextmanager
+def connections(url: str, sent: bytes, number: int = 1) -> Iterator[list[socket.socket]]:
+    """Open connections, and send the same bytes on each of them."""
+    host, port = url[7:-1].split(":")
+    with ExitStack() as opened:
+        found = []
+        for _ in range(number):
+            connection = socket.create_connection((host, int(port)), timeout=10)
+            found.append(opened.enter_context(connection))
+            connection.sendall(sent)
+        yield found
+
+
+def body(connection: socket.socket) -> bytes:
+    """Read a response until its end, and return its body."""
+    with connection.makefile("rb") as file:
+        return file.read().partition(b"\r\n\r\n")[2]
+
+
+@pytest.mark.parametrize("sent", [b"G", b"\r\n", HEADER, HEADER + b"\r\n1"])
+def test_incomplete_requests_do_not_block_new_ones(
+    sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If there are more connections than ``connection_limit``, the server closes those whose
+    request has not arrived completely. A request in progress, and a response that its client has
+    not read yet, are finished."""
+    monkeypatch.setattr(
+        "authapp.server._IDLE", 60.0
+    )  # a new connection is not idle on a slow machine
+    began, go_on, size = threading.Event(), threading.Event(), 8_000_000
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        if environ["PATH_INFO"] == "/":
+            return no_content(environ, start_response)
+        start_response("200 OK", [("Content-Length", str(size))])
+        if environ["PATH_INFO"] == "/waits":
+            began.set()
+            go_on.wait(10)
+        return [b"x" * size]
+
+    def client(url: str) -> tuple[int, list[int]]:
+        get(url)
+        large, waits = (b"GET /%s HTTP/1.0\r\n\r\n" % each for each in (b"large", b"waits"))
+        with connections(url, large) as unread, connections(url, waits) as waiting:
+            began.wait(10)
+            unread[0].recv(1, socket.MSG_PEEK)
+            with connections(url, sent, 60):
+                status = requests.get(url, timeout=10).status_code
+            go_on.set()
+            return status, [len(body(each)) for each in (*unread, *waiting)]
+
+    assert until_stopped(client, app, connection_limit="20") == [(204, [size, size])]
+
+
+def test_idle_connections_are_closed_before_incomplete_requests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("authapp.server._IDLE", 0.0)  # a connection is idle at once
+
+    def client(url: str) -> bytes:
+        get(url)
+        with connections(url, HEADER) as (slow,), connections(url, b"", 60):
+            get(url)
+            slow.sendall(b"\r\n12")
+            return slow.recv(12)
+
+    assert until_stopped(client, no_content, connection_limit="20") == [b"HTTP/1.1 204"]
 
 
 @pytest.mark.parametrize("hard", [500, 100_000, resource.RLIM_INFINITY])
