@@ -9,11 +9,22 @@ const FIELDS = "input, textarea, select, [contenteditable]";
 // A field with such a name is not stored, because it may contain a secret.
 const SECRET =
 	/pass|pwd|secret|token|cvv|cvc|csc|otp|2fa|mfa|\bpins?\b|card|\bcc-|iban|ssn|(^|one.?time|auth\w*|sms|verif\w*|security|login|access|confirm\w*|backup|recovery)[-_ ]?codes?$/i;
+// The text of these parts may change while the user signs in, so it does not say what a record is.
+const CHANGING = `textarea, select, time, script, style, template, button:not([type=button]), [type=submit],
+	[contenteditable], [aria-live], [role=status], [role=alert], [data-authapp-draft=off]`;
+// The user cannot change these fields, so their values are text of the page.
+const FIXED = ":disabled:not([type=checkbox], [type=radio]), [readonly]:not([name]), [type=hidden]";
+const CSRF = /csrf|token/i;
 
 const all = (selector) => [...page("querySelectorAll").call(document, selector)];
 const listen = (event, hear) => page("addEventListener").call(document, event, hear, true);
 const attribute = (element, name) => Element.prototype.getAttribute.call(element, name) ?? "";
 const formOf = (field) => field.form ?? field.closest("form");
+// These work even if a form has a field with the name of a method or a property.
+const is = (node, selector) => node instanceof Element && Element.prototype.matches.call(node, selector);
+const parentOf = (node) => Reflect.get(Node.prototype, "parentNode", node);
+const childrenOf = (node) => [...Reflect.get(Node.prototype, "childNodes", node)];
+const outputs = new WeakMap(); // each <output>, and its text when the page opened
 
 /** Watch the forms of the page. current() returns the page's path, and the user's draft_key. */
 export function prepare(name, current) {
@@ -35,6 +46,7 @@ export function prepare(name, current) {
 		for (const { oldValue, target } of records) if (oldValue === "password") secrets.add(target);
 	}).observe(document, types);
 
+	for (const it of all("output")) outputs.set(it, it.textContent);
 	let held = memory.authappDraft && hold(name);
 	addEventListener("submit", (event) => event.defaultPrevented || keep("authappPosted"));
 
@@ -42,12 +54,17 @@ export function prepare(name, current) {
 	/** Store what the user has typed, encrypted (the draft). Returns false if nothing was stored. */
 	async function keep(place = "authappDraft") {
 		const [path, key] = current();
-		const keyOf = keys(all(FIELDS));
-		const kept = [...changed]
-			.filter((it) => it.isConnected && keyOf.has(it) && !isSecret(it) && isChanged(it))
-			.map((it) => ({ key: keyOf.get(it), value: valueOf(it), certain: keyOf.one(it) }));
-		if (!kept.length || !key || !crypto.subtle) return false;
+		const fields = all(FIELDS);
+		const typed = [...changed].filter((it) => fields.includes(it) && !isSecret(it) && isChanged(it));
+		if (!typed.length || !key || !crypto.subtle) return false;
+		const values = typed.map(valueOf);
 		try {
+			const keyOf = await keys(fields);
+			const kept = typed.map((it, index) => ({
+				key: keyOf.get(it),
+				value: values[index],
+				certain: keyOf.one(it),
+			}));
 			memory[place] = await seal(JSON.stringify({ path, kept }), key);
 		} catch {
 			return false; // too large for the storage
@@ -64,12 +81,13 @@ export function prepare(name, current) {
 		if (!sealed || !release) return;
 		const draft = await open(sealed, key);
 		if (draft && draft.path !== path) return; // the draft of another page
+		const keyOf = draft && (await keys(all(FIELDS)));
 		delete memory.authappDraft;
 		release();
-		const keyOf = keys(all(FIELDS));
+		if (!draft) return;
 		const fields = [...keyOf.keys()].filter((it) => !isSecret(it));
 		const find = (key) => fields.find((it) => keyOf.get(it) === key && keyOf.one(it));
-		return draft && draft.kept.map((it) => it.certain && putBack(find(it.key), it.value)).every(Boolean);
+		return draft.kept.map((it) => it.certain && putBack(find(it.key), it.value)).every(Boolean);
 	}
 
 	return { cover, keep, restore };
@@ -110,18 +128,17 @@ const isCheck = ({ type }) => /checkbox|radio/.test(type);
 const optionKey = ({ value, text }) => JSON.stringify([value, text]);
 
 /** Return a map from each field to its key. A value is put back only if one field has its key. */
-function keys(fields) {
+async function keys(fields) {
 	const forms = new Map([[null, ""]]);
-	const result = new Map();
-	const count = {};
-	for (const field of fields) {
+	const record = records();
+	const texts = fields.map((field) => {
 		const form = formOf(field);
 		if (!forms.has(form)) forms.set(form, formKey(form));
-		const key = forms.get(form) + fieldKey(field);
-		result.set(field, key);
-		count[key] = (count[key] ?? 0) + 1;
-	}
-	result.one = (field) => count[result.get(field)] === 1;
+		return forms.get(form) + fieldKey(field) + record(field, form);
+	});
+	const digests = await Promise.all(texts.map(digest));
+	const result = new Map(fields.map((field, index) => [field, digests[index]]));
+	result.one = (field) => digests.filter((it) => it === result.get(field)).length === 1;
 	return result;
 }
 
@@ -129,25 +146,82 @@ function keys(fields) {
 function formKey(form) {
 	const names = ["id", "name", "action", "method"].map((name) => attribute(form, name));
 	const hidden = all("input[type=hidden]")
-		.filter((it) => it.form === form && !/csrf|token/i.test(it.name))
+		.filter((it) => it.form === form && !CSRF.test(it.name))
 		.map((it) => [it.name, it.value]);
 	return JSON.stringify([names, hidden]);
 }
 
-/** Return the key of a field in its form: its name, its first value, its label, and its row. */
+/** Return the key of a field in its form: its name, its first value, and its label. */
 function fieldKey(field) {
-	const row = field.closest("tr, li");
-	const labels = [...(field.labels ?? []), row].map((it) => it && textOf(it));
+	const labels = [...(field.labels ?? [])].map((it) => textOf(it));
 	const value = isCheck(field) ? field.value : (field.defaultValue ?? "");
 	const names = ["name", "type", "id", "aria-label"].map((name) => attribute(field, name));
 	return JSON.stringify([field.localName, names, value, labels]);
 }
 
-/** Return the text of a label or a row, without the parts that change. */
-function textOf(element) {
-	const copy = element.cloneNode(true);
-	for (const it of copy.querySelectorAll("textarea, select, output, time, [contenteditable]")) it.remove();
-	return copy.textContent.replace(/\s+/g, " ").trim().slice(0, 300);
+/**
+ * Return a function that returns all that the page says about the record of a field: the text of its
+ * form, but of a list only the field's own row. Without a form: the text of <main> or <body>.
+ */
+function records() {
+	const [childrenIn, shape, text, rowText] = [childrenOf, shapeOf, textOf, (it) => textOf(it, true)].map(cached);
+	const headings = all("h1").map(text);
+	return (field, form) => {
+		const top = field.closest("main") ?? page("body");
+		const path = [];
+		for (let it = field; it && it !== top; it = parentOf(it)) path.push(it);
+		// Two elements beside each other that have the same fields are two rows of a list.
+		const isRow = (it, own) => it !== own && shape(own) && shape(it) === shape(own);
+		const levels = path.map((own) => {
+			const all = parentOf(own) ? childrenIn(parentOf(own)) : [];
+			const others = all.filter((it) => it !== own && !isRow(it, own));
+			return { own, others, hasRows: others.length + 1 < all.length };
+		});
+		const row = levels.findLastIndex((it) => it.hasRows);
+		const end = path.includes(form) ? Math.max(path.indexOf(form), row) : path.length;
+		const said = levels
+			.slice(0, end)
+			.map(({ own, others }, index) => [namesOf(parentOf(own)), others.map(index < row ? rowText : text)]);
+		return JSON.stringify([headings, said.flat(2).filter(Boolean)]);
+	};
+}
+
+/** Return a function that calls make(node) once for each node. */
+function cached(make) {
+	const results = new Map();
+	return (node) => {
+		if (!results.has(node)) results.set(node, make(node));
+		return results.get(node);
+	};
+}
+
+/** Return the names of the fields in an element, without numbers: two rows have the same names. */
+function shapeOf(element) {
+	if (!(element instanceof Element)) return "";
+	const fields = [element, ...Element.prototype.querySelectorAll.call(element, FIELDS)];
+	const names = fields.filter((it) => is(it, FIELDS)).map((it) => [it.localName, it.type, it.name]);
+	return names.join().replace(/\d+/g, "#");
+}
+
+/** Return what an element is called without a text. */
+function namesOf(node) {
+	return node instanceof Element ? ["alt", "aria-label"].map((name) => attribute(node, name)) : [];
+}
+
+/** Return what a node says, without the parts that change. In a row, the fields say what it is. */
+function textOf(node, inRow = false) {
+	if (node instanceof Text) return node.data.replace(/\s+/g, " ").trim();
+	if (!(node instanceof Element) || is(node, CHANGING)) return "";
+	if (is(node, "output")) return outputs.get(node) ?? "";
+	const isText = is(node, "input") && (inRow || is(node, FIXED)) && !CSRF.test(node.name);
+	const own = [...namesOf(node), isText ? attribute(node, "value") : ""];
+	return [...own, ...childrenOf(node).map((it) => textOf(it, inRow))].filter(Boolean).join(" ");
+}
+
+/** Return the SHA-256 digest of a text in base64. */
+async function digest(text) {
+	const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+	return btoa(String.fromCharCode(...new Uint8Array(hash)));
 }
 
 function valueOf(field) {

@@ -103,6 +103,106 @@ def test_a_box_of_another_person_is_not_ticked(site: ServedSite, page: Any, row:
         assert "could not be put back" in page.locator(".authapp-notice").inner_text()
 
 
+def rows(row: str, *names: str) -> str:
+    """Return a row for each name. ``{n}`` is the name, and ``{i}`` is the number of the row."""
+    return "".join(row.format(n=name, i=number) for number, name in enumerate(names))
+
+
+TABLE = "<form><table>{}</table></form>"
+CELL = "<td><input name=note-{i}></td>"
+ROWS = {
+    "div": ("<form>{}</form>", "<div>{n} <input name=note-{i}></div>"),
+    "no form": ("{}", "<div>{n} <input name=note-{i}></div>"),
+    "one form each": ("{}", "<div>{n} <form action=/{i}><input name=note></form></div>"),
+    "fields outside forms": ("{}", "<p>{n} <input form=f{i} name=note><form id=f{i}></form></p>"),
+    "fieldset": ("<form>{}</form>", "<fieldset><legend>{n}</legend><input name=note></fieldset>"),
+    "heading": (
+        "<form>{}</form>",
+        "<section><h3>{n}</h3><label>Note <input name=note-{i}></label></section>",
+    ),
+    "dl": ("<form><dl>{}</dl></form>", "<dt>{n}</dt><dd><input name=note-{i}></dd>"),
+    "role": ("<form>{}</form>", "<div role=row><b role=cell>{n}</b><input name=note-{i}></div>"),
+    "aria-label": ("<form>{}</form>", "<div aria-label={n}><input name=note-{i}></div>"),
+    "nested table": (
+        TABLE,
+        "<tr><td>{n}</td><td><table><tr><td><input name=note-{i}></td></tr></table></td></tr>",
+    ),
+    "image": (TABLE, "<tr><td><img alt={n}></td>" + CELL),
+    "long text": (TABLE, "<tr><td>" + 320 * "x" + "{n}</td>" + CELL),
+    "output": (TABLE, "<tr><td><output>{n}</output></td>" + CELL),
+    "read-only": (TABLE, "<tr><td><input readonly value={n} class=name></td>" + CELL),
+    "editable": (TABLE, "<tr><td><input name=name-{i} value={n} class=name></td>" + CELL),
+    "names of methods": (
+        "<form><input name=childNodes><input name=parentNode><input name=matches>{}</form>",
+        "<div>{n} <input name=note-{i}></div>",
+    ),
+}
+NOTES = "[...document.querySelectorAll('[name^=note]')].map(i => i.value)"
+
+
+@pytest.mark.parametrize("markup", ROWS)
+def test_a_draft_does_not_go_into_another_row(site: ServedSite, page: Any, markup: str) -> None:
+    around, row = ROWS[markup]
+    show(page, site, around.format(rows(row, "ann", "bea", "cas")))
+    page.locator("[name^=note]").nth(1).fill("for bea")
+    end_session(page)
+    come_back(page, site, around.format(rows(row, "cas", "ann", "bea")))
+    notes = page.evaluate(NOTES)
+    assert notes[:2] == ["", ""]
+    told = page.locator(".authapp-notice", has_text="could not be put back").count()
+    assert told == (notes[2] == "")
+
+
+def test_a_draft_stays_in_its_row_if_other_rows_change(site: ServedSite, page: Any) -> None:
+    row = "<form>{n} <input type=hidden name=csrf_token value={t}><input name=note-{i}></form>"
+    show(page, site, rows(row.replace("{t}", "old"), "ann", "bea", "cas"))
+    page.locator("[name=note-1]").fill("for bea")
+    end_session(page)
+    come_back(page, site, rows(row.replace("{t}", "new"), "eve", "bea", "cas", "dan"))
+    assert page.evaluate(NOTES) == ["", "for bea", "", ""]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "<form><h2>{n}</h2><input name=note></form>",
+        "<h1>{n}</h1><form><input name=note></form>",
+        "<h2>{n}</h2><input name=note>",
+        "<form><input disabled name=of value={n}><input name=note></form>",
+        "<form><input readonly value={n}><input name=note></form>",
+        "<form><h2>{n}</h2><label>A <input type=radio name=note></label>"
+        "<label>B <input type=radio name=note></label></form>",
+    ],
+)
+def test_a_draft_does_not_go_into_another_record(site: ServedSite, page: Any, record: str) -> None:
+    show(page, site, record.format(n="Ann"))
+    field = page.locator("[name=note]").first
+    field.check() if "radio" in record else field.fill("for Ann")
+    end_session(page)
+    come_back(page, site, record.format(n="Bob"))
+    assert "could not be put back" in page.locator(".authapp-notice").inner_text()
+    assert page.locator("[name=note]:checked").count() == 0
+    assert "for Ann" not in page.evaluate(NOTES)
+
+
+LIVE = """<form><time>{now}</time><p role=status>{now}</p><p aria-live=polite>{now}</p>
+<p data-authapp-draft=off>{now}</p><input type=hidden name=csrf_token value={now}>
+<output>0</output><input name=note><button>Send</button></form>"""
+COUNT = """document.addEventListener("input", (event) => {
+  document.querySelector("output").textContent = event.target.value.length; })"""
+
+
+def test_what_changes_by_itself_does_not_drop_a_draft(site: ServedSite, page: Any) -> None:
+    show(page, site, LIVE.format(now="then"))
+    page.evaluate(COUNT)
+    page.locator("[name=note]").fill("mine")
+    page.evaluate("document.querySelector('button').textContent = 'Sending'")
+    assert page.locator("output").inner_text() == "4"
+    end_session(page)
+    come_back(page, site, LIVE.format(now="now"))
+    assert page.evaluate(NOTES) == ["mine"]
+
+
 FORM = """<form id=f><input name=title value=old><input name=untouched value={now}>
 <input name=fixed readonly value={now}><input type=hidden name=of value=1>
 <select name=many multiple><option>a<option>b<option>c</select>
