@@ -5,7 +5,6 @@ of the response are streamed.
 """
 
 import re
-import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -21,9 +20,7 @@ from authapp.edge.upstream import Answer, RequestBody, Upstream, UpstreamAway
 from authapp.request_log import request_log
 from authapp.services import services_of
 from authapp.session.error_codes import BAD_REQUEST_SENTENCE, RETRY_AFTER, ErrorCode
-from authapp.session.session import Session
 from authapp.settings.settings import settings_of
-from authapp.store.protocol import Key
 from authapp.web.client_address import client_address
 from authapp.web.cookie_writer import write_to_response
 from authapp.web.request_session import RequestSession, renew_session
@@ -35,6 +32,7 @@ from authapp.web.responses import (
     unavailable_problem,
 )
 from authapp.web.routes import PASSED_ON
+from authapp.web.user_token import authorization, has_dot_segment, is_refused, record_refused
 from authapp.web.views.errors import STALE_FORM
 
 log = request_log(__name__)
@@ -188,7 +186,7 @@ def _send(request: Request, upstream: Upstream, path: str) -> Answer | Response:
         answer.status != 401
         or before is None
         or not (body is None or body.rewind())
-        or store.get(_refused(upstream, before)) != [None]
+        or is_refused(store, upstream.url, before)
     ):
         return answer
     renew_session(request, before, wait=True)
@@ -203,24 +201,18 @@ def _send(request: Request, upstream: Upstream, path: str) -> Answer | Response:
     answer.close()
     answer = send()
     if answer.status == 401:
-        left = ours.session.validity.valid_until - time.time()
-        store.put(_refused(upstream, ours.session), "1", max(left, 1))
+        record_refused(store, upstream.url, ours.session)
     return answer
-
-
-def _refused(upstream: Upstream, session: Session) -> Key:
-    """Return the key under which the store records that an API refuses a new access token."""
-    return Key("refused access token", f"{upstream.url} {session.tokens.access}")
 
 
 def _authorization(request: Request) -> str:
     """Return the header with the user's access token (``backend.authorization``)."""
     ours: RequestSession = request.authapp
     token = ours.bearer or (ours.session.tokens.access if ours.session else "")
-    if not re.fullmatch("[!-~]+", token):
-        raise UpstreamAway("the access token cannot be sent in a header")
-    authorization = services_of(request).settings.description.authorization
-    return authorization.fill({"access": token}) or ""
+    try:
+        return authorization(services_of(request).settings.description.authorization, token)
+    except ValueError as error:
+        raise UpstreamAway(str(error)) from None
 
 
 def _request_headers(request: Request, length: int) -> dict[str, str]:
@@ -251,12 +243,11 @@ def _path(request: Request, prefix: str) -> str | None:
     If the server provides ``REQUEST_URI``, the percent-encoding of the client is kept. Otherwise
     the path is encoded again, and ``%2F`` becomes a slash.
 
-    :returns: None if a segment of the path is ``.`` or ``..``. The segment may also be
-        percent-encoded, be followed by ``;``, or be separated by a backslash.
+    :returns: None if a server may read a segment of the path as ``.`` or ``..``. The path is
+        decoded once, because the API gets it as the client has sent it.
     """
     rest: str = request.matchdict["rest"]
-    segments = (each.partition(";")[0] for each in re.split(r"[/\\]", rest))
-    if not {".", ".."}.isdisjoint(segments):
+    if has_dot_segment(rest):
         return None
     # Only REQUEST_URI tells %2F from a slash, and not all servers provide REQUEST_URI.
     sent, _, _ = str(request.environ.get("REQUEST_URI", "")).partition("?")

@@ -4,7 +4,6 @@ Each call contains the access token of the signed-in user.
 """
 
 import re
-import time
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -18,9 +17,9 @@ from authapp.backend.protocol import BackendDown
 from authapp.backend.request_template import Text
 from authapp.services import services_of
 from authapp.session.session import Session
-from authapp.store.protocol import Key
 from authapp.web.cookie_writer import write_to_response
 from authapp.web.request_session import RequestSession, renew_session
+from authapp.web.user_token import authorization, has_dot_segment, is_refused, record_refused
 
 _DECODINGS = 3
 """The number of times that a path is percent-decoded in the search for ``.`` and ``..``. Each
@@ -33,24 +32,17 @@ class _UserToken(AuthBase):
     The options of the call contain this object and not the token. So an error report that prints
     the options does not show the token.
 
-    :param authorization: the setting ``backend.authorization``, such as ``Bearer {access}``.
+    :param setting: the setting ``backend.authorization``, such as ``Bearer {access}``.
     """
 
-    def __init__(self, session: Session, authorization: Text) -> None:
+    def __init__(self, session: Session, setting: Text) -> None:
         self._session = session
-        self._authorization = authorization
+        self._setting = setting
 
     def __call__(self, call: requests.PreparedRequest) -> requests.PreparedRequest:
-        if not re.fullmatch("[!-~]+", self._session.tokens.access):
-            # requests would refuse this token too, but its error would show the token.
-            raise ValueError("the access token cannot be sent in a header")
-        values = {"access": self._session.tokens.access}
-        call.headers["Authorization"] = self._authorization.fill(values) or ""
+        # requests would refuse a token that no header can contain, and its error would show it.
+        call.headers["Authorization"] = authorization(self._setting, self._session.tokens.access)
         return call
-
-
-def _refused(session: Session) -> Key:
-    return Key("refused access token", session.tokens.access)
 
 
 def address_below(base: str, url: str) -> str:
@@ -66,13 +58,12 @@ def address_below(base: str, url: str) -> str:
     found, below = urlsplit(urljoin(base, url.lstrip("/"))), urlsplit(base)
     if found[:2] != below[:2]:
         raise ValueError("request.backend can call the origin of authapp.backend.url only")
-    # urljoin has resolved the segments "." and "..". A server may also read "%2e%2e", "%252e%252e"
-    # (after a proxy has decoded it once), "..;x" and "..\" as "..".
+    # urljoin has resolved the segments "." and "..". A server may also read "%2e%2e" and
+    # "%252e%252e" (after a proxy has decoded it once) as "..".
     path = found.path
     for _ in range(_DECODINGS):
         path = unquote(path)
-    segments = {each.partition(";")[0].strip() for each in re.split(r"[/\\]", path)}
-    if not segments.isdisjoint({".", ".."}) or not found.path.startswith(below.path):
+    if has_dot_segment(path) or not found.path.startswith(below.path):
         raise ValueError("request.backend can only call paths below authapp.backend.url")
     return found.geturl()
 
@@ -134,8 +125,7 @@ class BackendSession(BoundedSession):
             response.close()
             renewed, response = self._send_as(ours, method, url, options)
             if renewed is not None and response.status_code == 401:
-                left = renewed.validity.valid_until - time.time()
-                services_of(self._request).store.put(_refused(renewed), "1", max(left, 1))
+                record_refused(services_of(self._request).store, self._url, renewed)
         return response
 
     def _may_renew(self, session: Session, response: requests.Response) -> bool:
@@ -147,7 +137,7 @@ class BackendSession(BoundedSession):
         return (
             response.status_code == 401
             and (body is None or isinstance(body, bytes | str))
-            and services_of(self._request).store.get(_refused(session)) == [None]
+            and not is_refused(services_of(self._request).store, self._url, session)
         )
 
     def _send_as(
@@ -160,8 +150,8 @@ class BackendSession(BoundedSession):
         """
         session = None if options.get("auth") or not ours.identity else ours.session
         if session is not None:
-            authorization = services_of(self._request).settings.description.authorization
-            options = {**options, "auth": _UserToken(session, authorization)}
+            setting = services_of(self._request).settings.description.authorization
+            options = {**options, "auth": _UserToken(session, setting)}
         failed: Exception
         try:
             with services_of(self._request).backend.calling("call"):

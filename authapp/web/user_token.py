@@ -1,0 +1,53 @@
+"""Sends the user's access token to the backend or to an API.
+
+``request.backend`` and the proxy (:mod:`authapp.edge.proxy`) use these functions.
+"""
+
+import re
+import time
+
+from authapp.backend.request_template import Text
+from authapp.session.session import Session
+from authapp.store.protocol import Key, Store
+
+
+def authorization(setting: Text, token: str) -> str:
+    """Return the ``Authorization`` header with an access token.
+
+    :param setting: the setting ``backend.authorization``, such as ``Bearer {access}``.
+    :raises ValueError: if a header cannot contain the token. The text does not contain the token.
+    """
+    if not re.fullmatch("[!-~]+", token):
+        raise ValueError("the access token cannot be sent in a header")
+    return setting.fill({"access": token}) or ""
+
+
+def is_refused(store: Store, url: str, session: Session) -> bool:
+    """Return True if a new access token was refused: see :func:`record_refused`.
+
+    :param url: the URL of the backend or the API.
+    """
+    return store.get(_refused(url, session)) != [None]
+
+
+def record_refused(store: Store, url: str, session: Session) -> None:
+    """Record that the backend or an API refuses the access token of a session that was just
+    renewed. A further renewal would not help.
+    """
+    left = session.validity.valid_until - time.time()
+    store.put(_refused(url, session), "1", max(left, 1))
+
+
+def _refused(url: str, session: Session) -> Key:
+    return Key("refused access token", f"{url} {session.tokens.access}")
+
+
+def has_dot_segment(path: str) -> bool:
+    """Return True if a server may read a segment of a path as ``.`` or ``..``.
+
+    The segment may be followed by ``;`` or white space, or be separated by a backslash.
+
+    :param path: the path without percent-encoding.
+    """
+    segments = {each.partition(";")[0].strip() for each in re.split(r"[/\\]", path)}
+    return not segments.isdisjoint({".", ".."})
