@@ -12,6 +12,7 @@ from typing import Any
 import jwt
 import pytest
 import time_machine
+from pyramid.config import Configurator
 from pyramid.httpexceptions import (
     HTTPBadRequest,
     HTTPForbidden,
@@ -387,8 +388,29 @@ def test_form_with_an_invalid_content_type_gets_a_4xx(
 ) -> None:
     site.sign_in()
     for headers in ({}, {"Origin": "https://evil.example"}):
-        answer = site.post(path, b"x=1", headers, content_type=content_type, status="*")
+        headers = {**headers, "Content-Type": content_type}
+        answer = site.post(path, b"x=1", headers, status="*")
         assert answer.status_int in (400, 403, 404)
+
+
+@pytest.mark.parametrize("read", ["POST", "params"])
+def test_a_form_that_a_view_cannot_read_is_400_and_an_error_of_the_view_is_500(
+    backend: Served, read: str
+) -> None:
+    """The error of a form that WebOb cannot parse is the client's. The view for errors does not
+    parse the form of another error."""
+
+    def more(config: Configurator) -> None:
+        config.include("authapp.web.views.errors")
+        add_view(config, lambda request: getattr(request, read) and 1 / 0, require_csrf=False)
+        config.add_route("fails", "/fails")
+        config.add_view(lambda request: 1 / 0, route_name="fails", require_csrf=False)
+
+    site = application(backend.url, more)
+    for kind in ("multipart/form-data", "application/x-www-form-urlencoded; charset=nope"):
+        site.post("/view", b"x=1", {"Content-Type": kind}, status=400)
+        site.post("/fails", b"x=1", {"Content-Type": kind}, status=500)
+    site.post("/view", b"x=1", status=500)
 
 
 def test_an_error_page_of_a_form_whose_query_is_not_utf8_is_sent(backend: Served) -> None:
