@@ -20,6 +20,7 @@ from authapp.services import Services, services_of
 from authapp.session.cookies import SessionTooLarge
 from authapp.session.error_codes import ErrorCode
 from authapp.session.session import Session
+from authapp.web import host_session
 from authapp.web.idle_activity import last_used, must_record, record_in_index, record_unwritten
 from authapp.web.request_session import RequestSession
 from authapp.web.responses import set_cookies, vary_by
@@ -88,11 +89,12 @@ def _write_cookie(request: Request, response: Response) -> None:
     """Write the session's cookie, or clear the cookie if the session has ended."""
     services, ours = services_of(request), request.authapp
     entry, text = None, None
-    if ours.session is not None:
+    if (session := ours.session) is not None:
         # One command usually reads all that decides about the cookie.
-        known = services.successors.look_up(ours.session, services.index.key(ours.session))
+        known = services.successors.look_up(session, services.index.key(session))
         text = known.others[0]
-        _adopt_changes(ours, ours.session, known, services)
+        _adopt_changes(ours, session, known, services)
+        host_session.end_if_revoked(request, session)
     if ours.session is not None:
         if _is_known(ours, ours.session):
             entry = services.index.find(ours.session, text)

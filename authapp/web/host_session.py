@@ -1,9 +1,10 @@
 """Keeps the application's own Pyramid session, ``request.session``, from passing to another user.
 
 An application may store a cart or a search in ``request.session``. authapp invalidates
-``request.session`` in two cases:
+``request.session`` in three cases:
 
-- a user signs out;
+- a user signs out in this browser;
+- the browser sends a session that was signed out elsewhere, such as in another browser;
 - a user signs in, and the last user who signed in in this browser was another user.
 
 With ``authapp.host_session = keep``, authapp never invalidates ``request.session``.
@@ -18,7 +19,8 @@ from pyramid.request import Request
 from authapp.request_log import request_log
 from authapp.services import services_of
 from authapp.session.encryption import derive
-from authapp.session.session import Identity
+from authapp.session.error_codes import ErrorCode
+from authapp.session.session import Identity, Session
 
 log = request_log(__name__)
 
@@ -50,8 +52,22 @@ def pass_to(request: Request, identity: Identity) -> None:
 
 
 def end(request: Request) -> None:
-    """Invalidate ``request.session``, because the user signs out."""
+    """Invalidate ``request.session``, because the user was signed out."""
     _if_wanted(request, lambda: request.session.invalidate())
+
+
+def end_if_revoked(request: Request, session: Session) -> None:
+    """Invalidate ``request.session`` if the user's session was signed out.
+
+    If a sign-in in the same browser has just replaced the session, this function does nothing,
+    because ``request.session`` may already belong to the user who has signed in.
+
+    :param session: the session that the request had.
+    """
+    if request.authapp.error is not ErrorCode.SESSION_REVOKED:
+        return
+    if not services_of(request).revocation.replaced(session):
+        end(request)
 
 
 def _if_wanted(request: Request, use: Callable[[], None]) -> None:

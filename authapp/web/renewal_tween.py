@@ -17,6 +17,7 @@ from authapp.request_log import request_log
 from authapp.services import IServices, Services
 from authapp.session.error_codes import BAD_REQUEST_SENTENCE, TOO_LARGE_SENTENCE
 from authapp.session.session import Phase
+from authapp.web import host_session
 from authapp.web.events import SessionEnded, notify
 from authapp.web.idle_activity import is_by_person
 from authapp.web.request_session import RequestSession, renew_session
@@ -61,6 +62,7 @@ def renewal_tween_factory(handler: Handler, registry: Registry) -> Handler:
             if ours.phase is not Phase.FRESH and not _signs_out(request):
                 renew_session(request, ours.session, ours.known)
         elif ours.opened is not None and ours.error is not None:
+            host_session.end_if_revoked(request, ours.opened)
             notify(SessionEnded(request, ours.opened, ours.error))
         ended = ours.opened is not None and ours.session is None
         if ended and not is_at(request, *_NOT_REDIRECTED):

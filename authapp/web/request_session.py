@@ -16,6 +16,7 @@ from authapp.renewal.successors import Known
 from authapp.services import services_of
 from authapp.session.error_codes import RETRY_AFTER, ErrorCode
 from authapp.session.session import Identity, Phase, Session, Validity
+from authapp.web import host_session
 from authapp.web.events import RenewalFailed, SessionEnded, SessionRenewed, notify
 from authapp.web.retried_requests import once
 
@@ -164,6 +165,7 @@ def renew_session(
                 notify(SessionRenewed(request, successor))
         case Rejected(code, reason, asked):
             ours.end(code)
+            host_session.end_if_revoked(request, session)
             if asked:
                 notify(RenewalFailed(request, session, code, reason))
             notify(SessionEnded(request, session, code))

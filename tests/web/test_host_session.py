@@ -11,8 +11,8 @@ from pyramid.request import Request
 from pyramid.security import forget
 from pyramid.session import SignedCookieSessionFactory
 
-from servers import Served
-from site_under_test import SECRET, Site, application, shared_application
+from servers import REFRESH, Served
+from site_under_test import COOKIE, SECRET, Site, application, shared_application
 
 
 def cart(request: Request) -> list[str]:
@@ -29,6 +29,10 @@ def add_cart(config: Configurator) -> None:
     config.add_view(cart, route_name="cart", renderer="json")
     config.add_route("leave", "/leave")
     config.add_view(lambda request: forget(request), route_name="leave", renderer="json")
+    config.add_route("ask", "/ask")
+    config.add_view(
+        lambda request: request.backend.get("/me").json()["id"], route_name="ask", renderer="json"
+    )
 
 
 def shop(backend: Served, **keys: str) -> Site:
@@ -46,6 +50,68 @@ def test_a_sign_out_empties_the_cart(backend: Served, leave: str) -> None:
     else:
         site.get("/leave")
     assert site.get("/cart").json == []
+
+
+def other_browser(site: Site) -> Site:
+    """Return another browser, in which the same user has signed in."""
+    other = Site(wsgi=site.app)
+    other.sign_in(status=303)
+    return other
+
+
+@pytest.mark.parametrize("first", ["/account", "/login", "/session"])
+@pytest.mark.parametrize("end", ["everywhere", "the list of sessions"])
+def test_a_sign_out_in_another_browser_empties_the_cart(
+    backend: Served, end: str, first: str
+) -> None:
+    site = shop(backend)
+    site.sign_in()
+    site.get("/cart?add=book")
+    other = other_browser(site)
+    if end == "everywhere":
+        other.sign_out(everywhere=True)
+    else:
+        other.post("/account/sessions", {"csrf_token": other.csrf(), "others": "1"}, status=303)
+    site.get(first)
+    assert COOKIE not in site.cookies
+    assert site.get("/cart").json == []
+
+
+@pytest.mark.parametrize("during", [REFRESH, "/me"], ids=["renewal", "view"])
+def test_a_sign_out_in_another_browser_during_a_renewing_request_empties_the_cart(
+    backend: Served, during: str
+) -> None:
+    site = shop(backend)
+    site.sign_in()
+    site.get("/cart?add=book")
+    with time_machine.travel(time.time() + 901):
+        other = other_browser(site)
+
+        def sign_out_elsewhere(request: Any) -> None:
+            del backend.instead[request.path]
+            other.sign_out(everywhere=True)
+
+        backend.instead[during] = sign_out_elsewhere
+        site.get("/ask")
+        assert not backend.instead
+        assert COOKIE not in site.cookies
+        assert site.get("/cart").json == []
+
+
+def test_a_late_request_of_a_replaced_session_does_not_empty_the_cart(backend: Served) -> None:
+    """Bob signs in in Alice's browser. A request that the browser sent with Alice's session arrives
+    after that."""
+    site = shop(backend)
+    form = site.get("/login").form
+    site.sign_in()
+    alice = site.token()
+    form["username"], form["password"] = "bob", "bob-password"
+    form.submit(status=303)
+    site.get("/cart?add=book")
+    cookies = f"{COOKIE}={alice}; session={site.cookies['session']}"
+    late = Site(wsgi=site.app).get("/account", headers={"Cookie": cookies}, status=303)
+    assert "reason=SessionRevoked" in late.location
+    assert "Set-Cookie" not in late.headers
 
 
 def test_a_visitors_cart_is_kept_at_the_sign_in(backend: Served) -> None:
@@ -114,6 +180,11 @@ def test_the_cart_is_kept_if_the_application_wants_that(backend: Served) -> None
     site.get("/cart?add=book")
     site.sign_out()
     site.sign_in("bob")
+    assert site.get("/cart").json == ["book"]
+    other = Site(wsgi=site.app)
+    other.sign_in("bob")
+    other.sign_out(everywhere=True)
+    site.get("/account", status=303)
     assert site.get("/cart").json == ["book"]
 
 
