@@ -164,34 +164,36 @@ function fieldKey(field) {
  * form, but of a list only the field's own row. Without a form: the text of <main> or <body>.
  */
 function records() {
-	const [childrenIn, shape, text, rowText] = [childrenOf, shapeOf, textOf, (it) => textOf(it, true)].map(cached);
-	const headings = all("h1").map(text);
+	const shape = cached(shapeOf);
+	const headings = all("h1").map((it) => textOf(it));
+	// For each element: what stands in it beside a child that has these fields. Two children that have
+	// the same fields are two rows of a list.
+	const beside = cached((parent) => {
+		const children = childrenOf(parent);
+		return cached((fields) => {
+			const others = children.filter((it) => shape(it) !== fields);
+			const say = (inRow) => [...namesOf(parent), ...others.map((it) => textOf(it, inRow))].filter(Boolean);
+			return { hasRows: others.length + 1 < children.length, text: say(false), rowText: say(true) };
+		});
+	});
 	return (field, form) => {
 		const top = field.closest("main") ?? page("body");
 		const path = [];
-		for (let it = field; it && it !== top; it = parentOf(it)) path.push(it);
-		// Two elements beside each other that have the same fields are two rows of a list.
-		const isRow = (it, own) => it !== own && shape(own) && shape(it) === shape(own);
-		const levels = path.map((own) => {
-			const all = parentOf(own) ? childrenIn(parentOf(own)) : [];
-			const others = all.filter((it) => it !== own && !isRow(it, own));
-			return { own, others, hasRows: others.length + 1 < all.length };
-		});
+		for (let it = field; it !== top && parentOf(it); it = parentOf(it)) path.push(it);
+		const levels = path.map((it) => beside(parentOf(it))(shape(it)));
 		const row = levels.findLastIndex((it) => it.hasRows);
 		const end = path.includes(form) ? Math.max(path.indexOf(form), row) : path.length;
-		const said = levels
-			.slice(0, end)
-			.map(({ own, others }, index) => [namesOf(parentOf(own)), others.map(index < row ? rowText : text)]);
-		return JSON.stringify([headings, said.flat(2).filter(Boolean)]);
+		const said = levels.slice(0, end).map((it, index) => (index < row ? it.rowText : it.text));
+		return JSON.stringify([headings, said]);
 	};
 }
 
-/** Return a function that calls make(node) once for each node. */
+/** Return a function that calls make(key) once for each key. */
 function cached(make) {
 	const results = new Map();
-	return (node) => {
-		if (!results.has(node)) results.set(node, make(node));
-		return results.get(node);
+	return (key) => {
+		if (!results.has(key)) results.set(key, make(key));
+		return results.get(key);
 	};
 }
 
