@@ -8,7 +8,7 @@ const memory = sessionStorage;
 const FIELDS = "input, textarea, select, [contenteditable]";
 // A field with such a name is not stored, because it may contain a secret.
 const SECRET =
-	/pass|pwd|secret|token|cvv|cvc|csc|otp|2fa|mfa|\bpins?\b|card|\bcc-|iban|ssn|(^|one.?time|auth\w*|sms|verif\w*|security|login|access|confirm\w*|backup|recovery)[-_ ]?codes?$/i;
+	/pass|pwd|secret|token|cvv|cvc|csc|otp|2fa|mfa|\bpins?\b|(api|private)-?key|card|\bcc-?(num|no\b|exp|type|name|given|family|add)|iban|ssn|(^|one.?time|auth\w*|sms|verif\w*|security|login|access|confirm\w*|backup|recovery)[-_ ]?codes?$/i;
 // The text of these parts may change while the user signs in, so it does not say what a record is.
 const CHANGING = `textarea, select, time, script, style, template, button:not([type=button]), [type=submit],
 	[contenteditable], [aria-live], [role=status], [role=alert], [data-authapp-draft=off]`;
@@ -121,7 +121,8 @@ function isPrivate(field) {
 	if (/password|hidden|file|submit|image|button|reset/.test(field.type)) return true;
 	if (field.readOnly || field.matches(":disabled")) return true;
 	const names = [field.name ?? "", field.id, attribute(field, "autocomplete")];
-	return names.some((it) => SECRET.test(it.replace(/([a-z])([A-Z])/g, "$1-$2")));
+	const words = (name) => name.replace(/([a-z])([A-Z])/g, "$1-$2").replace(/[\W_\d]+/g, "-");
+	return names.some((it) => SECRET.test(it) || SECRET.test(words(it)));
 }
 
 const isCheck = ({ type }) => /checkbox|radio/.test(type);
