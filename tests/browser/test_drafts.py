@@ -115,7 +115,10 @@ ROWS = {
     "no form": ("{}", "<div>{n} <input name=note-{i}></div>"),
     "one form each": ("{}", "<div>{n} <form action=/{i}><input name=note></form></div>"),
     "fields outside forms": ("{}", "<p>{n} <input form=f{i} name=note><form id=f{i}></form></p>"),
-    "fieldset": ("<form>{}</form>", "<fieldset><legend>{n}</legend><input name=note></fieldset>"),
+    "fieldset": (
+        "<form>{}</form>",
+        "<fieldset><legend>{n}</legend><input name=note-{i}></fieldset>",
+    ),
     "heading": (
         "<form>{}</form>",
         "<section><h3>{n}</h3><label>Note <input name=note-{i}></label></section>",
