@@ -20,6 +20,7 @@ from authapp.edge.upstream import Answer, RequestBody, Upstream, UpstreamAway
 from authapp.request_log import request_log
 from authapp.services import services_of
 from authapp.session.error_codes import BAD_REQUEST_SENTENCE, RETRY_AFTER, ErrorCode
+from authapp.session.session import TokenPair
 from authapp.settings.settings import settings_of
 from authapp.web.client_address import client_address
 from authapp.web.cookie_writer import write_to_response
@@ -208,9 +209,11 @@ def _send(request: Request, upstream: Upstream, path: str) -> Answer | Response:
 def _authorization(request: Request) -> str:
     """Return the header with the user's access token (``backend.authorization``)."""
     ours: RequestSession = request.authapp
-    token = ours.bearer or (ours.session.tokens.access if ours.session else "")
+    tokens = ours.session.tokens if ours.session else TokenPair("", "")
+    if ours.bearer is not None:
+        tokens = TokenPair(ours.bearer, "")
     try:
-        return authorization(services_of(request).settings.description.authorization, token)
+        return authorization(services_of(request).settings.description.authorization, tokens)
     except ValueError as error:
         raise UpstreamAway(str(error)) from None
 

@@ -41,7 +41,7 @@ class _UserToken(AuthBase):
 
     def __call__(self, call: requests.PreparedRequest) -> requests.PreparedRequest:
         # requests would refuse a token that no header can contain, and its error would show it.
-        call.headers["Authorization"] = authorization(self._setting, self._session.tokens.access)
+        call.headers["Authorization"] = authorization(self._setting, self._session.tokens)
         return call
 
 

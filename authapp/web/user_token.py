@@ -7,19 +7,21 @@ import re
 import time
 
 from authapp.backend.request_template import Text
-from authapp.session.session import Session
+from authapp.session.session import Session, TokenPair
 from authapp.store.protocol import Key, Store
 
 
-def authorization(setting: Text, token: str) -> str:
+def authorization(setting: Text, tokens: TokenPair) -> str:
     """Return the ``Authorization`` header with an access token.
 
     :param setting: the setting ``backend.authorization``, such as ``Bearer {access}``.
+    :param tokens: the tokens of the session. An error tracker shows the local variables of this
+        function, and a ``TokenPair`` does not show its tokens.
     :raises ValueError: if a header cannot contain the token. The text does not contain the token.
     """
-    if not re.fullmatch("[!-~]+", token):
+    if not re.fullmatch("[!-~]+", tokens.access):
         raise ValueError("the access token cannot be sent in a header")
-    return setting.fill({"access": token}) or ""
+    return setting.fill({"access": tokens.access}) or ""
 
 
 def is_refused(store: Store, url: str, session: Session) -> bool:
