@@ -6,8 +6,7 @@ public page. So only a fixed number of requests may wait for the whole timeout: 
 
 The backend is slow if it has not responded to a running call within the *slow-call threshold*. The
 threshold is :data:`SLOW_CALL` seconds, or three times the duration of the slowest recent call if
-that is longer. Each verb has a bulkhead: sign-ins that hang say nothing about other verbs. Several
-bulkheads may share their slots.
+that is longer.
 """
 
 import threading
@@ -26,42 +25,19 @@ SLOW_CALL = 1.0
 T = TypeVar("T")
 
 
-class Slots:
-    """Counts the requests of this process that wait for a backend.
-
-    :param number: how many requests may wait for the whole timeout. Use fewer slots than the server
-        has threads.
-    """
-
-    def __init__(self, number: int) -> None:
-        self._number = number
-        self._lock = threading.Lock()
-        self._waiting = 0
-
-    @contextmanager
-    def take(self) -> Iterator[bool]:
-        """Record that a request waits, and yield True if the request has a slot."""
-        with self._lock:
-            has_slot = self._waiting < self._number
-            self._waiting += 1
-        try:
-            yield has_slot
-        finally:
-            with self._lock:
-                self._waiting -= 1
-
-
 class Bulkhead:
-    """The requests of this process that wait for one verb of a backend.
+    """The requests of this process that wait for one backend.
 
-    :param slots: the slots, which other bulkheads may share.
+    :param slots: how many requests may wait for the whole timeout. Use fewer slots than the server
+        has threads.
     :param clock: returns seconds and never goes back.
     """
 
-    def __init__(self, slots: Slots, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, slots: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._slots = slots
         self._clock = clock
         self._changed = threading.Condition()
+        self._waiting = 0
         self._calls: list[float] = []
         self._answered_at = float("-inf")
         self._slowest = 0.0
@@ -75,7 +51,7 @@ class Bulkhead:
 
         :raises CallNotPermitted: if the request has no slot and the backend is slow.
         """
-        with self._slots.take() as has_slot:
+        with self._take_slot() as has_slot:
             with self._changed:
                 while not has_slot and (unresponsive := self._seconds_without_response()):
                     threshold = self._slow_call_threshold()
@@ -106,7 +82,7 @@ class Bulkhead:
         :returns: the result, or None if the result did not arrive in time.
         """
         give_up = self._clock() + seconds
-        with self._slots.take() as has_slot:
+        with self._take_slot() as has_slot:
             while (left := give_up - self._clock()) > 0:
                 if not has_slot:
                     left = min(left, self._slow_call_threshold() - self._seconds_without_response())
@@ -119,6 +95,18 @@ class Bulkhead:
                     ):
                         break
         return None
+
+    @contextmanager
+    def _take_slot(self) -> Iterator[bool]:
+        """Record that this request waits, and yield True if the request has a slot."""
+        with self._changed:
+            has_slot = self._waiting < self._slots
+            self._waiting += 1
+        try:
+            yield has_slot
+        finally:
+            with self._changed:
+                self._waiting -= 1
 
     def _seconds_without_response(self) -> float:
         """Return for how many seconds the backend has not responded to a running call.

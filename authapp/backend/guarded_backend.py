@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from authapp.backend.bulkhead import Bulkhead, Slots
+from authapp.backend.bulkhead import Bulkhead
 from authapp.backend.circuit_breaker import CircuitBreaker
 from authapp.backend.observation import Observer, unobserved
 from authapp.backend.protocol import (
@@ -45,13 +45,11 @@ class GuardedBackend:
 
     def __init__(self, backend: Backend, store: Store, slots: int, name: str = "") -> None:
         self._backend = backend
-        others = Slots(max(1, slots // 2))
-        renewals = Slots(max(1, slots - slots // 2))
+        others = Bulkhead(max(1, slots // 2))
+        renewals = Bulkhead(max(1, slots - slots // 2))
         self.breakers = {
             verb: CircuitBreaker(
-                store,
-                Bulkhead(renewals if verb == "refresh" else others),
-                verb=f"{name} {verb}".strip(),
+                store, renewals if verb == "refresh" else others, verb=f"{name} {verb}".strip()
             )
             for verb in VERBS
         }

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import jwt
 
-from authapp.backend.bulkhead import Bulkhead, Slots
+from authapp.backend.bulkhead import Bulkhead
 from authapp.backend.http_client import BoundedSession
 from authapp.backend.http_exchange import fetch_object
 from authapp.backend.protocol import BackendDown, BackendUnavailable
@@ -50,7 +50,7 @@ class KeySet:
     ) -> None:
         self._session = session
         self._url = url
-        self._bulkhead = Bulkhead(Slots(1))
+        self._bulkhead = Bulkhead(1)
         self._clock = clock
         self._lock = threading.Lock()
         self._reading: Future[None] | None = None

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from authapp.backend.bulkhead import Bulkhead, Slots
+from authapp.backend.bulkhead import Bulkhead
 from authapp.backend.http_client import BoundedSession
 from authapp.backend.http_exchange import fetch_object
 from authapp.backend.key_set import KeySet
@@ -81,7 +81,7 @@ class Metadata:
         self._http = development or issuer.startswith("http:")
         self._clock = clock
         self._lock = threading.Lock()
-        self._bulkhead = Bulkhead(Slots(1))
+        self._bulkhead = Bulkhead(1)
         self._reading: Future[None] | None = None
         self._known: tuple[Mapping[str, Any], Endpoints] | None = None
         self._read_again = float("-inf")

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from authapp.backend import bulkhead as module
-from authapp.backend.bulkhead import Bulkhead, Slots
+from authapp.backend.bulkhead import Bulkhead
 from authapp.backend.protocol import BackendDown
 from eventually import eventually
 
@@ -35,7 +35,7 @@ def start_blocked_calls(
             assert go.wait(10)
 
     calls = [pool.submit(call) for _ in range(count)]
-    eventually(lambda: bulkhead._slots._waiting == count, 5)
+    eventually(lambda: bulkhead._waiting == count, 5)
     return go, calls
 
 
@@ -48,7 +48,7 @@ def call(bulkhead: Bulkhead) -> str:
 
 
 def test_a_call_starts_when_a_slot_is_free(pool: ThreadPoolExecutor) -> None:
-    bulkhead = Bulkhead(Slots(2))
+    bulkhead = Bulkhead(2)
     go, calls = start_blocked_calls(bulkhead, pool, 1)
     assert call(bulkhead) == "begun"
     go.set()
@@ -56,10 +56,10 @@ def test_a_call_starts_when_a_slot_is_free(pool: ThreadPoolExecutor) -> None:
 
 
 def test_a_waiting_call_starts_after_the_backend_responds(pool: ThreadPoolExecutor) -> None:
-    bulkhead = Bulkhead(Slots(2))
+    bulkhead = Bulkhead(2)
     go, calls = start_blocked_calls(bulkhead, pool, 2)
     standing = pool.submit(call, bulkhead)
-    eventually(lambda: bulkhead._slots._waiting == 3, 5)
+    eventually(lambda: bulkhead._waiting == 3, 5)
     assert not standing.done()
     bulkhead.answered(0.01)
     assert standing.result(20) == "begun"
@@ -70,7 +70,7 @@ def test_a_waiting_call_starts_after_the_backend_responds(pool: ThreadPoolExecut
 
 
 def test_a_waiting_call_fails_after_the_slow_call_threshold(pool: ThreadPoolExecutor) -> None:
-    bulkhead = Bulkhead(Slots(2))
+    bulkhead = Bulkhead(2)
     go, calls = start_blocked_calls(bulkhead, pool, 2)
     began = time.monotonic()
     assert call(bulkhead) == "the backend is slow and all slots are taken"
@@ -86,7 +86,7 @@ def test_a_waiting_call_fails_after_the_slow_call_threshold(pool: ThreadPoolExec
 
 
 def test_a_backend_that_is_usually_slow_has_a_longer_threshold(pool: ThreadPoolExecutor) -> None:
-    bulkhead = Bulkhead(Slots(1))
+    bulkhead = Bulkhead(1)
     bulkhead.answered(60)
     go, _ = start_blocked_calls(bulkhead, pool, 1)
     standing = pool.submit(call, bulkhead)
@@ -102,18 +102,18 @@ def test_a_backend_that_is_usually_slow_has_a_longer_threshold(pool: ThreadPoolE
 def test_a_follower_gets_the_result_of_the_leaders_call(
     pool: ThreadPoolExecutor, slots: int
 ) -> None:
-    bulkhead = Bulkhead(Slots(slots))
+    bulkhead = Bulkhead(slots)
     go, _ = start_blocked_calls(bulkhead, pool, 1)
     future: Future[str] = Future()
     result = pool.submit(bulkhead.wait_for, future, 5)
-    eventually(lambda: bulkhead._slots._waiting == 2, 5)
+    eventually(lambda: bulkhead._waiting == 2, 5)
     future.set_result("done")
     assert result.result(20) == "done"
     go.set()
 
 
 def test_wait_for_with_a_free_slot_waits_for_the_full_timeout(pool: ThreadPoolExecutor) -> None:
-    bulkhead = Bulkhead(Slots(2))
+    bulkhead = Bulkhead(2)
     go, _ = start_blocked_calls(bulkhead, pool, 1)
     began = time.monotonic()
     assert bulkhead.wait_for(Future(), 0.4) is None
@@ -124,7 +124,7 @@ def test_wait_for_with_a_free_slot_waits_for_the_full_timeout(pool: ThreadPoolEx
 def test_wait_for_without_a_slot_gives_up_after_the_slow_call_threshold(
     pool: ThreadPoolExecutor,
 ) -> None:
-    bulkhead = Bulkhead(Slots(1))
+    bulkhead = Bulkhead(1)
     go, _ = start_blocked_calls(bulkhead, pool, 1)
     began = time.monotonic()
     assert bulkhead.wait_for(Future(), 30) is None
@@ -135,7 +135,7 @@ def test_wait_for_without_a_slot_gives_up_after_the_slow_call_threshold(
 def test_wait_for_without_a_slot_continues_while_the_backend_responds(
     pool: ThreadPoolExecutor,
 ) -> None:
-    bulkhead = Bulkhead(Slots(1))
+    bulkhead = Bulkhead(1)
     go, _ = start_blocked_calls(bulkhead, pool, 1)
     future: Future[str] = Future()
     result = pool.submit(bulkhead.wait_for, future, 30)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from authapp.backend.bulkhead import Bulkhead, Slots
+from authapp.backend.bulkhead import Bulkhead
 from authapp.backend.circuit_breaker import FIRST_PAUSE, LONGEST_PAUSE, CircuitBreaker
 from authapp.backend.protocol import (
     BackendDown,
@@ -31,7 +31,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def breaker(clock: Clock) -> CircuitBreaker:
-    return CircuitBreaker(MemoryStore(clock), Bulkhead(Slots(3), clock), clock)
+    return CircuitBreaker(MemoryStore(clock), Bulkhead(3, clock), clock)
 
 
 def attempt(
@@ -164,7 +164,7 @@ def test_a_bad_response_shows_that_the_backend_is_not_slow(
 
 def test_processes_share_the_state_of_the_breaker(clock: Clock) -> None:
     shared = MemoryStore(clock)
-    one, two = (CircuitBreaker(shared, Bulkhead(Slots(3), clock), clock) for _ in range(2))
+    one, two = (CircuitBreaker(shared, Bulkhead(3, clock), clock) for _ in range(2))
     attempt(one, BackendDown("dead"))
     assert attempt(two) == EARLY
     clock.now += FIRST_PAUSE * 1.25

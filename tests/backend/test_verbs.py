@@ -91,22 +91,6 @@ def test_hanging_sign_ins_and_calls_do_not_stop_renewals(
         hanging.set()
 
 
-def test_hanging_sign_ins_do_not_stop_calls_of_the_backend(
-    signed_in: list[Site], backend: Served
-) -> None:
-    """Sign-ins have taken all slots, and the backend is slow for sign-ins. The calls of
-    ``request.backend`` still get their responses."""
-    go, before = threading.Event(), backend.calls[LOGIN]
-    backend.instead[LOGIN] = lambda request: go.wait(20) and None
-    with ThreadPoolExecutor(3) as pool:
-        for _ in range(2):
-            pool.submit(Site(wsgi=signed_in[0].app).sign_in, "mallory", "x", status="*")
-        eventually(lambda: backend.calls[LOGIN] > before)
-        pool.submit(Site(wsgi=signed_in[0].app).sign_in, "mallory", "x", status=503).result(20)
-        assert [each.get("/view").json for each in signed_in] == [404] * 6
-        go.set()
-
-
 def test_a_failed_sign_out_does_not_stop_renewals(signed_in: list[Site], backend: Served) -> None:
     backend.instead[BLACKLIST] = Response(status=503, headers={"Retry-After": "60"})
     signed_in.pop().sign_out()

@@ -144,7 +144,7 @@ def test_requests_that_wait_for_one_renewal_have_joined_it(
     with memory_backend.held("refresh"):
         for thread in threads:
             thread.start()
-        eventually(lambda: bulkhead._slots._waiting == 3)
+        eventually(lambda: bulkhead._waiting == 3)
     for thread in threads:
         thread.join(10)
     name = 'authapp_renewal_duration_seconds_count joined="{}" outcome="renewed"'
