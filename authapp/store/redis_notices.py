@@ -42,6 +42,10 @@ HEARTBEAT = 0.4
 HEARTBEAT_TIMEOUT = 1.0
 """The channel is alive for this many seconds after a heartbeat that has arrived was published."""
 
+RESUBSCRIBE = 5.0
+"""If no heartbeat has arrived for this many seconds, the process subscribes again with another
+connection. Nothing else shows that the other end of a connection is gone without a word."""
+
 IDLE = 60.0
 """Seconds after which the thread ends if no request has needed it."""
 
@@ -181,8 +185,10 @@ class RedisNotices:
         with self._part.command():
             channel.subscribe(CHANNEL, heartbeats)
         generation, next_heartbeat = self._connection.generation, 0.0
-        subscribed = 0
+        subscribed, heard = 0, time.monotonic()
         while self._is_wanted() and generation == self._connection.generation and subscribed < 3:
+            if time.monotonic() - heard > RESUBSCRIBE:
+                return
             if time.monotonic() >= next_heartbeat:
                 next_heartbeat = self._send_heartbeat(heartbeats) + HEARTBEAT
             message = channel.get_message(timeout=max(0.0, next_heartbeat - time.monotonic()))
@@ -192,7 +198,8 @@ class RedisNotices:
                 case {"channel": channel_name, "data": bytes(data)} if channel_name == CHANNEL:
                     self.forget(data.split(b" "))
                 case {"data": bytes(data)} if self._sent is not None and data == self._sent[0]:
-                    self._alive_until = self._sent[1] + HEARTBEAT_TIMEOUT
+                    heard = self._sent[1]
+                    self._alive_until = heard + HEARTBEAT_TIMEOUT
 
     def _send_heartbeat(self, channel: bytes) -> float:
         """Publish a heartbeat, and return the time of the monotonic clock at which this was done.

@@ -170,6 +170,40 @@ def test_a_process_asks_while_its_channel_is_silent(
     muted.close()
 
 
+class Deaf(Address):
+    """An address of Redis that can lose what Redis sends to a process that has subscribed."""
+
+    silent = False
+
+    def _forward(self, source: socket.socket, target: socket.socket) -> None:
+        is_redis = source.getpeername()[1] == self.server.port
+        with suppress(OSError):
+            while data := source.recv(65_536):
+                if not (self.silent and is_redis and redis_notices.HEARTBEATS in data):
+                    target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        source.close()
+
+
+def test_a_process_subscribes_again_if_its_channel_stays_silent(
+    process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection stays open, but no heartbeat arrives."""
+    monkeypatch.setattr(redis_notices, "RESUBSCRIBE", 0.5)
+
+    def subscriptions() -> int:
+        return int(redis_server.client.info("commandstats")["cmdstat_subscribe"]["calls"])
+
+    deaf = Deaf(redis_server)
+    one = process(url=deaf.url)
+    before = subscriptions()
+    deaf.silent = True
+    eventually(lambda: subscriptions() > before)
+    deaf.silent = False
+    eventually(lambda: alive(one))
+    deaf.close()
+
+
 def test_a_process_asks_the_new_primary_and_listens_to_it(
     process: Any, redis_server: RedisServer, tmp_path: Any
 ) -> None:
