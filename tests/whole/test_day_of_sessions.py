@@ -98,9 +98,13 @@ class Day:
     def look(self, device: Device, headers: dict[str, str]) -> bool:
         """Request ``/session``, and compare the response with the oracle. Return True if the user
         is signed in."""
-        now = time.time()
-        answer = self.at(device).get("/session", headers=headers).json
+        now, site = time.time(), self.at(device)
         life, device_life = device.life, device.life and device.life.end(now)
+        if life and life.revoked and COOKIE in site.cookies:
+            # The applications tell each other of a sign-out within some milliseconds.
+            session = site.opened()
+            eventually(lambda: site.services.revocation.known_revoked(session))
+        answer = site.get("/session", headers=headers).json
         if life is None or device_life is not None:
             # A browser does not send a cookie whose Max-Age is over.
             gone = life is not None and life.remembered and device_life == "RefreshTokenExpired"
