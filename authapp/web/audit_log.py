@@ -9,7 +9,6 @@ from pyramid.config import Configurator
 
 from authapp.web.client_address import client_address
 from authapp.web.events import AuthEvent, SessionEvent, SignInFailed
-from authapp.web.request_ids import request_id
 from authapp.web.retried_requests import once
 
 audit = logging.getLogger("authapp.audit")
@@ -25,7 +24,7 @@ def write_audit_line(event: SessionEvent | SignInFailed) -> None:
     line: dict[str, Any] = {
         "event": type(event).__name__,
         "address": client_address(request) or None,
-        "request": request_id(request),
+        "request": request.authapp_request_id,
     }
     if isinstance(event, SessionEvent):
         line |= {"user": str(event.identity.id), "session": event.session.digest}

@@ -148,7 +148,8 @@ def check_names(event: ApplicationCreated) -> None:
 
     The application's views then get its own method. authapp's code does not use these names.
     """
-    for each in event.app.registry.introspector.get_category("request extensions"):
+    introspector = event.app.registry.introspector
+    for each in introspector.get_category("request extensions") or ():
         name, place = each["introspectable"].discriminator, each["introspectable"].action_info
         if name in _NAMES and place.file != __file__:
             log.warning(
@@ -172,7 +173,8 @@ def includeme(config: Configurator) -> None:
     config.add_request_method(request_id, "authapp_request_id", reify=True)
     config.add_request_method(session_options, "authapp_session_options")
     config.add_request_method(BackendSession, "backend", reify=True)
-    config.add_request_method(request_id, reify=True)
+    # A request has one id, which is made at random the first time.
+    config.add_request_method(lambda request: request.authapp_request_id, "request_id", reify=True)
     config.add_request_method(session_error, property=True)
     config.add_request_method(session_options)
     config.add_request_method(validity, property=True)

@@ -8,7 +8,7 @@ from pyramid.config import Configurator
 from pyramid.request import Request
 
 from servers import Served
-from site_under_test import COOKIE, Site, add_view, application
+from site_under_test import COOKIE, Site, add_view, application, settings
 
 NAMES = ("backend", "request_id", "session_error", "session_options", "validity")
 JSON = {"Accept": "application/json"}
@@ -50,6 +50,12 @@ def test_request_methods_of_the_application_do_not_break_authapps_pages(
     site.set_cookie(COOKIE, "nonsense")
     assert "reason=SessionInvalid" in site.get("/view", status=303).location
     assert not [each for each in caplog.records if each.levelname == "ERROR"]
+
+
+def test_authapp_works_in_an_application_without_introspection(backend: Served) -> None:
+    config = Configurator(settings=settings(backend.url), introspection=False)
+    config.include("authapp")
+    Site(wsgi=config.make_wsgi_app()).get("/login", status=200)
 
 
 def _tell(request: Request) -> str:

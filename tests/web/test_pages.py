@@ -231,6 +231,20 @@ def site_with_a_broken_view(backend: Served) -> Site:
     return application(backend.url, more)
 
 
+def test_a_request_has_one_id_in_the_response_the_view_and_the_audit_log(
+    backend: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "authapp.audit")
+    site = application(
+        backend.url, lambda config: add_view(config, lambda request: request.request_id)
+    )
+    answer = site.get("/view", headers={"Accept": "application/json"})
+    assert answer.json == answer.headers["X-Request-ID"]
+    refused = site.sign_in("alice", "wrong", status=401)
+    (line,) = (json.loads(each) for each in caplog.messages)
+    assert line["request"] == refused.headers["X-Request-ID"]
+
+
 def test_every_response_has_an_id_and_the_log_has_it_too(
     backend: Served, caplog: pytest.LogCaptureFixture
 ) -> None:

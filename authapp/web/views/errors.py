@@ -105,7 +105,7 @@ def not_found(error: Response, request: Request) -> Response:
 def method_not_allowed(request: Request) -> Response:
     """Return 405. The header ``Allow`` names the methods of the route (RFC 9110 section 15.5.6)."""
     route = request.matched_route.name
-    views = request.registry.introspector.get_category("views")
+    views = request.registry.introspector.get_category("views") or ()
     methods: set[str] = set()
     for view in (each["introspectable"] for each in views):
         if view["route_name"] == route:
