@@ -123,10 +123,11 @@ class Revocation:
         A sign-out or a new sign-in in the session's own browser does not count, because the user
         knows of it. The other tabs of this browser send the old cookie until the response arrives.
         """
-        alone, *marks = self._store.recall(*revocation_keys(session))
-        if alone is not None:
-            return alone == _ELSEWHERE
-        return is_revoked(session, None, *marks)
+        return _is_ended_elsewhere(session, *self._store.recall(*revocation_keys(session)))
+
+    def ended_elsewhere(self, session: Session) -> bool:
+        """Return True if this session was revoked, not by its own browser. This asks the store."""
+        return _is_ended_elsewhere(session, *self._store.get(*revocation_keys(session)))
 
     def next_start(self, user_id: int | str, now: float, groups: tuple[str, ...] = ()) -> float:
         """Return the sign-in time to record in a new session, in epoch seconds.
@@ -202,3 +203,14 @@ def _moment(text: str | None) -> float:
     of the session that is not revoked.
     """
     return float(text.partition(" ")[0]) if text else _NEVER
+
+
+def _is_ended_elsewhere(session: Session, alone: str | None, *marks: str | None) -> bool:
+    """Return True if a session was revoked, not by its own browser.
+
+    :param alone: the revocation of this session alone, or None.
+    :param marks: the other strings under :func:`revocation_keys`.
+    """
+    if alone is not None:
+        return alone == _ELSEWHERE
+    return is_revoked(session, None, *marks)

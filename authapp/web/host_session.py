@@ -57,16 +57,16 @@ def end(request: Request) -> None:
 
 
 def end_if_revoked(request: Request, session: Session) -> None:
-    """Invalidate ``request.session`` if the user's session was signed out.
+    """Invalidate ``request.session`` if the user's session was signed out elsewhere.
 
-    If a sign-in in the same browser has just replaced the session, this function does nothing,
-    because ``request.session`` may already belong to the user who has signed in.
+    After a sign-out or a new sign-in in the same browser, this function does nothing. A request
+    from before may still be running, and ``request.session`` may already have new data.
 
     :param session: the session that the request had.
     """
     if request.authapp.error is not ErrorCode.SESSION_REVOKED:
         return
-    if not services_of(request).revocation.replaced(session):
+    if services_of(request).revocation.ended_elsewhere(session):
         end(request)
 
 

@@ -114,6 +114,22 @@ def test_a_late_request_of_a_replaced_session_does_not_empty_the_cart(backend: S
     assert "Set-Cookie" not in late.headers
 
 
+def test_a_late_request_of_a_session_that_was_signed_out_here_does_not_empty_the_cart(
+    backend: Served,
+) -> None:
+    """A visitor puts a book into the cart after a sign-out. A request from before the sign-out
+    arrives after that."""
+    site = shop(backend)
+    site.sign_in()
+    token = site.token()
+    site.sign_out()
+    site.get("/cart?add=book")
+    cookies = f"{COOKIE}={token}; session={site.cookies['session']}"
+    late = Site(wsgi=site.app).get("/account", headers={"Cookie": cookies}, status=303)
+    assert "reason=SessionRevoked" in late.location
+    assert not [each for each in late.headers.getall("Set-Cookie") if each.startswith("session=")]
+
+
 def test_a_visitors_cart_is_kept_at_the_sign_in(backend: Served) -> None:
     site = shop(backend)
     site.get("/cart?add=book")
