@@ -160,9 +160,11 @@ class CircuitBreaker:
         with self._lock:
             if renewed is not None and len(self._failing) < FAILING_SESSIONS:
                 self._failing.add(renewed)
-            opens = not self.closed or len(self._failing) >= FAILING_SESSIONS
-        if opens:
+            several = len(self._failing) >= FAILING_SESSIONS
+        if several:
             self.open(error)
+        elif not self.closed:
+            self.open(BackendUnavailable(error.reason))  # its Retry-After concerns one session
 
     def open(self, error: BackendUnavailable, *, quiet: bool = False) -> None:
         """Open the breaker in this process, and in all processes that share the store.

@@ -129,6 +129,17 @@ def test_a_throttled_session_throttles_no_other_session(breaker: CircuitBreaker)
     assert attempt(breaker, None, "another") == EARLY, "the backend limits the whole site"
 
 
+def test_a_throttled_probe_throttles_no_other_session(
+    breaker: CircuitBreaker, clock: Clock
+) -> None:
+    attempt(breaker, BackendDown("dead"))
+    clock.now += 1
+    attempt(breaker, BackendThrottled("busy", retry_after=300), "in a loop")
+    assert not breaker.closed
+    clock.now += LONGEST_PAUSE * 1.25
+    assert attempt(breaker, None, "another") == "ok"
+
+
 def test_bad_responses_for_several_sessions_in_a_row_open_the_breaker(
     breaker: CircuitBreaker, clock: Clock
 ) -> None:
