@@ -8,7 +8,7 @@ const memory = sessionStorage;
 const FIELDS = "input, textarea, select, [contenteditable]";
 // A field with such a name is not stored, because it may contain a secret.
 const SECRET =
-	/pass|pwd|secret|token|cvv|cvc|csc|otp|2fa|mfa|\bpins?\b|(api|private)-?key|card|\bcc-?(num|no\b|exp|type|name|given|family|add)|iban|ssn|(^|one.?time|auth\w*|sms|verif\w*|security|login|access|confirm\w*|backup|recovery)[-_ ]?codes?$/i;
+	/pass|pwd|secret|token|cvv|cvc|csc|otp|2fa|mfa|\bpins?\b|(api|private)-?key|card|\bcc-?(num|no\b|exp|type|name|given|family|add|holder|month|year|code|sec|\d)|iban|ssn|(^|one.?time|auth\w*|sms|verif\w*|security|login|access|confirm\w*|backup|recovery)[-_ ]?codes?$/i;
 // The text of these parts may change while the user signs in, so it does not say what a record is.
 const CHANGING = `textarea, select, time, script, style, template, button:not([type=button]), [type=submit],
 	[contenteditable], [aria-live], [role=status], [role=alert], [data-authapp-draft=off]`;
