@@ -38,8 +38,8 @@ def safe_next(request: Request, target: str | None) -> str:
     - A URL is safe if :func:`allowed_url` allows it.
 
     :param target: the value of ``next``. A client can send any string.
-    :returns: a path, with the query if there is one. Or a URL. Spaces and printable non-ASCII
-        characters of a path are percent-encoded (RFC 3987 section 3.1).
+    :returns: a path, with the query if there is one. Or a URL. In a path and its query, spaces and
+        printable non-ASCII characters are percent-encoded (RFC 3987 section 3.1).
     """
     home: str = request.script_name + "/"
     if allowed := allowed_url(request, target):
