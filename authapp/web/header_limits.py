@@ -70,8 +70,8 @@ def _limit_headers(environ: dict[str, Any], cookie: SessionCookie) -> None:
 def _limit_cookies(header: str, cookie: SessionCookie) -> str:
     """Repair a ``Cookie`` header: see :func:`authapp.session.cookies.readable`.
 
-    If a session cookie is removed, its name stays in the header, without a value. If the request has
-    no other session, the response then clears the cookie.
+    If a session cookie is removed, its name stays in the header, without a value. If the request
+    has no other session, the response then clears the cookie.
     """
     kept = readable(_first_cookies(header))
     if kept == header or cookie.name not in header:
