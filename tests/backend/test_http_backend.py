@@ -335,20 +335,25 @@ def test_a_sliding_token_renews_itself(site: Callable[..., Site], backend: Backe
         assert browser.opened().tokens.access == "opaque-1+"
 
 
+def sent_requests(backend: Backend, browser: Site) -> list[Request]:
+    """Sign in, and let the session be renewed. Return both requests that the backend received."""
+    sent: list[Request] = []
+    for path in ("/login", "/refresh"):
+        backend.answers[path] = lambda request: sent.append(request.copy()) or GOOD
+    browser.sign_in("alice", status=303)
+    with time_machine.travel(time.time() + 61):
+        browser.get("/account", status=200)
+    return sent
+
+
 def test_a_line_is_left_out_if_its_placeholder_never_has_a_value_there(
     site: Callable[..., Site], backend: Backend
 ) -> None:
-    sent: list[Request] = []
-    backend.answers["/login"] = lambda request: sent.append(request.copy()) or GOOD
-    backend.answers["/refresh"] = lambda request: sent.append(request.copy()) or GOOD
     browser = site(
         backend__login="\nPOST /login\nX-Old: {access}\nname = {username}\ncode = {code}",
         backend__refresh="\nPOST /refresh\nX-From: {address}\nrefresh = {refresh}\nu = {username}",
     )
-    browser.sign_in("alice", status=303)
-    with time_machine.travel(time.time() + 61):
-        browser.get("/account", status=200)
-    login, refresh = sent
+    login, refresh = sent_requests(backend, browser)
     assert login.json_body == {"name": "alice"}
     assert refresh.json_body == {"refresh": "r-1"}
     assert {"X-Old", "X-From"}.isdisjoint([*login.headers, *refresh.headers])
@@ -357,19 +362,13 @@ def test_a_line_is_left_out_if_its_placeholder_never_has_a_value_there(
 def test_a_secret_and_a_scope_may_stand_in_the_lines_of_any_request(
     site: Callable[..., Site], backend: Backend
 ) -> None:
-    sent: list[Request] = []
-    backend.answers["/login"] = lambda request: sent.append(request.copy()) or GOOD
-    backend.answers["/refresh"] = lambda request: sent.append(request.copy()) or GOOD
     browser = site(
         backend__client_secret="s3cret",
         backend__scope="openid",
         backend__login="\nPOST /login\nX-Api-Key: {client_secret}\nname = {username}",
         backend__refresh="\nPOST /refresh\nrefresh = {refresh}\nscope = {scope}",
     )
-    browser.sign_in("alice", status=303)
-    with time_machine.travel(time.time() + 61):
-        browser.get("/account", status=200)
-    login, refresh = sent
+    login, refresh = sent_requests(backend, browser)
     assert login.headers["X-Api-Key"] == "s3cret"
     assert "Authorization" not in login.headers
     assert refresh.json_body == {"refresh": "r-1", "scope": "openid"}
