@@ -29,7 +29,7 @@ def texts(value: object) -> tuple[str, ...]:
 
 def roles(value: object) -> tuple[str, ...]:
     """Return the non-empty strings of a list. A string is one role, even with spaces in it."""
-    return (value,) if isinstance(value, str) and value else texts(value) * isinstance(value, list)
+    return (value,) if isinstance(value, str) and value else texts(value)
 
 
 def is_user_id(value: object) -> TypeGuard[int | str]:

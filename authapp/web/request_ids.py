@@ -18,7 +18,7 @@ from authapp.web.retried_requests import once
 
 
 def request_id(request: Request) -> str:
-    """Return the id of a request: ``request.request_id``.
+    """Return an id for a request. Pyramid calls this once, for ``request.authapp_request_id``.
 
     :returns: the value of the ``X-Request-ID`` header, if it has at most 64 characters and consists
         of ``A-Z a-z 0-9 . _ -``. Otherwise a random id.
