@@ -15,14 +15,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from authapp.backend.bulkhead import Bulkhead
+from authapp.backend.load_shedding import LoadShedding
 from authapp.backend.protocol import (
     BackendChallenge,
     BackendDown,
     BackendRejected,
     BackendUnavailable,
+    CallGivenUp,
     CallNotPermitted,
+    ConnectionFailed,
     UnexpectedAnswer,
 )
+from authapp.backend.waits import ResponseTimes
 from authapp.request_log import request_log
 from authapp.session.session import TokenPair
 from authapp.store.protocol import Key, Store
@@ -52,11 +56,13 @@ class CircuitBreaker:
     Each verb has its own circuit breaker, because a sign-in that hangs or gets 503 must not stop
     renewals.
 
-    If the backend cannot be reached, the breaker opens at once. A bad response to one session does
-    not open the breaker, because the backend may give good responses to other sessions: for
-    example, Django SimpleJWT returns 500 for a deleted user, and a limit of requests for each user
-    returns 429. After bad responses to :data:`FAILING_SESSIONS` sessions in a row, the breaker
-    opens.
+    If no connection can be made, the breaker opens at once. It also opens if the backend does not
+    respond to a call, unless it has responded to another call in the meantime.
+
+    A bad response to one session does not open the breaker, because the backend may give good
+    responses to other sessions: for example, Django SimpleJWT returns 500 for a deleted user, and a
+    limit of requests for each user returns 429. After bad responses to :data:`FAILING_SESSIONS`
+    sessions in a row, the breaker opens.
 
     The store also records that a breaker is open. So other processes need not find out themselves,
     by waiting for a backend that hangs.
@@ -91,11 +97,14 @@ class CircuitBreaker:
         return self._pause == 0
 
     @contextmanager
-    def call(self, renewed: TokenPair | None = None) -> Iterator[None]:
+    def call(
+        self, renewed: TokenPair | None = None, shedding: LoadShedding | None = None
+    ) -> Iterator[None]:
         """Enter this context around every call of the backend.
 
         :param renewed: the tokens that a renewal spends. The breaker counts the sessions with bad
             responses by these tokens. None: the call is not a renewal.
+        :param shedding: if given, it limits the call in place of the bulkhead.
         :raises CallNotPermitted: at once, if the breaker is open or another request is the probe.
         """
         if self.closed and self._store.get(self._state) == [_DOWN]:
@@ -106,42 +115,47 @@ class CircuitBreaker:
                 raise CallNotPermitted("the backend is down", max(wait, FIRST_PAUSE))
             probe = self._probing = not self.closed
         try:
-            with self.bulkhead.call(), self._observed(renewed):
+            limit = shedding or self.bulkhead
+            with limit.call(), self._observed(limit.times, renewed):
                 yield
         finally:
             if probe:
                 self._probing = False
 
     @contextmanager
-    def _observed(self, renewed: TokenPair | None) -> Iterator[None]:
+    def _observed(self, times: ResponseTimes, renewed: TokenPair | None) -> Iterator[None]:
         """Change the state, depending on the result of a call."""
         began = self._clock()
         try:
             yield
+        except (CallNotPermitted, CallGivenUp):
+            raise
         except BackendDown as error:
-            self.open(error)
+            no_connection = isinstance(error, ConnectionFailed)
+            if no_connection or not (self.closed and times.answered_since(began)):
+                self.open(error)
             raise
         except BackendUnavailable as error:
             if isinstance(error, UnexpectedAnswer) and error.refusal:
-                self._answered(began)
+                self._answered(times, began)
             else:
-                self._failed_for_one(renewed, error)
+                self._failed_for_one(times, renewed, error)
             raise
         except (BackendRejected, BackendChallenge):
-            self._answered(began)
+            self._answered(times, began)
             raise
         except Exception as error:
             # A bug in an application's own backend must sign nobody out. The text of the error is
             # not logged, because it may contain a token.
             log.error("BackendFailed: %s\n%s", type(error).__name__, _where(error))
             failed = BackendUnavailable(type(error).__name__)
-            self._failed_for_one(renewed, failed)
+            self._failed_for_one(times, renewed, failed)
             raise failed from None
         else:
-            self._answered(began)
+            self._answered(times, began)
 
-    def _answered(self, began: float) -> None:
-        self.bulkhead.answered(self._clock() - began)
+    def _answered(self, times: ResponseTimes, began: float) -> None:
+        times.answered(self._clock() - began)
         self.close()
 
     def close(self) -> None:
@@ -154,9 +168,11 @@ class CircuitBreaker:
             if self._logged:
                 log.warning("BackendBack: %s: it responds again", self._verb)
 
-    def _failed_for_one(self, renewed: TokenPair | None, error: BackendUnavailable) -> None:
+    def _failed_for_one(
+        self, times: ResponseTimes, renewed: TokenPair | None, error: BackendUnavailable
+    ) -> None:
         """Record a bad response to one session."""
-        self.bulkhead.answered(0.0)
+        times.answered(0.0)
         with self._lock:
             if renewed is not None and len(self._failing) < FAILING_SESSIONS:
                 self._failing.add(renewed)

@@ -8,6 +8,7 @@ from typing import Any
 
 from authapp.backend.bulkhead import Bulkhead
 from authapp.backend.circuit_breaker import CircuitBreaker
+from authapp.backend.load_shedding import LoadShedding
 from authapp.backend.observation import Observer, unobserved
 from authapp.backend.protocol import (
     MAX_STATE,
@@ -18,6 +19,7 @@ from authapp.backend.protocol import (
     ConnectionFailed,
     Credentials,
 )
+from authapp.backend.waits import Waits
 from authapp.session.session import TokenPair
 from authapp.store.protocol import Store
 
@@ -45,8 +47,10 @@ class GuardedBackend:
 
     def __init__(self, backend: Backend, store: Store, slots: int, name: str = "") -> None:
         self._backend = backend
-        others = Bulkhead(max(1, slots // 2))
-        renewals = Bulkhead(max(1, slots - slots // 2))
+        waits = Waits(slots)
+        others = Bulkhead(max(1, slots // 2), waits=waits)
+        renewals = Bulkhead(max(1, slots - slots // 2), waits=waits)
+        self._shedding = LoadShedding(waits)
         self.breakers = {
             verb: CircuitBreaker(
                 store, renewals if verb == "refresh" else others, verb=f"{name} {verb}".strip()
@@ -79,7 +83,9 @@ class GuardedBackend:
         return self.refreshes and getattr(self._backend, "logout_needs_access", False)
 
     @contextmanager
-    def calling(self, verb: str, renewed: TokenPair | None = None) -> Iterator[None]:
+    def calling(
+        self, verb: str, renewed: TokenPair | None = None, *, can_be_given_up: bool = False
+    ) -> Iterator[None]:
         """Enter this context around every call of a verb.
 
         If no connection to the backend can be made, this affects all verbs. So the breakers of all
@@ -87,8 +93,9 @@ class GuardedBackend:
 
         :raises CallNotPermitted: as :meth:`authapp.backend.circuit_breaker.CircuitBreaker.call`.
         """
+        call = self.breakers[verb].call(renewed, self._shedding if can_be_given_up else None)
         try:
-            with self.observer("backend.call", {"verb": verb}), self.breakers[verb].call(renewed):
+            with self.observer("backend.call", {"verb": verb}), call:
                 yield
         except ConnectionFailed as error:
             for name, breaker in self.breakers.items():

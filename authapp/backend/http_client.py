@@ -3,12 +3,16 @@
 The read timeout of ``requests`` limits each single read from the socket. A server that sends one
 byte per second could block a thread forever. In this client, the read timeout limits the whole
 response, headers and body.
+
+If too many requests wait for the backend, this client gives up a call, if the call can be given up
+(:mod:`authapp.backend.load_shedding`).
 """
 
 import io
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.client import HTTPResponse
 from http.cookiejar import DefaultCookiePolicy
 from typing import IO, Any
@@ -18,8 +22,14 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from authapp.backend.load_shedding import current_patience
+
 POOL_SIZE = 32
 """The most connections to one backend that stay open. Other connections are closed after use."""
+
+CONNECT = 2.0
+"""Seconds to connect, for a call that can be given up while many requests wait. The network repeats
+a lost packet after one second (RFC 6298 section 2.1), so one second is not enough."""
 
 _NO_TIMEOUT = 3600
 """Seconds for the whole response if a request has no read timeout: ``timeout=(…, None)``."""
@@ -35,17 +45,18 @@ class _DeadlineReader(io.RawIOBase):
     def __init__(self, sock: socket.socket, file: IO[bytes]) -> None:
         self._sock = sock
         self._file = file
+        self._patience = current_patience()
         self.deadline = time.monotonic() + (sock.gettimeout() or _NO_TIMEOUT)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the response took too long")
-        self._sock.settimeout(left)
-        return self._sock.recv_into(buffer)
+        while (left := self.deadline - time.monotonic()) > 0:
+            self._sock.settimeout(min(left, self._patience.seconds()))
+            with suppress(TimeoutError):
+                return self._sock.recv_into(buffer)
+        raise TimeoutError("the response took too long")
 
     def close(self) -> None:
         self._file.close()
@@ -75,9 +86,17 @@ def hurry(response: requests.Response, seconds: float) -> None:
 class _Connection(HTTPConnection):
     response_class = _DeadlineResponse
 
+    def connect(self) -> None:
+        timeout = self.timeout
+        if not current_patience().may_connect_slowly:
+            self.timeout = min(timeout or CONNECT, CONNECT)
+        super().connect()
+        self.timeout = timeout
+        self.sock.settimeout(timeout)
 
-class _SecureConnection(HTTPSConnection):
-    response_class = _DeadlineResponse
+
+class _SecureConnection(_Connection, HTTPSConnection):
+    pass
 
 
 class _Pool(HTTPConnectionPool):

@@ -124,7 +124,7 @@ class KeySet:
         keys = {key.key_id or "": key for key in public_keys(entries)}
         if keys:
             self._keys, self._good_at = keys, began
-            self._bulkhead.answered(self._clock() - began)
+            self._bulkhead.times.answered(self._clock() - began)
         else:
             log.warning("KeySetUnavailable: the key set contains no public key")
 

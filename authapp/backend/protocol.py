@@ -108,6 +108,10 @@ class CallNotPermitted(BackendDown):
     """The backend was not called: its circuit breaker is open, or its bulkhead is full."""
 
 
+class CallGivenUp(BackendDown):
+    """The backend was called, but the request no longer waits: too many requests wait."""
+
+
 class UnexpectedAnswer(BackendUnavailable):
     """The backend responded, but the settings do not describe this response.
 

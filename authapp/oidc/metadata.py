@@ -136,7 +136,7 @@ class Metadata:
             keys = before[1].keys if before is not None and same else None
             self._known = found, self._endpoints(found, keys)
             self._failure, wait = None, FRESH
-            self._bulkhead.answered(self._clock() - began)
+            self._bulkhead.times.answered(self._clock() - began)
         except BackendUnavailable as error:
             self._failure, wait = error, RETRY if self._known is None else 60 * RETRY
             log.error("ProviderUnavailable: metadata of %s: %s", self.issuer, error.reason)

@@ -15,15 +15,27 @@ from authapp.backend.http_client import BoundedSession
 from authapp.backend.http_exchange import address, unreachable
 from authapp.backend.protocol import BackendDown
 from authapp.backend.request_template import Text
+from authapp.request_log import request_log
 from authapp.services import services_of
 from authapp.session.session import Session
 from authapp.web.cookie_writer import write_to_response
 from authapp.web.request_session import RequestSession, renew_session
 from authapp.web.user_token import authorization, has_dot_segment, is_refused, record_refused
 
+log = request_log(__name__)
+
 _DECODINGS = 3
 """The number of times that a path is percent-decoded in the search for ``.`` and ``..``. Each
 server on the way to the backend may decode the path once."""
+
+
+_LOST = (
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,  # the connection broke within the response
+)
+_READING = ("GET", "HEAD")
+_BODIES = ("data", "files", "json")
 
 
 class _UserToken(AuthBase):
@@ -153,16 +165,22 @@ class BackendSession(BoundedSession):
             setting = services_of(self._request).settings.description.authorization
             options = {**options, "auth": _UserToken(session, setting)}
         failed: Exception
+        has_body = any(options.get(name) is not None for name in _BODIES)
+        only_reads = method.upper() in _READING and not has_body
+        call = services_of(self._request).backend.calling("call", can_be_given_up=only_reads)
         try:
-            with services_of(self._request).backend.calling("call"):
+            with call:
                 try:
                     return session, super().request(method, url, **options)
-                except (requests.ConnectionError, requests.Timeout) as error:
+                except _LOST as error:
                     # Raise this error inside the "with" block, so that the circuit breaker counts
                     # the failure. Otherwise other requests would wait too: contract section 3.
                     raise unreachable(error, address(url)) from None
-                except (requests.RequestException, ValueError) as error:
+                except BackendDown:
+                    raise
+                except Exception as error:
                     failed = error  # this error does not mean that the backend is down
         except BackendDown as down:
+            log.warning("BackendUnreachable: %s %s: %s", method, address(url), down.reason)
             raise BackendUnreachable(down.reason) from None
         raise failed

@@ -216,7 +216,7 @@ def failure(
         may_help = wait is not None or status == 500 or request.method == "POST"
         again = _again(request) if may_help else None
         values = {"status": status, "code": str(code), "again": again}
-        values |= {"heading": HEADINGS.get(str(code), _OTHER), "sentence": sentence}
+        values |= {"heading": _heading(request, str(code)), "sentence": sentence}
         page, response = "authapp:templates/error.jinja2", OwnResponse()
         response = render_to_response(page, values, request, response=response)
         response.status = status
@@ -226,6 +226,13 @@ def failure(
     if wait is not None:
         response.headers["Retry-After"] = retry_after(wait)
     return response
+
+
+def _heading(request: Request, code: str) -> TranslationString:
+    """Return the heading of an error page."""
+    if code == ErrorCode.BACKEND_UNAVAILABLE and request.authapp.identity is not None:
+        code = "Unavailable"  # the sign-in is checked, and another call of the backend has failed
+    return HEADINGS.get(code, _OTHER)
 
 
 def _again(request: Request) -> str:

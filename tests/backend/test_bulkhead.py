@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from authapp.backend import bulkhead as module
+from authapp.backend import waits
 from authapp.backend.bulkhead import Bulkhead
 from authapp.backend.protocol import BackendDown
 from eventually import eventually
@@ -21,7 +21,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.fixture(autouse=True)
 def short_slow_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SLOW_CALL", 0.2)
+    monkeypatch.setattr(waits, "SLOW_CALL", 0.2)
 
 
 def start_blocked_calls(
@@ -61,7 +61,7 @@ def test_a_waiting_call_starts_after_the_backend_responds(pool: ThreadPoolExecut
     standing = pool.submit(call, bulkhead)
     eventually(lambda: bulkhead._waiting == 3, 5)
     assert not standing.done()
-    bulkhead.answered(0.01)
+    bulkhead.times.answered(0.01)
     assert standing.result(20) == "begun"
     assert call(bulkhead) == "begun", "the backend has responded since the blocked calls began"
     go.set()
@@ -87,13 +87,13 @@ def test_a_waiting_call_fails_after_the_slow_call_threshold(pool: ThreadPoolExec
 
 def test_a_backend_that_is_usually_slow_has_a_longer_threshold(pool: ThreadPoolExecutor) -> None:
     bulkhead = Bulkhead(1)
-    bulkhead.answered(60)
+    bulkhead.times.answered(60)
     go, _ = start_blocked_calls(bulkhead, pool, 1)
     standing = pool.submit(call, bulkhead)
     over = time.monotonic() + 0.4
     eventually(lambda: time.monotonic() > over, 5)
     assert not standing.done()
-    bulkhead.answered(1)
+    bulkhead.times.answered(1)
     assert standing.result(20) == "begun"
     go.set()
 
@@ -141,7 +141,7 @@ def test_wait_for_without_a_slot_continues_while_the_backend_responds(
     result = pool.submit(bulkhead.wait_for, future, 30)
     over = time.monotonic() + 0.6
     while time.monotonic() < over:
-        bulkhead.answered(0.01)
+        bulkhead.times.answered(0.01)
     assert not result.done()
     future.set_result("done")
     assert result.result(20) == "done"

@@ -25,6 +25,11 @@ _ = TranslationStringFactory("authapp")
 FORBIDDEN = _("You do not have access to this page. Ask your administrator if you need it.")
 _NOT_FOUND = _("This page does not exist. Check the address, or go to the start page.")
 _OTHER_METHOD = _("This page does not support that kind of request. Go back and try again.")
+_NOT_RESPONDING = _("A service that this page needs is not responding. Try again in a moment.")
+_PERHAPS_DONE = _(
+    "A service that this page needs is not responding. What you just did may have been carried out."
+    " Check this before you try again."
+)
 _UNAVAILABLE = _("This page is not available right now. Try again in a moment.")
 STALE_FORM = _("This form is no longer valid. Go back, reload the page, and send it again.")
 _BROKEN = _("Something went wrong on our side, and we have logged it. Try again in a moment.")
@@ -93,7 +98,11 @@ def _has_token(request: Request) -> bool:
 @exception_view_config(BackendUnreachable)
 def backend_unreachable(request: Request) -> Response:
     """Return 503: a view has called ``request.backend``, and the backend is unavailable."""
-    return backend_unavailable(request, RETRY_AFTER)
+    if request.authapp.identity is None:
+        return backend_unavailable(request, RETRY_AFTER)
+    sentence = _NOT_RESPONDING if request.method in ("GET", "HEAD") else _PERHAPS_DONE
+    code = ErrorCode.BACKEND_UNAVAILABLE
+    return failure(request, 503, code, sentence, RETRY_AFTER)
 
 
 @notfound_view_config()
