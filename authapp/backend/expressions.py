@@ -1,7 +1,7 @@
-"""Expressions that read the backend's responses: JMESPath, compiled at start-up.
+"""Expressions that read the backend's responses or claims: JMESPath, compiled at start-up.
 
-A response is the object ``{status, headers, cookies, body}`` of contract section 7. For every
-response, an expression returns a value or None. An expression never raises an exception.
+An expression gets a response as the object ``{status, headers, cookies, body}`` of contract
+section 7. An expression returns a value or None, and never raises an exception.
 """
 
 import json

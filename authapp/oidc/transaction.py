@@ -99,7 +99,8 @@ class TransactionCookies:
     def write(self, request: Request, response: Response, transaction: Transaction) -> None:
         """Set the cookie of a new transaction, and clear cookies of old transactions.
 
-        A cookie is cleared if it has expired, or if the browser would have more than :data:`MOST`.
+        Cookies that have expired or cannot be decrypted are cleared. If the browser would have more
+        than :data:`MOST` transactions, the cookies of the oldest ones are cleared too.
         """
         others = {
             name: self._open(value)

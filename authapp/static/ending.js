@@ -95,9 +95,10 @@ export function prepare(name, current) {
 
 /**
  * Ensures that only one tab has the draft. If a page opens a new tab, the browser copies the draft
- * into the new tab. The tab with the lock keeps the draft, and the other tab deletes its copy. This
- * function waits 3 seconds for the lock, because the previous page in this tab may still have it.
- * Returns a promise of a function that releases the lock. If the draft was deleted: of undefined.
+ * into the new tab. The tab with the lock keeps the draft, and the other tab deletes its copy. Each
+ * tab waits up to 3 seconds for the lock, because its own previous page may still have it.
+ * Returns a promise. Its value is a function that releases the lock, or undefined if this tab has
+ * deleted the draft.
  */
 function hold(name) {
 	const lock = `${name} draft ${memory.authappDraft.slice(0, 16)}`;

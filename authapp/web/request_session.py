@@ -113,7 +113,8 @@ class RequestSession:
     def person(self) -> Identity | None:
         """The user whose name a page shows, or None.
 
-        This is the signed-in user. While the backend is unavailable, it is the session's user.
+        This is the signed-in user. If nobody is signed in because an expired session could not be
+        renewed, this is the user of that session.
         """
         kept = self.session.identity if self.session else None
         return self.identity or kept

@@ -119,7 +119,10 @@ def _outcome(
     choices: Choices,
     counted: str,
 ) -> Session | SignInRefused | BackendChallenge:
-    """Return the new session. If the sign-in fails, return the exception to raise."""
+    """Return the new session.
+
+    If the sign-in fails or needs a second step, return the exception to raise.
+    """
     try:
         return _start_session(request, name, ask_backend, choices, counted)
     except (SignInRefused, BackendChallenge) as refused:

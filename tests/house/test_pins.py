@@ -1,4 +1,5 @@
-"""All packages of production are pinned for each supported Python, and each pin was reviewed."""
+"""All packages of production are pinned for each supported Python. CHANGES.md has a review of each
+pin."""
 
 import re
 from importlib.metadata import PackageNotFoundError, requires

@@ -431,8 +431,8 @@ def test_r11_redis_that_lost_a_lease_ends_no_session(
 def test_r11_redis_that_lost_a_lease_lets_no_other_process_spend_the_token(
     sites: list[Site], backend: Served, redis_server: RedisServer, how: str
 ) -> None:
-    """Threat R11. Redis loses the lease of one process, so another process gets the lease. It does
-    not spend the token: it waits until the first process has stored its outcome."""
+    """Threat R11. Redis loses the lease of one process, so a second process gets the lease. The
+    second process does not spend the token. It waits until the first one has stored its outcome."""
     come, go = blocked(backend)
     with later(EXPIRED), ThreadPoolExecutor(2) as pool:
         first = pool.submit(page, sites[0], status=200)

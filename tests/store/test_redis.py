@@ -393,9 +393,10 @@ def test_r11_the_read_that_detects_a_data_loss_returns_the_own_string(
 def act_once_around_resync(
     shared: RedisStore, act: Callable[[], object], *, after: bool
 ) -> threading.Event:
-    """Call ``act`` once during a resync.
+    """Arrange that the next resync calls ``act`` once.
 
-    :param after: True to call it just after the resync has written to Redis, False for just before.
+    :param after: True to call ``act`` just after the resync has written to Redis, False to call
+        ``act`` just before that.
     :returns: an event that is set when ``act`` has returned.
     """
     replace, done = shared._resync._replace, threading.Event()

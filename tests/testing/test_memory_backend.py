@@ -140,8 +140,8 @@ def sign_in_tokens(backend: MemoryBackend) -> TokenPair:
 
 
 def test_a_verb_that_is_held_waits_for_the_test(site: Site, backend: MemoryBackend) -> None:
-    """While a test holds the verb ``refresh``, two requests of an expired session wait. Both get
-    the result of one renewal."""
+    """While a test makes calls of ``refresh`` wait, two requests of an expired session wait too.
+    Both get the result of one renewal."""
     sign_in(site, id=7, phase="expired")
     answers: list[int] = []
 

@@ -1,4 +1,4 @@
-"""Threat D1. Checks that run before Pyramid's routing match the same paths as Pyramid."""
+"""Threat D1. Some checks run before Pyramid's router. They match the same paths as the router."""
 
 from urllib.parse import quote
 

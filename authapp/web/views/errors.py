@@ -129,10 +129,11 @@ def method_not_allowed(request: Request) -> Response:
 
 @exception_view_config(HTTPServiceUnavailable)
 def unavailable(error: Response, request: Request) -> Response:
-    """Return a 503 page, because a view has raised ``HTTPServiceUnavailable``.
+    """Return 503, because a view has raised ``HTTPServiceUnavailable``.
 
-    The page has the ``Retry-After`` header of the raised response, or a default value. If the
-    raised response has a body, it is returned unchanged.
+    - If the raised response has a body or ``WWW-Authenticate``, it is returned unchanged.
+    - Otherwise the response is an error page or a problem. Its ``Retry-After`` is the one of the
+      raised response if that is a number of seconds, or else a default.
     """
     if _is_complete(error):
         return error
