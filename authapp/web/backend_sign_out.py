@@ -15,8 +15,8 @@ log = request_log(__name__)
 def revoke_at_backend(request: Request, session: Session) -> None:
     """Ask the backend to revoke a session's refresh token.
 
-    If the backend does not do this, that is only logged: the store has the revocation of the
-    session already, so authapp does not accept the session any more.
+    If the backend does not do this, authapp only logs the failure. The store already has the
+    revocation of the session, so authapp does not accept the session any more.
     """
     once(request, ("revoke", session.tokens), lambda: _revoke(request, session))
 

@@ -1,7 +1,8 @@
 """The address from which a request comes, in one spelling.
 
-Proxies write the address in several ways, and some servers pass it on as it is: with a port, or an
-IPv6 address in brackets. Each port would count as another visitor (threat S8).
+Some proxies write the address with a port, or an IPv6 address in brackets, and some servers do not
+change this. This module removes both. Otherwise each port would count as another visitor (threat
+S8).
 """
 
 import re

@@ -90,7 +90,7 @@ def _write_cookie(request: Request, response: Response) -> None:
     services, ours = services_of(request), request.authapp
     entry, text = None, None
     if (session := ours.session) is not None:
-        # One command usually reads all that decides about the cookie.
+        # Usually one command reads everything that is needed to write or clear the cookie.
         known = services.successors.look_up(session, services.index.key(session))
         text = known.others[0]
         _adopt_changes(ours, session, known, services)

@@ -40,7 +40,7 @@ def cors_tween_factory(
 ) -> Callable[[Request], Response]:
     """Return the tween that answers preflights, and adds the CORS headers to other responses.
 
-    :returns: the tween. If ``authapp.cors.origins`` is empty, ``handler`` itself.
+    :returns: the tween, or ``handler`` itself if ``authapp.cors.origins`` is empty.
     """
     services: Services = registry.getUtility(IServices)
     origins = services.settings.cors_origins

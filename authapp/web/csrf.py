@@ -1,11 +1,11 @@
-"""CSRF tokens. A token is bound to the session. Before sign-in, it is bound to a CSRF cookie.
+"""CSRF tokens. A token is bound to the session, or to a CSRF cookie if there is no session.
 
 Pyramid decides when a token is checked (``require_csrf``). This module creates and compares the
 tokens. This module also checks the ``Origin`` header, which browsers send with every POST, PUT,
 PATCH and DELETE. Pyramid's own check of this header has two defects:
 
-- It does nothing for requests over http.
-- It raises ``ValueError`` if the header is not a valid URL.
+- Pyramid does not check requests over http.
+- Pyramid raises ``ValueError`` if the header is not a valid URL.
 """
 
 import hmac
@@ -43,10 +43,10 @@ def check_csrf(request: Request) -> None:
 
 
 class _CookieCSRF(CookieCSRFStoragePolicy):  # type: ignore[misc]
-    """Keeps a new token in ``request.authapp``.
+    """Pyramid's policy for CSRF cookies, but a new token is kept in ``request.authapp``.
 
-    Pyramid's policy keeps it in the environ. With pyramid_retry, the next attempt would find it
-    there, as if the browser had sent it, and the response would not set the cookie.
+    Pyramid's policy keeps a new token in the environ. With pyramid_retry, the next attempt would
+    find the token there, as if the browser had sent it, and the response would not set the cookie.
     """
 
     def new_csrf_token(self, request: Request) -> str:

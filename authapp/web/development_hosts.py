@@ -1,9 +1,9 @@
 """In development, refuses requests whose ``Host`` header does not name this machine.
 
 A development site shows secrets, such as the passwords of the users on its sign-in page. An
-attacker's page can read the development site by DNS rebinding: the attacker's host name then leads
-to this machine, and ``Host`` contains the attacker's name. So a request gets 400, unless its host
-is a loopback name, a loopback address or an entry of ``authapp.development.hosts``.
+attacker's page can read the development site by DNS rebinding: the DNS then gives the address of
+this machine for the attacker's host name, and ``Host`` contains that name. So a request gets 400,
+unless its host is a loopback name, a loopback address or an entry of ``authapp.development.hosts``.
 """
 
 import ipaddress
@@ -48,7 +48,7 @@ def development_hosts_tween_factory(
 ) -> Callable[[Request], Response]:
     """Return the tween that refuses requests whose ``Host`` is not allowed.
 
-    :returns: the tween. If ``authapp.development`` is false, ``handler`` itself.
+    :returns: the tween, or ``handler`` itself if ``authapp.development`` is false.
     """
     settings = registry.getUtility(IServices).settings
 

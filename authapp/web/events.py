@@ -1,7 +1,8 @@
 """The events of authapp. Subscribe to an event with ``config.add_subscriber``.
 
 If a subscriber raises an exception, the request continues: :func:`notify` logs the exception and
-calls the next subscriber. Only a subscriber of :class:`SignedIn` can stop the request in this way.
+calls the next subscriber. There is one difference: an exception of a subscriber of
+:class:`SignedIn` stops the request and undoes the sign-in.
 
 The ``repr`` of an event contains no token, password or secret.
 """
@@ -158,7 +159,7 @@ def _log_failure(event: AuthEvent, name: str, error: Exception) -> None:
 
 
 def _name_of(registry: Registry, handler: Callable[..., Any]) -> str:
-    """Return the dotted name of a subscriber. If the subscriber is an object: of its class.
+    """Return the dotted name of a subscriber: of the function, or of the class of an object.
 
     :param handler: the subscriber as it is in the registry: ``config.add_subscriber`` wraps it.
     """

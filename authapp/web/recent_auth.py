@@ -95,7 +95,8 @@ def sign_in_again(request: Request, seconds: int) -> Response:
 
     :param seconds: the sign-in may be at most this many seconds ago.
     :returns: for a browser that opens a page, a 303 redirect to the sign-in page. For a program, a
-        401 problem with the header of RFC 9470. The library htmx opens the sign-in page too.
+        401 problem with the header of RFC 9470. This problem makes the library htmx open the
+        sign-in page.
     """
     query = {"next": current_page(request), MAX_AGE: str(seconds)}
     login_url = request.route_path("authapp.login", _query=query)

@@ -38,8 +38,8 @@ def safe_next(request: Request, target: str | None) -> str:
     - A URL is safe if :func:`allowed_url` allows it.
 
     :param target: the value of ``next``. A client can send any string.
-    :returns: a path, with the query if there is one. Or a URL. In a path and its query, spaces and
-        printable non-ASCII characters are percent-encoded (RFC 3987 section 3.1).
+    :returns: a URL, or a path with its query. In a path and its query, spaces and printable
+        non-ASCII characters are percent-encoded (RFC 3987 section 3.1).
     """
     home: str = request.script_name + "/"
     if allowed := allowed_url(request, target):
@@ -52,7 +52,10 @@ def safe_next(request: Request, target: str | None) -> str:
 
 
 def _encode(found: re.Match[str]) -> str:
-    """Percent-encode characters, unless one is not printable, such as a surrogate or U+3000."""
+    """Percent-encode the matched characters if all of them are printable.
+
+    A surrogate or U+3000, for example, is not printable, and is returned unchanged.
+    """
     return quote(found[0]) if found[0].isprintable() else found[0]
 
 

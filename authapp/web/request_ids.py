@@ -39,8 +39,8 @@ def request_id_tween_factory(
 
     def request_id_tween(request: Request) -> Response:
         end = name_lines(request.authapp_request_id)
-        # Response callbacks run after all tweens, and their log lines need the id too. So a
-        # finished callback removes the id, which runs last.
+        # Response callbacks run after all tweens, and their log lines need the id too. So the id is
+        # removed by a finished callback, which runs after the response callbacks.
         request.add_finished_callback(lambda request: end())
         response = handler(request)
         response.headers["X-Request-ID"] = request.authapp_request_id

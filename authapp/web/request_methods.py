@@ -66,8 +66,8 @@ class _Found(NamedTuple):
     """What the cookies of a request contain. For most attributes, see :class:`RequestSession`.
 
     :ivar revoked: True if ``session`` was revoked.
-    :ivar used: ``session``. If its cookie says that it is idle, but the index of sessions knows a
-        later use, ``session`` with the time of this use. None if ``session`` is idle.
+    :ivar used: ``session``, or None if ``session`` is idle: see :func:`_unless_idle`. If only the
+        index of sessions knows that the session is not idle, ``used`` has the time from the index.
     """
 
     names: tuple[str, ...]

@@ -118,7 +118,7 @@ def add_own_route(config: Configurator, name: str) -> bool:
     If the route has no view for the method of a request, the request gets 405.
 
     :param name: a key of :data:`authapp.settings.route_settings.PATHS`.
-    :returns: True. False if the setting is ``none``, so that the route was not added.
+    :returns: True if the route was added. False if the setting is ``none``.
     """
     path = settings_of(config.registry).paths[name]
     if path is not None:

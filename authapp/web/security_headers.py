@@ -55,7 +55,7 @@ def security_headers_tween_factory(
 ) -> Callable[[Request], Response]:
     """Return the tween that sets the headers.
 
-    :returns: the tween. If ``authapp.headers`` is ``off``, ``handler`` itself.
+    :returns: the tween, or ``handler`` itself if ``authapp.headers`` is ``off``.
     """
     settings = registry.getUtility(IServices).settings
     applies_to = settings.headers

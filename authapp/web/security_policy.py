@@ -102,7 +102,7 @@ def principals(identity: Identity | None) -> list[str]:
 
 
 def policy_replaced(registry: Registry) -> str:
-    """Return a text that says that the application's security policy does not call authapp's."""
+    """Return the warning that the application's security policy does not call authapp's policy."""
     policy = type(registry.queryUtility(ISecurityPolicy))
     ours = SessionSecurityPolicy
     return (

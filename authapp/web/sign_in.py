@@ -185,7 +185,7 @@ def _code_of(error: BackendRejected) -> ErrorCode:
 
 
 def complete_sign_in(request: Request, session: Session) -> None:
-    """Sign the user of a new session in, and notify the subscribers of :class:`SignedIn`.
+    """Sign in the user of a new session, and notify the subscribers of :class:`SignedIn`.
 
     If the request ends with an exception, the sign-in is undone: the browser keeps its earlier
     session, and the new session is revoked here and at the backend.

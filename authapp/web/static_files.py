@@ -49,7 +49,7 @@ class StaticFiles:
 
     @property
     def hash(self) -> str:
-        """The hash of all files. For a file that the application overrides, its file is hashed."""
+        """The hash of all files. If the application overrides a file, its own file is hashed."""
         now = time.monotonic()
         is_old = self._development and now - self._hashed_at > _HASH_AGAIN
         if self._hash is None or is_old:
@@ -97,9 +97,9 @@ def includeme(config: Configurator) -> None:
     files = StaticFiles(development=settings_of(config.registry).development)
     hashed = f"{NAMESPACE}static"
     config.add_route(hashed, f"/{STATIC}/{{hash:[0-9a-f]{{12}}}}/*subpath")
-    # The view of an included function gives way to a view of the function that includes it. The
-    # view that Pyramid adds here serves all methods, and the check of the CSRF token would read the
-    # form of a POST, which may have any length.
+    # Pyramid's view would serve all methods, and the check of the CSRF token would read the form of
+    # a POST, which may have any length. Pyramid adds this view in an included function, so the view
+    # that is added below replaces it.
     config.include(lambda config: config.add_static_view(STATIC, SPEC, pregenerator=files.add_hash))
     plain = static_view(SPEC, cache_max_age=0, use_subpath=True, package_name="authapp")
     for route, view in ((hashed, files.serve), (static_route(config), plain)):

@@ -18,10 +18,10 @@ def site_name(request: Request) -> str:
 
 
 def sign_in_path(request: Request) -> str:
-    """Return the path of the sign-in page. After the sign-in, the user returns to this page.
+    """Return the path of the sign-in page. After the sign-in, the user returns to the current page.
 
-    :returns: the path, with this page as ``next`` in the query. For the start page, without
-        ``next``.
+    :returns: the path, with the current page as ``next`` in the query. If the current page is the
+        start page, the path has no ``next``.
     """
     try:
         target = current_page(request)

@@ -149,7 +149,7 @@ def _ask(request: Request, credentials: Credentials) -> TokenPair:
 
 
 def _field(request: Request, name: str) -> str:
-    """Return a field of the form. If the field is missing or is a file, an empty string."""
+    """Return a field of the form, or an empty string if the field is missing or is a file."""
     value = request.POST.get(name, "")
     return value if isinstance(value, str) else ""
 

@@ -68,7 +68,7 @@ def logout(request: Request) -> Response:
 
 
 def sign_out(request: Request, *, everywhere: bool = False) -> list[tuple[str, str]]:
-    """Sign the user of a request out. The request must have a session.
+    """Sign out the user of a request. The request must have a session.
 
     :param everywhere: True to end all sessions of the user.
     :returns: headers that the response must have, from :func:`pyramid.security.forget`.
@@ -77,9 +77,9 @@ def sign_out(request: Request, *, everywhere: bool = False) -> list[tuple[str, s
     if everywhere:
         services.revocation.revoke_user(session, time.time())
     headers = list(forget(request))
-    # Another request may be renewing the session. It first stores the successor, and then looks for
-    # a revocation. This sign-out first stores the revocation, and then looks for a successor. So at
-    # least one of the two finds the entry of the other.
+    # Another request may be renewing the session. That request first stores the successor, and then
+    # looks for a revocation. This sign-out first stores the revocation, and then looks for a
+    # successor. So at least one of the two finds the entry of the other.
     session = _newest_session(services, session)
     revoke_at_backend(request, session)
     notify(SignedOut(request, session, everywhere))
