@@ -226,7 +226,7 @@ def test_renewal_succeeds_when_the_backend_is_up_again(site: Site, backend: Serv
 def test_failed_renewal_of_one_session_does_not_affect_other_users(
     site: Site, backend: Served
 ) -> None:
-    """Django SimpleJWT returns 500 to the renewal of a deleted user's session. The renewals of other
+    """Django SimpleJWT returns 500 to the renewal of a deleted user's session. Renewals of other
     users' sessions still succeed."""
     bob = Site(wsgi=site.app)
     site.sign_in("alice")
