@@ -13,13 +13,13 @@ CLIENT_AUTH = ("basic", "post", "private_key_jwt", "none")
 
 
 def default_client_auth(secret: str | None, key: object, otherwise: str) -> str:
-    """Return the default of ``client_auth``: with a key, with a secret, or ``otherwise``."""
+    """Return the default of ``client_auth``, or ``otherwise`` without a key and a secret."""
     return "private_key_jwt" if key else "basic" if secret else otherwise
 
 
 def basic(client_id: str | None, secret: str | None) -> tuple[str, str]:
     """Return the user name and the password of HTTP Basic authentication.
 
-    RFC 6749 section 2.3.1: the id and the secret are form-encoded before Basic encodes them.
+    The id and the secret are form-encoded before Basic encodes them (RFC 6749 section 2.3.1).
     """
     return quote(client_id or "", ""), quote(secret or "", "")

@@ -126,7 +126,7 @@ def read_response(
 
 
 def _cookies(set_cookies: list[str]) -> dict[str, str]:
-    """Read the names and values of cookies; a cookie that cannot be read is left out."""
+    """Read the names and values of cookies. A cookie that cannot be read is left out."""
     found: dict[str, str] = {}
     for each in set_cookies:
         cookie = SimpleCookie()

@@ -199,8 +199,8 @@ class HTTPBackend:
     def _tokens(self, reply: Reply, before: TokenPair | None) -> TokenPair | None:
         """Read the tokens in a response.
 
-        If the response has no refresh token, or an empty one, a renewal keeps the old refresh
-        token. Exception: if ``backend.refresh`` is ``none`` or does not send ``{refresh}``, the
+        If the response to a renewal has no refresh token, or an empty one, the session keeps the
+        old refresh token. If ``backend.refresh`` is ``none`` or does not send ``{refresh}``, the
         backend has no refresh tokens. Then the access token is stored as the refresh token too.
 
         :param before: the tokens before a renewal. None at a sign-in.
@@ -315,7 +315,7 @@ def await_tokens(call: Callable[[], TokenPair], timeout: float, where: str) -> T
 
 
 def may_be_late(timeout: float) -> dict[str, Any]:
-    """Return the options of a request whose response may come until :data:`LATE` seconds after it.
+    """Return the options of a request whose response may begin up to :data:`LATE` seconds later.
 
     Only the beginning of a response may be late. Its body must then arrive within the timeout.
     """

@@ -1,4 +1,4 @@
-"""Count failed sign-ins, and delay further sign-ins after too many failures."""
+"""Counts failed sign-ins, and delays further sign-ins after too many failures."""
 
 import hmac
 import ipaddress

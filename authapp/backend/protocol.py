@@ -14,9 +14,9 @@ MAX_STATE = 1024
 """The most characters in the state of a challenge. The state has to fit into one cookie."""
 
 LATE = 30.0
-"""Seconds after the sending of a refresh for which a thread waits for the response.
+"""For this many seconds after a refresh was sent, a thread waits for the response.
 
-The request itself waits only ``backend.timeout`` seconds."""
+The browser's request waits only ``backend.timeout`` seconds."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Credentials:
 
 
 class BackendRejected(Exception):
-    """The backend refuses: the password is wrong, or the token was revoked, for example.
+    """The backend refuses a sign-in or a renewal: a wrong password or a revoked token, for example.
 
     :param words: the backend's own words for the user, without anything secret. The sign-in page
         shows these words if ``authapp.login.show_reason`` is true.
@@ -46,7 +46,7 @@ class AccountLocked(BackendRejected):
 
 
 class AccountIncomplete(BackendRejected):
-    """The account needs something first: a verified e-mail address, a new password."""
+    """The account needs something first, such as a verified email address or a new password."""
 
 
 class ChallengeExpired(BackendRejected):

@@ -61,7 +61,7 @@ class Text:
 
     @property
     def placeholders(self) -> frozenset[str]:
-        """The names of the placeholders in it."""
+        """The names of the placeholders in this text."""
         return frozenset(name for _, name in self.pieces if name)
 
     def fill(self, values: Mapping[str, str | None], encode: Any = str) -> str | None:
@@ -109,7 +109,7 @@ class RequestTemplate:
 
     @property
     def placeholders(self) -> frozenset[str]:
-        """The names of all placeholders in it."""
+        """The names of all placeholders in this request."""
         texts = [self.path, *(text for _, text in self.headers), *(text for _, text in self.fields)]
         return frozenset().union(*(text.placeholders for text in texts))
 
