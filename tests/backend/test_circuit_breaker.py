@@ -119,7 +119,8 @@ def test_bad_responses_for_one_session_do_not_open_the_breaker(breaker: CircuitB
 
 
 def test_a_throttled_session_throttles_no_other_session(breaker: CircuitBreaker) -> None:
-    """A backend may limit the requests of each user, and one user may renew in a loop."""
+    """A backend limits the requests of each user, and one user renews in a loop. The renewals of
+    other users still succeed."""
     throttled = BackendThrottled("busy", retry_after=300)
     for _ in range(10):
         assert attempt(breaker, throttled, "in a loop") == "busy"
@@ -187,8 +188,8 @@ def test_processes_share_the_state_of_the_breaker(clock: Clock) -> None:
 def test_backend_down_is_logged_again_after_a_minute_without_calls(
     breaker: CircuitBreaker, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A process that made no call for a minute does not know whether the backend was up meanwhile.
-    So it logs the next failure again."""
+    """If a process has made no call for a minute, it does not know whether the backend was up in
+    that minute. So the process logs the next failure again."""
     for seconds in (0, 2, 59, 70):
         clock.now += seconds
         attempt(breaker, BackendDown(f"dead after {seconds}"))

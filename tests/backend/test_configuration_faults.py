@@ -1,4 +1,4 @@
-"""If a setting does not fit the backend: what the user sees, and what the log says."""
+"""What the user sees, and what the log says, if a setting does not fit the backend."""
 
 from typing import Any
 

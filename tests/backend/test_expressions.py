@@ -1,4 +1,4 @@
-"""An expression (JMESPath) returns a value or None for every response of the backend: threat W3."""
+"""Whatever the backend returns, an expression (JMESPath) gives a value or None: threat W3."""
 
 import json
 from typing import Any

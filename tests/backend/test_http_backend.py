@@ -407,8 +407,8 @@ def test_the_logout_done_setting_defines_a_successful_sign_out(
 def test_sign_out_renews_an_expired_access_token_first(
     site: Callable[..., Site], backend: Backend
 ) -> None:
-    """If a backend identifies the session by its access token, it ignores an expired token. So a
-    sign-out renews the session first."""
+    """Some backends identify the session by its access token, and ignore a sign-out with an expired
+    one. So a sign-out renews the session first."""
     seen: list[str] = []
     backend.answers["/refresh"] = {**GOOD, "access": "opaque-2", "refresh": "r-2"}
 
@@ -453,8 +453,8 @@ def test_a_backend_without_refresh_tokens_rejects_a_renewal() -> None:
 
 
 def test_a_backend_without_a_second_step_takes_no_code() -> None:
-    """A user types a code for the second step after an operator has removed the setting of this
-    step."""
+    """An operator has removed the setting of the second step. If a user then types a code, the
+    sign-in is unavailable."""
     backend = HTTPBackend(BoundedSession(1), "http://x.invalid", description())
     with pytest.raises(BackendUnavailable, match=r"authapp\.backend\.challenge is none"):
         backend.challenge("[]", "123456")
@@ -486,8 +486,8 @@ def test_a_rotated_refresh_token_is_kept_if_the_access_token_is_unusable(
 def test_a_sign_out_that_renews_loses_no_token(
     site: Callable[..., Site], backend: Backend, userinfo: str
 ) -> None:
-    """A sign-out renews the session, and the call of userinfo then fails. The old refresh token is
-    spent, so the sign-out must use the new tokens."""
+    """If a sign-out renews the session and the call of userinfo then fails, the old refresh token
+    is spent. So the sign-out must use the new tokens."""
     seen: list[str] = []
     backend.answers["/nowhere"] = {"id": 7}
 

@@ -1,4 +1,4 @@
-"""Calls of servers that misbehave have limits: threats B1 to B5, and B8."""
+"""The HTTP client limits calls of servers that misbehave: threats B1 to B5, and B8."""
 
 import gzip
 import socket

@@ -189,7 +189,8 @@ def test_a_deactivated_users_session_ends_if_the_package_checks(
 def test_a_view_that_expects_an_access_token_ends_no_session(
     django: Process, case: Case, path: str, kind: str, language: str, header: str
 ) -> None:
-    """The setting for renewals has a wrong path, and so the response is about an access token."""
+    """If the path of ``backend.refresh`` is wrong, the backend's error is about an access token.
+    Such an error does not end the session."""
     header = header.replace("{{kind}}", kind)
     site = make_site(django, case, backend__refresh=f"GET {path}\n{header}\nrefresh = {{refresh}}")
     site.sign_in(status=303)

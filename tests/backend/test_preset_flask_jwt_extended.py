@@ -97,8 +97,8 @@ def test_three_renewals_in_a_row_keep_the_refresh_token(site: Site, flask: Proce
 def test_a_refused_refresh_token_ends_the_session(
     site: Site, flask: Process, orders: dict[str, Any]
 ) -> None:
-    """Flask refuses the refresh token because the user is inactive or the signing key has changed.
-    The session ends."""
+    """If the user is inactive or the signing key has changed, Flask refuses the refresh token, and
+    the session ends."""
     site.sign_in("bob", status=303)
     flask.set(**orders)
     assert renew_now(site, status=401).json["code"] == "RefreshTokenRejected"

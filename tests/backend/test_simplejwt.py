@@ -66,8 +66,8 @@ def sign_in_until_expired(site: Site, django: Django, name: str = "alice") -> No
 
 
 def assert_ended(site: Site, answer: Any, code: str, sentence: str) -> None:
-    """Assert that a session has ended: the response deletes the cookie, and redirects to the
-    sign-in page, which leads back to the requested page."""
+    """Assert that a session has ended: the response deletes the cookie and redirects to the sign-in
+    page. After the sign-in, the user returns to the requested page."""
     assert answer.status_int == 303
     assert answer.location.endswith(f"/login?next=%2Faccount%3Ftab%3D1&reason={code}")
     assert COOKIE not in site.cookies
@@ -149,7 +149,7 @@ def test_three_rotations_in_a_row_use_each_refresh_token_once(site: Site, django
 
 @pytest.mark.parametrize("ahead", [-3600, 3600])
 def test_an_hour_of_clock_difference_does_not_change_lifetimes(site: Site, ahead: int) -> None:
-    """The site's clock is an hour wrong, and Django's clock is right. Lifetimes do not change."""
+    """If the site's clock is an hour wrong and Django's clock is right, lifetimes do not change."""
     with time_machine.travel(time.time() + ahead):
         site.sign_in(status=303)
         for _ in range(2):
@@ -263,8 +263,8 @@ def test_application_calls_are_made_as_the_user(application: Site) -> None:
 def test_a_call_with_an_expired_token_is_retried_with_a_new_token(
     application: Site, django: Django
 ) -> None:
-    """The site's clock is slow, so the site calls Django's API with a token that has expired there.
-    The site then renews the session and repeats the call."""
+    """The site's clock is slow, so the site calls Django's API with a token that has expired by
+    Django's clock. The site then renews the session and repeats the call."""
     slow = lambda: time_machine.travel(time.time() - 20)  # noqa: E731
     django.set(access=SHORT)
     with slow():

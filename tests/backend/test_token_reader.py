@@ -1,4 +1,4 @@
-"""Reading the user and the expiry from tokens, also with clocks that differ: threats J and B."""
+"""authapp reads the user and the expiry from tokens, even if clocks differ: threats J and B."""
 
 import base64
 import hmac
@@ -244,8 +244,8 @@ def test_a_backend_clock_that_is_off_is_corrected_and_logged(
 
 
 def test_an_old_token_is_not_extended() -> None:
-    """A token that is a day old was cached or replayed, and is not valid for longer. A token that
-    seems to be an hour old may be new, because the backend's clock may be wrong."""
+    """A token that is a day old was cached or replayed, so its lifetime is not counted from now. A
+    token that seems to be an hour old may be new, because the backend's clock may be wrong."""
     assert "expired on arrival" in refused(token(iat=NOW - 90_000, exp=NOW - 86_400))
     _, validity = read(token(iat=NOW - 90_000, exp=NOW + 60))
     assert validity.valid_until == NOW + 60
@@ -262,7 +262,7 @@ def test_the_token_expiry_is_used_within_the_clock_leeway(caplog: pytest.LogCapt
 
 def test_a_short_lived_token_that_expired_within_the_leeway_is_accepted() -> None:
     """The site's clock is 25 seconds ahead, so a token that is valid for 20 seconds seems to have
-    expired. It is accepted."""
+    expired. authapp still accepts the token."""
     _, validity = read(token(iat=NOW - 25, exp=NOW - 5))
     assert validity.valid_until == NOW + 20
 
@@ -511,8 +511,9 @@ def test_j4_a_malformed_key_does_not_affect_other_keys(keys: Any, odd: Any) -> N
 
 
 def test_j4_a_private_key_is_not_parsed(keys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Threat J4. A private key in a key set is not parsed. If its primes are missing, PyJWT
-    computes them. This can take a minute, and meanwhile all threads wait for the GIL."""
+    """Threat J4. authapp does not parse a private key in a key set. If the primes of the key are
+    missing, PyJWT would compute them. This could take a minute, and all threads would wait for the
+    GIL."""
     seen: list[Any] = []
     monkeypatch.setattr(RSAAlgorithm, "from_jwk", lambda entry: seen.append(entry))
     private = RSAAlgorithm.to_jwk(keys.rsa, as_dict=True)

@@ -1,4 +1,5 @@
-"""If one verb of the backend fails, other verbs go on: contract section 3, threats D3 and D4."""
+"""If one verb of the backend fails, the other verbs still work: contract section 3, threats D3 and
+D4."""
 
 import socket
 import threading
@@ -105,8 +106,8 @@ def test_failed_renewals_do_not_stop_sign_ins(signed_in: list[Site], backend: Se
 
 
 def test_a_403_response_never_opens_the_breaker(signed_in: list[Site], backend: Served) -> None:
-    """A gateway in front of the backend returns 403 to renewals. All sessions are kept, and they
-    are renewed when the gateway is gone."""
+    """If a gateway in front of the backend returns 403 to renewals, all sessions are kept. They are
+    renewed when the gateway is gone."""
     backend.instead[REFRESH] = Response(status=403, json_body={"message": "Forbidden"})
     now = time.time() + EXPIRED
     with time_machine.travel(now):
