@@ -260,8 +260,8 @@ def test_custom_backend_signs_in_renews_and_signs_out(caplog: pytest.LogCaptureF
 
 
 def test_new_sign_in_works_when_the_backend_reuses_a_refresh_token() -> None:
-    """At a new sign-in, the backend issues a refresh token again that was spent in the old session.
-    The new session works."""
+    """If the backend issues at a new sign-in a refresh token that was spent in the old session, the
+    new session still works."""
     site = own_backend_site(OwnBackend())
     site.sign_in("dora", "sesame", status=303)
     with time_machine.travel(time.time() + 61):
@@ -273,8 +273,8 @@ def test_new_sign_in_works_when_the_backend_reuses_a_refresh_token() -> None:
 
 
 def test_new_session_ignores_old_successors_of_a_reused_refresh_token() -> None:
-    """The backend issues a refresh token again that was spent in an old session. The new session
-    does not use the successors of the old session."""
+    """If the backend issues a refresh token that was spent in an old session, the new session does
+    not use the successors of the old session."""
     site = own_backend_site(OwnBackend())
     site.sign_in("dora", "sesame", status=303)
     first = site.opened()
@@ -316,8 +316,8 @@ def test_startup_fails_when_no_backend_is_configured() -> None:
 
 @pytest.mark.parametrize("excluded", ["/view", "/other"])
 def test_forget_in_a_response_callback_clears_the_cookie(backend: Served, excluded: str) -> None:
-    """``forget`` clears the session cookie even in a response callback of a view. This callback
-    runs after authapp's own."""
+    """``forget`` clears the session cookie even in a response callback of a view, which runs after
+    authapp's own callback."""
 
     def view(request: Request) -> dict[str, Any]:
         assert request.identity
@@ -331,8 +331,7 @@ def test_forget_in_a_response_callback_clears_the_cookie(backend: Served, exclud
 
 
 def test_same_request_object_can_be_handled_twice(backend: Served) -> None:
-    """A request object can be handled more than once. pyramid_retry and similar packages do
-    this."""
+    """The application can handle one request object more than once, as pyramid_retry does."""
 
     def again(request: Request) -> dict[str, Any]:
         inner = Request.blank("/session", headers={"Cookie": request.headers["Cookie"]})
@@ -719,8 +718,8 @@ def test_backends_with_unusual_refresh_token_rotation_can_renew(kind: type[OwnBa
 
 
 def test_sign_out_does_not_affect_another_session_with_the_same_refresh_token() -> None:
-    """Two sessions have the same refresh token. One is renewed and signed out, and the other goes
-    on."""
+    """Two sessions have the same refresh token. If one of them is renewed and signed out, the other
+    one still works."""
     one = own_backend_site(KeepingBackend())
     one.sign_in("dora", "sesame")
     other = Site(wsgi=one.app)
@@ -733,8 +732,8 @@ def test_sign_out_does_not_affect_another_session_with_the_same_refresh_token() 
 
 
 def test_concurrent_renewals_of_two_sessions_with_one_refresh_token_stay_separate() -> None:
-    """Two sessions with the same refresh token are renewed at the same time. Each has its own call
-    of the backend, and keeps its session id."""
+    """If two sessions with the same refresh token are renewed at the same time, each of them calls
+    the backend and keeps its own session id."""
     both = threading.Barrier(2)
 
     class Slow(KeepingBackend):
@@ -756,10 +755,10 @@ def test_concurrent_renewals_of_two_sessions_with_one_refresh_token_stay_separat
 @pytest.mark.parametrize("after", [0, 10])
 @pytest.mark.parametrize("dated", [True, False])
 def test_session_set_by_a_view_is_not_replaced_by_a_renewal(after: float, dated: bool) -> None:
-    """A view replaces the session by one with other rights and the same refresh token. A renewal
+    """If a view replaces the session by one with other rights and the same refresh token, a renewal
     does not undo this.
 
-    The view does this during a renewal, or ten seconds after a renewal.
+    The view replaces the session during a renewal, or ten seconds after a renewal.
     """
     promoted = jwt.encode({"sub": "dora", "promoted": True}, "k" * 32)
 
@@ -789,8 +788,8 @@ def test_session_set_by_a_view_is_not_replaced_by_a_renewal(after: float, dated:
 
 
 def test_view_can_switch_to_another_session_and_back(backend: Served) -> None:
-    """A view can replace the session by another user's session, and later switch back. Some
-    applications let their support staff see what a user sees."""
+    """Some applications let their support staff see what a user sees. So a view can replace the
+    session by another user's session, and later switch back."""
     kept: list[Any] = []
 
     def change(request: Request) -> None:
@@ -834,8 +833,8 @@ def slow_refresh(backend: Served) -> None:
 
 
 def test_concurrent_renew_requests_of_several_tabs_renew_once(backend: Served) -> None:
-    """Several tabs ask for a renewal at the same time. All of them wait for one renewal, although
-    their access token is still valid."""
+    """If several tabs ask for a renewal at the same time, all of them wait for one renewal,
+    although their access token is still valid."""
     site = application(backend.url)
     site.sign_in()
     slow_refresh(backend)
@@ -1034,8 +1033,8 @@ def test_request_backend_uses_the_configured_authorization_header(backend: Serve
 def test_backend_error_is_logged_when_a_view_handles_another_exception(
     backend: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A view handles its own exceptions, whose causes form a cycle, and then calls a backend that
-    is down. The error of the backend is logged."""
+    """If a view calls a backend that is down while it handles an exception, authapp logs the error
+    of the backend, even if the causes of the exception form a cycle."""
 
     def call(request: Request) -> str:
         try:
@@ -1070,8 +1069,8 @@ def test_c15_response_with_a_csrf_token_is_not_cacheable(
 
 
 def test_application_can_assign_request_validity(backend: Served) -> None:
-    """A view can assign ``request.validity``. Any attribute that ``add_request_method`` adds can be
-    assigned."""
+    """A view can assign ``request.validity``, as it can assign any attribute that
+    ``add_request_method`` adds."""
 
     def view(request: Request) -> Any:
         request.validity = "what the application makes of it"

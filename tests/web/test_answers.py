@@ -113,8 +113,8 @@ def test_user_with_the_permission_sees_the_page(site: Site) -> None:
 
 
 def test_a2_a_missing_page_can_look_like_a_forbidden_one(backend: Served) -> None:
-    """Threat A2. An application can send visitors from a missing page to sign-in, as from a
-    forbidden page. docs/security.md, "Known limits", says how."""
+    """Threat A2. An application can redirect visitors from a missing page to the sign-in page, as
+    from a forbidden page. docs/security.md, "Known limits", says how."""
 
     def missing(request: Request) -> Response:
         return sign_in_required(request, None)
@@ -258,8 +258,8 @@ def test_claims_are_shown_as_text(backend: Served) -> None:
 
 
 def test_claim_with_a_lone_surrogate_is_shown_as_a_question_mark(site: Site) -> None:
-    """The account page works with a token that authapp itself would refuse. Another application
-    that shares the cookie may have written this token."""
+    """Another application that shares the cookie may have accepted a token that authapp would
+    refuse. The account page still works."""
     site.sign_in()
     half = base64.urlsafe_b64encode(b'{"half": "\\ud800"}').decode().rstrip("=")
     session = site.opened()
@@ -397,8 +397,8 @@ def test_form_with_an_invalid_content_type_gets_a_4xx(
 def test_a_form_that_a_view_cannot_read_is_400_and_an_error_of_the_view_is_500(
     backend: Served, read: str
 ) -> None:
-    """The error of a form that WebOb cannot parse is the client's. The view for errors does not
-    parse the form of another error."""
+    """If WebOb cannot parse the form, the response is 400. If the view fails for another reason,
+    the response is 500, and the view for errors does not parse the form."""
 
     def more(config: Configurator) -> None:
         config.include("authapp.web.views.errors")
@@ -414,7 +414,8 @@ def test_a_form_that_a_view_cannot_read_is_400_and_an_error_of_the_view_is_500(
 
 
 def test_an_error_page_of_a_form_whose_query_is_not_utf8_is_sent(backend: Served) -> None:
-    """No exception leaves the application, not even from the view for exceptions."""
+    """If the query of a form is not UTF-8, the response is an error page. The view for exceptions
+    raises no exception."""
     for site in (Site(backend.url), application(backend.url)):
         routes = site.app.routes_mapper.get_routes()
         paths = ["/" + re.sub(r"[*{].*", "x", each.path).lstrip("/") for each in routes]
@@ -457,8 +458,8 @@ def test_s7_too_large_body_is_not_read(
 
 @pytest.mark.parametrize("path", ["/login", "/session", "/"])
 def test_empty_content_length_means_no_body(site: Site, path: str) -> None:
-    """An empty ``CONTENT_LENGTH`` means that there is no body. PEP 3333 allows it, and uWSGI sends
-    it."""
+    """An empty ``CONTENT_LENGTH`` means that there is no body. PEP 3333 allows this value, and
+    uWSGI sends it."""
     site.get(path, extra_environ={"CONTENT_LENGTH": ""}, status=200)
 
 

@@ -150,8 +150,8 @@ def test_a_401_to_other_credentials_renews_nothing(backend: Served) -> None:
 
 
 def test_renewal_after_the_headers_have_gone_is_kept_for_the_next_request(backend: Served) -> None:
-    """A streamed body renews the session when the headers of the response have been sent already.
-    So no cookie can be written, and the next request gets the new tokens."""
+    """If a streamed body renews the session after the headers were sent, authapp can no longer
+    write the cookie. So the next request gets the new tokens."""
 
     def streamed(request: Request) -> Response:
         def body() -> Iterator[bytes]:

@@ -105,8 +105,8 @@ def test_c5_c6_cookie_is_accepted_only_while_its_secret_is_listed(
 
 
 def test_c6_changing_the_secret_signs_nobody_out(site: Site, backend: Served) -> None:
-    """Threat C6. Changing the secret signs nobody out: add the new secret, then remove the old one
-    (docs/operations.md, "Changing the secret")."""
+    """Threat C6. If the operator adds the new secret and later removes the old one, nobody is
+    signed out (docs/operations.md, "Changing the secret")."""
     new = "a new secret, of more than 32 bytes"
     site.sign_in()
     form = site.get("/account", headers={"Accept": "text/html"}).forms["renew"]
@@ -124,8 +124,8 @@ def test_c6_changing_the_secret_signs_nobody_out(site: Site, backend: Served) ->
 
 
 def test_c6_rolling_restart_with_a_new_secret_signs_nobody_out(backend: Served) -> None:
-    """Threat C6. Changing the secret takes three steps (docs/operations.md). During each step, some
-    processes have the old settings and some have the new settings. Nobody is signed out."""
+    """Threat C6. Changing the secret takes three steps (docs/operations.md). Nobody is signed out,
+    although during each step some processes have the old settings and some the new settings."""
     new = "a new secret, of more than 32 bytes"
     steps = [SECRET, f"{SECRET}\n{new}", f"{new}\n{SECRET}"]
     for one, other in itertools.pairwise([*steps, new]):
@@ -176,8 +176,8 @@ def test_c13_duplicate_cookies_are_accepted_only_for_one_user(
 
 
 def test_c13_signed_out_session_does_not_hide_an_active_session(site: Site) -> None:
-    """Threat C13. A browser has two session cookies, with different paths or domains. The session
-    in the newer cookie was signed out. The other session is used."""
+    """Threat C13. A browser has two session cookies, with different paths or domains. If the
+    session in the newer cookie was signed out, authapp uses the session in the other cookie."""
     site.sign_in("alice")
     good = site.token()
     with time_machine.travel(time.time() + 10):
@@ -193,8 +193,8 @@ def test_c13_signed_out_session_does_not_hide_an_active_session(site: Site) -> N
 
 
 def test_c13_ended_session_does_not_hide_an_active_session(site: Site) -> None:
-    """Threat C13. A browser has two session cookies. One session began later, but has ended
-    already. The other session is used."""
+    """Threat C13. A browser has two session cookies. If the session that began later has ended
+    already, authapp uses the session in the other cookie."""
     site.sign_in("alice")
     stands, now = site.opened(), int(time.time())
     short = replace(stands.validity, valid_until=now + 10, refresh_until=now + 20)
@@ -268,7 +268,8 @@ def test_other_cookies_of_a_response_are_sent_once_beside_a_renewed_one(backend:
 
 
 def test_c8_long_cookie_header_is_read_but_not_cached(site: Site, alice: str) -> None:
-    """Threat C8. The cache of sessions has a limited number of headers, and no long headers."""
+    """Threat C8. authapp reads a long ``Cookie`` header, but does not cache it. The cache has a
+    limited number of headers."""
     for number in range(3):
         assert user_id(ask(site, f"other={str(number) * 9000}; {COOKIE}={alice}")) == 1
     assert site.services.cookie_reader.cached.cache_info().currsize == 0

@@ -59,8 +59,8 @@ def test_too_long_header_is_removed(site: Site, name: str) -> None:
 
 
 def test_too_long_accept_language_gives_the_default_language(site: Site) -> None:
-    """A very long ``Accept-Language`` header is ignored. Without the limit of headers, parsing it
-    took 24 seconds of processor time."""
+    """authapp ignores a very long ``Accept-Language`` header. Without the limit of headers, parsing
+    this header took 24 seconds of processor time."""
     tags = "zh-" + "-".join(["a"] * 125_000)
     assert '<html lang="en">' in site.get("/login", headers={"Accept-Language": tags})
 

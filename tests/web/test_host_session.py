@@ -99,8 +99,8 @@ def test_a_sign_out_in_another_browser_during_a_renewing_request_empties_the_car
 
 
 def test_a_late_request_of_a_replaced_session_does_not_empty_the_cart(backend: Served) -> None:
-    """Bob signs in in Alice's browser. A request that the browser sent with Alice's session arrives
-    after that."""
+    """Bob signs in in Alice's browser. If a request with Alice's session arrives after that, Bob's
+    cart keeps its contents."""
     site = shop(backend)
     form = site.get("/login").form
     site.sign_in()
@@ -117,8 +117,8 @@ def test_a_late_request_of_a_replaced_session_does_not_empty_the_cart(backend: S
 def test_a_late_request_of_a_session_that_was_signed_out_here_does_not_empty_the_cart(
     backend: Served,
 ) -> None:
-    """A visitor puts a book into the cart after a sign-out. A request from before the sign-out
-    arrives after that."""
+    """A visitor puts a book into the cart after a sign-out. If a request from before the sign-out
+    arrives after that, the book stays in the cart."""
     site = shop(backend)
     site.sign_in()
     token = site.token()

@@ -36,7 +36,8 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> Non
 def test_a_late_response_does_not_move_the_sign_in_back(
     backend: Served, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise a third response could replace the cookie of the new sign-in."""
+    """A late response does not write an earlier sign-in into the index. Otherwise a third response
+    could replace the cookie of the new sign-in."""
     site = application(backend.url, pages)
     site.sign_in()
     late, later = site.twin(), site.twin()
@@ -53,7 +54,8 @@ def test_a_late_response_does_not_move_the_sign_in_back(
 def test_a_background_request_does_not_undo_a_use(
     backend: Served, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise a session that the user uses in one tab would be idle in another tab."""
+    """A background request does not write an earlier use into the index. Otherwise a session that
+    the user uses in one tab would be idle in another tab."""
     site = Site(backend.url, session__idle="1000")
     site.sign_in()
     background, tab = site.twin(), site.twin()
@@ -69,7 +71,8 @@ def test_a_background_request_does_not_undo_a_use(
 def test_a_sign_in_takes_the_place_of_the_session_that_it_replaces(
     backend: Served, clock: Any
 ) -> None:
-    """The list of a user with the most sessions loses none of them."""
+    """If a sign-in replaces a session, the new session takes its place in the index. So a full list
+    of a user loses no other session."""
     site = Site(backend.url)
     form = site.get("/login").form
     site.sign_in()

@@ -1,4 +1,4 @@
-"""The language of authapp's pages. An application chooses it, and the site reads
+"""The language of authapp's pages. An application chooses the language, and the site reads
 ``Accept-Language``."""
 
 import functools
@@ -130,8 +130,9 @@ def test_the_applications_own_translations_are_kept(backend: Served, tmp_path: A
 @pytest.mark.parametrize("accept", ["text/html", "application/json"])
 @pytest.mark.parametrize("path", ["/nowhere", "/view", "/broken", "/forbidden", "/login"])
 def test_an_error_response_does_not_read_the_form(backend: Served, path: str, accept: str) -> None:
-    """In an application without a locale negotiator, Pyramid's own parses the form of a request to
-    any path. A form of 8 MB then took eleven seconds of processor time."""
+    """An error response does not read the form, even in an application without a locale negotiator.
+    Pyramid's own negotiator would parse it. A form of 8 MB took eleven seconds of processor
+    time."""
     site = application(backend.url, _pages)
     body = io.BytesIO(b"a=1&" * 1000)
     environ = {"CONTENT_TYPE": "application/x-www-form-urlencoded", "CONTENT_LENGTH": "8000000"}

@@ -1,4 +1,4 @@
-"""An application that gives its own request methods and predicates the names of authapp's."""
+"""authapp works in an application whose request methods and predicates have authapp's names."""
 
 import uuid
 from typing import Any

@@ -24,8 +24,9 @@ APP = "https://app.example.com"
 def test_s1_a_page_without_a_referrer_can_sign_in_and_out(
     site: Site, fetch_site: str | None, status: int
 ) -> None:
-    """A page without a referrer sends ``Origin: null``, and its forms are accepted. A page in a
-    sandbox also sends it, but with ``Sec-Fetch-Site: cross-site``, and is refused."""
+    """A page without a referrer sends ``Origin: null``, and authapp accepts its forms. A page in a
+    sandbox also sends ``Origin: null``, but with ``Sec-Fetch-Site: cross-site``, so authapp refuses
+    its forms."""
     headers = {"Origin": "null"} | ({"Sec-Fetch-Site": fetch_site} if fetch_site else {})
     form = site.get("/login").form
     form["username"], form["password"] = "alice", "alice-password"

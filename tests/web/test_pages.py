@@ -192,7 +192,7 @@ def test_the_account_page_has_tokens_in_development_only(backend: Served) -> Non
 
 @pytest.fixture
 def kept(backend: Served) -> Iterator[Site]:
-    """Yield a site with an expired session. It is kept, because the backend cannot renew it."""
+    """Yield a site with an expired session, which is kept because the backend cannot renew it."""
     site = Site(backend.url, backend__refresh="POST /nowhere")
     site.sign_in()
     with time_machine.travel(site.opened().validity.valid_until + 1, tick=True):

@@ -109,8 +109,8 @@ def test_another_user_gets_a_new_session(site: Site, clock: Any) -> None:
 
 
 def test_an_ordinary_sign_in_begins_a_new_session(site: Site, clock: Any) -> None:
-    """A sign-in keeps the session only if a view has asked for a recent sign-in. Any other sign-in
-    begins a new session."""
+    """If a view has asked for a recent sign-in, the session continues after the sign-in. Any other
+    sign-in begins a new session."""
     form = site.get("/login").form
     site.sign_in()
     before = site.opened()
@@ -173,8 +173,8 @@ def test_the_sign_in_page_asks_again_only_if_the_sign_in_is_too_old(site: Site, 
 
 
 def test_an_older_tab_does_not_undo_the_sign_in(site: Site, clock: Any) -> None:
-    """Another tab still has the cookie from before the sign-in, and renews. Its response does not
-    overwrite the cookie of the sign-in."""
+    """If another tab renews with the cookie from before the sign-in, the response to that tab does
+    not overwrite the cookie of the sign-in."""
     site.sign_in()
     older = site.twin()
     clock.shift(301)
@@ -241,8 +241,8 @@ def test_a_wrong_number_of_seconds_is_a_problem_at_start_up(wrong: Any) -> None:
 
 
 def test_after_a_sign_out_everywhere_the_next_sign_in_is_recent(site: Site, clock: Any) -> None:
-    """After a sign-out everywhere, the next sign-in has a time up to a minute in the future. It
-    counts as recent."""
+    """After a sign-out everywhere, the next sign-in may have a time up to a minute in the future.
+    Such a sign-in counts as recent."""
     site.sign_in()
     site.sign_out(everywhere=True)
     site.sign_in()

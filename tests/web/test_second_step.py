@@ -136,7 +136,7 @@ def test_code_completes_the_sign_in(site: Site, steps: TwoSteps, events: list[An
 
 
 def test_second_step_keeps_the_choices_of_the_first_one(steps: TwoSteps, events: list[Any]) -> None:
-    """The second step keeps two choices of the first: to stay signed in after the browser is
+    """The second step keeps two choices of the first step: to stay signed in after the browser is
     closed, and to sign in again in the same session."""
     site = site_with(steps, events, session__remember="ask")
     form = site.get("/login").form
@@ -294,7 +294,8 @@ def test_backend_can_ask_for_a_further_step(site: Site, steps: TwoSteps) -> None
 
 
 def test_codes_that_lead_to_a_further_step_are_counted(site: Site, steps: TwoSteps) -> None:
-    """Some backends answer a wrong code with the challenge again."""
+    """Some backends answer a wrong code with the same challenge again. Such a code counts as a
+    failed sign-in."""
     page = first_step(site)
     for _ in range(10):
         steps.more = True

@@ -171,8 +171,8 @@ def test_a_renewal_by_the_script_moves_neither_limit(backend: Served, clock: Any
 
 
 def test_the_absolute_limit_holds_for_cookies_that_say_more(backend: Served, clock: Any) -> None:
-    """A cookie was written before ``session.absolute`` was set, so it has a later end of the
-    session. The setting limits this session too."""
+    """If a cookie was written before ``session.absolute`` was set, its session has a later end. The
+    setting still limits this session."""
     before = Site(backend.url)
     before.sign_in()
     site = Site(backend.url, session__absolute="1000")
@@ -186,8 +186,8 @@ def test_the_absolute_limit_holds_for_cookies_that_say_more(backend: Served, clo
 
 
 def test_a_session_that_another_tab_uses_is_not_idle(site: Site, clock: Any) -> None:
-    """One tab uses the session. A request of another tab, which still has an older cookie, does not
-    end the session as idle."""
+    """If one tab uses the session, it is not idle for another tab that still has an older
+    cookie."""
     site.sign_in()
     slow = site.twin()
     clock.shift(IDLE - 1)
@@ -206,8 +206,8 @@ def test_a_session_that_another_tab_uses_is_not_idle(site: Site, clock: Any) -> 
 
 
 def test_a_session_that_another_application_uses_is_not_idle(site: Site, clock: Any) -> None:
-    """Next.js writes the session cookie with a new ``iat``, and keeps or drops authapp's time of
-    the last use. This counts as a use of the session."""
+    """If Next.js writes the session cookie with a new ``iat``, this counts as a use of the session,
+    whether Next.js keeps or drops authapp's time of the last use."""
     for drops in (False, True):
         site.sign_in()
         clock.shift(IDLE - 1)
@@ -341,8 +341,8 @@ def test_the_browser_keeps_the_cookie_as_the_setting_or_the_person_says(
 def test_the_box_decides_and_not_the_address_of_the_page(
     backend: Served, query: str, ticked: bool
 ) -> None:
-    """The sign-in form is sent to the address of its page, which may have ``?remember=1``. Only the
-    box in the form counts."""
+    """Browsers send the sign-in form to the address of its page, which may have ``?remember=1``.
+    Only the box in the form counts."""
     site = Site(backend.url, session__remember="ask")
     form = site.get(f"/login?{query}").form
     assert form["remember"].checked is (query == "remember=1")

@@ -45,7 +45,7 @@ def test_other_tabs_of_the_browser_that_signs_out_are_not_told(
     site: Site, everywhere: bool
 ) -> None:
     """While one tab signs out, other tabs of its browser still send the old cookie. The server does
-    not tell them that the session has ended. The tab that signs out tells them."""
+    not tell these tabs that the session has ended, because the first tab tells them."""
     phone = Site(wsgi=site.app)
     site.sign_in()
     phone.sign_in()

@@ -402,8 +402,8 @@ def test_s10_session_is_revoked_before_the_backend_is_called(site: Site, backend
 
 
 def test_forms_still_work_after_a_failed_sign_in_of_a_signed_in_user(site: Site) -> None:
-    """A signed-in user fails to sign in as another user. The page then has a sign-out form above
-    the sign-in form, and both forms work."""
+    """If a signed-in user fails to sign in as another user, the page has a sign-out form above the
+    sign-in form, and both forms work."""
     form = site.get("/login").form
     site.sign_in()
     form["username"], form["password"] = "bob", "wrong"
@@ -421,8 +421,8 @@ def test_forms_still_work_after_a_failed_sign_in_of_a_signed_in_user(site: Site)
 def test_the_form_of_a_kept_session_works_after_that_session_has_ended(
     site: Site, backend: Served
 ) -> None:
-    """While the backend is down, a user opens the sign-in form and fills it in for a long time. The
-    form still works after the user's old session has ended."""
+    """While the backend is down, a user opens the sign-in form. If the user's old session ends
+    before the user sends the form, the form still works."""
     site.sign_in()
     ends = site.opened().validity
     backend.instead[REFRESH] = Response(status=503)

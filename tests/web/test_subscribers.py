@@ -174,7 +174,7 @@ def test_refusing_a_sign_in_does_not_end_a_session_with_the_same_refresh_token(
     backend: Served,
 ) -> None:
     """Some backends issue the same refresh token to all sessions of a user. If a subscriber refuses
-    a sign-in, an earlier session with the same token goes on."""
+    a sign-in, an earlier session with the same token still works."""
 
     def refuse(event: SignedIn) -> None:
         if event.request.authapp.opened:
