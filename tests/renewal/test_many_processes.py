@@ -193,8 +193,8 @@ class Renewing:
 def test_process_killed_before_the_refresh_delays_renewal_until_the_lease_ends(
     place: Place,
 ) -> None:
-    """A process is killed before the backend has spent the refresh token. When the lease of this
-    process has expired, another process renews."""
+    """If a process is killed before the backend has spent the refresh token, another process renews
+    after the lease of the killed process has expired."""
     (cookie,) = place.expired()
     renewing, site = Renewing(place, rotate=False), place.fleet.sites[0]
     with ThreadPoolExecutor(1) as pool:
@@ -208,8 +208,8 @@ def test_process_killed_before_the_refresh_delays_renewal_until_the_lease_ends(
 
 
 def test_process_killed_after_the_rotation_ends_the_session(place: Place) -> None:
-    """A process is killed after the backend has spent the refresh token. No other process knows the
-    new token, and the backend rejects the old one. So the session ends."""
+    """If a process is killed after the backend has spent the refresh token, no other process knows
+    the new token, and the backend rejects the old one. So the session ends."""
     (cookie,) = place.expired()
     renewing, site = Renewing(place, rotate=True), place.fleet.sites[1]
     with ThreadPoolExecutor(1) as pool:
@@ -231,8 +231,8 @@ def test_process_killed_after_the_rotation_ends_the_session(place: Place) -> Non
 
 
 def test_process_killed_after_storing_the_successor_loses_nothing(place: Place) -> None:
-    """A process is killed after it has stored the successor. The browser gets no response, but its
-    next request gets the successor."""
+    """If a process is killed after it has stored the successor, the browser gets no response. But
+    the next request of the browser gets the successor."""
     (cookie,) = place.expired()
     site = place.fleet.sites[2]
     before = place.refreshes()
@@ -287,8 +287,8 @@ class Load:
 
 @pytest.mark.parametrize("how", ["stop", "pause", "flush"])
 def test_redis_failure_under_load_causes_no_error_and_no_sign_out(place: Place, how: str) -> None:
-    """Redis fails for a time. When Redis is back, only one process renews each session again,
-    without a restart of any process."""
+    """If Redis fails for a time, no request gets an error. When Redis is up again, only one process
+    renews each session again, without a restart of any process."""
     # The sessions stay fresh. Other tests cover access tokens that expire while Redis is down.
     place.django.set(access=300)
     cookies = [place.sign_in() for _ in range(8)]

@@ -445,8 +445,8 @@ def site_with_short_timeout(backend: Served, monkeypatch: pytest.MonkeyPatch) ->
 def test_late_response_is_stored_for_later_requests(
     backend: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The response of the backend arrives after the timeout. The token is spent, so the outcome is
-    stored for later requests."""
+    """If the response of the backend arrives after the timeout, the token is spent. So the outcome
+    is stored for later requests."""
     site = Site(backend.url, backend__timeout="0.3")
     site.sign_in()
     _, go = blocked(backend)
@@ -653,7 +653,7 @@ def test_sign_out_during_a_renewal_ends_the_session(site: Site, backend: Served)
 def test_s12_new_session_is_kept_while_the_old_one_is_renewed(
     site: Site, backend: Served, seconds: float
 ) -> None:
-    """Threat S12. The user signs in while the old session is renewed. The late response of the
+    """Threat S12. If the user signs in while the old session is renewed, the late response of the
     renewal does not overwrite or delete the new cookie."""
     form = site.get("/login").form
     form["username"], form["password"] = "bob", "bob-password"
@@ -690,8 +690,8 @@ def test_s12_late_response_to_a_rejected_session_keeps_the_new_cookie(
 
 
 def test_s12_response_of_a_view_that_sees_a_rejection_keeps_the_new_cookie(backend: Served) -> None:
-    """Threat S12. During a view, the backend rejects the session. Before the view returns, the user
-    signs in again. The response of the view does not delete the new cookie."""
+    """Threat S12. During a view, the backend rejects the session. If the user signs in again before
+    the view returns, the response of the view does not delete the new cookie."""
     come, go = threading.Event(), threading.Event()
 
     def view(request: Request) -> str:
@@ -715,8 +715,8 @@ def test_s12_response_of_a_view_that_sees_a_rejection_keeps_the_new_cookie(backe
 
 @pytest.mark.parametrize("over", [True, False])
 def test_user_refused_by_a_subscriber_has_no_session(backend: Served, over: bool) -> None:
-    """A subscriber refuses a sign-in. The new session ends. An earlier session in the same browser
-    ends too, with all copies of its cookie. A session in another browser does not end."""
+    """If a subscriber refuses a sign-in, the new session ends. An earlier session in the same
+    browser ends too, with all copies of its cookie. A session in another browser does not end."""
     away = []
 
     def turn_away(event: SignedIn) -> None:
@@ -766,8 +766,8 @@ def test_b8_bearer_challenge_of_the_backend_is_a_rejection(site: Site, backend: 
 
 
 def test_sign_out_during_a_request_clears_its_cookie(backend: Served) -> None:
-    """A session is renewed before the view runs, and signed out while the view runs. The response
-    deletes the cookie."""
+    """If a session is renewed before the view runs, and signed out while the view runs, the
+    response deletes the cookie."""
     slow, site, come, go = _slow_app(backend)
     with later(EXPIRED), ThreadPoolExecutor(1) as pool:
         visiting = pool.submit(slow.get, "/view", status=200)
@@ -780,8 +780,8 @@ def test_sign_out_during_a_request_clears_its_cookie(backend: Served) -> None:
 
 @pytest.mark.parametrize("rejected", [False, True])
 def test_slow_request_does_not_write_outdated_tokens(backend: Served, rejected: bool) -> None:
-    """A session is renewed before the view runs, and again while the view runs. The response does
-    not write the tokens of the first renewal."""
+    """If a session is renewed before the view runs, and again while the view runs, the response
+    does not write the tokens of the first renewal."""
     slow, site, come, go = _slow_app(backend)
     with later(EXPIRED), ThreadPoolExecutor(1) as pool:
         visiting = pool.submit(slow.get, "/view", status=200)
@@ -967,8 +967,8 @@ def test_renew_now_returns_503_while_the_backend_is_down(site: Site, backend: Se
 def test_renew_now_with_an_unreadable_access_token_keeps_the_refresh_token(
     site: Site, backend: Served
 ) -> None:
-    """ "Renew now" gets a new refresh token and an unreadable access token. The session gets the
-    refresh token, and its expiry stays the same."""
+    """If the response to "Renew now" has a new refresh token and an unreadable access token, the
+    session gets the refresh token, and the expiry of the session stays the same."""
 
     def spoil(request: Any) -> Answer:
         answer = request.get_response(backend.application)
@@ -1025,8 +1025,8 @@ def test_renew_now_without_a_session_returns_401(site: Site) -> None:
 
 @pytest.mark.parametrize("accept", ["application/json", "*/*"])
 def test_renew_now_with_an_ended_session_returns_the_reason(site: Site, accept: str) -> None:
-    """If "Renew now" is used with an ended session, the error says why the session has ended. It
-    says nothing of the CSRF token, which has ended with the session."""
+    """If "Renew now" is used with an ended session, the error says why the session has ended. The
+    error says nothing of the CSRF token, which has ended with the session."""
     site.sign_in()
     headers = {"X-CSRF-Token": site.csrf(), "Accept": accept, **site.cookie_header()}
     copy = site.twin()
@@ -1047,8 +1047,8 @@ def test_renew_now_rejected_ends_the_session(site: Site, backend: Served) -> Non
 
 
 def test_unreadable_access_token_keeps_the_new_refresh_token(site: Site, backend: Served) -> None:
-    """The backend has spent the old refresh token. So authapp must keep the new refresh token, even
-    if the new access token is unreadable."""
+    """After a renewal, the backend has spent the old refresh token. So authapp must keep the new
+    refresh token, even if the new access token is unreadable."""
 
     def spoil(request: Any) -> Answer:
         answer = request.get_response(backend.application)

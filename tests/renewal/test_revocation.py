@@ -28,8 +28,8 @@ def test_revoking_one_session_keeps_others(revocation: Revocation) -> None:
 
 
 def test_revoking_a_user_allows_for_clocks_that_differ(revocation: Revocation) -> None:
-    """Sign-out everywhere also ends sessions that seem to begin up to a minute later. They may have
-    begun on a machine whose clock is ahead."""
+    """Sign-out everywhere also ends sessions that seem to begin up to a minute later, because they
+    may have begun on a machine whose clock is ahead."""
     revocation.revoke_user(make(), NOW + 10)
     assert revocation.revoked(began(NOW - 1000))
     assert revocation.revoked(began(NOW + 10))
@@ -38,8 +38,8 @@ def test_revoking_a_user_allows_for_clocks_that_differ(revocation: Revocation) -
 
 
 def test_r10_clocks_that_differ_by_half_a_minute_are_tolerated(revocation: Revocation) -> None:
-    """Threat R10. A user signs in at a machine whose clock is half a minute ahead, and signs out
-    everywhere at another machine. The session ends."""
+    """Threat R10. If a user signs in at a machine whose clock is half a minute ahead, and signs out
+    everywhere at another machine, the session ends."""
     revocation.revoke_user(make(), NOW)
     assert revocation.revoked(began(NOW + 30))
 
@@ -79,8 +79,8 @@ def test_clock_set_back_keeps_the_later_revocation_of_a_group(revocation: Revoca
 
 
 def test_revocation_is_kept_for_as_long_as_a_copy_of_the_cookie_is_valid() -> None:
-    """A revocation is stored until the refresh token expires. The backend can make this time longer
-    than the default lifetime."""
+    """The store keeps a revocation until the refresh token expires, even if the lifetime of this
+    token is longer than the default lifetime."""
     seconds = [0.0]
     revocation = Revocation(MemoryStore(lambda: seconds[0]), 100)
     revocation.revoke(make())
@@ -90,7 +90,8 @@ def test_revocation_is_kept_for_as_long_as_a_copy_of_the_cookie_is_valid() -> No
 
 def test_s12_session_is_reported_as_replaced_for_one_minute() -> None:
     """Threat S12. For a minute after a new sign-in, the old session counts as replaced. After that,
-    a request with the old cookie is from a copy of it, and the cookie may be deleted."""
+    a request with the old cookie comes from a copy of the cookie, and the response may delete the
+    cookie."""
     seconds = [0.0]
     revocation = Revocation(MemoryStore(lambda: seconds[0]), 3600)
     session = make()
@@ -102,8 +103,8 @@ def test_s12_session_is_reported_as_replaced_for_one_minute() -> None:
 
 
 def test_s12_replacement_is_stored_before_the_revocation() -> None:
-    """Threat S12. A replaced session is stored as replaced first, and as revoked second. A late
-    response may read the store between these two writes."""
+    """Threat S12. authapp first stores that a session was replaced, and then that it was revoked,
+    because a late response may read the store between these two writes."""
 
     class Looking(MemoryStore):
         def put(self, key: Key, text: str, seconds: float, *, notify: bool = False) -> None:

@@ -96,8 +96,8 @@ def test_a_use_moves_the_last_seen_time_and_the_address(machine: Machine) -> Non
 
 
 def test_a_use_that_a_machine_with_a_wrong_clock_recorded_does_not_count(machine: Machine) -> None:
-    """A machine whose clock is ahead has recorded a use of the session. This use does not count.
-    Otherwise a session that nobody uses would stay signed in for longer."""
+    """If a machine whose clock is ahead has recorded a use of the session, this use does not count.
+    Otherwise a session that nobody uses would last longer."""
     session = machine.start("a")
     machine.now += 1000
     machine.use(session)
@@ -279,7 +279,8 @@ def test_processes_share_the_index_and_it_fills_again_after_redis_was_emptied(
 def test_a_process_keeps_a_copy_of_what_another_process_wrote_in_the_same_second(
     redis_server: RedisServer, processes: list[Any]
 ) -> None:
-    """Otherwise the entry would be missing if the other process ends and Redis loses its data."""
+    """A process keeps a copy of the entry that another process has just written. Otherwise the
+    entry would be missing if the other process ends and Redis loses its data."""
     one, other = processes
     session = one.start("a")
     other.now += 0.5
@@ -316,7 +317,8 @@ def test_an_entry_that_this_process_wrote_is_not_written_again(machine: Machine)
 
 
 def test_an_entry_gets_the_lifetime_of_the_process_that_records_a_use() -> None:
-    """During a restart, processes can have different values of ``session.idle``."""
+    """During a restart, processes can have different values of ``session.idle``. An entry lasts as
+    long as the value of the process that writes it says."""
     store = MemoryStore(lambda: 0.0)
     before, after = (
         Machine(store, SessionLimits(idle=600)),
@@ -347,7 +349,8 @@ def test_an_entry_is_written_for_a_secret_that_its_writer_did_not_have(
 def test_a_background_request_writes_nothing_that_another_request_has_just_written(
     machine: Machine,
 ) -> None:
-    """Otherwise it could replace a use that is recorded between its reading and its writing."""
+    """A background request does not write an entry that another request has just written. Otherwise
+    the background request could replace a use that was recorded after it had read the entry."""
     session = machine.start("a")
     known = machine.index.find(session)
     machine.now += 1000

@@ -103,8 +103,8 @@ def town(redis_server: RedisServer) -> Iterator[Callable[..., Town]]:
 def test_r11_a_stall_makes_no_process_spend_what_another_may_have_spent(
     town: Any, redis_server: RedisServer
 ) -> None:
-    """Threat R11. Redis stalls while access tokens expire. No refresh token is spent twice, and no
-    user is signed out."""
+    """Threat R11. If Redis stalls while access tokens expire, no refresh token is spent twice, and
+    no user is signed out."""
     here = town()
     jars = [here.signed_in() for _ in range(SESSIONS)]
     over = threading.Event()
@@ -176,8 +176,8 @@ def test_r11_while_redis_is_down_sessions_wait_and_then_each_process_renews_on_i
 def test_r11_attempts_long_ago_do_not_count_as_patience(
     town: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Threat R11. ``shared.patience`` begins again if no request has asked for a lease for a while,
-    because Redis may have been up meanwhile."""
+    """Threat R11. ``shared.patience`` begins again if no request has asked for a lease for that
+    time, because Redis may have been up in the pause."""
     monkeypatch.setattr(redis_leases, "LEASE", 0.2)
     store = town(shared__patience="0.1").sites[0].services.store
     redis_server.client.config_set("maxmemory", "1")
@@ -196,8 +196,8 @@ def test_r11_attempts_long_ago_do_not_count_as_patience(
 def test_r11_an_expired_session_waits_until_the_processes_have_told_each_other(
     town: Any, redis_server: RedisServer
 ) -> None:
-    """Threat R11. Redis is back, but the processes have not yet told each other what they did
-    meanwhile. A request of an expired session waits for this, and then gets the page."""
+    """Threat R11. After an outage of Redis, a request of an expired session waits until the
+    processes have told each other what they did during the outage. Then it gets the page."""
     here = town()
     jar = here.signed_in()
     store = here.sites[0].services.store

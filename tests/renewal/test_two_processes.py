@@ -65,7 +65,7 @@ def wait_until_the_lease_is_polled(redis_server: RedisServer) -> None:
 
 
 def blocked(backend: Served, path: str = REFRESH) -> tuple[Event, Event]:
-    """Make the backend block each response. It handles the request before the blocking.
+    """Make the backend handle each request, and then block the response.
 
     :returns: an event that is set when a request arrives, and an event that ends the blocking.
     """
@@ -145,9 +145,9 @@ def test_a_request_with_the_old_cookie_asks_redis_once(
 def test_sign_out_wins_over_a_successor_that_was_just_found(
     sites: list[Site], backend: Served
 ) -> None:
-    """A process does not read the successor of an old cookie again for a quarter of a second. The
-    user signs out in this time. The process that signs him out knows it at once, the other process
-    soon, and no response sets the cookie."""
+    """A process does not read the successor of an old cookie again for a quarter of a second. If
+    the user signs out in this time, the process of the sign-out knows this at once, the other
+    process knows it soon, and no response sets the cookie."""
     old = {"Cookie": f"{COOKIE}={sites[1].token()}"}
     browsers = [Site(wsgi=site.app) for site in sites]
 
@@ -172,8 +172,8 @@ def test_sign_out_wins_over_a_successor_that_was_just_found(
 def test_a_session_that_was_found_signed_out_stays_so_when_redis_goes_down(
     sites: list[Site], redis_server: RedisServer
 ) -> None:
-    """A process finds the successor of an old cookie, and that the user has signed out. It does not
-    recall the successor when Redis does not respond any more."""
+    """If a process finds the successor of an old cookie and a sign-out, it does not use the
+    successor later, when Redis no longer responds."""
     old = {"Cookie": f"{COOKIE}={sites[1].token()}"}
     sites[1].reset()
     with later(EXPIRED):
@@ -244,8 +244,8 @@ def test_rejection_reaches_the_waiting_process(
 def test_r3_failure_reaches_the_waiting_process(
     sites: list[Site], backend: Served, redis_server: RedisServer, signed_out: bool, status: int
 ) -> None:
-    """Threat R3. If a renewal fails, a process that waits for this renewal fails too. It does not
-    call the backend again at once."""
+    """Threat R3. If a renewal fails, a process that waits for this renewal gets the failure too.
+    The waiting process does not call the backend again at once."""
     come, go = Event(), Event()
 
     def fail(request: Any) -> Answer:
@@ -285,8 +285,8 @@ def test_unreadable_access_token_reaches_the_waiting_process(
 def test_sign_out_reaches_the_waiting_process(
     sites: list[Site], backend: Served, redis_server: RedisServer
 ) -> None:
-    """The user signs out at one process during a renewal. The process that waits for the renewal
-    then finds the successor and the revocation in the store."""
+    """If the user signs out at one process during a renewal, the process that waits for the renewal
+    finds the successor and the revocation in the store."""
     csrf, signs_out = sites[0].csrf(), sites[0].twin()
     come, go = blocked(backend)
 
@@ -333,8 +333,8 @@ def test_sign_out_is_known_to_the_other_process_after_redis_lost_its_data(
 def test_rejection_does_not_end_the_session_while_redis_is_down(
     sites: list[Site], backend: Served, redis_server: RedisServer
 ) -> None:
-    """While Redis is down, a rejection does not end the session. Another process may have spent the
-    token, and can tell no other process while Redis is down."""
+    """While Redis is down, a rejection does not end the session, because another process may have
+    spent the token and could not tell this process."""
     redis_server.stop()
     with later(EXPIRED):
         page(sites[0], status=200)
@@ -410,7 +410,7 @@ def test_r11_redis_that_lost_a_lease_ends_no_session(
     sites: list[Site], backend: Served, redis_server: RedisServer, how: str
 ) -> None:
     """Threat R11. Redis loses the lease of one process, so another process sends the same token.
-    The backend rejects this token, but the session does not end."""
+    Although the backend rejects this token, the session does not end."""
     come, go = blocked(backend)
     if how == "restarted from a dump":
         redis_server.client.save()  # The dump contains the epoch marker.
@@ -450,8 +450,8 @@ def test_r11_redis_that_lost_a_lease_lets_no_other_process_spend_the_token(
 def test_r11_slow_redis_ends_no_session(
     sites: list[Site], backend: Served, redis_server: RedisServer
 ) -> None:
-    """Threat R11. Redis is slow for a moment while one process renews and another one waits. The
-    token is spent once, and both get the page."""
+    """Threat R11. If Redis is slow for a moment while one process renews and another one waits, the
+    token is spent once, and both requests get the page."""
     come, go = blocked(backend)
     with later(EXPIRED):
         redis_server.client.client_pause(1300)
@@ -462,8 +462,8 @@ def test_r11_slow_redis_ends_no_session(
 def test_late_response_is_shared_with_the_other_process(
     backend: Served, redis_server: RedisServer
 ) -> None:
-    """While the backend is slow, no process sends the token again, and no request waits long. The
-    late response is then stored for both processes."""
+    """While the backend is slow, no process sends the token again, and no request waits long. When
+    the late response arrives, its outcome is stored for both processes."""
     made = [
         Site(backend.url, shared=patient(redis_server.url), backend__timeout=seconds)
         for seconds in ("0.5", "60")
@@ -492,8 +492,8 @@ def test_r5_process_whose_lease_expired_uses_the_stored_successor(
     redis_server: RedisServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Threat R5. The lease of a process expires during its call of the backend, and another
-    process spends the token. The backend rejects the first process, which then uses the stored
+    """Threat R5. If the lease of a process expires during its call of the backend, another process
+    spends the token. The backend rejects the call of the first process, which then uses the stored
     successor."""
     monkeypatch.setattr(
         RedisLeases, "_keep", lambda *args: None
@@ -522,8 +522,8 @@ def test_r5_process_whose_lease_expired_uses_the_stored_successor(
 def test_r11_rejection_is_not_trusted_after_redis_was_down(
     backend: Served, redis_server: RedisServer
 ) -> None:
-    """Threat R11. After Redis was down, a rejection does not end the session. Redis may have
-    restarted from an old dump that contains the epoch marker."""
+    """Threat R11. After Redis was down, a rejection does not end the session, because Redis may
+    have restarted from an old dump that contains the epoch marker."""
     redis_server.stop()
     site = Site(backend.url, shared=patient(redis_server.url))
     site.sign_in()
@@ -539,7 +539,7 @@ def test_r11_rejection_is_not_trusted_after_redis_was_down(
 def test_r11_late_rejection_is_not_trusted_after_redis_lost_its_data(
     backend: Served, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Threat R11. Redis loses its data during a call of the backend whose response is late. A
+    """Threat R11. If Redis loses its data during a call of the backend whose response is late, a
     rejection in this response does not end the session, because the call began before the loss."""
     site = Site(backend.url, shared=patient(redis_server.url), backend__timeout="0.1")
     site.sign_in()
