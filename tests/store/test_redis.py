@@ -52,7 +52,8 @@ def log_count(caplog: pytest.LogCaptureFixture, line: str, redis_server: RedisSe
 
 
 def test_a_connection_that_another_thread_closes_counts_as_an_outage(process: Any) -> None:
-    """redis-py raises a TypeError then. The request goes on with the memory of the process."""
+    """If another thread closes a connection, redis-py raises a TypeError. The request then uses the
+    memory of the process."""
     one = process()
     one.put(A, "text", 60)
     (connection,) = one._redis.connection_pool._connections
@@ -160,8 +161,8 @@ def test_a_lease_is_held_by_one_process(process: Any, redis_server: RedisServer)
 def test_processes_with_their_secrets_in_another_order_do_not_block_each_other(
     process: Any,
 ) -> None:
-    """While the secrets are changed, two processes may have them in a different order. Exactly one
-    of the two gets the lease."""
+    """While the secrets are changed, two processes may have the secrets in a different order.
+    Exactly one of the two processes gets the lease."""
     both = process(OLD, NEW), process(NEW, OLD)
     together = Barrier(2, timeout=5)
 
@@ -259,8 +260,8 @@ def test_r11_a_restarted_empty_redis_gets_all_strings_again(
 def test_r11_data_loss_is_detected_without_a_failed_command(
     process: Any, redis_server: RedisServer, how: str
 ) -> None:
-    """Redis loses its data, but no command fails, because redis-py connects again without an error.
-    The process must notice the loss anyway."""
+    """If Redis loses its data, no command fails, because redis-py connects again without an error.
+    The process must still notice the loss."""
     one, two = process(), process()
     one.put(A, "text", 60)
     assert two.get(A) == ["text"]
@@ -277,8 +278,8 @@ def test_r11_data_loss_is_detected_without_a_failed_command(
 def test_r11_a_redis_restored_from_an_older_dump_is_resynced(
     process: Any, redis_server: RedisServer, how: str
 ) -> None:
-    """Redis is restored from a dump that is older than two writes. So one string is missing, and
-    one has an older (smaller) value. Both are written again."""
+    """If Redis is restored from a dump that is older than two writes, one string is missing, and
+    one string has an older (smaller) value. The process writes both strings again."""
     one, two = process(), process()
     one.put(A, "1", 60)
     assert two.get(A, B) == ["1", None]
@@ -339,7 +340,7 @@ def test_r11_connections_follow_a_failover_to_another_primary(
     redis_server: RedisServer, failover: Failover, how: str
 ) -> None:
     """After a failover, the address of Redis leads to the new primary, and no connection is closed.
-    Open connections to the former primary are not used again."""
+    authapp does not use the open connections to the former primary again."""
     address, other, one, two = failover
     redis_server.client.config_set("repl-diskless-sync-delay", "0")
     other.client.replicaof("127.0.0.1", redis_server.port)
@@ -361,8 +362,8 @@ def test_r11_connections_follow_a_failover_to_another_primary(
 def test_r11_a_string_written_to_the_former_primary_is_written_again(
     redis_server: RedisServer, failover: Failover
 ) -> None:
-    """After a failover, a connection in the pool still leads to the former primary. A string that
-    is written through this connection is written to the new primary too."""
+    """After a failover, a connection in the pool still leads to the former primary. If a process
+    writes a string through this connection, it later writes the string to the new primary too."""
     address, other, one, two = failover
     one.get(A)
     marker = redis_server.client.get(EPOCH)
@@ -377,7 +378,7 @@ def test_r11_a_string_written_to_the_former_primary_is_written_again(
 def test_r11_the_read_that_detects_a_data_loss_returns_the_own_string(
     process: Any, redis_server: RedisServer
 ) -> None:
-    """Redis is restored from an older dump. The read that notices this returns the newer string
+    """If Redis is restored from an older dump, the read that notices this returns the newer string
     that the process itself has written."""
     one = process()
     one.put(A, "1", 60)
@@ -439,8 +440,8 @@ def test_r11_resync_does_not_overwrite_a_string_stored_meanwhile(
 def test_r11_resync_does_not_overwrite_a_string_that_was_stored_while_it_read(
     process: Any, redis_server: RedisServer
 ) -> None:
-    """During a resync, the process stores another string under the same key. The string that it
-    stored last is kept, even if it is not the greatest."""
+    """If a process stores another string under the same key during a resync, this last string is
+    kept, even if it is not the greatest."""
     one, two = process(), process()
     redis_server.client.config_set("maxmemory", "1")
     mget, once = one._redis.mget, threading.Lock()
@@ -622,8 +623,8 @@ def test_r11_a_process_reads_its_own_string_that_redis_refused(
 def test_r11_a_process_reads_its_own_string_that_redis_has_dropped(
     process: Any, redis_server: RedisServer
 ) -> None:
-    """Redis evicts a string but keeps the epoch marker. The process that wrote the string can still
-    read it."""
+    """If Redis evicts a string but keeps the epoch marker, the process that wrote the string can
+    still read the string."""
     one = process()
     one.put(A, "text", 60)
     assert one.get(A) == ["text"]
@@ -636,8 +637,8 @@ def test_r11_a_late_resync_does_not_hide_a_newer_string(
     process: Any, redis_server: RedisServer
 ) -> None:
     """While Redis is down, one process stores a string. Then another process stores a newer string
-    in Redis. The late resync of the first process does not overwrite it. For example, the strings
-    are two sign-outs everywhere."""
+    in Redis. The late resync of the first process does not overwrite the newer string. For example,
+    the strings are two sign-outs everywhere."""
     one, two = process(), process()
     redis_server.stop()
     one.put(A, "1", 60)
@@ -688,8 +689,8 @@ def test_r11_pending_writes_are_resynced_without_further_requests(
 def test_a_process_that_shuts_down_does_not_wait_for_redis_for_ever(
     process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process that ends while Redis is down waits only a limited time. Here the main thread only
-    seems to end. tests/serving/test_stopping.py stops a real process."""
+    """A process that ends while Redis is down waits only a limited time. In this test, the main
+    thread only seems to end. tests/serving/test_stopping.py stops a real process."""
     one, two = process(), process()
     redis_server.stop()
     with monkeypatch.context() as ending:
@@ -705,8 +706,8 @@ def test_a_process_that_shuts_down_does_not_wait_for_redis_for_ever(
 def test_r11_a_refused_or_lost_lease_is_taken_as_soon_as_possible(
     process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Redis is full and refuses a lease. When Redis has room, the process takes the lease. When
-    Redis then loses the lease, the process takes it again."""
+    """If Redis is full, it refuses a lease. When Redis has room again, the process takes the lease.
+    When Redis then loses the lease, the process takes the lease again."""
     monkeypatch.setattr(redis_leases, "LEASE", 0.4)
     one, two = process(), process()
 
@@ -727,8 +728,8 @@ def test_r11_a_refused_or_lost_lease_is_taken_as_soon_as_possible(
 def test_r11_a_lease_taken_during_a_stall_is_recognised_as_ours(
     process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """During a stall, Redis sets a lease, but responds too late. The process tries again, finds the
-    lease taken, and must see that the lease is its own."""
+    """During a stall, Redis sets a lease, but responds too late. When the process tries again, it
+    finds that the lease is taken, and must see that the lease is its own."""
     one = process()
     redis_server.pause()
     threading.Timer(redis_connection.TIMEOUT + 0.1, redis_server.go_on).start()

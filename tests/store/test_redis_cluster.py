@@ -206,8 +206,8 @@ def test_a_primary_is_killed_under_load(backend: Served, group: ClusterGroup) ->
 def test_a_node_that_stays_lost_concerns_only_the_users_of_its_slots(
     tmp_path: Any, coverage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A node of the cluster is lost for good. When ``patience`` is over, a process renews sessions
-    of its users without a lease.
+    """If a node of the cluster is lost for good, a process waits until ``patience`` is over. Then
+    it renews the sessions of the users of this node without a lease.
 
     With ``cluster-require-full-coverage = yes``, the other nodes refuse commands too. With ``no``,
     they work as before.
@@ -267,8 +267,8 @@ def test_a_node_that_stays_lost_concerns_only_the_users_of_its_slots(
 
 
 def test_what_a_lost_node_has_is_the_only_thing_that_is_unknown(tmp_path: Any) -> None:
-    """A session of OpenID Connect has keys on several nodes. If one node is lost, only its own keys
-    are unknown."""
+    """A session of OpenID Connect has keys on several nodes. If one node is lost, only the keys of
+    this node are unknown."""
     group = ClusterGroup(tmp_path, replicas=0)
     for node in group.nodes:
         node.client.config_set("cluster-require-full-coverage", "no")

@@ -1,4 +1,4 @@
-"""Processes tell each other of revocations. A process that cannot be told asks Redis."""
+"""Processes tell each other of revocations. A process that receives no notices asks Redis."""
 
 import os
 import socket
@@ -137,7 +137,7 @@ def test_a_channel_that_redis_py_has_connected_again_counts_as_cut(process: Any)
 
 
 class Muted(Address):
-    """An address of Redis that can stop to forward the notices."""
+    """An address of Redis. A test can make it stop forwarding the notices."""
 
     def __init__(self, server: RedisServer) -> None:
         self.silent = False
@@ -171,7 +171,7 @@ def test_a_process_asks_while_its_channel_is_silent(
 
 
 class Deaf(Address):
-    """An address of Redis that can lose what Redis sends to a process that has subscribed."""
+    """An address of Redis. A test can make it lose what Redis sends to a subscribed process."""
 
     silent = False
 
@@ -188,7 +188,7 @@ class Deaf(Address):
 def test_a_process_subscribes_again_if_its_channel_stays_silent(
     process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The connection stays open, but no heartbeat arrives."""
+    """If the connection stays open but no heartbeat arrives, the process subscribes again."""
     monkeypatch.setattr(redis_notices, "RESUBSCRIBE", 0.5)
 
     def subscriptions() -> int:
