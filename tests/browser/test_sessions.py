@@ -1,4 +1,5 @@
-"""Sessions in Chromium: one is ended from another browser, one is idle, and users sign in again."""
+"""Sessions in Chromium: a session is ended from another browser or is idle, and users sign in
+again."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -475,8 +475,8 @@ def test_open_form_gets_the_new_csrf_token_after_another_sign_in(serve: Any, win
 
 
 def test_reason_in_the_address_does_not_end_the_session(serve: Any, window: Any) -> None:
-    """One tab loads a sign-in page whose address says that the session has ended. Then the user
-    signs in in another tab. This session does not end."""
+    """One tab loads a sign-in page whose address says that the session has ended. If the user then
+    signs in in another tab, the new session does not end."""
     site = serve(300)
     late, other = window.new_page(), window.new_page()
     held: list[Any] = []
@@ -582,8 +582,8 @@ OPTIONS = """{"url": "/x", "login": "javascript:window.harmed=1", "session": {}}
     ],
 )
 def test_options_in_the_page_body_are_not_read(serve: Any, window: Any, content: str) -> None:
-    """The page body contains hostile options for the script. When the session ends, the browser
-    still goes to authapp's own sign-in page."""
+    """If the page body contains hostile options for the script, the browser still goes to authapp's
+    own sign-in page when the session ends."""
     site = serve(300)
     (page,) = open_tabs(window, site, 1)
     page.goto(site.url + "/hostile?" + urlencode({"content": content}))
@@ -612,7 +612,7 @@ for (let size = 1 << 22; size; size >>= 1)
 def test_content_of_the_page_does_not_stop_the_script(
     serve: Any, window: Any, content: str, script: str
 ) -> None:
-    """The page has a form whose address is invalid, or has filled the storage of the tab. The
+    """If the page has a form whose address is invalid, or has filled the storage of the tab, the
     script still renews and ends the session."""
     site = serve(300)
     window.add_init_script(script)

@@ -179,7 +179,8 @@ def test_online_calls_backend_key_set_and_redis(
 
 
 def test_online_counts_the_keys_that_a_site_would_use(tmp_path: Path, backend: Served) -> None:
-    """A key for encryption, a private key, and a key that is not valid verify no token."""
+    """``authapp check --online`` counts only keys that can verify tokens. A key for encryption, a
+    private key and an invalid key are not counted."""
     jwks = f"{backend.url}/.well-known/jwks.json"
     (good,) = requests.get(jwks, timeout=5).json()["keys"]
     others = [good | {"use": "enc"}, good | {"d": "x"}, good | {"x": "short"}]

@@ -114,8 +114,8 @@ def test_a_store_that_is_not_shared_or_not_there_is_a_problem(
 def test_what_redis_did_not_store_is_not_said_to_be_ended(
     ini: str, browsers: list[Site], redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Redis stops just before the command ends the sessions. The command must not say that they
-    ended."""
+    """If Redis stops just before the command ends the sessions, the command must not say that the
+    sessions ended."""
     end_all = SessionIndex.end_all
 
     def stop_and_end(index: SessionIndex, user_id: int | str) -> list[ListedSession]:

@@ -1,5 +1,5 @@
-"""``authapp.api_bearer``: a request can have an access token in ``Authorization`` (contract section
-11)."""
+"""With ``authapp.api_bearer``, a request can have an access token in ``Authorization`` (contract
+section 11)."""
 
 import time
 from collections.abc import Callable, Iterator

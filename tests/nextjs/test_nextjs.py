@@ -652,8 +652,8 @@ def test_a_late_nextjs_response_is_harmless_if_only_pyramid_renews(
 def test_old_cookie_that_nextjs_writes_again_does_not_end_the_session(
     both_with: Callable[..., Both], seconds: int, pause: int
 ) -> None:
-    """Pyramid renews a due session. Then a late response of Next.js overwrites the new cookie with
-    the old one. The session does not end."""
+    """Pyramid renews a due session. If a late response of Next.js then overwrites the new cookie
+    with the old one, the session does not end."""
     both = both_with(renews="1")
     refuse_spent_tokens(both.backend)
     both.next_sign_in()
@@ -726,7 +726,7 @@ def test_the_user_is_signed_out_if_nextjs_spends_a_token_twice(both: Both) -> No
 
 def test_reuse_ends_the_session_if_the_backend_ends_the_token_family(both: Both) -> None:
     """If a refresh token is spent twice, a backend may revoke all tokens of the session (RFC 9700
-    section 4.14.2). The embedded issuer does. Then the session ends."""
+    section 4.14.2), as the embedded issuer does. Then the session ends."""
     both.next_sign_in()
     held = both.header()
     with later(EXPIRED):

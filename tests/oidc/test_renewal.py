@@ -119,7 +119,8 @@ def test_userinfo_that_fails_refuses_no_sign_in_and_no_renewal(
 def test_log_lines_of_a_renewal_contain_the_id_of_the_request(
     site: Browser, served: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The renewal calls the provider in a thread of its own."""
+    """A renewal calls the provider in a separate thread. The log lines of this thread contain the
+    id of the request too."""
     site.enter(status=303)
     served.instead["/me"] = Answer(status=500)
     with later(901):

@@ -80,7 +80,7 @@ class RedisServer:
 class Address:
     """An address that forwards to a Redis server, and can be moved to another server.
 
-    Open connections go on to the old server.
+    Open connections still lead to the old server.
     """
 
     def __init__(self, server: RedisServer) -> None:
@@ -105,6 +105,6 @@ class Address:
         source.close()
 
     def close(self) -> None:
-        """Refuse new connections. Open connections go on."""
+        """Refuse new connections. Open connections stay open."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

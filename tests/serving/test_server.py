@@ -89,8 +89,8 @@ def test_o3_accepted_requests_are_answered_and_new_ones_are_refused() -> None:
 
 
 def test_o3_waiting_connections_are_answered_before_the_stop() -> None:
-    """Threat O3. Five connections are opened while a signal handler keeps the server's thread busy.
-    They get a response before the server stops."""
+    """Threat O3. If five connections are opened while a signal handler keeps the server's thread
+    busy, they get a response before the server stops."""
     knocking: list[socket.socket] = []
 
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -171,8 +171,8 @@ def test_an_address_in_use_is_named() -> None:
 
 
 def test_a6_with_production_ini_clients_cannot_set_the_host() -> None:
-    """Threat A6. nginx passes headers on that it does not set, such as X-Forwarded-Host. With
-    production.ini, they do not change the host."""
+    """Threat A6. nginx passes on headers that it does not set, such as X-Forwarded-Host. With
+    production.ini, these headers do not change the host."""
     ini = ConfigParser()
     ini.read(Path(__file__).parents[2] / "production.ini")
     options = {key: value for key, value in ini["server:main"].items() if key != "use"}

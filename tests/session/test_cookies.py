@@ -163,7 +163,7 @@ def test_cookie_names_and_attributes() -> None:
 
 def test_host_only_cookies_are_cleared_when_a_domain_is_set() -> None:
     """When an operator sets a cookie domain, browsers may still have cookies without a domain.
-    These cookies are deleted."""
+    authapp deletes these cookies."""
     cookie = SessionCookie("n", True, "example.com")
     for written in (cookie.write("x", 60, ["n"]), cookie.clear(["n"])):
         host, domain = written

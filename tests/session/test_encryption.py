@@ -97,8 +97,8 @@ def test_keys_are_derived_as_the_contract_says() -> None:
 
 @BOTH
 def test_bytes_cannot_be_moved_between_ciphertext_and_tag(name: str) -> None:
-    """A token is rejected if three of its bytes were moved from the ciphertext to the tag or back.
-    Both segments together then still have the same bytes."""
+    """authapp rejects a token if three of its bytes were moved from the ciphertext to the tag or
+    back, although the two segments together still have the same bytes."""
     header, _, iv, ciphertext, tag = sealer(name).seal(make()).split(".")
     raw = base64.urlsafe_b64decode(ciphertext + "=" * (-len(ciphertext) % 4))
     raw += base64.urlsafe_b64decode(tag + "==")
@@ -268,7 +268,8 @@ def test_c4_compression_is_rejected_even_with_our_own_key() -> None:
     ],
 )
 def test_c4_another_header_is_rejected_even_with_our_own_key(header: Any) -> None:
-    """Threat C4. The header of a token must be exactly the expected bytes. It is never parsed."""
+    """Threat C4. authapp compares the header of a token with the expected bytes, and never parses
+    the header."""
     assert opens(sealed(make().to_claims()))
     assert not opens(sealed(make().to_claims(), header=header))
 

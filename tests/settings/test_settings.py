@@ -238,8 +238,8 @@ def test_an_invalid_value_is_reported_with_what_is_allowed(key: str, value: str,
 
 
 def test_a_missing_setting_names_a_similar_key_with_another_prefix() -> None:
-    """If a setting is missing, the message names a similar key with another prefix, if there is
-    one. Such a key alone is no problem, because it may belong to another package."""
+    """If a setting is missing, the message names a similar key with another prefix. If no setting
+    is missing, such a key is no problem, because it may belong to another package."""
     for other in ("secret", "autapp.secret"):
         ini = {other: SECRET, "authapp.backend.url": "https://x.example"}
         (problem,) = problems(ini)

@@ -302,8 +302,8 @@ def test_renewal_leaks_nothing(
 
 
 def test_backend_down_leaks_nothing(walk: Walk) -> None:
-    """Threat L1. The backend refuses connections. The exceptions of the package ``requests`` then
-    refer to the URL and the body of the request, but no output contains a secret."""
+    """Threat L1. If the backend refuses connections, the exceptions of the package ``requests``
+    refer to the URL and the body of the request. Still no output contains a secret."""
     with Served(walk.issuer()) as backend:
         walk.site(backend.url)
         walk.sign_in()
@@ -319,7 +319,7 @@ def test_backend_down_leaks_nothing(walk: Walk) -> None:
 
 
 def test_backend_calls_of_a_view_leak_nothing(walk: Walk, backend: Served) -> None:
-    """Threat L1. A view calls the backend, and the log of calls that fail contains no secret."""
+    """Threat L1. If a call of the backend by a view fails, the log contains no secret."""
     walk.sign_in()
     for instead, call, status in [
         (None, lambda request: request.backend.get("/me").json(), 200),
@@ -368,8 +368,7 @@ def test_refused_requests_leak_nothing(walk: Walk, backend: Served) -> None:
 
 
 def test_failing_views_and_subscribers_leak_nothing(walk: Walk, backend: Served) -> None:
-    """Threat L1. Views and subscribers of the application raise exceptions, which leak no
-    secret."""
+    """Threat L1. If views and subscribers of the application raise exceptions, no secret leaks."""
 
     def view(request: Request) -> Any:
         get_csrf_token(request)
@@ -395,8 +394,8 @@ def test_failing_views_and_subscribers_leak_nothing(walk: Walk, backend: Served)
 
 
 def test_access_token_invalid_in_a_header_is_not_leaked(walk: Walk, backend: Served) -> None:
-    """Threats L1, B7. Another application has put an access token into the shared cookie that
-    cannot be a header. The error does not contain it."""
+    """Threats L1, B7. If another application has put an access token into the shared cookie that
+    cannot be in a header, the error does not contain this token."""
     walk.sign_in()
     token = walk.keep("an odd access token", secrets.token_hex(16))
     session = walk.browser.opened()
