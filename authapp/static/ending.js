@@ -162,14 +162,15 @@ function fieldKey(field) {
 }
 
 /**
- * Return a function that returns all that the page says about the record of a field: the text of its
- * form, but of a list only the field's own row. Without a form: the text of <main> or <body>.
+ * Return a function that returns all that the page says about the record of a field: the <h1>, and
+ * the text of the field's form. For a field without a form, this is the text of <main> or <body>. Of
+ * a list, only the field's own row counts.
  */
 function records() {
 	const shape = cached(shapeOf);
 	const headings = all("h1").map((it) => textOf(it));
-	// For each element: what stands in it beside a child that has these fields. Two children that have
-	// the same fields are two rows of a list.
+	// Element -> fields -> the text of the element beside its children with these fields. If two
+	// children have the same fields, they are rows of a list.
 	const beside = cached((parent) => {
 		const children = childrenOf(parent);
 		return cached((fields) => {
@@ -207,12 +208,12 @@ function shapeOf(element) {
 	return names.join().replace(/\d+/g, "#");
 }
 
-/** Return what an element is called without a text. */
+/** Return the names of an element that are not text in the page. */
 function namesOf(node) {
 	return node instanceof Element ? ["alt", "aria-label"].map((name) => attribute(node, name)) : [];
 }
 
-/** Return what a node says, without the parts that change. In a row, the fields say what it is. */
+/** Return the text of a node, without the parts that change. In a row, values of fields count too. */
 function textOf(node, inRow = false) {
 	if (node instanceof Text) return node.data.replace(/\s+/g, " ").trim();
 	if (!(node instanceof Element) || is(node, CHANGING)) return "";

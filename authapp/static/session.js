@@ -100,7 +100,7 @@ export function watchSession({ url = "/session", login = "/login", waiting, ...o
 		}).finally(() => (queued = undefined)));
 	}
 
-	/** Read a message of another tab. If it is about another user, ask the server. */
+	/** Use another tab's answer if it is awaited or of this user. Otherwise ask. */
 	function hear(message) {
 		const news = message?.authapp === VERSION && isSession(message.session) && message.session;
 		if (!news || !Number.isFinite(news.ahead)) return hint();
