@@ -80,7 +80,7 @@ def callback(request: Request) -> Response:
     except SignInRefused as refused:
         if refused.code is not ErrorCode.SIGN_IN_EXPIRED or request.identity is None:
             return _with_cookies(sign_in_page(request, refused, target), cleared)
-        # The callback was opened twice, and the first time has signed the user in.
+        # The callback was opened twice, and the first request has signed the user in.
     return _with_cookies(see_other(target), cleared)
 
 

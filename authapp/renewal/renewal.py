@@ -112,7 +112,7 @@ class Renewal:
         return outcome or Unavailable(newest, "another request is still renewing")
 
     def refreshes(self, session: Session) -> bool:
-        """Return True if a session can be renewed. If False, it ends with its access token."""
+        """Return True if a session can be renewed. Otherwise it ends with its access token."""
         return self.backend.refreshes and session.tokens.renewable
 
     def _is_fresh(self, session: Session) -> bool:

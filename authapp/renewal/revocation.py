@@ -43,8 +43,8 @@ class Revocation:
     def revoke(self, session: Session, *, elsewhere: bool = False) -> None:
         """Revoke a session, all copies of its cookie and all its successors.
 
-        :param elsewhere: False if the browser that has the session ends it, and so knows this. True
-            if another browser or an operator ends the session.
+        :param elsewhere: False if the session's own browser ends the session, and so knows that the
+            session has ended. True if another browser or an operator ends the session.
         """
         key = revocation_keys(session)[0]
         text = _ELSEWHERE if elsewhere else _IN_ITS_BROWSER
@@ -118,7 +118,7 @@ class Revocation:
         return is_revoked(session, *self._store.recall(*revocation_keys(session)))
 
     def known_ended_elsewhere(self, session: Session) -> bool:
-        """Return True if this process knows that this session was revoked, not by its own browser.
+        """Return True if this process knows that this session was ended from elsewhere.
 
         A sign-out or a new sign-in in the session's own browser does not count, because the user
         knows of it. The other tabs of this browser send the old cookie until the response arrives.
@@ -126,7 +126,7 @@ class Revocation:
         return _is_ended_elsewhere(session, *self._store.recall(*revocation_keys(session)))
 
     def ended_elsewhere(self, session: Session) -> bool:
-        """Return True if this session was revoked, not by its own browser. This asks the store."""
+        """Return True if this session was ended from elsewhere. This method asks the store."""
         return _is_ended_elsewhere(session, *self._store.get(*revocation_keys(session)))
 
     def next_start(self, user_id: int | str, now: float, groups: tuple[str, ...] = ()) -> float:
@@ -206,7 +206,7 @@ def _moment(text: str | None) -> float:
 
 
 def _is_ended_elsewhere(session: Session, alone: str | None, *marks: str | None) -> bool:
-    """Return True if a session was revoked, not by its own browser.
+    """Return True if a session was ended from elsewhere, and not by its own browser.
 
     :param alone: the revocation of this session alone, or None.
     :param marks: the other strings under :func:`revocation_keys`.

@@ -118,8 +118,9 @@ class SessionIndex:
     ) -> None:
         """Write the entry of a session.
 
-        Write nothing if the store has all of it already, and this process has a copy of the user's
-        last request. Redis may lose its data, so each process keeps what its own requests did.
+        If the store already has the same entry, and this process has a copy of the user's last
+        request, nothing is written. Redis may lose its data, so each process keeps what its own
+        requests have recorded.
 
         :param session: the session. Its ``last_used`` is the time of the user's last request.
         :param agent: the ``User-Agent`` header of that request.

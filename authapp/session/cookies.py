@@ -47,8 +47,8 @@ _LEGAL = b";" + bytes(each for each in range(128) if re.match(f"[{_LEGAL_VALUE}]
 """The characters that :func:`readable` accepts without repair. Spaces are checked separately."""
 
 _set_cookie = lru_cache(maxsize=256)(make_cookie)
-"""Formats a ``Set-Cookie`` value. Cached, because many responses set the same cookie after a
-renewal."""
+"""Formats a ``Set-Cookie`` value. The values are cached, because many responses set the same cookie
+after a renewal."""
 
 
 class SessionTooLarge(ValueError):

@@ -47,7 +47,7 @@ class SessionLimits:
         return until is not None and now >= until
 
     def must_record(self, session: Session, now: float) -> bool:
-        """Return True if the cookie must record a request of the user at the time ``now``.
+        """Return True if the cookie must record that the user sends a request at the time ``now``.
 
         If another machine's clock is ahead, the time in the session may be later than ``now``.
         """

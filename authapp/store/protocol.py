@@ -73,7 +73,7 @@ class Store(Protocol):
         """
 
     def put(self, key: Key, text: str, seconds: float, *, notify: bool = False) -> None:
-        """Store a string under a key for ``seconds``. It replaces an earlier string.
+        """Store a string under a key for ``seconds``. The string replaces an earlier string.
 
         While processes cannot exchange data, they may store different strings under one key. When
         these strings are merged later, the greatest string in Python's order of strings is kept.

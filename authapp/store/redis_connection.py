@@ -39,7 +39,8 @@ TIMEOUT = 0.25
 """Seconds to connect to Redis, and again for the reply to one command."""
 
 PAUSE = 0.5
-"""If Redis does not respond, no command is sent for this many seconds. Then one request tries."""
+"""If Redis does not respond, no command is sent for this many seconds. Then one request tries
+again."""
 
 STALL = 1.0
 """For this many seconds after Redis stops responding, Redis counts as *stalled*: it may only be
@@ -99,14 +100,14 @@ class RedisConnection:
         self._generations: WeakKeyDictionary[AbstractConnection, int] = WeakKeyDictionary()
 
     def of(self, tag: bytes) -> "RedisConnection":
-        """Return the state of the primary that has a hash tag's keys. If no cluster: self."""
+        """Return the state of the primary that has a hash tag's keys. Without a cluster, self."""
         if not self.clustered:
             return self
         for node in self.client.new_primaries(tag):
-            self._part(node).lost_data()  # it may lack the last writes of the former primary
+            self._part(node).lost_data()  # may lack the last writes of the former primary
         node = self.client.primary(tag)
         if self._down and node is not None and not self.client.tags_of(None):
-            self.lost_data()  # the outage is over in which no node was known
+            self.lost_data()  # no node was known, and this outage is over
             self._down = False
         return self._part(node)
 
@@ -324,7 +325,7 @@ def connect(url: str) -> RedisConnection:
     if parsed.kind == SENTINEL:
         words = {**_BOUNDED, **parsed.sentinel_options, "ssl": parsed.tls}
         sentinels: Any = Sentinel(parsed.hosts, sentinel_kwargs=words)  # type: ignore[no-untyped-call]
-        # The proxy asks Sentinel for the address of the primary whenever a connection is made.
+        # This object asks Sentinel for the address of the primary whenever a connection is made.
         pool.connection_kwargs["connection_pool"] = SentinelConnectionPoolProxy(  # type: ignore[no-untyped-call]
             pool, True, False, parsed.service, sentinels
         )

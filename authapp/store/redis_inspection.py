@@ -1,4 +1,4 @@
-"""Checks, at start-up and every minute, whether Redis is set up well and who else uses it.
+"""Checks, at start-up and every minute, the set-up of Redis and the other processes that use it.
 
 Each process writes the fingerprints of its secrets and the version of its strings into one sorted
 set in Redis, with the time. So each process sees whether the others have the same secrets and the

@@ -44,7 +44,7 @@ HEARTBEAT_TIMEOUT = 1.0
 
 RESUBSCRIBE = 5.0
 """If no heartbeat has arrived for this many seconds, the process subscribes again with another
-connection. Nothing else shows that the other end of a connection is gone without a word."""
+connection. Nothing else shows that the other end is gone if it has not closed the connection."""
 
 IDLE = 60.0
 """Seconds after which the thread ends if no request has needed it."""

@@ -34,7 +34,8 @@ class RedisURL:
     """Where Redis is, and how to connect to it.
 
     :param kind: an empty string, ``sentinel`` or ``cluster``.
-    :param hosts: pairs of host and port: of Sentinel, or of some nodes of a cluster.
+    :param hosts: pairs of host and port: of Sentinel, or of some nodes of a cluster. Empty for a
+        single Redis, whose address is in ``options``.
     :param service: the name under which Sentinel knows the primary. Empty without Sentinel.
     :param tls: True if connections use TLS.
     :param options: the options of connections to Redis, as redis-py names them.
