@@ -132,8 +132,9 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[tup
 def test_r11_a_failover_spends_no_token_twice_and_signs_nobody_out(
     place: tuple[Any, Place],
 ) -> None:
-    """Threat R11. The primary of Redis is killed under load. If an access token expires while there
-    is no primary, the requests of its session get 503 until there is a new primary."""
+    """Threat R11. If the primary of Redis is killed under load, no refresh token is spent twice,
+    and no user is signed out. If an access token expires while there is no primary, the requests of
+    its session get 503 until there is a new primary."""
     group, here = place
     users = Users(here, fresh=4, expiring=8, pause=PAUSE[type(group)])
     with users:

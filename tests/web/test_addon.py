@@ -480,7 +480,7 @@ def test_introspection_lists_the_subscribers_of_authapp(backend: Served) -> None
 def test_l2_user_names_and_request_ids_cannot_forge_audit_log_lines(
     backend: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Threat L2. User names and ``X-Request-ID`` headers may contain any characters. They cannot
+    """Threat L2. User names and ``X-Request-ID`` headers may contain any characters, but cannot
     forge lines of the audit log."""
     caplog.set_level(logging.INFO, "authapp.audit")
     site = application(backend.url)

@@ -211,8 +211,8 @@ def test_a8_cors_is_off_by_default(site: Site) -> None:
 
 
 def test_a8_listed_origin_may_not_send_unsafe_requests(backend: Served) -> None:
-    """Threat A8. A page of a listed origin (CORS) can read the CSRF token. Its POST requests are
-    still refused."""
+    """Threat A8. A page of a listed origin (CORS) can read the CSRF token, but authapp still
+    refuses the POST requests of this page."""
     site = application_site(backend, cors__origins=APP)
     site.sign_in()
     token = site.get("/session", headers={"Origin": APP}).json["csrf_token"]
