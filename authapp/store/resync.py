@@ -50,7 +50,8 @@ end
 return replaced
 """
 """A Lua script that writes values, each with a time to live in milliseconds. The script writes a
-value only if Redis still has the value that was read before. It returns how many it has written."""
+value only if Redis still has the value that was read before. It returns the number of values that
+it has written."""
 
 
 class Resync:

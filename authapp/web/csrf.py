@@ -32,7 +32,7 @@ def check_csrf(request: Request) -> None:
     """Check the CSRF token and the origin of a request to one of authapp's own views.
 
     These views do not use ``require_csrf``, because an application can change Pyramid's defaults
-    for it, such as the name of the form field.
+    for ``require_csrf``, such as the name of the form field.
 
     :raises pyramid.exceptions.BadCSRFToken: if the token is wrong, or if the request comes from
         another site.

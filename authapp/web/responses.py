@@ -273,8 +273,8 @@ def explicit_locale(request: Request) -> str | None:
 def _set_locale(request: Request) -> None:
     """Set the locale of an error response, if the application has no locale negotiator.
 
-    Pyramid's own negotiator would parse the form (``request.params``) of a request to any path. It
-    uses the attribute that this function sets, and then does not read the request.
+    Pyramid's own negotiator would parse the form (``request.params``) of a request to any path. If
+    this function has set the attribute, the negotiator uses it and does not read the request.
     """
     negotiator = request.registry.queryUtility(ILocaleNegotiator)
     if negotiator is None and getattr(request, "_LOCALE_", None) is None:

@@ -70,8 +70,8 @@ class StaticFiles:
     def serve(self, context: Any, request: Request) -> Response:
         """Serve a file whose URL contains a hash.
 
-        During an upgrade, a process may get a request with the hash of another version. It sends
-        its own file, but browsers must not keep this file under that hash.
+        During an upgrade, a process may get a request with the hash of another version. The process
+        then sends its own file, but browsers must not keep this file under that hash.
         """
         response: Response = self._serve(context, request)
         is_current = request.matchdict["hash"] == self.hash
