@@ -43,7 +43,7 @@ def description(**keys: str) -> Description:
 
 
 def add_view(config: Configurator, view: Callable[[Request], Any], **options: Any) -> None:
-    """Add a view to an application, at ``/view``. Its result is sent as JSON."""
+    """Add a view to an application, at ``/view``. The result of the view is sent as JSON."""
     config.add_route("view", "/view")
     config.add_view(view, route_name="view", renderer="json", **options)
 
@@ -72,7 +72,7 @@ def shared_application(url: str, more: Callable[[Configurator], None], **keys: s
 
 
 def application_with_view(url: str, view: Callable[[Request], Any], **keys: str) -> "Site":
-    """Return a browser at an application with one view, at ``/view``. Its result is sent as JSON.
+    """Return a browser at an application with one view, at ``/view``, whose result is sent as JSON.
 
     This is quicker than :func:`application`, because only the view is new.
     """
@@ -99,11 +99,11 @@ _configured = functools.lru_cache(maxsize=32)(_configure)
 
 
 def fresh(more: Callable[[Configurator], None] | None, **ini: str) -> Router:
-    """Return a new application. It takes 1 ms, because Pyramid's configuration takes 40 ms.
+    """Return a new application within 1 ms. Pyramid's configuration would take 40 ms.
 
-    Applications with the same settings share the configuration, which no request changes. Each has
-    its own services, with everything that it remembers: the store, the throttle, the breakers. What
-    a view itself remembers is shared: the proxy's connections, and the turns of ``/session/ended``.
+    Applications with the same settings share the configuration, which no request changes. Each
+    application has its own services, such as the store, the throttle and the breakers. What a view
+    itself remembers is shared: the proxy's connections, and the turns of ``/session/ended``.
     """
     if "authapp.shared" in ini:  # a configuration that is kept would keep its connections to Redis
         return _configure(more, **ini)

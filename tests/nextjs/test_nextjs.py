@@ -671,7 +671,7 @@ def test_old_cookie_that_nextjs_writes_again_does_not_end_the_session(
 
 
 def refuse_spent_tokens(backend: Served) -> None:
-    """Make the backend refuse spent tokens as SimpleJWT does. It does not revoke newer tokens."""
+    """Make the backend refuse spent tokens as SimpleJWT does, without revoking newer tokens."""
     spent: set[str] = set()
 
     def answer(request: Any) -> Answer | None:

@@ -56,8 +56,8 @@ def test_session_started_after_the_revocation_is_valid(revocation: Revocation) -
 def test_revoking_a_user_includes_sessions_older_than_the_one_that_asks(
     revocation: Revocation,
 ) -> None:
-    """Sign-out everywhere also ends all sessions that are older than the session that asks for it.
-    They may have begun on a machine whose clock is more than a minute ahead."""
+    """Sign-out everywhere also ends all sessions that are older than the session that asks for it,
+    even if they began on a machine whose clock is more than a minute ahead."""
     revocation.revoke_user(began(NOW + 500, "ahead"), NOW)
     assert revocation.revoked(began(NOW + 400))
     assert not revocation.revoked(began(NOW + 501))

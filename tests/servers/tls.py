@@ -37,7 +37,7 @@ class Authority:
     def certify(self, host: x509.GeneralName, days: int = 30) -> Path:
         """Return the path of a file with a certificate for a host, and its key.
 
-        :param days: in how many days the certificate expires. It is valid since 30 days ago.
+        :param days: in how many days the certificate expires. It became valid 30 days ago.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "A backend")])

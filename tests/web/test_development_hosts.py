@@ -68,8 +68,8 @@ def test_request_without_a_host_header_is_allowed(site: Site) -> None:
 
 
 def test_development_ini_executes_no_code_from_a_request(tmp_path: Path) -> None:
-    """No request to a development site can execute code. Its debug toolbar has no debugger, and
-    refuses other hosts."""
+    """No request to a development site can execute code, because the debug toolbar has no debugger
+    and refuses other hosts."""
     served = ServedSite(tmp_path, toolbar=True)
     try:
         page = requests.get(served.url + "/nothing", timeout=10)
