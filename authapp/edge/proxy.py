@@ -168,8 +168,8 @@ def _send(request: Request, upstream: Upstream, path: str) -> Answer | Response:
     The request is not sent again if it has no session, if its body cannot be read again, or if the
     API has refused the access token of a renewal that was just made.
 
-    :returns: the response of the API. If the user is no longer signed in after a 401, a response of
-        this site.
+    :returns: the response of the API, which may still be the 401. If no user is signed in after the
+        renewal, a 401 or 503 of this site.
     """
     ours: RequestSession = request.authapp
     length = request.content_length or 0
