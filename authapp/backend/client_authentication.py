@@ -13,7 +13,7 @@ CLIENT_AUTH = ("basic", "post", "private_key_jwt", "none")
 
 
 def default_client_auth(secret: str | None, key: object, otherwise: str) -> str:
-    """Return the default of ``client_auth``, or ``otherwise`` without a key and a secret."""
+    """Return the default of ``client_auth``: ``otherwise`` if there is no key and no secret."""
     return "private_key_jwt" if key else "basic" if secret else otherwise
 
 

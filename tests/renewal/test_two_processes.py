@@ -172,7 +172,7 @@ def test_sign_out_wins_over_a_successor_that_was_just_found(
 def test_a_session_that_was_found_signed_out_stays_so_when_redis_goes_down(
     sites: list[Site], redis_server: RedisServer
 ) -> None:
-    """If a process finds the successor of an old cookie and a sign-out, it does not use the
+    """If a process finds both the successor of an old cookie and a sign-out, it does not use the
     successor later, when Redis no longer responds."""
     old = {"Cookie": f"{COOKIE}={sites[1].token()}"}
     sites[1].reset()
