@@ -11,6 +11,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from typing import TypeVar
 
+from authapp.backend.patience import Patience, with_patience
 from authapp.backend.protocol import CallNotPermitted
 from authapp.backend.waits import ResponseTimes, Waits
 
@@ -37,18 +38,21 @@ class Bulkhead:
         self._waits = waits or Waits(slots, clock)
         self.times = ResponseTimes(clock)
         self._waiting = 0
+        self._turns: list[tuple[str | None, float]] = []
 
     @contextmanager
-    def call(self) -> Iterator[None]:
+    def call(self, user: str | None = None) -> Iterator[None]:
         """Enter this context around a call of the backend for which a request waits.
 
         If the request has no slot and the backend has not yet responded to another call, the
         request waits first. The call starts as soon as the backend has responded to any call.
 
+        :param user: the id of the user. One user's calls never take the last slot, so that they do
+            not stop the calls of other users. None: the call belongs to no user.
         :raises CallNotPermitted: if the request has no slot and the backend is slow.
         """
         times = self.times
-        with self._take_slot() as has_slot:
+        with self._turn(user), self._take_slot() as has_slot:
             with times.changed:
                 while not has_slot and (unresponsive := times.seconds_without_response()):
                     if unresponsive >= times.threshold:
@@ -56,9 +60,35 @@ class Bulkhead:
                     times.changed.wait(times.threshold - unresponsive)
                 began = times.begin()
             try:
-                yield
+                with with_patience(Patience()):
+                    yield
             finally:
                 times.end(began)
+
+    @contextmanager
+    def _turn(self, user: str | None) -> Iterator[None]:
+        """Wait until the other calls of a user leave a slot for the other users.
+
+        :raises CallNotPermitted: if the user's calls have been running for the slow-call threshold.
+        """
+        times = self.times
+        with times.changed:
+            while user and len(running := self._running_for(user)) >= max(1, self._slots - 1):
+                left = min(running) + times.threshold - self._clock()
+                if left <= 0:
+                    raise CallNotPermitted("the backend is slow for other calls of this user")
+                times.changed.wait(left)
+            turn = (user, self._clock())
+            self._turns.append(turn)
+        try:
+            yield
+        finally:
+            with times.changed:
+                self._turns.remove(turn)
+                times.changed.notify_all()
+
+    def _running_for(self, user: str) -> list[float]:
+        return [began for other, began in self._turns if other == user]
 
     def wait_for(self, future: "Future[T]", seconds: float) -> T | None:
         """Wait for the result of another request's call.

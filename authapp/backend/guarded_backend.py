@@ -84,7 +84,7 @@ class GuardedBackend:
 
     @contextmanager
     def calling(
-        self, verb: str, renewed: TokenPair | None = None, *, can_be_given_up: bool = False
+        self, verb: str, user: str | None = None, *, can_be_given_up: bool = False
     ) -> Iterator[None]:
         """Enter this context around every call of a verb.
 
@@ -93,7 +93,7 @@ class GuardedBackend:
 
         :raises CallNotPermitted: as :meth:`authapp.backend.circuit_breaker.CircuitBreaker.call`.
         """
-        call = self.breakers[verb].call(renewed, self._shedding if can_be_given_up else None)
+        call = self.breakers[verb].call(user, self._shedding if can_be_given_up else None)
         try:
             with self.observer("backend.call", {"verb": verb}), call:
                 yield
@@ -129,9 +129,12 @@ class GuardedBackend:
                 raise
         raise throttled
 
-    def refresh(self, tokens: TokenPair) -> TokenPair:
-        """See :class:`authapp.backend.protocol.Backend`."""
-        with self.calling("refresh", tokens):
+    def refresh(self, tokens: TokenPair, user: str | None = None) -> TokenPair:
+        """See :class:`authapp.backend.protocol.Backend`.
+
+        :param user: the id of the user whose session is renewed.
+        """
+        with self.calling("refresh", user):
             return _checked(self._backend.refresh(tokens))
 
     def logout(self, tokens: TokenPair) -> None:

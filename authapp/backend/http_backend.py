@@ -26,6 +26,7 @@ from authapp.backend.protocol import (
     BackendUnavailable,
     ChallengeExpired,
     Credentials,
+    NoResponse,
     UnexpectedAnswer,
 )
 from authapp.backend.request_template import CannotSend, RequestTemplate
@@ -295,7 +296,7 @@ def await_tokens(call: Callable[[], TokenPair], timeout: float, where: str) -> T
 
     :param timeout: seconds for which the request waits. The thread continues after that.
     :param where: the address, for the log.
-    :raises BackendDown: after ``timeout``, with the future of the late response.
+    :raises NoResponse: after ``timeout``, with the future of the late response.
     """
     response: Future[TokenPair] = Future()
 
@@ -311,7 +312,7 @@ def await_tokens(call: Callable[[], TokenPair], timeout: float, where: str) -> T
     try:
         return response.result(timeout)
     except FutureTimeout:
-        raise BackendDown(f"ReadTimeout at {where}", late=response) from None
+        raise NoResponse(f"ReadTimeout at {where}", late=response) from None
 
 
 def may_be_late(timeout: float) -> dict[str, Any]:

@@ -22,14 +22,10 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from authapp.backend.load_shedding import current_patience
+from authapp.backend.patience import current_patience
 
 POOL_SIZE = 32
 """The most connections to one backend that stay open. Other connections are closed after use."""
-
-CONNECT = 2.0
-"""Seconds to connect, for a call that can be given up while many requests wait. The network repeats
-a lost packet after one second (RFC 6298 section 2.1), so one second is not enough."""
 
 _NO_TIMEOUT = 3600
 """Seconds for the whole response if a request has no read timeout: ``timeout=(…, None)``."""
@@ -87,12 +83,8 @@ class _Connection(HTTPConnection):
     response_class = _DeadlineResponse
 
     def connect(self) -> None:
-        timeout = self.timeout
-        if not current_patience().may_connect_slowly:
-            self.timeout = min(timeout or CONNECT, CONNECT)
-        super().connect()
-        self.timeout = timeout
-        self.sock.settimeout(timeout)
+        with current_patience().connecting():
+            super().connect()
 
 
 class _SecureConnection(_Connection, HTTPSConnection):

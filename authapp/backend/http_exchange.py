@@ -19,6 +19,7 @@ from authapp.backend.protocol import (
     BackendThrottled,
     BackendUnavailable,
     ConnectionFailed,
+    NoResponse,
 )
 
 MAX_RESPONSE = 256 * 1024
@@ -130,7 +131,7 @@ def unreachable(error: Exception, where: str) -> BackendDown:
 
     :param where: the part of the URL to show: see :func:`address`.
     """
-    kind = ConnectionFailed if _no_connection(error) else BackendDown
+    kind = ConnectionFailed if _no_connection(error) else NoResponse
     return kind(f"{_error_kind(error)} at {where}")
 
 

@@ -1,61 +1,22 @@
 """Load shedding: calls that can be given up start at once, and end if too many requests wait.
 
 These are the calls of ``request.backend`` with GET or HEAD. The backend may carry out such a call
-without harm, although nobody waits for the response. Any other call is limited by a bulkhead before
-it starts.
+without harm, although no request waits for the response. Any other call is limited by a bulkhead
+before it starts.
 """
 
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 
+from authapp.backend.bulkhead import Bulkhead
+from authapp.backend.patience import Patience, with_patience
 from authapp.backend.protocol import CallGivenUp, CallNotPermitted
 from authapp.backend.waits import ResponseTimes, Wait, Waits
 
 LOOK_AGAIN = 0.25
 """Seconds between two checks whether a call must be given up."""
-
-
-class Patience:
-    """How long the HTTP client may wait for the response to a call. This one has no limit."""
-
-    may_connect_slowly = True
-    """False if the client must not wait for the whole timeout until it has a connection."""
-
-    def seconds(self) -> float:
-        """Return after how many seconds the client must call this method again.
-
-        :raises CallGivenUp: if the client must stop waiting.
-        """
-        return math.inf
-
-
-_patience: ContextVar[Patience] = ContextVar("patience", default=Patience())  # noqa: B039
-
-
-def current_patience() -> Patience:
-    """Return how long the HTTP client may wait in the current context."""
-    return _patience.get()
-
-
-class _Limited(Patience):
-    def __init__(self, shedding: "LoadShedding", wait: Wait) -> None:
-        self._shedding = shedding
-        self._wait = wait
-        self.ended = False
-
-    @property
-    def may_connect_slowly(self) -> bool:  # type: ignore[override]
-        return self._shedding.waits.few
-
-    def seconds(self) -> float:
-        if self.ended:
-            return math.inf
-        if self._shedding.waits.must_end(self._wait, self._shedding.times.threshold):
-            raise CallGivenUp("too many requests wait for the backend")
-        return LOOK_AGAIN
 
 
 class LoadShedding:
@@ -68,26 +29,82 @@ class LoadShedding:
     def __init__(self, waits: Waits, clock: Callable[[], float] = time.monotonic) -> None:
         self.waits = waits
         self.times = ResponseTimes(clock)
+        self.connections = Bulkhead(1, clock, waits)
+        self._clock = clock
+        self._probing = False
+
+    @property
+    def is_full(self) -> bool:
+        """True if the backend is slow, and as many requests wait as may wait."""
+        return self.times.slow and self.waits.are_full(self.times.threshold)
 
     @contextmanager
-    def call(self) -> Iterator[None]:
+    def call(self, user: str | None = None) -> Iterator[None]:
         """Enter this context around a call of the backend.
 
+        While the backend is slow and too many requests wait, one call at a time may start, as a
+        probe: if the backend responds to it, the backend is no longer slow.
+
+        :param user: not used. These calls need no slots.
         :raises CallNotPermitted: if the backend is slow, and as many requests wait as may wait.
         :raises CallGivenUp: if other requests need the threads.
         """
-        if self.times.slow and self.waits.are_full(self.times.threshold):
+        probe = self.is_full
+        if probe and self._probing:
             raise CallNotPermitted("the backend is slow and too many requests wait for it")
+        self._probing |= probe
         given_up = False
         with self.waits.waiting(can_be_given_up=True) as wait:
-            began, patience = self.times.begin(), _Limited(self, wait)
-            before = _patience.set(patience)
+            began = self.times.begin()
+            patience = _Limited(self, wait, began + LOOK_AGAIN if probe else None)
             try:
-                yield
+                with with_patience(patience):
+                    yield
             except CallGivenUp:
                 given_up = True
                 raise
             finally:
                 patience.ended = True
-                _patience.reset(before)
                 self.times.end(began, given_up=given_up)
+                self._probing &= not probe
+
+    def must_end(self, wait: Wait, until: float | None) -> bool:
+        """Return True if too many requests wait, and this one must stop.
+
+        :param until: if given, the request is a probe, which stops at this time.
+        """
+        if until is not None and self._clock() >= until and self.is_full:
+            return True
+        return self.waits.must_end(wait, self.times.threshold)
+
+
+class _Limited(Patience):
+    """The patience of one call that can be given up.
+
+    :param until: if given, the call is a probe, which ends at this time if it does not help.
+    """
+
+    def __init__(self, shedding: LoadShedding, wait: Wait, until: float | None) -> None:
+        self._shedding = shedding
+        self._wait = wait
+        self._until = until
+        self.ended = False
+
+    def seconds(self) -> float:
+        """See :class:`authapp.backend.patience.Patience`."""
+        if self.ended:
+            return math.inf
+        if self._shedding.must_end(self._wait, self._until):
+            raise CallGivenUp("too many requests wait for the backend")
+        return LOOK_AGAIN
+
+    @contextmanager
+    def connecting(self) -> Iterator[None]:
+        """See :class:`authapp.backend.patience.Patience`.
+
+        A request that connects cannot be given up. So only one request at a time connects.
+        """
+        with self._shedding.connections.call():
+            began = time.monotonic()
+            yield
+            self._shedding.connections.times.answered(time.monotonic() - began)

@@ -100,6 +100,10 @@ class BackendDown(BackendUnavailable):
         self.late = late
 
 
+class NoResponse(BackendDown):
+    """The backend did not respond in time, or the connection was closed before the response."""
+
+
 class ConnectionFailed(BackendDown):
     """No connection to the backend can be made: refused, no such host, TLS."""
 

@@ -50,11 +50,6 @@ class Waits:
             with self._lock:
                 self._waits.remove(wait)
 
-    @property
-    def few(self) -> bool:
-        """True if no more requests wait than may wait for long."""
-        return len(self._waits) <= self._limit
-
     def are_full(self, threshold: float) -> bool:
         """Return True if as many requests as may wait for long have waited for ``threshold``."""
         return len(self._long(threshold)) >= self._limit
@@ -115,10 +110,6 @@ class ResponseTimes:
             self._slowest = max(seconds, 0.9 * self._slowest)
             self._given_up = []
             self.changed.notify_all()
-
-    def answered_since(self, began: float) -> bool:
-        """Return True if the backend has responded to a call since ``began``."""
-        return self._answered_at > began
 
     @property
     def slow(self) -> bool:

@@ -199,7 +199,8 @@ class Renewal:
         If the response is late, the lease and the flight continue until the response arrives.
         """
         try:
-            return self._spend(session, lease, self.backend.refresh)
+            user = str(session.identity.id)
+            return self._spend(session, lease, lambda tokens: self.backend.refresh(tokens, user))
         except BackendDown as error:
             if error.late is not None:
                 landing.push(leased.pop_all())

@@ -35,7 +35,7 @@ def tokens_for_sign_out(renewal: Renewal, session: Session) -> TokenPair:
             sure = lease is Lease.MINE and renewal.successors.may_spend_in(session, lease) == 0
             if not sure or known.successor is not None or known.failed is not None:
                 return session.tokens
-            return renewal.backend.refresh(session.tokens)
+            return renewal.backend.refresh(session.tokens, str(session.identity.id))
     except BackendUnavailable as error:
         if error.tokens is None:
             raise

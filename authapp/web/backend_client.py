@@ -12,8 +12,8 @@ from pyramid.request import Request
 from requests.auth import AuthBase
 
 from authapp.backend.http_client import BoundedSession
-from authapp.backend.http_exchange import address, unreachable
-from authapp.backend.protocol import BackendDown
+from authapp.backend.http_exchange import address, in_one_line, unreachable
+from authapp.backend.protocol import BackendDown, CallNotPermitted, ConnectionFailed
 from authapp.backend.request_template import Text
 from authapp.request_log import request_log
 from authapp.services import services_of
@@ -86,6 +86,9 @@ class BackendUnreachable(requests.ConnectionError, requests.Timeout):
     While the backend is down or slow, calls are not sent (circuit breaker, bulkhead). The text of
     the error gives the reason. If the view does not catch the error, authapp returns 503.
     """
+
+    sent = True
+    """False if the call was certainly not sent. If True, the backend may have carried it out."""
 
 
 class BackendSession(BoundedSession):
@@ -181,6 +184,11 @@ class BackendSession(BoundedSession):
                 except Exception as error:
                     failed = error  # this error does not mean that the backend is down
         except BackendDown as down:
-            log.warning("BackendUnreachable: %s %s: %s", method, address(url), down.reason)
-            raise BackendUnreachable(down.reason) from None
+            refused = isinstance(down, CallNotPermitted)
+            if not refused:  # a call that is refused is logged where it is refused
+                said = map(in_one_line, (method, address(url), down.reason))
+                log.warning("BackendUnreachable: %s %s: %s", *said)
+            lost = BackendUnreachable(down.reason)
+            lost.sent = not refused and not isinstance(down, ConnectionFailed)
+            raise lost from None
         raise failed

@@ -146,3 +146,28 @@ def test_wait_for_without_a_slot_continues_while_the_backend_responds(
     future.set_result("done")
     assert result.result(20) == "done"
     go.set()
+
+
+def test_calls_of_one_user_leave_a_slot_for_other_users(pool: ThreadPoolExecutor) -> None:
+    bulkhead = Bulkhead(2)
+    go, calls = start_blocked_calls(bulkhead, pool, 0)
+
+    def call_of(user: str) -> str:
+        try:
+            with bulkhead.call(user):
+                return "begun"
+        except BackendDown as error:
+            return error.reason
+
+    with bulkhead.call("alice"):
+        assert pool.submit(call_of, "alice").result(20) == (
+            "the backend is slow for other calls of this user"
+        )
+        assert pool.submit(call_of, "alice").result(20).startswith("the backend is slow")
+        assert call_of("bob") == "begun"
+    with bulkhead.call("alice"):
+        second = pool.submit(call_of, "alice")
+        assert not second.done()
+    assert second.result(20) == "begun"
+    assert not calls
+    go.set()

@@ -12,8 +12,8 @@ from authapp.backend.protocol import (
     BackendRejected,
     BackendThrottled,
     BackendUnavailable,
+    NoResponse,
 )
-from authapp.session.session import TokenPair
 from authapp.store.memory import MemoryStore
 
 
@@ -35,12 +35,12 @@ def breaker(clock: Clock) -> CircuitBreaker:
 
 
 def attempt(
-    breaker: CircuitBreaker, error: Exception | None = None, session: str | None = None
+    breaker: CircuitBreaker, error: Exception | None = None, user: str | None = None
 ) -> str:
     """Call the backend through the circuit breaker. Return ``ok``, or the reason for the
     failure."""
     try:
-        with breaker.call(session and TokenPair("access", session)):
+        with breaker.call(user):
             if error:
                 raise error
     except (BackendUnavailable, BackendRejected) as raised:
@@ -141,7 +141,33 @@ def test_a_throttled_probe_throttles_no_other_session(
     assert attempt(breaker, None, "another") == "ok"
 
 
-def test_bad_responses_for_several_sessions_in_a_row_open_the_breaker(
+def test_one_user_with_several_sessions_opens_no_breaker(breaker: CircuitBreaker) -> None:
+    for _ in range(10):
+        attempt(breaker, BAD, "deleted user")
+    assert breaker.closed
+
+
+def test_a_lost_response_opens_the_breaker_unless_another_call_was_answered(
+    breaker: CircuitBreaker, clock: Clock
+) -> None:
+    def fail_while_another_call_is_answered(error: BackendDown) -> None:
+        with suppress(BackendDown), breaker.call():
+            clock.now += 1
+            assert attempt(breaker) == "ok"
+            clock.now += 1
+            raise error
+
+    fail_while_another_call_is_answered(NoResponse("lost"))
+    assert breaker.closed
+    fail_while_another_call_is_answered(BackendDown("503", retry_after=60))
+    assert not breaker.closed, "the backend itself says that it is down"
+    clock.now += 60 * 1.25
+    assert attempt(breaker) == "ok"
+    assert attempt(breaker, NoResponse("lost")) == "lost"
+    assert not breaker.closed
+
+
+def test_bad_responses_for_several_users_in_a_row_open_the_breaker(
     breaker: CircuitBreaker, clock: Clock
 ) -> None:
     for number in range(2):

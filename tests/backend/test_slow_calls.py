@@ -3,17 +3,19 @@
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from pyramid.request import Request
 from webob import Response
 
-from authapp.backend import http_client, waits
+from authapp.backend import load_shedding, waits
 from authapp.backend.http_client import BoundedSession
 from authapp.backend.load_shedding import LoadShedding
 from authapp.backend.protocol import CallGivenUp, CallNotPermitted
@@ -119,14 +121,40 @@ def test_slow_calls_do_not_stop_the_fast_calls_of_others(
     assert [each.result(20) for each in hanging] == [200] * (SLOTS - 1)
 
 
-def test_a_call_is_refused_at_once_if_nobody_gets_a_response(
-    site: Site, backend: Served, pool: ThreadPoolExecutor, go: threading.Event
+def test_three_slow_calls_do_not_stop_fast_calls(
+    site: Site, pool: ThreadPoolExecutor, go: threading.Event
 ) -> None:
     hang(site, pool, SLOTS)
+    assert get(site, "/fast") == 200, "one call may start, as a probe"
+
+
+def test_calls_are_refused_at_once_while_a_probe_gets_no_response(
+    site: Site,
+    backend: Served,
+    pool: ThreadPoolExecutor,
+    go: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hang(site, pool, SLOTS)
+    before = backend.calls["/slow"]
+    with monkeypatch.context() as patch:
+        patch.setattr(load_shedding, "LOOK_AGAIN", 60)
+        probe = pool.submit(get, site, "/slow")
+        eventually(lambda: backend.calls["/slow"] == before + 1)
+        assert get(site, "/fast") == 503
+        assert backend.calls["/fast"] == 0
     assert get(site, "/fast") == 503
-    assert backend.calls["/fast"] == 0
     go.set()
-    eventually(lambda: get(site, "/fast") == 200)
+    assert probe.result(20) == 200
+
+
+def test_a_probe_without_a_response_is_given_up(
+    site: Site, pool: ThreadPoolExecutor, go: threading.Event
+) -> None:
+    hanging = hang(site, pool, SLOTS)
+    assert get(site, "/slow") == 503
+    assert not any(each.done() for each in hanging)
+    assert site.services.backend.breakers["call"].closed
 
 
 def test_a_call_is_given_up_if_a_renewal_and_a_sign_in_need_the_slots(
@@ -143,8 +171,8 @@ def test_a_call_is_given_up_if_a_renewal_and_a_sign_in_need_the_slots(
         waiting.enter_context(backend.breakers["login"].bulkhead.call())
         eventually(lambda: all(each.done() for each in hanging))
         assert [each.result() for each in hanging] == [503, 503]
-        assert get(site, "/fast") == 503, "no call has got a response since"
-    assert get(site, "/fast") == 200
+        assert get(site, "/slow") == 503
+        assert get(site, "/fast") == 200
 
 
 def test_hanging_sign_ins_do_not_stop_calls(
@@ -195,13 +223,31 @@ def test_the_page_says_that_a_call_may_have_been_carried_out(backend: Served) ->
     site.sign_in("alice", status=303)
     backend.instead["/drop"] = Response(status=200, content_length=10, app_iter=[b"short"])
     html = {"Accept": "text/html"}
-    read = site.get("/view", headers=html, status=503)
-    assert "A service that this page needs is not responding. Try again in a moment." in read
     form = {"csrf_token": site.csrf()}
     posted = site.post("/view", form, headers=html, status=503)
     assert "What you just did may have been carried out." in posted
     assert "<h1>Not available right now</h1>" in posted
     assert posted.headers["Retry-After"]
+    again = "A service that this page needs is not responding. Try again in a moment."
+    assert again in site.post("/view", form, headers=html, status=503), "it was not sent"
+    assert again in site.get("/view", headers=html, status=503)
+
+
+def test_the_log_line_of_a_failed_call_cannot_be_forged(
+    backend: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = "/a\u2028\u0085b/" + "eyJhbGciOiJub25lIn0" * 3
+
+    def read(request: Request) -> None:
+        request.backend.get(path, timeout=0.3)
+
+    site = application_with_view(backend.url, read)
+    site.sign_in("alice", status=303)
+    backend.instead[quote(path)] = lambda request: time.sleep(1)
+    site.get("/view", status=503)
+    (line,) = [each for each in caplog.messages if each.startswith("BackendUnreachable")]
+    assert line.isprintable()
+    assert "eyJ" not in line
 
 
 def test_an_error_in_the_application_s_own_code_is_raised_unchanged(backend: Served) -> None:
@@ -292,20 +338,49 @@ def test_the_client_continues_to_read_after_a_check(
         assert response.result(20) == b"half"
 
 
-def test_a_call_does_not_wait_long_for_a_connection_while_others_wait(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(http_client, "CONNECT", 0.2)
+def test_only_one_request_at_a_time_waits_for_a_connection(pool: ThreadPoolExecutor) -> None:
     with socket.socket() as listening, ExitStack() as stack:
         listening.bind(("127.0.0.1", 0))
         listening.listen(0)
         address = listening.getsockname()
         stack.enter_context(socket.create_connection(address))  # it fills the queue
-        waits = Waits(1)
-        stack.enter_context(waits.waiting())
-        stack.enter_context(LoadShedding(waits).call())
-        with pytest.raises(Exception, match=r"connect timeout=0\.2"):
-            BoundedSession(60).get("http://{}:{}/".format(*address))
+        shedding = LoadShedding(Waits(3))
+
+        def fetch() -> None:
+            with shedding.call():
+                BoundedSession(3).get("http://{}:{}/".format(*address))
+
+        connecting = [pool.submit(fetch) for _ in range(3)]
+        eventually(lambda: sum(each.done() for each in connecting) == 2)
+        errors = [each.exception(20) for each in connecting]
+        assert sorted(type(error).__name__ for error in errors) == [
+            "CallNotPermitted",
+            "CallNotPermitted",
+            "ConnectTimeout",
+        ]
+
+
+def test_a_call_inside_a_call_has_its_own_limit(
+    site: Site, backend: Served, pool: ThreadPoolExecutor, go: threading.Event
+) -> None:
+    """A hook of a GET sends a POST. The GET may be given up, but the POST must not."""
+
+    def nested(request: Request) -> Any:
+        def post(response: Any, **options: Any) -> None:
+            request.backend.post("/order", data=b"one")
+
+        return request.backend.get("/fast", hooks={"response": post}).status_code
+
+    def order(request: Any) -> Response:
+        hang(site, pool, SLOTS)
+        return ok(request)
+
+    backend.instead["/order"] = order
+    view = site.app.registry["view"]
+    site.app.registry["view"] = lambda request: (
+        view(request) if "path" in request.params else nested(request)
+    )
+    assert site.get("/view").json == 200
 
 
 class Clock:
@@ -322,11 +397,9 @@ def test_requests_that_cannot_be_given_up_have_precedence() -> None:
         call = stack.enter_context(waits.waiting(can_be_given_up=True))
         later = stack.enter_context(waits.waiting(can_be_given_up=True))
         clock.now += 1
-        assert waits.few
         assert waits.are_full(1)
         assert not waits.are_full(1.5)
         renewal = stack.enter_context(waits.waiting())
-        assert not waits.few
         assert not any(waits.must_end(each, 1) for each in (call, later, renewal))
         clock.now += 1
         assert [waits.must_end(each, 1) for each in (call, later, renewal)] == [False, True, False]
@@ -342,9 +415,14 @@ def test_a_call_that_was_given_up_counts_until_the_backend_responds() -> None:
             raise CallGivenUp("")
 
     with shedding.waits.waiting():
-        for error in (CallGivenUp, CallGivenUp, CallNotPermitted):
-            with pytest.raises(error):
+        for _ in range(2):
+            with pytest.raises(CallGivenUp):
                 give_up()
+        assert shedding.is_full
+        with shedding.call(), pytest.raises(CallNotPermitted):
+            give_up()
+        shedding.times.answered(0.1)
+        assert not shedding.is_full
         shedding.times.answered(0.1)
         with shedding.call():
             pass

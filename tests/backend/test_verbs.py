@@ -92,6 +92,32 @@ def test_hanging_sign_ins_and_calls_do_not_stop_renewals(
         hanging.set()
 
 
+def test_hanging_renewals_of_one_user_do_not_stop_those_of_others(backend: Served) -> None:
+    """Threat D4. Alice has three sessions, and the backend responds to none of their renewals."""
+    keys = {"backend__timeout": "20", "login__rate": "1000/minute"}
+    sites = [Site(backend.url, **keys)]
+    sites += [Site(wsgi=sites[0].app) for _ in range(3)]
+    for site, name in zip(sites, ["bob", "alice", "alice", "alice"], strict=True):
+        site.sign_in(name, status=303)
+    bob, *alices = sites
+    hers, go = {site.opened().tokens.refresh for site in alices}, threading.Event()
+
+    def refresh(request: Any) -> None:
+        if request.json["refresh"] in hers:
+            go.wait(60)
+
+    backend.instead[REFRESH] = refresh
+    now = time.time()
+    with time_machine.travel(now + EXPIRED), ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(site.get, "/session", status="*") for site in alices]
+        eventually(lambda: sum(each.done() for each in waiting) == 2, 20)
+        for number in range(1, 4):
+            with time_machine.travel(now + EXPIRED * number):
+                assert bob.get("/session").json["user"]["id"] == 2
+        assert not all(each.done() for each in waiting)
+        go.set()
+
+
 def test_a_failed_sign_out_does_not_stop_renewals(signed_in: list[Site], backend: Served) -> None:
     backend.instead[BLACKLIST] = Response(status=503, headers={"Retry-After": "60"})
     signed_in.pop().sign_out()

@@ -741,7 +741,7 @@ def test_concurrent_renewals_of_two_sessions_with_one_refresh_token_stay_separat
             both.wait(5)
             return super().refresh(tokens)
 
-    one = own_backend_site(Slow())
+    one = own_backend_site(Slow(), backend__bulkhead="6")
     one.sign_in("dora", "sesame")
     other = Site(wsgi=one.app)
     other.sign_in("dora", "sesame")

@@ -97,13 +97,11 @@ def _has_token(request: Request) -> bool:
 
 
 @exception_view_config(BackendUnreachable)
-def backend_unreachable(request: Request) -> Response:
+def backend_unreachable(error: BackendUnreachable, request: Request) -> Response:
     """Return 503: a view has called ``request.backend``, and the backend is unavailable."""
-    if request.authapp.identity is None:
-        return backend_unavailable(request, RETRY_AFTER)
-    sentence = _NOT_RESPONDING if request.method in ("GET", "HEAD") else _PERHAPS_DONE
-    code = ErrorCode.BACKEND_UNAVAILABLE
-    return failure(request, 503, code, sentence, RETRY_AFTER)
+    may_be_done = error.sent and request.method not in ("GET", "HEAD")
+    sentence = _PERHAPS_DONE if may_be_done else _NOT_RESPONDING
+    return failure(request, 503, ErrorCode.BACKEND_UNAVAILABLE, sentence, RETRY_AFTER)
 
 
 @notfound_view_config()
