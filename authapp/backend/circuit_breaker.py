@@ -120,6 +120,8 @@ class CircuitBreaker:
                 except CallNotPermitted as error:
                     log.warning("CallRefused: %s: %s", self._verb, error.reason)
                     raise
+                if not (probe or self.closed):  # it has opened while this request waited for a slot
+                    raise CallNotPermitted("the backend is down", FIRST_PAUSE)
                 with self._observed(limit.times, user):
                     yield
         finally:

@@ -1,5 +1,6 @@
 """The circuit breaker decides which calls are allowed while the backend is down."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -47,6 +48,8 @@ def attempt(
         return str(raised)
     return "ok"
 
+
+from eventually import eventually
 
 EARLY = "the backend is down"
 
@@ -243,3 +246,15 @@ def test_another_verb_postpones_no_probe_of_an_open_breaker(
     clock.now += 31
     breaker.open(BackendDown("no connection", 30), quiet=True)
     assert attempt(breaker) == "ok"
+
+
+def test_a_call_that_has_waited_for_a_slot_finds_out_that_the_breaker_is_open(
+    clock: Clock,
+) -> None:
+    breaker = CircuitBreaker(MemoryStore(clock), Bulkhead(2, clock), clock)
+    with ThreadPoolExecutor(1) as pool:
+        with suppress(BackendDown), breaker.call("alice"):
+            waiting = pool.submit(attempt, breaker, None, "alice")
+            eventually(lambda: breaker.bulkhead.times.changed._waiters)
+            raise BackendDown("503")
+        assert waiting.result(20) == EARLY
