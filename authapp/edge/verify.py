@@ -24,6 +24,7 @@ from authapp.settings.settings import settings_of
 from authapp.web.redirects import allowed_url, is_htmx, safe_next
 from authapp.web.request_session import RequestSession
 from authapp.web.responses import (
+    FORBIDDEN,
     problem,
     see_other,
     set_cookies,
@@ -32,7 +33,6 @@ from authapp.web.responses import (
     wants_page,
 )
 from authapp.web.routes import NAMESPACE, add_own_route
-from authapp.web.views.errors import FORBIDDEN
 
 log = request_log(__name__)
 

@@ -15,12 +15,17 @@ from pyramid.renderers import render_to_response
 from pyramid.request import Request
 from pyramid.response import Response
 
+from authapp.request_log import request_log
 from authapp.services import services_of
 from authapp.session.error_codes import SIGN_IN_REQUIRED, SIGN_IN_REQUIRED_SENTENCE, ErrorCode
 from authapp.web.redirects import current_page, is_htmx, safe_next
-from authapp.web.routes import is_at, path_of
+from authapp.web.routes import SIGN_IN, has_matched, is_at, path_of
+
+log = request_log(__name__)
 
 _ = TranslationStringFactory("authapp")
+
+FORBIDDEN = _("You do not have access to this page. Ask your administrator if you need it.")
 
 _OTHER = _("That did not work")
 
@@ -123,10 +128,18 @@ def lead_on(request: Request, page: str, url: str) -> Response:
 def sign_in_required(request: Request, code: ErrorCode | None) -> Response:
     """Return the response if a request needs a signed-in user, but no user is signed in.
 
-    :param code: why the session ended. None if there was no session.
-    :returns: for a browser that opens a page, a 303 redirect to the sign-in page. For a program, a
-        401 problem.
+    :param code: why no user is signed in: ``request.session_error``.
+    :returns: the first of these responses that applies. If ``code`` is ``BackendUnavailable``: 503
+        with ``Retry-After``, because the user stays signed in. At a sign-in page: 403, because a
+        redirect to that page would be a loop. For a browser that opens a page: a 303 redirect to
+        the sign-in page. For a program: a 401 problem.
     """
+    if code is ErrorCode.BACKEND_UNAVAILABLE:
+        return backend_unavailable(request, request.authapp.retry_after)
+    if has_matched(request, *SIGN_IN):
+        reason = "the application refuses the sign-in (root factory, or subscriber of SignedIn)"
+        log.warning("Forbidden: %s %s: %s", request.method, request.path[:256], reason)
+        return failure(request, 403, "Forbidden", FORBIDDEN)
     if not wants_page(request):
         return sign_in_problem(request, code)
     login_url = _login_url(request, code)

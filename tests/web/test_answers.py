@@ -117,7 +117,7 @@ def test_a2_a_missing_page_can_look_like_a_forbidden_one(backend: Served) -> Non
     from a forbidden page. docs/security.md, "Known limits", says how."""
 
     def missing(request: Request) -> Response:
-        return sign_in_required(request, None)
+        return sign_in_required(request, request.session_error)
 
     site = application(
         backend.url, lambda config: config.add_notfound_view(missing, append_slash=False)

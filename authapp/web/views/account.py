@@ -11,10 +11,9 @@ from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.view import view_config
 
-from authapp.session.error_codes import ErrorCode
 from authapp.session.session import Session
 from authapp.settings.settings import settings_of
-from authapp.web.responses import backend_unavailable, see_other, sign_in_required
+from authapp.web.responses import see_other, sign_in_required
 from authapp.web.views.session import renew_now
 
 
@@ -61,9 +60,7 @@ def renew(request: Request) -> Response:
     :raises pyramid.exceptions.BadCSRFToken: see :func:`authapp.web.csrf.check_csrf`.
     """
     code = renew_now(request)
-    if code is ErrorCode.BACKEND_UNAVAILABLE:
-        return backend_unavailable(request, request.authapp.retry_after)
-    if request.identity is None:
+    if code is not None or request.identity is None:
         return sign_in_required(request, code)
     return see_other(request.route_path("authapp.account"))
 

@@ -14,15 +14,13 @@ from webob.request import BaseRequest
 from authapp.request_log import request_log
 from authapp.session.error_codes import BAD_REQUEST_SENTENCE, RETRY_AFTER, ErrorCode
 from authapp.web.backend_client import BackendUnreachable
-from authapp.web.responses import backend_unavailable, failure, sign_in_required
+from authapp.web.responses import FORBIDDEN, backend_unavailable, failure, sign_in_required
 from authapp.web.retried_requests import will_be_retried
-from authapp.web.routes import SIGN_IN, has_matched
 
 log = request_log(__name__)
 
 _ = TranslationStringFactory("authapp")
 
-FORBIDDEN = _("You do not have access to this page. Ask your administrator if you need it.")
 _NOT_FOUND = _("This page does not exist. Check the address, or go to the start page.")
 _OTHER_METHOD = _("This page does not support that kind of request. Go back and try again.")
 _NOT_RESPONDING = _("A service that this page needs is not responding. Try again in a moment.")
@@ -36,10 +34,6 @@ _BROKEN = _("Something went wrong on our side, and we have logged it. Try again 
 
 _PARSES_FORM = BaseRequest.POST.fget.__code__
 
-_REFUSED_SIGN_IN = (
-    "the application refuses the sign-in (its root factory, or a subscriber of SignedIn)"
-)
-
 
 @forbidden_view_config()
 @exception_view_config(HTTPUnauthorized)
@@ -48,19 +42,12 @@ def forbidden(error: Response, request: Request) -> Response:
 
     1. The view has raised a response with a body or ``WWW-Authenticate``: this response.
     2. A user is signed in, but does not have the permission: 403.
-    3. The session could not be renewed, because the backend is unavailable: 503.
-    4. The request is for a sign-in page: 403, because a redirect to that page would be a loop.
-    5. No user is signed in: a 303 redirect to the sign-in page, or 401 for a program.
+    3. No user is signed in: the response of :func:`authapp.sign_in_required`.
     """
     if _is_complete(error):
         return error
     if request.identity is not None:
         log.info("Forbidden: %s %s", request.method, request.path[:256])
-        return failure(request, 403, "Forbidden", FORBIDDEN)
-    if request.authapp.error is ErrorCode.BACKEND_UNAVAILABLE:
-        return backend_unavailable(request, request.authapp.retry_after)
-    if has_matched(request, *SIGN_IN):
-        log.warning("Forbidden: %s %s: %s", request.method, request.path[:256], _REFUSED_SIGN_IN)
         return failure(request, 403, "Forbidden", FORBIDDEN)
     return sign_in_required(request, request.authapp.error)
 
