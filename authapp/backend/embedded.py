@@ -31,12 +31,10 @@ class WSGIAdapter(HTTPAdapter):
         self, request: requests.PreparedRequest, **options: Any
     ) -> requests.Response:
         """See ``requests.adapters.HTTPAdapter``. The timeout is ignored."""
-        body = request.body or b""
+        headers = dict(request.headers)
+        headers.pop("Transfer-Encoding", None)  # a server removes it when it has read the chunks
         response = Request.blank(
-            request.url,
-            method=request.method,
-            headers=dict(request.headers),
-            body=body.encode() if isinstance(body, str) else body,
+            request.url, method=request.method, headers=headers, body=_read(request.body)
         ).get_response(self._application)
         return self.build_response(
             request,
@@ -48,3 +46,16 @@ class WSGIAdapter(HTTPAdapter):
                 preload_content=False,
             ),
         )
+
+
+def _read(body: Any) -> bytes:
+    """Return the whole body of a request.
+
+    :param body: what ``requests`` sends as a body: bytes, a string, an open file, an iterable of
+        bytes or strings, or None for no body.
+    """
+    if hasattr(body, "read"):
+        body = body.read()
+    if body is None or isinstance(body, bytes | bytearray | str):
+        body = [body or b""]
+    return b"".join(part.encode() if isinstance(part, str) else part for part in body)

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 SNIPPETS = PYTHON.findall((ROOT / "docs/testing.md").read_text())
-TWELVE_LINES, ANYBODY, ASSERTIONS, BACKEND, UNIT = SNIPPETS
+TWELVE_LINES, ANYBODY, ASSERTIONS, BACKEND, API, UNIT = SNIPPETS
 
 
 @pytest.fixture
@@ -28,9 +28,9 @@ def users(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
 
 def test_twelve_lines_test_the_application_of_the_readme(users: pytest.Pytester) -> None:
     assert len([line for line in TWELVE_LINES.splitlines() if line.strip()]) <= 12
-    users.makepyfile(test_app=TWELVE_LINES + "\n" + BACKEND)
+    users.makepyfile(test_app="\n".join((TWELVE_LINES, BACKEND, API)))
     options = ("-p", "no:authapp", "-p", "authapp.testing.plugin", "-p", "no:cacheprovider")
-    users.runpytest_inprocess(*options).assert_outcomes(passed=2)
+    users.runpytest_inprocess(*options).assert_outcomes(passed=4)
 
 
 def test_the_other_snippets_run(users: pytest.Pytester) -> None:

@@ -1,19 +1,24 @@
 """The memory backend, and what an application does while verbs of the backend fail."""
 
+import io
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import time_machine
 from pyramid.config import Configurator
+from pyramid.request import Request
+from pyramid.response import Response
 
 from authapp import BackendDown, BackendRejected, TokenPair
 from authapp.backend.protocol import ChallengeExpired
 from authapp.issuer import main as issuer
 from authapp.testing import MemoryBackend, session_of, sign_in, use_api, use_backend
 from eventually import eventually
-from servers import ISSUER_SETTINGS
-from site_under_test import Site, application, application_with_view
+from servers import ISSUER_SETTINGS, Served
+from site_under_test import Site, add_view, application, application_with_view
 
 
 @pytest.fixture(scope="module")
@@ -206,3 +211,55 @@ def test_request_backend_calls_an_application_in_this_process(site: Site) -> Non
     use_api(site.app, api)
     sign_in(site, id=1)
     assert site.get("/view").json["code"] == "token_not_valid"
+
+
+BODIES: dict[str, tuple[Callable[[], Any], str]] = {
+    "none": (lambda: None, ""),
+    "form": (lambda: {"a": "ü"}, "a=%C3%BC"),
+    "text": (lambda: "text", "text"),
+    "bytes": (lambda: b"bytes", "bytes"),
+    "bytearray": (lambda: bytearray(b"array"), "array"),
+    "file": (lambda: io.BytesIO(b"file"), "file"),
+    "text file": (lambda: io.StringIO("text"), "text"),
+    "bytes of an iterator": (lambda: iter((b"one ", b"two")), "one two"),
+    "text of an iterator": (lambda: iter(("ü ", "two")), "ü two"),
+    "empty iterator": (lambda: iter(()), ""),
+}
+
+
+def echo(environ: Any, start_response: Any) -> Any:
+    """Return the request's body, and how the server says how long it is."""
+    request = Request(environ)
+    known = request.body.decode(), request.content_length or 0, "HTTP_TRANSFER_ENCODING" in environ
+    return Response(json_body=[request.method, *known])(environ, start_response)
+
+
+@pytest.mark.parametrize("kind", BODIES)
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_an_api_in_this_process_gets_each_body_that_a_server_gets(
+    backend: MemoryBackend, servers: Any, kind: str, method: str
+) -> None:
+    body, text = BODIES[kind]
+    served: Served
+    with servers.serve(echo) as served:
+        site = application_with_view(
+            served.url,
+            lambda request: request.backend.request(method, "/echo", data=body()).json(),
+        )
+        sign_in(site, id=1)
+        from_server = site.get("/view").json
+        use_api(site.app, echo)
+        assert site.get("/view").json == from_server
+        assert from_server == [method, text, len(text.encode()), False]
+
+
+def test_an_upload_is_passed_on_to_an_api_in_this_process() -> None:
+    def upload(request: Request) -> Any:
+        return request.backend.post("/files", data=request.POST["file"].file).json()
+
+    site = application("http://backend.invalid", lambda config: add_view(config, upload))
+    use_api(site.app, echo)
+    sign_in(site, id=1)
+    fields = {"csrf_token": site.csrf()}
+    answer = site.post("/view", fields, upload_files=[("file", "a.txt", b"hello")])
+    assert answer.json == ["POST", "hello", 5, False]
