@@ -16,6 +16,7 @@ from authapp.backend.protocol import (
     NoResponse,
 )
 from authapp.store.memory import MemoryStore
+from eventually import eventually
 
 
 class Clock:
@@ -48,8 +49,6 @@ def attempt(
         return str(raised)
     return "ok"
 
-
-from eventually import eventually
 
 EARLY = "the backend is down"
 
