@@ -4,16 +4,20 @@ The read timeout of ``requests`` limits each single read from the socket. A serv
 byte per second could block a thread forever. In this client, the read timeout limits the whole
 response, headers and body.
 
+Python reads a hundred headers of 64 KiB each. This client reads at most :data:`MAX_HEAD` bytes
+before the body, because the time to parse headers is not part of the deadline.
+
 If too many requests wait for the backend, this client gives up a call, if the call can be given up
 (:mod:`authapp.backend.load_shedding`).
 """
 
 import io
+import math
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from http.client import HTTPResponse
+from http.client import HTTPException, HTTPResponse
 from http.cookiejar import DefaultCookiePolicy
 from typing import IO, Any
 
@@ -27,12 +31,21 @@ from authapp.backend.patience import current_patience
 POOL_SIZE = 32
 """The most connections to one backend that stay open. Other connections are closed after use."""
 
+MAX_HEAD = 64 * 1024
+"""The largest head of a response that is accepted, in bytes: its status lines and headers."""
+
 _NO_TIMEOUT = 3600
 """Seconds for the whole response if a request has no read timeout: ``timeout=(…, None)``."""
 
 
+class HeadTooLarge(HTTPException):
+    """The status lines and headers of a response are larger than :data:`MAX_HEAD`."""
+
+
 class _DeadlineReader(io.RawIOBase):
     """Reads from a socket until a deadline, which all reads share.
+
+    ``left`` is how many bytes may still be read.
 
     :param sock: the socket. The time until the deadline is the timeout of this socket.
     :param file: the file of the socket. The connection stays open until the file is closed.
@@ -42,6 +55,7 @@ class _DeadlineReader(io.RawIOBase):
         self._sock = sock
         self._file = file
         self._patience = current_patience()
+        self.left = math.inf
         self.deadline = time.monotonic() + (sock.gettimeout() or _NO_TIMEOUT)
 
     def readable(self) -> bool:
@@ -51,7 +65,11 @@ class _DeadlineReader(io.RawIOBase):
         while (left := self.deadline - time.monotonic()) > 0:
             self._sock.settimeout(min(left, self._patience.seconds()))
             with suppress(TimeoutError):
-                return self._sock.recv_into(buffer)
+                size = self._sock.recv_into(buffer)
+                self.left -= size
+                if self.left < 0:
+                    raise HeadTooLarge
+                return size
         raise TimeoutError("the response took too long")
 
     def close(self) -> None:
@@ -60,12 +78,18 @@ class _DeadlineReader(io.RawIOBase):
 
 
 class _DeadlineResponse(HTTPResponse):
-    """A response with one deadline, from the status line to the last byte."""
+    """A response with one deadline, from the status line to the last byte, and a bounded head."""
 
     def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
         self.reader = _DeadlineReader(sock, self.fp)
         self.fp = io.BufferedReader(self.reader)
+
+    def begin(self) -> None:
+        """See ``http.client.HTTPResponse``. This method reads the response up to its body."""
+        self.reader.left = MAX_HEAD
+        super().begin()
+        self.reader.left = math.inf
 
 
 def hurry(response: requests.Response, seconds: float) -> None:

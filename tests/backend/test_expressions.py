@@ -1,6 +1,7 @@
 """Whatever the backend returns, an expression (JMESPath) gives a value or None: threat W3."""
 
 import json
+from http.cookies import SimpleCookie
 from typing import Any
 
 import pytest
@@ -45,6 +46,20 @@ def test_expressions_read_status_headers_cookies_and_body() -> None:
     assert seen["cookies"] == {"jwt-refresh": "abc", "other": "1"}
     assert expression('cookies."jwt-refresh"')(seen) == "abc"
     assert seen["body"] == {"a": [1]}
+
+
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=126)))
+def test_a_value_is_read_as_pythons_http_cookies_writes_it(value: str) -> None:
+    """Django, Flask and other backends in Python write cookies by this module or its rules."""
+    jar: SimpleCookie = SimpleCookie()
+    jar["a"] = value
+    line = jar["a"].OutputString()
+    assert read_response(200, {}, [line + "; Path=/; HttpOnly"], b"")["cookies"]["a"] == value
+
+
+@given(st.text(st.sampled_from('a=" ;,\\0123\t')) | st.text())
+def test_an_arbitrary_cookie_gives_at_most_one_value(line: str) -> None:
+    assert len(read_response(200, {}, [line], b"")["cookies"]) <= 1
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,42 @@ def test_b5_an_oversized_response_is_rejected() -> None:
     assert sent < 100
 
 
+HEADS = {
+    "long headers": b"".join(b"X-%d: " % number + b"x" * 1000 + b"\r\n" for number in range(90)),
+    "one long header": b"X: " + b"x" * 65_000 + b"\r\nY: " + b"y" * 10_000 + b"\r\n",
+    "escapes": b'Set-Cookie: a="' + b"\\" * 65_000 + b'"\r\nY: ' + b"y" * 10_000 + b"\r\n",
+    "interim responses": b"\r\nHTTP/1.1 100 Continue\r\n" * 4000,
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_b5_a_large_head_is_rejected(head: str) -> None:
+    first = b"HTTP/1.1 100 Continue\r\n" if head == "interim responses" else OK
+    answer = first + HEADS[head] + b"\r\n" + OK + b"Content-Length: 2\r\n\r\n{}"
+    with server(lambda connection: connection.sendall(answer)) as url:
+        assert failure_reason(url, 5) == f"ConnectionError (HeadTooLarge) at {url[7:]}"
+
+
+def test_b5_a_head_of_60_kib_and_a_body_of_256_kib_are_accepted() -> None:
+    long = b"".join(b"X-%d: " % number + b"x" * 1000 + b"\r\n" for number in range(59))
+    body = b'{"a": "' + b"a" * (MAX_RESPONSE - 9) + b'"}'
+    answer = OK + long + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    with server(lambda connection: connection.sendall(answer)) as url:
+        assert len(fetch_object(BoundedSession(5), url)["a"]) == MAX_RESPONSE - 9
+
+
+@pytest.mark.parametrize("escape", [b"\\", b"\\a", b"\\101", b'"', b"a=b,", b"a "])
+def test_b4_the_cookies_of_a_response_are_read_in_linear_time(escape: bytes) -> None:
+    """Threat B4. The deadline of a response does not bound the time to parse it. ``http.cookies``
+    needed 12 seconds for one header of 60 KB (CVE-2024-7592)."""
+    cookie = b'Set-Cookie: a="' + escape * (60_000 // len(escape)) + b'"\r\n'
+    answer = OK + cookie + b"Content-Length: 2\r\n\r\n{}"
+    with server(lambda connection: connection.sendall(answer)) as url:
+        began = time.thread_time()
+        assert fetch_object(BoundedSession(5), url) == {}
+        assert time.thread_time() - began < 0.5
+
+
 def test_b5_a_response_that_is_not_http_is_rejected() -> None:
     with server(lambda connection: connection.sendall(b"hello\r\n")) as url:
         assert failure_reason(url) == f"ConnectionError (BadStatusLine) at {url[7:]}"
