@@ -5,6 +5,7 @@
 
 import re
 import time
+from unicodedata import normalize
 
 from authapp.backend.request_template import Text
 from authapp.session.session import Session, TokenPair
@@ -44,12 +45,22 @@ def _refused(url: str, session: Session) -> Key:
     return Key("refused access token", f"{url} {session.tokens.access}")
 
 
+# "\0" stands for each character that is not printable. A server may drop it or stop reading there.
+_DOT_SEGMENT = re.compile(r"(?:^|[/\\])[ \0]*\.[ \0]*(?:\.[ \0]*)?(?:[/\\;?#]|$|(?<=\0))")
+
+
 def has_dot_segment(path: str) -> bool:
     """Return True if a server may read a segment of a path as ``.`` or ``..``.
 
-    The segment may be followed by ``;`` or white space, or be separated by a backslash.
+    The segment may be followed by ``;``, ``?`` or ``#``, and be separated by a backslash. It may
+    contain spaces and characters that are not printable, and variants of a character that Unicode
+    maps to it (NFKC), such as the full-width dot.
 
     :param path: the path without percent-encoding.
     """
-    segments = {each.partition(";")[0].strip() for each in re.split(r"[/\\]", path)}
-    return not segments.isdisjoint({".", ".."})
+    return _DOT_SEGMENT.search(re.sub("[^ -~]", _plain, path)) is not None
+
+
+def _plain(found: re.Match[str]) -> str:
+    # One character at a time, because the time to normalize a long text can be quadratic.
+    return normalize("NFKC", found[0]) if found[0].isprintable() else "\0"

@@ -264,11 +264,31 @@ def test_servers_that_do_not_give_the_path_as_it_was_sent(site: Signed) -> None:
         "/api/..%5Cx",
         "/api/..;/x",
         "/api/./x",
+        "/api/..%00/x",
+        "/api/..%00x/y",
+        "/api/%00../x",
+        "/api/.%00./x",
+        "/api/%20.%09.%1f%20/x",
+        "/api/..%7f",
+        "/api/..%c2%a0/x",
+        "/api/..%c2%85;/x",
+        "/api/.%e2%80%8b./x",
+        "/api/a%00/..%0a",
+        "/api/..%3fx",
+        "/api/..%23",
+        "/api/%ef%bc%8e%ef%bc%8e/x",
+        "/api/%e2%80%a5/x",
+        "/api/a%ef%bc%8f..%ef%bc%bcx",
     ],
 )
 def test_no_path_leads_out_of_the_api(site: Signed, api: Served, path: str) -> None:
     assert site.get(path, status="*").status_int in (400, 404)
     assert sum(api.calls.values()) == 0
+
+
+@pytest.mark.parametrize("name", ["...", "..x", ".x", "x..", ". x", "%2e%2e%e6%96%87", "a%00..b"])
+def test_names_with_dots_reach_the_api(site: Signed, name: str) -> None:
+    assert site.get(f"/api/{name}/y").json["path"].startswith("/v1/")
 
 
 def test_other_paths_are_not_passed_on(site: Signed) -> None:
