@@ -6,7 +6,6 @@ session cookie are not verified again, because nobody can write the cookie witho
 """
 
 import json
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +15,9 @@ from authapp.backend.http_exchange import in_one_line
 from authapp.backend.identity_reader import ClaimExpressions, read_identity
 from authapp.backend.key_set import KeySet
 from authapp.backend.protocol import BackendRejected, BackendUnavailable, UnexpectedAnswer
+from authapp.backend.token_times import bounded, check_begun, clock_skew, numeric_date
 from authapp.request_log import request_log
 from authapp.session.session import (
-    MAX_LIFETIME,
     Claims,
     Identity,
     Session,
@@ -28,11 +27,6 @@ from authapp.session.session import (
 from authapp.session.session_limits import UNLIMITED, SessionLimits
 
 log = request_log(__name__)
-
-MAX_SKEW = 7_200
-"""Seconds by which a backend's clock may differ from ours. If the ``iat`` of a token is further in
-the future, the token is refused. If the ``iat`` is further in the past, the token is taken for an
-old token, and the clocks are taken to agree."""
 
 SYMMETRIC = ["HS256", "HS384", "HS512"]
 """The algorithms that are accepted with a secret (RFC 7518 section 3.1)."""
@@ -161,11 +155,10 @@ class TokenReader:
             raise BackendRejected("authapp.backend.verify is not set")
         try:
             claims = self._verified(access, verify)
-            expires, not_before = _numeric_date(claims, "exp"), _numeric_date(claims, "nbf")
-            if expires is None or expires + verify.leeway <= now:
+            check_begun(claims, now, verify.leeway)
+            expires = numeric_date(claims, "exp")
+            if expires is None or bounded(expires, now) + verify.leeway <= now:
                 raise BackendRejected("the token has expired, or does not say when it expires")
-            if not_before is not None and not_before - verify.leeway > now:
-                raise BackendRejected("the token is not valid yet")
             return read_identity(self._names, claims, {})
         except BackendUnavailable as error:
             if self._keys is not None and not self._keys.readable:
@@ -182,11 +175,8 @@ class TokenReader:
         if verify is None:
             return _unverified_claims(access)
         claims = self._verified(access, verify)
-        not_before = _numeric_date(claims, "nbf")
-        if not_before is not None:
-            not_before -= self._clock_skew(claims, now)
-            if not_before > now + verify.leeway:
-                raise BackendUnavailable("the access token is not valid yet")
+        if claims.get("nbf") is not None:
+            check_begun(claims, now, verify.leeway, self._clock_skew(claims, now))
         return claims
 
     def _verified(self, access: str, verify: Verify) -> dict[str, Any]:
@@ -227,46 +217,27 @@ class TokenReader:
         return claims
 
     def _expiry(self, claims: Claims, expires_in: int | None, now: float) -> int | None:
-        """Return the time at which a token expires, by our clock.
-
-        The backend's clock may differ from ours. So if ``iat`` differs from ``now`` by more than
-        the leeway, or if the token has expired on arrival, the result is ``now + exp - iat``.
+        """Return the time at which a token that has just been issued expires, by our clock.
 
         :param expires_in: the lifetime of the token in the response, in seconds, or None. This
             lifetime has priority over the claims.
         :returns: seconds since the epoch. None if neither the token nor the response says when the
             token expires.
         :raises BackendUnavailable: if a time in the token is not a number (RFC 7519 section 2), or
-            is more than :data:`MAX_LIFETIME` seconds ahead.
+            is more than :data:`authapp.session.session.MAX_LIFETIME` seconds ahead.
         """
-        expires = _numeric_date(claims, "exp")
+        expires = numeric_date(claims, "exp")
         if expires_in is not None:
             expires = int(now) + expires_in
         elif expires is not None:
             expires -= self._clock_skew(claims, now)
-        if expires is not None and expires > now + MAX_LIFETIME:
-            raise BackendUnavailable("a token that expires more than ten years from now")
-        return expires
+        return None if expires is None else bounded(expires, now)
 
     def _clock_skew(self, claims: Claims, now: float) -> int:
-        """Return how many seconds the backend's clock is ahead of ours.
-
-        :returns: the seconds, negative if the backend's clock is behind ours. 0 if the token does
-            not show a difference with certainty.
-        """
-        issued, expires = _numeric_date(claims, "iat"), _numeric_date(claims, "exp")
         leeway = self._verify.leeway if self._verify else Verify.leeway
-        expired = expires is not None and expires <= now
-        if issued is None or (abs(issued - int(now)) <= leeway and not expired):
-            return 0
-        skew = issued - int(now)
-        if skew > MAX_SKEW:
-            raise UnexpectedAnswer(
-                f"a token issued {skew} s in the future; compare the clocks here and at the backend"
-            )
-        if skew < -MAX_SKEW:  # an old token, which says nothing of the backend's clock
-            return 0
-        log.warning("ClockSkew: the backend's clock is %d s off", skew)
+        skew = clock_skew(claims, now, leeway)
+        if skew:
+            log.warning("ClockSkew: the backend's clock is %d s off", skew)
         return skew
 
 
@@ -316,18 +287,3 @@ def _unverified_claims(token: str) -> dict[str, Any] | None:
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
         return None
     return claims
-
-
-def _numeric_date(claims: Claims, name: str) -> int | None:
-    """Return a NumericDate (RFC 7519 section 2), rounded down. None if the claim is missing.
-
-    :raises BackendUnavailable: if the claim is anything but a finite number.
-    """
-    value = claims.get(name)
-    if value is None:
-        return None
-    if isinstance(value, float) and math.isfinite(value):
-        return math.floor(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise BackendUnavailable(f"{name} of a token is not a time")
-    return value

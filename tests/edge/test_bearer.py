@@ -115,7 +115,17 @@ OTHER = ec.generate_private_key(ec.SECP256R1())
         lambda now: token(exp=now - 31),
         lambda now: token(exp=None),
         lambda now: token(exp="soon"),
+        lambda now: token(exp=True),
+        lambda now: token(exp=1e300),
+        lambda now: token(exp=10**15),
+        lambda now: token(exp=now + 316_000_000),
         lambda now: token(nbf=now + 200),
+        lambda now: token(nbf=[1]),
+        lambda now: token(nbf=1e300),
+        lambda now: token(iat=now + 200),
+        lambda now: token(iat=10**7 + now),
+        lambda now: token(iat="x"),
+        lambda now: token(iat=True),
         lambda now: token(iss="https://other.example"),
         lambda now: token(iss=None),
         lambda now: token(aud="another site"),
@@ -144,7 +154,8 @@ def test_other_kinds_of_authorization_are_the_applications(site: Site, header: s
 
 
 def test_the_word_bearer_has_no_case_and_a_little_leeway(site: Site) -> None:
-    value = token(exp=int(time.time()) - 5, nbf=int(time.time()) + 5)
+    now = int(time.time())
+    value = token(exp=now - 5, nbf=now + 5, iat=now + 5.5)
     assert site.get("/view", headers={"Authorization": f"bEARER  {value}"}).json == ROBOT
 
 
