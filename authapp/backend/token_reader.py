@@ -11,10 +11,12 @@ from typing import Any
 
 import jwt
 
+from authapp.backend.expressions import Condition
 from authapp.backend.http_exchange import in_one_line
 from authapp.backend.identity_reader import ClaimExpressions, read_identity
 from authapp.backend.key_set import KeySet
 from authapp.backend.protocol import BackendRejected, BackendUnavailable, UnexpectedAnswer
+from authapp.backend.token_kind import why_not_access
 from authapp.backend.token_times import bounded, check_begun, clock_skew, numeric_date
 from authapp.request_log import request_log
 from authapp.session.session import (
@@ -141,13 +143,15 @@ class TokenReader:
         signed_in = now if before is None else before.authenticated_at
         return identity, self._limits.limit(Validity(valid_until, refresh_until), signed_in)
 
-    def bearer(self, access: str, now: float) -> Identity:
+    def bearer(self, access: str, now: float, accepted: Condition | None = None) -> Identity:
         """Read an access token that a program has sent (RFC 6750). The token is always verified.
 
         The times in the token may differ from our clock by ``backend.leeway`` only.
 
         :param now: seconds since the epoch.
-        :raises BackendRejected: if the token is not valid.
+        :param accepted: decides on ``{header, claims}`` whether the token is an access token. If
+            None, :func:`~authapp.backend.token_kind.why_not_access` decides.
+        :raises BackendRejected: if the token is not valid, or is another kind of token.
         :raises BackendUnavailable: if the keys that verify it cannot be read.
         """
         verify = self._verify
@@ -155,6 +159,7 @@ class TokenReader:
             raise BackendRejected("authapp.backend.verify is not set")
         try:
             claims = self._verified(access, verify)
+            _check_kind(jwt.get_unverified_header(access), claims, accepted)
             check_begun(claims, now, verify.leeway)
             expires = numeric_date(claims, "exp")
             if expires is None or bounded(expires, now) + verify.leeway <= now:
@@ -239,6 +244,21 @@ class TokenReader:
         if skew:
             log.warning("ClockSkew: the backend's clock is %d s off", skew)
         return skew
+
+
+def _check_kind(header: Claims, claims: Claims, accepted: Condition | None) -> None:
+    """Check that a token is an access token. Its signature has been verified.
+
+    :raises BackendRejected: if it is not.
+    """
+    if accepted is None:
+        reason = why_not_access(header, claims)
+    elif accepted({"header": header, "claims": claims}):
+        reason = None
+    else:
+        reason = "authapp.api_bearer.accepted is not true for it"
+    if reason:
+        raise BackendRejected(f"the token is not an access token: {reason}")
 
 
 def _key(keys: KeySet, kid: str | None) -> jwt.PyJWK:

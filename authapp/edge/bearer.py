@@ -69,7 +69,8 @@ def _authenticate(request: Request, services: Services, authorization: str) -> R
     try:
         if match is None:
             raise BackendRejected("not a bearer token")
-        ours.identity = services.reader.bearer(match[1], time.time())
+        accepted = services.settings.edge.bearer_accepted
+        ours.identity = services.reader.bearer(match[1], time.time(), accepted)
     except BackendRejected as error:
         log.info("InvalidToken: %s %s: %s", request.method, request.path[:256], error)
         response = sign_in_problem(request, None)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from authapp.backend.expressions import Condition, expression
 from authapp.settings import allowed_values as values
 from authapp.settings.ini import Ini
 
@@ -24,6 +25,8 @@ class EdgeSettings:
         connection or for a part of a body.
     :param proxy_bulkhead: the most requests that a process passes on to one API at the same time.
     :param bearer: True if programs may send access tokens in ``Authorization``.
+    :param bearer_accepted: the condition for such a token: see
+        :meth:`authapp.backend.token_reader.TokenReader.bearer`.
     """
 
     verify: bool
@@ -34,6 +37,7 @@ class EdgeSettings:
     proxy_timeout: float
     proxy_bulkhead: int
     bearer: bool
+    bearer_accepted: Condition | None
 
 
 def read_edge(reader: Ini, development: bool, private: bool) -> EdgeSettings:
@@ -60,6 +64,8 @@ def read_edge(reader: Ini, development: bool, private: bool) -> EdgeSettings:
         for key in ("api_prefixes", "backend.verify", "backend.issuer", "backend.audience"):
             if not reader.has(key):
                 reader.problem(f"authapp.api_bearer needs authapp.{key}")
+    accepted = take("api_bearer.accepted", _accepted, None)
+    reader.needs("api_bearer.accepted", "api_bearer")
     return EdgeSettings(
         verify=take("verify", values.boolean, bool(hosts) or token),
         hosts=hosts,
@@ -69,6 +75,7 @@ def read_edge(reader: Ini, development: bool, private: bool) -> EdgeSettings:
         proxy_timeout=timeout,
         proxy_bulkhead=bulkhead,
         bearer=bearer,
+        bearer_accepted=accepted,
     )
 
 
@@ -78,6 +85,10 @@ def _hosts(text: str) -> tuple[str, ...]:
         if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[1-9][0-9]{0,4})?", host):
             raise ValueError("must be hosts such as app.example.com or app.example.com:8443")
     return hosts
+
+
+def _accepted(text: str) -> Condition:
+    return Condition(expression(text))
 
 
 def _login(development: bool) -> Callable[[str], str]:

@@ -31,12 +31,19 @@ KEYS = {
 JWKS = "/.well-known/jwks.json"
 
 
-def token(key: Any = KEY, algorithm: str = "HS256", kid: str = "one", **claims: Any) -> str:
+def token(
+    key: Any = KEY,
+    algorithm: str = "HS256",
+    kid: str = "one",
+    header: dict[str, Any] | None = None,
+    **claims: Any,
+) -> str:
     now = int(time.time())
     right = {"sub": "7", "name": "robot", "roles": ["admin"], "iat": now, "exp": now + 300}
     right |= {"iss": "https://issuer.example", "aud": "this site"}
     known = {name: each for name, each in (right | claims).items() if each is not None}
-    return jwt.encode(known, key, algorithm=algorithm, headers={"kid": kid})
+    headers = {"kid": kid} | (header or {})
+    return jwt.encode(known, key, algorithm=algorithm, headers=headers)
 
 
 def bearer(value: str) -> dict[str, str]:
@@ -103,6 +110,95 @@ def test_cookie_token_and_path_give_one_identity(
         assert answer.json == expected
     assert "Set-Cookie" not in answer.headers
     assert ("Authorization" in answer.headers["Vary"]) == (path == "/view")
+
+
+ACCESS: list[dict[str, Any]] = [
+    {},
+    {"header": {"typ": None}},  # Cognito
+    {"header": {"typ": None}, "token_use": "access", "client_id": "x", "scope": "openid"},
+    {"header": {"typ": "JWT"}, "scope": "read", "azp": "x", "permissions": []},  # Auth0
+    {"header": {"typ": "at+jwt"}, "client_id": "x", "auth_time": 1, "acr": "0", "amr": []},
+    {"header": {"typ": "application/AT+JWT"}, "type": "customer"},
+    {"typ": "Bearer", "azp": "x", "sid": "y", "acr": "1", "scope": "openid"},  # Keycloak
+    {"typ": "Bearer", "nonce": "n"},  # Keycloak before release 24
+    {"token_type": "access", "jti": "1", "user_id": "7"},  # SimpleJWT, django-ninja-jwt
+    {"token_type": "sliding", "refresh_exp": 1},  # SimpleJWT, django-ninja-jwt
+    {"token_use": "access", "sid": "x"},  # django-allauth
+    {"type": "access", "fresh": True, "csrf": "x"},  # Flask-JWT-Extended
+    {"aud": ["fastapi-users:auth", "this site"]},  # FastAPI Users
+    {"token_type": "urn:ietf:params:oauth:token-type:access_token"},
+    {"tokenType": "ACCESS_TOKEN", "type": None},
+    {"typ": "JWT", "https://example.com/type": "customer"},
+]
+
+NOT_ACCESS: list[dict[str, Any]] = [
+    {"token_type": "refresh"},
+    {"token_type": "REFRESH_TOKEN"},
+    {"tokenType": "refresh"},
+    {"token_type": ["refresh"]},
+    {"token_type": ""},
+    {"token_type": 1},
+    {"Token\nType": "re\nfresh"},
+    {"token_use": "refresh"},
+    {"token_use": "id", "cognito:username": "x"},
+    {"type": "refresh", "fresh": False},
+    {"type": "reset"},
+    {"purpose": "reset"},
+    {"typ": "Refresh"},
+    {"typ": "Offline"},
+    {"typ": "ID"},
+    {"typ": "ID", "nonce": "n", "at_hash": "x"},
+    {"typ": "Logout"},
+    {"typ": "verify-email"},
+    {"typ": "DPoP"},
+    {"typ": "Bearer", "token_use": "id"},
+    {"header": {"typ": "at+jwt"}, "token_type": "refresh"},
+    {"nonce": "n"},
+    {"at_hash": "x"},
+    {"c_hash": "x"},
+    {"header": {"typ": "id_token+jwt"}},
+    {"header": {"typ": "rt+jwt"}},
+    {"header": {"typ": "logout+jwt"}},
+    {"header": {"typ": "application/secevent+jwt"}},
+    {"header": {"typ": ["at+jwt"]}},
+    {"events": {"http://schemas.openid.net/event/backchannel-logout": {}}, "sid": "s"},
+    {"events": {}, "typ": "Bearer"},
+    {"cnf": {"jkt": "x"}, "header": {"typ": "at+jwt"}},
+]
+
+
+@pytest.mark.parametrize("claims", ACCESS)
+def test_access_tokens_of_known_backends_are_accepted(site: Site, claims: dict[str, Any]) -> None:
+    assert site.get("/view", headers=bearer(token(**claims))).json == ROBOT
+
+
+@pytest.mark.parametrize("claims", NOT_ACCESS)
+def test_other_tokens_of_the_same_issuer_are_401(
+    site: Site, claims: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    site.get("/view", headers=bearer(token(**claims)), status=401)
+    assert "the token is not an access token: it" in caplog.messages[-1]
+    assert "\n" not in caplog.messages[-1]
+
+
+def test_a_setting_can_say_which_tokens_are_accepted(caplog: pytest.LogCaptureFixture) -> None:
+    condition = "header.typ == 'JWT' && claims.type == 'customer'"
+    site = shared_application(
+        "http://127.0.0.1:9", add, **KEYS, **{"api_bearer__accepted": condition}
+    )
+    right = token(type="customer", nonce="n")
+    assert site.get("/view", headers=bearer(right)).json == ROBOT
+    caplog.set_level("INFO")
+    for wrong in (token(), token(type="x"), token(type="customer", header={"typ": "at+jwt"})):
+        site.get("/view", headers=bearer(wrong), status=401)
+    assert "authapp.api_bearer.accepted is not true" in caplog.text
+    site.get("/view", headers=bearer(token(OTHER, "ES256", type="customer")), status=401)
+
+
+def test_the_condition_for_tokens_needs_bearer_tokens() -> None:
+    with pytest.raises(SettingsError, match=r"authapp\.api_bearer\.accepted has no effect"):
+        authapp.main({}, **settings("http://127.0.0.1:9", **{"api_bearer__accepted": "claims.x"}))
 
 
 OTHER = ec.generate_private_key(ec.SECP256R1())

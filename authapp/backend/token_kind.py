@@ -1,0 +1,69 @@
+"""Tells access tokens from the other tokens that an issuer signs with the same key.
+
+An issuer signs refresh tokens, ID tokens and logout tokens too, often for the same audience. None
+of them may be accepted in place of an access token (RFC 8725 sections 2.8 and 3.12).
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from authapp.backend.http_exchange import in_one_line
+
+_ACCESS = {"access", "accesstoken", "atjwt", "bearer", "sliding"}
+"""What access tokens call themselves, as :func:`_word` returns it: ``at+jwt`` (RFC 9068),
+``Bearer`` (Keycloak), ``access`` (Cognito, SimpleJWT, django-allauth, Flask-JWT-Extended) and
+``sliding`` (SimpleJWT, django-ninja-jwt)."""
+
+_KIND = {"tokentype", "tokenuse", "typ"}
+"""The claims that name the kind of a token. They may be written ``token_type`` or ``tokenType``."""
+
+_PERHAPS_KIND = {"kind", "purpose", "type", "use"}
+"""The claims that name the kind of a token, or something else."""
+
+_OF_ID_TOKENS = {"nonce", "athash", "chash", "shash"}
+"""The claims of ID tokens (OpenID Connect Core section 3.3.2.11). Older releases of Keycloak add
+``nonce`` to access tokens too, whose ``typ`` is ``Bearer``."""
+
+_NEVER = {
+    "events": "a security event such as a sign-out has this claim (RFC 8417)",
+    "cnf": "only the owner of a key may use the token (RFC 8705, RFC 9449)",
+}
+
+
+def why_not_access(header: Mapping[str, Any], claims: Mapping[str, Any]) -> str | None:
+    """Return why a token is not an access token that anybody may use. None if it is one.
+
+    If a token says that it is an access token, this is believed, because the issuer has signed it.
+    If it says nothing, it must not have claims that only other kinds of tokens have.
+
+    :param header: the header of the token (RFC 7515 section 4).
+    :param claims: the claims of the token.
+    """
+    given = [("typ of the header", "typ", header.get("typ"))]
+    given += [(name, _letters(name), value) for name, value in claims.items()]
+    given = [each for each in given if each[2] is not None]
+    for name, plain, value in given:
+        if plain in _NEVER:
+            return f"it has {in_one_line(name)}: {_NEVER[plain]}"
+        if plain in _KIND and _word(value) not in _ACCESS | {"jwt"}:
+            return f"its {in_one_line(name)} is {in_one_line(str(value))!r}"
+    if any(plain in _KIND | _PERHAPS_KIND and _word(value) in _ACCESS for _, plain, value in given):
+        return None
+    for name, plain, _ in given:
+        if plain in _PERHAPS_KIND | _OF_ID_TOKENS:
+            return f"it has {in_one_line(name)}, and does not say that it is an access token"
+    return None
+
+
+def _word(value: object) -> str:
+    """Return the name of a kind of token without case, punctuation and prefix.
+
+    Media types have the prefix ``application/`` (RFC 7515 section 4.1.9), and the names of RFC 8693
+    section 3 have a prefix that ends with a colon.
+    """
+    return _letters(re.split("[/:]", value)[-1]) if isinstance(value, str) else ""
+
+
+def _letters(text: str) -> str:
+    return re.sub("[^a-z0-9]", "", text.casefold())
