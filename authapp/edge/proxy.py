@@ -22,6 +22,7 @@ from authapp.services import services_of
 from authapp.session.error_codes import BAD_REQUEST_SENTENCE, RETRY_AFTER, ErrorCode
 from authapp.session.session import TokenPair
 from authapp.settings.settings import settings_of
+from authapp.web.caching import directives, is_for_shared_caches
 from authapp.web.client_address import client_address
 from authapp.web.cookie_writer import write_to_response
 from authapp.web.request_session import RequestSession, renew_session
@@ -87,7 +88,6 @@ connection only, and headers that could claim who or where the user is."""
 
 _NOT_RETURNED = HOP_BY_HOP | {
     "alt-svc",
-    "cdn-cache-control",
     "clear-site-data",
     "nel",
     "report-to",
@@ -95,7 +95,6 @@ _NOT_RETURNED = HOP_BY_HOP | {
     "set-cookie",
     "set-cookie2",
     "strict-transport-security",
-    "surrogate-control",
     "x-sendfile",
 }
 _NOT_RETURNED_PREFIXES = ("access-control-", "x-accel-", "x-auth-request-")
@@ -103,10 +102,8 @@ _NOT_RETURNED_PREFIXES = ("access-control-", "x-accel-", "x-auth-request-")
 cookies, who may read or store responses, and where browsers send reports. ``X-Accel-Redirect`` and
 ``X-Sendfile`` would make a server in front of authapp send one of its files instead."""
 
-_SAYS_FOR_WHOM = re.compile(
-    r"(?:^|[,\s])(?:public|s-maxage|no-store|private(?!=))\b", re.IGNORECASE
-)
-"""Matches a ``Cache-Control`` that says whether shared caches may store the response."""
+_SAYS_FOR_WHOM = frozenset(("public", "s-maxage=", "no-store", "private"))
+"""The directives of ``Cache-Control`` that say whether shared caches may store the response."""
 
 _IN_PATH = "/:@!$&'()*+,;=~"
 _IN_QUERY = _IN_PATH + "%?[]{}|^`\\"
@@ -276,6 +273,7 @@ def _response(answer: Answer, upstream: Upstream, prefix: str) -> Response:
         for name, value in answer.headers
         if name.lower() not in _NOT_RETURNED | named
         and not name.lower().startswith(_NOT_RETURNED_PREFIXES)
+        and not is_for_shared_caches(name)
     ]
     response = _PassedOn(status=answer.status, headerlist=headers, app_iter=answer)
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
@@ -293,7 +291,7 @@ def _for_this_user(caching: str) -> str:
     responses to such requests (RFC 9111 section 3.5). But a cache in front of this site sees only a
     cookie, and might store the response.
     """
-    return caching if _SAYS_FOR_WHOM.search(caching) else f"private, {caching}"
+    return caching if _SAYS_FOR_WHOM & directives(caching) else f"private, {caching}"
 
 
 def _location(value: str, upstream: Upstream, prefix: str) -> str:

@@ -21,14 +21,12 @@ from authapp.session.cookies import SessionTooLarge
 from authapp.session.error_codes import ErrorCode
 from authapp.session.session import Session
 from authapp.web import host_session
+from authapp.web.caching import PRIVATE, keep_private
 from authapp.web.idle_activity import last_used, must_record, record_in_index, record_unwritten
 from authapp.web.request_session import RequestSession
 from authapp.web.responses import set_cookies, vary_by
 
 log = request_log(__name__)
-
-_CACHE_HEADERS = ("CDN-Cache-Control", "Surrogate-Control", "Expires")
-"""Response headers that some caches obey instead of ``Cache-Control`` (RFC 9213 section 2.2)."""
 
 
 def cookies_for(session: Session, services: Services, names: Collection[str] = ()) -> list[str]:
@@ -72,7 +70,7 @@ def finish_response(request: Request, response: Response) -> None:
     if getattr(request, "exception", None) is not None:
         ours.undo_sign_in()  # for example, the transaction of the sign-in could not be committed
     if ours.identity is not None:
-        response.headers.setdefault("Cache-Control", "private, no-store")
+        response.headers.setdefault("Cache-Control", PRIVATE)
     vary_by(response, "Cookie")
     if ours.writes:
         services = services_of(request)
@@ -118,12 +116,8 @@ def _write_cookie(request: Request, response: Response) -> None:
         set_cookies(
             response, [each for each in present if not services.cookie.owns(each)] + cookies
         )
-        headers = response.headers
-        # Replace the view's Cache-Control, because a shared cache would send this cookie to other
-        # users too.
-        headers["Cache-Control"] = "private, no-store"
-        for name in _CACHE_HEADERS:
-            headers.pop(name, None)
+        # A shared cache would send this cookie to other users too.
+        keep_private(response)
 
 
 def _is_known(ours: RequestSession, session: Session) -> bool:

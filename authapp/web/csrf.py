@@ -25,6 +25,7 @@ from zope.interface import implementer
 from authapp.session.cookies import CSRF_COOKIE
 from authapp.session.encryption import derive
 from authapp.session.session import Session
+from authapp.web.caching import keep_out_of_shared_caches
 from authapp.web.routes import SIGN_IN, has_matched
 
 
@@ -126,14 +127,12 @@ class SessionCSRF:
         return hmac.new(self._keys[number], session.sid.encode(), "sha256").hexdigest()
 
 
-def _keep_private(request: Request, response: Response) -> None:
+def _keep_private(_: Request, response: Response) -> None:
     """Forbid shared caches to store a page with a CSRF token, even if the view allows this.
 
     This function is a response callback.
     """
-    cache_control = response.headers.get("Cache-Control", "")
-    if "no-store" not in cache_control and "private" not in cache_control:
-        response.headers["Cache-Control"] = "private, no-store"
+    keep_out_of_shared_caches(response)
 
 
 def _bound_session(request: Request) -> Session | None:

@@ -20,7 +20,7 @@ import requests
 import time_machine
 from pyramid.authorization import Allow, Authenticated
 from pyramid.config import Configurator
-from pyramid.csrf import get_csrf_token, new_csrf_token
+from pyramid.csrf import new_csrf_token
 from pyramid.events import BeforeRender, BeforeTraversal, ContextFound, NewRequest, NewResponse
 from pyramid.exceptions import ConfigurationConflictError, ConfigurationError
 from pyramid.request import Request
@@ -1053,19 +1053,6 @@ def test_backend_error_is_logged_when_a_view_handles_another_exception(
     site = application_with_view("http://localhost:1", call)
     assert site.get("/view").json == "went on"
     assert "BackendDown: call: ConnectionError" in caplog.text
-
-
-@pytest.mark.parametrize("token", [get_csrf_token, new_csrf_token])
-def test_c15_response_with_a_csrf_token_is_not_cacheable(
-    backend: Served, token: Callable[[Request], str]
-) -> None:
-    def view(request: Request) -> Response:
-        return Response(token(request), cache_control="public, max-age=60")
-
-    site = application_with_view(backend.url, view)
-    assert site.get("/view").headers["Cache-Control"] == "private, no-store"
-    site.sign_in()
-    assert site.get("/view").headers["Cache-Control"] == "private, no-store"
 
 
 def test_application_can_assign_request_validity(backend: Served) -> None:

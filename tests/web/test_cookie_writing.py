@@ -228,29 +228,6 @@ def test_c13_newer_of_two_sessions_is_used(site: Site) -> None:
         assert answer.json_body["validity"]["valid_until"] == newer.opened().validity.valid_until
 
 
-def test_c15_response_with_a_session_cookie_is_not_cacheable(backend: Served) -> None:
-    said = {
-        "Cache-Control": "public, max-age=60",
-        "CDN-Cache-Control": "max-age=60",
-        "Surrogate-Control": "max-age=60",
-        "Expires": "Wed, 21 Oct 2037 07:28:00 GMT",
-    }
-
-    def view(request: Any) -> Any:
-        request.response.headers.update(said)
-        return "x"
-
-    site = application_with_view(backend.url, view)
-    site.sign_in()
-    fresh = site.get("/view").headers
-    assert all(fresh[name] == value for name, value in said.items())
-    with time_machine.travel(time.time() + 901):
-        renewed = site.get("/view").headers
-    assert COOKIE in renewed["Set-Cookie"]
-    assert renewed["Cache-Control"] == "private, no-store"
-    assert not set(renewed) & (said.keys() - {"Cache-Control"})
-
-
 def test_other_cookies_of_a_response_are_sent_once_beside_a_renewed_one(backend: Served) -> None:
     def view(request: Any) -> str:
         for name in ("a", "b", "c", COOKIE):
