@@ -16,6 +16,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 
+from authapp.edge.identity_headers import names_user_or_address, plain
 from authapp.edge.upstream import Answer, RequestBody, Upstream, UpstreamAway
 from authapp.request_log import request_log
 from authapp.services import services_of
@@ -73,18 +74,10 @@ _NOT_SENT = HOP_BY_HOP | {
     "x-client-ip",
     "x-cluster-client-ip",
     "x-csrf-token",
-    "x-real-ip",
 }
-_NOT_SENT_PREFIXES = (
-    "remote-",  # Authelia, Caddy: Remote-User, Remote-Groups, Remote-Email
-    "x-auth-request-",
-    "x-forwarded-",
-    "x-original-",
-    "x-remote-",  # Kubernetes: X-Remote-User, X-Remote-Group, X-Remote-Extra-...
-    "x-webauth-",  # Grafana
-)
-"""Request headers that the proxy does not pass on to the API: cookies, headers that concern one
-connection only, and headers that could claim who or where the user is."""
+"""Request headers that the proxy does not pass on to the API, by their names from :func:`plain`:
+cookies, headers that concern one connection only, and headers that could claim where the user is.
+:func:`names_user_or_address` knows more such headers."""
 
 _NOT_RETURNED = HOP_BY_HOP | {
     "alt-svc",
@@ -218,11 +211,11 @@ def _authorization(request: Request) -> str:
 def _request_headers(request: Request, length: int) -> dict[str, str]:
     """Return the headers for the API, without ``Authorization``."""
     sent = {name.lower(): value for name, value in request.headers.items()}
+    dropped = _NOT_SENT | _named(sent.get("connection", ""))
     headers = {
         name: value
         for name, value in sent.items()
-        if name not in _NOT_SENT | _named(sent.get("connection", ""))
-        and not name.startswith(_NOT_SENT_PREFIXES)
+        if dropped.isdisjoint((name, plain(name))) and not names_user_or_address(plain(name))
     }
     if length or request.method in ("POST", "PUT", "PATCH"):
         headers["content-length"] = str(length)

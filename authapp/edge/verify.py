@@ -8,6 +8,8 @@ which paths the proxy asks ``/verify``. So no header of a request can avoid the 
 """
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Any
 from urllib.parse import parse_qsl, unquote_plus, urlencode
 
 from pyramid.config import Configurator
@@ -15,6 +17,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 
+from authapp.edge.identity_headers import names_user, names_user_or_address, plain
 from authapp.renewal.outcomes import Renewed
 from authapp.request_log import request_log
 from authapp.services import services_of
@@ -45,7 +48,15 @@ MAX_COOKIES = 6
 """How many headers ``?cookies=1`` adds to a response, each with one cookie. A session needs at most
 three cookies, and the response may also clear three cookies of an earlier session."""
 
-_TWINS = ("HTTP_X_AUTH_REQUEST_", "HTTP_X_FORWARDED_", "HTTP_X_ORIGINAL_")
+_NOT_FORGED = frozenset(
+    f"HTTP_X_AUTH_REQUEST_{name.upper().replace('-', '_')}" for name in (*HEADERS, "Redirect")
+)
+"""The WSGI names of headers that every request may have. The proxy replaces :data:`HEADERS`, and
+ingress-nginx adds ``X-Auth-Request-Redirect`` to each question."""
+
+_MAY_BE_FORGED = ("HTTP_REMOTE", "HTTP_X")
+"""How the WSGI names of all headers begin that an application could believe."""
+
 _PARAMETERS = {"roles", "scopes", "redirect", "cookies"}
 
 
@@ -64,8 +75,8 @@ def verify(request: Request) -> Response:
       always has all :data:`MAX_COOKIES` headers.
 
     :returns: 202. If no user is signed in: 401 with ``Location``. If the user does not have the
-        roles or scopes, or if the query has another parameter: 403. If the session could not be
-        renewed: 503.
+        roles or scopes, if the query has another parameter, or if a header is forged: 403. If the
+        session could not be renewed: 503.
     """
     identity: Identity | None = request.identity
     response = _refusal(request, identity)
@@ -100,8 +111,9 @@ def _keep_successor(request: Request) -> None:
 
 def _refusal(request: Request, identity: Identity | None) -> Response | None:
     """Return the response to a request that is not allowed, or None if the request is allowed."""
-    if any(name.startswith(_TWINS) for name in request.environ.get("authapp.underscored", ())):
-        return _forbidden(request, "a header name has an underscore in place of a hyphen")
+    forged = _forged_header(request.environ)
+    if forged is not None:
+        return _forbidden(request, f"a client must not send the header {forged}")
     if identity is None:
         return _not_signed_in(request)
     parameters = parse_qsl(request.query_string, keep_blank_values=True)
@@ -113,6 +125,38 @@ def _refusal(request: Request, identity: Identity | None) -> Response | None:
     if not _can_be_sent(str(identity.id)):
         return _forbidden(request, "the user's id cannot be sent in a header")
     return None
+
+
+def _forged_header(environ: dict[str, Any]) -> str | None:
+    """Return the name of a header by which a client could deceive an application, or None.
+
+    :returns: the first 59 characters of the name, from :func:`plain`.
+    """
+    for key in environ.get("authapp.underscored", ()):
+        name = plain(key[5:64])
+        if names_user_or_address(name):
+            return name
+    for key in environ:
+        if key.startswith(_MAY_BE_FORGED) and _is_forged(key[:64]):
+            return plain(key[5:64])
+    return None
+
+
+@lru_cache(1024)
+def _is_forged(key: str) -> bool:
+    """Return True if only a client sends a header, to deceive an application.
+
+    This is a header that names the user. A header with an address, such as ``X-Forwarded-For``, is
+    forged only if its name has another separator than the hyphen. No proxy adds such a header, or
+    replaces it.
+
+    :param key: the WSGI name of the header. It must be short, because it is kept in a cache.
+    """
+    if key in _NOT_FORGED:
+        return False
+    name = plain(key[5:])
+    has_hyphens = name == key[5:].lower().replace("_", "-")
+    return names_user(name) if has_hyphens else names_user_or_address(name)
 
 
 def _forbidden(request: Request, reason: str) -> Response:

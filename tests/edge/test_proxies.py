@@ -171,6 +171,39 @@ def test_underscore_names_do_not_pass(proxied: Proxied, browser: Browser, name: 
     assert "evil" not in body
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Remote-User", "remote-groups", "REMOTE-EMAIL", "X-Remote-User", "X-WEBAUTH-USER"),
+        *("X-Forwarded-User", "X-Forwarded-Groups", "X-Forwarded-Access-Token", "X-Original-User"),
+        *("X-Auth-Request-Roles", "X-Auth-Request-Redirect", "X-Auth-Request-Set-Cookie-1"),
+        *("Remote_User", "X_Webauth_User", "X_Auth.Request-User", "X-Forwarded_User"),
+        *("X.Auth.Request.Groups", "X-Auth.Request-Groups", "X^Auth-Request-User", "Remote.User"),
+    ],
+)
+def test_no_header_that_names_the_user_reaches_the_application(
+    proxied: Proxied, browser: Browser, name: str
+) -> None:
+    assert "HTTP_" not in raw(proxied, "/", (name, "evil"))[1]
+    browser.sign_in("carol")
+    cookie = ("Cookie", f"{COOKIE}={browser.token()}")
+    status, body = raw(proxied, "/", cookie, (name, "evil"))
+    assert "evil" not in body
+    assert status in (200, 403)
+    if status == 200:  # nginx has dropped the header
+        assert json.loads(body)["HTTP_X_AUTH_REQUEST_USER"] == "3"
+
+
+def test_headers_of_a_proxy_further_out_are_not_refused(proxied: Proxied, browser: Browser) -> None:
+    browser.sign_in("carol")
+    names = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Real-IP", "Via")
+    headers = [(name, "192.0.2.1") for name in (*names, "Forwarded", "CF-Connecting-IP")]
+    cookie = ("Cookie", f"{COOKIE}={browser.token()}")
+    status, body = raw(proxied, "/", cookie, *headers)
+    assert status == 200
+    assert json.loads(body).get("HTTP_X_REAL_IP") != "192.0.2.1"
+
+
 def raw(proxied: Proxied, target: str, *headers: tuple[str, str]) -> tuple[int, str]:
     """Send a request whose path and headers no HTTP library changes. Return the status and the
     body."""

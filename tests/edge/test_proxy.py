@@ -72,6 +72,23 @@ def test_a_request_goes_to_the_api_with_the_users_token(site: Signed, api: Serve
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("X.Auth.Request.User", "Remote.User", "X^Auth^Request^Groups", "X-Auth_Request-User"),
+        *("X.Forwarded.For", "X_Forwarded_User", "X~Real~IP", "True.Client.IP", "x.csrf-token"),
+        *("X-Original-URL", "X.Remote.Group", "X|Webauth|User", "X-Authentik-Username"),
+        *("X-Vouch-User", "X-Authenticated-Userid", "X-Proxy-User", "Transfer.Encoding"),
+        *("Remote-Addr", "X-Auth-Request-User\xe9", "Cf_Connecting.Ip"),
+    ],
+)
+def test_no_spelling_of_who_and_where_the_user_is_reaches_the_api(site: Signed, name: str) -> None:
+    environ = {"HTTP_" + name.upper().replace("-", "_"): "evil", "HTTP_X.Y": "passed on"}
+    got = site.get("/api/x", extra_environ=environ).json["headers"]
+    assert "evil" not in str(got)
+    assert got["X.Y"] == "passed on"
+
+
 def test_what_the_browser_must_not_tell_is_not_sent(site: Signed) -> None:
     headers = {
         "Connection": "close, X-Private, Authorization",

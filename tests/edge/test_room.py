@@ -20,10 +20,11 @@ print(*sorted(name for name in sys.modules if name.startswith("authapp.edge.")))
     ("keys", "modules"),
     [
         ({}, ""),
-        ({"verify": "true"}, "authapp.edge.verify"),
+        ({"verify": "true"}, "authapp.edge.identity_headers authapp.edge.verify"),
         (
             {"proxy": "/api = http://127.0.0.1:9"},
-            "authapp.edge.bulkhead authapp.edge.proxy authapp.edge.upstream",
+            "authapp.edge.bulkhead authapp.edge.identity_headers authapp.edge.proxy "
+            "authapp.edge.upstream",
         ),
         (
             {

@@ -289,6 +289,66 @@ def test_underscore_twins_are_refused(backend: Served, name: str) -> None:
     site.get("/verify", extra_environ=environ, status=202)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Remote-User", "Remote-Groups", "Remote-Name", "Remote-Anything", "remote-user"),
+        *("X-Remote-User", "X-Remote-Extra-Scopes", "X-WEBAUTH-USER", "X-Webauth-Role"),
+        *("X-Auth-Request-Roles", "X-Auth-Request-Set-Cookie-1", "X-Auth-Request-Id-Token"),
+        *("X-Forwarded-User", "X-Forwarded-Groups", "X-Forwarded-Preferred-Username"),
+        *("X-Forwarded-Access-Token", "X-Forwarded-Email", "X-Forwarded-Roles", "X-Proxy-User"),
+        *("X-Original-User", "X-Authentik-Username", "X-Vouch-User", "X-Authenticated-Userid"),
+        *("X.Auth.Request.User", "X-Auth.Request-Groups", "X^Auth-Request-User"),
+        *(
+            "x~auth|request'access-token",
+            "Remote.User",
+            "X!Webauth+User",
+            "X-Auth-Request.Redirect",
+        ),
+        *("X.Forwarded.For", "X-Forwarded.Proto", "X.Original-URL", "X.Real-IP", "Remote.Addr"),
+    ],
+)
+def test_headers_that_name_the_user_are_refused(backend: Served, name: str) -> None:
+    """No proxy of docs/edge.md replaces such a header in the request to the application."""
+    site = site_of(backend)
+    environ = {"HTTP_" + name.upper().replace("-", "_"): "evil"}
+    site.get("/verify", extra_environ=environ, status=403)
+    site.sign_in("alice")
+    answer = site.get("/verify", extra_environ=environ, status=403)
+    assert identity(answer) == EMPTY
+    assert answer.json["code"] == "Forbidden"
+
+
+def test_headers_of_ordinary_proxies_are_not_refused(backend: Served) -> None:
+    site = site_of(backend)
+    site.sign_in("alice")
+    names = [
+        *(f"X-Auth-Request-{name}" for name in NAMES),  # the proxy replaces these
+        "X-Auth-Request-Redirect",  # ingress-nginx
+        *("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port"),
+        *("X-Forwarded-Server", "X-Forwarded-Prefix", "X-Forwarded-Scheme", "X-Forwarded-Ssl"),
+        *("X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Client-Cert", "X-Forwarded-By"),
+        *("X-Forwarded-Tls-Client-Cert-Info", "X-Forwarded-User-Agent", "X-Original-Host"),
+        *("X-Original-Forwarded-For", "X-Original-Method", "X-Original-URI", "X-Real-IP"),
+        *("Forwarded", "Via", "Remote-Addr", "X-Remote-IP", "X-Remote-Addr", "X-Request-ID"),
+        *("X-Client-IP", "X-Cluster-Client-IP", "X-Envoy-External-Address", "X-Amzn-Trace-Id"),
+        *("CF-Connecting-IP", "True-Client-IP", "X-Azure-Ref", "X-Scheme", "X-Sent-From"),
+        *("X-Goog-Authenticated-User-Email", "X-Amzn-Oidc-Identity", "X-MS-Client-Principal"),
+        *("X-Requested-With", "X-CSRF-Token", "X-Auth-Token", "X-Api-Key", "B3", "Traceparent"),
+    ]
+    for name in names:
+        environ = {"HTTP_" + name.upper().replace("-", "_"): "something"}
+        site.get("/verify", extra_environ=environ, status=202)
+
+
+def test_the_log_names_a_refused_header(backend: Served, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    site = site_of(backend)
+    site.get("/verify", extra_environ={"HTTP_REMOTE.USER\x9b" + "A" * 999: "evil"}, status=403)
+    assert "Forbidden: /verify: a client must not send the header remote-user-aaa" in caplog.text
+    assert "A" * 99 not in caplog.text.upper()
+
+
 def test_the_access_token_is_returned_to_a_proxy_only_if_a_setting_asks(backend: Served) -> None:
     site = site_of(backend, verify__token="true")
     site.sign_in("alice")
