@@ -31,6 +31,14 @@ EDGE = HERE / "docs/edge.md"
 CADDY = shutil.which("caddy")
 COOKIE = "authapp.session"
 SECRET = "a secret for tests of proxies that is long enough"
+PUBLIC = [
+    ("Cache-Control", "public, max-age=60"),
+    ("CDN-Cache-Control", "max-age=60"),
+    ("Cloudflare-CDN-Cache-Control", "max-age=60"),
+    ("Surrogate-Control", "max-age=60"),
+    ("Edge-Control", "cache-maxage=60"),
+    ("X-Accel-Expires", "60"),
+]
 SEALER = Sealer([SECRET.encode()], "next-auth-4", COOKIE)
 
 
@@ -57,9 +65,13 @@ class SilentHandler(WSGIRequestHandler):
 
 
 def headers_of(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """An application that returns the request headers that it got, and sets a cookie."""
+    """An application that returns the request headers that it got, and sets a cookie.
+
+    With ``?public``, it allows all caches to store the response.
+    """
     status = re.findall(r"status=(\d+)", environ["QUERY_STRING"]) or ["200"]
-    start_response(f"{status[0]} Done", [("Set-Cookie", "app=1"), ("X-App", "here")])
+    caching = PUBLIC if environ["QUERY_STRING"] == "public" else []
+    start_response(f"{status[0]} Done", [("Set-Cookie", "app=1"), ("X-App", "here"), *caching])
     names = {name: each for name, each in environ.items() if name.startswith("HTTP_")}
     return [json.dumps(names).encode()]
 

@@ -8,7 +8,7 @@ import pytest
 import requests
 from webob import Response
 
-from edge.proxies import COOKIE, Browser, Proxied
+from edge.proxies import COOKIE, PUBLIC, Browser, Proxied
 from eventually import eventually
 from load import burst
 from servers import REFRESH
@@ -93,6 +93,19 @@ def test_a_renewed_cookie_arrives_whole_with_any_answer(
     if "X-App" in answer.headers:
         assert browser.cookies["app"] == "1"  # the application's own cookie arrives too
     assert identity(browser.open("/"))["USER"] == "1"
+
+
+@pytest.mark.parametrize("path", ["/?public", "/docs/page.txt"])
+def test_c15_a_renewed_cookie_is_not_cacheable(browser: Browser, path: str) -> None:
+    browser.sign_in("alice")
+    browser.expire()
+    answer = browser.open(path)
+    assert COOKIE in answer.headers["Set-Cookie"]
+    assert answer.headers["Cache-Control"].endswith("private, no-store")
+    assert not {name for name, _ in PUBLIC[1:]} & answer.headers.keys()
+    later = browser.open("/?public")
+    assert later.headers["Cache-Control"] == "public, max-age=60"
+    assert later.headers["Set-Cookie"] == "app=1"
 
 
 def test_a_renewed_cookie_arrives_with_403_and_with_chunks_that_are_not_used_any_more(
