@@ -5,6 +5,8 @@ from functools import lru_cache
 from pyramid.i18n import TranslationStringFactory
 from pyramid.request import Request
 
+from authapp.web.request_locale import localizer_of
+
 _ = TranslationStringFactory("authapp")
 
 
@@ -17,8 +19,8 @@ def device_name(request: Request, agent: str) -> str:
     browser, system = browser_and_system(agent)
     if browser and system:
         text = _("${browser} on ${system}", mapping={"browser": browser, "system": system})
-        return str(request.localizer.translate(text))
-    return browser or system or str(request.localizer.translate(_("Unknown device")))
+        return str(localizer_of(request).translate(text))
+    return browser or system or str(localizer_of(request).translate(_("Unknown device")))
 
 
 @lru_cache(maxsize=256)

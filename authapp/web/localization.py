@@ -15,7 +15,8 @@ from pyramid.request import Request
 from pyramid.response import Response
 from webob.acceptparse import create_accept_language_header
 
-from authapp.web.responses import explicit_locale, vary_by
+from authapp.web.request_locale import OTHER_NAMES, explicit_locale, localizer_of
+from authapp.web.responses import vary_by
 
 _DOMAIN = "authapp"
 _CATALOGUES = Path(__file__).parents[1] / "locale"
@@ -33,9 +34,6 @@ _LOCALES: dict[str, str | None] = {
 }
 """Language tag (RFC 5646) in lower case -> locale of authapp's translation, or None if authapp has
 no translation into this language."""
-
-_OTHER_NAMES = ("zh", "zh_CN", "zh_SG", "zh_Hans_CN", "zh_Hans_SG")
-"""Other names that applications use for the locale ``zh_Hans``."""
 
 
 def negotiate_locale(request: Request) -> str:
@@ -97,7 +95,7 @@ def add_other_names(event: ApplicationCreated) -> None:
     registry = event.app.registry
     directories = registry.queryUtility(ITranslationDirectories, default=[])
     file = _CATALOGUES / "zh_Hans" / "LC_MESSAGES" / f"{_DOMAIN}.mo"
-    for name in _OTHER_NAMES:
+    for name in OTHER_NAMES:
         localizer = make_localizer(name, directories)
         if localizer.translate("Sign in", domain=_DOMAIN) == "Sign in":
             with file.open("rb") as catalogue:
@@ -108,4 +106,5 @@ def add_other_names(event: ApplicationCreated) -> None:
 def includeme(config: Configurator) -> None:
     """Add authapp's translations. No locale negotiator is set: the application may set one."""
     config.add_translation_dirs("authapp:locale")
+    config.add_request_method(localizer_of, "authapp_localizer", reify=True)
     config.add_subscriber(add_other_names, ApplicationCreated)

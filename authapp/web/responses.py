@@ -10,7 +10,6 @@ from typing import Any
 
 from pyramid.httpexceptions import HTTPSeeOther
 from pyramid.i18n import TranslationString, TranslationStringFactory
-from pyramid.interfaces import ILocaleNegotiator
 from pyramid.renderers import render_to_response
 from pyramid.request import Request
 from pyramid.response import Response
@@ -19,6 +18,7 @@ from authapp.request_log import request_log
 from authapp.services import services_of
 from authapp.session.error_codes import SIGN_IN_REQUIRED, SIGN_IN_REQUIRED_SENTENCE, ErrorCode
 from authapp.web.redirects import current_page, is_htmx, safe_next
+from authapp.web.request_locale import localizer_of
 from authapp.web.routes import SIGN_IN, has_matched, is_at, path_of
 
 log = request_log(__name__)
@@ -195,14 +195,13 @@ def problem(
     :param detail: the sentence for the user, which this function translates.
     :param members: further members of the JSON object.
     """
-    _set_locale(request)
     response = OwnResponse(status=status, content_type=_PROBLEM, charset="utf-8")
     response.json_body = {
         "type": "about:blank",
         "title": response.status[4:],
         "status": status,
         "code": str(code),
-        "detail": request.localizer.translate(detail),
+        "detail": localizer_of(request).translate(detail),
         **members,
     }
     response.cache_control = "no-store"
@@ -225,7 +224,6 @@ def failure(
         not help to try again.
     """
     if wants_page(request):
-        _set_locale(request)
         may_help = wait is not None or status == 500 or request.method == "POST"
         again = _again(request) if may_help else None
         values = {"status": status, "code": str(code), "again": again}
@@ -262,37 +260,6 @@ def _again(request: Request) -> str:
         query = {"next": safe_next(request, target)}
         return str(request.route_path("authapp.login", _query=query))
     return current_page(request)
-
-
-def explicit_locale(request: Request) -> str | None:
-    """Return the locale that the query parameter or the cookie ``_LOCALE_`` names.
-
-    The form is not read. It may have any length, and parsing it takes long.
-
-    :returns: a name from the client, which can be any text. None without the parameter and the
-        cookie, or if they cannot be decoded.
-    """
-    try:
-        explicit: str | None = request.GET.get("_LOCALE_")
-        # request.cookies parses all cookies, which is slow. So use it only if the header contains
-        # the name.
-        if not explicit and "_LOCALE_" in request.environ.get("HTTP_COOKIE", ""):
-            explicit = request.cookies.get("_LOCALE_")
-    except Exception:  # WebOb cannot decode the request, but an error page needs a locale
-        return None
-    return explicit
-
-
-def _set_locale(request: Request) -> None:
-    """Set the locale of an error response, if the application has no locale negotiator.
-
-    Pyramid's own negotiator would parse the form (``request.params``) of a request to any path. If
-    this function has set the attribute, the negotiator uses it and does not read the request.
-    """
-    negotiator = request.registry.queryUtility(ILocaleNegotiator)
-    if negotiator is None and getattr(request, "_LOCALE_", None) is None:
-        default = request.registry.settings["pyramid.default_locale_name"]
-        request._LOCALE_ = explicit_locale(request) or default
 
 
 def backend_unavailable(request: Request, wait: float) -> Response:

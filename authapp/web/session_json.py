@@ -12,6 +12,7 @@ from pyramid.request import Request
 
 from authapp.services import services_of
 from authapp.web.idle_activity import last_used
+from authapp.web.request_locale import localizer_of
 
 _ = TranslationStringFactory("authapp")
 
@@ -98,6 +99,7 @@ def session_options(request: Request, *, waiting: bool = False) -> str:
     session = describe(request)
     if session["user"]:
         session["csrf_token"] = get_csrf_token(request)
+    localizer = localizer_of(request)
     options = {
         "url": request.route_path("authapp.session"),
         "login": request.route_path("authapp.login"),
@@ -106,6 +108,6 @@ def session_options(request: Request, *, waiting: bool = False) -> str:
         "who": request.identity and (request.identity.name or request.identity.email),
         "site": request.authapp_site,
         "session": session,
-        "texts": {name: request.localizer.translate(text) for name, text in _TEXTS.items()},
+        "texts": {name: localizer.translate(text) for name, text in _TEXTS.items()},
     }
     return json.dumps(options)

@@ -1,4 +1,7 @@
-"""Adds variables to every template: ``identity``, ``validity`` and ``session_error``."""
+"""Adds variables to every template: ``identity``, ``validity`` and ``session_error``.
+
+Before a template of authapp is rendered, the locale of the request is set too.
+"""
 
 from pyramid.config import Configurator
 from pyramid.events import BeforeRender
@@ -6,6 +9,7 @@ from pyramid.request import Request
 
 from authapp.settings.settings import settings_of
 from authapp.web.redirects import current_page
+from authapp.web.request_locale import set_locale
 from authapp.web.request_session import RequestSession
 
 
@@ -43,6 +47,8 @@ def add_template_variables(event: BeforeRender) -> None:
     event.setdefault("identity", ours and request.identity)
     event.setdefault("validity", ours and ours.validity)
     event.setdefault("session_error", ours and ours.error)
+    if ours and str(event.get("renderer_name")).startswith("authapp:"):
+        set_locale(request)  # also if the application has replaced the template
 
 
 def includeme(config: Configurator) -> None:

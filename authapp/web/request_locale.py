@@ -1,0 +1,79 @@
+"""The locale in which authapp translates its own texts, on its pages and on the application's.
+
+Pyramid keeps a localizer in memory for each name that a request gives as its locale, and looks for
+its catalogue on the disk. So the names that a client sends have to be limited to known locales.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+from pyramid.i18n import Localizer
+from pyramid.interfaces import ILocaleNegotiator, ITranslationDirectories
+from pyramid.request import Request
+
+OTHER_NAMES = ("zh", "zh_CN", "zh_SG", "zh_Hans_CN", "zh_Hans_SG")
+"""Other names that applications use for the locale ``zh_Hans``."""
+
+
+def localizer_of(request: Request) -> Localizer:
+    """Return the localizer for authapp's texts: ``request.authapp_localizer``.
+
+    The application's locale negotiator decides the locale. If the application has none, this
+    function sets the locale of the request: see :func:`set_locale`.
+    """
+    set_locale(request)
+    return request.localizer
+
+
+def set_locale(request: Request) -> None:
+    """Set ``request._LOCALE_`` to a known locale, if the application has no locale negotiator.
+
+    If the attribute is set, Pyramid's own negotiator uses it and does not read the request. Without
+    it, that negotiator would parse the form (``request.params``) of a request to any path, and
+    would accept any name. A value that the application has set is kept.
+    """
+    negotiator = request.registry.queryUtility(ILocaleNegotiator)
+    if negotiator is None and getattr(request, "_LOCALE_", None) is None:
+        default = request.registry.settings["pyramid.default_locale_name"]
+        request._LOCALE_ = _known(request, explicit_locale(request)) or default
+
+
+def explicit_locale(request: Request) -> str | None:
+    """Return the locale that the query parameter or the cookie ``_LOCALE_`` names.
+
+    The form is not read. It may have any length, and parsing it takes long.
+
+    :returns: a name from the client, which can be any text. None without the parameter and the
+        cookie, or if they cannot be decoded.
+    """
+    try:
+        explicit: str | None = request.GET.get("_LOCALE_")
+        # request.cookies parses all cookies, which is slow. So use it only if the header contains
+        # the name.
+        if not explicit and "_LOCALE_" in request.environ.get("HTTP_COOKIE", ""):
+            explicit = request.cookies.get("_LOCALE_")
+    except Exception:  # WebOb cannot decode the request, but an error page needs a locale
+        return None
+    return explicit
+
+
+def _known(request: Request, name: str | None) -> str | None:
+    """Return a locale that the application has a catalogue for, or None.
+
+    :param name: the locale that the client wants, or None. For ``de_AT``, the result is ``de`` if
+        there is a catalogue for ``de`` only.
+    """
+    if not name:
+        return None
+    catalogues = _catalogues(*request.registry.queryUtility(ITranslationDirectories, default=()))
+    language = name.partition("_")[0]
+    if name in catalogues or name in OTHER_NAMES:
+        return name
+    return language if language in catalogues else None
+
+
+@lru_cache(maxsize=16)
+def _catalogues(*directories: str) -> frozenset[str]:
+    """Return the names of the locales that have catalogues in an application's directories."""
+    found = (each for name in directories for each in Path(name).glob("*/LC_MESSAGES"))
+    return frozenset(each.parent.name for each in found)
