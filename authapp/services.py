@@ -33,6 +33,7 @@ from authapp.settings.ini import SettingsError
 from authapp.settings.settings import Settings
 from authapp.store.memory import MemoryStore
 from authapp.store.protocol import Store
+from authapp.store.use_once import UseOnce
 from authapp.version import __version__
 
 EMBEDDED_URL = "http://embedded.invalid"
@@ -84,6 +85,7 @@ class Services:
     sealer: Sealer
     cookie_reader: CookieReader
     store: Store
+    use_once: UseOnce
     revocation: Revocation
     index: SessionIndex
     successors: Successors
@@ -212,6 +214,7 @@ def wire(
         sealer=sealer,
         cookie_reader=CookieReader(settings.cookie, sealer, settings.session_limits),
         store=store,
+        use_once=UseOnce(store),
         revocation=revocation,
         index=SessionIndex(store, revocation, settings.session_limits),
         successors=successors,

@@ -17,7 +17,6 @@ from authapp.oidc.services import IOIDCServices, OIDCServices
 from authapp.oidc.sign_out import sign_out_url
 from authapp.oidc.start import start_path
 from authapp.oidc.transaction import TransactionCookies
-from authapp.oidc.use_once import UseOnce
 from authapp.services import IServices, Provider
 from authapp.settings.settings import settings_of
 from authapp.web.routes import add_own_route
@@ -49,7 +48,6 @@ def register_provider(registry: Registry) -> None:
         guarded=guarded,
         reader=reader,
         cookies=TransactionCookies(settings.secrets, secure=settings.cookie.secure),
-        once=UseOnce(services.store),
     )
     registry.registerUtility(oidc, IOIDCServices)
     services.providers[client.issuer] = Provider(

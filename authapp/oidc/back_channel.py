@@ -36,7 +36,7 @@ def back_channel(request: Request) -> Response:
     :returns: 200. If the token is not valid: 400, and no session ends.
     """
     oidc, now = oidc_services_of(request), time.time()
-    revocation = services_of(request).revocation
+    services = services_of(request)
     try:
         given = request.POST.getall("logout_token")
         if len(given) != 1 or len(request.GET):
@@ -44,7 +44,7 @@ def back_channel(request: Request) -> Response:
         keys = oidc.metadata.endpoints().keys
         claims = oidc.backend.checks.logout_token(given[0], keys, now)
         lifetime = 2 * (MAX_AGE_OF_LOGOUT + LEEWAY)
-        if not oidc.once.first("logout token", claims["jti"], lifetime):
+        if not services.use_once.first("logout token", claims["jti"], lifetime):
             raise TokenInvalid("jti was used already")
     except BackendUnavailable as error:
         log.warning("LogoutTokenInvalid: %s", error.reason)
@@ -56,7 +56,7 @@ def back_channel(request: Request) -> Response:
     else:
         ended = {names[0]: claims[names[0]]}
     for name, value in ended.items():
-        revocation.revoke_group(group(oidc.client.issuer, name, value), now)
+        services.revocation.revoke_group(group(oidc.client.issuer, name, value), now)
     log.info("SessionRevoked: the provider has ended the sessions of a %s", names[-1])
     return _response(200)
 

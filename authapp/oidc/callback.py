@@ -112,7 +112,7 @@ def _ask(request: Request, answer: _Answer | None, transaction: Transaction | No
         answer is None
         or transaction is None
         # A copy of the cookie may have been used already.
-        or not oidc.once.first("oidc transaction", transaction.state, LIFETIME)
+        or not services.use_once.first("oidc transaction", transaction.state, LIFETIME)
     ):
         raise SignInRefused(ErrorCode.SIGN_IN_EXPIRED, reason="no such transaction")
     _check_answer(oidc, answer)

@@ -13,7 +13,6 @@ from authapp.backend.token_reader import TokenReader
 from authapp.oidc.metadata import Metadata
 from authapp.oidc.provider_backend import ProviderBackend
 from authapp.oidc.transaction import TransactionCookies
-from authapp.oidc.use_once import UseOnce
 from authapp.settings.oidc_settings import OIDCSettings
 
 
@@ -31,7 +30,6 @@ class OIDCServices:
     guarded: GuardedBackend
     reader: TokenReader
     cookies: TransactionCookies
-    once: UseOnce
 
 
 def oidc_services_of(request: Request) -> OIDCServices:

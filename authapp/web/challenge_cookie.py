@@ -8,6 +8,7 @@ continue the sign-in (contract section 8).
 import hmac
 import secrets
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
 from pyramid.csrf import get_csrf_token
 from pyramid.request import Request
@@ -16,13 +17,16 @@ from pyramid.response import Response
 from authapp.backend.protocol import BackendChallenge
 from authapp.services import services_of
 from authapp.session.sealed_value import SealedValue
-from authapp.store.protocol import Key
 from authapp.web.begin_session import Choices
 from authapp.web.responses import see_other
 from authapp.web.retried_requests import once
 
 LIFETIME = 600
 """The longest time between the first and the second step of a sign-in, in seconds."""
+
+_COMPLETED, _KEPT = "completed challenge", 2 * LIFETIME
+"""The purpose under which the store keeps the id of a completed sign-in, and for how many seconds.
+A further step that begins at the last moment must find the id, too."""
 
 _NAME = "authapp.challenge"
 
@@ -34,7 +38,8 @@ _MAX_NAME = 100
 class Challenge:
     """A sign-in whose first step has succeeded. The second step is still to be done.
 
-    :param id: a random id of this sign-in. A sign-in can be completed only once.
+    :param id: a random id of this sign-in. A sign-in can be completed only once. If the backend
+        asks for a further step, the id stays the same.
     :param name: the user name, as typed.
     :param state: see :class:`authapp.backend.protocol.BackendChallenge`, also for ``kind``.
     :param csrf_token: the CSRF token of the visitor.
@@ -56,7 +61,12 @@ class Challenge:
 
 
 def begin_challenge(
-    request: Request, asked: BackendChallenge, name: str, target: str, choices: Choices
+    request: Request,
+    asked: BackendChallenge,
+    name: str,
+    target: str,
+    choices: Choices,
+    id: str | None = None,
 ) -> Response:
     """Return a redirect to the page of the second step. The response sets the cookie.
 
@@ -64,9 +74,10 @@ def begin_challenge(
     :param name: the user name, as typed.
     :param target: the path to which the user goes after the sign-in.
     :param choices: what the form of the first step says about the session.
+    :param id: the id of the sign-in, if this is a further step. With None, a new sign-in begins.
     """
     challenge = Challenge(
-        id=secrets.token_urlsafe(16),
+        id=id or secrets.token_urlsafe(16),
         name=name[:_MAX_NAME],
         state=asked.state,
         kind=asked.kind,
@@ -94,15 +105,23 @@ def read_challenge(request: Request) -> Challenge | None:
         return None
     if not hmac.compare_digest(challenge.csrf_token.encode(), get_csrf_token(request).encode()):
         return None
-    store = services_of(request).store
     # An earlier attempt of this request may have completed the sign-in.
-    completed = once(request, ("challenge", challenge.id), lambda: store.get(_completed(challenge)))
-    return challenge if completed == [None] else None
+    used = partial(services_of(request).use_once.used, _COMPLETED, challenge.id)
+    return None if once(request, ("challenge", challenge.id), used) else challenge
+
+
+def complete_challenge(request: Request, challenge: Challenge) -> bool:
+    """Store the sign-in's id, so that no copy of the cookie works again.
+
+    :returns: False if the sign-in was completed or cancelled already, perhaps by a request that
+        came at the same time. Then this request must not sign the user in.
+    """
+    return services_of(request).use_once.first(_COMPLETED, challenge.id, _KEPT)
 
 
 def end_challenge(request: Request, response: Response, challenge: Challenge) -> None:
-    """Clear the cookie. Also store the sign-in's id, so that no copy of the cookie works again."""
-    services_of(request).store.put(_completed(challenge), "yes", LIFETIME)
+    """Clear the cookie, and make sure that no copy of the cookie works again."""
+    complete_challenge(request, challenge)
     _set_cookie(request, response, "", 0)
 
 
@@ -127,7 +146,3 @@ def _sealed(request: Request) -> SealedValue:
 def _cookie_name(request: Request) -> str:
     # A name with __Host- would need the path "/".
     return f"__Secure-{_NAME}" if services_of(request).settings.cookie.secure else _NAME
-
-
-def _completed(challenge: Challenge) -> Key:
-    return Key("completed challenge", challenge.id)

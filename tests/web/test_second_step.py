@@ -1,8 +1,10 @@
 """Sign-in in two steps, with a backend of the application: contract section 8."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jwt
@@ -218,6 +220,43 @@ def test_copy_of_the_cookie_does_not_work_after_the_sign_in(site: Site, steps: T
     assert "reason=ChallengeExpired" in again.location
     assert "took too long or is no longer valid" in again.follow()
     assert len(steps.codes) == 1
+
+
+@pytest.mark.parametrize("further", [False, True])
+def test_w7_two_requests_at_once_complete_a_sign_in_once(
+    steps: TwoSteps, events: list[Any], further: bool
+) -> None:
+    """Two copies of one cookie post the right code at the same time. One session begins. With
+    ``further``, each copy has a further step of its own, and these are completed one by one."""
+    site = site_with(steps, events, backend__bulkhead="16")
+    page = first_step(site)
+    fields = {"csrf_token": page.form["csrf_token"].value, "code": "123456", "next": "/account"}
+    browsers, both = [site.twin(), site.twin()], threading.Barrier(2)
+    answer = steps.challenge
+
+    def challenge(state: str, code: str) -> TokenPair:
+        both.wait(5)
+        if further and not state.startswith("more"):
+            raise BackendChallenge(f"more {state}", "backup")
+        return answer(state, code)
+
+    def post(browser: Site) -> TestResponse:
+        return browser.post("/login/challenge", fields, status=303)
+
+    steps.challenge = challenge  # type: ignore[method-assign]
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(post, browsers))
+        if further:
+            assert {each.location for each in answers} == {"/login/challenge?next=%2Faccount"}
+            answers = list(pool.map(post, browsers))
+    assert len(steps.codes) == 2, "the backend has accepted both codes"
+    ended = "/login?next=%2Faccount&reason=ChallengeExpired"
+    assert sorted(each.location for each in answers) == ["/account", ended]
+    assert sorted(type(event).__name__ for event in events) == ["SignInFailed", "SignedIn"]
+    (signed_in,) = [each for each in browsers if COOKIE in each.cookies]
+    assert all(CHALLENGE not in each.cookies for each in browsers)
+    # After a second click, the browser has the cookie of the first click. It gets its page.
+    assert signed_in.get(ended, status=303).location == "/account"
 
 
 def test_cookie_of_another_browser_does_not_work(site: Site, steps: TwoSteps) -> None:

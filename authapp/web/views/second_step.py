@@ -12,7 +12,13 @@ from authapp.backend.protocol import BackendChallenge, BackendRejected, Challeng
 from authapp.services import services_of
 from authapp.session.error_codes import CHALLENGE_EXPIRED, WRONG_CODE_SENTENCE, ErrorCode
 from authapp.session.session import TokenPair
-from authapp.web.challenge_cookie import Challenge, begin_challenge, end_challenge, read_challenge
+from authapp.web.challenge_cookie import (
+    Challenge,
+    begin_challenge,
+    complete_challenge,
+    end_challenge,
+    read_challenge,
+)
 from authapp.web.client_address import client_address
 from authapp.web.csrf import check_csrf
 from authapp.web.redirects import safe_next
@@ -73,7 +79,8 @@ def answer_challenge(request: Request) -> Any:
             return _ended(request, challenge, again)
         return _form(request, target, challenge, refused)
     except BackendChallenge as asked:
-        return begin_challenge(request, asked, challenge.name, target, challenge.choices)
+        choices, id = challenge.choices, challenge.id
+        return begin_challenge(request, asked, challenge.name, target, choices, id)
     return _ended(request, challenge, see_other(target))
 
 
@@ -82,11 +89,16 @@ def _ask(request: Request, challenge: Challenge, code: str) -> TokenPair:
         raise BackendRejected("no code looks like this")
     services = services_of(request)
     try:
-        return services.backend.challenge(challenge.state, code)
+        tokens = services.backend.challenge(challenge.state, code)
     except BackendChallenge:
         # Some backends answer a wrong code with the same challenge, so the attempt counts.
         services.throttle.failed(challenge.name, client_address(request))
         raise
+    if not complete_challenge(request, challenge):
+        # A copy of the cookie, or a second click. The tokens are not revoked, because a backend may
+        # have given the same tokens to the first request.
+        raise ChallengeExpired("another request has completed this sign-in")
+    return tokens
 
 
 def _ended(request: Request, challenge: Challenge, response: Response) -> Response:
