@@ -19,7 +19,7 @@ from authapp.oidc.transaction import LIFETIME, Transaction
 from authapp.request_log import request_log
 from authapp.services import services_of
 from authapp.session.error_codes import ErrorCode
-from authapp.session.token_pair import TokenPair, group
+from authapp.session.token_pair import TokenPair
 from authapp.web.begin_session import Choices
 from authapp.web.client_address import client_address
 from authapp.web.redirects import safe_next
@@ -117,7 +117,7 @@ def _ask(request: Request, answer: _Answer | None, transaction: Transaction | No
         raise SignInRefused(ErrorCode.SIGN_IN_EXPIRED, reason="no such transaction")
     _check_answer(oidc, answer)
     try:
-        tokens = oidc.guarded.sign_in(
+        return oidc.guarded.sign_in(
             lambda: oidc.backend.exchange_code(
                 answer.code,
                 transaction.verifier,
@@ -131,11 +131,6 @@ def _ask(request: Request, answer: _Answer | None, transaction: Transaction | No
         services.throttle.failed(f"oidc {address}", address)
         log.warning("SignInFailed: %s", error)
         raise SignInRefused(ErrorCode.SIGN_IN_EXPIRED, reason=str(error)) from None
-    sid = (tokens.id_claims or {}).get("sid")
-    if sid and services.revocation.group_revoked(group(tokens.issuer, "sid", sid)):
-        reason = "the provider has ended this session meanwhile"
-        raise SignInRefused(ErrorCode.SIGN_IN_EXPIRED, reason=reason)
-    return tokens
 
 
 def _check_answer(oidc: OIDCServices, answer: _Answer) -> None:

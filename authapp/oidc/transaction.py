@@ -49,7 +49,7 @@ class Transaction:
     target: str
     redirect_uri: str
     max_age: int | None
-    began: int
+    began: float
     remember: bool | None
     again: bool
 
@@ -66,15 +66,15 @@ class Transaction:
             target,
             redirect_uri,
             max_age,
-            int(now),
+            now,
             choices.remember,
             choices.again,
         )
 
     @property
     def choices(self) -> Choices:
-        """What the user has chosen for the session."""
-        return Choices(self.remember, self.again)
+        """What the user has chosen for the session, and when the sign-in began."""
+        return Choices(self.remember, self.again, self.began)
 
     @property
     def challenge(self) -> str:

@@ -6,7 +6,7 @@ includes the extension by a renewal that may be running at sign-out.
 
 from functools import lru_cache
 
-from authapp.session.session import Session
+from authapp.session.session import Session, TokenPair
 from authapp.store.protocol import Key, Store
 
 _NEVER = float("-inf")
@@ -98,12 +98,25 @@ class Revocation:
         :param now: see :meth:`revoke_user`.
         """
         key = _group_key(group)
-        until = max(now + CLOCKS_DIFFER, _moment(*self._store.get(key)))
+        # A session that began after an earlier revocation is revoked too: see next_start.
+        until = max(now + CLOCKS_DIFFER, _moment(*self._store.get(key)) + 0.001)
         self._store.put(key, repr(until), max(self._lifetime, _GROUP_KEPT), notify=True)
 
-    def group_revoked(self, group: str) -> bool:
-        """Return True if :meth:`revoke_group` was called for a group."""
-        return self._store.get(_group_key(group)) != [None]
+    def ended_meanwhile(self, tokens: TokenPair, began: float) -> bool:
+        """Return True if a group of new tokens was revoked while the user signed in.
+
+        If the group of a ``sid`` was revoked, the time does not matter: the provider has ended the
+        session of this ``sid``, and gives a new session another ``sid``.
+
+        :param tokens: the tokens of the new session.
+        :param began: when the sign-in began, in epoch seconds.
+        """
+        if not tokens.groups:
+            return False
+        of_sub, last = self._store.get(*map(_group_key, tokens.groups))
+        if last is not None and "sid" in tokens.subject:
+            return True
+        return max(_moment(of_sub), _moment(last)) - CLOCKS_DIFFER >= began
 
     def revoked(self, session: Session) -> bool:
         """Return True if this session was revoked."""

@@ -15,16 +15,19 @@ REMEMBER = "remember"
 
 @dataclass(frozen=True)
 class Choices:
-    """What the sign-in form says about the new session.
+    """What the sign-in form says about the new session, and when the sign-in began.
 
     :param remember: True if the user has ticked the checkbox :data:`REMEMBER`. None if the form
         has no such checkbox.
     :param again: True if the user signs in because a view needs a recent sign-in: see
         :mod:`authapp.web.recent_auth`.
+    :param began: when the user was sent to a provider, in epoch seconds. If the provider has ended
+        the user's sessions since then, the sign-in is refused.
     """
 
     remember: bool | None = None
     again: bool = False
+    began: float = float("inf")
 
 
 def read_choices(request: Request) -> Choices:

@@ -82,7 +82,8 @@ def begin_challenge(
         state=asked.state,
         kind=asked.kind,
         csrf_token=get_csrf_token(request),
-        **asdict(choices),
+        remember=choices.remember,
+        again=choices.again,
     )
     response = see_other(request.route_path("authapp.login_challenge", _query={"next": target}))
     _set_cookie(request, response, _sealed(request).seal(asdict(challenge)), LIFETIME)

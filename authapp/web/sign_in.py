@@ -49,6 +49,8 @@ _STATUS = {
     ErrorCode.SIGN_IN_INCOMPLETE: 403,
 }
 
+_ENDED_MEANWHILE = "the provider has ended this session meanwhile"
+
 
 class SignInRefused(Exception):
     """A sign-in failed.
@@ -146,6 +148,9 @@ def _start_session(
         if identity.name is None and name:
             identity = replace(identity, name=name)
         session = begin_session(request, identity, tokens, validity, now, choices)
+        # After begin_session, so that each revocation is either found here or ends the session.
+        if services.revocation.ended_meanwhile(tokens, choices.began):
+            raise SignInRefused(ErrorCode.SIGN_IN_EXPIRED, reason=_ENDED_MEANWHILE)
         cookies_for(session, services)
     except BackendRejected as error:
         services.throttle.failed(counted, address)

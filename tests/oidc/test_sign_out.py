@@ -138,11 +138,51 @@ def test_sessions_without_a_sid_end_with_a_token_that_names_both(
     assert not is_in(site)
 
 
-def test_a_sign_in_under_way_does_not_survive_the_end_of_its_sid(
+@pytest.mark.parametrize(
+    ("named", "has_sid"),
+    [
+        ({}, True),
+        ({"sub": "u-alice"}, True),
+        ({"sub": "u-alice"}, False),
+        ({"sub": "u-alice", "sid": None}, True),
+        ({"sub": "u-alice", "sid": None}, False),
+    ],
+)
+def test_a_sign_in_under_way_does_not_survive_the_end(
+    site: Browser, provider: Provider, named: dict[str, Any], has_sid: bool
+) -> None:
+    """K7: a sign-out wins against a sign-in that began before it, whatever the logout token names.
+    A sign-in that begins later succeeds."""
+    if not has_sid:
+        provider.id_claims = {"sid": None}
+    callback = site.begin()
+    end(site, provider, **named)
+    site.get(callback, status=400)
+    assert not is_in(site)
+    provider.sid = "a-new-one"
+    site.enter(status=303)
+    assert is_in(site)
+
+
+def test_a_sign_in_under_way_survives_the_end_of_another_sid(
     site: Browser, provider: Provider
 ) -> None:
     callback = site.begin()
-    end(site, provider)
+    end(site, provider, sid="another-sid")
+    site.get(callback, status=303)
+    assert is_in(site)
+
+
+def test_an_end_during_the_last_step_wins(
+    site: Browser, served: Served, provider: Provider
+) -> None:
+    """The logout token arrives after the provider has issued the tokens."""
+    callback = site.begin()
+
+    def ended(request: Request) -> None:
+        end(site, provider, sid=None, sub="u-alice")
+
+    served.instead["/token"] = ended
     site.get(callback, status=400)
     assert not is_in(site)
 

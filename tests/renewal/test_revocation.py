@@ -78,6 +78,20 @@ def test_clock_set_back_keeps_the_later_revocation_of_a_group(revocation: Revoca
     assert revocation.revoked(session)
 
 
+def test_a_later_revocation_of_a_group_ends_a_session_that_began_after_an_earlier_one(
+    revocation: Revocation,
+) -> None:
+    """The provider ends a user's sessions twice, and the machine that hears of the second end has
+    a clock that is half a minute behind."""
+    tokens = TokenPair("access", "refresh", issuer="https://id.example", id_claims={"sub": "1"})
+    revocation.revoke_group(tokens.groups[0], NOW)
+    start = revocation.next_start(1, NOW + 1, tokens.groups)
+    session = replace(began(start), tokens=tokens)
+    assert not revocation.revoked(session)
+    revocation.revoke_group(tokens.groups[0], NOW - 30)
+    assert revocation.revoked(session)
+
+
 def test_revocation_is_kept_for_as_long_as_a_copy_of_the_cookie_is_valid() -> None:
     """The store keeps a revocation until the refresh token expires, even if the lifetime of this
     token is longer than the default lifetime."""
