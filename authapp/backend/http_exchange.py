@@ -1,13 +1,11 @@
 """One request to the backend, and the errors that mean "no usable response"."""
 
-import html
-import json
 import re
 import ssl
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 from urllib3.exceptions import HTTPError, InvalidHeader, NewConnectionError
@@ -21,6 +19,7 @@ from authapp.backend.protocol import (
     ConnectionFailed,
     NoResponse,
 )
+from authapp.backend.repeated_secrets import printable, repeats
 
 MAX_RESPONSE = 256 * 1024
 """The largest response body that is accepted, in bytes."""
@@ -46,9 +45,9 @@ _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity"}
 
 _MAX_SHOWN = 100
 _MAX_SEARCHED = 2000
-_PART = 8  # threat L1: a longer part of a secret must not be shown
-_TOKEN_LIKE = re.compile(r"[A-Za-z0-9_+/=-]{24,}(?:\.[A-Za-z0-9_-]+)*")
-_NOT_PRINTABLE = re.compile(r"[^ -~\u00a0-\u1fff\u3040-\ud7ff]")
+_TOKEN_LIKE = re.compile(
+    r"(?:[A-Za-z0-9_+/=-]{24,}|(?=[A-Za-z_+/=-]*[0-9])[A-Za-z0-9_+/=-]{16,})(?:\.[A-Za-z0-9_-]+)*"
+)
 
 
 @dataclass(frozen=True)
@@ -173,8 +172,8 @@ def address(url: str) -> str:
 def in_one_line(value: object, *secrets: str | None) -> str:
     """Return text from the backend for the log: one line, shortened, without secrets.
 
-    :param secrets: the secrets in the request. If the text contains a part of a secret, a fixed
-        sentence is returned instead.
+    :param secrets: the secrets in the request. If the text contains a part of a secret, in any
+        usual encoding, a fixed sentence is returned instead.
     :returns: the line. An empty string if ``value`` is neither a string nor an integer.
     """
     if isinstance(value, int):
@@ -182,21 +181,10 @@ def in_one_line(value: object, *secrets: str | None) -> str:
     if not isinstance(value, str):
         return ""
     text = value[:_MAX_SEARCHED]
-    if any(secret and _repeats(text.casefold(), secret) for secret in secrets):
+    sent = [secret for secret in secrets if secret]
+    if sent and repeats(text, sent):
         return "(not shown: it repeats what was sent)"
-    text = _NOT_PRINTABLE.sub(" ", _TOKEN_LIKE.sub("***", text))
-    return " ".join(text.split())[:_MAX_SHOWN]
-
-
-def _repeats(text: str, secret: str) -> bool:
-    """Return True if a casefolded text contains a part of a secret, in any usual encoding."""
-    forms = {secret, json.dumps(secret)[1:-1], html.escape(secret), quote(secret, errors="replace")}
-    for form in forms:
-        part = form.casefold()[:_MAX_SEARCHED]
-        size = min(len(part), _PART)
-        if size > 3 and any(part[at : at + size] in text for at in range(len(part) - size + 1)):
-            return True
-    return False
+    return " ".join(_TOKEN_LIKE.sub("***", printable(text)).split())[:_MAX_SHOWN]
 
 
 def _retry_after(value: str | None) -> float | None:
