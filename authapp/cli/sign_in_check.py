@@ -8,6 +8,7 @@ from typing import Any
 
 import jwt
 
+from authapp.backend.expressions import NEVER, Condition, Response
 from authapp.backend.http_backend import HTTPBackend
 from authapp.backend.protocol import (
     BackendChallenge,
@@ -22,6 +23,7 @@ from authapp.cli.recording import RecordingSession
 from authapp.cli.report import NOTE, OK, PROBLEM, Report
 from authapp.services import Services
 from authapp.session.session import Session, TokenPair, jwt_claims
+from authapp.settings.backend_settings import from_preset
 
 
 def check_sign_in(
@@ -59,6 +61,11 @@ class _Walk:
     secrets: set[str]
     ask_code: Callable[[str], str]
     seen: int = 0
+    good: list[Response] = field(default_factory=list)
+    """The responses that accept a sign-in, a second step or a renewal. No proposed condition may be
+    true for them."""
+    renews: bool = False
+    """True after a renewal has succeeded."""
     backend: HTTPBackend = field(init=False)
 
     def __post_init__(self) -> None:
@@ -69,7 +76,6 @@ class _Walk:
 
     def sign_in(self, step: Callable[[], TokenPair], about: str = "sign-in") -> TokenPair | None:
         """Take the first or the second step of a sign-in."""
-        conditions = self.services.settings.description.conditions
         verb = "login" if about == "sign-in" else "challenge"
         try:
             tokens = step()
@@ -82,7 +88,7 @@ class _Walk:
         except BackendThrottled as error:
             self._add(about, PROBLEM, f"the backend asks for fewer sign-ins: {error.reason}")
         except BackendUnavailable as error:
-            self._unavailable(about, error, verb, "login.refused", conditions.login_refused)
+            self._sign_in_unavailable(about, error, verb)
         else:
             self._keep(tokens)
             self._add(about, OK, "the backend has issued tokens")
@@ -92,6 +98,7 @@ class _Walk:
     def _second_step(self, challenge: BackendChallenge) -> TokenPair | None:
         state = challenge.state
         self.secrets |= {state, json.loads(state)[0]}
+        self._accepted()
         self._add("sign-in", OK, f"the backend asks for a second step: {challenge.kind}")
         code = self.ask_code(challenge.kind)
         if not code:
@@ -160,12 +167,15 @@ class _Walk:
         try:
             renewed = self.backend.refresh(session.tokens)
         except BackendRejected as error:
-            self._add("renewal", PROBLEM, f"the backend refuses its own refresh token: {error}")
+            text = f"the backend refuses its own refresh token: {error}"
+            self._add("renewal", PROBLEM, text, *self._refused_a_new_token())
             return None
         except BackendUnavailable as error:
-            self._refresh_unavailable("renewal", error)
+            text = _of_new_token(error)
+            self._add("renewal", PROBLEM, text, *self._lines(error, self._for_renewal))
             return error.tokens
         self._keep(renewed)
+        self.renews = True
         rotated = renewed.refresh != session.tokens.refresh
         does = "a new refresh token" if rotated else "the same refresh token"
         try:
@@ -188,10 +198,10 @@ class _Walk:
         try:
             self.backend.logout(tokens)
         except BackendUnavailable as error:
-            lines = self._lines(
-                error,
-                lambda content: suggestions.for_logout(content, description.conditions.logout_done),
+            done = self._described(
+                "logout", "logout.done", description.conditions.logout_done or NEVER
             )
+            lines = self._lines(error, lambda content: suggestions.for_logout(content, done))
             self._add("sign-out", PROBLEM, error.reason, *lines)
             return
         self._add("sign-out", OK, "the backend has ended the session")
@@ -205,28 +215,75 @@ class _Walk:
         except BackendRejected as error:
             self._add("ended", OK, f"the refresh token is refused, as described: {error}")
         except BackendUnavailable as error:
-            self._refresh_unavailable("ended", error)
+            text = error.reason if self.renews else _of_new_token(error)
+            self._add("ended", PROBLEM, text, *self._lines(error, self._for_refused_token))
         else:
             text = "the backend still renews after the sign-out: copies of the token stay valid"
             self._add("ended", NOTE, text)
 
-    def _refresh_unavailable(self, about: str, error: BackendUnavailable) -> None:
-        described = self.services.settings.description.conditions.refresh_refused
-        self._unavailable(about, error, "refresh", "refresh.refused", described)
+    def _sign_in_unavailable(self, about: str, error: BackendUnavailable, verb: str) -> None:
+        conditions = self.services.settings.description.conditions
+        refused = self._described("login", "login.refused", conditions.login_refused)
 
-    def _unavailable(
-        self, about: str, error: BackendUnavailable, verb: str, setting: str, described: Any
-    ) -> None:
-        def lines(content: Any) -> list[str]:
+        def lines(content: Response) -> list[str]:
             if 200 <= content["status"] < 300 and (found := suggestions.for_tokens(content)):
                 return found
-            return suggestions.for_refusal(verb, setting, content, described)
+            args = (verb, "login.refused", content, refused, self.good)
+            (line,) = suggestions.for_refusal(*args)
+            if line.startswith("#"):
+                return [line]
+            return ["# if the password is wrong; otherwise see authapp.backend.login:", line]
 
         self._add(about, PROBLEM, error.reason, *self._lines(error, lines))
 
-    def _lines(self, error: BackendUnavailable, suggest: Callable[[Any], list[str]]) -> list[str]:
+    def _for_renewal(self, content: Response) -> list[str]:
+        """Return lines for a response to a renewal with a new refresh token.
+
+        The backend has just issued this token. So a response without tokens does not say how the
+        backend refuses a token, and no line describes it as a refusal.
+        """
+        found = []
+        if 200 <= content["status"] < 300:
+            answers = self.services.settings.description.answers
+            found = suggestions.for_renewed_tokens(content, answers)
+        return found or suggestions.for_request("refresh")
+
+    def _refused_a_new_token(self) -> list[str]:
+        """Return lines for a response that ``refresh.refused`` takes for a refusal."""
+        content, answers = self._content(), self.services.settings.description.answers
+        if 200 <= content["status"] < 300 and answers.access(content):
+            text = "this condition is true for the response to a renewal that has succeeded"
+            return [f"# authapp.backend.refresh.refused: {text}"]
+        return suggestions.for_request("refresh")
+
+    def _for_refused_token(self, content: Response) -> list[str]:
+        """Return lines for a response to a renewal after the sign-out."""
+        if not self.renews:
+            return ["# authapp.backend.refresh: make the renewal before the sign-out succeed first"]
+        described = self.services.settings.description.conditions.refresh_refused
+        described = self._described("refresh", "refresh.refused", described)
+        return suggestions.for_refusal("refresh", "refresh.refused", content, described, self.good)
+
+    def _described(self, verb: str, setting: str, condition: Condition) -> Condition:
+        """Return a condition to extend.
+
+        :returns: a condition that is never true if the request is the user's own but the condition
+            is the preset's, because the preset describes the responses of another backend.
+        """
+        shown = self.services.settings.shown
+        if from_preset(shown, f"backend.{setting}") and not from_preset(shown, f"backend.{verb}"):
+            return NEVER
+        return condition
+
+    def _lines(
+        self, error: BackendUnavailable, suggest: Callable[[Response], list[str]]
+    ) -> list[str]:
         content = self._content()
-        return suggest(content) if isinstance(error, UnexpectedAnswer) and content else []
+        if not isinstance(error, UnexpectedAnswer) or not content:
+            return []
+        if error.reason.startswith("userinfo:"):
+            return suggestions.for_request("userinfo")
+        return suggest(content)
 
     def _content(self, login: bool = False) -> Any:
         """Return the content of the last response.
@@ -237,11 +294,24 @@ class _Walk:
         return exchanges[0 if login else -1].content if exchanges else {}
 
     def _keep(self, tokens: TokenPair) -> None:
-        """Keep these tokens out of all output."""
+        """Keep these tokens out of all output, and remember how the backend gave them."""
+        self._accepted()
         self.secrets |= {tokens.access, tokens.refresh}
+
+    def _accepted(self) -> None:
+        """Remember the responses since the last finding, with which the backend has accepted."""
+        self.good += [each.content for each in self.http.exchanges[self.seen :]]
 
     def _add(self, about: str, level: str, text: str, *lines: str) -> None:
         """Add a finding with the requests since the last finding."""
         new, self.seen = self.http.exchanges[self.seen :], len(self.http.exchanges)
         shown = [each.shown(self.secrets) for each in new]
         self.report.add(about, level, text, *lines, exchanges=shown)
+
+
+def _of_new_token(error: BackendUnavailable) -> str:
+    """Return the reason of an error, for a refresh token that the backend must accept.
+
+    The reason names the request as the setting to look at, and not the condition for a refusal.
+    """
+    return error.reason.replace("authapp.backend.refresh.refused", "authapp.backend.refresh")

@@ -5,11 +5,11 @@ each suggestion, because only the backend's authors know what a response means.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from authapp.backend.description import Description
-from authapp.backend.expressions import NEVER, Condition, Response
+from authapp.backend.description import Answers, Description
+from authapp.backend.expressions import Condition, Expression, Response, condition
 from authapp.backend.token_reader import ASYMMETRIC, Verify
 from authapp.backend.token_values import MAX_TOKEN
 from authapp.session.claims import is_user_id
@@ -19,7 +19,7 @@ _REFRESH = ("refreshtoken", "refresh", "jwtrefresh", "refreshjwt")
 _EXPIRES = ("expiresin", "accessexpiresin", "accesstokenexpiresin", "expires", "ttl", "maxage")
 _IDS = ("id", "userid", "uid", "pk", "uuid", "sub", "username", "preferredusername", "email")
 _ROLES = ("roles", "groups", "role", "permissions", "authorities")
-_CODES = ("code", "error", "error_code", "errorCode", "type")
+_CODES = ("code", "error", "error_code", "errorCode", "errcode", "errno", "type")
 
 _TOKEN = re.compile(rf"(Bearer )?[!-~]{{16,{MAX_TOKEN}}}")
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,60}")
@@ -27,47 +27,125 @@ _PLAIN_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]{0,60}", re.ASCII)
 _DEEPEST = 5
 
 
-def for_refusal(verb: str, setting: str, content: Response, described: Condition) -> list[str]:
+def for_refusal(
+    verb: str,
+    setting: str,
+    content: Response,
+    described: Condition,
+    good: Sequence[Response] = (),
+) -> list[str]:
     """Return lines that describe a response with which the backend refuses a request.
 
-    :param verb: ``login``, ``refresh`` or ``logout``.
+    The proposed condition is false for each response in ``good``. A status of 2xx alone is never
+    proposed, because it is the status of a success too.
+
+    :param verb: ``login``, ``challenge`` or ``refresh``.
     :param setting: the condition, such as ``login.refused``.
     :param described: the present value of the setting. The suggestion extends this value.
+    :param good: the responses so far with which the backend accepted a request.
     """
     status = content["status"]
     if status in (404, 405):
-        return [f"# authapp.backend.{verb}: the method or the path in its first line is wrong"]
-    found = f"status == `{status}`"
-    code = next(
-        (
-            f"body.{path} == '{value}'"
-            for path, value in _texts(content["body"])
-            if path.rpartition(".")[2] in _CODES and _CODE.fullmatch(value)
-        ),
-        None,
-    )
-    found = " && ".join(filter(None, (found, code)))
+        return _for_path(verb)
+    found = [f"body.{path} == {literal}" for path, literal in _codes(content["body"])]
+    if not 200 <= status < 300:
+        found = [*(f"status == `{status}` && {each}" for each in found), f"status == `{status}`"]
+    elif not good:
+        found = []  # the code may be that of a success
+    new = next((each for each in found if not any(map(condition(each), good))), None)
+    if new is None:
+        return [
+            f"# authapp.backend.{setting}: if this response is a refusal, write a condition about"
+            " its body, because a success may have the same status"
+        ]
+    return _extended(setting, content, described, new)
+
+
+def for_logout(content: Response, described: Condition) -> list[str]:
+    """Return lines that describe the response to a sign-out that has succeeded.
+
+    :param described: the present value of ``logout.done``. The suggestion extends this value.
+    """
+    if content["status"] in (404, 405):
+        return _for_path("logout")
+    codes = [f" && body.{path} == {literal}" for path, literal in _codes(content["body"])]
+    new = f"status == `{content['status']}`{next(iter(codes), '')}"
+    return _extended("logout.done", content, described, new)
+
+
+def _for_path(verb: str) -> list[str]:
+    return [f"# authapp.backend.{verb}: the method or the path in its first line is wrong"]
+
+
+def _extended(setting: str, content: Response, described: Condition, new: str) -> list[str]:
+    """Return a line that adds a new condition to the present value of a setting."""
+    status = content["status"]
     if described.expression is not None:
-        now = " ".join(described.expression.source.split())
-        return [f"authapp.backend.{setting} = {now} || {found}"]
-    if code is None:
+        return [f"authapp.backend.{setting} = {_either(described.expression, new)}"]
+    if new == f"status == `{status}`":
         statuses = sorted({*described.statuses, status})
         return [f"authapp.backend.{setting} = {' '.join(map(str, statuses))}"]
     before = "".join(f"status == `{each}` || " for each in sorted(described.statuses))
-    return [f"authapp.backend.{setting} = {before}{found}"]
+    return [f"authapp.backend.{setting} = {before}{new}"]
+
+
+def _either(now: Expression | None, new: str) -> str:
+    """Return JMESPath for the present value of a setting, or else a new one."""
+    if now is None:
+        return new
+    text = " ".join(now.source.split())
+    piped = "|" in text.replace("||", "")  # a pipe has a lower precedence than ||
+    return f"({text}) || {new}" if piped else f"{text} || {new}"
+
+
+def _codes(body: object) -> Iterator[tuple[str, str]]:
+    """Return pairs of a JMESPath and a literal, for each value that may say why a request failed.
+
+    A number such as 429 or 500 is left out, because it says nothing about a password or a token.
+    """
+    for path, value in _leaves(body):
+        if path.rpartition(".")[2] in _CODES:
+            if isinstance(value, str) and _CODE.fullmatch(value):
+                yield path, f"'{value}'"
+            elif type(value) is int and value != 429 and not 500 <= value < 600:
+                yield path, f"`{value}`"
 
 
 def for_tokens(content: Response) -> list[str]:
-    """Return lines that say where the tokens are in a response."""
-    tokens = [(path, value) for path, value in _texts(_parts(content)) if _TOKEN.fullmatch(value)]
-    access = _best(tokens, _ACCESS)
+    """Return lines that say where the tokens are in the response to a sign-in."""
+    access, refresh = _tokens(content)
     if access is None:
         return []
     lines = [f"authapp.backend.answer.access = {access}"]
-    refresh = _best([each for each in tokens if each[0] != access], _REFRESH)
     if refresh is None:
         return [*lines, "# if there are no refresh tokens:", "authapp.backend.refresh = none"]
     return [*lines, f"authapp.backend.answer.refresh = {refresh}"]
+
+
+def for_renewed_tokens(content: Response, answers: Answers) -> list[str]:
+    """Return lines that say where the tokens are in the response to a renewal.
+
+    :param answers: where the tokens are in the response to a sign-in. The lines keep these places.
+    """
+    access, refresh = _tokens(content)
+    places = (("access", answers.access, access), ("refresh", answers.refresh, refresh))
+    return [
+        f"authapp.backend.answer.{name} = {_either(now, place)}"
+        for name, now, place in places
+        if access and place and not (now and now(content))
+    ]
+
+
+def for_request(verb: str) -> list[str]:
+    """Return a line for a request that the backend does not accept, although it has to."""
+    return [f"# authapp.backend.{verb}: its method, path, headers or fields are wrong"]
+
+
+def _tokens(content: Response) -> tuple[str | None, str | None]:
+    """Return the paths of the access token and of the refresh token. None: there is none."""
+    tokens = [(path, value) for path, value in _texts(_parts(content)) if _TOKEN.fullmatch(value)]
+    access = _best(tokens, _ACCESS)
+    return access, _best([each for each in tokens if each[0] != access], _REFRESH)
 
 
 def for_lifetime(content: Response) -> list[str]:
@@ -147,11 +225,6 @@ def for_verification(
                 else f"# authapp.backend.{setting}: leave it out, the token has no {name}"
             )
     return lines
-
-
-def for_logout(content: Response, described: Condition | None) -> list[str]:
-    """Return lines that describe the response to a sign-out."""
-    return for_refusal("logout", "logout.done", content, described or NEVER)
 
 
 def _parts(content: Response) -> dict[str, Any]:

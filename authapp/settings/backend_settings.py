@@ -34,6 +34,16 @@ def preset_name(ini: Mapping[str, Any]) -> str:
         return DEFAULT_PRESET
 
 
+def from_preset(shown: Mapping[str, str], key: str) -> bool:
+    """Return True if a setting has the text of the preset.
+
+    :param shown: the settings of the ini file and of its preset.
+    :param key: the key without the prefix, such as ``backend.login``.
+    """
+    key, name = f"authapp.{key}", preset_name(shown)
+    return shown.get(key, "").split() == load(name).get(key, "").split()
+
+
 def read_description(reader: Ini) -> Description:
     """Read the settings that describe the requests and responses of the backend.
 

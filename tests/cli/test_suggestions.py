@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from authapp.backend.expressions import NEVER, Response, condition, read_response
+from authapp.backend.description import Answers
+from authapp.backend.expressions import NEVER, Response, condition, expression, read_response
 from authapp.backend.token_reader import Verify
 from authapp.cli import suggestions
 from authapp.settings.settings import Settings
@@ -47,12 +48,14 @@ def test_a_refusal_adds_to_what_the_setting_says(body: str, now: str, proposed: 
 @pytest.mark.parametrize("status", [404, 405])
 def test_a_path_that_is_not_there_is_the_request(status: int) -> None:
     content = answer(status=status)
-    (line,) = suggestions.for_logout(content, None)
+    (line,) = suggestions.for_logout(content, NEVER)
     assert line.startswith("# authapp.backend.logout: the method or the path")
 
 
 def test_a_sign_out_that_is_answered_otherwise_is_described() -> None:
-    assert suggestions.for_logout(answer(status=302), None) == ["authapp.backend.logout.done = 302"]
+    assert suggestions.for_logout(answer(status=302), NEVER) == [
+        "authapp.backend.logout.done = 302"
+    ]
 
 
 def test_tokens_are_found_in_cookies_and_under_odd_names() -> None:
@@ -61,6 +64,14 @@ def test_tokens_are_found_in_cookies_and_under_odd_names() -> None:
     assert found == [
         'authapp.backend.answer.access = body.d."access-token"',
         'authapp.backend.answer.refresh = cookies."jwt-refresh"',
+    ]
+
+
+def test_a_renewal_may_have_the_first_refresh_token() -> None:
+    content = answer(f'{{"access": "{TOKEN}", "refresh": "{TOKEN}2"}}')
+    answers = Answers(access=expression("body.access"))
+    assert suggestions.for_renewed_tokens(content, answers) == [
+        "authapp.backend.answer.refresh = body.refresh"
     ]
 
 
