@@ -28,7 +28,7 @@ from authapp.session.cookie_reader import CookieReader
 from authapp.session.cookies import SessionCookie
 from authapp.session.encryption import Sealer, derive, fingerprint
 from authapp.settings.allowed_values import EMBEDDED, MEMORY
-from authapp.settings.backend_settings import preset_name
+from authapp.settings.backend_settings import NO_PRESET, preset_name
 from authapp.settings.ini import SettingsError
 from authapp.settings.settings import Settings
 from authapp.store.memory import MemoryStore
@@ -148,7 +148,9 @@ def summary(settings: Settings, backend: Backend | None) -> str:
     first, *others = settings.secrets
     called = "none" if backend is None else type(backend).__qualname__
     if backend is None and settings.backend_url:
-        called = f"{settings.backend_url} (preset {preset_name(settings.shown)})"
+        preset = preset_name(settings.shown)
+        how = "no preset" if preset == NO_PRESET else f"preset {preset}"
+        called = f"{settings.backend_url} ({how})"
     provider = f", provider {settings.oidc.issuer}" if settings.oidc else ""
     store = urlsplit(settings.shared)  # a password is in front of the host, or in the query
     place = f"//{store.netloc.rpartition('@')[2]}{store.path}" if store.netloc else ""

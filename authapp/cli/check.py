@@ -19,7 +19,7 @@ from authapp.cli.sign_in_check import check_sign_in
 from authapp.services import EMBEDDED_URL, KEY_SET_PATH, IBackend, IServices, Services
 from authapp.session.encryption import fingerprint
 from authapp.settings.allowed_values import EMBEDDED, MEMORY
-from authapp.settings.backend_settings import preset_name
+from authapp.settings.backend_settings import NO_PRESET, preset_name
 from authapp.settings.ini import SettingsError
 from authapp.settings.settings import Settings
 
@@ -59,7 +59,8 @@ def check(
             return report
         settings = services.settings
         preset = preset_name(settings.shown)
-        report.add("settings", OK, f"{len(settings.shown)} settings with those of preset {preset}")
+        of = "without a preset" if preset == NO_PRESET else f"with those of preset {preset}"
+        report.add("settings", OK, f"{len(settings.shown)} settings {of}")
         for number, secret in enumerate(settings.secrets):
             does = "decrypts cookies" if number else "encrypts and decrypts cookies"
             report.add("secret", OK, f"{fingerprint(secret)} {does}")

@@ -17,17 +17,37 @@ PRESET = "authapp.backend.preset"
 """The key of the setting that names the preset."""
 
 DEFAULT_PRESET = "simplejwt"
-"""The preset of a site whose settings name none."""
+"""The preset of a site whose settings do not name a preset."""
+
+NO_PRESET = "none"
+"""The value of ``backend.preset`` for a backend that only the ini file describes."""
+
+_NEEDED = {
+    "login": "the request that signs a user in",
+    "login.refused": "the condition for a wrong user name or password, or none",
+    "refresh": "the request that renews the tokens, or none",
+    "logout": "the request that revokes the refresh token, or none",
+    "answer.access": "JMESPath for the access token",
+}
+"""The settings below ``backend.`` that each preset has -> what they are."""
 
 
 def with_preset(ini: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of an ini file and of its preset. The ini file has precedence."""
+    return {**_preset(ini), **ini}
+
+
+def _preset(ini: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the settings of the preset that an ini file uses."""
     name = preset_name(ini)
-    return {**(load(name) if name in names() else {}), **ini}
+    return load(name) if name in names() else {}
 
 
 def preset_name(ini: Mapping[str, Any]) -> str:
-    """Return the name of the preset that an ini file uses. If it names none, the default preset."""
+    """Return the name of the preset that an ini file uses. If it has no name, the default preset.
+
+    The name is :data:`NO_PRESET` if the ini file uses no preset.
+    """
     try:
         return values.resolve(str(ini.get(PRESET, ""))) or DEFAULT_PRESET
     except ValueError:  # Ini.take reports the problem
@@ -40,8 +60,28 @@ def from_preset(shown: Mapping[str, str], key: str) -> bool:
     :param shown: the settings of the ini file and of its preset.
     :param key: the key without the prefix, such as ``backend.login``.
     """
-    key, name = f"authapp.{key}", preset_name(shown)
-    return shown.get(key, "").split() == load(name).get(key, "").split()
+    key = f"authapp.{key}"
+    return shown.get(key, "").split() == _preset(shown).get(key, "").split()
+
+
+def report_missing(reader: Ini, description: Description) -> None:
+    """Report each setting that a backend without a preset needs, and that is not set.
+
+    :param reader: the reader that has read the settings. It collects the problems.
+    :param description: what it has read.
+    """
+    if preset_name(reader.shown) != NO_PRESET:
+        return
+    needed, refresh = dict(_NEEDED), description.refresh
+    if refresh is not None:
+        needed["refresh.refused"] = "the condition for a rejected refresh token, or none"
+        if "refresh" in refresh.placeholders:
+            needed["answer.refresh"] = "JMESPath for the refresh token"
+    for name, what in needed.items():
+        key = f"authapp.backend.{name}"
+        empty = key in reader.blank and name in _REQUESTS  # is reported already
+        if not empty and not reader.has(f"backend.{name}"):
+            reader.problem(f"{key} is missing: with {PRESET} = {NO_PRESET}, set it to {what}")
 
 
 def read_description(reader: Ini) -> Description:
@@ -66,12 +106,12 @@ def read_description(reader: Ini) -> Description:
     def meets(name: str) -> Condition:
         return take(f"backend.{name}", condition, NEVER)
 
-    for name in ("login", "refresh", "logout", "userinfo", "challenge"):
+    for name in _REQUESTS:
         if f"authapp.backend.{name}" in reader.blank:
             reader.problem(
                 f"authapp.backend.{name} is empty; write none if the backend has no such request"
             )
-    take("backend.preset", values.one_of(names()), DEFAULT_PRESET)
+    take("backend.preset", values.one_of((*names(), NO_PRESET)), DEFAULT_PRESET)
     login = request("login", "username", "password", "address", default=_NO_LOGIN)
     if login is None:
         reader.problem("authapp.backend.login = none: there is no sign-in without it")
@@ -182,6 +222,7 @@ def _authorization(text: str) -> Text:
     return found
 
 
+_REQUESTS = ("login", "refresh", "logout", "userinfo", "challenge")
 _BEARER = parse_text("Bearer {access}")
 _NO_TOKEN = expression("`null`")
 _NO_LOGIN = RequestTemplate("POST", parse_text("/"), (), (), "application/json", "POST /")

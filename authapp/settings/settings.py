@@ -22,10 +22,15 @@ from authapp.session.session import MAX_LIFETIME
 from authapp.session.session_limits import REMEMBER, SessionLimits
 from authapp.settings import allowed_values as values
 from authapp.settings.allowed_values import EMBEDDED, MAKE_ONE, MEMORY, SECRET_LENGTH
-from authapp.settings.backend_settings import read_claims, read_description, with_preset
+from authapp.settings.backend_settings import (
+    read_claims,
+    read_description,
+    report_missing,
+    with_preset,
+)
 from authapp.settings.edge_settings import EdgeSettings, read_edge
 from authapp.settings.ini import Ini
-from authapp.settings.oidc_settings import OIDCSettings, read_methods, read_oidc
+from authapp.settings.oidc_settings import PASSWORD, OIDCSettings, read_methods, read_oidc
 from authapp.settings.route_settings import read_paths
 from authapp.store.protocol import PATIENCE
 
@@ -101,6 +106,8 @@ class Settings:
         reader = Ini(with_preset(ini), PREFIX)
         settings = cls._read(reader)
         reader.needs("cors.headers", "cors.origins")
+        if reader.has("backend.url") and PASSWORD in settings.login_methods:
+            report_missing(reader, settings.description)
         known = reader.has("backend.url") or reader.has("oidc.issuer")
         reader.finish([] if known else [BACKEND_URL_MISSING])
         return settings

@@ -12,6 +12,7 @@ import pytest
 import time_machine
 from webob import Request, Response
 
+from authapp.settings.settings import settings_of
 from servers import Servers
 from site_under_test import Site
 
@@ -71,6 +72,13 @@ def site(servers: Servers, unknown: Unknown) -> Iterator[Site]:
     keys = {key.removeprefix("authapp."): value for key, value in parser["app:main"].items()}
     with servers.serve(unknown) as served:
         yield Site(served.url, **{key.replace(".", "__"): value for key, value in keys.items()})
+
+
+def test_no_setting_of_another_backend_is_in_force(site: Site) -> None:
+    shown = settings_of(site.app.registry).shown
+    assert shown["authapp.backend.preset"] == "none"
+    assert not any("detail" in text or "token_not_valid" in text for text in shown.values())
+    assert "authapp.backend.login.throttled" not in shown
 
 
 def test_a_wrong_password_is_refused(site: Site) -> None:

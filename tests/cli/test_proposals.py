@@ -112,6 +112,13 @@ def test_a_refusal_with_status_200_is_told_by_its_body(tmp_path: Path, url: str)
     assert {each["level"] for each in found.values()} <= {"ok", "note"}
 
 
+def test_without_a_preset_the_same_lines_are_proposed(tmp_path: Path, url: str) -> None:
+    keys = settings(url) | {"backend.preset": "none", "backend.refresh.refused": "none"}
+    found = check(tmp_path, keys)
+    assert found["settings"]["text"] == "13 settings without a preset"
+    assert found["ended"]["settings"] == ["authapp.backend.refresh.refused = body.code == `1402`"]
+
+
 @pytest.mark.parametrize(
     "refusal",
     [

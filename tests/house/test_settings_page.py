@@ -109,4 +109,4 @@ def test_the_page_lists_the_settings_of_the_issuer(monkeypatch: pytest.MonkeyPat
 
 def test_the_page_names_each_preset() -> None:
     (row,) = (line for line in page()[0].splitlines() if line.startswith("| `backend.preset`"))
-    assert all(f"`{name}`" in row for name in presets.names())
+    assert all(f"`{name}`" in row for name in (*presets.names(), "none"))

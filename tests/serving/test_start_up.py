@@ -88,6 +88,21 @@ def test_all_problems_of_the_settings_are_the_only_output(tmp_path: Path) -> Non
     ]
 
 
+def test_a_backend_without_a_preset_needs_its_lines(tmp_path: Path) -> None:
+    ini = ini_file(tmp_path, {"authapp.backend.preset": "none", "authapp.backend.logout": "none"})
+    code, lines = pserve(ini)
+    assert code == 1
+    assert lines == [
+        f"authapp.backend.{name} is missing: with authapp.backend.preset = none, set it to {what}"
+        for name, what in (
+            ("login", "the request that signs a user in"),
+            ("login.refused", "the condition for a wrong user name or password, or none"),
+            ("refresh", "the request that renews the tokens, or none"),
+            ("answer.access", "JMESPath for the access token"),
+        )
+    ]
+
+
 def test_a_problem_that_an_action_of_pyramid_finds_is_the_only_output(tmp_path: Path) -> None:
     code, lines = pserve(ini_file(tmp_path, {"authapp.backend.url": ""}))
     assert code == 1
@@ -243,6 +258,14 @@ def test_the_line_of_a_start_names_redis_without_a_password() -> None:
     line = summary(settings, None)
     assert "(preset oauth2), store redis://10.0.0.3:6379/1, cookie" in line
     assert "password" not in line
+
+
+def test_the_line_of_a_start_says_that_there_is_no_preset() -> None:
+    lines = dict.fromkeys(("preset", "refresh", "logout", "login.refused"), "none")
+    lines |= {"login": "POST /in\nname = {username}", "answer.access": "body.token"}
+    keys = {f"backend__{name.replace('.', '__')}": text for name, text in lines.items()}
+    line = summary(Settings.from_ini(ini_settings("http://x", **keys)), None)
+    assert "backend http://x (no preset), store memory:" in line
 
 
 def test_the_line_of_a_start_names_a_backend_of_the_application() -> None:
