@@ -1,5 +1,6 @@
 """Which URLs ``request.backend`` calls, and how often it renews: contract section 5."""
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -113,6 +114,36 @@ def test_redirects_are_not_followed(backend: Served) -> None:
     site = caller(backend, call)
     assert site.get("/view").json == [302, 302]
     assert backend.calls["/me"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "outcome"),
+    [
+        ({}, "BackendUnreachable"),
+        ({"timeout": 20}, 1200),
+        ({"stream": True}, "ConnectionError"),
+        ({"stream": True, "timeout": 20}, 1200),
+    ],
+)
+def test_the_timeout_of_a_call_covers_the_whole_response(
+    backend: Served, options: dict[str, Any], outcome: object
+) -> None:
+    """The backend sends a part of the body every 0.1 s, for longer than ``backend.timeout``."""
+
+    def drip() -> Iterator[bytes]:
+        for _ in range(12):
+            time.sleep(0.1)
+            yield b"x" * 100
+
+    def call(request: Request) -> object:
+        try:
+            answer = request.backend.get("/exports/7", **options)
+            return len(b"".join(answer.iter_content(64)))
+        except requests.RequestException as error:
+            return type(error).__name__
+
+    backend.instead["/exports/7"] = lambda request: Response(app_iter=drip())
+    assert caller(backend, call, backend__timeout="0.8").get("/view").json == outcome
 
 
 def test_a_lasting_401_renews_once(backend: Served) -> None:
