@@ -9,7 +9,6 @@ from pyramid.request import Request
 
 from authapp.settings.settings import settings_of
 from authapp.web.redirects import current_page
-from authapp.web.request_locale import set_locale
 from authapp.web.request_session import RequestSession
 
 
@@ -48,7 +47,8 @@ def add_template_variables(event: BeforeRender) -> None:
     event.setdefault("validity", ours and ours.validity)
     event.setdefault("session_error", ours and ours.error)
     if ours and str(event.get("renderer_name")).startswith("authapp:"):
-        set_locale(request)  # also if the application has replaced the template
+        # Set the locale before a template uses it, even if it is the application's own template.
+        request.authapp_localizer  # noqa: B018
 
 
 def includeme(config: Configurator) -> None:
