@@ -15,7 +15,7 @@ from site_under_test import application
 
 DOCS = (Path(__file__).parents[2] / "docs/pyramid.md").read_text()
 SECTION = DOCS.partition("## Calling the backend")[2].partition("\n## ")[0]
-(EXAMPLE,) = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
+EXAMPLE = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)[-1]
 
 FORM = """<form method="post">{{ notice }}
 <input name="csrf_token" value="{{ get_csrf_token() }}"><input name="key" value="{{ key }}">
