@@ -172,7 +172,7 @@ def revocation_keys(session: Session) -> tuple[Key, ...]:
 
 @lru_cache(maxsize=4096)
 def _revocation_keys(sid: str, user_id: int | str, groups: tuple[str, ...]) -> tuple[Key, ...]:
-    alone, of_user = Key("revoked session", sid, str(user_id), grows=True), _user_key(user_id)
+    alone, of_user = Key("revoked session", sid, str(user_id)), _user_key(user_id)
     return alone, of_user, _others_key(user_id), *map(_group_key, groups)
 
 
@@ -198,15 +198,15 @@ def _replaced_key(session: Session) -> Key:
 
 
 def _user_key(user_id: int | str) -> Key:
-    return Key("revoked user", str(user_id), str(user_id), grows=True)
+    return Key("revoked user", str(user_id), str(user_id))
 
 
 def _others_key(user_id: int | str) -> Key:
-    return Key("revoked other sessions", str(user_id), str(user_id), grows=True)
+    return Key("revoked other sessions", str(user_id), str(user_id))
 
 
 def _group_key(group: str) -> Key:
-    return Key("revoked group", group, grows=True)
+    return Key("revoked group", group)
 
 
 def _moment(text: str | None) -> float:

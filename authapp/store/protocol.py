@@ -23,15 +23,11 @@ class Key(NamedTuple):
 
     :ivar group: the id of a user, for example. In a cluster, keys of one group are on one node, so
         they can be read together. Two keys that differ only in the group are equal.
-    :ivar grows: True if a string under this key is only ever replaced by a greater one, and never
-        loses its effect. A process that has read such a string then reads this string or a greater
-        one, even if the shared store loses it: see :class:`authapp.store.grown.Grown`.
     """
 
     purpose: str
     secret: str
     group: str = ""
-    grows: bool = False
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Key) and self[:2] == other[:2]

@@ -8,7 +8,6 @@ time are written to Redis later (:mod:`authapp.store.resync`).
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 
-from authapp.store.grown import Grown
 from authapp.store.memory import MemoryStore
 from authapp.store.protocol import PATIENCE, Key, Lease, StoreUnavailable
 from authapp.store.redis_connection import RedisConnection
@@ -39,7 +38,6 @@ class RedisStore:
         self._redis = connection.client
         self._key_rings = [KeyRing(secret, tagged=connection.clustered) for secret in secrets]
         self._own = MemoryStore()
-        self._grown = Grown()
         self._leases = RedisLeases(connection, self._key_rings, patience)
         self._inspection = RedisInspection(connection, secrets)
         self._notices = RedisNotices(connection, self._check)
@@ -95,17 +93,17 @@ class RedisStore:
         try:
             epochs, theirs = self._read(*keys)
         except StoreUnavailable:
-            return list(map(self._grown.merge, keys, own)), False
+            return own, False
         for tag, epoch in epochs.items():
             self._resync.see_epoch(epoch, tag)
         # Pending writes are read before and after the command, because other threads change them.
         pending |= self._resync.pending.keys() & keys
         self._resync.start()
         texts = [
-            merge(mine, known) if key.grows or key in pending or known is None else known
+            merge(mine, known) if key in pending or known is None else known
             for key, mine, known in zip(keys, own, theirs, strict=True)
         ]
-        return list(map(self._grown.merge, keys, texts)), True
+        return texts, True
 
     def put(self, key: Key, text: str, seconds: float, *, notify: bool = False) -> None:
         """See :class:`authapp.store.protocol.Store`."""

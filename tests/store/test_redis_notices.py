@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from authapp.store import grown, redis_notices
+from authapp.store import redis_notices
 from authapp.store.protocol import Key, StoreUnavailable
 from authapp.store.redis import RedisStore
 from authapp.store.redis_connection import connect
@@ -243,60 +243,6 @@ def test_sign_outs_are_known_after_redis_has_lost_its_data(
     eventually(lambda: two.recall(A) == ["1"])
     eventually(lambda: alive(one) and alive(two))
     assert two.recall(B) == ([None] if how == "flushall" else ["1"])
-
-
-@pytest.mark.parametrize("how", ["deleted", "replayed", "garbage", "down"])
-def test_q4_a_revocation_that_a_process_has_read_keeps_its_effect(
-    process: Any, redis_server: RedisServer, how: str
-) -> None:
-    """Threat Q4. Somebody who can write to Redis deletes a revocation, or puts an older one in its
-    place, and forges the notice. Neither the process that has stored the revocation nor one that
-    has read it uses the session again."""
-    one, two = process(), process()
-    key = Key("revoked user", "c", grows=True)
-    name = one._key_rings[0].name(key)
-    one.put(key, "1700000000.0", 60, notify=True)
-    older = redis_server.client.get(name)
-    one.put(key, "1800000000.0", 60, notify=True)
-    eventually(lambda: two.recall(key) == ["1800000000.0"], 1)
-    if how == "deleted":
-        redis_server.client.delete(name)
-    elif how == "down":
-        redis_server.stop()
-    else:
-        redis_server.client.set(name, older if how == "replayed" else b"x" * 100)
-    if how != "down":
-        before = two._notices._changes
-        redis_server.client.publish(redis_notices.CHANNEL, name)
-        eventually(lambda: two._notices._changes > before)
-    for store in (one, two):
-        assert store.recall(key, A) == ["1800000000.0", None]
-        assert store.get(A, key) == [None, "1800000000.0"]
-    if how == "down":
-        redis_server.start()
-    else:
-        one.put(key, "1900000000.0", 60, notify=True)
-        eventually(lambda: two.recall(key) == ["1900000000.0"], 1)
-
-
-def test_other_strings_follow_redis(process: Any, redis_server: RedisServer) -> None:
-    one, two = process(), process()
-    one.put(A, "1", 60)
-    assert two.get(A) == ["1"]
-    redis_server.client.delete(one._key_rings[0].name(A))
-    assert two.get(A) == [None]
-
-
-def test_o6_the_revocations_that_a_process_has_read_are_bounded(
-    process: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(grown, "MOST", 10)
-    one, two = process(), process()
-    for number in range(30):
-        key = Key("revoked session", str(number), grows=True)
-        one.put(key, "1", 60)
-        assert two.get(key) == ["1"]
-    assert len(two._grown) == 10
 
 
 def test_memory_is_bounded(process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
