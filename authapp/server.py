@@ -1,6 +1,6 @@
 """The waitress server with a graceful stop: ``use = egg:authapp#server``.
 
-This server runner solves three problems of waitress:
+This server runner solves four problems of waitress:
 
 - At SIGTERM, waitress drops all requests in progress. Their users get no page. If such a request
   renews a session, the new refresh token can be lost. This server finishes these requests.
@@ -10,17 +10,21 @@ This server runner solves three problems of waitress:
 - waitress drops a header whose name contains an underscore, and does not tell the application. But
   a proxy may send this header to another server too, which may read ``X_User`` as ``X-User``. This
   server tells the application the names of these headers: ``environ["authapp.underscored"]``.
+- waitress does not notice that a client has gone while its request is handled. With this server,
+  ``environ["waitress.client_disconnected"]()`` returns True, so that a long wait can end early.
 """
 
 import logging
 import os
 import re
 import resource
+import select
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import hupper
@@ -51,6 +55,10 @@ request may be on its way."""
 
 _RELOADER = 5.0
 """The longest time in seconds that this process waits until ``pserve --reload`` ends it."""
+
+_CLOSED = getattr(select, "POLLRDHUP", 0)
+"""The event of a connection on which the client sends no more (Linux). Events of a connection that
+is closed in both directions are always reported."""
 
 _OTHER_FILES = 100
 """The number of files that a process may open in addition to the connections of its clients, such
@@ -174,6 +182,15 @@ def _channel_class(stop: threading.Event) -> type[HTTPChannel]:
     class Channel(HTTPChannel):  # type: ignore[misc]
         parser_class = Parser
         task_class = Task
+
+        def check_client_disconnected(self) -> bool:
+            """See ``HTTPChannel``, which does not notice this while it handles a request."""
+            poll = select.poll()
+            with suppress(ValueError):  # the main thread has just closed the socket
+                poll.register(self.socket, _CLOSED)
+                if poll.poll(0):
+                    self.connected = False
+            return not self.connected
 
     return Channel
 

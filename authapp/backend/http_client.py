@@ -5,7 +5,8 @@ byte per second could block a thread forever. In this client, the read timeout l
 response, headers and body.
 
 Python reads a hundred headers of 64 KiB each. This client reads at most :data:`MAX_HEAD` bytes
-before the body, because the time to parse headers is not part of the deadline.
+before the body, because the time to parse headers is not part of the deadline. It reads at most as
+many bytes after the body, because a server could send trailers without end.
 
 If too many requests wait for the backend, this client gives up a call, if the call can be given up
 (:mod:`authapp.backend.load_shedding`).
@@ -22,6 +23,7 @@ from http.cookiejar import DefaultCookiePolicy
 from typing import IO, Any
 
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -32,14 +34,15 @@ POOL_SIZE = 32
 """The most connections to one backend that stay open. Other connections are closed after use."""
 
 MAX_HEAD = 64 * 1024
-"""The largest head of a response that is accepted, in bytes: its status lines and headers."""
+"""The largest head of a response that is accepted, in bytes: its status lines and headers. The
+trailers have the same limit."""
 
 _NO_TIMEOUT = 3600
 """Seconds for the whole response if a request has no read timeout: ``timeout=(…, None)``."""
 
 
 class HeadTooLarge(HTTPException):
-    """The status lines and headers of a response are larger than :data:`MAX_HEAD`."""
+    """The head of a response, or its trailers, are larger than :data:`MAX_HEAD`."""
 
 
 class _DeadlineReader(io.RawIOBase):
@@ -91,6 +94,20 @@ class _DeadlineResponse(HTTPResponse):
         super().begin()
         self.reader.left = math.inf
 
+    def _read_and_discard_trailer(self) -> None:
+        self.reader.left = MAX_HEAD
+        super()._read_and_discard_trailer()  # type: ignore[misc]
+
+
+def extend(response: urllib3.BaseHTTPResponse, seconds: float) -> None:
+    """Give a response a new deadline.
+
+    :param response: a response of one of the :data:`POOLS`.
+    :param seconds: the new deadline is this many seconds from now.
+    """
+    original = response._original_response  # type: ignore[attr-defined]
+    original.reader.deadline = time.monotonic() + seconds
+
 
 def hurry(response: requests.Response, seconds: float) -> None:
     """Shorten the deadline of a response.
@@ -123,6 +140,10 @@ class _SecurePool(HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
 
 
+POOLS = {"http": _Pool, "https": _SecurePool}
+"""The connection pools whose responses have a deadline, for ``urllib3.PoolManager``."""
+
+
 class BoundedAdapter(HTTPAdapter):
     """A transport adapter for ``requests``. It sets a deadline for each response and never retries.
 
@@ -137,8 +158,7 @@ class BoundedAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         """See ``requests.adapters.HTTPAdapter``. This method uses the pools of this module."""
         super().init_poolmanager(*args, **options)
-        pools = {"http": _Pool, "https": _SecurePool}
-        self.poolmanager.pool_classes_by_scheme = pools
+        self.poolmanager.pool_classes_by_scheme = POOLS
 
     def send(  # type: ignore[override]
         self, request: requests.PreparedRequest, **options: Any

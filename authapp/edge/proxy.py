@@ -17,7 +17,7 @@ from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 
 from authapp.edge.identity_headers import names_user_or_address, plain
-from authapp.edge.upstream import Answer, RequestBody, Upstream, UpstreamAway
+from authapp.edge.upstream import Answer, ClientGone, RequestBody, Upstream, UpstreamAway
 from authapp.request_log import request_log
 from authapp.services import services_of
 from authapp.session.error_codes import BAD_REQUEST_SENTENCE, RETRY_AFTER, ErrorCode
@@ -126,6 +126,8 @@ def proxy_view(upstream: Upstream, prefix: str) -> View:
         except UpstreamAway as away:
             log.warning("UpstreamAway: %s: %s", prefix, away)
             return unavailable_problem(request, RETRY_AFTER)
+        except ClientGone:  # nobody gets this response
+            return unavailable_problem(request, RETRY_AFTER)
         except ValueError:  # a header that cannot be sent
             return problem(request, 400, "BadRequest", BAD_REQUEST_SENTENCE)
         return answer if isinstance(answer, Response) else _response(answer, upstream, prefix)
@@ -165,10 +167,11 @@ def _send(request: Request, upstream: Upstream, path: str) -> Answer | Response:
     length = request.content_length or 0
     body = RequestBody(request.environ["wsgi.input"], length) if length else None
     headers = _request_headers(request, length)
+    is_gone = request.environ.get("waitress.client_disconnected", _never)
 
     def send() -> Answer:
         authorization = {"Authorization": _authorization(request)}
-        return upstream.send(request.method, path, headers | authorization, body)
+        return upstream.send(request.method, path, headers | authorization, body, is_gone)
 
     answer = send()
     before = ours.session
@@ -194,6 +197,11 @@ def _send(request: Request, upstream: Upstream, path: str) -> Answer | Response:
     if answer.status == 401:
         record_refused(store, upstream.url, ours.session)
     return answer
+
+
+def _never() -> bool:
+    """Return False. Servers other than waitress do not say whether the client has gone."""
+    return False
 
 
 def _authorization(request: Request) -> str:

@@ -1,12 +1,12 @@
 """One API behind the proxy. This module sends requests to the API, and streams the bodies.
 
-Each single wait is bounded: for a slot, for the connection, for the headers of the response, and
-for each part of a body. The time of the whole exchange is not bounded, because a large file may
-take long.
+Each single wait is bounded: for a slot, for the connection, for all headers of the response, and
+for each part of a body. A wait for the API ends early if the client closes its connection. The time
+of the whole exchange is not bounded, because a large file may take long.
 """
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 from urllib.parse import urlsplit
 
@@ -14,7 +14,10 @@ import urllib3
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.exceptions import HTTPError, ProtocolError
 from urllib3.util import SKIP_HEADER, Timeout
+from waitress.channel import ClientDisconnected
 
+from authapp.backend.http_client import POOLS, extend
+from authapp.backend.patience import Patience, with_patience
 from authapp.edge.bulkhead import ProxyBulkhead, ProxyBulkheadFull
 from authapp.request_log import request_log
 
@@ -26,6 +29,9 @@ PIECE = 65_536
 CONNECTIONS = 32
 """The most connections to one API that stay open."""
 
+LOOK_AGAIN = 0.5
+"""Seconds between two checks whether the client has closed its connection."""
+
 _RETRIED = ("GET", "HEAD", "OPTIONS")
 
 
@@ -33,6 +39,13 @@ class UpstreamAway(Exception):
     """The API gave no response, or the request could not be sent.
 
     The text says why, without secrets.
+    """
+
+
+class ClientGone(ClientDisconnected):  # type: ignore[misc]
+    """The client has closed its connection, so nobody waits for the response of the API.
+
+    waitress logs an exception of this kind at level INFO, without a traceback.
     """
 
 
@@ -70,6 +83,21 @@ class RequestBody:
         return True
 
 
+class _WhileClientWaits(Patience):
+    """The HTTP client waits for the API only while the client of this site waits.
+
+    :param is_gone: returns True if the client has closed its connection.
+    """
+
+    def __init__(self, is_gone: Callable[[], bool]) -> None:
+        self._is_gone = is_gone
+
+    def seconds(self) -> float:
+        if self._is_gone():
+            raise ClientGone
+        return LOOK_AGAIN
+
+
 class Answer:
     """A response of the API. Until it is closed, it occupies one slot of the proxy.
 
@@ -77,24 +105,33 @@ class Answer:
     part, and also if the client closes the connection.
     """
 
-    def __init__(self, response: urllib3.BaseHTTPResponse, release: Any) -> None:
+    def __init__(
+        self, response: urllib3.BaseHTTPResponse, timeout: float, release: Callable[[], None]
+    ) -> None:
         self.status = response.status
         self.headers = list(response.headers.items())
         self._response = response
+        self._timeout = timeout
         self._release = release
 
     def __iter__(self) -> Iterator[bytes]:
         """Read the body, part by part, as it arrives.
 
         :raises UpstreamBroken: if the API stops in the middle.
+        :raises ClientGone: if the client closes its connection while the API sends nothing.
         """
         try:
-            while data := self._response.read1(PIECE, decode_content=False):
+            while data := self._part():
                 yield data
         except (HTTPError, OSError) as error:
             raise UpstreamBroken(type(error).__name__) from None
         finally:
             self.close()
+
+    def _part(self) -> bytes:
+        """Read the next part of the body. The part is empty at the end of the body."""
+        extend(self._response, self._timeout)
+        return self._response.read1(PIECE, decode_content=False)
 
     def close(self) -> None:
         """Release the slot and the connection. The rest of the body is not read."""
@@ -125,32 +162,41 @@ class Upstream:
         self.url = url
         self._path = urlsplit(url).path
         self._timeout = Timeout(connect=timeout, read=timeout)
-        self._patience = timeout
+        self._seconds = timeout
         self._slots = ProxyBulkhead(slots)
         manager = urllib3.PoolManager(
             maxsize=CONNECTIONS, ca_certs=authorities or DEFAULT_CA_BUNDLE_PATH
         )
+        manager.pool_classes_by_scheme = POOLS
         self._pool = manager.connection_from_url(url)
 
     def send(
-        self, method: str, path: str, headers: Mapping[str, str], body: RequestBody | None
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: RequestBody | None,
+        is_gone: Callable[[], bool],
     ) -> Answer:
         """Send a request and return the response as soon as its headers have arrived.
 
         :param path: the encoded path below the base URL, with the query.
         :param body: the body. None: the request has no body.
+        :param is_gone: returns True if the client has closed its connection.
         :raises UpstreamAway: if the API does not respond, or all slots are taken.
+        :raises ClientGone: if the client closes its connection before the API responds.
         :raises ValueError: if a header cannot be sent.
         """
         try:
-            release = self._slots.take(self._patience)
+            release = self._slots.take(self._seconds)
         except ProxyBulkheadFull:
             raise UpstreamAway("all slots of the proxy are taken") from None
         try:
-            response = self._exchange(method, self._path + path, headers, body)
+            with with_patience(_WhileClientWaits(is_gone)):
+                response = self._exchange(method, self._path + path, headers, body)
             if not 200 <= response.status <= 599:
                 raise ProtocolError("a status that HTTP does not define")
-            return Answer(response, release)
+            return Answer(response, self._seconds, release)
         except (HTTPError, OSError) as error:
             release()
             raise UpstreamAway(f"{type(error).__name__} at {urlsplit(self.url).netloc}") from None
@@ -174,7 +220,8 @@ class Upstream:
         }
         try:
             return self._pool.urlopen(method, path, **options)
-        except ProtocolError:
-            if method not in _RETRIED or body is not None:
+        except ProtocolError as error:
+            closed = isinstance(error.args[-1], ConnectionError)
+            if not closed or method not in _RETRIED or body is not None:
                 raise
             return self._pool.urlopen(method, path, **options)

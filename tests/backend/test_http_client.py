@@ -132,6 +132,24 @@ def test_b5_a_compressed_response_is_rejected() -> None:
         assert failure_reason(url, 5) == "a compressed response, which was not requested"
 
 
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n", b"X: y\r\n" * 1000),
+    ],
+    ids=["interim responses", "trailers"],
+)
+def test_b5_headers_and_trailers_are_limited(begin: bytes, more: bytes) -> None:
+    def speak(connection: socket.socket) -> None:
+        connection.sendall(begin)
+        while True:
+            connection.sendall(more)
+
+    with server(speak) as url:
+        assert failure_reason(url, 60).startswith(("ProtocolError", "ConnectionError"))
+
+
 def test_b5_an_oversized_response_is_rejected() -> None:
     sent = 0
 

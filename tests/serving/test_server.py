@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from authapp.server import serve
+from eventually import eventually
 
 
 @pytest.fixture(autouse=True)
@@ -344,3 +345,28 @@ def test_the_application_learns_which_headers_with_underscores_were_dropped() ->
     headers = {"X_User": "evil", "x-a_b": "evil", "X-User": "good", "Cookie": "a_b=1"}
     names = until_stopped(lambda url: (get(url, headers=headers).text, get(url).text), app)
     assert names == [("(['HTTP_X_A_B', 'HTTP_X_USER'], 'good')", "([], None)")]
+
+
+def test_the_application_learns_that_the_client_has_gone() -> None:
+    noticed: list[bool] = []
+    began, ended = threading.Event(), threading.Event()
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        is_gone = environ["waitress.client_disconnected"]
+        if environ["PATH_INFO"] == "/":
+            return no_content(environ, start_response)
+        noticed.append(is_gone())
+        began.set()
+        eventually(is_gone)
+        noticed.append(is_gone())
+        ended.set()
+        return no_content(environ, start_response)
+
+    def client(url: str) -> None:
+        get(url)
+        with connections(url, b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n"):
+            assert began.wait(10)
+        assert ended.wait(10)
+
+    until_stopped(client, app)
+    assert noticed == [False, True]
