@@ -17,13 +17,14 @@ from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 
 from authapp.edge.identity_headers import names_user_or_address, plain
+from authapp.edge.returned_headers import is_returned
 from authapp.edge.upstream import Answer, ClientGone, RequestBody, Upstream, UpstreamAway
 from authapp.request_log import request_log
 from authapp.services import services_of
 from authapp.session.error_codes import BAD_REQUEST_SENTENCE, RETRY_AFTER, ErrorCode
 from authapp.session.session import TokenPair
 from authapp.settings.settings import settings_of
-from authapp.web.caching import directives, is_for_shared_caches
+from authapp.web.caching import directives
 from authapp.web.client_address import client_address
 from authapp.web.cookie_writer import write_to_response
 from authapp.web.request_session import RequestSession, renew_session
@@ -78,22 +79,6 @@ _NOT_SENT = HOP_BY_HOP | {
 """Request headers that the proxy does not pass on to the API, by their names from :func:`plain`:
 cookies, headers that concern one connection only, and headers that could claim where the user is.
 :func:`names_user_or_address` knows more such headers."""
-
-_NOT_RETURNED = HOP_BY_HOP | {
-    "alt-svc",
-    "clear-site-data",
-    "nel",
-    "report-to",
-    "service-worker-allowed",
-    "set-cookie",
-    "set-cookie2",
-    "strict-transport-security",
-    "x-sendfile",
-}
-_NOT_RETURNED_PREFIXES = ("access-control-", "x-accel-", "x-auth-request-")
-"""Response headers that the proxy does not pass on to the browser. They concern the whole site: its
-cookies, who may read or store responses, and where browsers send reports. ``X-Accel-Redirect`` and
-``X-Sendfile`` would make a server in front of authapp send one of its files instead."""
 
 _SAYS_FOR_WHOM = frozenset(("public", "s-maxage=", "no-store", "private"))
 """The directives of ``Cache-Control`` that say whether shared caches may store the response."""
@@ -272,9 +257,7 @@ def _response(answer: Answer, upstream: Upstream, prefix: str) -> Response:
     headers = [
         (name, _location(value, upstream, prefix) if name.lower() == "location" else value)
         for name, value in answer.headers
-        if name.lower() not in _NOT_RETURNED | named
-        and not name.lower().startswith(_NOT_RETURNED_PREFIXES)
-        and not is_for_shared_caches(name)
+        if name.lower() not in HOP_BY_HOP | named and is_returned(name)
     ]
     response = _PassedOn(status=answer.status, headerlist=headers, app_iter=answer)
     response.headers.setdefault("X-Content-Type-Options", "nosniff")

@@ -19,6 +19,7 @@ from waitress.channel import ClientDisconnected
 from authapp.backend.http_client import POOLS, extend
 from authapp.backend.patience import Patience, with_patience
 from authapp.edge.bulkhead import ProxyBulkhead, ProxyBulkheadFull
+from authapp.edge.returned_headers import fault
 from authapp.request_log import request_log
 
 log = request_log(__name__)
@@ -183,7 +184,8 @@ class Upstream:
         :param path: the encoded path below the base URL, with the query.
         :param body: the body. None: the request has no body.
         :param is_gone: returns True if the client has closed its connection.
-        :raises UpstreamAway: if the API does not respond, or all slots are taken.
+        :raises UpstreamAway: if the API does not respond, if its response is not valid HTTP, or if
+            all slots are taken.
         :raises ClientGone: if the client closes its connection before the API responds.
         :raises ValueError: if a header cannot be sent.
         """
@@ -194,9 +196,10 @@ class Upstream:
         try:
             with with_patience(_WhileClientWaits(is_gone)):
                 response = self._exchange(method, self._path + path, headers, body)
-            if not 200 <= response.status <= 599:
-                raise ProtocolError("a status that HTTP does not define")
-            return Answer(response, self._seconds, release)
+            answer = Answer(response, self._seconds, release)
+            if problem := fault(answer.status, answer.headers):
+                raise UpstreamAway(f"{problem}, from {urlsplit(self.url).netloc}")
+            return answer
         except (HTTPError, OSError) as error:
             release()
             raise UpstreamAway(f"{type(error).__name__} at {urlsplit(self.url).netloc}") from None

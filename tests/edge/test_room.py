@@ -24,7 +24,7 @@ print(*sorted(name for name in sys.modules if name.startswith("authapp.edge.")))
         (
             {"proxy": "/api = http://127.0.0.1:9"},
             "authapp.edge.bulkhead authapp.edge.identity_headers authapp.edge.proxy "
-            "authapp.edge.upstream",
+            "authapp.edge.returned_headers authapp.edge.upstream",
         ),
         (
             {
