@@ -25,6 +25,7 @@ from authapp.web.caching import PRIVATE, keep_private
 from authapp.web.idle_activity import last_used, must_record, record_in_index, record_unwritten
 from authapp.web.request_session import RequestSession
 from authapp.web.responses import set_cookies, vary_by
+from authapp.web.shared_responses import drop_cookies_of_others, mark
 
 log = request_log(__name__)
 
@@ -67,6 +68,7 @@ def finish_response(request: Request, response: Response) -> None:
     written.
     """
     ours: RequestSession = request.authapp
+    drop_cookies_of_others(request, response)
     if getattr(request, "exception", None) is not None:
         ours.undo_sign_in()  # for example, the transaction of the sign-in could not be committed
     if ours.identity is not None:
@@ -110,6 +112,7 @@ def _write_cookie(request: Request, response: Response) -> None:
         except SessionTooLarge as error:
             log.error("SessionTooLarge: renewal: %s", error)
     if cookies:
+        mark(request, response)
         # The view may have returned the response of a subrequest, which may have a session cookie
         # already. The cookie of this request replaces the cookie of the subrequest.
         present = response.headers.getall("Set-Cookie")

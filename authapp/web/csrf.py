@@ -27,6 +27,7 @@ from authapp.session.encryption import derive
 from authapp.session.session import Session
 from authapp.web.caching import keep_out_of_shared_caches
 from authapp.web.routes import SIGN_IN, has_matched
+from authapp.web.shared_responses import mark
 
 
 def check_csrf(request: Request) -> None:
@@ -53,9 +54,12 @@ class _CookieCSRF(CookieCSRFStoragePolicy):  # type: ignore[misc]
     def new_csrf_token(self, request: Request) -> str:
         token = secrets.token_hex(16)
         request.authapp.new_csrf_cookie = token
-        request.add_response_callback(
-            lambda _, response: self.cookie_profile.set_cookies(response, token)
-        )
+
+        def add_cookie(request: Request, response: Response) -> None:
+            mark(request, response)
+            self.cookie_profile.set_cookies(response, token)
+
+        request.add_response_callback(add_cookie)
         return token
 
     def get_csrf_token(self, request: Request) -> str:
