@@ -15,7 +15,7 @@ from authapp.backend.key_set import KeySet
 from authapp.backend.protocol import BackendDown, BackendUnavailable, CallNotPermitted
 from authapp.request_log import request_log
 from authapp.session.claims import text
-from authapp.settings.allowed_values import http_rule, url
+from authapp.settings.allowed_values import url
 
 log = request_log(__name__)
 
@@ -78,7 +78,7 @@ class Metadata:
     ) -> None:
         self.issuer = issuer
         self._session = session
-        self._http = http_rule(development, private=issuer.startswith("http:"))
+        self._http = development or issuer.startswith("http:")
         self._clock = clock
         self._lock = threading.Lock()
         self._bulkhead = Bulkhead(1)

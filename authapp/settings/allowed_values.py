@@ -8,20 +8,18 @@ other arguments, such as bounds, returns a reader.
 
 import os
 import re
-import socket
 import ssl
 from collections.abc import Callable, Collection
-from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import limits
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pyramid.settings import falsey, truthy
 
+from authapp.backend.token_reader import Verify
 from authapp.session.cookies import CSRF_COOKIE, SessionCookie
-
-Http = Callable[[str], None]
-"""Raises ``ValueError`` if http is not allowed for a host: see :func:`http_rule`."""
 
 EMBEDDED = "embedded:"
 """The value of ``backend.url`` for the embedded issuer."""
@@ -29,10 +27,19 @@ EMBEDDED = "embedded:"
 MEMORY = "memory:"
 """The value of ``shared`` for a store in the memory of this process."""
 
-ONLY_IN_DEVELOPMENT = "is allowed only with authapp.development = true"
-"""The end of a message: what outside development is not allowed."""
+SECRET_LENGTH = 32
+"""A secret must have at least this many bytes."""
 
+_DISTINCT = 8
+"""A secret must have at least this many different bytes."""
+
+PLACEHOLDER = "development-only"
+"""The prefix of placeholder secrets, which are allowed only with ``development``."""
+
+_ONLY_IN_DEVELOPMENT = "is allowed only with authapp.development = true"
 _NOT_IN_DEVELOPMENT = "needs https and cannot be used with authapp.development = true"
+
+MAKE_ONE = 'make a good one with: python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
 
 
 def plain(text: str) -> str:
@@ -122,6 +129,27 @@ def resolve(text: str) -> str:
     return text
 
 
+def secrets(development: bool) -> Callable[[str], tuple[bytes, ...]]:
+    """Return a function that reads one or more secrets, one per line."""
+
+    def read(text: str) -> tuple[bytes, ...]:
+        secrets = tuple(resolve(line).encode() for line in text.split("\n") if line.strip())
+        for number, secret in enumerate(secrets, 1):
+            line = f"line {number}" if len(secrets) > 1 else "it"
+            if len(secret) < SECRET_LENGTH:
+                raise ValueError(f"{line} has fewer than {SECRET_LENGTH} bytes; {MAKE_ONE}")
+            if len(set(secret)) < _DISTINCT:
+                raise ValueError(f"{line} has fewer than {_DISTINCT} different bytes; {MAKE_ONE}")
+            if secret.startswith(PLACEHOLDER.encode()) and not development:
+                placeholder = f"a placeholder, which begins with {PLACEHOLDER},"
+                raise ValueError(f"{line} is {placeholder} and {_ONLY_IN_DEVELOPMENT}; {MAKE_ONE}")
+        if len(set(secrets)) < len(secrets):
+            raise ValueError("two lines hold the same secret")
+        return secrets
+
+    return read
+
+
 def cookie_name(development: bool, domain: str | None) -> Callable[[str], str]:
     """Return a function that reads the session cookie's name.
 
@@ -172,42 +200,10 @@ def hosts(text: str) -> tuple[str, ...]:
     return hosts
 
 
-def http_rule(development: bool, private: bool) -> Http:
-    """Return a function that raises ``ValueError`` for a host for which http is not allowed.
-
-    :param development: ``authapp.development``. True allows http for each host.
-    :param private: ``authapp.backend.private_network``. True allows http for each name, and for
-        addresses that are not public. Only the operator knows where a name leads.
-    """
-
-    def only_https(_host: str) -> None:
-        raise ValueError(
-            f"must use https; http {ONLY_IN_DEVELOPMENT} or authapp.backend.private_network = true"
-        )
-
-    return (lambda _host: None) if development else _no_public_address if private else only_https
-
-
-def _no_public_address(host: str) -> None:
-    host = unquote(host).rstrip(".")
-    try:
-        address = ip_address(host)
-    except ValueError:
-        try:
-            address = ip_address(socket.inet_aton(host))  # 134744072 and 0x8.8.2056 are 8.8.8.8
-        except OSError:
-            return
-    if (getattr(address, "ipv4_mapped", None) or address).is_global:
-        raise ValueError(
-            "must use https, because its address is public; authapp.backend.private_network = true"
-            " allows http only for names and for private addresses such as 10.0.0.5"
-        )
-
-
-def url(text: str, http: Http, allowed: str) -> str:
+def url(text: str, http: bool, allowed: str) -> str:
     """Read an absolute http or https URL, without user name, query or fragment.
 
-    :param http: what :func:`http_rule` has returned.
+    :param http: True to allow http.
     :param allowed: what is allowed, in words. The error contains this text, unless the text is an
         http URL and only https is allowed.
     :raises ValueError: if the text is not such a URL.
@@ -220,25 +216,27 @@ def url(text: str, http: Http, allowed: str) -> str:
     good = good and re.fullmatch(r"[!-~]+", text) is not None and not set(text) & set("\\?#@")
     if not good or parts.scheme not in ("https", "http"):
         raise ValueError(f"must be {allowed}")
-    if parts.scheme == "http":
-        http(str(parts.hostname))
+    if parts.scheme == "http" and not http:
+        raise ValueError(
+            f"must use https; http {_ONLY_IN_DEVELOPMENT} or authapp.backend.private_network = true"
+        )
     return text
 
 
-def backend_url(development: bool, http: Http) -> Callable[[str], str]:
+def backend_url(development: bool, private: bool) -> Callable[[str], str]:
     """Return a function that reads the backend's base URL, or ``embedded:``.
 
-    :param development: ``authapp.development``. True allows ``embedded:``.
-    :param http: what :func:`http_rule` has returned.
+    :param development: ``authapp.development``. True allows ``embedded:`` and http.
+    :param private: ``authapp.backend.private_network``. True allows http.
     """
 
     def read(text: str) -> str:
         if text != EMBEDDED:
             allowed = "a URL such as https://auth.example.com"
             allowed += f" or {EMBEDDED}" if development else ""
-            return url(text, http, allowed).rstrip("/")
+            return url(text, development or private, allowed).rstrip("/")
         if not development:
-            raise ValueError(f"the embedded issuer {ONLY_IN_DEVELOPMENT}")
+            raise ValueError(f"the embedded issuer {_ONLY_IN_DEVELOPMENT}")
         return text
 
     return read
@@ -256,6 +254,37 @@ def authorities(text: str) -> str:
     except OSError as error:
         raise ValueError(f"the file cannot be read: {error.strerror}") from None
     return text
+
+
+def verify(development: bool, private: bool) -> Callable[[str], Verify]:
+    """Return a function that reads ``backend.verify``: ``secret:…``, ``jwks:…`` or ``pem:…``."""
+
+    def read(text: str) -> Verify:
+        kind, _, value = text.partition(":")
+        if kind == "secret" and value:
+            return Verify(secret=resolve(value))
+        value = resolve(value)
+        if kind == "jwks" and value:
+            allowed = "jwks: and a URL such as https://auth.example.com/jwks"
+            allowed = f"jwks:{EMBEDDED}, or {allowed}" if development else allowed
+            return Verify(
+                jwks=value if value == EMBEDDED else url(value, development or private, allowed)
+            )
+        if kind == "pem" and value:
+            return Verify(pem=_public_key(value))
+        raise ValueError("must be secret:…, jwks:URL or pem:PATH")
+
+    return read
+
+
+def _public_key(text: str) -> str:
+    """Return a public key in PEM format. The text is the key, or the path of the key file."""
+    try:
+        pem = text if text.startswith("-----BEGIN") else Path(text).read_text(encoding="utf-8-sig")
+        load_pem_public_key(pem.encode())
+    except (OSError, ValueError, UnsupportedAlgorithm):
+        raise ValueError("pem: and a file with a public key in PEM format is allowed") from None
+    return pem
 
 
 def store_url(text: str) -> str:

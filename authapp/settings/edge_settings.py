@@ -40,12 +40,12 @@ class EdgeSettings:
     bearer_accepted: Condition | None
 
 
-def read_edge(reader: Ini, development: bool, http: values.Http) -> EdgeSettings:
+def read_edge(reader: Ini, development: bool, private: bool) -> EdgeSettings:
     """Read the settings of the room ``edge``.
 
     :param reader: gives the text of each setting, and collects the problems.
-    :param development: ``authapp.development``. True allows http for ``verify.login``.
-    :param http: raises ``ValueError`` if the host of an API must use https.
+    :param development: ``authapp.development``. True allows http.
+    :param private: ``authapp.backend.private_network``. True allows http for the APIs.
     """
     take = reader.take
     no_hosts: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ def read_edge(reader: Ini, development: bool, http: values.Http) -> EdgeSettings
     token = take("verify.token", values.boolean, False)
     login = take("verify.login", _login(development), None)
     reader.needs("verify.login", "verify.hosts")
-    upstreams = take("proxy", _upstreams(http), no_upstreams)
+    upstreams = take("proxy", _upstreams(development or private), no_upstreams)
     timeout = take("proxy.timeout", values.decimal(0.05, 3_600), 30.0)
     bulkhead = take("proxy.bulkhead", values.count, 3)
     for key in ("timeout", "bulkhead"):
@@ -92,15 +92,13 @@ def _accepted(text: str) -> Condition:
 
 
 def _login(development: bool) -> Callable[[str], str]:
-    http = values.http_rule(development, private=False)
-
     def read(text: str) -> str:
-        return values.url(text, http, "a URL such as https://auth.example.com/login")
+        return values.url(text, development, "a URL such as https://auth.example.com/login")
 
     return read
 
 
-def _upstreams(http: values.Http) -> Callable[[str], tuple[tuple[str, str], ...]]:
+def _upstreams(http: bool) -> Callable[[str], tuple[tuple[str, str], ...]]:
     def read(text: str) -> tuple[tuple[str, str], ...]:
         found: dict[str, str] = {}
         for line in filter(None, map(str.strip, text.splitlines())):

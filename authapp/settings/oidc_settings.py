@@ -47,11 +47,11 @@ class OIDCSettings:
     userinfo: bool
 
 
-def read_oidc(reader: Ini, http: values.Http) -> OIDCSettings | None:
+def read_oidc(reader: Ini, http: bool) -> OIDCSettings | None:
     """Read the settings of the OpenID Connect provider.
 
     :param reader: gives the text of each setting, and collects the problems.
-    :param http: raises ``ValueError`` if the issuer's host must use https.
+    :param http: True if the issuer may be an http URL.
     :returns: the settings, or None if ``oidc.issuer`` is not set.
     """
     take = reader.take

@@ -21,8 +21,7 @@ from authapp.session.encryption import FORMATS
 from authapp.session.session import MAX_LIFETIME
 from authapp.session.session_limits import REMEMBER, SessionLimits
 from authapp.settings import allowed_values as values
-from authapp.settings import keys
-from authapp.settings.allowed_values import EMBEDDED, MEMORY
+from authapp.settings.allowed_values import EMBEDDED, MAKE_ONE, MEMORY, SECRET_LENGTH
 from authapp.settings.backend_settings import (
     read_claims,
     read_description,
@@ -31,7 +30,6 @@ from authapp.settings.backend_settings import (
 )
 from authapp.settings.edge_settings import EdgeSettings, read_edge
 from authapp.settings.ini import Ini
-from authapp.settings.keys import MAKE_ONE, SECRET_LENGTH
 from authapp.settings.oidc_settings import PASSWORD, OIDCSettings, read_methods, read_oidc
 from authapp.settings.route_settings import read_paths
 from authapp.store.protocol import PATIENCE
@@ -121,7 +119,7 @@ class Settings:
         development = take("development", values.boolean, False)
         no_secrets: tuple[bytes, ...] = ()
         secrets = take(
-            "secret", keys.secrets(development), no_secrets, secret=True, missing=_NO_SECRET
+            "secret", values.secrets(development), no_secrets, secret=True, missing=_NO_SECRET
         )
         no_names: tuple[str, ...] = ()
         hosts = take("development.hosts", values.hosts, no_names)
@@ -142,9 +140,8 @@ class Settings:
                 " authapp.backend.timeout and 5 seconds"
             )
         private = take("backend.private_network", values.boolean, False)
-        http = values.http_rule(development, private)
-        url = take("backend.url", values.backend_url(development, http), None)
-        verify = take("backend.verify", keys.verify(development, http), None, secret=True)
+        url = take("backend.url", values.backend_url(development, private), None)
+        verify = take("backend.verify", values.verify(development, private), None, secret=True)
         issuer = take("backend.issuer", values.plain, None)
         audience = take("backend.audience", values.plain, None)
         leeway = take("backend.leeway", values.whole(0, 600), Verify.leeway)
@@ -186,7 +183,7 @@ class Settings:
             shared_patience=take("shared.patience", values.decimal(0, 86_400), PATIENCE),
             login_rate=take("login.rate", values.rate, limits.parse("10/minute")),
             show_reason=take("login.show_reason", values.boolean, False),
-            oidc=read_oidc(reader, http),
+            oidc=read_oidc(reader, development or private),
             login_methods=read_methods(reader),
             paths=read_paths(reader),
             login_links=take("login.links", values.links, ()),
@@ -197,7 +194,7 @@ class Settings:
             cors_headers=take("cors.headers", values.header_names, ()),
             host_session=take("host_session", values.one_of(("invalidate", "keep")), "invalidate"),
             headers=take("headers", values.one_of(("own", "all", "off")), "own"),
-            edge=read_edge(reader, development, http),
+            edge=read_edge(reader, development, private),
             shown=reader.shown,
         )  # fmt: skip
 

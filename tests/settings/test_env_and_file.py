@@ -35,7 +35,7 @@ OTHERS = {
     "backend.timeout": "2.5",
     "backend.url": "https://other.example.com",
     "backend.userinfo": "GET /me\nAuthorization: Bearer {access}",
-    "backend.verify": "secret:shared by both sides, 32 bytes or more",
+    "backend.verify": "secret:shared-by-both",
     "cors.headers": "X-Client",
     "cors.origins": "https://app.example.com\nhttps://b.example.com",
     "development": "true",
@@ -54,11 +54,11 @@ OTHERS = {
 """Key -> a value that is not the default. The values of other keys are in :func:`value_of`."""
 
 NEEDED = {
-    "backend.audience": {"backend.verify": "secret:shared by both sides, 32 bytes or more"},
+    "backend.audience": {"backend.verify": "secret:x"},
     "backend.client_auth": {"backend.client_id": "web"},
     "backend.client_secret": {"backend.client_id": "web"},
-    "backend.issuer": {"backend.verify": "secret:shared by both sides, 32 bytes or more"},
-    "backend.leeway": {"backend.verify": "secret:shared by both sides, 32 bytes or more"},
+    "backend.issuer": {"backend.verify": "secret:x"},
+    "backend.leeway": {"backend.verify": "secret:x"},
     "backend.scope": {"backend.login": OTHERS["backend.login"]},
     "cors.headers": {"cors.origins": "https://app.example.com"},
     "development.hosts": {"development": "true"},
