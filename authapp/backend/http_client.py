@@ -15,8 +15,11 @@ If too many requests wait for the backend, this client gives up a call, if the c
 import io
 import math
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
 from contextlib import suppress
 from http.client import HTTPException, HTTPResponse
 from http.cookiejar import DefaultCookiePolicy
@@ -29,6 +32,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from authapp.backend.patience import current_patience
+from authapp.backend.protocol import CallGivenUp
 
 POOL_SIZE = 32
 """The most connections to one backend that stay open. Other connections are closed after use."""
@@ -120,12 +124,32 @@ def hurry(response: requests.Response, seconds: float) -> None:
         original.reader.deadline = min(original.reader.deadline, time.monotonic() + seconds)
 
 
+def _fulfil(future: "Future[None]", call: Callable[[], None]) -> None:
+    try:
+        call()
+        future.set_result(None)
+    except Exception as error:
+        future.set_exception(error)
+
+
 class _Connection(HTTPConnection):
     response_class = _DeadlineResponse
 
     def connect(self) -> None:
-        with current_patience().connecting():
-            super().connect()
+        """Connect. If the call can be given up, another thread connects."""
+        connect, patience = super().connect, current_patience()
+        if patience.seconds() == math.inf:
+            connect()
+            return
+        connected: Future[None] = Future()
+        threading.Thread(target=_fulfil, args=(connected, connect), daemon=True).start()
+        try:
+            while not wait_for([connected], patience.seconds()).done:
+                pass
+        except CallGivenUp:
+            connected.add_done_callback(lambda _: self.close())
+            raise
+        connected.result()
 
 
 class _SecureConnection(_Connection, HTTPSConnection):

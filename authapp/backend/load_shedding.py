@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from authapp.backend.bulkhead import Bulkhead
 from authapp.backend.patience import Patience, with_patience
 from authapp.backend.protocol import CallGivenUp, CallNotPermitted
 from authapp.backend.waits import ResponseTimes, Wait, Waits
@@ -29,7 +28,6 @@ class LoadShedding:
     def __init__(self, waits: Waits, clock: Callable[[], float] = time.monotonic) -> None:
         self.waits = waits
         self.times = ResponseTimes(clock)
-        self.connections = Bulkhead(1, clock, waits)
         self._clock = clock
         self._probing = False
 
@@ -97,14 +95,3 @@ class _Limited(Patience):
         if self._shedding.must_end(self._wait, self._until):
             raise CallGivenUp("too many requests wait for the backend")
         return LOOK_AGAIN
-
-    @contextmanager
-    def connecting(self) -> Iterator[None]:
-        """See :class:`authapp.backend.patience.Patience`.
-
-        A request that connects cannot be given up. So only one request at a time connects.
-        """
-        with self._shedding.connections.call():
-            began = time.monotonic()
-            yield
-            self._shedding.connections.times.answered(time.monotonic() - began)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 
@@ -15,13 +15,6 @@ class Patience:
         :raises CallGivenUp: if the client must stop waiting.
         """
         return math.inf
-
-    def connecting(self) -> AbstractContextManager[None]:
-        """Enter this context while the client waits for a connection.
-
-        :raises CallNotPermitted: if the client must not wait.
-        """
-        return nullcontext()
 
 
 _patience: ContextVar[Patience] = ContextVar("patience", default=Patience())  # noqa: B039

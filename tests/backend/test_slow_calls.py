@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import requests
 from pyramid.request import Request
 from webob import Response
 
@@ -338,26 +339,26 @@ def test_the_client_continues_to_read_after_a_check(
         assert response.result(20) == b"half"
 
 
-def test_only_one_request_at_a_time_waits_for_a_connection(pool: ThreadPoolExecutor) -> None:
+def test_a_call_that_waits_for_a_connection_can_be_given_up(pool: ThreadPoolExecutor) -> None:
     with socket.socket() as listening, ExitStack() as stack:
         listening.bind(("127.0.0.1", 0))
         listening.listen(0)
         address = listening.getsockname()
         stack.enter_context(socket.create_connection(address))  # it fills the queue
-        shedding = LoadShedding(Waits(3))
+        shedding = LoadShedding(Waits(2))
 
         def fetch() -> None:
             with shedding.call():
                 BoundedSession(3).get("http://{}:{}/".format(*address))
 
         connecting = [pool.submit(fetch) for _ in range(3)]
-        eventually(lambda: sum(each.done() for each in connecting) == 2)
-        errors = [each.exception(20) for each in connecting]
-        assert sorted(type(error).__name__ for error in errors) == [
-            "CallNotPermitted",
-            "CallNotPermitted",
-            "ConnectTimeout",
-        ]
+        errors = [type(each.exception(20)).__name__ for each in connecting]
+        assert sorted(errors) == ["CallGivenUp", "ConnectTimeout", "ConnectTimeout"]
+
+
+def test_an_error_of_a_connection_is_raised_as_usual() -> None:
+    with pytest.raises(requests.ConnectionError), LoadShedding(Waits(2)).call():
+        BoundedSession(60).get("http://127.0.0.1:1/")
 
 
 def test_a_call_inside_a_call_has_its_own_limit(
