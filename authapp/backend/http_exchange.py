@@ -44,7 +44,7 @@ _MAX_CAUSES = 8
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity"}
 
 _MAX_SHOWN = 100
-_MAX_SEARCHED = 2000
+_MAX_SEARCHED = 300
 _TOKEN_LIKE = re.compile(
     r"(?:[A-Za-z0-9_+/=-]{24,}|(?=[A-Za-z_+/=-]*[0-9])[A-Za-z0-9_+/=-]{16,})(?:\.[A-Za-z0-9_-]+)*"
 )

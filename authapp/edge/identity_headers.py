@@ -14,10 +14,11 @@ _SEPARATORS = {
 
 _IDENTITY = re.compile(
     "x-auth-request-"  # oauth2-proxy and authapp
-    "|(x-)?remote-(?!(addr|address|host|ip|port)$)"  # Authelia, Kubernetes
+    "|(x-)?remote-(?!(addr|address|client-ip|country|host|ip|port|proto)$)"  # Authelia, Kubernetes
     "|x-(authenticated|authentik|vouch|webauth)-"  # Kong, authentik, Vouch, Grafana
     "|x-(forwarded|original|proxy)-"  # oauth2-proxy and others
-    "(access-token|email|groups?|id-token|name|preferred-|roles?|user(?!-(agent|addr|ip)$))"
+    "(access-token|emails?|groups?|id-token|preferred-.*|roles?"
+    "|user(-?name|-?id|-(?!agent$|addr$|ip$).*)?)$"
 )
 _ADDRESS = re.compile("(x-)?remote-|x-(forwarded|original)-|x-real-ip$")
 

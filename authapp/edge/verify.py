@@ -137,7 +137,8 @@ def _forged_header(environ: dict[str, Any]) -> str | None:
         if names_user_or_address(name):
             return name
     for key in environ:
-        if key.startswith(_MAY_BE_FORGED) and _is_forged(key[:64]):
+        # A careful proxy sets such a header to an empty value.
+        if key.startswith(_MAY_BE_FORGED) and environ[key] and _is_forged(key[:64]):
             return plain(key[5:64])
     return None
 

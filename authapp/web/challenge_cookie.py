@@ -107,8 +107,13 @@ def read_challenge(request: Request) -> Challenge | None:
     if not hmac.compare_digest(challenge.csrf_token.encode(), get_csrf_token(request).encode()):
         return None
     # An earlier attempt of this request may have completed the sign-in.
-    used = partial(services_of(request).use_once.used, _COMPLETED, challenge.id)
+    used = partial(is_completed, request, challenge)
     return None if once(request, ("challenge", challenge.id), used) else challenge
+
+
+def is_completed(request: Request, challenge: Challenge) -> bool:
+    """Return True if a sign-in was completed or cancelled."""
+    return services_of(request).use_once.used(_COMPLETED, challenge.id)
 
 
 def complete_challenge(request: Request, challenge: Challenge) -> bool:

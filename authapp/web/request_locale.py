@@ -7,9 +7,11 @@ its catalogue on the disk. So the names that a client sends have to be limited t
 from functools import lru_cache
 from pathlib import Path
 
-from pyramid.i18n import Localizer
-from pyramid.interfaces import ILocaleNegotiator, ITranslationDirectories
+from pyramid.i18n import Localizer, make_localizer
+from pyramid.interfaces import ILocaleNegotiator, ILocalizer, ITranslationDirectories
 from pyramid.request import Request
+
+from authapp.web.routes import is_at
 
 OTHER_NAMES = ("zh", "zh_CN", "zh_SG", "zh_Hans_CN", "zh_Hans_SG")
 """Other names that applications use for the locale ``zh_Hans``."""
@@ -18,24 +20,40 @@ OTHER_NAMES = ("zh", "zh_CN", "zh_SG", "zh_Hans_CN", "zh_Hans_SG")
 def localizer_of(request: Request) -> Localizer:
     """Return the localizer for authapp's texts: ``request.authapp_localizer``.
 
-    The application's locale negotiator decides the locale. If the application has none, this
-    function sets the locale of the request: see :func:`set_locale`.
+    The application decides the locale, with its locale negotiator or ``request._LOCALE_``. If it
+    decides nothing, the client does, but only a known locale is used. On a page of the application,
+    the locale of the request (``request.locale_name``) does not change.
     """
-    set_locale(request)
-    return request.localizer
+    if is_at(request):  # a template that replaces authapp's may use request.localizer
+        set_locale(request)
+    if _application_decides(request):
+        return request.localizer
+    name, registry = _locale_from_client(request), request.registry
+    localizer = registry.queryUtility(ILocalizer, name=name)
+    if localizer is None:  # as pyramid.i18n.get_localizer creates and keeps it
+        localizer = make_localizer(name, registry.queryUtility(ITranslationDirectories, default=()))
+        registry.registerUtility(localizer, ILocalizer, name=name)
+    return localizer
 
 
 def set_locale(request: Request) -> None:
-    """Set ``request._LOCALE_`` to a known locale, if the application has no locale negotiator.
+    """Set ``request._LOCALE_`` for an error page, if the application does not decide the locale.
 
     If the attribute is set, Pyramid's own negotiator uses it and does not read the request. Without
-    it, that negotiator would parse the form (``request.params``) of a request to any path, and
-    would accept any name. A value that the application has set is kept.
+    it, that negotiator would parse the form (``request.params``) of a request to any path.
     """
+    if not _application_decides(request):
+        request._LOCALE_ = _locale_from_client(request)
+
+
+def _application_decides(request: Request) -> bool:
     negotiator = request.registry.queryUtility(ILocaleNegotiator)
-    if negotiator is None and getattr(request, "_LOCALE_", None) is None:
-        default = request.registry.settings["pyramid.default_locale_name"]
-        request._LOCALE_ = _known(request, explicit_locale(request)) or default
+    return negotiator is not None or getattr(request, "_LOCALE_", None) is not None
+
+
+def _locale_from_client(request: Request) -> str:
+    default: str = request.registry.settings["pyramid.default_locale_name"]
+    return _known(request, explicit_locale(request)) or default
 
 
 def explicit_locale(request: Request) -> str | None:

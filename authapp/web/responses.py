@@ -18,7 +18,7 @@ from authapp.request_log import request_log
 from authapp.services import services_of
 from authapp.session.error_codes import SIGN_IN_REQUIRED, SIGN_IN_REQUIRED_SENTENCE, ErrorCode
 from authapp.web.redirects import current_page, is_htmx, safe_next
-from authapp.web.request_locale import localizer_of
+from authapp.web.request_locale import localizer_of, set_locale
 from authapp.web.routes import SIGN_IN, has_matched, is_at, path_of
 
 log = request_log(__name__)
@@ -195,6 +195,7 @@ def problem(
     :param detail: the sentence for the user, which this function translates.
     :param members: further members of the JSON object.
     """
+    set_locale(request)
     response = OwnResponse(status=status, content_type=_PROBLEM, charset="utf-8")
     response.json_body = {
         "type": "about:blank",
@@ -224,6 +225,7 @@ def failure(
         not help to try again.
     """
     if wants_page(request):
+        set_locale(request)
         may_help = wait is not None or status == 500 or request.method == "POST"
         again = _again(request) if may_help else None
         values = {"status": status, "code": str(code), "again": again}

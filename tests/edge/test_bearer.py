@@ -129,6 +129,9 @@ ACCESS: list[dict[str, Any]] = [
     {"token_type": "urn:ietf:params:oauth:token-type:access_token"},
     {"tokenType": "ACCESS_TOKEN", "type": None},
     {"typ": "JWT", "https://example.com/type": "customer"},
+    {"header": {"typ": "application/okta-internal-at+jwt"}, "scp": ["openid"]},  # Okta
+    {"scp": "read", "nonce": "n", "azp": "x"},  # Azure AD B2C
+    {"type": "user", "kind": "robot", "use": "sig", "nonce": ""},
 ]
 
 NOT_ACCESS: list[dict[str, Any]] = [

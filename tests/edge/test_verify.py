@@ -335,9 +335,14 @@ def test_headers_of_ordinary_proxies_are_not_refused(backend: Served) -> None:
         *("CF-Connecting-IP", "True-Client-IP", "X-Azure-Ref", "X-Scheme", "X-Sent-From"),
         *("X-Goog-Authenticated-User-Email", "X-Amzn-Oidc-Identity", "X-MS-Client-Principal"),
         *("X-Requested-With", "X-CSRF-Token", "X-Auth-Token", "X-Api-Key", "B3", "Traceparent"),
+        *("X-Forwarded-Namespace", "X-Original-Name", "X-Original-Email-Id", "X-Proxy-Namespace"),
+        *("X-Forwarded-Users-Online", "X-Remote-Client-IP", "X-Remote-Proto", "X-Remote-Country"),
     ]
     for name in names:
         environ = {"HTTP_" + name.upper().replace("-", "_"): "something"}
+        site.get("/verify", extra_environ=environ, status=202)
+    for name in ("Remote-User", "X-Forwarded-User", "X-WEBAUTH-USER"):
+        environ = {"HTTP_" + name.upper().replace("-", "_"): ""}  # a proxy has cleared the header
         site.get("/verify", extra_environ=environ, status=202)
 
 

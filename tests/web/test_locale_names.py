@@ -9,7 +9,7 @@ from pyramid.config import Configurator
 from pyramid.interfaces import ILocalizer
 from pyramid.request import Request
 
-from site_under_test import Site, application
+from site_under_test import Site, application, application_with_view
 
 OWN_PAGE = '{% extends "authapp:templates/layout.jinja2" %}'
 OWN_LOGOUT = "<p>{{ request.localizer.locale_name }}</p>"
@@ -114,3 +114,16 @@ def test_a_replaced_template_gets_the_same_locale(site: Site) -> None:
     site.reset()
     for name, locale in {"zh_Hans": "zh_Hans", "xx": "en"}.items():
         assert f"<p>{locale}</p>" in site.get(f"/logout?_LOCALE_={name}")
+
+
+def test_the_locale_of_the_application_s_own_pages_does_not_change() -> None:
+    """The application translates without catalogues, so authapp does not know its locales."""
+
+    def name(request: Request) -> list[str]:
+        before = request.authapp_localizer.locale_name
+        return [before, request.locale_name]
+
+    site = application_with_view("http://127.0.0.1:9", name)
+    assert site.get("/view?_LOCALE_=fr").json == ["en", "fr"]
+    site.set_cookie("_LOCALE_", "de_AT")
+    assert site.get("/view").json == ["en", "de_AT"]

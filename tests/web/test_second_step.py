@@ -462,3 +462,17 @@ def test_half_a_description_is_a_problem(left_out: str) -> None:
     keys = {key: value for key, value in DESCRIBED.items() if key != left_out}
     with pytest.raises(SettingsError, match=r"login\.challenge has no effect without"):
         Settings.from_ini(settings("http://127.0.0.1:9", **keys))
+
+
+def test_a_sign_in_whose_tokens_cannot_be_read_begins_again(events: list[Any]) -> None:
+    """The backend has taken the code, so the same sign-in cannot be completed with another code."""
+
+    class Unreadable(TwoSteps):
+        def challenge(self, state: str, code: str) -> TokenPair:
+            super().challenge(state, code)
+            return TokenPair("no JWT", "refresh")
+
+    site = site_with(Unreadable(), events)
+    again = enter(first_step(site), "123456", status=303)
+    assert again.location == "/login?next=%2Faccount&reason=BackendUnavailable"
+    assert "sign-in service is not responding" in again.follow()

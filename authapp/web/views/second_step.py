@@ -17,6 +17,7 @@ from authapp.web.challenge_cookie import (
     begin_challenge,
     complete_challenge,
     end_challenge,
+    is_completed,
     read_challenge,
 )
 from authapp.web.client_address import client_address
@@ -77,6 +78,10 @@ def answer_challenge(request: Request) -> Any:
         if isinstance(refused.__cause__, ChallengeExpired):
             again = _sign_in_again(request, target, {"reason": CHALLENGE_EXPIRED})
             return _ended(request, challenge, again)
+        if is_completed(request, challenge):  # the backend takes no second code for this sign-in
+            return _ended(
+                request, challenge, _sign_in_again(request, target, {"reason": refused.code.value})
+            )
         return _form(request, target, challenge, refused)
     except BackendChallenge as asked:
         choices, id = challenge.choices, challenge.id
