@@ -28,6 +28,7 @@ from authapp.backend.protocol import (
 )
 from authapp.backend.waits import ResponseTimes
 from authapp.request_log import request_log
+from authapp.session.session import TokenPair
 from authapp.store.protocol import Key, Store
 
 log = request_log(__name__)
@@ -43,8 +44,8 @@ LONGEST_PAUSE = 1.2
 LOG_AGAIN = 60.0
 """If no call has failed for this many seconds, the next failure is logged again."""
 
-FAILING_USERS = 3
-"""How many different users in a row must get a bad response before the breaker opens."""
+FAILING_SESSIONS = 3
+"""How many different sessions in a row must get a bad response before the breaker opens."""
 
 _DOWN, _UP = "down", "up"
 
@@ -58,10 +59,10 @@ class CircuitBreaker:
     If no connection can be made, the breaker opens at once. It also opens if the backend does not
     respond to a call, unless it has responded to another call of the verb in the meantime.
 
-    A bad response to one user does not open the breaker, because the backend may give good
-    responses to other users: for example, Django SimpleJWT returns 500 for a deleted user, and a
-    limit of requests for each user returns 429. After bad responses to :data:`FAILING_USERS`
-    users in a row, the breaker opens.
+    A bad response to one session does not open the breaker, because the backend may give good
+    responses to other sessions: for example, Django SimpleJWT returns 500 for a deleted user, and a
+    limit of requests for each user returns 429. After bad responses to :data:`FAILING_SESSIONS`
+    sessions in a row, the breaker opens.
 
     The store also records that a breaker is open. So other processes need not find out themselves,
     by waiting for a backend that hangs.
@@ -89,7 +90,7 @@ class CircuitBreaker:
         self._retry_at = 0.0
         self._answered_at = float("-inf")
         self._probing = False
-        self._failing: set[str] = set()
+        self._failing: set[TokenPair] = set()
 
     @property
     def closed(self) -> bool:
@@ -97,11 +98,17 @@ class CircuitBreaker:
         return self._pause == 0
 
     @contextmanager
-    def call(self, user: str | None = None, shedding: LoadShedding | None = None) -> Iterator[None]:
+    def call(
+        self,
+        renewed: TokenPair | None = None,
+        user: str | None = None,
+        shedding: LoadShedding | None = None,
+    ) -> Iterator[None]:
         """Enter this context around every call of the backend.
 
-        :param user: the id of the user whose session is renewed. The breaker counts the users with
-            bad responses. None: the call is not a renewal.
+        :param renewed: the tokens that a renewal spends. The breaker counts the sessions with bad
+            responses by these tokens. None: the call is not a renewal.
+        :param user: see :meth:`authapp.backend.bulkhead.Bulkhead.call`.
         :param shedding: if given, it limits the call in place of the bulkhead.
         :raises CallNotPermitted: at once, if the breaker is open or another request is the probe.
         """
@@ -122,14 +129,14 @@ class CircuitBreaker:
                     raise
                 if not (probe or self.closed):  # it has opened while this request waited for a slot
                     raise CallNotPermitted("the backend is down", FIRST_PAUSE)
-                with self._observed(limit.times, user):
+                with self._observed(limit.times, renewed):
                     yield
         finally:
             if probe:
                 self._probing = False
 
     @contextmanager
-    def _observed(self, times: ResponseTimes, user: str | None) -> Iterator[None]:
+    def _observed(self, times: ResponseTimes, renewed: TokenPair | None) -> Iterator[None]:
         """Change the state, depending on the result of a call."""
         began = self._clock()
         try:
@@ -145,7 +152,7 @@ class CircuitBreaker:
             if isinstance(error, UnexpectedAnswer) and error.refusal:
                 self._answered(times, began)
             else:
-                self._failed_for_one(times, user, error)
+                self._failed_for_one(times, renewed, error)
             raise
         except (BackendRejected, BackendChallenge):
             self._answered(times, began)
@@ -155,7 +162,7 @@ class CircuitBreaker:
             # not logged, because it may contain a token.
             log.error("BackendFailed: %s\n%s", type(error).__name__, _where(error))
             failed = BackendUnavailable(type(error).__name__)
-            self._failed_for_one(times, user, failed)
+            self._failed_for_one(times, renewed, failed)
             raise failed from None
         else:
             self._answered(times, began)
@@ -176,19 +183,19 @@ class CircuitBreaker:
                 log.warning("BackendBack: %s: it responds again", self._verb)
 
     def _failed_for_one(
-        self, times: ResponseTimes, user: str | None, error: BackendUnavailable
+        self, times: ResponseTimes, renewed: TokenPair | None, error: BackendUnavailable
     ) -> None:
-        """Record a bad response to one user."""
+        """Record a bad response to one session."""
         self._answered_at = self._clock()
         times.answered(0.0)
         with self._lock:
-            if user is not None and len(self._failing) < FAILING_USERS:
-                self._failing.add(user)
-            several = len(self._failing) >= FAILING_USERS
+            if renewed is not None and len(self._failing) < FAILING_SESSIONS:
+                self._failing.add(renewed)
+            several = len(self._failing) >= FAILING_SESSIONS
         if several:
             self.open(error)
         elif not self.closed:
-            self.open(BackendUnavailable(error.reason))  # its Retry-After concerns one user
+            self.open(BackendUnavailable(error.reason))  # its Retry-After concerns one session
 
     def open(self, error: BackendUnavailable, *, quiet: bool = False) -> None:
         """Open the breaker in this process, and in all processes that share the store.

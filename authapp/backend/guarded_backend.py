@@ -84,7 +84,12 @@ class GuardedBackend:
 
     @contextmanager
     def calling(
-        self, verb: str, user: str | None = None, *, can_be_given_up: bool = False
+        self,
+        verb: str,
+        renewed: TokenPair | None = None,
+        user: str | None = None,
+        *,
+        can_be_given_up: bool = False,
     ) -> Iterator[None]:
         """Enter this context around every call of a verb.
 
@@ -93,7 +98,8 @@ class GuardedBackend:
 
         :raises CallNotPermitted: as :meth:`authapp.backend.circuit_breaker.CircuitBreaker.call`.
         """
-        call = self.breakers[verb].call(user, self._shedding if can_be_given_up else None)
+        shedding = self._shedding if can_be_given_up else None
+        call = self.breakers[verb].call(renewed, user, shedding)
         try:
             with self.observer("backend.call", {"verb": verb}), call:
                 yield
@@ -134,7 +140,7 @@ class GuardedBackend:
 
         :param user: the id of the user whose session is renewed.
         """
-        with self.calling("refresh", user):
+        with self.calling("refresh", tokens, user):
             return _checked(self._backend.refresh(tokens))
 
     def logout(self, tokens: TokenPair) -> None:

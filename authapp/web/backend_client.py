@@ -29,11 +29,6 @@ _DECODINGS = 3
 server on the way to the backend may decode the path once."""
 
 
-_LOST = (
-    requests.ConnectionError,
-    requests.Timeout,
-    requests.exceptions.ChunkedEncodingError,  # the connection broke within the response
-)
 _READING = ("GET", "HEAD")
 _BODIES = ("data", "files", "json")
 
@@ -175,7 +170,7 @@ class BackendSession(BoundedSession):
             with call:
                 try:
                     return session, super().request(method, url, **options)
-                except _LOST as error:
+                except (requests.ConnectionError, requests.Timeout) as error:
                     # Raise this error inside the "with" block, so that the circuit breaker counts
                     # the failure. Otherwise other requests would wait too: contract section 3.
                     raise unreachable(error, address(url)) from None

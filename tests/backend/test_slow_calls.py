@@ -222,7 +222,7 @@ def test_the_page_says_that_a_call_may_have_been_carried_out(backend: Served) ->
 
     site = application_with_view(backend.url, post, backend__timeout="0.5")
     site.sign_in("alice", status=303)
-    backend.instead["/drop"] = Response(status=200, content_length=10, app_iter=[b"short"])
+    backend.instead["/drop"] = lambda request: time.sleep(2) or ok(request)
     html = {"Accept": "text/html"}
     form = {"csrf_token": site.csrf()}
     posted = site.post("/view", form, headers=html, status=503)
