@@ -13,7 +13,12 @@ import requests
 from authapp.backend import http_client as transport
 from authapp.backend.http_backend import HTTPBackend
 from authapp.backend.http_client import BoundedSession
-from authapp.backend.http_exchange import MAX_RESPONSE, MAX_RETRY_AFTER, fetch_object
+from authapp.backend.http_exchange import (
+    MAX_RESPONSE,
+    MAX_RETRY_AFTER,
+    fetch_object,
+    unreachable,
+)
 from authapp.backend.protocol import BackendUnavailable, Credentials
 from site_under_test import description
 
@@ -243,3 +248,9 @@ def test_a_complete_response_keeps_the_connection_open() -> None:
         session.close()
     assert answers == 3
     assert isinstance(session, requests.Session)
+
+
+def test_causes_that_are_chained_in_a_circle_are_followed_for_a_while() -> None:
+    one, other = requests.ConnectionError(), OSError()
+    one.__cause__, other.__cause__ = other, one
+    assert unreachable(one, "here").reason == "ConnectionError (ConnectionError) at here"
