@@ -121,9 +121,10 @@ class CircuitBreaker:
             probe = self._probing = not self.closed
         try:
             limit = shedding or self.bulkhead
+            limited_call = shedding.call() if shedding else self.bulkhead.call(user)
             with ExitStack() as limited:
                 try:
-                    limited.enter_context(limit.call(user))
+                    limited.enter_context(limited_call)
                 except CallNotPermitted as error:
                     log.warning("CallRefused: %s: %s", self._verb, error.reason)
                     raise

@@ -37,13 +37,12 @@ class LoadShedding:
         return self.times.slow and self.waits.are_full(self.times.threshold)
 
     @contextmanager
-    def call(self, user: str | None = None) -> Iterator[None]:
+    def call(self) -> Iterator[None]:
         """Enter this context around a call of the backend.
 
         While the backend is slow and too many requests wait, one call at a time may start, as a
         probe: if the backend responds to it, the backend is no longer slow.
 
-        :param user: not used. These calls need no slots.
         :raises CallNotPermitted: if the backend is slow, and as many requests wait as may wait.
         :raises CallGivenUp: if other requests need the threads.
         """

@@ -1,6 +1,5 @@
 """The proxy and responses of an API that do not end: they hold no slot and no thread."""
 
-import re
 import socket
 import threading
 import time
@@ -13,7 +12,7 @@ import requests
 
 from authapp.edge.upstream import ClientGone, UpstreamBroken
 from authapp.issuer import main as issuer
-from edge.proxies import SECRET
+from edge.proxies import SECRET, sign_in
 from edge.test_proxy import Raw, Signed
 from eventually import eventually
 from served_site import ServedSite
@@ -135,10 +134,7 @@ def test_a_client_that_has_gone_holds_no_slot_and_does_not_delay_the_stop(
         }
         site = ServedSite(tmp_path, changes)
         try:
-            form = browser.get(site.url + "/login", timeout=20).text
-            fields = dict(re.findall(r'name="(csrf_token|next)"\s+value="([^"]*)"', form))
-            fields |= {"username": "alice", "password": "alice-password"}
-            browser.post(site.url + "/login", fields, timeout=20)
+            sign_in(browser, site.url)
             cookies = "; ".join(f"{each.name}={each.value}" for each in browser.cookies)
 
             def ask() -> socket.socket:

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from authapp.issuer import main as issuer
-from edge.proxies import SECRET, SilentHandler, ThreadingServer
+from edge.proxies import SECRET, SilentHandler, ThreadingServer, sign_in
 from served_site import ServedSite
 from servers import ISSUER_SETTINGS, Served
 
@@ -65,10 +65,7 @@ def test_large_bodies_pass_in_bounded_memory_and_events_at_once(tmp_path: Path) 
         }
         site = ServedSite(tmp_path, changes)
         try:
-            form = browser.get(site.url + "/login", timeout=20).text
-            fields = dict(re.findall(r'name="(csrf_token|next)"\s+value="([^"]*)"', form))
-            fields |= {"username": "alice", "password": "alice-password"}
-            browser.post(site.url + "/login", fields, timeout=20)
+            sign_in(browser, site.url)
             token = browser.get(site.url + "/session", timeout=20).json()["csrf_token"]
             before = peak(site)
             with browser.get(site.url + "/api/file", stream=True, timeout=60) as answer:
