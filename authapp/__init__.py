@@ -33,7 +33,6 @@ from authapp.settings.oidc_settings import PASSWORD
 from authapp.settings.settings import BACKEND_URL_MISSING, ISettings, Settings
 from authapp.start_up import show_without_traceback
 from authapp.version import __version__
-from authapp.web.backend_client import BackendUnreachable
 from authapp.web.csrf import SessionCSRF
 from authapp.web.events import (
     RenewalFailed,
@@ -45,6 +44,7 @@ from authapp.web.events import (
     SignInFailed,
 )
 from authapp.web.localization import negotiate_locale
+from authapp.web.request_backend import BackendUnreachable
 from authapp.web.responses import sign_in_required
 from authapp.web.routes import STATIC
 from authapp.web.security_policy import SessionSecurityPolicy

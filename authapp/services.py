@@ -20,9 +20,9 @@ from authapp.backend.login_throttle import Counters, LoginThrottle
 from authapp.backend.protocol import Backend
 from authapp.backend.token_reader import TokenReader
 from authapp.backend.unknown_issuer import UnknownIssuer
-from authapp.renewal.renewal import Renewal
 from authapp.renewal.revocation import Revocation
 from authapp.renewal.session_index import SessionIndex
+from authapp.renewal.single_flight import Renewal
 from authapp.renewal.successors import Successors
 from authapp.session.cookie_reader import CookieReader
 from authapp.session.cookies import SessionCookie

@@ -1,21 +1,144 @@
 """A bulkhead: a limit on the requests of a process that wait for a slow backend.
 
-Only a fixed number of requests may wait for the whole timeout: the number of *slots*. A request
-without a slot waits only until the backend is slow (:class:`authapp.backend.waits.ResponseTimes`).
+A server has few threads. If all threads wait for the backend, the server cannot serve even a
+public page. So only a fixed number of requests may wait longer than the *slow-call threshold*
+(:class:`ResponseTimes`). A bulkhead limits the calls that cannot be cancelled, such as a renewal:
+each has one of a number of *slots*, or waits only until the backend is slow. Other calls are
+limited by :mod:`authapp.backend.load_shedding`.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
-from authapp.backend.patience import Patience, with_patience
+from authapp.backend.cancellation import Cancellation, with_cancellation
 from authapp.backend.protocol import CallNotPermitted
-from authapp.backend.waits import ResponseTimes, Waits
 
 T = TypeVar("T")
+
+SLOW_CALL = 1.0
+"""The shortest slow-call threshold, in seconds."""
+
+
+@dataclass(eq=False)
+class Wait:
+    """One request that waits for the backend since ``began``."""
+
+    began: float
+    can_be_cancelled: bool
+
+
+class Waits:
+    """The requests of this process that wait for one backend.
+
+    :param limit: how many requests may wait longer than the slow-call threshold. Use a smaller
+        number than the server has threads.
+    :param clock: returns seconds and never goes back.
+    """
+
+    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._waits: list[Wait] = []
+
+    @contextmanager
+    def waiting(self, *, can_be_cancelled: bool = False) -> Iterator[Wait]:
+        """Record that this request waits."""
+        wait = Wait(self._clock(), can_be_cancelled)
+        with self._lock:
+            self._waits.append(wait)
+        try:
+            yield wait
+        finally:
+            with self._lock:
+                self._waits.remove(wait)
+
+    def are_full(self, threshold: float) -> bool:
+        """Return True if as many requests as may wait for long have waited for ``threshold``."""
+        return len(self._long(threshold)) >= self._limit
+
+    def must_end(self, wait: Wait, threshold: float) -> bool:
+        """Return True if too many requests have waited for ``threshold``, and this one must stop.
+
+        Requests that cannot be cancelled have precedence, and then those that have waited longer.
+        """
+        return wait in self._long(threshold)[self._limit :]
+
+    def _long(self, threshold: float) -> list[Wait]:
+        now = self._clock()
+        with self._lock:
+            found = [wait for wait in self._waits if now - wait.began >= threshold]
+        return sorted(found, key=lambda wait: (wait.can_be_cancelled, wait.began))
+
+
+class ResponseTimes:
+    """When the backend has responded, and whether it is slow.
+
+    The backend is slow if it has not responded to a running call within the slow-call threshold.
+    The threshold is :data:`SLOW_CALL` seconds, or three times the duration of the slowest recent
+    call if that is longer.
+
+    :param clock: returns seconds and never goes back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._calls: list[float] = []
+        self._cancelled: list[float] = []
+        self._answered_at = float("-inf")
+        self._slowest = 0.0
+        self.changed = threading.Condition()
+
+    def begin(self) -> float:
+        """Record that a call begins. Return the time."""
+        began = self._clock()
+        with self.changed:
+            self._calls.append(began)
+        return began
+
+    def end(self, began: float, *, cancelled: bool = False) -> None:
+        """Record that a call has ended.
+
+        :param cancelled: True if the backend may still respond, but no request waits for that.
+        """
+        with self.changed:
+            self._calls.remove(began)
+            if cancelled:
+                self._cancelled = [min([began, *self._cancelled])]
+
+    def answered(self, seconds: float) -> None:
+        """Record that the backend has responded to a call after ``seconds``."""
+        with self.changed:
+            self._answered_at = self._clock()
+            self._slowest = max(seconds, 0.9 * self._slowest)
+            self._cancelled = []
+            self.changed.notify_all()
+
+    @property
+    def slow(self) -> bool:
+        """True if the backend is slow."""
+        return self.seconds_without_response() >= self.threshold
+
+    @property
+    def threshold(self) -> float:
+        """The slow-call threshold in seconds."""
+        return max(SLOW_CALL, 3 * self._slowest)
+
+    def seconds_without_response(self) -> float:
+        """Return for how many seconds the backend has not responded, although calls are running.
+
+        A call that began before the last response does not count. The result is 0 if there is no
+        other call.
+        """
+        with self.changed:
+            began = [each for each in (*self._calls, *self._cancelled) if each > self._answered_at]
+        return self._clock() - min(began) if began else 0.0
 
 
 class Bulkhead:
@@ -60,7 +183,7 @@ class Bulkhead:
                     times.changed.wait(times.threshold - unresponsive)
                 began = times.begin()
             try:
-                with with_patience(Patience()):
+                with with_cancellation(Cancellation()):
                     yield
             finally:
                 times.end(began)

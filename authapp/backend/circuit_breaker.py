@@ -14,19 +14,18 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from authapp.backend.bulkhead import Bulkhead
+from authapp.backend.bulkhead import Bulkhead, ResponseTimes
 from authapp.backend.load_shedding import LoadShedding
 from authapp.backend.protocol import (
     BackendChallenge,
     BackendDown,
     BackendRejected,
     BackendUnavailable,
-    CallGivenUp,
+    CallCancelled,
     CallNotPermitted,
     NoResponse,
     UnexpectedAnswer,
 )
-from authapp.backend.waits import ResponseTimes
 from authapp.request_log import request_log
 from authapp.session.session import TokenPair
 from authapp.store.protocol import Key, Store
@@ -142,7 +141,7 @@ class CircuitBreaker:
         began = self._clock()
         try:
             yield
-        except (CallNotPermitted, CallGivenUp):
+        except (CallNotPermitted, CallCancelled):
             raise
         except BackendDown as error:
             is_lost = isinstance(error, NoResponse) and self._answered_at > began

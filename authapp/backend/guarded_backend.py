@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from authapp.backend.bulkhead import Bulkhead
+from authapp.backend.bulkhead import Bulkhead, Waits
 from authapp.backend.circuit_breaker import CircuitBreaker
 from authapp.backend.load_shedding import LoadShedding
 from authapp.backend.observation import Observer, unobserved
@@ -19,7 +19,6 @@ from authapp.backend.protocol import (
     ConnectionFailed,
     Credentials,
 )
-from authapp.backend.waits import Waits
 from authapp.session.session import TokenPair
 from authapp.store.protocol import Store
 
@@ -89,7 +88,7 @@ class GuardedBackend:
         renewed: TokenPair | None = None,
         user: str | None = None,
         *,
-        can_be_given_up: bool = False,
+        can_be_cancelled: bool = False,
     ) -> Iterator[None]:
         """Enter this context around every call of a verb.
 
@@ -98,7 +97,7 @@ class GuardedBackend:
 
         :raises CallNotPermitted: as :meth:`authapp.backend.circuit_breaker.CircuitBreaker.call`.
         """
-        shedding = self._shedding if can_be_given_up else None
+        shedding = self._shedding if can_be_cancelled else None
         call = self.breakers[verb].call(renewed, user, shedding)
         try:
             with self.observer("backend.call", {"verb": verb}), call:

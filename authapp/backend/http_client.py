@@ -8,8 +8,7 @@ Python reads a hundred headers of 64 KiB each. This client reads at most :data:`
 before the body, because the time to parse headers is not part of the deadline. It reads at most as
 many bytes after the body, because a server could send trailers without end.
 
-If too many requests wait for the backend, this client gives up a call, if the call can be given up
-(:mod:`authapp.backend.load_shedding`).
+A call may be cancelled before its deadline (:mod:`authapp.backend.cancellation`).
 """
 
 import io
@@ -31,8 +30,8 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from authapp.backend.patience import current_patience
-from authapp.backend.protocol import CallGivenUp
+from authapp.backend.cancellation import current_cancellation
+from authapp.backend.protocol import CallCancelled
 
 POOL_SIZE = 32
 """The most connections to one backend that stay open. Other connections are closed after use."""
@@ -61,7 +60,7 @@ class _DeadlineReader(io.RawIOBase):
     def __init__(self, sock: socket.socket, file: IO[bytes]) -> None:
         self._sock = sock
         self._file = file
-        self._patience = current_patience()
+        self._cancellation = current_cancellation()
         self.left = math.inf
         self.deadline = time.monotonic() + (sock.gettimeout() or _NO_TIMEOUT)
 
@@ -70,7 +69,7 @@ class _DeadlineReader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         while (left := self.deadline - time.monotonic()) > 0:
-            self._sock.settimeout(min(left, self._patience.seconds()))
+            self._sock.settimeout(min(left, self._cancellation.check()))
             with suppress(TimeoutError):
                 size = self._sock.recv_into(buffer)
                 self.left -= size
@@ -136,17 +135,17 @@ class _Connection(HTTPConnection):
     response_class = _DeadlineResponse
 
     def connect(self) -> None:
-        """Connect. If the call can be given up, another thread connects."""
-        connect, patience = super().connect, current_patience()
-        if patience.seconds() == math.inf:
+        """Connect. If the call can be cancelled, another thread connects."""
+        connect, cancellation = super().connect, current_cancellation()
+        if cancellation.check() == math.inf:
             connect()
             return
         connected: Future[None] = Future()
         threading.Thread(target=_fulfil, args=(connected, connect), daemon=True).start()
         try:
-            while not wait_for([connected], patience.seconds()).done:
+            while not wait_for([connected], cancellation.check()).done:
                 pass
-        except CallGivenUp:
+        except CallCancelled:
             connected.add_done_callback(lambda _: self.close())
             raise
         connected.result()

@@ -1,4 +1,4 @@
-"""Load shedding: calls that can be given up start at once, and end if too many requests wait.
+"""Load shedding: calls that can be cancelled start at once, and end if too many requests wait.
 
 These are the calls of ``request.backend`` with GET or HEAD. The backend may carry out such a call
 without harm, although no request waits for the response. Any other call is limited by a bulkhead
@@ -10,16 +10,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from authapp.backend.patience import Patience, with_patience
-from authapp.backend.protocol import CallGivenUp, CallNotPermitted
-from authapp.backend.waits import ResponseTimes, Wait, Waits
+from authapp.backend.bulkhead import ResponseTimes, Wait, Waits
+from authapp.backend.cancellation import Cancellation, with_cancellation
+from authapp.backend.protocol import CallCancelled, CallNotPermitted
 
 LOOK_AGAIN = 0.25
-"""Seconds between two checks whether a call must be given up."""
+"""Seconds between two checks whether a call must be cancelled."""
 
 
 class LoadShedding:
-    """The calls of this process to one backend that can be given up.
+    """The calls of this process to one backend that can be cancelled.
 
     :param waits: all requests that wait for this backend.
     :param clock: returns seconds and never goes back.
@@ -44,25 +44,25 @@ class LoadShedding:
         probe: if the backend responds to it, the backend is no longer slow.
 
         :raises CallNotPermitted: if the backend is slow, and as many requests wait as may wait.
-        :raises CallGivenUp: if other requests need the threads.
+        :raises CallCancelled: if other requests need the threads.
         """
         probe = self.is_full
         if probe and self._probing:
             raise CallNotPermitted("the backend is slow and too many requests wait for it")
         self._probing |= probe
-        given_up = False
-        with self.waits.waiting(can_be_given_up=True) as wait:
+        cancelled = False
+        with self.waits.waiting(can_be_cancelled=True) as wait:
             began = self.times.begin()
-            patience = _Limited(self, wait, began + LOOK_AGAIN if probe else None)
+            cancellation = _Limited(self, wait, began + LOOK_AGAIN if probe else None)
             try:
-                with with_patience(patience):
+                with with_cancellation(cancellation):
                     yield
-            except CallGivenUp:
-                given_up = True
+            except CallCancelled:
+                cancelled = True
                 raise
             finally:
-                patience.ended = True
-                self.times.end(began, given_up=given_up)
+                cancellation.ended = True
+                self.times.end(began, cancelled=cancelled)
                 self._probing &= not probe
 
     def must_end(self, wait: Wait, until: float | None) -> bool:
@@ -75,8 +75,8 @@ class LoadShedding:
         return self.waits.must_end(wait, self.times.threshold)
 
 
-class _Limited(Patience):
-    """The patience of one call that can be given up.
+class _Limited(Cancellation):
+    """Cancels one call if too many requests wait.
 
     :param until: if given, the call is a probe, which ends at this time if it does not help.
     """
@@ -87,10 +87,10 @@ class _Limited(Patience):
         self._until = until
         self.ended = False
 
-    def seconds(self) -> float:
-        """See :class:`authapp.backend.patience.Patience`."""
+    def check(self) -> float:
+        """See :class:`authapp.backend.cancellation.Cancellation`."""
         if self.ended:
             return math.inf
         if self._shedding.must_end(self._wait, self._until):
-            raise CallGivenUp("too many requests wait for the backend")
+            raise CallCancelled("too many requests wait for the backend")
         return LOOK_AGAIN

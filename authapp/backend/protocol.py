@@ -112,7 +112,7 @@ class CallNotPermitted(BackendDown):
     """The backend was not called: its circuit breaker is open, or its bulkhead is full."""
 
 
-class CallGivenUp(BackendDown):
+class CallCancelled(BackendDown):
     """The backend was called, but the request no longer waits: too many requests wait."""
 
 

@@ -16,8 +16,8 @@ from urllib3.exceptions import HTTPError, ProtocolError
 from urllib3.util import SKIP_HEADER, Timeout
 from waitress.channel import ClientDisconnected
 
+from authapp.backend.cancellation import Cancellation, with_cancellation
 from authapp.backend.http_client import POOLS, extend
-from authapp.backend.patience import Patience, with_patience
 from authapp.edge.bulkhead import ProxyBulkhead, ProxyBulkheadFull
 from authapp.edge.returned_headers import fault
 from authapp.request_log import request_log
@@ -84,8 +84,8 @@ class RequestBody:
         return True
 
 
-class _WhileClientWaits(Patience):
-    """The HTTP client waits for the API only while the client of this site waits.
+class _WhileClientWaits(Cancellation):
+    """Cancels a call of the API if the client of this site no longer waits.
 
     :param is_gone: returns True if the client has closed its connection.
     """
@@ -93,7 +93,7 @@ class _WhileClientWaits(Patience):
     def __init__(self, is_gone: Callable[[], bool]) -> None:
         self._is_gone = is_gone
 
-    def seconds(self) -> float:
+    def check(self) -> float:
         if self._is_gone():
             raise ClientGone
         return LOOK_AGAIN
@@ -194,7 +194,7 @@ class Upstream:
         except ProxyBulkheadFull:
             raise UpstreamAway("all slots of the proxy are taken") from None
         try:
-            with with_patience(_WhileClientWaits(is_gone)):
+            with with_cancellation(_WhileClientWaits(is_gone)):
                 response = self._exchange(method, self._path + path, headers, body)
             answer = Answer(response, self._seconds, release)
             if problem := fault(answer.status, answer.headers):

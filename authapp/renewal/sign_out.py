@@ -9,7 +9,7 @@ from concurrent.futures import Future
 
 from authapp.backend.protocol import BackendUnavailable
 from authapp.renewal.outcomes import Outcome, Rejected
-from authapp.renewal.renewal import Renewal, flight_name
+from authapp.renewal.single_flight import Renewal, flight_name
 from authapp.session.error_codes import ErrorCode
 from authapp.session.session import Session, TokenPair
 from authapp.store.protocol import Lease

@@ -13,8 +13,8 @@ from authapp.request_log import request_log
 from authapp.services import Services, services_of
 from authapp.session.error_codes import ErrorCode
 from authapp.session.session import Phase, Session, Validity
-from authapp.web.backend_client import BackendSession
 from authapp.web.cookie_writer import finish_response
+from authapp.web.request_backend import BackendSession
 from authapp.web.request_ids import request_id
 from authapp.web.request_session import RequestSession
 from authapp.web.retried_requests import once

@@ -14,7 +14,7 @@ from webob import Request, Response
 from authapp.backend.http_backend import HTTPBackend
 from authapp.backend.http_client import BoundedSession
 from authapp.backend.protocol import BackendUnavailable
-from authapp.renewal.renewal import flight_name
+from authapp.renewal.single_flight import flight_name
 from authapp.session.session import TokenPair
 from eventually import eventually
 from servers import Servers

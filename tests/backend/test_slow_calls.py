@@ -1,4 +1,4 @@
-"""Calls with GET start at once. They are given up if too many requests wait for the backend."""
+"""Calls with GET start at once. They are cancelled if too many requests wait for the backend."""
 
 import socket
 import ssl
@@ -16,11 +16,11 @@ import requests
 from pyramid.request import Request
 from webob import Response
 
-from authapp.backend import load_shedding, waits
+from authapp.backend import bulkhead, load_shedding
+from authapp.backend.bulkhead import Waits
 from authapp.backend.http_client import BoundedSession
 from authapp.backend.load_shedding import LoadShedding
-from authapp.backend.protocol import CallGivenUp, CallNotPermitted
-from authapp.backend.waits import Waits
+from authapp.backend.protocol import CallCancelled, CallNotPermitted
 from eventually import eventually
 from servers import LOGIN, Served
 from servers.tls import HERE, Authority
@@ -79,7 +79,7 @@ def all_waits(site: Site) -> Waits:
 def hang(site: Site, pool: ThreadPoolExecutor, count: int) -> "list[Future[int]]":
     """Start calls that hang, until each has waited for the slow-call threshold."""
     hanging = [pool.submit(get, site, "/slow") for _ in range(count)]
-    eventually(lambda: len(all_waits(site)._long(waits.SLOW_CALL)) == count)
+    eventually(lambda: len(all_waits(site)._long(bulkhead.SLOW_CALL)) == count)
     return hanging
 
 
@@ -91,7 +91,7 @@ def test_calls_of_different_users_run_at_the_same_time(
     assert list(pool.map(get, [site] * AT_ONCE, ["/together"] * AT_ONCE)) == [200] * AT_ONCE
 
 
-def test_three_slow_calls_continue_and_a_fourth_is_given_up(
+def test_three_slow_calls_continue_and_a_fourth_is_cancelled(
     site: Site,
     backend: Served,
     pool: ThreadPoolExecutor,
@@ -149,7 +149,7 @@ def test_calls_are_refused_at_once_while_a_probe_gets_no_response(
     assert probe.result(20) == 200
 
 
-def test_a_probe_without_a_response_is_given_up(
+def test_a_probe_without_a_response_is_cancelled(
     site: Site, pool: ThreadPoolExecutor, go: threading.Event
 ) -> None:
     hanging = hang(site, pool, SLOTS)
@@ -158,10 +158,10 @@ def test_a_probe_without_a_response_is_given_up(
     assert site.services.backend.breakers["call"].closed
 
 
-def test_a_call_is_given_up_if_a_renewal_and_a_sign_in_need_the_slots(
+def test_a_call_is_cancelled_if_a_renewal_and_a_sign_in_need_the_slots(
     site: Site, pool: ThreadPoolExecutor, go: threading.Event
 ) -> None:
-    """Renewals and sign-ins cannot be given up. So they have precedence over calls."""
+    """Renewals and sign-ins cannot be cancelled. So they have precedence over calls."""
     hanging = hang(site, pool, 2)
     backend = site.services.backend
     with ExitStack() as waiting:
@@ -192,7 +192,7 @@ def test_hanging_sign_ins_do_not_stop_calls(
 def test_a_call_with_a_body_is_refused_before_it_is_sent(
     site: Site, backend: Served, pool: ThreadPoolExecutor, go: threading.Event
 ) -> None:
-    """The backend may carry out such a call, so it must not be given up once it is sent."""
+    """The backend may carry out such a call, so it must not be cancelled once it is sent."""
     slow = pool.submit(get, site, "/slow", method="POST")
     eventually(lambda: backend.calls["/slow"] == 1)
     assert get(site, "/fast", method="POST") == 503
@@ -339,7 +339,7 @@ def test_the_client_continues_to_read_after_a_check(
         assert response.result(20) == b"half"
 
 
-def test_a_call_that_waits_for_a_connection_can_be_given_up(pool: ThreadPoolExecutor) -> None:
+def test_a_call_that_waits_for_a_connection_can_be_cancelled(pool: ThreadPoolExecutor) -> None:
     with socket.socket() as listening, ExitStack() as stack:
         listening.bind(("127.0.0.1", 0))
         listening.listen(0)
@@ -353,7 +353,7 @@ def test_a_call_that_waits_for_a_connection_can_be_given_up(pool: ThreadPoolExec
 
         connecting = [pool.submit(fetch) for _ in range(3)]
         errors = [type(each.exception(20)).__name__ for each in connecting]
-        assert sorted(errors) == ["CallGivenUp", "ConnectTimeout", "ConnectTimeout"]
+        assert sorted(errors) == ["CallCancelled", "ConnectTimeout", "ConnectTimeout"]
 
 
 def test_an_error_of_a_connection_is_raised_as_usual() -> None:
@@ -364,7 +364,7 @@ def test_an_error_of_a_connection_is_raised_as_usual() -> None:
 def test_a_call_inside_a_call_has_its_own_limit(
     site: Site, backend: Served, pool: ThreadPoolExecutor, go: threading.Event
 ) -> None:
-    """A hook of a GET sends a POST. The GET may be given up, but the POST must not."""
+    """A hook of a GET sends a POST. The GET may be cancelled, but the POST must not."""
 
     def nested(request: Request) -> Any:
         def post(response: Any, **options: Any) -> None:
@@ -391,12 +391,12 @@ class Clock:
         return self.now
 
 
-def test_requests_that_cannot_be_given_up_have_precedence() -> None:
+def test_requests_that_cannot_be_cancelled_have_precedence() -> None:
     clock = Clock()
     waits = Waits(2, clock)
     with ExitStack() as stack:
-        call = stack.enter_context(waits.waiting(can_be_given_up=True))
-        later = stack.enter_context(waits.waiting(can_be_given_up=True))
+        call = stack.enter_context(waits.waiting(can_be_cancelled=True))
+        later = stack.enter_context(waits.waiting(can_be_cancelled=True))
         clock.now += 1
         assert waits.are_full(1)
         assert not waits.are_full(1.5)
@@ -406,18 +406,18 @@ def test_requests_that_cannot_be_given_up_have_precedence() -> None:
         assert [waits.must_end(each, 1) for each in (call, later, renewal)] == [False, True, False]
 
 
-def test_a_call_that_was_given_up_counts_until_the_backend_responds() -> None:
+def test_a_call_that_was_cancelled_counts_until_the_backend_responds() -> None:
     clock = Clock()
     shedding = LoadShedding(Waits(1, clock), clock)
 
     def give_up() -> None:
         with shedding.call():
             clock.now += 0.9
-            raise CallGivenUp("")
+            raise CallCancelled("")
 
     with shedding.waits.waiting():
         for _ in range(2):
-            with pytest.raises(CallGivenUp):
+            with pytest.raises(CallCancelled):
                 give_up()
         assert shedding.is_full
         with shedding.call(), pytest.raises(CallNotPermitted):

@@ -13,7 +13,7 @@ from webob.request import BaseRequest
 
 from authapp.request_log import request_log
 from authapp.session.error_codes import BAD_REQUEST_SENTENCE, RETRY_AFTER, ErrorCode
-from authapp.web.backend_client import BackendUnreachable
+from authapp.web.request_backend import BackendUnreachable
 from authapp.web.responses import FORBIDDEN, failure, sign_in_required
 from authapp.web.retried_requests import will_be_retried
 

@@ -13,7 +13,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from webob import Response as Answer
 
-from authapp.web.backend_client import address_below
+from authapp.web.request_backend import address_below
 from servers import NOT_VALID, REFRESH, Served
 from site_under_test import Site, add_view, application
 

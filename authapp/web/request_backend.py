@@ -165,7 +165,7 @@ class BackendSession(BoundedSession):
         failed: Exception
         has_body = any(options.get(name) is not None for name in _BODIES)
         only_reads = method.upper() in _READING and not has_body
-        call = services_of(self._request).backend.calling("call", can_be_given_up=only_reads)
+        call = services_of(self._request).backend.calling("call", can_be_cancelled=only_reads)
         try:
             with call:
                 try:
