@@ -7,7 +7,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from authapp.backend import waits
 from authapp.backend.bulkhead import Bulkhead
 from authapp.backend.protocol import BackendDown
 from eventually import eventually
@@ -21,7 +20,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.fixture(autouse=True)
 def short_slow_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waits, "SLOW_CALL", 0.2)
+    monkeypatch.setattr("authapp.backend.bulkhead.SLOW_CALL", 0.2)
 
 
 def start_blocked_calls(
