@@ -39,14 +39,14 @@ def encoded(target: str) -> str:
     return quote(target, safe=ASCII, errors="surrogatepass")
 
 
-@pytest.mark.parametrize(("verdict", "payload"), PAYLOADS)
-def test_s9_payloads_stay_on_the_site(request_: Request, verdict: str, payload: str) -> None:
-    followed = safe_next(request_, payload)
-    assert followed in (payload, encoded(payload), "/")
-    if verdict == "follow":
-        assert followed == payload
-    elif verdict == "off-site":
-        assert followed == "/"
+def test_s9_payloads_stay_on_the_site(request_: Request) -> None:
+    for verdict, payload in PAYLOADS:
+        followed = safe_next(request_, payload)
+        assert followed in (payload, encoded(payload), "/"), payload
+        if verdict == "follow":
+            assert followed == payload
+        elif verdict == "off-site":
+            assert followed == "/", payload
 
 
 @given(st.text("/\\.:@%25e#?;&=\t\r\n \x00aå") | st.text())
