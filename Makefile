@@ -85,8 +85,8 @@ $(VENV)/installed: $(VENV)/serving $(LOCK)  # also install what the tests need
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r $(LOCK)
 	touch $@
 
-# The packages with which `make bench` compares have their own environment. They also need node, npm,
-# wrk and redis-server.
+# `make bench` compares authapp with other packages. These packages have their own environment, and
+# also need node, npm, wrk and redis-server.
 $(BENCHMARKS)/installed: setup.py $(LOCK) benchmarks/peers.txt benchmarks/package-lock.json
 	$(PYTHON) -m venv $(BENCHMARKS)
 	$(BENCHMARKS)/bin/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r $(LOCK)

@@ -1,5 +1,6 @@
-"""Build the files of a release: the sdist, the wheel and the SBOM. Each build has the same bytes.
+"""Build the files of a release: the sdist, the wheel and the SBOM.
 
+If you build the same commit again, the files have the same bytes.
 ``python .ci/release.py FOLDER`` writes the three files into a folder. All times in the files are
 ``SOURCE_DATE_EPOCH``, or the time of the last commit. setuptools writes other times into the sdist,
 so this script writes the sdist again. Then it builds the wheel from this sdist.
@@ -46,7 +47,7 @@ def source_date() -> int:
 
 
 def copy_source(folder: Path) -> None:
-    """Copy the files that git tracks into a folder. No other file must get into the sdist."""
+    """Copy the files that git tracks into a folder, so that the sdist contains only these files."""
     command = ["git", "-C", HERE, "ls-files", "-z"]
     listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     for name in filter(None, listed.split("\0")):

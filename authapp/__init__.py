@@ -120,7 +120,7 @@ def includeme(config: Configurator) -> None:
         issuer = make_issuer({}, **config.registry.settings)
     prefix = f"/{config.route_prefix}" if config.route_prefix else ""
     # The renewal tween skips these paths. Load balancers request "health", and open pages request
-    # "session_ended" regularly. Such a request is no use of a session, so it must not renew one.
+    # "session_ended" regularly. Nobody uses a session by such a request, so it must not renew one.
     answers = (settings.paths[name] for name in ("health", "session_ended"))
     own_paths = (f"{prefix}/{STATIC}", *(prefix + path for path in answers if path))
 

@@ -2,9 +2,9 @@
 
 A server has few threads. If all threads wait for the backend, the server cannot serve even a
 public page. So only a fixed number of requests may wait longer than the *slow-call threshold*
-(:class:`ResponseTimes`). A bulkhead limits the calls that cannot be cancelled, such as a renewal:
-each has one of a number of *slots*, or waits only until the backend is slow. Other calls are
-limited by :mod:`authapp.backend.load_shedding`.
+(:class:`ResponseTimes`). A bulkhead limits the calls that cannot be cancelled, such as a renewal.
+It has a fixed number of *slots*. A request without a slot stops waiting when the backend is slow.
+:mod:`authapp.backend.load_shedding` limits the calls that can be cancelled.
 """
 
 import threading
@@ -60,13 +60,15 @@ class Waits:
                 self._waits.remove(wait)
 
     def are_full(self, threshold: float) -> bool:
-        """Return True if as many requests as may wait for long have waited for ``threshold``."""
+        """Return True if ``limit`` or more requests have waited for ``threshold`` seconds."""
         return len(self._long(threshold)) >= self._limit
 
     def must_end(self, wait: Wait, threshold: float) -> bool:
-        """Return True if too many requests have waited for ``threshold``, and this one must stop.
+        """Return True if more than ``limit`` requests wait for long, and ``wait`` must end.
 
-        Requests that cannot be cancelled have precedence, and then those that have waited longer.
+        First the requests that cannot be cancelled continue, then those that have waited longest.
+
+        :param threshold: after how many seconds a request waits for long.
         """
         return wait in self._long(threshold)[self._limit :]
 
@@ -78,7 +80,7 @@ class Waits:
 
 
 class ResponseTimes:
-    """When the backend has responded, and whether it is slow.
+    """The times of the backend's responses, which show whether the backend is slow.
 
     The backend is slow if it has not responded to a running call within the slow-call threshold.
     The threshold is :data:`SLOW_CALL` seconds, or three times the duration of the slowest recent
@@ -131,10 +133,9 @@ class ResponseTimes:
         return max(SLOW_CALL, 3 * self._slowest)
 
     def seconds_without_response(self) -> float:
-        """Return for how many seconds the backend has not responded, although calls are running.
+        """Return how many seconds ago the oldest call without a response began.
 
-        A call that began before the last response does not count. The result is 0 if there is no
-        other call.
+        Only calls that began after the last response count. The result is 0 if there is none.
         """
         with self.changed:
             began = [each for each in (*self._calls, *self._cancelled) if each > self._answered_at]
@@ -167,11 +168,10 @@ class Bulkhead:
     def call(self, user: str | None = None) -> Iterator[None]:
         """Enter this context around a call of the backend for which a request waits.
 
-        If the request has no slot and the backend has not yet responded to another call, the
-        request waits first. The call starts as soon as the backend has responded to any call.
-
-        :param user: the id of the user. One user's calls never take the last slot, so that they do
-            not stop the calls of other users. None: the call belongs to no user.
+        A request with a slot starts its call at once. A request without a slot waits while other
+        calls of this bulkhead run, and starts its call after the next response to one of them.
+        :param user: the id of the user. If there are several slots, one user's calls leave one for
+            the calls of other users. None: the call belongs to no user.
         :raises CallNotPermitted: if the request has no slot and the backend is slow.
         """
         times = self.times
@@ -190,9 +190,10 @@ class Bulkhead:
 
     @contextmanager
     def _turn(self, user: str | None) -> Iterator[None]:
-        """Wait until the other calls of a user leave a slot for the other users.
+        """Wait until a user's calls leave at least one slot free for other users.
 
-        :raises CallNotPermitted: if the user's calls have been running for the slow-call threshold.
+        :raises CallNotPermitted: if one of these calls has been running for the slow-call
+            threshold.
         """
         times = self.times
         with times.changed:

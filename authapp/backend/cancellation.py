@@ -7,7 +7,10 @@ from contextvars import ContextVar
 
 
 class Cancellation:
-    """Decides whether one call must end before its timeout. This class never cancels a call."""
+    """Decides whether one call must end before its timeout.
+
+    This base class never ends a call. Its subclasses may.
+    """
 
     def check(self) -> float:
         """Return after how many seconds the HTTP client must call this method again.

@@ -41,7 +41,8 @@ LONGEST_PAUSE = 1.2
 """Seconds for which the breaker stays open after many failed probes, before the random change."""
 
 LOG_AGAIN = 60.0
-"""If no call has failed for this many seconds, the next failure is logged again."""
+"""While the breaker is open, failures are not logged again, unless the last pause ended more than
+this many seconds ago."""
 
 FAILING_SESSIONS = 3
 """How many different sessions in a row must get a bad response before the breaker opens."""
@@ -55,16 +56,16 @@ class CircuitBreaker:
     Each verb has its own circuit breaker, because a sign-in that hangs or gets 503 must not stop
     renewals.
 
-    If no connection can be made, the breaker opens at once. It also opens if the backend does not
-    respond to a call, unless it has responded to another call of the verb in the meantime.
+    The breaker opens in these cases:
 
-    A bad response to one session does not open the breaker, because the backend may give good
-    responses to other sessions: for example, Django SimpleJWT returns 500 for a deleted user, and a
-    limit of requests for each user returns 429. After bad responses to :data:`FAILING_SESSIONS`
-    sessions in a row, the breaker opens.
+    - No connection can be made, or the backend returns 502, 503 or 504.
+    - The backend does not respond to a call, and responds to no other call of the verb meanwhile.
+    - :data:`FAILING_SESSIONS` sessions in a row get other bad responses. One such response is not
+      enough, because other sessions may get good responses. For example, Django SimpleJWT returns
+      500 for a deleted user, and a limit of requests for each user returns 429.
 
-    The store also records that a breaker is open. So other processes need not find out themselves,
-    by waiting for a backend that hangs.
+    The store also records that a breaker is open, so that other processes do not wait for a backend
+    that hangs.
 
     :param bulkhead: limits how many requests wait for the backend.
     :param verb: the name of the verb in the log and in the store.
@@ -105,8 +106,8 @@ class CircuitBreaker:
     ) -> Iterator[None]:
         """Enter this context around every call of the backend.
 
-        :param renewed: the tokens that a renewal spends. The breaker counts the sessions with bad
-            responses by these tokens. None: the call is not a renewal.
+        :param renewed: the tokens of the session that the call renews. They tell the breaker how
+            many different sessions get bad responses. None: the call is not a renewal.
         :param user: see :meth:`authapp.backend.bulkhead.Bulkhead.call`.
         :param shedding: if given, it limits the call in place of the bulkhead.
         :raises CallNotPermitted: at once, if the breaker is open or another request is the probe.

@@ -13,7 +13,11 @@ CLIENT_AUTH = ("basic", "post", "private_key_jwt", "none")
 
 
 def default_client_auth(secret: str | None, key: object, otherwise: str) -> str:
-    """Return the default of ``client_auth``: ``otherwise`` if there is no key and no secret."""
+    """Return the default of ``client_auth``.
+
+    This is ``private_key_jwt`` if there is a key, or else ``basic`` if there is a secret. Without
+    both it is ``otherwise``.
+    """
     return "private_key_jwt" if key else "basic" if secret else otherwise
 
 

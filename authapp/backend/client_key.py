@@ -40,7 +40,8 @@ class ClientKey:
     def assertion(self, client_id: str, audience: str) -> str:
         """Return a signed assertion (RFC 7523 section 3).
 
-        :param audience: the issuer, or the URL of the request.
+        :param audience: the issuer of an OpenID Connect provider, or the URL of a request to a
+            backend.
         """
         now = int(time.time())
         claims = {

@@ -45,8 +45,9 @@ class Answers:
 
 @dataclass(frozen=True)
 class Description:
-    """The description of one backend. A request that the backend does not offer is None.
+    """The description of one backend.
 
+    The field of a request, such as ``logout``, is None if the backend does not offer this request.
     :ivar authorization: the ``Authorization`` header that ``request.backend`` and the proxy send.
     """
 
@@ -65,9 +66,9 @@ class Description:
     scope: str | None = None
 
     def with_client(self) -> "Description":
-        """Return the description with the credentials of this site in the fields of the requests.
+        """Return the description with this site's credentials added as fields of the requests.
 
-        If a request already has a field of the same name, this field is kept.
+        A field that a request already has is not replaced.
         """
         names = _CLIENT_FIELDS.get(self.client_auth, ())
         return replace(

@@ -32,11 +32,10 @@ REACH_EVERY = 1.0
 class GuardedBackend:
     """Wraps a backend. Each verb (login, refresh, logout, call) has its own circuit breaker.
 
-    At most ``slots`` requests of this process (at least two) may wait for a slow backend at a time.
-    Half of the slots, at least one, are reserved for renewals. So renewals can still be sent while
-    sign-ins hang.
+    At most ``slots`` requests of this process may wait for a slow backend at a time. Half of the
+    slots are only for renewals, so that authapp can still send renewals while sign-ins hang.
 
-    :param slots: how many requests may wait.
+    :param slots: how many requests may wait. With 1, a renewal and one other call may wait.
     :param name: the name of this backend in the log and in the store. The name is empty for the
         backend of ``backend.url``.
     :ivar observer: every call of a verb runs inside this observer, as ``backend.call``.
@@ -150,10 +149,12 @@ class GuardedBackend:
     def reach(self) -> bool:
         """Return True if the backend has responded to the last health check.
 
-        A health check calls ``reach()``, at most once a second. For a backend without ``reach()``,
-        the result is True if all its circuit breakers are closed. A health check does not change
-        the state of a breaker: a backend that responds to a health check may still hang at a
-        renewal. Also, any client can cause a health check.
+        A health check calls the backend's method ``reach()``, at most once a second. For a backend
+        without this method, the result is True if all its circuit breakers are closed.
+
+        A health check does not change the state of a breaker, for two reasons. A backend that
+        responds to a health check may still hang at a renewal, and any client can cause a health
+        check.
         """
         reach = getattr(self._backend, "reach", None)
         if reach is None:

@@ -200,13 +200,15 @@ class HTTPBackend:
     def _tokens(self, reply: Reply, before: TokenPair | None) -> TokenPair | None:
         """Read the tokens in a response.
 
-        If the response to a renewal has no refresh token, or an empty one, the session keeps the
-        old refresh token. If ``backend.refresh`` is ``none`` or does not send ``{refresh}``, the
-        backend has no refresh tokens. Then the access token is stored as the refresh token too.
+        If a response has no refresh token, or an empty one, there are three cases:
+
+        - ``backend.refresh`` is ``none`` or does not send ``{refresh}``, so that no renewal needs a
+          refresh token. Then the access token is stored as the refresh token too.
+        - In any other response to a renewal, the session keeps the old refresh token.
+        - Any other response to a sign-in is not usable.
 
         :param before: the tokens before a renewal. None at a sign-in.
-        :returns: the tokens, or None if the response is not usable. The response to a sign-in is
-            not usable without the refresh token that a renewal needs.
+        :returns: the tokens, or None if the response is not usable.
         """
         answers, content = self._description.answers, reply.content
         access = _token(answers.access, content)
@@ -238,7 +240,8 @@ class HTTPBackend:
     def _with_userinfo(self, tokens: TokenPair) -> TokenPair:
         """Return tokens with the user's data, if ``backend.userinfo`` is set.
 
-        :raises BackendUnavailable: if the userinfo response is unusable, with the new ``tokens``.
+        :raises BackendUnavailable: if the userinfo response is unusable. The error contains the new
+            tokens.
         """
         template = self._description.userinfo
         if template is None:
@@ -316,9 +319,10 @@ def await_tokens(call: Callable[[], TokenPair], timeout: float, where: str) -> T
 
 
 def may_be_late(timeout: float) -> dict[str, Any]:
-    """Return the options of a request whose response may begin up to :data:`LATE` seconds later.
+    """Return the options of a request that waits for a late response.
 
-    Only the beginning of a response may be late. Its body must then arrive within the timeout.
+    The response may begin up to :data:`LATE` seconds after the request. Once it has begun, its body
+    must arrive within ``timeout`` seconds.
     """
     hooks = {"response": lambda response, **options: hurry(response, timeout)}
     return {"timeout": (timeout, LATE), "hooks": hooks}

@@ -4,9 +4,9 @@ The read timeout of ``requests`` limits each single read from the socket. A serv
 byte per second could block a thread forever. In this client, the read timeout limits the whole
 response, headers and body.
 
-Python reads a hundred headers of 64 KiB each. This client reads at most :data:`MAX_HEAD` bytes
-before the body, because the time to parse headers is not part of the deadline. It reads at most as
-many bytes after the body, because a server could send trailers without end.
+The deadline does not limit the time to parse headers, and Python accepts a hundred headers of up to
+64 KiB each. So this client reads at most :data:`MAX_HEAD` bytes before the body. It also reads at
+most :data:`MAX_HEAD` bytes after the body, because a server could send trailers without end.
 
 A call may be cancelled before its deadline (:mod:`authapp.backend.cancellation`).
 """

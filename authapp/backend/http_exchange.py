@@ -35,8 +35,8 @@ _PARSER = Retry()
 _PARSER.retry_after_max = MAX_WAIT  # newer versions of urllib3 have a limit of six hours
 
 _NETWORK_ERRORS = (OSError, HTTPError, HTTPException)
-"""The types of exceptions that can be the cause of a failed request. An exception of any other type
-in the chain of causes was raised before the request, and did not cause the failure."""
+"""The types of exceptions that can be the cause of a failed request. The chain of causes is read up
+to the first exception of another type, because that one was raised before the request."""
 
 _MAX_CAUSES = 8
 """How many causes of an exception are followed. Exceptions can be chained in a circle."""
