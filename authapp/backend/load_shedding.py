@@ -1,8 +1,8 @@
 """Load shedding: calls that can be cancelled start at once, and end if too many requests wait.
 
-These are the calls of ``request.backend`` with GET or HEAD. The backend may carry out such a call
-without harm, although no request waits for the response. Any other call is limited by a bulkhead
-before it starts.
+These are the calls of ``request.backend`` with GET or HEAD. Such a call should change nothing, so
+it does no harm if the backend still finishes a cancelled call. Before any other call starts, a
+bulkhead limits it.
 """
 
 import math
@@ -33,17 +33,17 @@ class LoadShedding:
 
     @property
     def is_full(self) -> bool:
-        """True if the backend is slow, and as many requests wait as may wait."""
+        """True if the backend is slow, and no further request may wait for it."""
         return self.times.slow and self.waits.are_full(self.times.threshold)
 
     @contextmanager
     def call(self) -> Iterator[None]:
         """Enter this context around a call of the backend.
 
-        While the backend is slow and too many requests wait, one call at a time may start, as a
-        probe: if the backend responds to it, the backend is no longer slow.
+        While the backend is slow and no further request may wait for it, one call at a time may
+        still start: the probe. If the backend responds to the probe, it is no longer slow.
 
-        :raises CallNotPermitted: if the backend is slow, and as many requests wait as may wait.
+        :raises CallNotPermitted: if no further request may wait and another call is the probe.
         :raises CallCancelled: if other requests need the threads.
         """
         probe = self.is_full
@@ -66,9 +66,10 @@ class LoadShedding:
                 self._probing &= not probe
 
     def must_end(self, wait: Wait, until: float | None) -> bool:
-        """Return True if too many requests wait, and this one must stop.
+        """Return True if too many requests wait, and the request ``wait`` must stop.
 
-        :param until: if given, the request is a probe, which stops at this time.
+        :param until: if given, the request is a probe. It stops at this time if the backend is
+            still slow and too many requests still wait.
         """
         if until is not None and self._clock() >= until and self.is_full:
             return True
@@ -78,7 +79,8 @@ class LoadShedding:
 class _Limited(Cancellation):
     """Cancels one call if too many requests wait.
 
-    :param until: if given, the call is a probe, which ends at this time if it does not help.
+    :param until: if given, the call is a probe. It ends at this time if the backend is still slow
+        and too many requests still wait.
     """
 
     def __init__(self, shedding: LoadShedding, wait: Wait, until: float | None) -> None:

@@ -17,8 +17,9 @@ from authapp.store.protocol import StoreUnavailable
 
 T = TypeVar("T")
 Counters = tuple[Storage, Callable[[], AbstractContextManager[None]]]
-"""A storage for counters, and a function that returns a context for each use of the storage. The
-context raises :class:`~authapp.store.protocol.StoreUnavailable` if the storage is down."""
+"""A storage for counters, and a function that returns a context manager. Each use of the storage
+runs inside this context, which raises :class:`~authapp.store.protocol.StoreUnavailable` if the
+storage is down."""
 
 
 def _network(address: str) -> str:
