@@ -3,9 +3,9 @@
 A backend may repeat what authapp has sent: "no user with my+pass+word", for example. The log and
 the sign-in page show the words of the backend, and must not show a part of a secret.
 
-Each decoder takes a text and returns the text with everything decoded that has its encoding. The
-text is searched as it is, and after each chain of decoders, because encodings are often nested: a
-form that contains base64, for example.
+Each decoder decodes one encoding, wherever it occurs in a text. The text is searched as it is, and
+after each chain of decoders, because encodings are often nested. For example, a form may contain
+base64.
 """
 
 import html
@@ -40,10 +40,10 @@ _READABLE = re.compile("[^\0-\x1f\x7f-\x9f\ufffd]{3}")
 
 
 def repeats(text: str, secrets: Collection[str]) -> bool:
-    """Return True if a text contains one of the secrets, or eight characters in a row of one.
+    """Return True if a text contains a secret, or eight consecutive characters of a secret.
 
     Upper and lower case, white space and invisible characters make no difference. A secret of fewer
-    than four characters is never found.
+    than four characters is not looked for, because many texts contain it by chance.
     """
     plain = _parts(map(str.casefold, secrets))
     bare = _parts(map(_bare, secrets))
@@ -64,7 +64,7 @@ def printable(text: str) -> str:
 
 
 def _parts(secrets: Iterator[str]) -> dict[int, set[str]]:
-    """Return the parts of secrets that must not be found: size of the parts -> parts."""
+    """Return the parts of secrets that a text must not contain, by the length of the parts."""
     parts: dict[int, set[str]] = {}
     for secret in secrets:
         size = min(len(secret), _PART)
@@ -82,7 +82,10 @@ def _contains(text: str, parts: dict[int, set[str]]) -> bool:
 
 
 def _bare(text: str) -> str:
-    """Return a text without what encodings and shapes add: spaces, ``+``, backslashes and case."""
+    """Return a text in lower case, without spaces, ``+`` and backslashes.
+
+    Other shapes of a character, such as full-width letters, become the usual character.
+    """
     text = printable(unicodedata.normalize("NFKC", text).casefold())
     return text.translate({ord(each): None for each in " +\\"})
 
@@ -99,7 +102,7 @@ def _decoded(text: str) -> Iterator[str]:
 
 
 def _character(found: re.Match[str]) -> str:
-    """Return the character of a sequence of UTF-8 that is written as one character per byte."""
+    """Decode a UTF-8 sequence in which each byte is written as one character, such as "Ã¤"."""
     return found[0].encode("latin-1").decode("utf-8", "replace")
 
 
@@ -142,7 +145,10 @@ def _base64(start: int) -> Callable[[str], str]:
 def _decoder(
     pattern: re.Pattern[str], decode: Callable[[re.Match[str]], bytes]
 ) -> Callable[[str], str]:
-    """Return a decoder of runs that match a pattern. It keeps a run that is no text if decoded."""
+    """Return a decoder for the parts of a text that match a pattern.
+
+    If the decoded part is not readable text, the decoder does not change this part.
+    """
 
     def read(found: re.Match[str]) -> str:
         data = decode(found)

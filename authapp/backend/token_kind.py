@@ -11,9 +11,9 @@ from typing import Any
 from authapp.backend.http_exchange import in_one_line
 
 _ACCESS = {"access", "accesstoken", "atjwt", "bearer", "sliding"}
-"""What access tokens call themselves, as :func:`_word` returns it: ``at+jwt`` (RFC 9068),
-``Bearer`` (Keycloak), ``access`` (Cognito, SimpleJWT, django-allauth, Flask-JWT-Extended) and
-``sliding`` (SimpleJWT, django-ninja-jwt)."""
+"""The names of the kind "access token", without case and punctuation (:func:`_word`): ``at+jwt``
+(RFC 9068), ``Bearer`` (Keycloak), ``access`` (Cognito, SimpleJWT, django-allauth,
+Flask-JWT-Extended) and ``sliding`` (SimpleJWT, django-ninja-jwt)."""
 
 _KIND = {"tokentype", "tokenuse", "typ"}
 """The claims that name the kind of a token. They may be written ``token_type`` or ``tokenType``."""
@@ -38,11 +38,11 @@ _NEVER = {
 
 
 def why_not_access(header: Mapping[str, Any], claims: Mapping[str, Any]) -> str | None:
-    """Return why a token is not an access token that anybody may use. None if it is one.
+    """Return why a token is not accepted as an access token. None: the token is accepted.
 
     If a token says that it is an access token, this is believed, because the issuer has signed it.
-    If it says nothing, it must not have claims that only other kinds of tokens have.
-
+    A token that does not say its kind must have no claim of ID tokens. A token that only the owner
+    of a key may use (``cnf``) is never accepted.
     :param header: the header of the token (RFC 7515 section 4).
     :param claims: the claims of the token.
     """
