@@ -107,7 +107,7 @@ class TokenReader:
 
         :param now: seconds since the epoch.
         :param before: the session that is renewed, or None at a sign-in. If the refresh token has
-            not changed, its expiry is kept, unless the response has a new one.
+            not changed, its expiry is kept, unless the response says when it expires.
         :returns: the user, and the times at which the two tokens expire.
         :raises BackendUnavailable: if the tokens cannot be used, for any reason.
         """

@@ -53,14 +53,13 @@ def check_begun(claims: Claims, now: float, leeway: int, skew: int = 0) -> None:
 
 
 def clock_skew(claims: Claims, now: float, leeway: int) -> int:
-    """Return how many seconds the backend's clock is ahead of ours, for a token that has just been
-    issued.
+    """Return how many seconds the backend's clock is ahead of ours.
 
-    The clocks differ with certainty if ``iat`` differs from ``now`` by more than the leeway, or if
-    the token has expired on arrival.
+    The token must be new. Then the clocks differ if ``iat`` differs from ``now`` by more than the
+    leeway, or if the token has already expired.
 
-    :returns: the seconds, negative if the backend's clock is behind ours. 0 if the token does not
-        show a difference with certainty.
+    :returns: the seconds, negative if the backend's clock is behind ours. 0 if the clocks need not
+        differ, or if ``iat`` is more than :data:`MAX_SKEW` seconds in the past.
     :raises BackendUnavailable: if ``iat`` is too far in the future, or a time is not a number.
     """
     issued, expires = numeric_date(claims, "iat"), numeric_date(claims, "exp")

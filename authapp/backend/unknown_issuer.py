@@ -5,7 +5,7 @@ from authapp.session.session import TokenPair
 
 
 class UnknownIssuer:
-    """A :class:`~authapp.backend.protocol.Backend` that refuses every call.
+    """A :class:`~authapp.backend.protocol.Backend` that refuses sign-ins and renewals.
 
     It is used for sessions whose tokens come from an issuer that is no longer in the settings. The
     tokens are secrets, so they are not sent to another issuer. The sessions end at the next

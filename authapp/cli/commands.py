@@ -130,7 +130,7 @@ def check(
 
 
 def _code(kind: str) -> str:
-    """Ask for the code of a second step at a terminal. Otherwise read a line of standard input."""
+    """Ask for the code of a second step. If there is no terminal, read it from standard input."""
     if sys.stdin.isatty():
         return str(click.prompt(f"Second step ({kind})", default="", show_default=False, err=True))
     return _read_input(lambda: sys.stdin.readline(MOST)).strip()
@@ -228,8 +228,8 @@ def list_command(
 ) -> None:
     """List the sessions of a user, the last used first.
 
-    After Redis has lost its data, sessions can be missing for a time. A running process writes its
-    entries to Redis again. Any other session is listed again after its next request.
+    After Redis has lost its data, sessions can be missing for a time. Running processes write their
+    entries to Redis again. A session that no process writes is listed again after its next request.
 
     \b
     Example:

@@ -137,9 +137,11 @@ def _candidates(settings: Settings, text: str) -> tuple[str, ...]:
 
 
 def _open(settings: Settings, token: str, format_name: str) -> tuple[int, Session] | None:
-    """Return the index of the secret that decrypts a token, and the session. None if there is none.
+    """Decrypt an encrypted session, and return the index of the secret that decrypts it.
 
-    The index of the first secret is 0.
+    :param token: the encrypted session.
+    :returns: the index, which is 0 for the first secret, and the session. None if no secret
+        decrypts the token.
     """
     for number, secret in enumerate(settings.secrets):
         try:
