@@ -237,10 +237,10 @@ class _Walk:
         self._add(about, PROBLEM, error.reason, *self._lines(error, lines))
 
     def _for_renewal(self, content: Response) -> list[str]:
-        """Return lines for a response to a renewal with a new refresh token.
+        """Return lines for the response to a renewal, if it has no usable tokens.
 
-        The backend has just issued this token. So a response without tokens does not say how the
-        backend refuses a token, and no line describes it as a refusal.
+        The backend has just issued the refresh token of this renewal, so it must not refuse the
+        token. Therefore no line describes the response as a refusal.
         """
         found = []
         if 200 <= content["status"] < 300:
@@ -265,10 +265,10 @@ class _Walk:
         return suggestions.for_refusal("refresh", "refresh.refused", content, described, self.good)
 
     def _described(self, verb: str, setting: str, condition: Condition) -> Condition:
-        """Return a condition to extend.
+        """Return the condition that a proposed line extends.
 
-        :returns: a condition that is never true if the request is the user's own but the condition
-            is the preset's, because the preset describes the responses of another backend.
+        If the ini file has its own request, but the condition comes from the preset, the condition
+        describes another backend. Then the result is a condition that is never true.
         """
         shown = self.services.settings.shown
         if from_preset(shown, f"backend.{setting}") and not from_preset(shown, f"backend.{verb}"):
@@ -294,12 +294,12 @@ class _Walk:
         return exchanges[0 if login else -1].content if exchanges else {}
 
     def _keep(self, tokens: TokenPair) -> None:
-        """Keep these tokens out of all output, and remember how the backend gave them."""
+        """Mask these tokens in all output, and add the response that has them to ``good``."""
         self._accepted()
         self.secrets |= {tokens.access, tokens.refresh}
 
     def _accepted(self) -> None:
-        """Remember the responses since the last finding, with which the backend has accepted."""
+        """Add the responses since the last finding to ``good``: they accept a request."""
         self.good += [each.content for each in self.http.exchanges[self.seen :]]
 
     def _add(self, about: str, level: str, text: str, *lines: str) -> None:
@@ -310,8 +310,9 @@ class _Walk:
 
 
 def _of_new_token(error: BackendUnavailable) -> str:
-    """Return the reason of an error, for a refresh token that the backend must accept.
+    """Return the reason of an error, if the backend must accept the refresh token.
 
-    The reason names the request as the setting to look at, and not the condition for a refusal.
+    Then the request is wrong. So the reason names the setting ``backend.refresh``, and not
+    ``backend.refresh.refused``.
     """
     return error.reason.replace("authapp.backend.refresh.refused", "authapp.backend.refresh")

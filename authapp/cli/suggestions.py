@@ -90,7 +90,7 @@ def _extended(setting: str, content: Response, described: Condition, new: str) -
 
 
 def _either(now: Expression | None, new: str) -> str:
-    """Return JMESPath for the present value of a setting, or else a new one."""
+    """Return JMESPath that tries the present expression of a setting, then the new expression."""
     if now is None:
         return new
     text = " ".join(now.source.split())
@@ -137,7 +137,7 @@ def for_renewed_tokens(content: Response, answers: Answers) -> list[str]:
 
 
 def for_request(verb: str) -> list[str]:
-    """Return a line for a request that the backend does not accept, although it has to."""
+    """Return a line for a request that the backend must accept, but does not."""
     return [f"# authapp.backend.{verb}: its method, path, headers or fields are wrong"]
 
 

@@ -37,8 +37,8 @@ def plain(name: str) -> str:
 def names_user(name: str) -> bool:
     """Return True if a header tells applications who the user is, or what the user may do.
 
-    A header with an address is no such header, such as ``X-Forwarded-For``, ``X-Forwarded-Host`` or
-    ``X-Remote-IP``. Ordinary proxies add these.
+    Return False for a header that says only where a request comes from, such as
+    ``X-Forwarded-For``, ``X-Forwarded-Host`` or ``X-Remote-IP``. Ordinary proxies add these.
 
     :param name: the name of the header, from :func:`plain`.
     """

@@ -76,9 +76,9 @@ _NOT_SENT = HOP_BY_HOP | {
     "x-cluster-client-ip",
     "x-csrf-token",
 }
-"""Request headers that the proxy does not pass on to the API, by their names from :func:`plain`:
-cookies, headers that concern one connection only, and headers that could claim where the user is.
-:func:`names_user_or_address` knows more such headers."""
+"""The names (from :func:`plain`) of request headers that the proxy does not pass on to the API.
+Among them are cookies, headers that concern one connection only, and headers with the address of
+the user. The proxy also drops every header for which :func:`names_user_or_address` is True."""
 
 _SAYS_FOR_WHOM = frozenset(("public", "s-maxage=", "no-store", "private"))
 """The directives of ``Cache-Control`` that say whether shared caches may store the response."""
@@ -226,11 +226,11 @@ def _named(connection: str) -> set[str]:
 def _path(request: Request, prefix: str) -> str | None:
     """Return what is appended to the base URL of the API: the rest of the path, and the query.
 
-    If the server provides ``REQUEST_URI``, the percent-encoding of the client is kept. Otherwise
-    the path is encoded again, and ``%2F`` becomes a slash.
+    If the server provides ``REQUEST_URI``, the percent-encoding of the client is kept. If not, the
+    path is encoded again, and ``%2F`` becomes a slash.
 
-    :returns: None if a server may read a segment of the path as ``.`` or ``..``. The path is
-        decoded once, because the API gets it as the client has sent it.
+    :returns: None if the decoded path has a segment that a server may read as ``.`` or ``..``. For
+        this check, the path is decoded once, as the API does it.
     """
     rest: str = request.matchdict["rest"]
     if has_dot_segment(rest):
