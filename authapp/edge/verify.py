@@ -51,11 +51,11 @@ three cookies, and the response may also clear three cookies of an earlier sessi
 _NOT_FORGED = frozenset(
     f"HTTP_X_AUTH_REQUEST_{name.upper().replace('-', '_')}" for name in (*HEADERS, "Redirect")
 )
-"""The WSGI names of headers that every request may have. The proxy replaces :data:`HEADERS`, and
-ingress-nginx adds ``X-Auth-Request-Redirect`` to each question."""
+"""The WSGI names of ``X-Auth-Request-`` headers that are not refused as forged. The proxy replaces
+:data:`HEADERS`, and ingress-nginx sends ``X-Auth-Request-Redirect`` to ``/verify`` itself."""
 
 _MAY_BE_FORGED = ("HTTP_REMOTE", "HTTP_X")
-"""How the WSGI names of all headers begin that an application could believe."""
+"""The beginnings of the WSGI names of headers that can be forged. No other header is checked."""
 
 _PARAMETERS = {"roles", "scopes", "redirect", "cookies"}
 
@@ -147,10 +147,9 @@ def _forged_header(environ: dict[str, Any]) -> str | None:
 def _is_forged(key: str) -> bool:
     """Return True if only a client sends a header, to deceive an application.
 
-    This is a header that names the user. A header with an address, such as ``X-Forwarded-For``, is
-    forged only if its name has another separator than the hyphen. No proxy adds such a header, or
-    replaces it.
-
+    A header that names the user is forged. A header with an address, such as ``X-Forwarded-For``,
+    is forged only if its name has a separator that is not a hyphen, such as ``X.Forwarded.For``. No
+    proxy adds or replaces a header with such a name.
     :param key: the WSGI name of the header. It must be short, because it is kept in a cache.
     """
     if key in _NOT_FORGED:

@@ -90,8 +90,7 @@ class Metadata:
     def endpoints(self) -> Endpoints:
         """Return the endpoints.
 
-        If good metadata was read once, this method raises no error.
-
+        As soon as good metadata has been read, this method raises no more errors.
         :raises ProviderUnusable: if the metadata does not allow a sign-in.
         :raises BackendUnavailable: if the metadata cannot be read.
         """

@@ -14,7 +14,8 @@ PAGE = "authapp:templates/login.jinja2"
 def sign_in_page(request: Request, refused: SignInRefused, target: str) -> Response:
     """Return the sign-in page with an error, in ``request.response``.
 
-    This page does not redirect to the provider by itself. Otherwise there could be a redirect loop.
+    This page does not redirect to the provider by itself, because the provider could send the
+    browser back with an error again and again.
 
     :param target: the path or URL to which the user returns:
         see :func:`authapp.web.redirects.safe_next`.

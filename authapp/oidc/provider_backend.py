@@ -85,8 +85,8 @@ class ProviderBackend:
         """See :class:`authapp.backend.protocol.Backend`.
 
         If the response has no ID token, the session keeps the claims of the last ID token. Newer
-        values from the access token and the userinfo response replace them, except those of
-        :data:`_OF_THE_SIGN_IN`.
+        values from the access token and the userinfo response replace these claims. The claims in
+        :data:`_OF_THE_SIGN_IN` are never replaced.
         """
         if tokens.issuer != self._client.issuer or not tokens.renewable:
             raise BackendUnavailable("these tokens cannot be renewed here")

@@ -46,8 +46,8 @@ def start_path(request: Request, target: str) -> str:
 def start(request: Request) -> Response:
     """Send the browser to the provider (Core section 3.1.2.1), with PKCE, state and nonce.
 
-    The parameters of the request are not sent to the provider, except ``max_age``. A view that
-    needs a recent sign-in sets ``max_age``. The provider is then asked to authenticate the user
+    Of the parameters in the query, only ``max_age`` is sent on to the provider. A view that needs a
+    recent sign-in redirects here with ``max_age``, so that the provider authenticates the user
     again.
 
     :returns: a 303 redirect. If the provider is down: the sign-in page, with status 503. If the

@@ -1,4 +1,4 @@
-"""Wait for a response to a refresh after the request that needed the refresh has ended.
+"""Wait for a late response to a refresh, although the browser's request no longer waits for it.
 
 A slow backend may still spend the refresh token and respond late. If no thread received the late
 response, the new tokens would be lost. So the call continues in a separate thread, and the lease
@@ -33,8 +33,8 @@ def await_late_response(
         earlier announcement.
     :param use: a function that is called with ``late`` when the response has arrived or the call
         has failed. It may raise ``BackendDown``.
-    :param landing: a stack that is closed after ``use``. This releases the lease and ends the
-        single flight. Until then, the backend may still spend the token.
+    :param landing: a stack whose closing releases the lease and ends the single flight. It is
+        closed after ``use`` only, because the backend may spend the token until then.
     """
 
     def announce_until_done() -> None:
