@@ -66,7 +66,8 @@ class Waits:
     def must_end(self, wait: Wait, threshold: float) -> bool:
         """Return True if more than ``limit`` requests wait for long, and ``wait`` must end.
 
-        First the requests that cannot be cancelled continue, then those that have waited longest.
+        Only ``limit`` requests may wait for long. The requests that cannot be cancelled come first,
+        then those that have waited longest.
 
         :param threshold: after how many seconds a request waits for long.
         """

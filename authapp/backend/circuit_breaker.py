@@ -58,7 +58,8 @@ class CircuitBreaker:
 
     The breaker opens in these cases:
 
-    - No connection can be made, or the backend returns 502, 503 or 504.
+    - No connection can be made.
+    - The backend returns 502, 503 or 504 to a login, a refresh or a logout.
     - The backend does not respond to a call, and responds to no other call of the verb meanwhile.
     - :data:`FAILING_SESSIONS` sessions in a row get other bad responses. One such response is not
       enough, because other sessions may get good responses. For example, Django SimpleJWT returns

@@ -202,10 +202,10 @@ class HTTPBackend:
 
         If a response has no refresh token, or an empty one, there are three cases:
 
-        - ``backend.refresh`` is ``none`` or does not send ``{refresh}``, so that no renewal needs a
-          refresh token. Then the access token is stored as the refresh token too.
-        - In any other response to a renewal, the session keeps the old refresh token.
-        - Any other response to a sign-in is not usable.
+        - ``backend.refresh`` is ``none`` or does not send ``{refresh}``: no renewal needs a refresh
+          token, so the access token is stored as the refresh token too.
+        - Any other backend, at a renewal: the session keeps the old refresh token.
+        - Any other backend, at a sign-in: the response is not usable.
 
         :param before: the tokens before a renewal. None at a sign-in.
         :returns: the tokens, or None if the response is not usable.

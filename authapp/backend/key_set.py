@@ -24,8 +24,8 @@ KEYS_RETRY = 60
 are two reasons: the key set is stale, or a token names an unknown key."""
 
 KEYS_LOST = 86_400
-"""How long the cached keys are used if the key set cannot be read again, in seconds since it was
-read."""
+"""If the key set cannot be read again, the cached keys are used until this many seconds after they
+were read."""
 
 
 class KeySet:

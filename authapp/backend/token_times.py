@@ -58,8 +58,8 @@ def clock_skew(claims: Claims, now: float, leeway: int) -> int:
     The token must be new. Then the clocks differ if ``iat`` differs from ``now`` by more than the
     leeway, or if the token has already expired.
 
-    :returns: the seconds, negative if the backend's clock is behind ours. 0 if the clocks need not
-        differ, or if ``iat`` is more than :data:`MAX_SKEW` seconds in the past.
+    :returns: the seconds, negative if the backend's clock is behind ours. 0 if the token shows no
+        difference, or if ``iat`` is more than :data:`MAX_SKEW` seconds in the past.
     :raises BackendUnavailable: if ``iat`` is too far in the future, or a time is not a number.
     """
     issued, expires = numeric_date(claims, "iat"), numeric_date(claims, "exp")

@@ -52,10 +52,10 @@ _NOT_FORGED = frozenset(
     f"HTTP_X_AUTH_REQUEST_{name.upper().replace('-', '_')}" for name in (*HEADERS, "Redirect")
 )
 """The WSGI names of ``X-Auth-Request-`` headers that are not refused as forged. The proxy replaces
-:data:`HEADERS`, and ingress-nginx sends ``X-Auth-Request-Redirect`` to ``/verify`` itself."""
+:data:`HEADERS`. ingress-nginx adds ``X-Auth-Request-Redirect`` to each request to ``/verify``."""
 
 _MAY_BE_FORGED = ("HTTP_REMOTE", "HTTP_X")
-"""The beginnings of the WSGI names of headers that can be forged. No other header is checked."""
+"""A header can be forged only if its WSGI name begins with one of these."""
 
 _PARAMETERS = {"roles", "scopes", "redirect", "cookies"}
 

@@ -46,9 +46,8 @@ def start_path(request: Request, target: str) -> str:
 def start(request: Request) -> Response:
     """Send the browser to the provider (Core section 3.1.2.1), with PKCE, state and nonce.
 
-    Of the parameters in the query, only ``max_age`` is sent on to the provider. A view that needs a
-    recent sign-in redirects here with ``max_age``, so that the provider authenticates the user
-    again.
+    Of the parameters in the query, only ``max_age`` is sent on to the provider. It comes from a
+    view that needs a recent sign-in, and makes the provider authenticate the user again.
 
     :returns: a 303 redirect. If the provider is down: the sign-in page, with status 503. If the
         browser only prefetches: an empty 503, because the user has not asked for a sign-in yet.
