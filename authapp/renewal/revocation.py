@@ -1,7 +1,7 @@
 """Revocation: the sessions that were signed out, in all processes that share the store.
 
-The store keeps a revocation for as long as a copy of the session's cookie can be valid. This time
-includes the extension by a renewal that may be running at sign-out.
+The store keeps a revocation until no copy of the session's cookie can be valid any more. A renewal
+that is running at sign-out may extend the session, so this extension is included.
 """
 
 from functools import lru_cache
@@ -12,8 +12,8 @@ from authapp.store.protocol import Key, Store
 _NEVER = float("-inf")
 
 _ELSEWHERE, _IN_ITS_BROWSER = "1", "0"
-"""The string that is stored for a revoked session. It tells whether the session was ended by its
-own browser (which knows this) or from elsewhere."""
+"""The two strings that the store may have for a revoked session. The first: the session was ended
+from elsewhere. The second: its own browser ended the session, and so knows of the end."""
 
 CLOCKS_DIFFER = 60.0
 """Seconds by which the clocks of machines that share a store may differ."""
@@ -75,8 +75,8 @@ class Revocation:
     def revoke_others(self, session: Session, now: float) -> None:
         """Revoke the other sessions of this session's user that began at or before ``now``.
 
-        The store keeps this revocation under a separate key. So it does not overwrite the
-        revocation of an earlier :meth:`revoke_user`, which revokes this session too.
+        This method and :meth:`revoke_user` use different keys. With the same key, this method could
+        overwrite an earlier revocation that also revokes this session.
 
         :param now: see :meth:`revoke_user`.
         """
@@ -105,8 +105,8 @@ class Revocation:
     def ended_meanwhile(self, tokens: TokenPair, began: float) -> bool:
         """Return True if a group of new tokens was revoked while the user signed in.
 
-        If the group of a ``sid`` was revoked, the time does not matter: the provider has ended the
-        session of this ``sid``, and gives a new session another ``sid``.
+        If the tokens have a ``sid``, a revocation of its group counts even if it is older than the
+        sign-in: the provider never uses the ``sid`` of an ended session for a new session.
 
         :param tokens: the tokens of the new session.
         :param began: when the sign-in began, in epoch seconds.
@@ -134,7 +134,8 @@ class Revocation:
         """Return True if this process knows that this session was ended from elsewhere.
 
         A sign-out or a new sign-in in the session's own browser does not count, because the user
-        knows of it. The other tabs of this browser send the old cookie until the response arrives.
+        knows of it. Other tabs of this browser must not report it, although they may still send the
+        old cookie.
         """
         return _is_ended_elsewhere(session, *self._store.recall(*revocation_keys(session)))
 

@@ -28,7 +28,8 @@ MAX_AGENT = 256
 """The most characters of a ``User-Agent`` header in an entry."""
 
 _REFRESHED = 60.0
-"""A request of the user updates the entry if its recorded use is at least this many seconds old."""
+"""If the last use in an entry is at least this many seconds ago, the user's next request updates the
+entry."""
 
 _TRACKED = 10_000
 """The most sessions whose last entry a process remembers."""
@@ -64,7 +65,7 @@ class ListedSession:
 
 
 class _Update(NamedTuple):
-    """The last entry of a session that this process has written.
+    """The entry that this process last wrote for a session.
 
     :ivar used: the time of the user's last request in this entry, in epoch seconds.
     :ivar place: the number of the place in which the entry most likely is.
@@ -80,7 +81,7 @@ class SessionIndex:
     """The sessions of each user, in the store.
 
     :param store: the store that all processes share.
-    :param limits: an idle session is not listed.
+    :param limits: tells when an idle session ends. An ended session is not listed.
     :param clock: returns epoch seconds.
     """
 
@@ -118,9 +119,9 @@ class SessionIndex:
     ) -> None:
         """Write the entry of a session.
 
-        If the store already has the same entry, and this process has a copy of the user's last
-        request, nothing is written. Redis may lose its data, so each process keeps what its own
-        requests have recorded.
+        Nothing is written if the store already has the same entry. There is one exception: if the
+        user makes this request, and this process has not written the same entry before, it writes
+        the entry. Then the process has a copy, in case Redis loses its data.
 
         :param session: the session. Its ``last_used`` is the time of the user's last request.
         :param agent: the ``User-Agent`` header of that request.
@@ -263,11 +264,11 @@ def _key(user_id: int | str, place: int) -> Key:
 
 
 def _merge(mine: ListedSession, before: ListedSession | None, now: float) -> ListedSession:
-    """Return the entry ``mine`` with the later use and the later sign-in of both entries.
+    """Merge two entries of one session: keep the later use and the later sign-in.
 
-    :param before: the entry of the same session in the store. None: there is none.
-    :param now: epoch seconds. If the use in ``before`` is more than :data:`CLOCKS_DIFFER` seconds
-        later, it comes from a machine whose clock is wrong, and does not count.
+    :param before: the entry in the store, or None if the store has no entry.
+    :param now: epoch seconds. The use in ``before`` does not count if it is more than
+        :data:`CLOCKS_DIFFER` seconds later: it comes from a machine whose clock is wrong.
     """
     if before is None:
         return mine

@@ -216,7 +216,7 @@ class Renewal:
             return self._unless_revoked(session, outcome)
 
     def _announce_late(self, session: Session, seconds: float) -> None:
-        """Store a failure, so that no request and no process sends the token again."""
+        """Store a failure, so that for some seconds no request of any process sends the token again."""
         self.successors.keep_failure(session, "the backend's response is late", seconds)
 
     def _use_late(self, session: Session, lease: Lease, late: "Future[TokenPair]") -> None:
@@ -252,8 +252,8 @@ class Renewal:
 
         :param lease: the lease of the token. If the lease is unsure, another process may spend the
             token at the same time.
-        :param refresh: returns new tokens for old tokens. This function calls the backend, or
-            returns the late response.
+        :param refresh: takes the old tokens and returns new ones, from a call of the backend or
+            from its late response.
         :param late: True if the response is late, so that the call took longer than ``patience``.
         :raises BackendDown: if the backend is down or does not respond.
         """
