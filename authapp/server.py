@@ -8,8 +8,8 @@ This server runner solves four problems of waitress:
   connections are idle. This server closes connections before the limit is reached: first idle ones,
   then those whose request has not arrived completely.
 - waitress drops a header whose name contains an underscore, and does not tell the application. But
-  a proxy may send this header to another server too, which may read ``X_User`` as ``X-User``. This
-  server tells the application the names of these headers: ``environ["authapp.underscored"]``.
+  the proxy in front may send the same header to an API, which may read ``X_User`` as ``X-User``. So
+  the application needs to know: ``environ["authapp.underscored"]`` has the names of these headers.
 - waitress does not notice that a client has gone while its request is handled. With this server,
   ``environ["waitress.client_disconnected"]()`` returns True, so that a long wait can end early.
 """
@@ -57,8 +57,8 @@ _RELOADER = 5.0
 """The longest time in seconds that this process waits until ``pserve --reload`` ends it."""
 
 _CLOSED = getattr(select, "POLLRDHUP", 0)
-"""The event of a connection on which the client sends no more (Linux). Events of a connection that
-is closed in both directions are always reported."""
+"""The event "the client sends no more" of a connection (Linux). ``poll`` reports a connection that
+is closed in both directions without being asked, so 0 is enough on other systems."""
 
 _OTHER_FILES = 100
 """The number of files that a process may open in addition to the connections of its clients, such
@@ -73,8 +73,8 @@ def serve(
     This is a server runner of PasteDeploy (``[server:main]``).
 
     :param app: the WSGI application.
-    :param global_config: the variables from the command line of ``pserve``. After
-        ``pserve FILE listen=localhost:8080``, the server ignores the addresses in the file.
+    :param global_config: the variables from the command line of ``pserve``. For example,
+        ``pserve FILE listen=localhost:8080`` replaces the addresses in the file.
     :param drain: the longest time in seconds for finishing the requests. Requests that are not
         finished one second later are dropped.
     :param options: the options of ``waitress.serve``.
@@ -237,7 +237,7 @@ def _close_inactive(sockets: dict[int, wasyncore.dispatcher], limit: int) -> Non
 def _busy(sockets: dict[int, wasyncore.dispatcher], stopped: float) -> int:
     """Return the number of connections whose requests the server must still finish.
 
-    A request that has arrived only in part counts for :data:`ARRIVAL` seconds after SIGTERM.
+    A request that has arrived only in part no longer counts :data:`ARRIVAL` seconds after SIGTERM.
 
     :param stopped: the time of the SIGTERM, from ``time.monotonic()``.
     """

@@ -28,8 +28,8 @@ MAX_AGENT = 256
 """The most characters of a ``User-Agent`` header in an entry."""
 
 _REFRESHED = 60.0
-"""If the last use in an entry is at least this many seconds ago, the user's next request updates the
-entry."""
+"""If the last use in an entry is at least this many seconds ago, the user's next request updates
+the entry."""
 
 _TRACKED = 10_000
 """The most sessions whose last entry a process remembers."""

@@ -216,7 +216,10 @@ class Renewal:
             return self._unless_revoked(session, outcome)
 
     def _announce_late(self, session: Session, seconds: float) -> None:
-        """Store a failure, so that for some seconds no request of any process sends the token again."""
+        """Store a failure, so that no request of any process sends the token again.
+
+        :param seconds: the store keeps the failure for this time.
+        """
         self.successors.keep_failure(session, "the backend's response is late", seconds)
 
     def _use_late(self, session: Session, lease: Lease, late: "Future[TokenPair]") -> None:

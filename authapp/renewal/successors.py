@@ -5,12 +5,13 @@ that still has the old cookie finds the new session under that token. If the bac
 refresh tokens, the successors form a chain.
 
 A browser may send the old cookie for long: the response with the new cookie can be lost, or a
-slower response of another application can write the old cookie again. So the store keeps a
-successor (contract section 3):
+slower response of another application can write the old cookie again. So a successor is needed
+until these two are true (contract section 3):
 
-- until a request has brought the new cookie, but for an hour at most,
-- at least until the old access token has expired,
-- and after both for ``refresh.reuse`` seconds more.
+- A request has brought the new cookie, or an hour has passed.
+- The old access token has expired.
+
+Then the store keeps the successor for ``refresh.reuse`` seconds more.
 """
 
 import json
@@ -37,11 +38,11 @@ _MOST_RECALLED = 1024
 """A process recalls the successors of at most this many sessions."""
 
 _KEPT_UNTIL_BROUGHT = 3600.0
-"""Seconds for which the store keeps a successor that no request has brought."""
+"""Seconds for which the store keeps a successor if no request has brought its cookie."""
 
 _MOST_AWAITED = 10_000
-"""A process remembers at most this many successors that no request has brought yet. If there are
-more, the process forgets the oldest one, and the store keeps that successor for a whole hour."""
+"""A process remembers at most this many successors whose cookie no request has brought yet. Of more
+successors, the process forgets the oldest, and the store keeps that one for a whole hour."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,9 @@ class Successors:
         """Return what the store knows about a session. Its ``successor`` is the end of the chain.
 
         If this process has found a successor in the last 0.25 seconds, it does not ask the store
-        again. It recalls the revocation too: see :meth:`authapp.store.protocol.Store.recall`. So
-        use :meth:`look_up` instead before you spend a token or write a cookie.
+        again. The result, including ``revoked``, may then be a little out of date: see
+        :meth:`authapp.store.protocol.Store.recall`. So use :meth:`look_up` instead before you spend
+        a token or write a cookie.
         """
         name = session.sid, session.tokens.refresh, session.issued_at, session.authenticated_at
         now = time.monotonic()
@@ -115,8 +117,8 @@ class Successors:
             return known
         known = replace(known, successor=self.newest(session))
         # Do not recall a session that was signed out: if Redis goes down now, this process cannot
-        # read the revocation again. Do not recall a session that is its own successor: its backend
-        # keeps the refresh token, so the session may be renewed at any time.
+        # read the revocation again. Do not recall a session that is its own successor: a backend
+        # that returns the same refresh token at each renewal may renew the session at any time.
         if not known.revoked and known.successor is not session:
             if len(self._found) >= _MOST_RECALLED:
                 self._found.clear()
@@ -183,9 +185,9 @@ class Successors:
     def brought(self, session: Session) -> None:
         """Record that the cookie of a request contains this session.
 
-        So the browser has received the session, and the entry that leads from the old cookie to
-        this session is needed for a shorter time. If this process has renewed the session, it
-        shortens the time. If another process has renewed it, the store keeps the entry for an hour.
+        So the browser has the new cookie, and the entry that leads from the old cookie to this
+        session is needed for a shorter time. Only the process that has stored the entry shortens
+        this time. If another process receives the request, the entry is kept for an hour.
         """
         spent, successor = self._awaited.get(session.sid, (session, None))
         if successor is not None and successor.tokens == session.tokens:
@@ -203,10 +205,10 @@ class Successors:
                 del self._awaited[next(iter(self._awaited))]
 
     def _keep_successor(self, session: Session, successor: Session, seconds: float) -> None:
-        """Store a successor for ``seconds``, or longer if the old access token is still valid.
+        """Store a successor for ``seconds``, or until the old access token expires if this is later.
 
         The successor is not needed after the old refresh token has expired, because the old session
-        has then ended.
+        has then ended. ``refresh.reuse`` is added to this time.
         """
         known = {"renewed": successor.issued_at, "session": successor.to_claims()}
         now, old = time.time(), session.validity
@@ -255,7 +257,7 @@ def _read(text: str | None) -> Session | Rejected | None:
 
 
 def _key(session: Session) -> Key:
-    """Return the key of a session's successor, which contains the session's refresh token."""
+    """Return the key of a session's successor. The key contains the session's refresh token."""
     return Key("spent refresh token", session.tokens.refresh, str(session.identity.id))
 
 

@@ -1,8 +1,8 @@
 """Read the session from a ``Cookie`` header.
 
-A browser sends the same header until its session is renewed. So the results are cached, with the
-whole header as the key. If other cookies in the header change with every request, the second cache
-helps: :class:`authapp.session.encryption.Sealer` caches sessions, with the token as the key.
+There are two caches. A browser sends the same header until its session is renewed, so this module
+caches results with the whole header as the key. If other cookies in the header change with every
+request, :class:`authapp.session.encryption.Sealer` still has a cache by the encrypted session.
 """
 
 from dataclasses import replace

@@ -1,4 +1,6 @@
-"""Write tokens to cookies, and read tokens from cookies: names, prefixes and chunks.
+"""Write encrypted sessions to cookies, and read them: names, prefixes and chunks.
+
+In this module, a *token* is an encrypted session.
 
 This module finds the session cookie and its chunks in a ``Cookie`` header without parsing all
 cookies. To parse all cookies would take longer than to decrypt the session.
@@ -16,10 +18,11 @@ CSRF_COOKIE = "authapp.csrf"
 """The name of the CSRF cookie. The session cookie must not have the same name."""
 
 CHUNK_LENGTH = 3900
-"""The most characters of a token in one cookie. Browsers accept 4,096 bytes including the name."""
+"""The most characters of an encrypted session in one cookie. Browsers accept 4,096 bytes including
+the name."""
 
 MAX_CHUNKS = 3
-"""The most cookies for one token. Many servers accept at most 8 to 16 KB of headers."""
+"""The most cookies for one encrypted session. Many servers accept at most 8 to 16 KB of headers."""
 
 CACHED = 1024
 """How many ``Cookie`` headers are cached, including headers without a session."""
@@ -32,7 +35,8 @@ _NAME = re.compile(r"\A(?!\$)[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}\Z")
 _INDEX = re.compile("0|[1-9][0-9]?")
 
 _MAX_VALUES = 5
-"""The most values read for one cookie name. A sibling domain can set cookies of that name too."""
+"""The most values read for one cookie name. A sibling domain can set many cookies of that name, and
+each value has to be decrypted."""
 
 _MAX_NAMES = 10
 """The most cookies that one response clears. Some proxies accept only 4 KB of response headers."""
@@ -58,9 +62,9 @@ class SessionTooLarge(ValueError):
 class Candidates(NamedTuple):
     """The session cookies and chunks in a ``Cookie`` header.
 
-    :param candidates: strings to decrypt. Each string may be a complete token. First come the
-        values of session cookies. Then come the joined values of chunks, which are cookies that
-        each contain a part of a token.
+    :param candidates: strings to decrypt. Each may be a complete encrypted session. First come the
+        values of session cookies, then the joined values of chunks. A chunk is a cookie that
+        contains a part of an encrypted session.
     :param names: the names of the session cookies and chunks in the header, even if their values
         are invalid.
     """
@@ -150,14 +154,14 @@ class SessionCookie:
     def read(self, header: str) -> Candidates:
         """Find the session cookies and chunks in a ``Cookie`` header.
 
-        A header may contain more than one token, for three reasons:
+        A header may contain more than one encrypted session, for three reasons:
 
         - The cookie was set twice, for different paths or by a sibling domain.
-        - The header contains a complete token and also chunks.
-        - Chunks of an earlier, longer token are still stored in the browser.
+        - The header contains a complete encrypted session and also chunks.
+        - Chunks of an earlier, longer session are still stored in the browser.
 
         The caller tries to decrypt every candidate. A candidate that was joined from chunks of
-        different tokens does not decrypt.
+        different sessions does not decrypt.
 
         :param header: any string.
         :returns: a limited number of candidates.
@@ -190,14 +194,15 @@ class SessionCookie:
         return int(index) if base == self.name and _INDEX.fullmatch(index) else None
 
     def write(self, token: str, max_age: int | None, names: Collection[str] = ()) -> list[str]:
-        """Return the headers that store a token in the browser.
+        """Return the headers that store an encrypted session in the browser.
 
+        :param token: the encrypted session.
         :param max_age: seconds after which the browser deletes the cookies. None: the cookies are
             deleted when the browser is closed.
-        :param names: the names of the session cookies and chunks in the request. Cookies that the
-            new token does not use are cleared.
+        :param names: the names of the session cookies and chunks in the request. Those that
+            ``token`` does not need are cleared.
         :returns: values for ``Set-Cookie`` headers.
-        :raises SessionTooLarge: if the token needs more than :data:`MAX_CHUNKS` cookies.
+        :raises SessionTooLarge: if it needs more than :data:`MAX_CHUNKS` cookies.
         """
         parts = [token[at : at + CHUNK_LENGTH] for at in range(0, len(token), CHUNK_LENGTH)]
         if len(parts) > MAX_CHUNKS:

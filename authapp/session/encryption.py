@@ -38,11 +38,11 @@ from authapp.session.session import Session
 _write_json = json.JSONEncoder(separators=(",", ":")).encode
 
 CACHE_SIZE = 4096
-"""How many decrypted tokens are cached. Each cached token takes about 10 KB of memory."""
+"""How many decrypted sessions are cached. Each takes about 10 KB of memory."""
 
 MAX_TOKEN_LENGTH = 16_384
-"""The length of the longest token that is decrypted, in characters. authapp itself writes only
-shorter tokens."""
+"""The length of the longest encrypted session that authapp decrypts, in characters. The sessions
+that authapp encrypts are shorter."""
 
 _JSON = json.JSONDecoder(parse_constant=refuse_constant)
 
