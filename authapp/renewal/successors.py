@@ -205,7 +205,7 @@ class Successors:
                 del self._awaited[next(iter(self._awaited))]
 
     def _keep_successor(self, session: Session, successor: Session, seconds: float) -> None:
-        """Store a successor for ``seconds``, or until the old access token expires if this is later.
+        """Store a successor for ``seconds``, or until the old access token expires, if later.
 
         The successor is not needed after the old refresh token has expired, because the old session
         has then ended. ``refresh.reuse`` is added to this time.

@@ -4,9 +4,10 @@ import base64
 import binascii
 
 _LAST = ("", "", "AQgw", "AEIMQUYcgkosw048")
-"""The allowed last characters of a string, by the length of the string modulo 4 (if not 0).
+"""The allowed last characters of a base64url string. The index is its length modulo 4.
 
-In these characters, all bits that encode no data are 0."""
+With index 0, all characters are allowed. With another index, the last character has bits that
+encode no data. In the allowed characters, these bits are 0."""
 
 
 def encode(raw: bytes) -> str:

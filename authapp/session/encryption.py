@@ -231,8 +231,8 @@ class Sealer:
         version = FORMATS[format_name]
         keys = [version.key(secret, cookie_name) for secret in secrets]
         self._ciphers = [version.with_key(key) for key in keys]
-        #: Decrypts a token: :meth:`_open` with a cache. Sessions are immutable, so a cached session
-        #: can be returned to many requests. Tokens that cannot be decrypted are not cached.
+        #: Decrypts a session: :meth:`_open` with a cache. Sessions are immutable, so a cached
+        #: session can be returned to many requests. A failed decryption is not cached.
         self.open = lru_cache(maxsize=CACHE_SIZE)(self._open)
         #: Encrypts a session: :meth:`_seal` with a cache. After a renewal, many requests write the
         #: same session.

@@ -9,7 +9,7 @@ from typing import Any
 _SUBJECT = ("sub", "sid")
 
 SUB_ALONE = "sub without sid"
-"""The ``name`` to pass to :func:`group` for sessions of a ``sub`` whose ID token has no ``sid``."""
+"""A ``name`` for :func:`group`: the sessions of one ``sub`` whose ID tokens contain no ``sid``."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class TokenPair:
     def groups(self) -> tuple[str, ...]:
         """The names of the groups of sessions to which the session of these tokens belongs.
 
-        An OpenID Connect provider can end all sessions of a group at once. There is a group for the
-        ``sub``, and a group for the ``sid`` (or for the ``sub`` without a ``sid``). Empty for
-        tokens of the backend.
+        An OpenID Connect provider can end all sessions of a group at once. The first group is all
+        sessions with this ``sub``. The second is all sessions with this ``sid``. If there is no
+        ``sid``, the second is :data:`SUB_ALONE`. Empty for tokens of the backend.
         """
         said = self.subject
         if "sub" not in said:

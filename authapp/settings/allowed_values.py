@@ -204,9 +204,9 @@ def url(text: str, http: bool, allowed: str) -> str:
     """Read an absolute http or https URL, without user name, query or fragment.
 
     :param http: True to allow http.
-    :param allowed: what is allowed, in words. The error contains this text, unless the text is an
-        http URL and only https is allowed.
-    :raises ValueError: if the text is not such a URL.
+    :param allowed: what is allowed, in words, for the error. An http URL where only https is
+        allowed has an error of its own.
+    :raises ValueError: if ``text`` is not such a URL.
     """
     try:
         parts = urlsplit(text)

@@ -44,9 +44,9 @@ def _preset(ini: Mapping[str, Any]) -> Mapping[str, str]:
 
 
 def preset_name(ini: Mapping[str, Any]) -> str:
-    """Return the name of the preset that an ini file uses. If it has no name, the default preset.
+    """Return the value of ``backend.preset``: the name of a preset, or :data:`NO_PRESET`.
 
-    The name is :data:`NO_PRESET` if the ini file uses no preset.
+    If the ini file does not set ``backend.preset``, this is the default preset.
     """
     try:
         return values.resolve(str(ini.get(PRESET, ""))) or DEFAULT_PRESET
@@ -68,7 +68,7 @@ def report_missing(reader: Ini, description: Description) -> None:
     """Report each setting that a backend without a preset needs, and that is not set.
 
     :param reader: the reader that has read the settings. It collects the problems.
-    :param description: what it has read.
+    :param description: the settings that the reader has read.
     """
     if preset_name(reader.shown) != NO_PRESET:
         return

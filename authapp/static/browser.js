@@ -99,8 +99,8 @@ export async function inTurn(name, work) {
 }
 
 /**
- * Opens a channel between the tabs. Returns a function that sends a message to the other tabs, which
- * "compose" makes from the arguments. "hear" is called with each message of another tab.
+ * Opens a channel between the tabs. Returns a function: it makes a message from its arguments, with
+ * "compose", and sends it to the other tabs. "hear" is called with each message of another tab.
  */
 export function channel(name, hear, compose) {
 	if (globalThis.BroadcastChannel) {

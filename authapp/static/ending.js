@@ -162,15 +162,15 @@ function fieldKey(field) {
 }
 
 /**
- * Return a function that returns all that the page says about the record of a field: the <h1>, and
- * the text of the field's form. For a field without a form, this is the text of <main> or <body>. Of
- * a list, only the field's own row counts.
+ * Return a function that returns the text that tells which record a field edits: the <h1>, and the
+ * text of the field's form. A field without a form has the text of <main> or <body> instead. If the
+ * field is in a row of a list, the text of the other rows is left out.
  */
 function records() {
 	const shape = cached(shapeOf);
 	const headings = all("h1").map((it) => textOf(it));
-	// Element -> fields -> the text of the element beside its children with these fields. If two
-	// children have the same fields, they are rows of a list.
+	// Element -> fields -> the text of the element without those of its children that contain these
+	// fields. If two children contain the same fields, they are rows of a list.
 	const beside = cached((parent) => {
 		const children = childrenOf(parent);
 		return cached((fields) => {

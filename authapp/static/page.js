@@ -1,6 +1,6 @@
 /**
  * Starts session.js in a page. The server has written the options into a <meta> element in the
- * page's head. This script reads nothing else in the page, because a user may have written it.
+ * page's head. This script reads nothing else: a user may have written other parts of the page.
  */
 import { watchSession } from "./session.js";
 
