@@ -249,7 +249,7 @@ def _busy(sockets: dict[int, wasyncore.dispatcher], stopped: float) -> int:
 
 
 def _allow_files(needed: int) -> None:
-    """Raise the limit of files that this process may open to ``needed``.
+    """Raise the limit of open files of this process to ``needed``.
 
     If the system does not allow this, raise the limit as far as allowed, and log a warning.
     """

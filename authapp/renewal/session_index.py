@@ -299,7 +299,8 @@ def _fields(entry: ListedSession) -> list[Any]:
 def _parse(user_id: int | str, text: str | None) -> ListedSession | None:
     """Read the string of an entry.
 
-    :returns: the entry, or None if there is no string or another version of authapp wrote it.
+    :returns: the entry. None if there is no string, or if authapp cannot read the string because
+        another version of authapp wrote it.
     """
     if text is None:  # most places of a user are free
         return None

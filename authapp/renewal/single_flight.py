@@ -76,8 +76,8 @@ class Renewal:
     def renew(self, session: Session, known: Known | None = None, *, wait: bool = False) -> Outcome:
         """Renew a session, or find the successor that another request has created.
 
-        If another request is renewing the session, return the session unchanged if its access token
-        is valid. If not, wait for the outcome of that request, except while the backend is down.
+        If another request is renewing the session, a session with a valid access token is returned
+        unchanged. An expired session waits for that renewal, unless the backend is down.
 
         :param known: what :meth:`Successors.recall` has just returned for the session, or None.
         :param wait: if True, wait for the other request even if the access token is valid.
@@ -216,14 +216,11 @@ class Renewal:
             return self._unless_revoked(session, outcome)
 
     def _announce_late(self, session: Session, seconds: float) -> None:
-        """Store a failure, so that no request of any process sends the token again.
-
-        :param seconds: the store keeps the failure for this time.
-        """
+        """Store a failure for ``seconds``, so that no process sends the token again."""
         self.successors.keep_failure(session, "the backend's response is late", seconds)
 
     def _use_late(self, session: Session, lease: Lease, late: "Future[TokenPair]") -> None:
-        """Store the outcome of a late response for the next request of the session."""
+        """Store the outcome of a late response, so that the session's next request finds it."""
         if isinstance(late.exception(), BackendRejected | None):
             self.backend.breaker.close()
         outcome = self._spend(session, lease, lambda tokens: late.result(), late=True)

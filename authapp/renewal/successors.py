@@ -169,7 +169,8 @@ class Successors:
     def keep(self, session: Session, outcome: Outcome) -> None:
         """Store an outcome under the refresh token that was spent.
 
-        A failure without a new refresh token is not stored: see :meth:`keep_failure`.
+        An ``Unavailable`` is stored here only if it has a new refresh token. The failure itself is
+        stored by :meth:`keep_failure`.
         """
         match outcome:
             # If the store has to merge two strings, it keeps the greater string. A later successor

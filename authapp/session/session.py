@@ -297,9 +297,9 @@ class Session:
 def _used_at(value: object, issued_at: int) -> int | None:
     """Read the time of the user's last request.
 
-    authapp stores this time, and next to it a copy of the ``iat`` of the cookie. If the copy differs
-    from ``iat``, a Next.js application that shares the cookie has written ``iat``. So the user has
-    used that application at this time, and the later of ``iat`` and the stored time is returned.
+    authapp stores this time, and next to it a copy of the ``iat`` of the cookie. If the copy and
+    ``iat`` differ, a Next.js application that shares the cookie has written ``iat``. So the user
+    has used that application at this ``iat``, and the later of the two times is returned.
 
     :param value: the member ``data.used`` of the claims: the stored time, and the stored ``iat``.
     :param issued_at: the member ``iat`` of the claims.

@@ -108,7 +108,7 @@ def resolve(text: str) -> str:
 
     :returns: for ``env:``, the variable. For ``file:``, the text of the file. For any other text,
         and for a text of several lines, the text itself. White space at both ends is removed.
-    :raises ValueError: if the variable is not set or empty, or the file cannot be read or is empty.
+    :raises ValueError: if the variable is missing or empty, or the file is empty or not readable.
     """
     text = text.strip()
     kind, _, where = text.partition(":")

@@ -55,7 +55,7 @@ def preset_name(ini: Mapping[str, Any]) -> str:
 
 
 def from_preset(shown: Mapping[str, str], key: str) -> bool:
-    """Return True if a setting has the text of the preset.
+    """Return True if a setting has the same text as in the preset.
 
     :param shown: the settings of the ini file and of its preset.
     :param key: the key without the prefix, such as ``backend.login``.

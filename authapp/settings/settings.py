@@ -42,7 +42,7 @@ BACKEND_URL_MISSING = (
     f"authapp.backend.url is missing: set it to the base URL of the backend, or to {EMBEDDED} in"
     " development"
 )
-"""The problem of an application that has neither a URL of the backend nor its own backend."""
+"""The problem to report if an application has neither a URL of the backend nor its own backend."""
 
 
 class ISettings(Interface):

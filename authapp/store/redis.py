@@ -66,9 +66,9 @@ class RedisStore:
     def _ask(self, *keys: Key) -> tuple[list[str | None], bool]:
         """Read strings from Redis, or from the memory of this process if Redis is down.
 
-        In a cluster, keys may be on several nodes. If one node is down, the strings of the other
-        nodes are still read from Redis. Otherwise a process with the lease of a key might not see
-        what another process has stored under this key.
+        In a cluster, keys may be on several nodes. If one node is down, only the strings of this
+        node are read from memory. The process may have the lease of a key on another node, and must
+        see what other processes have stored there.
 
         :returns: the strings, and True if all of them are from Redis.
         """

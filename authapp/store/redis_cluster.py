@@ -20,8 +20,8 @@ from redis.exceptions import RedisClusterException, RedisError, SlotNotCoveredEr
 from authapp.store.redis_encryption import TAGS
 
 READ_AGAIN = 0.5
-"""Seconds between two attempts of this module to read which node has which slots. redis-py makes
-further attempts."""
+"""Seconds between two attempts of this module to read which node has which slots. redis-py may read
+this more often."""
 
 FAULTS = (RedisError, RedisClusterException, OSError, ValueError, TypeError, AttributeError)
 """The errors of a command. redis-py raises the last three if another thread closes the connection
@@ -90,7 +90,7 @@ class LazyCluster:
     def _read_nodes(self) -> None:
         """Read again which node has which slots, at most once in :data:`READ_AGAIN` seconds.
 
-        If no node has a slot, redis-py does not do this itself.
+        ``get_node_from_key`` of redis-py does not do this if no node has the key's slot.
         """
         now = time.monotonic()
         if now >= self._read_at:

@@ -36,7 +36,7 @@ from authapp.store.redis_url import CLUSTER, SENTINEL, read_url
 log = logging.getLogger(__name__)
 
 TIMEOUT = 0.25
-"""Seconds to connect to Redis, and again for the reply to one command."""
+"""The longest time in seconds for a connection to Redis, and also for the reply to one command."""
 
 PAUSE = 0.5
 """If Redis does not respond, no command is sent for this many seconds. Then one request tries
@@ -100,7 +100,7 @@ class RedisConnection:
         self._generations: WeakKeyDictionary[AbstractConnection, int] = WeakKeyDictionary()
 
     def of(self, tag: bytes) -> "RedisConnection":
-        """Return the state of the primary that has a hash tag's keys. Without a cluster, self."""
+        """Return the state of the primary with the keys of a hash tag. Without a cluster, self."""
         if not self.clustered:
             return self
         for node in self.client.new_primaries(tag):

@@ -24,8 +24,8 @@ from authapp.store.redis_connection import RedisConnection
 log = logging.getLogger(__name__)
 
 VERSION = 1
-"""The version of the strings in the store. Increase this number if the strings change, so that an
-older version of authapp cannot read them."""
+"""The version of the strings in the store. Increase this number if you change the strings in a way
+that an older version of authapp cannot read."""
 
 PROCESSES = b"authapp:users"
 """The Redis key of a sorted set. Each process writes the fingerprints of its secrets and

@@ -1,10 +1,8 @@
 """Notices: a process publishes the keys whose strings it has changed.
 
-Other processes then use the unchanged strings that they have in memory, and do not ask Redis.
-
 A process keeps the strings that tell whether a session was revoked, and uses them without asking
-Redis again. A process that changes such a string publishes a notice on a channel: the name of the
-string's key. Every process subscribes to this channel, and forgets the strings that a notice names.
+Redis again. If a process changes such a string, it publishes a notice on a channel: the name of the
+string's key. Every process subscribes to this channel, and forgets the string that a notice names.
 
 Redis delivers a published message at most once, so a notice can be lost. So a process uses the
 strings that it has kept only while the **channel is alive**. To know this, a process publishes a
@@ -40,11 +38,12 @@ HEARTBEAT = 0.4
 """Seconds between two heartbeats."""
 
 HEARTBEAT_TIMEOUT = 1.0
-"""The channel is alive for this many seconds after a heartbeat that has arrived was published."""
+"""If a heartbeat arrives, the channel is alive for this many seconds from the time at which the
+heartbeat was sent."""
 
 RESUBSCRIBE = 5.0
 """If no heartbeat has arrived for this many seconds, the process subscribes again with another
-connection. Nothing else shows that the other end is gone if it has not closed the connection."""
+connection. If Redis has gone without closing the connection, only this pause shows it."""
 
 IDLE = 60.0
 """Seconds after which the thread ends if no request has needed it."""
@@ -202,7 +201,7 @@ class RedisNotices:
                     self._alive_until = heard + HEARTBEAT_TIMEOUT
 
     def _send_heartbeat(self, channel: bytes) -> float:
-        """Publish a heartbeat, and return the time of the monotonic clock at which this was done.
+        """Publish a heartbeat, and return the time at which it was sent (``time.monotonic()``).
 
         :raises StoreUnavailable: if Redis is down or refuses.
         """

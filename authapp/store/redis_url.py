@@ -24,7 +24,8 @@ _URL = re.compile(
     rf"(?P<scheme>rediss?)(\+(?P<kind>{SENTINEL}|{CLUSTER}))?://(?P<hosts>[^/?#]*)(?P<rest>.*)",
     re.IGNORECASE,
 )
-"""In newer versions of Python, ``urlsplit`` refuses several hosts if one is an IPv6 address."""
+"""Matches the URL of the store. ``urlsplit`` is not used: in newer versions of Python, it refuses
+several hosts if one is an IPv6 address."""
 
 _PORTS = {SENTINEL: 26379, CLUSTER: 6379}
 

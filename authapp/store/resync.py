@@ -131,7 +131,7 @@ class Resync:
         self.start()
 
     def start(self) -> None:
-        """Start the resync thread if writes are pending. The thread needs no requests to go on."""
+        """Start the resync thread if writes are pending. It continues even if no requests come."""
         if not self.pending:
             return
         with self._lock:
@@ -174,7 +174,8 @@ class Resync:
     def _resend(self, keys: list[Key], pending: dict[Key, int]) -> bool:
         """Write the pending strings under some keys.
 
-        :param pending: the keys of the pending writes, each with the number of its change.
+        :param pending: each key of a pending write -> the number of the change that made it
+            pending. If this number changes meanwhile, the key stays pending.
         :returns: True if Redis now has all of these strings.
         """
         done = False

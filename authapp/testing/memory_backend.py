@@ -84,9 +84,11 @@ class MemoryBackend:
         code: str | None = None,
         **claims: Any,
     ) -> None:
-        """Add a user who can sign in by the form, or change the claims of this user.
+        """Add a user who can sign in by the form, or replace the user with this name.
 
-        :param id: the user's id. Later renewals of this user's sessions return the new claims.
+        After a replacement with the same ``id``, renewals of this user return the new claims.
+
+        :param id: the user's id.
         :param code: the code that this user needs in a second step. None: the password is enough.
         :param claims: claims of the access token: ``email``, ``roles`` (a list), ``scope`` (a
             string), or the claims that ``authapp.claims.*`` name.
@@ -122,7 +124,7 @@ class MemoryBackend:
             self.recover(verb)
 
     def recover(self, *verbs: str) -> None:
-        """Make verbs work again, and let calls continue that wait because of :meth:`held`.
+        """Make verbs work again. Calls that wait because of :meth:`held` continue.
 
         :param verbs: the verbs. Without verbs, all of them.
         """

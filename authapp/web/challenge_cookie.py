@@ -25,8 +25,8 @@ LIFETIME = 600
 """The longest time between the first and the second step of a sign-in, in seconds."""
 
 _COMPLETED, _KEPT = "completed challenge", 2 * LIFETIME
-"""The purpose under which the store keeps the id of a completed sign-in, and for how many seconds.
-A further step that begins at the last moment must find the id, too."""
+"""The purpose under which the store keeps the id of a completed sign-in, and for how many seconds:
+twice the lifetime, because a further step with the same id may begin at the last moment."""
 
 _NAME = "authapp.challenge"
 

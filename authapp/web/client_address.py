@@ -1,8 +1,8 @@
 """The address from which a request comes, in one spelling.
 
-Some proxies write the address with a port, or an IPv6 address in brackets, and some servers do not
-change this. This module removes both. Otherwise each port would count as another visitor (threat
-S8).
+Some proxies add a port to the address, or write an IPv6 address in brackets, and some servers pass
+this on. This module removes ports and brackets. Otherwise one visitor would count as another
+visitor with each new port (threat S8).
 """
 
 import re

@@ -63,9 +63,10 @@ def write_to_response(request: Request, ours: RequestSession) -> None:
 def finish_response(request: Request, response: Response) -> None:
     """Write the cookie if the session changed, and set the caching headers of the response.
 
-    This function is a response callback. If a user is signed in, it sets ``Cache-Control: private,
-    no-store``. If the view has set ``Cache-Control``, the view's value is kept, unless a cookie is
-    written.
+    This function is a response callback. ``Cache-Control`` becomes ``private, no-store``:
+
+    - if a cookie is written or cleared,
+    - if a user is signed in, and the view has not set ``Cache-Control``.
     """
     ours: RequestSession = request.authapp
     drop_cookies_of_others(request, response)

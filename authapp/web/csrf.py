@@ -142,9 +142,9 @@ def _keep_private(_: Request, response: Response) -> None:
 def _bound_session(request: Request) -> Session | None:
     """Return the session to which the CSRF token of a request is bound.
 
-    While the backend is down, a request may have a session but no signed-in user. On the sign-in
-    page, the token is then bound to the CSRF cookie and not to the session. The session may end
-    before the user sends the form.
+    While the backend is down, a request may have a session but no signed-in user. Then the token
+    on the sign-in page is bound to the CSRF cookie, because the session may end before the user
+    sends the form.
 
     :returns: the session, or None if the token is bound to the CSRF cookie.
     """
@@ -162,8 +162,8 @@ def _same_origin(request: Request) -> bool:
       forge. A page with ``Referrer-Policy: no-referrer`` sends ``null``, and so does an attacker's
       page in a sandbox.
     - Without ``Origin``, the ``Referer`` header is used.
-    - Without both headers, the request is accepted, unless it has ``Sec-Fetch-Site: cross-site``.
-      Such a request comes from a program, because browsers send at least one of the two headers.
+    - A request without ``Origin`` and ``Referer`` comes from a program, because browsers send at
+      least one of them. So it is accepted, unless it has ``Sec-Fetch-Site: cross-site``.
     """
     headers = request.headers
     origin = headers.get("Origin", headers.get("Referer"))
