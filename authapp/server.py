@@ -57,8 +57,8 @@ _RELOADER = 5.0
 """The longest time in seconds that this process waits until ``pserve --reload`` ends it."""
 
 _CLOSED = getattr(select, "POLLRDHUP", 0)
-"""The event "the client sends no more" of a connection (Linux). ``poll`` reports a connection that
-is closed in both directions without being asked, so 0 is enough on other systems."""
+"""The event "the client sends no more" of a connection (Linux). With 0, on other systems, ``poll``
+reports only a connection that is closed in both directions."""
 
 _OTHER_FILES = 100
 """The number of files that a process may open in addition to the connections of its clients, such

@@ -188,7 +188,7 @@ class Successors:
 
         So the browser has the new cookie, and the entry that leads from the old cookie to this
         session is needed for a shorter time. Only the process that has stored the entry shortens
-        this time. If another process receives the request, the entry is kept for an hour.
+        this time. If only other processes receive the new cookie, the entry is kept for an hour.
         """
         spent, successor = self._awaited.get(session.sid, (session, None))
         if successor is not None and successor.tokens == session.tokens:

@@ -2,7 +2,8 @@
 
 There are two caches. A browser sends the same header until its session is renewed, so this module
 caches results with the whole header as the key. If other cookies in the header change with every
-request, :class:`authapp.session.encryption.Sealer` still has a cache by the encrypted session.
+request, the cache of :class:`authapp.session.encryption.Sealer` helps: its key is the encrypted
+session.
 """
 
 from dataclasses import replace

@@ -202,7 +202,7 @@ class SessionCookie:
         :param names: the names of the session cookies and chunks in the request. Those that
             ``token`` does not need are cleared.
         :returns: values for ``Set-Cookie`` headers.
-        :raises SessionTooLarge: if it needs more than :data:`MAX_CHUNKS` cookies.
+        :raises SessionTooLarge: if ``token`` needs more than :data:`MAX_CHUNKS` cookies.
         """
         parts = [token[at : at + CHUNK_LENGTH] for at in range(0, len(token), CHUNK_LENGTH)]
         if len(parts) > MAX_CHUNKS:

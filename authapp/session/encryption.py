@@ -41,8 +41,8 @@ CACHE_SIZE = 4096
 """How many decrypted sessions are cached. Each takes about 10 KB of memory."""
 
 MAX_TOKEN_LENGTH = 16_384
-"""The length of the longest encrypted session that authapp decrypts, in characters. The sessions
-that authapp encrypts are shorter."""
+"""The length of the longest encrypted session that authapp decrypts, in characters. authapp itself
+writes only shorter ones."""
 
 _JSON = json.JSONDecoder(parse_constant=refuse_constant)
 

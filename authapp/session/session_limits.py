@@ -49,8 +49,8 @@ class SessionLimits:
     def must_record(self, session: Session, now: float) -> bool:
         """Return True if the cookie must record that the user sends a request at the time ``now``.
 
-        This is necessary if the time in the session is much earlier than ``now``, or much later
-        (because the clock of another machine was ahead).
+        If the clock of another machine was ahead, the time in the session may be much later than
+        ``now``. Such a time is replaced too.
         """
         return self.idle is not None and abs(now - session.last_used) >= self.idle / _PART
 

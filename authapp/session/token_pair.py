@@ -60,8 +60,9 @@ class TokenPair:
         """The names of the groups of sessions to which the session of these tokens belongs.
 
         An OpenID Connect provider can end all sessions of a group at once. The first group is all
-        sessions with this ``sub``. The second is all sessions with this ``sid``. If there is no
-        ``sid``, the second is :data:`SUB_ALONE`. Empty for tokens of the backend.
+        sessions with this ``sub``. The second is all sessions with this ``sid``. If the ID token
+        has no ``sid``, the second is all sessions with this ``sub`` and without a ``sid``. Empty
+        for tokens of the backend.
         """
         said = self.subject
         if "sub" not in said:

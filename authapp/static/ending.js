@@ -96,7 +96,7 @@ export function prepare(name, current) {
 /**
  * Ensures that only one tab has the draft. If a page opens a new tab, the browser copies the draft
  * into the new tab. The tab with the lock keeps the draft, and the other tab deletes its copy. Each
- * tab waits up to 3 seconds for the lock, because the tab's previous page may not have released it.
+ * tab waits up to 3 seconds for the lock, because the tab's previous page may still hold the lock.
  * Returns a promise. Its value is a function that releases the lock, or undefined if this tab has
  * deleted the draft.
  */

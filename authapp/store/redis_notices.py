@@ -43,7 +43,7 @@ heartbeat was sent."""
 
 RESUBSCRIBE = 5.0
 """If no heartbeat has arrived for this many seconds, the process subscribes again with another
-connection. If Redis has gone without closing the connection, only this pause shows it."""
+connection. If Redis disappears without closing the connection, this is the only sign."""
 
 IDLE = 60.0
 """Seconds after which the thread ends if no request has needed it."""

@@ -8,7 +8,7 @@ The schemes are those of the package ``limits``. ``rediss`` in place of ``redis`
 
 The query of the URL may contain options of redis-py, such as ``ssl_ca_certs``. Options that begin
 with ``sentinel_`` are for the connections to Sentinel: ``sentinel_username``,
-``sentinel_password``. The options for TLS (``ssl_…``) are also used for these connections.
+``sentinel_password``. The options for TLS (``ssl_…``) are used for both kinds of connections.
 """
 
 import re

@@ -156,8 +156,8 @@ def _bound_session(request: Request) -> Session | None:
 def _same_origin(request: Request) -> bool:
     """Return True if a request comes from a page of this site or of a trusted origin.
 
-    - If the ``Origin`` header names a host, this host is compared. The scheme is not compared,
-      because a server behind a proxy may not know whether the browser has used https.
+    - A host in ``Origin`` must be the host of this site or of a trusted origin. The scheme is not
+      compared, because a server behind a proxy may not know whether the browser has used https.
     - ``Origin: null`` is accepted only with ``Sec-Fetch-Site: same-origin``, which no script can
       forge. A page with ``Referrer-Policy: no-referrer`` sends ``null``, and so does an attacker's
       page in a sandbox.
