@@ -123,8 +123,8 @@ class SessionRevoked(SessionEvent):
 class SignedOut(SessionEvent):
     """Sent when a user has signed out, or when a sign-in was undone.
 
-    :ivar everywhere: True if all sessions of the user were revoked. False if only the sessions in
-        this browser were revoked.
+    :ivar everywhere: True if all sessions of the user were revoked. False if only the sessions of
+        this browser were revoked (usually one).
     """
 
     everywhere: bool
@@ -159,9 +159,12 @@ def _log_failure(event: AuthEvent, name: str, error: Exception) -> None:
 
 
 def _name_of(registry: Registry, handler: Callable[..., Any]) -> str:
-    """Return the dotted name of a subscriber: of the function, or of the class of an object.
+    """Return the dotted name of a subscriber.
 
-    :param handler: the subscriber as it is in the registry: ``config.add_subscriber`` wraps it.
+    If the subscriber is an object and not a function, this is the name of its class.
+
+    :param handler: what the registry contains. ``config.add_subscriber`` puts a wrapper around the
+        subscriber, and registers the wrapper.
     """
     known = registry.introspector.get_category("subscribers") or ()
     added = [each["introspectable"] for each in known]

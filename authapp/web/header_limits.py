@@ -70,8 +70,8 @@ def _limit_headers(environ: dict[str, Any], cookie: SessionCookie) -> None:
 def _limit_cookies(header: str, cookie: SessionCookie) -> str:
     """Repair a ``Cookie`` header: see :func:`authapp.session.cookies.readable`.
 
-    If a session cookie is removed, its name stays in the header, without a value. If the request
-    has no other session, the response then clears the cookie.
+    If a session cookie is removed, its name stays in the header, without a value. By the name, the
+    response can clear the cookie in the browser, if the request has no other session.
     """
     kept = readable(_first_cookies(header))
     if kept == header or cookie.name not in header:
@@ -89,5 +89,5 @@ def _first_cookies(header: str) -> str:
 
 
 def includeme(config: Configurator) -> None:
-    """Add the tween outside all other tweens, so that no other tween parses a long header."""
+    """Add this module's tween outside all others, so that none of them parses a long header."""
     config.add_tween("authapp.web.header_limits.header_limits_tween_factory", under=INGRESS)

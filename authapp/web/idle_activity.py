@@ -39,8 +39,8 @@ def is_by_person(request: Request) -> bool:
 def is_prefetch(request: Request) -> bool:
     """Return True if the browser sends a request before the user opens the page.
 
-    Browsers send ``Sec-Purpose`` (Fetch standard section 3.6). Safari and older browsers send one
-    of the other headers.
+    Browsers send ``Sec-Purpose`` (Fetch standard section 3.6). Safari and older browsers send
+    another header of :data:`_PURPOSES`.
     """
     environ = request.environ  # request.headers raises and catches KeyError for a missing header
     return any("prefetch" in environ[name].lower() for name in _PURPOSES if name in environ)
@@ -76,7 +76,8 @@ def last_used(ours: RequestSession, session: Session, services: Services) -> int
 def record_in_index(request: Request, session: Session, entry: ListedSession | None = None) -> None:
     """Write the entry of a session in the index of sessions.
 
-    If this request counts as a use of the session, the entry gets the present time.
+    If this request counts as a use of the session, the entry gets the present time as the time of
+    the last use. If not, this time comes from ``session`` or from the old entry.
 
     :param entry: the entry that the index has. None: there is no entry, or it was not read.
     """

@@ -88,7 +88,7 @@ def _vary_by_language(request: Request, response: Response) -> None:
 
 
 def add_other_names(event: ApplicationCreated) -> None:
-    """Let applications use the translation ``zh_Hans`` under the other names of this locale.
+    """Let applications use the translation ``zh_Hans`` under other names, such as ``zh_CN``.
 
     If an application has its own translation under one of these names, its translation is kept.
     """

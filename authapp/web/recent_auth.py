@@ -67,8 +67,7 @@ def recent_auth_view(view: View, info: Any) -> View:
     This function is a view deriver. Pyramid checks the view's permission first.
 
     :param info: the view's configuration, ``pyramid.interfaces.IViewDeriverInfo``.
-    :returns: the new view. If the given view does not have the option ``recent_auth``, the given
-        view.
+    :returns: the new view, or ``view`` itself if it does not have the option ``recent_auth``.
     :raises ValueError: if ``recent_auth`` is not a whole number of seconds, at least 1.
     """
     seconds = info.options.get("recent_auth")
@@ -95,8 +94,8 @@ def sign_in_again(request: Request, seconds: int) -> Response:
 
     :param seconds: the sign-in may be at most this many seconds ago.
     :returns: for a browser that opens a page, a 303 redirect to the sign-in page. For a program, a
-        401 problem with the header of RFC 9470. This problem makes the library htmx open the
-        sign-in page.
+        401 problem with the header of RFC 9470. For a request of the library htmx, the problem has
+        one more header, with which htmx opens the sign-in page.
     """
     query = {"next": current_page(request), MAX_AGE: str(seconds)}
     login_url = request.route_path("authapp.login", _query=query)

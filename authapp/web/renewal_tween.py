@@ -39,8 +39,8 @@ the view, because their views handle an ended session."""
 def renewal_tween_factory(handler: Handler, registry: Registry) -> Handler:
     """Return the tween that opens and renews sessions.
 
-    The tween only runs the view for paths such as those of ``authapp.refresh.exclude``: see
-    ``excluded`` in :class:`authapp.services.Services`.
+    For some paths, such as those of ``authapp.refresh.exclude``, the tween does neither, and only
+    runs the view: see ``excluded`` in :class:`authapp.services.Services`.
     """
     services: Services = registry.getUtility(IServices)
 

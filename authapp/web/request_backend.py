@@ -93,8 +93,8 @@ class BackendSession(BoundedSession):
     - A call contains the user's access token, unless it has the option ``auth``. If no user is
       signed in, a call contains no token.
     - If the backend responds with 401, the user's session is renewed, and the call is sent again
-      with the new token. If this call gets 401 too, a further 401 to the same token causes no
-      renewal, because a renewal would not help.
+      with the new token. If the new token gets 401 too, a renewal does not help. Later calls with
+      this token are then not repeated, even if they get 401.
     - If the body of a call comes from a file or an iterator, a 401 causes no renewal, because the
       body cannot be read twice.
 

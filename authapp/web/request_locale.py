@@ -1,7 +1,7 @@
 """The locale in which authapp translates its own texts, on its pages and on the application's.
 
-Pyramid keeps a localizer in memory for each name that a request gives as its locale, and looks for
-its catalogue on the disk. So the names that a client sends have to be limited to known locales.
+A client can send any name as its locale. For each name, Pyramid looks for a catalogue on the disk,
+and keeps a localizer in memory. So this module accepts only the names of known locales.
 """
 
 from functools import lru_cache
@@ -20,9 +20,9 @@ OTHER_NAMES = ("zh", "zh_CN", "zh_SG", "zh_Hans_CN", "zh_Hans_SG")
 def localizer_of(request: Request) -> Localizer:
     """Return the localizer for authapp's texts: ``request.authapp_localizer``.
 
-    The application decides the locale, with its locale negotiator or ``request._LOCALE_``. If it
-    decides nothing, the client does, but only a known locale is used. On a page of the application,
-    the locale of the request (``request.locale_name``) does not change.
+    The application decides the locale, with its locale negotiator or ``request._LOCALE_``. If the
+    application has set neither, the client decides, but only a known locale is used. On a page of
+    the application, the locale of the request (``request.locale_name``) does not change.
     """
     if is_at(request):  # a template that replaces authapp's may use request.localizer
         set_locale(request)
@@ -39,8 +39,8 @@ def localizer_of(request: Request) -> Localizer:
 def set_locale(request: Request) -> None:
     """Set ``request._LOCALE_`` for an error page, if the application does not decide the locale.
 
-    If the attribute is set, Pyramid's own negotiator uses it and does not read the request. Without
-    it, that negotiator would parse the form (``request.params``) of a request to any path.
+    If the attribute is set, Pyramid's own negotiator uses it, and does not read the request. If
+    not, the negotiator parses the form (``request.params``), whatever the path of the request.
     """
     if not _application_decides(request):
         request._LOCALE_ = _locale_from_client(request)
@@ -61,8 +61,8 @@ def explicit_locale(request: Request) -> str | None:
 
     The form is not read. It may have any length, and parsing it takes long.
 
-    :returns: a name from the client, which can be any text. None without the parameter and the
-        cookie, or if they cannot be decoded.
+    :returns: a name from the client, which can be any text. None if the request has neither the
+        parameter nor the cookie, or if one of them cannot be decoded.
     """
     try:
         explicit: str | None = request.GET.get("_LOCALE_")

@@ -66,8 +66,9 @@ class _Found(NamedTuple):
     """What the cookies of a request contain. For most attributes, see :class:`RequestSession`.
 
     :ivar revoked: True if ``session`` was revoked.
-    :ivar used: ``session``, or None if ``session`` is idle: see :func:`_unless_idle`. If only the
-        index of sessions knows that the session is not idle, ``used`` has the time from the index.
+    :ivar used: ``session``, or None if ``session`` is idle. If ``session`` is idle by its own time
+        and not by the index of sessions, ``used`` has the time from the index: see
+        :func:`_unless_idle`.
     """
 
     names: tuple[str, ...]
@@ -107,7 +108,8 @@ def _unless_idle(session: Session, services: Services) -> Session | None:
     If the cookie says that the session is idle, this function also asks the index of sessions.
     Another tab may have used the session, and this request may contain the cookie from before that.
 
-    :returns: the session, perhaps with the later time from the index.
+    :returns: the session, with the time of the last use from the index if the index was asked.
+        None if the session is idle.
     """
     limits = services.settings.session_limits
     if limits.is_idle(session, time.time()):
@@ -144,9 +146,10 @@ def validity(request: Request) -> Validity | None:
 
 
 def check_names(event: ApplicationCreated) -> None:
-    """Log a warning at start-up for each name that the application has given to its own method.
+    """Log a warning at start-up for each name in ``_NAMES`` that the application uses as well.
 
-    The application's views then get its own method. authapp's code does not use these names.
+    The application's own request method then replaces authapp's method of the same name in the
+    views. authapp's code does not use these names.
     """
     introspector = event.app.registry.introspector
     for each in introspector.get_category("request extensions") or ():

@@ -35,7 +35,7 @@ class RequestSession:
     :ivar error: why no user is signed in. None if a user is signed in, or if there was no session.
     :ivar retry_after: if the backend is unavailable, a client may try again after this many
         seconds.
-    :ivar held: ``opened``, and each session whose user :meth:`use` has signed in.
+    :ivar held: ``opened``, and the sessions of all calls of :meth:`use`.
     :ivar writes: True if the response callback may write the cookie. The callback writes the cookie
         if ``session`` is not ``opened``, and clears the cookie if ``session`` is None.
     :ivar bearer: the access token that a program has sent in ``Authorization``, or None. With such
@@ -78,7 +78,7 @@ class RequestSession:
         """The sessions that a sign-out in this request revokes.
 
         These are the sessions in the request's cookies, and the session of a sign-in in this
-        request. If a session was renewed, the list contains only the renewed session.
+        request. A session that was renewed is in the list once, with its new tokens.
         """
         return list({each.sid: each for each in (*self.older, *self.held)}.values())
 

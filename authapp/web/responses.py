@@ -62,9 +62,10 @@ class LocationAsWritten:
 
 
 class OwnResponse(LocationAsWritten, Response):  # type: ignore[misc]
-    """A response that authapp has created, perhaps to a request for a page of the application.
+    """A response that authapp has created.
 
-    By this class, :mod:`authapp.web.security_headers` recognizes that the response is authapp's.
+    By this class, :mod:`authapp.web.security_headers` recognizes authapp's responses, also on the
+    paths of the application's pages.
     """
 
 
@@ -129,10 +130,13 @@ def sign_in_required(request: Request, code: ErrorCode | None) -> Response:
     """Return the response if a request needs a signed-in user, but no user is signed in.
 
     :param code: why no user is signed in: ``request.session_error``.
-    :returns: the first of these responses that applies. If ``code`` is ``BackendUnavailable``: 503
-        with ``Retry-After``, because the user stays signed in. At a sign-in page: 403, because a
-        redirect to that page would be a loop. For a browser that opens a page: a 303 redirect to
-        the sign-in page. For a program: a 401 problem.
+    :returns: the first of these responses that applies:
+
+        - If ``code`` is ``BackendUnavailable``: 503 with ``Retry-After``. The user does not have to
+          sign in again.
+        - At a sign-in page: 403, because a redirect to that page would be a loop.
+        - For a browser that opens a page: a 303 redirect to the sign-in page.
+        - For a program: a 401 problem.
     """
     if code is ErrorCode.BACKEND_UNAVAILABLE:
         return backend_unavailable(request, request.authapp.retry_after)
@@ -155,8 +159,8 @@ def sign_in_problem(
     then opens the sign-in page.
 
     :param code: why the session ended. None if there was no session.
-    :param login_url: the address of the sign-in page. With None, the sign-in page of this site,
-        from which the user returns to the present page.
+    :param login_url: the address of the sign-in page. None: the sign-in page of this site, with the
+        present page as ``next``.
     """
     detail = code.sentence if code else SIGN_IN_REQUIRED_SENTENCE
     login_url = login_url or _login_url(request, code)
@@ -167,7 +171,8 @@ def sign_in_problem(
 def lead_htmx(request: Request, response: Response, login_url: str) -> Response:
     """Make the library htmx open the sign-in page, and return the response.
 
-    :param response: a response that leads to the sign-in page. For htmx it is a 401 problem.
+    :param response: a redirect to the sign-in page, or a 401 problem. If htmx has sent the request,
+        this function adds a header to the response.
     :param login_url: the address of the sign-in page.
     """
     if is_htmx(request):

@@ -146,7 +146,7 @@ def _add_route(config: Configurator, name: str, path: str) -> None:
 
 
 def refuse_other_methods(config: Configurator, route_name: str) -> None:
-    """Return 405 to each request of a route whose method no view of the route handles."""
+    """Return 405 to a request of a route if no view of the route handles the request's method."""
     config.add_view(
         "authapp.web.views.errors.method_not_allowed",
         route_name=route_name,

@@ -76,8 +76,8 @@ def security_headers_tween_factory(
 def _content_security_policy(settings: Settings) -> str:
     """Return the content security policy, which also allows the hosts of ``authapp.verify.hosts``.
 
-    After the sign-in form, authapp may redirect to these hosts. Some browsers apply ``form-action``
-    to the redirect after a form.
+    When a user submits the sign-in form, authapp may redirect to these hosts. Some browsers apply
+    ``form-action`` to such a redirect too.
     """
     schemes = ("https", "http") if settings.development else ("https",)
     hosts = [f"{scheme}://{host}" for host in settings.edge.hosts for scheme in schemes]

@@ -39,8 +39,8 @@ class Turns:
     """Decides when each page may send its next request, so that requests are spread evenly.
 
     With at most :data:`MOST` sessions, the pages of each session send one request per second. With
-    more sessions, they send fewer requests. A page that sends a request too early gets no new
-    turn, so it cannot make other pages wait.
+    more sessions, they send fewer requests. If a page sends a request too early, the time of its
+    next request stays the same. So the page cannot make other pages wait.
 
     :param clock: a function that returns seconds and never goes back.
     """
@@ -78,10 +78,12 @@ def session_watch_view(turns: Turns) -> Callable[[Request], Response]:
     def session_watch(request: Request) -> Response:
         """Tell a page whether its session was ended elsewhere, and when to ask again.
 
-        :returns: a JSON object. ``ended`` is true if the session was revoked elsewhere. It is false
-            after a sign-out in the same browser, because the tabs of a browser tell each other. It
-            is also false without a session. ``again`` is the number of seconds until the page may
-            ask again.
+        :returns: a JSON object with two members:
+
+            - ``ended`` is true if the session was revoked elsewhere. It is false without a session,
+              and after a sign-out in the same browser. The tabs of one browser tell each other of
+              this sign-out, without the server.
+            - ``again`` is the number of seconds until the page may ask again.
         """
         services = services_of(request)
         # ``request.authapp`` is not used, because for a session that is due it asks Redis.

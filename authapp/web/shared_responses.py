@@ -1,7 +1,7 @@
 """Removes authapp's cookies of an earlier request, if an application reuses a response object.
 
-A response to which authapp adds a cookie gets the mark of the outermost request. A request and its
-subrequests have the same outermost request. So the cookie of a subrequest stays.
+A response to which authapp adds a cookie gets the mark of the request. A subrequest has the same
+mark as the request that made it. So a cookie that a subrequest has added stays.
 """
 
 from pyramid.request import Request

@@ -157,8 +157,8 @@ def _start_session(
         words = error.words if services.settings.show_reason else ""
         raise SignInRefused(_code_of(error), reason=str(error), words=words) from error
     except BackendUnavailable as error:
-        # A strange response can mean that the password was wrong, so it counts as a failed attempt.
-        # Only an attempt without any response does not count.
+        # Count a failed attempt if the backend was reached, because it may have checked a wrong
+        # password. A call that did not reach the backend does not count.
         if not isinstance(error, CallNotPermitted | ConnectionFailed):
             services.throttle.failed(counted, address)
         unexpected = isinstance(error, UnexpectedAnswer)

@@ -97,9 +97,9 @@ def includeme(config: Configurator) -> None:
     files = StaticFiles(development=settings_of(config.registry).development)
     hashed = f"{NAMESPACE}static"
     config.add_route(hashed, f"/{STATIC}/{{hash:[0-9a-f]{{12}}}}/*subpath")
-    # Pyramid's view would serve all methods, and the check of the CSRF token would read the form of
-    # a POST, which may have any length. Pyramid adds this view in an included function, so the view
-    # that is added below replaces it.
+    # Use only the route of add_static_view. Its view would serve a POST too, and the check of the
+    # CSRF token would then read a form of any length. The view that is added below replaces this
+    # view. Pyramid allows that, because add_static_view is called in an included function.
     config.include(lambda config: config.add_static_view(STATIC, SPEC, pregenerator=files.add_hash))
     plain = static_view(SPEC, cache_max_age=0, use_subpath=True, package_name="authapp")
     for route, view in ((hashed, files.serve), (static_route(config), plain)):

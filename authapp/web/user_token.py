@@ -16,8 +16,8 @@ def authorization(setting: Text, tokens: TokenPair) -> str:
     """Return the ``Authorization`` header with an access token.
 
     :param setting: the setting ``backend.authorization``, such as ``Bearer {access}``.
-    :param tokens: the tokens of the session. An error tracker shows the local variables of this
-        function, and a ``TokenPair`` does not show its tokens.
+    :param tokens: the tokens of the session. The parameter is not a string, because an error
+        tracker shows local variables. The ``repr`` of a ``TokenPair`` does not show the tokens.
     :raises ValueError: if a header cannot contain the token. The text does not contain the token.
     """
     if not re.fullmatch("[!-~]+", tokens.access):
@@ -52,9 +52,12 @@ _DOT_SEGMENT = re.compile(r"(?:^|[/\\])[ \0]*\.[ \0]*(?:\.[ \0]*)?(?:[/\\;?#]|$|
 def has_dot_segment(path: str) -> bool:
     """Return True if a server may read a segment of a path as ``.`` or ``..``.
 
-    The segment may be followed by ``;``, ``?`` or ``#``, and be separated by a backslash. It may
-    contain spaces and characters that are not printable, and variants of a character that Unicode
-    maps to it (NFKC), such as the full-width dot.
+    Servers differ, so this function also finds these variants of such a segment:
+
+    - A backslash separates the segment, or ``;``, ``?`` or ``#`` follows it.
+    - The segment contains spaces, or characters that are not printable.
+    - A character is written as another one that Unicode maps to it (NFKC). An example is the
+      full-width dot.
 
     :param path: the path without percent-encoding.
     """
