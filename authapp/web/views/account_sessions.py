@@ -42,9 +42,10 @@ def account_sessions(request: Request) -> dict[str, Any]:
     require_csrf=False,
 )
 def end(request: Request) -> Response:
-    """End the session that the field ``id`` names. With ``others=1``, end all other sessions.
+    """End the session that the field ``id`` names.
 
-    If the session with this ``id`` has ended already, that is no error.
+    With ``others=1``, end all sessions except the session of this browser. If there is no session
+    with this ``id``, do nothing: it may have ended already.
 
     :returns: a 303 redirect to the page. If the session of this browser was ended, a redirect to
         the sign-in page.

@@ -118,8 +118,8 @@ def unavailable(error: Response, request: Request) -> Response:
     """Return 503, because a view has raised ``HTTPServiceUnavailable``.
 
     - If the raised response has a body or ``WWW-Authenticate``, it is returned unchanged.
-    - Otherwise the response is an error page or a problem. Its ``Retry-After`` is the one of the
-      raised response if that is a number of seconds, or else a default.
+    - Otherwise the response is an error page or a problem. It has the ``Retry-After`` of the raised
+      response, or a default if that ``Retry-After`` is missing or is not a number of seconds.
     """
     if _is_complete(error):
         return error

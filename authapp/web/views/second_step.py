@@ -100,8 +100,8 @@ def _ask(request: Request, challenge: Challenge, code: str) -> TokenPair:
         services.throttle.failed(challenge.name, client_address(request))
         raise
     if not complete_challenge(request, challenge):
-        # A copy of the cookie, or a second click. The tokens are not revoked, because a backend may
-        # have given the same tokens to the first request.
+        # Another request was first, after a double click or with a copy of the cookie. Do not
+        # revoke the new tokens: a backend may have given the same tokens to the first request.
         raise ChallengeExpired("another request has completed this sign-in")
     return tokens
 

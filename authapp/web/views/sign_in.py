@@ -47,8 +47,8 @@ _BEFORE_WAIT = {
         "The sign-in service is not responding right now. Nothing is lost."
     ),
 }
-"""Sentence about an error -> the same without advice. The page shows this shorter sentence if "Try
-again in … seconds." follows."""
+"""Sentence about an error -> a shorter sentence without advice. The page shows the shorter sentence
+if "Try again in … seconds." follows."""
 
 
 @view_config(
@@ -124,8 +124,8 @@ def login(request: Request) -> Any:
 def _go_to_provider(request: Request) -> Response:
     """Send the browser to the provider whose button was pressed in the sign-in form.
 
-    The button is in the form only with ``session.remember = ask``, because the checkbox of this
-    setting is in the form. Otherwise the button is a link.
+    With ``session.remember = ask``, the button sends the form, because the form has the checkbox
+    "Keep me signed in". With any other value of this setting, the button is a link.
 
     :raises pyramid.httpexceptions.HTTPNotFound: if there is no such provider.
     """
@@ -206,8 +206,8 @@ def form(
 def _known_users(request: Request) -> list[Any]:
     """Return the users of the embedded issuer with their passwords, to show them in development.
 
-    :returns: an empty list if the backend is not the embedded issuer, which only development
-        allows.
+    :returns: the users. An empty list if the backend is not the embedded issuer. Outside
+        development, the embedded issuer is not allowed.
     """
     if services_of(request).settings.backend_url != EMBEDDED:
         return []
