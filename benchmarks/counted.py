@@ -73,8 +73,8 @@ class Prepared:
 def _tokens(user: str) -> TokenPair:
     """Return two tokens for a user, without the claim ``iat``.
 
-    The tokens are signed before they are used. With ``iat``, authapp would think that the backend's
-    clock is wrong.
+    The tokens are signed long before they are used. authapp compares ``iat`` with the present time,
+    so it would think that the backend's clock is wrong.
     """
     return TokenPair(
         *(token(300, SECRET, "HS256", kind, user, issued=False) for kind in ("access", "refresh"))

@@ -1,7 +1,7 @@
 """Requests per second through ``authapp.proxy`` and ``/verify``, and through nginx alone.
 
-The same plain page is behind authapp and behind nginx. A ratio compares with requests that go to
-this page directly. nginx has one worker.
+The same plain page is behind authapp and behind nginx. The column "ratio" is the rate of a row
+divided by the rate of requests that go directly to this page. nginx has one worker.
 """
 
 import signal

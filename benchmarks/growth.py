@@ -50,7 +50,7 @@ TOLERANCE = 1.10
 
 
 def cookies() -> Iterator[str]:
-    """Yield the ``Cookie`` headers of new sessions without an end.
+    """Yield the ``Cookie`` headers of new sessions, as many as the caller takes.
 
     The headers are encrypted here, because this is faster than signing in.
     """

@@ -1,8 +1,8 @@
 """The regression gate: callgrind counts the instructions of five requests.
 
 - ``make instructions`` compares the counts with ``instructions.json``, and fails if a request takes
-  over 3 % more instructions. It compares nothing if Python, a package or the processor differs from
-  those of the file. It then prints the difference.
+  over 3 % more instructions. If the file was written with another Python, package or processor, the
+  command compares nothing, and only prints which of them differ.
 - ``make instructions-write`` writes the counts to the file.
 
 Other programs on the machine do not change the number of instructions. So even a small change of
@@ -50,8 +50,8 @@ PACKAGES = (
 def count(name: str, number: int = NUMBER) -> dict[str, int]:
     """Return name -> instructions per visit, for a set of :mod:`benchmarks.counted`.
 
-    Callgrind is switched on after the program has imported its modules and has prepared. So a count
-    takes seconds instead of minutes.
+    Callgrind is switched on only after the program has imported its modules and prepared the
+    visits. So a count takes seconds instead of minutes.
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
@@ -88,10 +88,10 @@ def _total(path: Path) -> int:
 
 
 def valid_for() -> dict[str, str]:
-    """Return the versions for which the counts are valid.
+    """Return the versions and the processor for which the counts are valid.
 
-    They are those of Python, the C library, valgrind and packages, and two features of the
-    processor.
+    The versions are those of Python, the C library, valgrind and some packages. Of the processor,
+    the result has the architecture and two features.
     """
     flags = Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split()
     said = subprocess.run(["valgrind", "--version"], capture_output=True, text=True, check=True)

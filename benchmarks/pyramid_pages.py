@@ -28,8 +28,8 @@ def page(request: Request) -> dict[str, Any]:
 
 
 BY_NAME, BY_SPECIFICATION = "page.jinja2", "benchmarks:templates/page.jinja2"
-"""The same template, by its name and by its asset specification. pyramid_jinja2 searches for a
-template with a name again in each request."""
+"""The same template, by its name and by its asset specification. If a view uses the name,
+pyramid_jinja2 searches for the template in each request."""
 
 
 def pyramid_page(

@@ -164,7 +164,7 @@ def nothing(request: Request) -> None:
 
 
 def idle(config: Configurator, policy: Callable[[], Any] = Somebody) -> None:
-    """Register with Pyramid as many parts as authapp does, each of which does nothing.
+    """Register as many tweens, routes and other parts as authapp does. None of them does anything.
 
     :param policy: a function that returns the security policy.
     """

@@ -13,11 +13,12 @@ framework serves. So look at the time that a package adds to the page, and not a
   table "Open and seal".
 - *by specification*: the name of the template is an asset specification. On the other pages,
   pyramid_jinja2 searches for the template for about 30 µs in each request. authapp adds the same
-  time to a page with and without this search, so the ratios differ.
+  time to both kinds of pages. But the page itself takes longer with the search, so its ratio is
+  smaller.
 
-A peer is another package that keeps users signed in. A peer with a session stores the same data as
-authapp, and most peers do not encrypt it. authapp is compared only with peers that register
-something with their framework. The other peers do not have the cost of reified attributes.
+A peer is another package that keeps users signed in. A peer that stores a session stores the same
+data as authapp, and most peers do not encrypt the data. Some peers register nothing with their
+framework, so they do not have the cost of reified attributes. Do not compare authapp with them.
 
 The time of authapp does not depend on the size of a session, but on how many sessions send requests
 in turn, because recent ``Cookie`` headers are cached.

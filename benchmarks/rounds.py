@@ -63,7 +63,9 @@ class Target:
 
 
 class Report(NamedTuple):
-    """The results of a table. A function may also return only the text and the targets, as a tuple.
+    """The results of a table, as a benchmark's function ``report`` returns them.
+
+    A benchmark without a chart may return a tuple of the text and the targets instead.
 
     :ivar text: the table in Markdown.
     :ivar chart: a chart for the top of RESULTS.md, or an empty string.

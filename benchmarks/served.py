@@ -1,8 +1,12 @@
 """Requests per second to the starter page with pserve, waitress and wrk, with and without authapp.
 
-Other programs on the machine change the requests per second. They hardly change the requests per
-second of the server's processor time. The table shows both figures, and only the first has a
-target. The row "standard directives that do nothing" shows the cost of Pyramid itself.
+The table shows two figures:
+
+- The requests per second of elapsed time. Other programs on the machine change this figure. Only
+  this figure has a target.
+- The requests per second of the server's processor time. Other programs hardly change it.
+
+The row "standard directives that do nothing" shows the cost of Pyramid itself.
 """
 
 import re

@@ -50,8 +50,8 @@ class Storm:
         return burst([(url, cookie) for url in urls])
 
     def round(self) -> None:
-        """Send a burst of requests with a fresh session, and then one with this session after its
-        expiry."""
+        """Send a burst of requests with a fresh session. Then send another burst with the same
+        session, but expired."""
         self._backend.instead.clear()
         form = {"username": "alice", "password": "alice-password"}
         tokens = requests.post(self._backend.url + LOGIN, json=form, timeout=5).json()

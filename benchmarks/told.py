@@ -1,4 +1,6 @@
-"""What it costs that Redis tells each process of sign-outs, so that a request does not ask Redis.
+"""The cost of the notices by which Redis tells each process of sign-outs.
+
+With these notices, a request does not have to ask Redis.
 
 - *commands*: how many commands Redis executes while four processes serve requests of one fresh
   session as fast as they can. ``INFO commandstats`` of all primaries counts them. The regular
@@ -7,8 +9,8 @@
   one process. With ``memory:``, no other process is told of sign-outs. "Redis, 1 ms away" is behind
   a proxy that delays each direction by 0.5 ms.
 - *refusals*: the time from the response to a sign-out at one process until another process has
-  refused a request of that session. Each of the other three processes has a request running all the
-  time. The time includes the refused request itself.
+  refused a request with the signed-out session. Each of the other three processes has a request
+  running all the time. The time includes the refused request itself.
 """
 
 import http.client
