@@ -35,8 +35,8 @@ MARK = "sched_get_priority_max"
 """The name of a function of the C library. Only :func:`mark` calls this function."""
 
 WINDOWS = 3
-"""The number of windows in which each visit is counted. The caller takes their median. So work that
-happens in only one window, such as the growth of a table, does not count."""
+"""The number of windows in which each visit is counted. The caller takes the median of the counts.
+So work that happens in only one window, such as the growth of a table, does not count."""
 
 WARM_UP = 30
 """How often each visit is done before it is counted. Python 3.11 and later make code faster that

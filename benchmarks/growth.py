@@ -76,11 +76,12 @@ def resident() -> int:
 def site(redis: str, seen: int) -> None:
     """Run the measured process.
 
-    It sees some sessions, and prints its memory in bytes. Each line of input is a number: the
-    process visits the page this many times, and prints the seconds per visit.
+    First the process decrypts many sessions, and looks them up in Redis. Then it prints its memory
+    in bytes. After that, each line of input is a number: the process visits the page this many
+    times, and prints the seconds per visit.
 
     :param redis: the URL of Redis.
-    :param seen: the number of sessions.
+    :param seen: the number of sessions, including the session of the visits.
     """
     ini = settings("http://localhost:9", shared=redis) | {"authapp.secret": SECRET}
     app = pyramid_page(lambda config: config.include("authapp"), **ini)

@@ -13,9 +13,9 @@ signed in, is measured on the same page.
   authapp's cookie. The page reads ``request.locale_name``, which reads a cookie, so WebOb parses
   all cookies. For the cookie of a session, this takes longer than authapp's own work.
 
-A peer with a session stores the same data as authapp. A peer that stores only a user id takes less
-time, but it cannot call an API. No peer renews a token, ends sessions elsewhere, or keeps pages out
-of shared caches.
+A peer that stores a session stores the same data as authapp. A peer that stores only a user id
+takes less time, but it cannot call an API. No peer renews a token, ends sessions elsewhere, or
+keeps pages out of shared caches.
 """
 
 from statistics import median

@@ -118,8 +118,8 @@ def current_page(request: Request) -> str:
 def referring_page(request: Request) -> str:
     """Return the path of the page that sent this request, from the ``Referer`` header.
 
-    :returns: the path and query. If there is no ``Referer``, if the page is on another site, or if
-        it is not safe (:func:`safe_next`): the application's root path.
+    :returns: the path and query. The application's root path if there is no ``Referer``, or if the
+        page is on another site or is not safe (:func:`safe_next`).
     """
     referrer = request.referrer or ""
     if not referrer.startswith(request.host_url + "/"):

@@ -112,8 +112,8 @@ def _signs_out(request: Request) -> bool:
 def includeme(config: Configurator) -> None:
     """Add the tween outside Pyramid's tween for exception views, and inside pyramid_tm's tween.
 
-    Subscribers of authapp's events can then use the transaction of the request. The application may
-    include authapp and pyramid_tm in any order.
+    Inside pyramid_tm's tween, subscribers of authapp's events can use the transaction of the
+    request. The application may include authapp and pyramid_tm in any order.
     """
     config.add_tween(
         "authapp.web.renewal_tween.renewal_tween_factory",

@@ -120,7 +120,7 @@ def _unless_idle(session: Session, services: Services) -> Session | None:
 
 
 def _has_ended(session: Session, services: Services) -> bool:
-    """Return True if all tokens of the session have expired, or it was revoked or is idle."""
+    """Return True if the session was revoked, is idle, or has only expired tokens."""
     phase = session.phase(time.time(), services.settings.refresh_buffer)
     if phase is Phase.ENDED or services.revocation.known_revoked(session):
         return True

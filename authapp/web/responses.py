@@ -279,7 +279,7 @@ def backend_unavailable(request: Request, wait: float) -> Response:
 
 
 def unavailable_problem(request: Request, wait: float) -> Response:
-    """Return the 503 problem of :func:`backend_unavailable`, also if the client wants a page."""
+    """Return the 503 problem of :func:`backend_unavailable`, even if the client wants a page."""
     code = ErrorCode.BACKEND_UNAVAILABLE
     response = problem(request, 503, code, code.sentence)
     response.headers["Retry-After"] = retry_after(wait)

@@ -30,8 +30,8 @@ def _describe(request: Request, listed: ListedSession, sid: str) -> dict[str, An
         "id": listed.id,
         "device": device_name(request, listed.agent),
         "address": listed.address,
-        # After a sign-out everywhere, authapp may record a time in the future for the next sign-in:
-        # see Revocation.next_start.
+        # Show no sign-in time in the future. After a sign-out everywhere, authapp may record such a
+        # time for the next sign-in: see Revocation.next_start.
         "signed_in_at": min(int(listed.signed_in), listed.last_seen),
         "last_seen_at": listed.last_seen,
         "current": listed.session.sid == sid,

@@ -35,8 +35,8 @@ def account(request: Request) -> dict[str, Any]:
     return {
         "utc": lambda seconds: datetime.fromtimestamp(seconds, timezone.utc),
         "now": int(time.time()),
-        # After a sign-out everywhere, authapp may record a time in the future for the next sign-in:
-        # see Revocation.next_start.
+        # Show no sign-in time in the future. After a sign-out everywhere, authapp may record such a
+        # time for the next sign-in: see Revocation.next_start.
         "began": min(int(session.authenticated_at), session.issued_at),
         "issued_at": session.issued_at,
         "development": settings_of(request.registry).development,

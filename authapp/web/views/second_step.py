@@ -59,8 +59,9 @@ def challenge_form(request: Request) -> Any:
 def answer_challenge(request: Request) -> Any:
     """Complete the sign-in with a code. With the field ``cancel``, cancel the sign-in.
 
-    :returns: a 303 redirect. If the code is wrong, the variables of the template, to show the form
-        again.
+    :returns: a 303 redirect: to ``next``, to this page if the backend asks for a further code, or
+        to the sign-in page if the sign-in cannot continue. If the attempt failed and the user may
+        try again, the variables of the template, to show the form again.
     :raises pyramid.exceptions.BadCSRFToken: see :func:`authapp.web.csrf.check_csrf`.
     """
     check_csrf(request)

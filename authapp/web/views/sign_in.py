@@ -60,11 +60,11 @@ if "Try again in … seconds." follows."""
 def login_form(request: Request) -> Any:
     """Show the sign-in form.
 
-    If a user is signed in already, redirect to ``next``. But a user who signed in more than
-    ``max_age`` seconds ago (a parameter of the query) gets the form.
+    If a user is signed in already, redirect to ``next``, unless the query has ``max_age`` and the
+    user signed in more than this many seconds ago.
 
-    If users can only sign in at one OpenID Connect provider, redirect to the provider. After a
-    sign-out or an error, show the form.
+    If users can only sign in at one OpenID Connect provider, redirect to the provider instead of
+    showing the form. After a sign-out or an error, show the form.
 
     :returns: the variables of the template, or a 303 redirect.
     """
@@ -100,7 +100,8 @@ def login(request: Request) -> Any:
         one. If the sign-in failed, the variables of the template, to show the form again. If the
         user has pressed the button of a provider, a page that sends the browser to the provider.
     :raises pyramid.exceptions.BadCSRFToken: see :func:`authapp.web.csrf.check_csrf`.
-    :raises pyramid.httpexceptions.HTTPNotFound: if this site does not accept passwords.
+    :raises pyramid.httpexceptions.HTTPNotFound: if this site does not accept passwords, or has no
+        such provider.
     """
     check_csrf(request)
     if "provider" in request.POST:
