@@ -25,8 +25,8 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "all"
 autodoc_preserve_defaults = True
 nitpicky = True
-# Names of other projects, and names inside authapp, which this documentation does not describe. The
-# build has no network, so it reads no inventory of other projects.
+# This documentation does not describe these names. They belong to other projects, or are internal in
+# authapp. The build has no network, so it reads no inventory of other projects.
 nitpick_ignore_regex = [
     ("py:.*", r"(pyramid|requests|zope|webob|translationstring|collections)\..*|Future"),
     ("py:.*", r"SessionTooLarge|MAX_STATE"),
