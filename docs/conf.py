@@ -25,7 +25,7 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "all"
 autodoc_preserve_defaults = True
 nitpicky = True
-# This documentation does not describe these names. They belong to other projects, or are internal in
+# This documentation does not describe these names. They belong to other projects, or are inside
 # authapp. The build has no network, so it reads no inventory of other projects.
 nitpick_ignore_regex = [
     ("py:.*", r"(pyramid|requests|zope|webob|translationstring|collections)\..*|Future"),
