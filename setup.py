@@ -12,7 +12,7 @@ exec((here / "authapp/version.py").read_text(encoding="utf-8"), version)  # noqa
 
 
 class Build(build):
-    """Builds without the files of an earlier build, which setuptools would put into the wheel."""
+    """Removes the files of an earlier build first. setuptools would put them into the wheel."""
 
     def run(self) -> None:
         """Build the package in an empty directory."""
@@ -46,9 +46,9 @@ setup(
     python_requires=">=3.10",
     install_requires=[
         "pyramid>=2.1",
-        # Pyramid 2.1 imports pkg_resources. setuptools 80.9 and later warn of that at every start,
-        # before any code of ours runs, and 82 has no pkg_resources. Older ones than 78.1.1 have
-        # CVE-2025-47273.
+        # Pyramid 2.1 imports pkg_resources from setuptools. setuptools 80.9 and later warn of this
+        # import at every start, before any code of ours runs. setuptools 82 has no pkg_resources.
+        # Versions before 78.1.1 have CVE-2025-47273.
         "setuptools>=78.1.1,<80.9",
         "pyramid_jinja2>=2.10",
         "waitress>=3.0",

@@ -61,9 +61,9 @@ def needs_servers(path: Path) -> bool:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Do not import what `make quick` leaves out: Django, FastAPI and SQLAlchemy take seconds.
+    """For `make quick`, do not import tests that need servers: their imports take seconds.
 
-    Return None for other paths, because other plugins decide about these.
+    :returns: True to leave a path out. None lets other plugins decide about the path.
     """
     without_servers = config.option.markexpr == "not servers"
     return (without_servers and needs_servers(collection_path)) or None
@@ -102,7 +102,10 @@ def servers() -> Iterator[Servers]:
 
 @pytest.fixture(scope="session")
 def embedded_issuer() -> Any:
-    """Return the embedded issuer as a WSGI application. It remembers only random token ids."""
+    """Return the embedded issuer as a WSGI application.
+
+    All tests can share it, because it stores only random token ids.
+    """
     return issuer({}, **ISSUER_SETTINGS)
 
 

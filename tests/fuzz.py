@@ -4,7 +4,8 @@
 input fails, the fuzzer writes it to a file ``crash-…``. To run this input again, give the name of
 the file as an argument. tests/whole/test_fuzz.py runs each target with a fixed number of inputs.
 
-``python -m fuzz`` without arguments reads such arguments from its input, one run a line.
+Without arguments, ``python -m fuzz`` reads its standard input. Each line has the arguments of one
+run.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""An application for tests: a page that loads a part of itself with htmx (``pyramid.includes``)."""
+"""A page that loads a part of itself with htmx. A site adds it with ``pyramid.includes``."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A clock that a test can move, for a site in a separate process (``pyramid.includes``)."""
+"""A clock that a test can move. A site in a separate process adds it with ``pyramid.includes``."""
 
 import time
 

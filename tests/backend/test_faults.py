@@ -1,4 +1,7 @@
-"""Users stay signed in while the backend has faults (promise 2). The site has four threads."""
+"""Users stay signed in while the backend has faults (promise 2).
+
+The site has only four threads, so that requests that hang could take all of them.
+"""
 
 import re
 import threading

@@ -105,7 +105,7 @@ def test_sign_in_refusals_have_the_right_status_and_code(
     status: int,
     code: str,
 ) -> None:
-    """For each kind of refusal at sign-in, check the page and the log line. The attempt counts for
+    """For each kind of refusal at sign-in, check the page and the log line. Each attempt counts for
     the rate limit."""
     caplog.set_level(logging.INFO)
     backend.answers["/login"] = answer
@@ -336,7 +336,7 @@ def test_a_sliding_token_renews_itself(site: Callable[..., Site], backend: Backe
 
 
 def sent_requests(backend: Backend, browser: Site) -> list[Request]:
-    """Sign in, and let the session be renewed. Return both requests that the backend received."""
+    """Sign in, and let the session be renewed. Return the login and the refresh request."""
     sent: list[Request] = []
     for path in ("/login", "/refresh"):
         backend.answers[path] = lambda request: sent.append(request.copy()) or GOOD
@@ -486,8 +486,8 @@ def test_a_rotated_refresh_token_is_kept_if_the_access_token_is_unusable(
 def test_a_sign_out_that_renews_loses_no_token(
     site: Callable[..., Site], backend: Backend, userinfo: str
 ) -> None:
-    """If a sign-out renews the session and the call of userinfo then fails, the old refresh token
-    is spent. So the sign-out must use the new tokens."""
+    """A sign-out renews the session, which spends the old refresh token. The sign-out uses the new
+    tokens, even if the call of userinfo after the renewal fails."""
     seen: list[str] = []
     backend.answers["/nowhere"] = {"id": 7}
 

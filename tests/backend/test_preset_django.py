@@ -32,7 +32,7 @@ BLACKLIST = "POST /auth/jwt/blacklist/\nrefresh = {refresh}"
 
 @dataclass(frozen=True)
 class Case:
-    """A package, its settings, and whether it has some features that not all packages have."""
+    """A package and its settings. The last two fields are features that not all packages have."""
 
     preset: str
     login: str
@@ -189,8 +189,8 @@ def test_a_deactivated_users_session_ends_if_the_package_checks(
 def test_a_view_that_expects_an_access_token_ends_no_session(
     django: Process, case: Case, path: str, kind: str, language: str, header: str
 ) -> None:
-    """If the path of ``backend.refresh`` is wrong, the backend's error is about an access token.
-    Such an error does not end the session."""
+    """``backend.refresh`` has the path of another view. This view refuses the request, because it
+    expects an access token. This error does not end the session."""
     header = header.replace("{{kind}}", kind)
     site = make_site(django, case, backend__refresh=f"GET {path}\n{header}\nrefresh = {{refresh}}")
     site.sign_in(status=303)

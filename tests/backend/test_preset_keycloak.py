@@ -121,7 +121,8 @@ def test_an_answer_of_a_gateway_keeps_the_session(site: Site, backend: Served, s
 
 
 def test_client_that_signs_assertions(backend: Served, keycloak: Keycloak, tmp_path: Path) -> None:
-    """The client proves who it is with a signed JWT instead of a secret (RFC 7523)."""
+    """With ``backend.client_key``, authapp signs a new JWT for each request, instead of sending a
+    secret (RFC 7523)."""
     key = ec.generate_private_key(ec.SECP256R1())
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (tmp_path / "key.pem").write_bytes(pem)

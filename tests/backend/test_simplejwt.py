@@ -57,8 +57,8 @@ def wait_until(moment: float) -> None:
 
 
 def sign_in_until_expired(site: Site, django: Django, name: str = "alice") -> None:
-    """Sign in, and wait until the access token has expired. Later access tokens are valid for
-    longer."""
+    """Sign in, and wait until the access token has expired. After that, Django issues access tokens
+    for ``ACCESS`` seconds."""
     django.set(access=SHORT)
     site.sign_in(name, status=303)
     django.set(access=ACCESS)

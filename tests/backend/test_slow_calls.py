@@ -161,7 +161,7 @@ def test_a_probe_without_a_response_is_cancelled(
 def test_a_call_is_cancelled_if_a_renewal_and_a_sign_in_need_the_slots(
     site: Site, pool: ThreadPoolExecutor, go: threading.Event
 ) -> None:
-    """Renewals and sign-ins cannot be cancelled. So they have precedence over calls."""
+    """Renewals and sign-ins cannot be cancelled, so they go before calls of ``request.backend``."""
     hanging = hang(site, pool, 2)
     backend = site.services.backend
     with ExitStack() as waiting:
@@ -364,7 +364,8 @@ def test_an_error_of_a_connection_is_raised_as_usual() -> None:
 def test_a_call_inside_a_call_has_its_own_limit(
     site: Site, backend: Served, pool: ThreadPoolExecutor, go: threading.Event
 ) -> None:
-    """A hook of a GET sends a POST. The GET may be cancelled, but the POST must not."""
+    """A view sends a GET, and a hook (of ``requests``) sends a POST when the response arrives. The
+    GET may be cancelled, but the POST must not."""
 
     def nested(request: Request) -> Any:
         def post(response: Any, **options: Any) -> None:

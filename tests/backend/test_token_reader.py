@@ -244,8 +244,9 @@ def test_a_backend_clock_that_is_off_is_corrected_and_logged(
 
 
 def test_an_old_token_is_not_extended() -> None:
-    """A token that is a day old was cached or replayed, so its lifetime is not counted from now. A
-    token that seems to be an hour old may be new, because the backend's clock may be wrong."""
+    """authapp assumes that a token that is a day old was cached or replayed, and keeps its expiry.
+    A token that seems to be an hour old may be new, because the backend's clock may be wrong. So
+    its lifetime begins now."""
     assert "expired on arrival" in refused(token(iat=NOW - 90_000, exp=NOW - 86_400))
     _, validity = read(token(iat=NOW - 90_000, exp=NOW + 60))
     assert validity.valid_until == NOW + 60
@@ -548,8 +549,8 @@ def test_j4_one_thread_fetches_while_others_use_the_last_good_keys(keys: Any) ->
 
 
 def test_j4_a_thread_does_not_fetch_again_after_another_threads_fetch(keys: Any) -> None:
-    """Threat J4. A thread does not fetch the key set if another thread has just fetched it. A token
-    with a new ``kid`` makes the thread fetch it again at once."""
+    """Threat J4. A thread does not fetch a key set that another thread has just fetched. But if a
+    token has an unknown ``kid``, the thread fetches the key set at once."""
     assert accepts(keys, token(keys.rsa, "RS256", "r"))
     keys.set._look_again("r")  # a thread that has found the key set too old does this
     keys.document = {"keys": [*keys.public(), {**keys.public()[1], "kid": "new"}]}

@@ -67,7 +67,7 @@ def test_failed_sign_ins_do_not_stop_renewals(
 
 @pytest.fixture
 def hanging(backend: Served) -> Iterator[threading.Event]:
-    """Make the backend block requests to sign in and to ``/slow`` until the end of the test."""
+    """Make the backend hang on each sign-in and on requests for ``/slow``, until the test ends."""
     go = threading.Event()
 
     def hang(request: Any) -> Response:

@@ -144,7 +144,7 @@ def domains(both: Both, page: Any) -> list[str]:
 def renew_on_the_way(both: Both, page: Any) -> int:
     """Renew the session three times, each time after its access token has expired.
 
-    The ways to renew are a page, a link of Next.js, and a script.
+    A page renews the session first, then a link of Next.js, then a script.
 
     :returns: the seconds between the sign-in and the last renewal.
     """

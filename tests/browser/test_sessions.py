@@ -1,5 +1,5 @@
-"""Sessions in Chromium: a session is ended from another browser or is idle, and users sign in
-again."""
+"""Sessions in Chromium: a session ends from another browser or because it is idle, and the user
+signs in again."""
 
 import time
 from collections.abc import Callable, Iterator

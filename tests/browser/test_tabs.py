@@ -39,7 +39,7 @@ def start_site(folder: Path, access: int, **more: str) -> ServedSite:
 
 @pytest.fixture(scope="module")
 def usual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedSite]:
-    """Yield a site that tests share if they do not stop it. Its access tokens last five minutes."""
+    """Yield a site for all tests that do not stop it. Its access tokens last five minutes."""
     site = start_site(tmp_path_factory.mktemp("usual"), 300)
     yield site
     site.stop()
@@ -97,10 +97,10 @@ def sign_in(page: Any, site: ServedSite, name: str = "alice", path: str = "/acco
 
 
 def enter(window: Any, site: ServedSite, name: str = "alice") -> None:
-    """Sign a user in with the requests of the form, but without a page.
+    """Send the requests of the sign-in form, without opening the page.
 
-    A test whose subject is not the sign-in begins so: Chromium needs a second of processor time to
-    draw the form and to fill it in.
+    This is for tests of other things than the sign-in. Chromium would need a second of processor
+    time to show the form and to fill it in.
     """
     page = window.request.get(site.url + "/login").text()
     (csrf,) = re.findall(r'name="csrf_token" value="([^"]+)"', page)
@@ -119,11 +119,11 @@ def open_tabs(window: Any, site: ServedSite, number: int, path: str = "/account"
 
 
 def pass_time(site: ServedSite, seconds: float, *pages: Any) -> None:
-    """Move the site's clock forward. Then let the tabs ask the site, as a tab does that the browser
-    shows again.
+    """Move the site's clock forward. Then let the tabs ask the site, as if the browser showed them
+    again.
 
-    A test whose session were really so short would fail on a machine that takes longer to open the
-    tabs.
+    With a short session instead, a test would fail on a slow machine: the session could end before
+    the tabs are open.
     """
     requests.post(f"{site.url}/clock?seconds={seconds}", timeout=10).raise_for_status()
     for page in pages:
@@ -141,8 +141,8 @@ def show_developers(page: Any) -> None:
 
 
 def renew(page: Any) -> None:
-    """Click "Renew now". Before, wait a second, so that the new token expires later than the old
-    one."""
+    """Wait a second, so that the new token expires later than the old one. Then click "Renew
+    now"."""
     page.wait_for_timeout(1000)
     show_developers(page)
     page.get_by_role("button", name="Renew now").click()
@@ -151,8 +151,8 @@ def renew(page: Any) -> None:
 def sign_out(page: Any, how: str = "Sign out") -> None:
     """Sign out, and wait for the sign-in page.
 
-    If the message of another tab makes the page ask the server before the response comes, the page
-    itself goes to the sign-in page, with ``next``.
+    The address of the sign-in page may contain ``next``. If a message of another tab arrives before
+    the response, the page asks the server. Then its script opens the sign-in page with ``next``.
     """
     page.locator("main").get_by_role("button", name=how, exact=True).click()
     page.wait_for_url(re.compile(r"/login\?(next=[^&]*&)?reason=SignedOut$"))
@@ -526,7 +526,7 @@ def test_a_page_whose_path_looks_like_a_host_stays_on_the_site(serve: Any, windo
 
 def test_retry_after_date_does_not_cause_repeated_requests(serve: Any, window: Any) -> None:
     """``Retry-After`` may be a date (RFC 9110 section 10.2.3). If the date is in the past, the
-    script does not repeat its request at once again and again."""
+    script does not repeat its request without a pause."""
     site = serve(300)
     (page,) = open_tabs(window, site, 1)
     asked: list[str] = []

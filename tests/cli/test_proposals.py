@@ -213,8 +213,9 @@ def test_a_sign_in_that_looks_like_a_success_is_not_a_wrong_password(
 def test_the_request_for_a_code_is_no_wrong_password(
     tmp_path: Path, url: str, enveloped: Enveloped
 ) -> None:
-    """The responses to a password and to a wrong code have the same status. So the status alone is
-    not proposed, because it would end each sign-in before its second step."""
+    """The responses to a right password and to a wrong code have the same status. authapp does not
+    propose this status alone as a refusal, because each sign-in would then end before its second
+    step."""
     enveloped.instead["/v1/session"] = Response(status=401, json={"mfa": "state"})
     enveloped.instead["/v1/code"] = Response(status=401, json={"msg": "wrong"})
     more = {

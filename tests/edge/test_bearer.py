@@ -299,8 +299,8 @@ def test_own_pages_are_about_sessions() -> None:
 
 @pytest.fixture
 def signed() -> Iterator[tuple[Site, Served, Any]]:
-    """Yield a site that verifies tokens with the key set of its backend, the backend, and the
-    key."""
+    """Yield a site, its backend, and the private key of the tokens. The site verifies tokens with
+    the backend's key set."""
     key = ec.generate_private_key(ec.SECP256R1())
     public = jwt.algorithms.ECAlgorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": "one"}
     with Served(Response(json_body={"keys": [public]})) as backend:

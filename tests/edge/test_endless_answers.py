@@ -1,4 +1,4 @@
-"""The proxy and responses of an API that do not end: they hold no slot and no thread."""
+"""If the response of an API never ends, the proxy still frees its slot and its thread."""
 
 import socket
 import threading
@@ -29,7 +29,7 @@ Speak = Callable[[socket.socket], None]
 def endless(begin: bytes, more: bytes, pause: float = 0) -> Speak:
     """Return an API that sends ``more`` again and again, until the connection is closed.
 
-    :param pause: the seconds between two times.
+    :param pause: the seconds to wait after each ``more``.
     """
 
     def speak(connection: socket.socket) -> None:
@@ -104,7 +104,7 @@ def test_a_slow_body_may_take_longer_than_one_wait(backend: Served) -> None:
 
 @pytest.fixture
 def silent() -> Iterator[Raw]:
-    """An API that sends three beginnings of a response, and then nothing more."""
+    """An API that completes only its fourth response. Its other responses never end."""
     done = threading.Event()
 
     def stop(begin: bytes) -> Speak:

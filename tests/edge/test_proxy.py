@@ -517,8 +517,8 @@ def test_a_token_or_a_header_that_cannot_be_sent(site: Signed, api: Served) -> N
 
 
 class Raw:
-    """An API that sends exactly the given bytes. Each answer is for one connection, in this
-    order."""
+    """An API that sends exactly the given bytes: the first answer on the first connection, the
+    second answer on the second connection, and so on."""
 
     def __init__(self, *answers: bytes | Callable[[socket.socket], None]) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))

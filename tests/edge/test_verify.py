@@ -309,7 +309,8 @@ def test_underscore_twins_are_refused(backend: Served, name: str) -> None:
     ],
 )
 def test_headers_that_name_the_user_are_refused(backend: Served, name: str) -> None:
-    """No proxy of docs/edge.md replaces such a header in the request to the application."""
+    """``/verify`` returns 403 if a request has such a header. No proxy of docs/edge.md replaces the
+    header, so the application would get it."""
     site = site_of(backend)
     environ = {"HTTP_" + name.upper().replace("-", "_"): "evil"}
     site.get("/verify", extra_environ=environ, status=403)
@@ -395,7 +396,8 @@ def test_cookies_can_be_had_in_headers_of_their_own(backend: Served) -> None:
 
 
 def clear_many(handler: Callable[[Request], Response], registry: Any) -> Any:
-    """A tween of the application that clears as many cookies as ``/verify`` can tell the proxy."""
+    """A tween of the application that clears ``MAX_COOKIES`` cookies, the most that ``/verify`` can
+    pass on to the proxy."""
 
     def tween(request: Request) -> Response:
         response = handler(request)
@@ -407,8 +409,8 @@ def clear_many(handler: Callable[[Request], Response], registry: Any) -> Any:
 
 
 def test_the_session_comes_before_cookies_that_are_cleared(backend: Served) -> None:
-    """``/verify`` tells the proxy only a limited number of cookies. The session cookie must be the
-    first of them, even if the application clears many cookies."""
+    """``/verify`` passes only a limited number of cookies on to the proxy. The session cookie must
+    be the first of them, even if the application clears many cookies."""
     site = application(
         backend.url, lambda config: config.add_tween(f"{__name__}.clear_many"), verify="true"
     )

@@ -1,4 +1,4 @@
-"""docs/settings.md lists each key, and its default is the default in the code."""
+"""docs/settings.md lists each key, with the default that the code has."""
 
 import re
 from collections.abc import Callable
@@ -55,7 +55,7 @@ class Recorder:
         monkeypatch.setattr(Ini, "take", recorded)
 
     def check(self, key: str, cell: str) -> None:
-        """Check that docs/settings.md has the default of a key that the code has.
+        """Check that docs/settings.md and the code have the same default for a key.
 
         :param cell: the default in the table.
         """

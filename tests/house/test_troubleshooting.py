@@ -18,8 +18,8 @@ LEVELS = {
     "exception": {"error"},
     "log": {"info", "warning"},
 }
-"""Name of a method of ``log`` -> the levels at which it logs. ``log.log`` is called with two
-levels."""
+"""Name of a method of ``log`` -> the levels at which it logs. authapp calls ``log.log`` with the
+level info or warning."""
 
 FILLED_IN = {
     "%s: sign-in: %s": {"UnexpectedAnswer", "BackendUnavailable"},

@@ -36,8 +36,7 @@ from servers.simplejwt_server import Django
 
 SECRET = "a $HOME of their own # and a secret that is long enough, ${NOT_A_VARIABLE}"
 ACCESS, BUFFER = 300, 100
-"""The lifetime of an access token, and the time before its end from which a session is due. Both
-are in seconds."""
+"""In seconds: the lifetime of an access token, and how long before its expiry a session is due."""
 
 _PACKAGES = {4: "next-auth", 5: "next-auth-5"}
 

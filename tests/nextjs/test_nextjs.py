@@ -1,4 +1,4 @@
-"""Pyramid shares its session cookie with Next.js: the real packages next-auth 4 and @auth/core."""
+"""Pyramid shares its session cookie with the npm packages of Next.js: next-auth 4, @auth/core."""
 
 import json
 import time
@@ -179,8 +179,8 @@ def tokens_of(backend: Served, name: str = "alice") -> dict[str, str]:
 
 
 def claims_of_another_callback(backend: Served, **more: Any) -> dict[str, Any]:
-    """Return claims of a session that the ``jwt`` callback of another application has written, and
-    not the callback of docs/nextjs.md."""
+    """Return the claims of a session that a ``jwt`` callback has written, but not the callback of
+    docs/nextjs.md."""
     tokens = tokens_of(backend)
     until = {
         "valid_until": jwt_claims(tokens["access"])["exp"],
@@ -247,8 +247,8 @@ def test_pyramid_decrypts_a_token_of_nextjs(packages: NextSide, secure: bool) ->
 
 
 def test_nextjs_accepts_several_secrets(packages: NextSide) -> None:
-    """Next.js decrypts a cookie with any of several secrets. @auth/core can do this itself. For
-    next-auth 4, docs/nextjs.md has code."""
+    """Next.js decrypts a cookie with any of several secrets. @auth/core has code for this.
+    next-auth 4 needs the code of docs/nextjs.md."""
     name = NAMES[packages.version, False]
     secrets = {"secret": [NEW, OLD]} if packages.version == 5 else {}
     for secret in (NEW, OLD, "another secret, which neither side knows"):
@@ -508,9 +508,8 @@ def test_sign_out_everywhere_in_pyramid_ends_nextjs_sessions(both: Both) -> None
 
 
 def test_sign_out_everywhere_is_limited_without_auth_time(both: Both) -> None:
-    """If a session has no ``auth_time``, a sign-out everywhere does not end it for good. When
-    Next.js writes the session again, the user is signed in again. docs/nextjs.md names this
-    limit."""
+    """A sign-out everywhere ends a session without ``auth_time`` only until Next.js writes the
+    session again. Then the user is signed in again. docs/nextjs.md names this limit."""
     both.seal(claims_of_another_callback(both.backend))
     held = both.header()
     both.pyramid.reset()
@@ -548,7 +547,7 @@ def test_each_side_accepts_a_renewal_by_the_other(both: Both, extra: int) -> Non
 def with_opaque_tokens(backend: Served, rotates: bool) -> list[str]:
     """Make the backend issue opaque refresh tokens.
 
-    :returns: a list, to which each refresh token is added that the backend receives.
+    :returns: a list. Each refresh token that the backend receives is added to it.
     """
     got: list[str] = []
 

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.servers
 
 DUE, EXPIRED = ACCESS - BUFFER, ACCESS
 MOMENTS = [DUE + 1, *range(DUE + 11, EXPIRED - 10, 11), EXPIRED - 5]
-"""Numbers of seconds after the sign-in. At each of them the session is due, and does not expire
-within 5 seconds, which is the longest time of a response."""
+"""Moments in seconds after the sign-in. At each moment the session is due, and its access token is
+valid for 5 seconds more. No response takes longer than that."""
 
 
 @pytest.fixture
@@ -164,8 +164,8 @@ def test_no_race_signs_the_user_out(both: Both, browser: Browser, order: str) ->
 def test_no_race_signs_the_user_out_with_simplejwt(
     both: Both, browser: Browser, django: Django
 ) -> None:
-    """With SimpleJWT as the backend, 20 races sign nobody out: each of MOMENTS with two of the
-    three ORDERS."""
+    """With SimpleJWT as the backend, 20 races sign nobody out: one race for each of the ten MOMENTS
+    and each of two ORDERS."""
     rounds = list(zip(MOMENTS * 2, cycle(ORDERS), strict=False))
     with both.with_django(django):
         signed_out = [each for each in rounds if not survives(both, Browser(both), *each)]
@@ -176,8 +176,8 @@ def test_no_race_signs_the_user_out_with_simplejwt(
 def test_the_same_races_sign_the_user_out_if_both_applications_renew(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """If both applications renew, races sign the user out as often as docs/nextjs.md says. So the
-    test above could fail."""
+    """If both applications renew, races sign the user out as often as docs/nextjs.md says. This
+    shows that the tests above can detect a sign-out."""
     both = Both(5, tmp_path_factory.mktemp("next"), renews="")
     try:
         for order, kept in (("Pyramid first", 0), ("Next.js first", 3)):
