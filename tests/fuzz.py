@@ -257,8 +257,8 @@ def main(arguments: list[str]) -> None:
 def main_for_each_line() -> None:
     """Fuzz one target for each line of the input, in a fork of this process.
 
-    Each run writes its output to the file ``log``. When it ends, its exit status is printed. The
-    instrumented imports take two seconds, so the runs share them.
+    Each run writes its output to the file ``log``. When a run ends, its exit status is printed. The
+    instrumented imports take two seconds, so this process does them once for all runs.
     """
     for line in sys.stdin:
         child = os.fork()

@@ -1,6 +1,6 @@
 """Users stay signed in while the backend has faults (promise 2).
 
-The site has only four threads, so that requests that hang could take all of them.
+The site has only four threads, so that a few hanging requests could block them all.
 """
 
 import re

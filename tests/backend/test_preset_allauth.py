@@ -56,8 +56,8 @@ def wait_until_expired(site: Site) -> Any:
 
 
 def refuses(django: Process, refresh: str) -> bool:
-    """Return True if Django refuses a refresh token. If Django accepts the token, it is spent
-    now."""
+    """Return True if Django refuses a refresh token. If Django accepts the token, this check spends
+    it."""
     answer = django.post(REFRESH, refresh_token=refresh)
     return (answer.status_code, answer.json()) == (400, {"status": 400})
 

@@ -114,8 +114,8 @@ def shown(site: Site) -> dict[str, str]:
 
 
 def refuses(django: Process, case: Case, refresh: str) -> bool:
-    """Return True if Django refuses a refresh token. If Django accepts the token, it is spent
-    now."""
+    """Return True if Django refuses a refresh token. If Django accepts the token, this check spends
+    it."""
     answer = django.request("POST", case.refresh, json={"refresh": refresh}, cookies={})
     return answer.status_code == 401 and answer.json()["code"] == "token_not_valid"
 

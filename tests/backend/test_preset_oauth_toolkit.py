@@ -48,8 +48,8 @@ def wait_until_expired(site: Site) -> Any:
 
 
 def refuses(django: Process, refresh: str) -> bool:
-    """Return True if Django refuses a refresh token. If Django accepts the token, it is spent
-    now."""
+    """Return True if Django refuses a refresh token. If Django accepts the token, this check spends
+    it."""
     form = {"grant_type": "refresh_token", "refresh_token": refresh}
     client = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
     answer = django.request("POST", TOKEN, data=form | client)

@@ -93,7 +93,8 @@ def test_hanging_sign_ins_and_calls_do_not_stop_renewals(
 
 
 def test_hanging_renewals_of_one_user_do_not_stop_those_of_others(backend: Served) -> None:
-    """Threat D4. Alice has three sessions, and the backend responds to none of their renewals."""
+    """Threat D4. Alice has three sessions, and the backend does not respond to their renewals.
+    Bob's session is still renewed."""
     keys = {"backend__timeout": "20", "login__rate": "1000/minute"}
     sites = [Site(backend.url, **keys)]
     sites += [Site(wsgi=sites[0].app) for _ in range(3)]

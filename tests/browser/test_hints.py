@@ -39,7 +39,7 @@ def page(window: Any, site: ServedSite) -> Any:
 
 
 def questions(page: Any) -> list[str]:
-    """Return a list, to which the method of each later request to ``/session`` is added."""
+    """Return a list. The HTTP method of each later request for ``/session`` is added to it."""
     asked: list[str] = []
     page.on(
         "request", lambda each: asked.append(each.method) if each.url.endswith("/session") else None

@@ -398,8 +398,8 @@ def other_backend(answers: dict[str, Any]) -> Any:
 
 
 def walk(folder: Path, answers: dict[str, Any], **more: str) -> Any:
-    """Run ``authapp check --login`` with another backend. Return the findings, by what was
-    checked."""
+    """Run ``authapp check --login`` with another backend. Return what was checked -> the
+    finding."""
     with Served(other_backend(answers)) as served:
         result = run(write(folder, served.url, **more), "--login", "alice", "--json")
     return {each["about"]: each for each in json.loads(result.output)["findings"]}

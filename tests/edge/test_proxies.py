@@ -218,7 +218,7 @@ def test_headers_of_a_proxy_further_out_are_not_refused(proxied: Proxied, browse
 
 
 def raw(proxied: Proxied, target: str, *headers: tuple[str, str]) -> tuple[int, str]:
-    """Send a request without normalising its path and headers. Return the status and the body."""
+    """Send a request without changing its path and headers. Return the status and the body."""
     connection = http.client.HTTPConnection(proxied.url.removeprefix("http://"), timeout=20)
     connection.putrequest("GET", target, skip_accept_encoding=True)
     for name, value in headers:

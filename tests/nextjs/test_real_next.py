@@ -23,7 +23,7 @@ pytestmark = pytest.mark.servers
 DUE, EXPIRED = ACCESS - BUFFER, ACCESS
 MOMENTS = [DUE + 1, *range(DUE + 11, EXPIRED - 10, 11), EXPIRED - 5]
 """Moments in seconds after the sign-in. At each moment the session is due, and its access token is
-valid for 5 seconds more. No response takes longer than that."""
+valid for at least 5 seconds more. No response takes longer than 5 seconds."""
 
 
 @pytest.fixture
@@ -164,8 +164,8 @@ def test_no_race_signs_the_user_out(both: Both, browser: Browser, order: str) ->
 def test_no_race_signs_the_user_out_with_simplejwt(
     both: Both, browser: Browser, django: Django
 ) -> None:
-    """With SimpleJWT as the backend, 20 races sign nobody out: one race for each of the ten MOMENTS
-    and each of two ORDERS."""
+    """With SimpleJWT as the backend, 20 races sign nobody out. At each of the ten MOMENTS there are
+    two races, with two of the three ORDERS."""
     rounds = list(zip(MOMENTS * 2, cycle(ORDERS), strict=False))
     with both.with_django(django):
         signed_out = [each for each in rounds if not survives(both, Browser(both), *each)]
