@@ -236,8 +236,8 @@ def test_invalid_grant_ends_the_session(site: Site, oauth2: OAuth2, seconds: flo
 def test_a_refresh_token_that_expires_first_at_the_server_ends_the_session(
     backend: Served, oauth2: OAuth2
 ) -> None:
-    """The server does not say how long a refresh token lasts. The token expires before
-    the end of ``refresh.lifetime``. So the session ends when the server rejects the token."""
+    """The server does not say how long a refresh token lasts. The token expires before the
+    end of ``refresh.lifetime``. So the session ends when the server rejects the token."""
     oauth2.names_refresh_expiry = False
     site = Site(backend.url, **OAUTH2)
     site.sign_in()
