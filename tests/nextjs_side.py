@@ -31,8 +31,8 @@ def blocks(version: int) -> dict[str, str]:
     """Return path -> content of the files in docs/nextjs.md.
 
     A code block that begins with ``// path`` or ``# path`` is a file. If ``(next-auth 4)`` follows
-    the path, the file is only for next-auth 4. A block that begins with ``// path: name`` is no
-    file, but another version of a function in the file.
+    the path, the file is only for next-auth 4. A block that begins with ``// path: name`` is not
+    returned: it replaces only the function ``name`` of the file.
 
     :param version: 5 for Auth.js 5, 4 for next-auth 4.
     """
@@ -58,8 +58,8 @@ def commands(version: int) -> list[str]:
 
 
 def with_moved(code: str) -> str:
-    """Replace the function ``moved`` in ``lib/session.js`` by another version of docs/nextjs.md,
-    which reads sessions that another callback has written.
+    """Replace the function ``moved`` in ``lib/session.js`` by the second ``moved`` in
+    docs/nextjs.md. The second one reads sessions that another callback has written.
 
     :param code: the content of ``lib/session.js``.
     :returns: the new content.
@@ -73,8 +73,8 @@ def with_moved(code: str) -> str:
 
 
 def write_scripts(folder: Path) -> Path:
-    """Write the code blocks of docs/nextjs.md to a folder, with the script that runs them. Return
-    the folder."""
+    """Write the code blocks of docs/nextjs.md to a folder. Also copy ``side.mjs``, which runs them,
+    to the folder. Return the folder."""
     (folder / "node_modules").symlink_to(HERE / "node_modules")
     shutil.copy(HERE / "side.mjs", folder)
     (folder / "package.json").write_text('{"type": "module"}')
@@ -115,8 +115,8 @@ class NextSide:
         )
 
     def ask(self, action: str, **params: Any) -> Any:
-        """Call a function of the packages in Node.js, with the present time of this process. Return
-        its result."""
+        """Call a function of the packages in Node.js and return its result. The function gets the
+        time from this process, so that a test can change the time."""
         assert self._process.stdin
         assert self._process.stdout
         here = {"version": self.version, "now": time.time(), "environ": self.environ}

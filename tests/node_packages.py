@@ -11,9 +11,10 @@ NODE, NPM = shutil.which("node"), shutil.which("npm")
 
 
 def install(folder: Path) -> str:
-    """Run ``npm ci`` in a folder, once for all workers of pytest-xdist and for each lock file.
+    """Run ``npm ci`` in a folder, if it has not run there with the present lock file.
 
-    If it fails, fail with what npm has printed. No script of a package runs.
+    Workers of pytest-xdist wait for each other. If ``npm ci`` fails, the test fails and shows what
+    npm has printed. No script of a package runs.
 
     :returns: the program ``node``.
     """

@@ -25,7 +25,7 @@ def free_port() -> int:
 class Certified:
     """A certified OpenID Connect provider.
 
-    Its port is known before it is started, so that the settings of a site can name its URL.
+    The port is chosen before the start, so that the settings of a site can contain the URL.
 
     :param access: the lifetime of an access token in seconds.
     """

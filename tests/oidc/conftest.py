@@ -35,8 +35,8 @@ class Browser(Site):
     """A browser that visits the site and the provider."""
 
     def begin(self, path: str = "/login/oidc", **options: Any) -> str:
-        """Go from the site to the provider. Return the path and query of the provider's redirect
-        back."""
+        """Go from the site to the provider. Return the path and query of the callback URL to which
+        the provider redirects."""
         response = self.get(path, status=303, **options)
         while response.location.startswith("/"):
             response = self.get(response.location, status=303)

@@ -398,8 +398,8 @@ def test_a_view_that_needs_a_recent_sign_in_asks_the_provider_for_one(
 def test_a_sign_in_without_asking_the_user_is_not_recent(
     served: Served, provider: Provider, auth_time: object
 ) -> None:
-    """If a view needs a sign-in that is at most 300 seconds old, a sign-in is too old if its
-    ``auth_time`` is missing, 400 seconds ago, or no number."""
+    """A view needs a sign-in that is at most 300 seconds old. A sign-in is not recent enough if
+    ``auth_time`` is missing, is not a number, or lies 400 seconds in the past."""
     auth_time = int(time.time()) - auth_time if isinstance(auth_time, int) else auth_time
     with Configurator(settings=oidc_settings(served.url)) as config:
         config.include("authapp")

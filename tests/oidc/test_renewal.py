@@ -1,4 +1,4 @@
-"""Sessions from a provider are renewed, ended and read like sessions that began with a password."""
+"""Renewal and end of sessions that began at a provider, and what authapp reads from the tokens."""
 
 import time
 from typing import Any

@@ -151,8 +151,8 @@ def test_sessions_without_a_sid_end_with_a_token_that_names_both(
 def test_a_sign_in_under_way_does_not_survive_the_end(
     site: Browser, provider: Provider, named: dict[str, Any], has_sid: bool
 ) -> None:
-    """K7: a sign-out wins against a sign-in that began before it, whatever the logout token names.
-    A sign-in that begins later succeeds."""
+    """If the provider signs a user out while a sign-in is under way, the sign-in fails. The logout
+    token may name the user, the session or both. A sign-in that begins later succeeds."""
     if not has_sid:
         provider.id_claims = {"sid": None}
     callback = site.begin()

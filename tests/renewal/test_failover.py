@@ -33,8 +33,8 @@ AT_ONCE = 3
 """The number of simultaneous requests of a session. nginx sends them to different processes."""
 
 PAUSE = {SentinelGroup: 0.2, ClusterGroup: 0.0}
-"""The seconds from the responses to all sessions until their next requests. At the cluster there is
-no pause: with one, the test passes although processes renew without a lease."""
+"""The seconds between two rounds of requests. The cluster has no pause: with a pause, the test
+would pass even if processes renewed without a lease."""
 
 
 class Users:
@@ -44,9 +44,10 @@ class Users:
 
     :param fresh: the number of sessions that stay fresh.
     :param expiring: the number of sessions whose access tokens expire.
-    :param pause: the seconds between two requests of a session.
+    :param pause: the seconds between two rounds of requests.
     :ivar spent: refresh token -> how often the backend has received it.
-    :ivar statuses: whether the sessions are fresh -> status -> the number of responses.
+    :ivar statuses: how many responses had each status: ``statuses[True]`` for the fresh sessions,
+        ``statuses[False]`` for the others.
     """
 
     def __init__(self, place: Place, fresh: int, expiring: int, pause: float) -> None:

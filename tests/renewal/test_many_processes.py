@@ -171,11 +171,12 @@ def test_due_session_blocks_only_the_request_that_renews(place: Place) -> None:
 
 
 class Renewing:
-    """Makes the backend block each renewal.
+    """Makes the backend hold each renewal until the test sets ``go``.
 
-    :param rotate: True if the refresh token is spent before the blocking. False if it is not spent.
+    :param rotate: True if the backend spends the refresh token before it waits. False if it never
+        spends the token.
     :ivar come: an event that is set when a renewal arrives.
-    :ivar go: an event that ends the blocking when the test sets it.
+    :ivar go: an event that ends the wait when the test sets it.
     """
 
     def __init__(self, place: Place, rotate: bool) -> None:
@@ -287,8 +288,8 @@ class Load:
 
 @pytest.mark.parametrize("how", ["stop", "pause", "flush"])
 def test_redis_failure_under_load_causes_no_error_and_no_sign_out(place: Place, how: str) -> None:
-    """If Redis fails for a time, no request gets an error. When Redis is up again, only one process
-    renews each session again, without a restart of any process."""
+    """While Redis is stopped or paused, or after it was emptied, no request gets an error. When
+    Redis is up again, an expired session is renewed only once, without a restart of a process."""
     # The sessions stay fresh. Other tests cover access tokens that expire while Redis is down.
     place.django.set(access=300)
     cookies = [place.sign_in() for _ in range(8)]

@@ -122,7 +122,7 @@ def _drop_token(request: Any) -> Answer:
 
 
 TOKEN = jwt.encode({"sub": "1", "exp": 4_000_000_000}, "k" * 32)
-"""A valid access token, for responses of the backend that are wrong in only one other way."""
+"""A valid access token, for responses in which something else is wrong."""
 
 UNAVAILABLE = {
     "400 that is not about the token": Answer(status=400, json_body={"detail": "JSON parse error"}),
@@ -300,9 +300,9 @@ def test_unrotated_refresh_token_keeps_its_lifetime(site: Site, backend: Served)
 def test_unrotated_refresh_token_leaves_the_cookie_alone_while_the_backend_is_down(
     site: Site, backend: Served
 ) -> None:
-    """If the backend does not issue a new refresh token, a session is its own successor in the
-    store. While the backend is down, authapp must not write this successor to the cookie again and
-    again."""
+    """The backend issues no new refresh token, so a session has the same refresh token as its
+    successor in the store. While the backend is down, authapp must not write this successor to the
+    cookie at each request."""
     site.sign_in()
     keep_refresh_tokens(backend)
     with later(EXPIRED):
