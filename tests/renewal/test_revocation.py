@@ -28,8 +28,8 @@ def test_revoking_one_session_keeps_others(revocation: Revocation) -> None:
 
 
 def test_revoking_a_user_allows_for_clocks_that_differ(revocation: Revocation) -> None:
-    """Sign-out everywhere also ends sessions that seem to begin up to a minute later, because they
-    may have begun on a machine whose clock is ahead."""
+    """Sign-out everywhere also ends sessions whose start is up to a minute after the sign-out. The
+    clock of the machine that recorded the start may be ahead."""
     revocation.revoke_user(make(), NOW + 10)
     assert revocation.revoked(began(NOW - 1000))
     assert revocation.revoked(began(NOW + 10))
@@ -81,8 +81,8 @@ def test_clock_set_back_keeps_the_later_revocation_of_a_group(revocation: Revoca
 def test_a_later_revocation_of_a_group_ends_a_session_that_began_after_an_earlier_one(
     revocation: Revocation,
 ) -> None:
-    """The provider ends a user's sessions twice, and the machine that hears of the second end has
-    a clock that is half a minute behind."""
+    """The provider ends a user's sessions twice. Between the two, the user signs in. The second end
+    also ends this session, although the clock of the machine that records it is behind."""
     tokens = TokenPair("access", "refresh", issuer="https://id.example", id_claims={"sub": "1"})
     revocation.revoke_group(tokens.groups[0], NOW)
     start = revocation.next_start(1, NOW + 1, tokens.groups)
@@ -103,9 +103,8 @@ def test_revocation_is_kept_for_as_long_as_a_copy_of_the_cookie_is_valid() -> No
 
 
 def test_s12_session_is_reported_as_replaced_for_one_minute() -> None:
-    """Threat S12. For a minute after a new sign-in, the old session counts as replaced. After that,
-    a request with the old cookie comes from a copy of the cookie, and the response may delete the
-    cookie."""
+    """Threat S12. For a minute after a new sign-in, the old session counts as replaced, and no
+    response deletes the cookie. After the minute, a response to the old cookie may delete it."""
     seconds = [0.0]
     revocation = Revocation(MemoryStore(lambda: seconds[0]), 3600)
     session = make()
@@ -117,8 +116,8 @@ def test_s12_session_is_reported_as_replaced_for_one_minute() -> None:
 
 
 def test_s12_replacement_is_stored_before_the_revocation() -> None:
-    """Threat S12. authapp first stores that a session was replaced, and then that it was revoked,
-    because a late response may read the store between these two writes."""
+    """Threat S12. authapp stores that a session was replaced before it stores the revocation. So a
+    request that finds the revocation always finds the replacement too."""
 
     class Looking(MemoryStore):
         def put(self, key: Key, text: str, seconds: float, *, notify: bool = False) -> None:

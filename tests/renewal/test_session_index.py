@@ -20,7 +20,7 @@ from session.test_session import NOW, make
 
 
 class Machine:
-    """One process with its index. Tests set its clock, which is the number ``now``."""
+    """One process with its index. ``now`` is the time in this process; tests change it."""
 
     def __init__(self, store: Store, limits: SessionLimits = UNLIMITED) -> None:
         self.now = float(NOW)
@@ -47,7 +47,7 @@ class Machine:
         return used
 
     def record_known(self, session: Session) -> None:
-        """Record a use of a session as a response that has read the entry does."""
+        """Read the entry of a session, and then record a use of the session."""
         self.index.record(session, "Firefox", "192.0.2.1", self.index.find(session))
 
     def listed(self, user: int | str = 1) -> list[str]:
@@ -317,8 +317,8 @@ def test_an_entry_that_this_process_wrote_is_not_written_again(machine: Machine)
 
 
 def test_an_entry_gets_the_lifetime_of_the_process_that_records_a_use() -> None:
-    """During a restart, processes can have different values of ``session.idle``. An entry lasts as
-    long as the value of the process that writes it says."""
+    """During a restart, processes can have different values of ``session.idle``. The process that
+    writes an entry gives it the lifetime from its own value."""
     store = MemoryStore(lambda: 0.0)
     before, after = (
         Machine(store, SessionLimits(idle=600)),
@@ -349,8 +349,8 @@ def test_an_entry_is_written_for_a_secret_that_its_writer_did_not_have(
 def test_a_background_request_writes_nothing_that_another_request_has_just_written(
     machine: Machine,
 ) -> None:
-    """A background request does not write an entry that another request has just written. Otherwise
-    the background request could replace a use that was recorded after it had read the entry."""
+    """A background request has read an entry, and then another request writes the entry. The
+    background request does not write it again, so that the newer use is not overwritten."""
     session = machine.start("a")
     known = machine.index.find(session)
     machine.now += 1000

@@ -65,7 +65,7 @@ ILLNESSES = [*UNAVAILABLE, REJECTED, FOREIGN, SPOILED]
 
 
 class Head(NamedTuple):
-    """The refresh token and the times of the newest tokens of a session."""
+    """The newest refresh token of a session, and the times of the session, in epoch seconds."""
 
     refresh: str
     issued_at: int
@@ -208,8 +208,8 @@ class Sessions(RuleBasedStateMachine):
         return allowed | {otherwise} if self.in_doubt() else allowed
 
     def learn(self, calls: list[Call]) -> None:
-        """Tell the oracle of calls of the backend, and check that authapp was allowed to make
-        them."""
+        """Tell the oracle which renewals the backend has received. Check that authapp was allowed
+        to send them."""
         for call in calls:
             (life,) = (each for each in self.lives.values() if each.head.refresh == call.token)
             assert not life.signed_out, "a revoked session is not renewed"
@@ -314,10 +314,10 @@ class Sessions(RuleBasedStateMachine):
         return not any("Max-Age=0" in each for each in ours)
 
     def browser_with_session(self, number: int) -> Site:
-        """Return a browser with a session, if there is one.
+        """Return the first browser that has a session, from browser ``number`` on.
 
-        The search begins at the browser with this number. If no browser has a session, return this
-        browser.
+        After the last browser, the search goes on at the first. If no browser has a session, return
+        browser ``number``.
         """
         order = self.browsers[number:] + self.browsers[:number]
         return next((each for each in order if self.held(each)), self.browsers[number])

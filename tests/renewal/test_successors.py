@@ -163,9 +163,9 @@ def test_a_process_recalls_the_successors_of_a_limited_number_of_sessions() -> N
 
 
 def test_a_session_whose_backend_keeps_the_refresh_token_is_read_each_time() -> None:
-    """If the backend keeps the refresh token, the session is its own successor. A process reads
-    such a session from the store each time, because it may be renewed, or its renewal may fail, at
-    any time."""
+    """If the backend issues no new refresh token, the successor has the key of the session itself.
+    A process reads this key from the store each time, because another renewal may succeed or fail
+    at any time."""
     successors, session = Successors(MemoryStore(), REUSE), make()
     tokens = TokenPair("new access", session.tokens.refresh)
     successors.keep(session, Renewed(replace(session, tokens=tokens)))
