@@ -17,12 +17,13 @@ PSERVE = Path(sys.executable).parent / "pserve"
 class ServedSite:
     """The site in a process of ``pserve``, on a free port.
 
-    :param folder: the folder for the ini file and the log.
-    :param changes: ini keys of ``[app:main]`` and their values, in place of those of the ini file.
-    :param name: the names of the files begin with this. Give each site in a folder another name.
+    :param folder: the folder to which the site's ini file and log are written.
+    :param changes: keys of ``[app:main]`` that the site's ini file sets to other values.
+    :param name: the name of the site's files without ``.ini`` and ``.log``. Sites in one folder
+        need different names.
     :param threads: the number of waitress's threads.
     :param toolbar: True to keep the debug toolbar of ``development.ini``.
-    :param ini: the name of the ini file in this repository from which the site's file is made.
+    :param ini: the ini file of this repository that is copied and changed for the site.
     """
 
     def __init__(

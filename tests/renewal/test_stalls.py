@@ -176,8 +176,8 @@ def test_r11_while_redis_is_down_sessions_wait_and_then_each_process_renews_on_i
 def test_r11_attempts_long_ago_do_not_count_as_patience(
     town: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Threat R11. If no request asks for a lease for some time, ``shared.patience`` begins again,
-    because Redis may have been up meanwhile."""
+    """Threat R11. ``shared.patience`` begins again after a pause in which no request has asked for
+    a lease, because Redis may have been up during the pause."""
     monkeypatch.setattr(redis_leases, "LEASE", 0.2)
     store = town(shared__patience="0.1").sites[0].services.store
     redis_server.client.config_set("maxmemory", "1")

@@ -62,8 +62,8 @@ class Clock:
         return successor
 
     def finds(self, session: Session, after: float) -> TokenPair:
-        """Return the newest tokens of a session that the store knows, ``after`` seconds after
-        NOW."""
+        """Move the clock to ``after`` seconds after NOW. Then return the newest tokens that the
+        store has for a session."""
         self.day.move_to(NOW + after)
         newest = self.successors.newest(session)
         assert isinstance(newest, Session)

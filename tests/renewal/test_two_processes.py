@@ -145,9 +145,9 @@ def test_a_request_with_the_old_cookie_asks_redis_once(
 def test_sign_out_wins_over_a_successor_that_was_just_found(
     sites: list[Site], backend: Served
 ) -> None:
-    """A process does not read the successor of an old cookie again for a quarter of a second. If
-    the user signs out in this time, the process of the sign-out knows this at once, the other
-    process knows it soon, and no response sets the cookie."""
+    """A process that has found the successor of an old cookie reads it again only after a quarter
+    of a second. If the user signs out in this time, no response sets the cookie. The process that
+    signs the user out knows of the sign-out at once, and the other process a little later."""
     old = {"Cookie": f"{COOKIE}={sites[1].token()}"}
     browsers = [Site(wsgi=site.app) for site in sites]
 
@@ -357,8 +357,9 @@ def test_health_check_reports_redis_down(sites: list[Site], redis_server: RedisS
 def test_failed_sign_ins_are_counted_across_processes_while_secrets_change(
     backend: Served, redis_server: RedisServer
 ) -> None:
-    """While the secret is changed, processes with the old and the new settings share the counters
-    of failed sign-ins. The test has the first and the last step of docs/operations.md."""
+    """During a rotation of the secret, some processes already have the new settings. All processes
+    share the counters of failed sign-ins. The test makes the first and the last step of the
+    rotation in docs/operations.md."""
     old, new = SECRET, SECRET[::-1]
     for user, secrets in (("bob", (old, f"{old}\n{new}")), ("carol", (f"{new}\n{old}", new))):
         sites = [

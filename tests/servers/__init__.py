@@ -70,14 +70,14 @@ class Served:
     def __exit__(self, *error: object) -> None:
         server = self._server
         server.task_dispatcher.shutdown()
-        # The loop's own thread closes all sockets, and then ends because it has nothing left to
-        # watch. If it is awake already, it may close the trigger before this thread pulls it.
+        # The server's thread closes all sockets, and ends when no socket is left. One socket is the
+        # trigger, which wakes the thread. An awake thread may close it before it is pulled here.
         with suppress(OSError):
             server.trigger.pull_trigger(lambda: server.asyncore.close_all(server._map))
         self._thread.join(5)
 
     def clear(self) -> bool:
-        """Close all connections, and forget the requests of a test and what it has changed.
+        """Close all connections. Forget the test's requests and its replaced responses.
 
         :returns: True if no request is under way. Then another test can use the server.
         """

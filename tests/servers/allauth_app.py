@@ -1,9 +1,7 @@
 """Django with django-allauth headless and its JWT tokens, as a separate process (``process.py``).
 
-The file ``public.pem`` in its directory has the key that verifies its tokens. A test POSTs to
-``/control/`` to set the lifetime of access tokens, which users are active, and whether users sign
-in with a name or an email address. The response has the number of calls by method and path, and the
-codes of the user with a second factor.
+The process writes ``public.pem``, the key that verifies its tokens, to the directory of its
+database. Tests POST to ``/control/``: see :func:`control`.
 """
 
 import json
@@ -181,6 +179,12 @@ def control(request: HttpRequest) -> JsonResponse:
     """Handle ``POST {"access": 2, "active": {"bob": false}, "methods": ["email"]}``.
 
     Each member of the body is optional. All rate limits begin again.
+
+    - ``access``: the lifetime of access tokens in seconds
+    - ``active``: which users are active
+    - ``methods``: whether users sign in with a name or an email address
+
+    :returns: the number of requests by method and path, and the result of :func:`codes`.
     """
     from django.contrib.auth.models import User
     from django.core.cache import cache

@@ -119,8 +119,8 @@ def control(request: HttpRequest) -> JsonResponse:
     "later": 205}``. Each member is optional. ``access`` and ``refresh`` are the lifetimes of new
     tokens in seconds. ``later`` sets the clock ahead by this many seconds.
 
-    :returns: how often each path was requested, and how many refresh tokens are outstanding and
-        blacklisted.
+    :returns: the number of requests by path, the number of refresh tokens that were issued
+        (``outstanding``), and the number of those that were spent or revoked (``blacklisted``).
     """
     from django.contrib.auth.models import User
     from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken

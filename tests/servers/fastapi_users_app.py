@@ -2,8 +2,8 @@
 
 ``SIGNING_KEY=… python fastapi_users_app.py DIR`` keeps its database in DIR. It prints ``PORT <n>``
 when it can be reached on 127.0.0.1, and serves until it is terminated. It is the "Full example" of
-the package's documentation. The same routes exist a second time below ``/verified``, for users with
-a verified email address only.
+the package's documentation. The routes exist a second time below ``/verified``. There, only users
+with a verified email address can sign in.
 
 Tests POST to ``/control/``.
 """
@@ -97,8 +97,8 @@ fastapi_users = FastAPIUsers[User, uuid.UUID](get_user_manager, [auth_backend])
 
 @asynccontextmanager
 async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-    """Create the tables and the users, and then print the port. The socket accepts connections
-    already."""
+    """Create the tables and the users, and then print the port. The socket is open before this, so
+    a test can connect at once."""
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
     async with async_session_maker() as session:
@@ -143,8 +143,11 @@ async def gateway(request: Request, go_on: Callable[[Request], Awaitable[Respons
 async def control(orders: dict[str, Any]) -> dict[str, Any]:
     """Change what the body names, and return the number of requests by path.
 
-    Each member of the body is optional: ``{"access": 2, "active": {"bob": false}, "instead":
-    {"/users/me": [403, {"message": "Forbidden"}]}}``
+    Each member of the body is optional:
+
+    - ``"access": 2``: the lifetime of access tokens in seconds
+    - ``"active": {"bob": false}``: which users are active
+    - ``"instead": {"/users/me": [403, {"message": "Forbidden"}]}``: the responses to some paths
     """
     lifetime["seconds"] = orders.get("access", lifetime["seconds"])
     async with async_session_maker() as session:
