@@ -117,8 +117,12 @@ def gateway() -> Any:
 def control() -> Response:
     """Change what the body names, and return the number of requests and of revoked tokens.
 
-    Each member of the body is optional: ``{"access": 2, "refresh": 60, "active": {"bob": false},
-    "key": "…", "instead": {"/refresh": [403, {"message": "Forbidden"}]}}``
+    Each member of the body is optional:
+
+    - ``"access": 2, "refresh": 60``: the lifetimes of new tokens in seconds
+    - ``"active": {"bob": false}``: which users are active
+    - ``"key": "…"``: the key that signs and verifies tokens
+    - ``"instead": {"/refresh": [403, {"message": "Forbidden"}]}``: the responses to some paths
     """
     orders = request.json
     for kind in ("access", "refresh"):

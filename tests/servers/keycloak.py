@@ -21,8 +21,8 @@ FAULTS = {
     "carol": (400, "Account is not fully set up"),
     "dave": (400, "Account disabled"),
 }
-"""Name of a user who cannot sign in -> status and error text of Keycloak's response to the right
-password."""
+"""User name -> status and error text of Keycloak's response to the sign-in. These users cannot sign
+in, even with the right password."""
 
 
 class Keycloak:

@@ -86,8 +86,8 @@ class OAuth2:
             return actions[request.path](request.POST)
 
     def _authenticate(self, request: Request) -> None:
-        """Check the client's id and secret in ``Authorization``, form-encoded (RFC 6749 section
-        2.3.1)."""
+        """Check the client's id and secret in ``Authorization``. Both are percent-encoded as in a
+        form (RFC 6749 section 2.3.1)."""
         kind, _, encoded = request.headers.get("Authorization", "").partition(" ")
         try:
             decoded = base64.b64decode(encoded, validate=True).decode("ascii")

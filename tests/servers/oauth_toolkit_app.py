@@ -1,9 +1,7 @@
 """Django with django-oauth-toolkit, as a separate process (``process.py``).
 
-With the variable ``VALIDATOR=active``, Django refuses the refresh tokens of inactive users. The
-package itself accepts them. A test POSTs to ``/control/`` to set the lifetimes of tokens and which
-users are active. The response has the number of calls by path, and the number of valid refresh
-tokens.
+The package accepts the refresh tokens of inactive users. With the variable ``VALIDATOR=active``,
+they are refused. Tests POST to ``/control/``: see :func:`control`.
 """
 
 import json
@@ -92,7 +90,8 @@ def urls() -> list[Any]:
 
 
 def create() -> None:
-    """Create the users, each with a group (the user's role), and authapp's client id and secret."""
+    """Create the users, and register authapp as a client. Each user has a group, which is the
+    user's role."""
     from django.contrib.auth.models import Group, User
     from oauth2_provider.models import Application
 
@@ -111,7 +110,13 @@ def create() -> None:
 
 
 def control(request: HttpRequest) -> JsonResponse:
-    """Handle ``POST {"access": 2, "active": {"bob": false}}``. Each member is optional."""
+    """Handle ``POST {"access": 2, "active": {"bob": false}}``. Each member is optional.
+
+    ``access`` is the lifetime of access tokens in seconds. ``active`` says which users are active.
+
+    :returns: ``calls``, the number of requests by path; ``good``, the number of refresh tokens that
+        are not revoked.
+    """
     from django.contrib.auth.models import User
     from oauth2_provider.models import RefreshToken
     from oauth2_provider.settings import oauth2_settings

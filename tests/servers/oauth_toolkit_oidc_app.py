@@ -93,7 +93,8 @@ def urls() -> list[Any]:
 
 
 def create() -> None:
-    """Create a user with a group (the user's role), and authapp's client id and secret."""
+    """Create a user, and register authapp as a client. The user has a group, which is the user's
+    role."""
     from django.contrib.auth.models import Group, User
     from oauth2_provider.models import Application
 

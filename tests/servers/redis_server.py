@@ -19,8 +19,8 @@ PROGRAM = shutil.which("redis-server")
 
 
 def patient(url: str, seconds: int = 1) -> str:
-    """Return the URL of a Redis for a site that gives each command more time than the usual quarter
-    of a second. A busy machine may not run Redis for a quarter of a second."""
+    """Add a timeout to the URL of a Redis: ``seconds`` for each command. The usual quarter of a
+    second is too short if the machine is busy with other tests."""
     return f"{url}{'&' if '?' in url else '?'}socket_timeout={seconds}"
 
 

@@ -41,8 +41,8 @@ class Django:
         self.set(later=seconds)
 
     def count(self) -> dict[str, Any]:
-        """Return the counts: ``calls`` by path, and ``outstanding`` and ``blacklisted`` refresh
-        tokens."""
+        """Return three counts: ``calls`` (requests by path), ``outstanding`` (refresh tokens that
+        were issued), and ``blacklisted`` (refresh tokens that were spent or revoked)."""
         answer = self._http.get(self.url + CONTROL, timeout=10).json()
         return answer | {"calls": Counter(answer["calls"])}
 
@@ -53,8 +53,8 @@ class Django:
         return answer.status_code == 401 and answer.json()["code"] == "token_not_valid"
 
     def forward(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        """Pass a request on to Django. This is a WSGI application, with which tests count
-        requests."""
+        """Pass a request on to Django. This method is a WSGI application: a :class:`Served` around
+        it counts the requests."""
         request = Request(environ)
         answer = requests.request(
             request.method,

@@ -35,7 +35,8 @@ class Authority:
         self.file.write_bytes(builder.sign(self._key, SHA256()).public_bytes(Encoding.PEM))
 
     def certify(self, host: x509.GeneralName, days: int = 30) -> Path:
-        """Return the path of a file with a certificate for a host, and its key.
+        """Create a certificate for a host. Return the path of a file with the certificate and the
+        private key.
 
         :param days: in how many days the certificate expires. It became valid 30 days ago.
         """
