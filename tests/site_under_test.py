@@ -64,9 +64,10 @@ def application(url: str, more: Callable[[Configurator], None] = nothing, **keys
 
 
 def shared_application(url: str, more: Callable[[Configurator], None], **keys: str) -> "Site":
-    """Return what :func:`application` returns, with the configuration of an earlier call.
+    """Return what :func:`application` returns. Calls with the same arguments share a configuration.
 
-    :param more: a function of a module, so that two calls have the same function.
+    :param more: a function defined in a module. A nested function would be another one in each
+        call, and would share nothing.
     """
     return Site(wsgi=fresh(more, **settings(url, **keys)))
 
@@ -86,7 +87,8 @@ def _add_own_view(config: Configurator) -> None:
 
 
 def _configure(more: Callable[[Configurator], None] | None, **ini: str) -> Router:
-    """Configure an application that includes authapp, or without ``more`` authapp's own site."""
+    """Configure an application that includes authapp. If ``more`` is None, configure authapp's own
+    site."""
     if more is None:
         return authapp.main({}, **ini)
     with Configurator(settings=ini) as config:
@@ -102,8 +104,8 @@ def fresh(more: Callable[[Configurator], None] | None, **ini: str) -> Router:
     """Return a new application within 1 ms. Pyramid's configuration would take 40 ms.
 
     Applications with the same settings share the configuration, which no request changes. Each
-    application has its own services, such as the store, the throttle and the breakers. What a view
-    itself remembers is shared: the proxy's connections, and the turns of ``/session/ended``.
+    application has its own services, such as the store, the throttle and the breakers. But they
+    share objects of views: the proxy's connections, and the waiting times of ``/session/ended``.
     """
     if "authapp.shared" in ini:  # a configuration that is kept would keep its connections to Redis
         return _configure(more, **ini)
@@ -144,7 +146,8 @@ class Site(TestApp):
         return self.app.registry.getUtility(IServices)
 
     def sign_in(self, name: str = "alice", password: str = "", **options: Any) -> TestResponse:
-        """Sign in with the form, as a user does. WebTest would parse the whole page for 7 ms."""
+        """Sign in with the fields of the form. WebTest's own forms would be 7 ms slower, because
+        they parse the whole page."""
         hidden = '<input type="hidden" name="([a-z_]+)" value="([^"]*)">'
         fields = dict(re.findall(hidden, self.get("/login").text))
         fields |= {"username": name, "password": password or f"{name}-password"}

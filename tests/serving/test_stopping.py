@@ -40,7 +40,7 @@ def served(tmp_path: Path, backend: Served, redis_server: RedisServer) -> Iterat
 
 
 def session_of(backend: Served) -> Session:
-    """Sign in as alice at the backend, without the site. Return a session with these tokens."""
+    """Sign in as alice directly at the backend. Return a session with the backend's tokens."""
     form = {"username": "alice", "password": "alice-password"}
     tokens = requests.post(backend.url + LOGIN, json=form, timeout=5).json()
     now = int(time.time())

@@ -30,7 +30,8 @@ def sealer(name: str = "next-auth-4", *secrets: bytes, cookie: str = NAME) -> Se
 
 
 def sealed(claims: object, name: str = "next-auth-4", header: Any = None, **more: Any) -> str:
-    """Return a token with any claims and any header, encrypted with the right key."""
+    """Encrypt any claims, with any header, with the right key. Return the token of the session
+    cookie."""
     form = FORMATS[name]
     key = form.key(NEW, NAME)
     registry = jwe.JWERegistry(algorithms=["dir", "A256GCM", "A256CBC-HS512", "A128GCM", "DEF"])

@@ -750,8 +750,8 @@ def test_the_option_decode_responses_has_no_effect(redis_server: RedisServer) ->
 def test_r11_a_lease_waits_for_a_stall_although_other_commands_fail(
     process: Any, redis_server: RedisServer
 ) -> None:
-    """Threat R11. During a stall, the process tries again and again to take the lease, until Redis
-    responds. Meanwhile other commands fail, and each failure postpones the next attempt."""
+    """Threat R11. During a stall, the process tries to take the lease until Redis responds. If
+    another command fails meanwhile, the next try is later, but the process still tries."""
     one = process()
     one.get(A)
     redis_server.pause()
@@ -766,8 +766,8 @@ def test_r11_a_lease_waits_for_a_stall_although_other_commands_fail(
 def test_a_lease_that_was_never_held_is_not_released(
     process: Any, redis_server: RedisServer
 ) -> None:
-    """While Redis is down, a process tries only one command per PAUSE. The release of a lease that
-    it never had must not use up this command."""
+    """While Redis is down, a process sends it only one command every 0.5 seconds (``PAUSE``). The
+    process must not use this command to release a lease that it never had."""
     one = process()
     redis_server.stop()
     one.get(A)
