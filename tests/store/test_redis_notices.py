@@ -28,9 +28,9 @@ def alive(store: RedisStore) -> bool:
 
 @pytest.fixture
 def process(redis_server: RedisServer) -> Iterator[Callable[..., RedisStore]]:
-    """Yield a function that returns the store of another process.
+    """Yield a function. Each call of it returns a store that stands for one more process.
 
-    :param told: True to wait until the process receives notices.
+    With ``told=True``, the call waits until this store receives notices.
     """
     processes: list[RedisStore] = []
 
@@ -207,8 +207,8 @@ def test_a_process_subscribes_again_if_its_channel_stays_silent(
 def test_a_process_asks_the_new_primary_and_listens_to_it(
     process: Any, redis_server: RedisServer, tmp_path: Any
 ) -> None:
-    """After a failover, a process asks the new primary and receives its notices. The connections to
-    the former primary stay open, as if the address had moved."""
+    """After a failover, a process asks the new primary and receives its notices, although its open
+    connections still lead to the former primary."""
     address = Address(redis_server)
     one, two = process(url=address.url), process(url=address.url)
     one.put(A, "1", 60, notify=True)
@@ -313,8 +313,8 @@ def test_garbage_on_the_channel_is_ignored(
 
 
 def test_a_forked_process_asks_and_then_listens_by_itself(process: Any) -> None:
-    """A forked child has a copy of the answers that its parent has cached. The child must not use
-    them."""
+    """A forked process has a copy of its parent's cache of what Redis contains. The forked process
+    must not use this copy."""
     one, two = process(), process()
     assert one.recall(A) == [None]
     ready, go = os.pipe(), os.pipe()

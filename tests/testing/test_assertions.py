@@ -1,4 +1,4 @@
-"""If an assertion of ``authapp.testing`` fails, its message describes the session without a
+"""If an assertion of ``authapp.testing`` fails, its message describes the session, but shows no
 token."""
 
 import pytest

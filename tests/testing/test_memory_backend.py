@@ -228,7 +228,8 @@ BODIES: dict[str, tuple[Callable[[], Any], str]] = {
 
 
 def echo(environ: Any, start_response: Any) -> Any:
-    """Return the request's body, and how the server says how long it is."""
+    """Return the method, the body and the content length of a request, and whether it has
+    ``Transfer-Encoding``."""
     request = Request(environ)
     known = request.body.decode(), request.content_length or 0, "HTTP_TRANSFER_ENCODING" in environ
     return Response(json_body=[request.method, *known])(environ, start_response)

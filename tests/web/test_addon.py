@@ -260,8 +260,8 @@ def test_custom_backend_signs_in_renews_and_signs_out(caplog: pytest.LogCaptureF
 
 
 def test_new_sign_in_works_when_the_backend_reuses_a_refresh_token() -> None:
-    """If the backend issues at a new sign-in a refresh token that was spent in the old session, the
-    new session still works."""
+    """A user signs out and signs in again. The backend issues a refresh token that was spent in the
+    old session. The new session still works."""
     site = own_backend_site(OwnBackend())
     site.sign_in("dora", "sesame", status=303)
     with time_machine.travel(time.time() + 61):
@@ -316,8 +316,8 @@ def test_startup_fails_when_no_backend_is_configured() -> None:
 
 @pytest.mark.parametrize("excluded", ["/view", "/other"])
 def test_forget_in_a_response_callback_clears_the_cookie(backend: Served, excluded: str) -> None:
-    """``forget`` clears the session cookie even in a response callback of a view, which runs after
-    authapp's own callback."""
+    """``forget`` clears the session cookie even if a view's response callback calls it. This
+    callback runs after authapp's own callback."""
 
     def view(request: Request) -> dict[str, Any]:
         assert request.identity
@@ -755,10 +755,10 @@ def test_concurrent_renewals_of_two_sessions_with_one_refresh_token_stay_separat
 @pytest.mark.parametrize("after", [0, 10])
 @pytest.mark.parametrize("dated", [True, False])
 def test_session_set_by_a_view_is_not_replaced_by_a_renewal(after: float, dated: bool) -> None:
-    """If a view replaces the session by one with other rights and the same refresh token, a renewal
-    does not undo this.
+    """A view sets a session with another access token and the same refresh token. A renewal does
+    not bring the old access token back.
 
-    The view replaces the session during a renewal, or ten seconds after a renewal.
+    The view sets the session in the request of a renewal, or ten seconds after a renewal.
     """
     promoted = jwt.encode({"sub": "dora", "promoted": True}, "k" * 32)
 
@@ -1033,8 +1033,8 @@ def test_request_backend_uses_the_configured_authorization_header(backend: Serve
 def test_backend_error_is_logged_when_a_view_handles_another_exception(
     backend: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If a view calls a backend that is down while it handles an exception, authapp logs the error
-    of the backend, even if the causes of the exception form a cycle."""
+    """While a view handles an exception, it calls a backend that is down. authapp logs the error of
+    the backend, even if the causes of the exception form a cycle."""
 
     def call(request: Request) -> str:
         try:

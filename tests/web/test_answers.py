@@ -258,8 +258,8 @@ def test_claims_are_shown_as_text(backend: Served) -> None:
 
 
 def test_claim_with_a_lone_surrogate_is_shown_as_a_question_mark(site: Site) -> None:
-    """Another application that shares the cookie may have accepted a token that authapp would
-    refuse. The account page still works."""
+    """A claim of the access token has half a surrogate pair. authapp would refuse this token, but
+    another application may have written it to the shared cookie. The account page still works."""
     site.sign_in()
     half = base64.urlsafe_b64encode(b'{"half": "\\ud800"}').decode().rstrip("=")
     session = site.opened()

@@ -45,8 +45,8 @@ def entries(file: IO[bytes]) -> dict[str, str]:
 
 
 def test_the_script_has_the_same_english_sentences_as_the_site() -> None:
-    """The script has English sentences of its own for a page without options, such as a page of the
-    application. They are the same as the sentences of the site."""
+    """``browser.js`` has English sentences, for a page that passes no sentences in the script's
+    options. These sentences are the same as those of the site."""
     script = (PACKAGE / "static/browser.js").read_text()
     own = script.partition("TEXTS = {")[2].partition("};")[0]
     assert dict(re.findall(r'^\t(\w+): "(.*)",$', own, re.MULTILINE)) == _TEXTS

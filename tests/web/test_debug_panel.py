@@ -1,4 +1,4 @@
-"""The debug toolbar's panel shows what authapp did with the session of a request, without a
+"""The debug toolbar's panel shows what authapp did with the session of a request. It shows no
 token."""
 
 import re
