@@ -1,4 +1,5 @@
-"""Responses to htmx, and to other requests by their ``Accept`` header: contract section 4."""
+"""Responses to htmx. For other requests, ``Accept`` decides between JSON and HTML: contract
+section 4."""
 
 import pytest
 import time_machine

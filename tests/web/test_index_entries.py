@@ -36,8 +36,9 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> Non
 def test_a_late_response_does_not_move_the_sign_in_back(
     backend: Served, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A late response does not write an earlier sign-in into the index. Otherwise a third response
-    could replace the cookie of the new sign-in."""
+    """The user signs in again during a renewal in another tab. The response to the renewal must not
+    move the time of the sign-in in the index back. A response to a third tab reads this time, and
+    does not replace the cookie of the new sign-in."""
     site = application(backend.url, pages)
     site.sign_in()
     late, later = site.twin(), site.twin()
@@ -54,8 +55,9 @@ def test_a_late_response_does_not_move_the_sign_in_back(
 def test_a_background_request_does_not_undo_a_use(
     backend: Served, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A background request does not write an earlier use into the index. Otherwise a session that
-    the user uses in one tab would be idle in another tab."""
+    """The user uses the session in one tab during a background request of another tab. The
+    background request does not write an earlier use into the index. So the session is not idle in
+    the other tab."""
     site = Site(backend.url, session__idle="1000")
     site.sign_in()
     background, tab = site.twin(), site.twin()
@@ -71,8 +73,8 @@ def test_a_background_request_does_not_undo_a_use(
 def test_a_sign_in_takes_the_place_of_the_session_that_it_replaces(
     backend: Served, clock: Any
 ) -> None:
-    """If a sign-in replaces a session, the new session takes its place in the index. So a full list
-    of a user loses no other session."""
+    """If a sign-in replaces a session, the new session takes its place in the index. So no other
+    session of the user is dropped, even if the index has no free place."""
     site = Site(backend.url)
     form = site.get("/login").form
     site.sign_in()

@@ -19,8 +19,12 @@ HOSTILE = ("xx", "zh_TW_x", "en_" + "x" * 5000, "../../locale/zh_Hans", "\0", "Z
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: Any) -> Site:
-    """Return a browser at an application with a catalogue for ``de``, a page that extends authapp's
-    layout, and a template in place of one of authapp's, which uses Pyramid's localizer."""
+    """Return a browser at an application that has:
+
+    - a catalogue for ``de``
+    - a page that extends authapp's layout
+    - its own ``logout.jinja2`` in place of authapp's. It uses Pyramid's localizer.
+    """
     folder: Path = tmp_path_factory.mktemp("own")
     (folder / "page.jinja2").write_text(OWN_PAGE)
     (folder / "logout.jinja2").write_text(OWN_LOGOUT)
@@ -117,7 +121,8 @@ def test_a_replaced_template_gets_the_same_locale(site: Site) -> None:
 
 
 def test_the_locale_of_the_application_s_own_pages_does_not_change() -> None:
-    """The application translates without catalogues, so authapp does not know its locales."""
+    """If the application has no catalogues, authapp does not know its locales. authapp's pages are
+    then in English, but ``request.locale_name`` is still the locale that the client names."""
 
     def name(request: Request) -> list[str]:
         before = request.authapp_localizer.locale_name

@@ -46,8 +46,8 @@ def test_other_methods_get_405_with_allow_on_every_route(site: Site, signed_in: 
 @pytest.mark.parametrize("prefix", [None, "auth"])
 @pytest.mark.parametrize("rest", ["page.js", "nothing", "0123456789ab/page.js", "a/b/c", ""])
 def test_a_static_file_can_only_be_read(backend: Served, prefix: str | None, rest: str) -> None:
-    """authapp does not read the body of such a request, whatever its length. The check of a CSRF
-    token would parse a form of any length."""
+    """A request with another method gets 405, and its body is not read. The check of the CSRF token
+    would parse a form of any length."""
     below = f"/{prefix}" if prefix else ""
     with Configurator(settings=settings(backend.url)) as config:
         config.include("authapp", route_prefix=prefix)

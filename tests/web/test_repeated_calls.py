@@ -1,4 +1,7 @@
-"""A call that may have been carried out: the example of docs/pyramid.md."""
+"""A call of the backend whose response is lost, so that the backend may have done what it asks.
+
+The view is the example of docs/pyramid.md.
+"""
 
 import re
 from pathlib import Path

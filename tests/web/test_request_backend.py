@@ -128,7 +128,8 @@ def test_redirects_are_not_followed(backend: Served) -> None:
 def test_the_timeout_of_a_call_covers_the_whole_response(
     backend: Served, options: dict[str, Any], outcome: object
 ) -> None:
-    """The backend sends a part of the body every 0.1 s, for longer than ``backend.timeout``."""
+    """The backend sends a part of the body every 0.1 seconds, for longer than ``backend.timeout``.
+    The call fails, unless it has a longer ``timeout`` of its own."""
 
     def drip() -> Iterator[bytes]:
         for _ in range(12):

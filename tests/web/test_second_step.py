@@ -226,8 +226,8 @@ def test_copy_of_the_cookie_does_not_work_after_the_sign_in(site: Site, steps: T
 def test_w7_two_requests_at_once_complete_a_sign_in_once(
     steps: TwoSteps, events: list[Any], further: bool
 ) -> None:
-    """Two copies of one cookie post the right code at the same time. One session begins. With
-    ``further``, each copy has a further step of its own, and these are completed one by one."""
+    """Two browsers with copies of one cookie post the right code at the same time. Only one session
+    begins. This is so even if the backend asks each browser for a third step (``further``)."""
     site = site_with(steps, events, backend__bulkhead="16")
     page = first_step(site)
     fields = {"csrf_token": page.form["csrf_token"].value, "code": "123456", "next": "/account"}
@@ -465,7 +465,8 @@ def test_half_a_description_is_a_problem(left_out: str) -> None:
 
 
 def test_a_sign_in_whose_tokens_cannot_be_read_begins_again(events: list[Any]) -> None:
-    """The backend has taken the code, so the same sign-in cannot be completed with another code."""
+    """The backend accepts the code, but authapp cannot read the tokens. Another code cannot complete
+    this sign-in, so the user starts again at the sign-in page."""
 
     class Unreadable(TwoSteps):
         def challenge(self, state: str, code: str) -> TokenPair:

@@ -82,8 +82,8 @@ def test_headers_setting_selects_the_pages_with_security_headers(backend: Served
 
 
 def test_l4_error_pages_of_authapp_have_security_headers(backend: Served) -> None:
-    """Threat L4. authapp's error pages have security headers, because they contain the sign-out
-    form."""
+    """Threat L4. authapp's error pages contain the sign-out form. So they have security headers,
+    which keep the form out of other sites' frames."""
 
     def more(config: Configurator) -> None:
         config.add_route("private", "/private")
