@@ -465,8 +465,8 @@ def test_half_a_description_is_a_problem(left_out: str) -> None:
 
 
 def test_a_sign_in_whose_tokens_cannot_be_read_begins_again(events: list[Any]) -> None:
-    """The backend accepts the code, but authapp cannot read the tokens. Another code cannot complete
-    this sign-in, so the user starts again at the sign-in page."""
+    """The backend accepts the code, but authapp cannot read the tokens. Another code cannot
+    complete this sign-in, so the user starts again at the sign-in page."""
 
     class Unreadable(TwoSteps):
         def challenge(self, state: str, code: str) -> TokenPair:

@@ -82,7 +82,7 @@ def test_embedded_issuer_renews_sessions() -> None:
 def test_s5_unknown_user_name_is_refused_like_a_wrong_password() -> None:
     """Threat S5. The response to an unknown user name is the same as to a wrong password.
 
-    authapp and the embedded issuer also call the same functions in the same order.
+    In both cases, authapp and the embedded issuer call the same functions in the same order.
     """
     site = Site(wsgi=authapp.main({}, **settings("embedded:"), **ISSUER_SETTINGS))
 

@@ -174,8 +174,8 @@ class Walk:
                 self.tell("an error tracker", text)
         for key in redis.client.scan_iter():
             self.tell("Redis", key.decode("latin-1"))
-            # A single command reads a value, because the key may expire. GET raises if the value
-            # is no string.
+            # GET raises an error for a sorted set, so ZRANGE reads it. If the key has expired
+            # meanwhile, both commands return nothing.
             sorted_set = redis.client.type(key) == b"zset"
             texts = redis.client.zrange(key, 0, -1) if sorted_set else [redis.client.get(key)]
             for text in texts:
@@ -287,8 +287,8 @@ def test_throttled_sign_in_leaks_nothing(walk: Walk, backend: Served) -> None:
 def test_renewal_leaks_nothing(
     walk: Walk, backend: Served, seconds: float, answer: Answer | None
 ) -> None:
-    """Threat L1. No outcome of a renewal leaks a secret, in any phase of the session. Later
-    requests get the stored outcome."""
+    """Threat L1. No outcome of a renewal leaks a secret, in any phase of the session. Requests that
+    get the stored outcome leak no secret either."""
     walk.sign_in()
     old = walk.browser.cookie_header()
     if answer is not None:
@@ -337,8 +337,8 @@ def test_backend_calls_of_a_view_leak_nothing(walk: Walk, backend: Served) -> No
 
 @pytest.mark.parametrize("everywhere", ["", "1"])
 def test_sign_out_leaks_nothing(walk: Walk, backend: Served, everywhere: str) -> None:
-    """Threat L1. A sign-out leaks no secret, even if the backend cannot record it and a copy of the
-    cookie is used later."""
+    """Threat L1. A sign-out leaks no secret, even if the backend returns 500 to it. Later requests
+    with a copy of the old cookie leak no secret either."""
     backend.instead[BLACKLIST] = Answer(status=500)
     walk.sign_in()
     copy = walk.browser.cookie_header()
@@ -394,8 +394,8 @@ def test_failing_views_and_subscribers_leak_nothing(walk: Walk, backend: Served)
 
 
 def test_access_token_invalid_in_a_header_is_not_leaked(walk: Walk, backend: Served) -> None:
-    """Threats L1, B7. If another application has put an access token into the shared cookie that
-    cannot be in a header, the error does not contain this token."""
+    """Threats L1, B7. Another application that shares the cookie may write an access token that is
+    not allowed in a header, such as one with a line break. No error contains this token."""
     walk.sign_in()
     token = walk.keep("an odd access token", secrets.token_hex(16))
     session = walk.browser.opened()

@@ -4,9 +4,9 @@ Each step moves the wall clock by a minute. Redis uses the real clock, so its en
 during the test. Faults happen at random during a step, with a fixed seed. At each step an oracle (a
 model) knows which users must be signed in.
 
-While Redis is down, each user stays on one application (``ip_hash``: see docs/operations.md).
-Otherwise both applications could send the same refresh token to the backend. A sign-out everywhere
-at one application could also end a later sign-in at the other one.
+While Redis is down, each user stays on one application (``ip_hash``: see docs/operations.md). If a
+user used both applications, both could send the same refresh token to the backend. A sign-out
+everywhere at one application could also end a later sign-in at the other one.
 """
 
 import random

@@ -30,8 +30,9 @@ ACCESS, WINDOW, REUSE = 2, 30, 15
 """The lifetimes of an access token, a refresh token and a stored successor, in seconds."""
 
 GROWTH, CACHED = 12 * 1024 * 1024, 10 * 1024
-"""How much the memory may grow, and further for each renewal: a cache keeps the new session. The
-size of the cache is limited, but it is not full when the test ends. A slow machine renews more."""
+"""The memory may grow by ``GROWTH`` bytes, and by ``CACHED`` more bytes for each renewal. Each
+renewal puts a session into a cache, which is limited but is not full when the test ends. A slow
+machine renews more often."""
 
 SOCKETS = 64
 
@@ -135,8 +136,8 @@ class Person:
         self._assert_signed_in(*self.ask("/session"), f"{self.name}@example.com")
 
     def _assert_signed_in(self, response: Any, text: str, name: str) -> None:
-        """Check that a response shows the user. On a busy machine, the session may not be renewed
-        in time."""
+        """Check that a response shows the user. A 503 is also allowed, but is counted: on a busy
+        machine, a renewal may take too long."""
         if response.status == 503 or '"BackendUnavailable"' in text:
             self.answers["not renewed in time", 503] += 1
         else:
@@ -280,7 +281,7 @@ class Watch:
         return most
 
     def stop(self) -> int:
-        """Stop the checks. Return the greatest number of keys that was seen."""
+        """Stop checking. Return the greatest number of keys in Redis at any check."""
         self._done.set()
         self._pool.shutdown()
         return self._looking.result()

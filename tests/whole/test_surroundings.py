@@ -49,10 +49,10 @@ print("imported", sorted(name for name in set(sys.modules) - before if "." not i
 def test_o4_application_works_in_an_unusual_environment(
     tmp_path: Path, options: list[str], environment: dict[str, str]
 ) -> None:
-    """Threats O4, O5. The application needs neither HOME nor asserts, and works with any TZ and
-    hash seed.
+    """Threats O4, O5. The application works without HOME, without ``assert`` statements (``-OO``),
+    and with any value of ``TZ`` and any hash seed.
 
-    It writes no file, and imports no top-level package after it has started.
+    It writes no file. After the start, it imports no further top-level module.
     """
     ran = subprocess.run(
         [sys.executable, *options, "-B", "-c", WALK],
