@@ -173,9 +173,9 @@ def test_what_was_typed_comes_back_after_a_sign_in_at_the_provider(
 def test_the_box_beside_the_providers_button_is_honoured(
     page: Any, place: Place, ticked: bool
 ) -> None:
-    """The box "Keep me signed in" and the provider's button are in one form. The session is kept
-    only if the box is ticked. The form leads to the provider: the page's policy ``form-action
-    'self'`` must not stop this."""
+    """The box "Keep me signed in" and the provider's button are in one form. The session cookie has
+    an expiry only if the box is ticked. The form leads to the provider: the page's policy
+    ``form-action 'self'`` must not stop this."""
     problems: list[str] = []
     page.on("console", lambda message: problems.append(message.text))
     site = place.sites["login"]

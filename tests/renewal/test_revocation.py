@@ -81,8 +81,8 @@ def test_clock_set_back_keeps_the_later_revocation_of_a_group(revocation: Revoca
 def test_a_later_revocation_of_a_group_ends_a_session_that_began_after_an_earlier_one(
     revocation: Revocation,
 ) -> None:
-    """The provider ends a user's sessions twice. Between the two, the user signs in. The second end
-    also ends this session, although the clock of the machine that records it is behind."""
+    """The provider ends a user's sessions twice, and the user signs in between. The second end also
+    ends the new session, even at a machine whose clock is half a minute behind."""
     tokens = TokenPair("access", "refresh", issuer="https://id.example", id_claims={"sub": "1"})
     revocation.revoke_group(tokens.groups[0], NOW)
     start = revocation.next_start(1, NOW + 1, tokens.groups)

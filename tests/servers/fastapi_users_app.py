@@ -3,7 +3,7 @@
 ``SIGNING_KEY=… python fastapi_users_app.py DIR`` keeps its database in DIR. It prints ``PORT <n>``
 when it can be reached on 127.0.0.1, and serves until it is terminated. It is the "Full example" of
 the package's documentation. The routes exist a second time below ``/verified``. There, only users
-with a verified email address can sign in.
+with a verified email address can use them.
 
 Tests POST to ``/control/``.
 """
