@@ -8,6 +8,7 @@ LOCK := .ci/requirements.lock
 SERVE_LOCK := .ci/serve.lock
 PYTEST_OPTIONS ?=
 PORT ?= 6543
+QUICK ?= not servers and not slow
 BENCHMARKS := benchmarks/.venv
 # Tests start hundreds of processes. Each would compile all that it imports if none wrote bytecode.
 export PYTHONDONTWRITEBYTECODE :=
@@ -21,12 +22,12 @@ test: lint  ## lint, and all tests
 	$(BIN)/pytest -n 4 --dist worksteal $(PYTEST_OPTIONS)
 
 quick: $(VENV)/installed  ## the tests that need no servers and browsers: under a minute
-	$(BIN)/pytest -q -n 4 --dist worksteal -m "not servers" --hypothesis-profile quick $(PYTEST_OPTIONS)
+	$(BIN)/pytest -q -n 4 --dist worksteal -m "$(QUICK)" --hypothesis-profile quick $(PYTEST_OPTIONS)
 
-pythons:  ## `make quick` with each Python version of setup.py that this machine has
+pythons:  ## the tests without servers, with each Python version of setup.py that this machine has
 	.ci/pythons
 
-lowest: $(VENV)/installed  ## `make quick` with the lowest versions that setup.py allows
+lowest: $(VENV)/installed  ## the tests without servers, with the lowest versions that setup.py allows
 	$(PYTHON) -m venv .venv-lowest
 	$(BIN)/python -m pip install -q --disable-pip-version-check uv
 	$(BIN)/uv pip install -q --python .venv-lowest/bin/python --resolution lowest-direct -e '.[redis,testing,development,cli,opentelemetry]'

@@ -65,7 +65,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
     :returns: True to leave a path out. None lets other plugins decide about the path.
     """
-    without_servers = config.option.markexpr == "not servers"
+    without_servers = config.option.markexpr.startswith("not servers")
     return (without_servers and needs_servers(collection_path)) or None
 
 
@@ -73,14 +73,27 @@ SLOWEST = {"test_life.py", "test_soak.py", "test_failover.py", "test_stalls.py"}
 """Modules with a test that takes more than half a minute."""
 
 
+SLOW = {
+    "test_check",
+    "test_endless_answers",
+    "test_proposals",
+    "test_proxy",
+    "test_slow_calls",
+    "test_tls",
+}
+"""Modules whose tests take seconds: they start a server, or wait for one that is slow."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that start servers, and run the slowest modules first.
+    """Mark tests that start servers and slow tests, and run the slowest modules first.
 
     If a worker started one of them last, the other workers would have nothing to do meanwhile.
     """
     for item in items:
         if needs_servers(item.path) or "redis_server" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.servers)
+        if item.path.stem in SLOW:
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.path.name not in SLOWEST)
 
 
