@@ -157,6 +157,8 @@ NOT_ACCESS: list[dict[str, Any]] = [
     {"typ": "Bearer", "token_use": "id"},
     {"header": {"typ": "at+jwt"}, "token_type": "refresh"},
     {"nonce": "n"},
+    {"nonce": "n", "name": "Bearer", "locale": "access"},
+    {"nonce": "n", "preferred_username": "at+jwt"},
     {"at_hash": "x"},
     {"c_hash": "x"},
     {"header": {"typ": "id_token+jwt"}},
