@@ -171,6 +171,7 @@ class Bulkhead:
 
         A request with a slot starts its call at once. A request without a slot waits while other
         calls of this bulkhead run, and starts its call after the next response to one of them.
+
         :param user: the id of the user. If there are several slots, one user's calls leave one for
             the calls of other users. None: the call belongs to no user.
         :raises CallNotPermitted: if the request has no slot and the backend is slow.

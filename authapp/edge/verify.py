@@ -150,6 +150,7 @@ def _is_forged(key: str) -> bool:
     A header that names the user is forged. A header with an address, such as ``X-Forwarded-For``,
     is forged only if its name has a separator that is not a hyphen, such as ``X.Forwarded.For``. No
     proxy adds or replaces a header with such a name.
+
     :param key: the WSGI name of the header. It must be short, because it is kept in a cache.
     """
     if key in _NOT_FORGED:

@@ -91,6 +91,7 @@ class Metadata:
         """Return the endpoints.
 
         As soon as good metadata has been read, this method raises no more errors.
+
         :raises ProviderUnusable: if the metadata does not allow a sign-in.
         :raises BackendUnavailable: if the metadata cannot be read.
         """

@@ -100,7 +100,9 @@ export async function inTurn(name, work) {
 
 /**
  * Opens a channel between the tabs. Returns a function: it makes a message from its arguments, with
- * "compose", and sends it to the other tabs. "hear" is called with each message of another tab.
+ * "compose", and sends it to the other tabs. "hear" is called with each message of another tab. In a
+ * browser without BroadcastChannel, the other tabs are only told that there is news: "hear" gets no
+ * message.
  */
 export function channel(name, hear, compose) {
 	if (globalThis.BroadcastChannel) {

@@ -106,7 +106,8 @@ class RedisLeases:
         """Return ``ALONE`` if Redis has granted no lease for ``patience`` seconds, else ``UNSURE``.
 
         The time starts again if Redis was up meanwhile. It also starts again if no request has
-        asked for a lease for ``patience`` seconds, because Redis may have been up in that pause.
+        asked for a lease for ``patience`` seconds (:data:`LEASE` seconds, if that is longer),
+        because Redis may have been up in that pause.
         """
         now = time.monotonic()
         since, last = self._unsure_times.get(parts, (now, now))
