@@ -84,6 +84,24 @@ export function fillForms(token) {
 	}
 }
 
+/**
+ * Prevents a second click on a button that sends its form. While the browser waits for the response,
+ * the button shows its "data-busy". The other buttons of the form still work.
+ */
+export function sendOnce(button) {
+	const label = button.textContent;
+	function busy(yes) {
+		button.toggleAttribute("aria-busy", yes);
+		button.textContent = yes ? button.dataset.busy : label;
+	}
+	button.form.addEventListener("submit", (event) => {
+		const sends = !event.submitter || event.submitter === button;
+		if (sends && button.hasAttribute("aria-busy")) event.preventDefault();
+		else busy(sends);
+	});
+	addEventListener("pageshow", () => busy(false)); // after "back", or a request that was stopped
+}
+
 /** Delete what this tab has stored for the user. */
 export function forget() {
 	for (const name of ["User", "Draft", "Posted"]) delete sessionStorage["authapp" + name];

@@ -56,6 +56,31 @@ def test_sign_in_with_a_code(
     window.close()
 
 
+def test_a_second_click_does_not_send_the_code_again(
+    chromium: Any, site: ServedSite, django: Process
+) -> None:
+    django.set()
+    window = chromium.new_context(locale="en")
+    page = window.new_page()
+    page.goto(site.url + "/login?next=%2Faccount")
+    page.fill("#username", "dave")
+    page.fill("#password", "dave-password")
+    page.click("#submit")
+    page.wait_for_url("**/login/challenge*")
+    sent: list[Any] = []
+    page.route("**/login/challenge*", sent.append)
+    page.fill("#code", django.set()["codes"]["totp"])
+    button = page.get_by_role("button", name="Continue")
+    button.click(no_wait_after=True)
+    busy = page.get_by_role("button", name="Signing in")
+    busy.click(no_wait_after=True)
+    busy.wait_for()
+    sent[0].continue_()
+    page.wait_for_url(site.url + "/account")
+    assert len(sent) == 1
+    window.close()
+
+
 def test_page_of_the_code_is_accessible_and_can_be_cancelled(
     chromium: Any, site: ServedSite
 ) -> None:
