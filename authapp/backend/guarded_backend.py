@@ -35,10 +35,12 @@ class GuardedBackend:
     At most ``slots`` requests of this process may wait for a slow backend at a time. Half of the
     slots are only for renewals, so that authapp can still send renewals while sign-ins hang.
 
-    :param slots: how many requests may wait. With 1, a renewal and one other call may wait.
+    :param slots: how many requests may wait. If it is 1, there are two slots after all: one for
+        renewals, and one for other calls.
     :param name: the name of this backend in the log and in the store. The name is empty for the
         backend of ``backend.url``.
-    :ivar observer: every call of a verb runs inside this observer, as ``backend.call``.
+    :ivar observer: every call of a verb runs inside this observer. Its name for such a call is
+        ``backend.call``.
     """
 
     observer: Observer = staticmethod(unobserved)

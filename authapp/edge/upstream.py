@@ -210,7 +210,11 @@ class Upstream:
     def _exchange(
         self, method: str, path: str, headers: Mapping[str, str], body: RequestBody | None
     ) -> urllib3.BaseHTTPResponse:
-        """Send the request. Repeat a GET, HEAD or OPTIONS once if an idle connection was closed."""
+        """Send the request. Repeat it once if the API closes the connection without a response.
+
+        Only a GET, HEAD or OPTIONS without a body is repeated. The API may have closed the
+        connection while the connection was idle.
+        """
         options: dict[str, Any] = {
             "body": body,
             "headers": {"User-Agent": SKIP_HEADER, "Accept-Encoding": SKIP_HEADER, **headers},

@@ -1,4 +1,4 @@
-"""The objects of one application that the views of OpenID Connect use.
+"""The objects that the views of OpenID Connect use. Each application has its own.
 
 They are created when the application starts: see :func:`authapp.oidc.register_provider`.
 """
@@ -22,7 +22,7 @@ class IOIDCServices(Interface):
 
 @dataclass(frozen=True)
 class OIDCServices:
-    """The objects of one application that the views of OpenID Connect use."""
+    """The objects that the views of OpenID Connect use. Each application has its own."""
 
     client: OIDCSettings
     metadata: Metadata
