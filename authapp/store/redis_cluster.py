@@ -25,7 +25,7 @@ this more often."""
 
 FAULTS = (RedisError, RedisClusterException, OSError, ValueError, TypeError, AttributeError)
 """The errors of a command. redis-py raises the last three if another thread closes the connection
-in the meantime. The client of a cluster does so when it reads again which node has which slots."""
+during the command. A thread that reads again which node has which slots closes connections."""
 
 
 class _Cluster(RedisCluster):
@@ -90,7 +90,8 @@ class LazyCluster:
     def _read_nodes(self) -> None:
         """Read again which node has which slots, at most once in :data:`READ_AGAIN` seconds.
 
-        ``get_node_from_key`` of redis-py does not do this if no node has the key's slot.
+        This is needed if redis-py knows no node for a slot. ``get_node_from_key`` then raises an
+        error, and does not read the nodes again.
         """
         now = time.monotonic()
         if now >= self._read_at:

@@ -100,8 +100,8 @@ class Resync:
     def _detect_data_loss(self, epoch: object, tag: bytes) -> None:
         """Handle an epoch marker that is missing or has changed, and mark strings as pending.
 
-        A missing marker is set. If this process has read another marker before, Redis has lost
-        data, and this is recorded.
+        A missing marker is set. If this process has read another marker before, the connection is
+        told that Redis has lost data.
         """
         if self._epochs.pop(tag, None) is not None:
             self._connection.of(tag).lost_data()
@@ -223,11 +223,12 @@ class Resync:
 def read_names(
     connection: RedisConnection, names: Sequence[bytes]
 ) -> tuple[dict[bytes, object], list[object]]:
-    """Read values from Redis. Each command also reads the epoch marker with the same hash tag.
+    """Read values from Redis, with one command for each hash tag in the names.
 
-    Without names, only one epoch marker is read.
+    Each command also reads the epoch marker of its hash tag. Without names, only one epoch marker
+    is read.
 
-    :returns: the epoch markers by hash tag, and the values in the order of their names.
+    :returns: a dictionary of hash tag -> epoch marker, and the values in the order of their names.
     :raises StoreUnavailable: if Redis is down or refuses.
     """
     groups = by_tag(names)

@@ -88,7 +88,7 @@ class SessionCSRF:
         )
 
     def new_csrf_token(self, request: Request) -> str:
-        """Return a new CSRF token. For a session, this is always the same token."""
+        """Return a new CSRF token. If there is a session, return the one token of the session."""
         request.add_response_callback(_keep_private)
         session = _bound_session(request)
         return self._token(0, session) if session else str(self._anonymous.new_csrf_token(request))

@@ -66,9 +66,7 @@ class _Found(NamedTuple):
     """What the cookies of a request contain. For most attributes, see :class:`RequestSession`.
 
     :ivar revoked: True if ``session`` was revoked.
-    :ivar used: ``session``, or None if ``session`` is idle. If ``session`` is idle by its own time
-        and not by the index of sessions, ``used`` has the time from the index: see
-        :func:`_unless_idle`.
+    :ivar used: the result of :func:`_unless_idle` for ``session``: None if ``session`` is idle.
     """
 
     names: tuple[str, ...]
