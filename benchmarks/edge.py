@@ -78,7 +78,7 @@ def nginx(folder: Path, page: str, authapp: str) -> Iterator[str]:
 
 
 def report() -> tuple[str, list[Target]]:
-    """Return the table, and no targets: a proxy in Python cannot be as fast as nginx."""
+    """Return the table. It has no performance targets: Python cannot be as fast as nginx."""
     cookie = cookie_of(small())
     with tempfile.TemporaryDirectory() as name, ServedPage(Path(name), "plain") as plain:
         folder = Path(name)

@@ -150,8 +150,8 @@ urlpatterns: list[object] = []
 def authlib_user(session: Any) -> str:
     """Return the user id of the token that Authlib has put into the session.
 
-    Authlib itself does nothing in a request. So this function checks the token: if it has expired,
-    the user is ``nobody``.
+    Authlib does not check the token in later requests. So this function does: if the token has
+    expired, the user is ``nobody``.
     """
     token = OAuth2Token.from_dict(session["token"])
     return "nobody" if token.is_expired() else str(token["userinfo"]["sub"])

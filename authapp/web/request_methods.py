@@ -39,8 +39,9 @@ def open_request_session(request: Request) -> RequestSession:
     """
     request.add_response_callback(finish_response)
     header = request.environ.get("HTTP_COOKIE", "")
-    # If pyramid_retry handles the request again, the first attempt may have revoked the session.
-    # The second attempt must find the same session as the first, to sign the user out too.
+    # pyramid_retry may repeat a request that signs the user out, after the first attempt has
+    # revoked the session. The second attempt must still find the session, so that it can do all
+    # steps of the sign-out.
     found = once(request, ("open", header), lambda: _find(services_of(request), header))
     ours = RequestSession(found.names, found.session, found.older)
     if found.session is None:
