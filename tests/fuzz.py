@@ -97,7 +97,7 @@ def sealed_token(data: bytes) -> None:
 
 
 def chunks(data: bytes) -> None:
-    """Fuzz the chunks of session tokens: in any order, mixed, cut, and with any numbers."""
+    """Fuzz the chunks of two encrypted sessions: in any order, mixed, cut, with any numbers."""
     provider = atheris.FuzzedDataProvider(data)
     cookies = []
     while provider.remaining_bytes() and len(cookies) < 60:

@@ -57,8 +57,8 @@ def wait_until(moment: float) -> None:
 
 
 def sign_in_until_expired(site: Site, django: Django, name: str = "alice") -> None:
-    """Sign in, and wait until the access token has expired. After that, Django issues access tokens
-    for ``ACCESS`` seconds."""
+    """Sign in, and wait until the access token has expired. Every later access token from Django is
+    valid for ``ACCESS`` seconds."""
     django.set(access=SHORT)
     site.sign_in(name, status=303)
     django.set(access=ACCESS)

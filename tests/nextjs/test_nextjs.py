@@ -179,8 +179,8 @@ def tokens_of(backend: Served, name: str = "alice") -> dict[str, str]:
 
 
 def claims_of_another_callback(backend: Served, **more: Any) -> dict[str, Any]:
-    """Return the claims of a session. The ``jwt`` callback of another application has written it,
-    not the callback of docs/nextjs.md."""
+    """Return the claims of a session that was not written by the ``jwt`` callback of
+    docs/nextjs.md, but by the callback of another application."""
     tokens = tokens_of(backend)
     until = {
         "valid_until": jwt_claims(tokens["access"])["exp"],
