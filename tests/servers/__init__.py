@@ -70,14 +70,15 @@ class Served:
     def __exit__(self, *error: object) -> None:
         server = self._server
         server.task_dispatcher.shutdown()
-        # The server's thread closes all sockets, and ends when no socket is left. One socket is the
-        # trigger, which wakes the thread. An awake thread may close it before it is pulled here.
+        # pull_trigger queues the function that closes all sockets, and then wakes the server's
+        # thread. A thread that is awake already may run the function in between. Then the trigger
+        # is closed too, and pull_trigger raises OSError.
         with suppress(OSError):
             server.trigger.pull_trigger(lambda: server.asyncore.close_all(server._map))
         self._thread.join(5)
 
     def clear(self) -> bool:
-        """Close all connections. Forget the test's requests and its replaced responses.
+        """Close all connections. Empty ``calls``, ``requests`` and ``instead`` for the next test.
 
         :returns: True if no request is under way. Then another test can use the server.
         """

@@ -755,10 +755,10 @@ def test_concurrent_renewals_of_two_sessions_with_one_refresh_token_stay_separat
 @pytest.mark.parametrize("after", [0, 10])
 @pytest.mark.parametrize("dated", [True, False])
 def test_session_set_by_a_view_is_not_replaced_by_a_renewal(after: float, dated: bool) -> None:
-    """A view sets a session with another access token and the same refresh token. A renewal does
-    not bring the old access token back.
+    """A view replaces the access token of the session, and keeps its refresh token. The next
+    request still has the view's access token, although the session was just renewed.
 
-    The view sets the session in the request of a renewal, or ten seconds after a renewal.
+    The view runs in the request that renews the session, or ten seconds after that request.
     """
     promoted = jwt.encode({"sub": "dora", "promoted": True}, "k" * 32)
 

@@ -1,4 +1,4 @@
-"""Sign-in in two steps, with a backend of the application: contract section 8."""
+"""Sign-in in two steps, with the application's own backend class: contract section 8."""
 
 import logging
 import threading
@@ -138,8 +138,8 @@ def test_code_completes_the_sign_in(site: Site, steps: TwoSteps, events: list[An
 
 
 def test_second_step_keeps_the_choices_of_the_first_one(steps: TwoSteps, events: list[Any]) -> None:
-    """The second step keeps two choices of the first step: to stay signed in after the browser is
-    closed, and to sign in again in the same session."""
+    """The second step keeps two facts from the first step: the user has chosen to stay signed in,
+    and signs in again because of ``max_age``. So the session keeps its id and ``remember``."""
     site = site_with(steps, events, session__remember="ask")
     form = site.get("/login").form
     form["username"], form["password"], form["remember"] = "dora", "sesame", True
