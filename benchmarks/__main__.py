@@ -91,8 +91,8 @@ SENTENCES = (
     " {growth, 1,000,000 sessions / 100,000: a request} times what it takes after a hundred"
     " thousand.",
 )
-"""The sentences at the top of RESULTS.md. A name in braces is the name of a target. The median of
-this target and its unit replace the braces."""
+"""The sentences at the top of RESULTS.md. Each name in braces is the name of a target. It is
+replaced by the median of the target, with its unit."""
 
 
 def sentences(targets: list[Target]) -> str:

@@ -93,8 +93,7 @@ class GuardedBackend:
     ) -> Iterator[None]:
         """Enter this context around every call of a verb.
 
-        If no connection to the backend can be made, this affects all verbs. So the breakers of all
-        verbs are opened.
+        If no connection to the backend can be made, the circuit breakers of all verbs are opened.
 
         :raises CallNotPermitted: as :meth:`authapp.backend.circuit_breaker.CircuitBreaker.call`.
         """

@@ -5,13 +5,18 @@ import re
 from authapp.session.session import MAX_LIFETIME
 
 MAX_TOKEN = 8 * 1024
-"""The most characters of a token, because all tokens of a session must fit into three cookies."""
+"""The maximum length of a token, in characters. All tokens of a session must fit into three
+cookies."""
 
 _TOKEN = re.compile(rf"\A[!-~]{{1,{MAX_TOKEN}}}\Z")
 
 
 def usable_token(value: object) -> str | None:
-    """Return the token in ``value``, without ``Bearer``. None if no header could carry it."""
+    """Return the token in ``value``, without ``Bearer``.
+
+    :returns: the token. None if ``value`` is not a string, has a character that is not allowed in a
+        header, or is longer than :data:`MAX_TOKEN`.
+    """
     if not isinstance(value, str):
         return None
     value = value.removeprefix("Bearer ")

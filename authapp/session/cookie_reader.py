@@ -1,9 +1,9 @@
 """Read the session from a ``Cookie`` header.
 
-There are two caches. A browser sends the same header until its session is renewed, so this module
-caches results with the whole header as the key. If other cookies in the header change with every
-request, the cache of :class:`authapp.session.encryption.Sealer` helps: its key is the encrypted
-session.
+There are two caches. The cache of this module has the whole header as its key, because a browser
+usually sends the same header until its session is renewed. But other cookies in the header may
+change with every request. Then the cache of :class:`authapp.session.encryption.Sealer` helps: its
+key is the encrypted session.
 """
 
 from dataclasses import replace

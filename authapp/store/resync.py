@@ -249,7 +249,7 @@ def milliseconds(seconds: float) -> int:
 
 
 def merge(*texts: str | None) -> str | None:
-    """Merge strings that processes have stored under one key independently of each other.
+    """Choose between strings that several processes have stored under the same key.
 
     See :meth:`authapp.store.protocol.Store.put`.
 

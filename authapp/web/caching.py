@@ -30,7 +30,8 @@ def keep_out_of_shared_caches(response: Response) -> None:
     """Forbid shared caches to store a response.
 
     If the view has set ``private`` or ``no-store`` in ``Cache-Control``, its value is kept, so that
-    the view can allow the browser to store the response.
+    the view can allow the browser to store the response. But a value with ``public`` or
+    ``s-maxage`` is replaced.
     """
     said = ", ".join(response.headers.getall("Cache-Control"))
     if said != PRIVATE and not (said and _keeps_out_shared_caches(said)):
@@ -46,9 +47,9 @@ def _keeps_out_shared_caches(cache_control: str) -> bool:
 def directives(cache_control: str) -> set[str]:
     """Return the names of the directives in a ``Cache-Control`` header, in lower case.
 
-    The name of a directive with a value ends with ``=``. For example, ``private="X-Name"`` is
-    ``private=``. It concerns only one header of the response, and so is another directive than
-    ``private``.
+    The name of a directive with a value ends with ``=``. For example, the name of
+    ``private="X-Name"`` is ``private=``. It differs from ``private``, because the directive
+    concerns only one header of the response.
     """
     names = [each.partition("=") for each in _QUOTED.sub('""', cache_control).lower().split(",")]
     return {name.strip() + equals for name, equals, _ in names}

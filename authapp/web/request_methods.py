@@ -105,7 +105,7 @@ def _unless_idle(session: Session, services: Services) -> Session | None:
     """Return the session, or None if its user has not used it for ``session.idle`` seconds.
 
     If the cookie says that the session is idle, this function also asks the index of sessions.
-    Another tab may have used the session, and this request may contain the cookie from before that.
+    Another tab may have used the session since this request's cookie was written.
 
     :returns: the session, with the time of the last use from the index if the index was asked.
         None if the session is idle.

@@ -149,7 +149,8 @@ def test_three_rotations_in_a_row_use_each_refresh_token_once(site: Site, django
 
 @pytest.mark.parametrize("ahead", [-3600, 3600])
 def test_an_hour_of_clock_difference_does_not_change_lifetimes(site: Site, ahead: int) -> None:
-    """If the site's clock is an hour wrong and Django's clock is right, lifetimes do not change."""
+    """If the site's clock is an hour wrong and Django's clock is right, each token is still valid
+    for its full lifetime by the site's clock."""
     with time_machine.travel(time.time() + ahead):
         site.sign_in(status=303)
         for _ in range(2):
