@@ -66,8 +66,8 @@ class Waits:
     def must_end(self, wait: Wait, threshold: float) -> bool:
         """Return True if more than ``limit`` requests wait for long, and ``wait`` must end.
 
-        Only ``limit`` requests may wait for long. The requests that cannot be cancelled come first,
-        then those that have waited longest.
+        Then only ``limit`` requests may go on waiting: first those that cannot be cancelled, then
+        those that have waited longest. Every other request must end.
 
         :param threshold: after how many seconds a request waits for long.
         """
@@ -136,7 +136,8 @@ class ResponseTimes:
     def seconds_without_response(self) -> float:
         """Return how many seconds ago the oldest call without a response began.
 
-        Only calls that began after the last response count. The result is 0 if there is none.
+        Only calls that began after the backend's last response count. If there is no such call, the
+        result is 0.
         """
         with self.changed:
             began = [each for each in (*self._calls, *self._cancelled) if each > self._answered_at]
@@ -144,10 +145,10 @@ class ResponseTimes:
 
 
 class Bulkhead:
-    """The requests of this process that wait for one backend.
+    """Limits how many requests of this process wait for one backend that is slow.
 
-    :param slots: how many requests may wait for the whole timeout. Use fewer slots than the server
-        has threads.
+    :param slots: how many requests may wait until the call's timeout. Use fewer slots than the
+        server has threads.
     :param clock: returns seconds and never goes back.
     :param waits: counts the requests of several bulkheads together.
     """
@@ -194,7 +195,7 @@ class Bulkhead:
     def _turn(self, user: str | None) -> Iterator[None]:
         """Wait until a user's calls leave at least one slot free for other users.
 
-        :raises CallNotPermitted: if one of these calls has been running for the slow-call
+        :raises CallNotPermitted: if one of this user's calls has been running for the slow-call
             threshold.
         """
         times = self.times

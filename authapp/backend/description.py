@@ -47,7 +47,9 @@ class Answers:
 class Description:
     """The description of one backend.
 
-    The field of a request, such as ``logout``, is None if the backend does not offer this request.
+    An attribute that describes a request, such as ``logout``, is None if the backend does not offer
+    this request.
+
     :ivar authorization: the ``Authorization`` header that ``request.backend`` and the proxy send.
     """
 

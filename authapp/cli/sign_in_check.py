@@ -1,4 +1,4 @@
-"""``authapp check --login``: a whole session at the real backend, step by step."""
+"""``authapp check --login``: calls the real backend step by step, from sign-in to sign-out."""
 
 import json
 import time
@@ -62,8 +62,8 @@ class _Walk:
     ask_code: Callable[[str], str]
     seen: int = 0
     good: list[Response] = field(default_factory=list)
-    """The responses that accept a sign-in, a second step or a renewal. No proposed condition may be
-    true for them."""
+    """The responses that accept a sign-in, a second step or a renewal. A condition that is proposed
+    for a refusal must be false for all of them."""
     renews: bool = False
     """True after a renewal has succeeded."""
     backend: HTTPBackend = field(init=False)
