@@ -237,10 +237,10 @@ class _Walk:
         self._add(about, PROBLEM, error.reason, *self._lines(error, lines))
 
     def _for_renewal(self, content: Response) -> list[str]:
-        """Return lines for the response to a renewal, if it has no usable tokens.
+        """Return lines to propose if the response to a renewal has no usable tokens.
 
-        The backend has just issued the refresh token of this renewal, so it must not refuse the
-        token. Therefore no line describes the response as a refusal.
+        The backend has just issued the refresh token, so the response cannot be a refusal.
+        Therefore no line changes ``refresh.refused``.
         """
         found = []
         if 200 <= content["status"] < 300:
@@ -267,8 +267,8 @@ class _Walk:
     def _described(self, verb: str, setting: str, condition: Condition) -> Condition:
         """Return the condition that a proposed line extends.
 
-        If the ini file has its own request, but the condition comes from the preset, the condition
-        describes another backend. Then the result is a condition that is never true.
+        If the ini file replaces the request of the preset, but not the condition, the condition
+        does not fit the request. Then the result is a condition that is never true.
         """
         shown = self.services.settings.shown
         if from_preset(shown, f"backend.{setting}") and not from_preset(shown, f"backend.{verb}"):
@@ -286,9 +286,9 @@ class _Walk:
         return suggest(content)
 
     def _content(self, login: bool = False) -> Any:
-        """Return the content of the last response.
+        """Return the content of the last response, or of the first one.
 
-        :param login: True for the response to the login instead.
+        :param login: True for the first response, which is that to the login.
         """
         exchanges = self.http.exchanges
         return exchanges[0 if login else -1].content if exchanges else {}
@@ -310,9 +310,9 @@ class _Walk:
 
 
 def _of_new_token(error: BackendUnavailable) -> str:
-    """Return the reason of an error, if the backend must accept the refresh token.
+    """Return the reason of a failed renewal whose refresh token was valid.
 
-    Then the request is wrong. So the reason names the setting ``backend.refresh``, and not
+    The cause must be a wrong request. So the reason names the setting ``backend.refresh``, and not
     ``backend.refresh.refused``.
     """
     return error.reason.replace("authapp.backend.refresh.refused", "authapp.backend.refresh")

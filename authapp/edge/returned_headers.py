@@ -37,7 +37,8 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 def is_returned(name: str) -> bool:
     """Return True if the proxy passes a response header with this name on to the browser.
 
-    All spellings of a name that :func:`plain` gives the same name are treated alike.
+    The result is the same for all spellings of a name, such as ``X_Name`` and ``X-Name``
+    (:func:`plain`).
     """
     name = plain(name)
     return not (_NOT_RETURNED.fullmatch(name) or is_for_shared_caches(name))

@@ -28,8 +28,8 @@ MAX_AGENT = 256
 """The most characters of a ``User-Agent`` header in an entry."""
 
 _REFRESHED = 60.0
-"""If the last use in an entry is at least this many seconds ago, the user's next request updates
-the entry."""
+"""An entry contains the time when its session was last used. If that is at least this many seconds
+ago, the user's next request updates the entry."""
 
 _TRACKED = 10_000
 """The most sessions whose last entry a process remembers."""
@@ -117,11 +117,10 @@ class SessionIndex:
     def record(
         self, session: Session, agent: str, address: str, known: ListedSession | None = None
     ) -> None:
-        """Write the entry of a session.
+        """Write the entry of a session, if the store does not have the same entry already.
 
-        Nothing is written if the store already has the same entry. There is one exception: if the
-        user makes this request, and this process has not written the same entry before, it writes
-        the entry. Then the process has a copy, in case Redis loses its data.
+        If the user makes this request, a process writes even an entry that another process has
+        written. Then this process has a copy too, in case Redis loses its data.
 
         :param session: the session. Its ``last_used`` is the time of the user's last request.
         :param agent: the ``User-Agent`` header of that request.
@@ -267,8 +266,8 @@ def _merge(mine: ListedSession, before: ListedSession | None, now: float) -> Lis
     """Merge two entries of one session: keep the later use and the later sign-in.
 
     :param before: the entry in the store, or None if the store has no entry.
-    :param now: epoch seconds. The use in ``before`` does not count if it is more than
-        :data:`CLOCKS_DIFFER` seconds later: it comes from a machine whose clock is wrong.
+    :param now: epoch seconds. If the use in ``before`` is more than :data:`CLOCKS_DIFFER` seconds
+        after ``now``, it is ignored: authapp assumes that a machine with a wrong clock wrote it.
     """
     if before is None:
         return mine
