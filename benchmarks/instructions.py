@@ -1,8 +1,8 @@
 """The regression gate: callgrind counts the instructions of five requests.
 
-- ``make instructions`` compares the counts with ``instructions.json``, and fails if a request takes
-  over 3 % more instructions. If the file was written with another Python, package or processor, the
-  command compares nothing, and only prints which of them differ.
+- ``make instructions`` compares the counts with ``instructions.json``, and fails if the count of a
+  request has grown by more than 3 %. If the file was written with another Python, package or
+  processor, the command compares nothing, and only prints these differences.
 - ``make instructions-write`` writes the counts to the file.
 
 Other programs on the machine do not change the number of instructions. So even a small change of

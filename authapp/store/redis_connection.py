@@ -100,7 +100,10 @@ class RedisConnection:
         self._generations: WeakKeyDictionary[AbstractConnection, int] = WeakKeyDictionary()
 
     def of(self, tag: bytes) -> "RedisConnection":
-        """Return the state of the primary with the keys of a hash tag. Without a cluster, self."""
+        """Return the state of the primary that has the keys of a hash tag.
+
+        Without a cluster, this is the state of the one Redis.
+        """
         if not self.clustered:
             return self
         for node in self.client.new_primaries(tag):
@@ -210,7 +213,7 @@ class RedisConnection:
     def up_in(self, seconds: float) -> float:
         """Return how long to wait until Redis has been up without a data loss for ``seconds``.
 
-        :returns: seconds. 0 if Redis has been up that long. Infinity while Redis is down.
+        :returns: the wait in seconds: 0 if no wait is needed, infinity while Redis is down.
         """
         return float("inf") if self._down else max(0.0, self._lost_at + seconds - self._clock())
 

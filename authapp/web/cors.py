@@ -1,8 +1,9 @@
 """CORS: lets pages of other sites read ``/session`` and the APIs of this site (threat A8).
 
 The APIs are the paths of ``authapp.api_prefixes`` and the paths below them. A page of another site
-may read the responses to the signed-in user if ``authapp.cors.origins`` contains the page's origin,
-exactly as browsers send it in ``Origin``. The response headers follow the Fetch standard.
+may read the responses that its user gets from these paths, if ``authapp.cors.origins`` contains the
+page's origin exactly as browsers send it in ``Origin``. The response headers follow the Fetch
+standard.
 
 CORS alone does not allow a page to *change* data. For a change, a request needs a CSRF token, and
 the page's origin must be in Pyramid's setting ``pyramid.csrf_trusted_origins``.

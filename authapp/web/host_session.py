@@ -59,8 +59,8 @@ def end(request: Request) -> None:
 def end_if_revoked(request: Request, session: Session) -> None:
     """Invalidate ``request.session`` if the user's session was signed out elsewhere.
 
-    If a sign-out or a new sign-in in the same browser ended the session, this function does
-    nothing: this request may have started earlier, and ``request.session`` may have new data.
+    If a sign-out or a new sign-in in this browser ended the session, this function does nothing.
+    The request may be a late one, and ``request.session`` may already have data of the next user.
 
     :param session: the session that the request had.
     """

@@ -32,8 +32,8 @@ MAX_FORM = 65_536
 Handler = Callable[[Request], Response]
 
 _NOT_REDIRECTED = (*SIGN_IN, "logout", "logout_backchannel", "session", "verify")
-"""If a session has ended, the tween redirects to the sign-in page. For these routes, the tween runs
-the view, because their views handle an ended session."""
+"""The routes whose views handle an ended session. For them, the tween runs the view and does not
+redirect to the sign-in page."""
 
 
 def renewal_tween_factory(handler: Handler, registry: Registry) -> Handler:
