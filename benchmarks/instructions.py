@@ -48,10 +48,12 @@ PACKAGES = (
 
 
 def count(name: str, number: int = NUMBER) -> dict[str, int]:
-    """Return name -> instructions per visit, for a set of :mod:`benchmarks.counted`.
+    """Return the name of each request -> its instructions.
 
     Callgrind is switched on only after the program has imported its modules and prepared the
-    visits. So a count takes seconds instead of minutes.
+    requests. So a count takes seconds instead of minutes.
+
+    :param name: a key of ``SETS`` in :mod:`benchmarks.counted`: which requests are counted.
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
@@ -117,7 +119,8 @@ def compare(counted: dict[str, int], kept: dict[str, int]) -> bool:
 def main(arguments: list[str]) -> None:
     """Count the five requests, and compare the counts with ``instructions.json``.
 
-    With ``--write``, write the file. With the name of a set, only print the counts of this set.
+    With ``--write``, write the file. With a key of ``SETS`` in :mod:`benchmarks.counted`, only
+    print the counts of that set of requests.
 
     :raises SystemExit: if a request takes too many instructions.
     """
