@@ -50,7 +50,8 @@ def test_expressions_read_status_headers_cookies_and_body() -> None:
 
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126)))
 def test_a_value_is_read_as_pythons_http_cookies_writes_it(value: str) -> None:
-    """Django, Flask and other Python backends write cookies by the rules of ``http.cookies``."""
+    """Django, Flask and other Python backends write a cookie by the rules of ``http.cookies``. An
+    expression then gives the value that the backend has set."""
     jar: SimpleCookie = SimpleCookie()
     jar["a"] = value
     line = jar["a"].OutputString()
