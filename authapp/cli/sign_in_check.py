@@ -310,9 +310,9 @@ class _Walk:
 
 
 def _of_new_token(error: BackendUnavailable) -> str:
-    """Return the reason of a failed renewal whose refresh token was valid.
+    """Return the reason of a failed renewal, if no renewal has succeeded yet.
 
-    The cause must be a wrong request. So the reason names the setting ``backend.refresh``, and not
-    ``backend.refresh.refused``.
+    The check assumes that the request is wrong. So the reason names the setting
+    ``backend.refresh``, and not ``backend.refresh.refused``.
     """
     return error.reason.replace("authapp.backend.refresh.refused", "authapp.backend.refresh")

@@ -60,7 +60,7 @@ def end_if_revoked(request: Request, session: Session) -> None:
     """Invalidate ``request.session`` if the user's session was signed out elsewhere.
 
     If a sign-out or a new sign-in in this browser ended the session, this function does nothing.
-    The request may be a late one, and ``request.session`` may already have data of the next user.
+    This request may be a late one, and ``request.session`` may have data of the next visitor.
 
     :param session: the session that the request had.
     """

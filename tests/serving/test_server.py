@@ -72,7 +72,7 @@ def test_o3_accepted_requests_are_answered_and_new_ones_are_refused() -> None:
     refused = threading.Event()
 
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        """Stop the server during this request. Respond when the server refuses new connections."""
+        """Stop the server during this request. Wait until it refuses connections, then respond."""
         terminate()
         host, port = environ["SERVER_NAME"], int(environ["SERVER_PORT"])
         while True:

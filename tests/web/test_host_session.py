@@ -117,8 +117,8 @@ def test_a_late_request_of_a_replaced_session_does_not_empty_the_cart(backend: S
 def test_a_late_request_of_a_session_that_was_signed_out_here_does_not_empty_the_cart(
     backend: Served,
 ) -> None:
-    """A visitor puts a book into the cart after a sign-out. If a request from before the sign-out
-    arrives after that, the book stays in the cart."""
+    """The user signs out, and then puts a book into the cart. The book stays in the cart, even if a
+    late request with the signed-out session arrives after that."""
     site = shop(backend)
     site.sign_in()
     token = site.token()

@@ -1,8 +1,8 @@
 """No output contains a secret, even if something fails: threat L1.
 
 Each test uses unique secrets, and collects all output that somebody could read: log lines with
-tracebacks, pages, headers, events, reprs, and the content of Redis. No output may contain a part of
-a secret, with two exceptions:
+tracebacks, pages, headers, events, reprs, and the content of Redis. An output must not contain a
+part of a secret, with two exceptions:
 
 - the cookie that carries the secret;
 - the field with the CSRF token.
@@ -209,7 +209,7 @@ def later(seconds: float) -> Any:
 
 
 def test_pages_and_reprs_leak_nothing(walk: Walk, backend: Served) -> None:
-    """Threat L1. No page contains a secret when nothing fails, and no repr of any object does."""
+    """Threat L1. If nothing fails, the pages contain no secret. No object's repr contains one."""
 
     def view(request: Request) -> dict[str, Any]:
         session, state = request.authapp.session, request.authapp
@@ -394,8 +394,8 @@ def test_failing_views_and_subscribers_leak_nothing(walk: Walk, backend: Served)
 
 
 def test_access_token_invalid_in_a_header_is_not_leaked(walk: Walk, backend: Served) -> None:
-    """Threats L1, B7. Another application that shares the cookie may write an access token that is
-    not allowed in a header, such as one with a line break. No error contains this token."""
+    """Threats L1, B7. Another application that shares the cookie writes an access token that no
+    header may carry: one with a line break, for example. No error contains this token."""
     walk.sign_in()
     token = walk.keep("an odd access token", secrets.token_hex(16))
     session = walk.browser.opened()
