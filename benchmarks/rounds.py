@@ -159,8 +159,7 @@ def middle_half(values: Sequence[float]) -> tuple[float, float]:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Return half the difference of the quartiles as a percentage of the median, such as ``±
-    3%``."""
+    """Return half the difference of the quartiles as a percentage of the median: ``± 3%``."""
     low, high = middle_half(values)
     return f"± {(high - low) / 2 / median(values):.0%}"
 

@@ -288,7 +288,7 @@ class _Walk:
     def _content(self, login: bool = False) -> Any:
         """Return the content of the last response, or of the first one.
 
-        :param login: True for the first response, which is that to the login.
+        :param login: True for the first response: the one to the login.
         """
         exchanges = self.http.exchanges
         return exchanges[0 if login else -1].content if exchanges else {}

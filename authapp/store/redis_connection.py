@@ -100,10 +100,7 @@ class RedisConnection:
         self._generations: WeakKeyDictionary[AbstractConnection, int] = WeakKeyDictionary()
 
     def of(self, tag: bytes) -> "RedisConnection":
-        """Return the state of the primary that has the keys of a hash tag.
-
-        Without a cluster, this is the state of the one Redis.
-        """
+        """Return the state of a hash tag's primary. Without a cluster, the state of the Redis."""
         if not self.clustered:
             return self
         for node in self.client.new_primaries(tag):
