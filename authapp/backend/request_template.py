@@ -57,7 +57,7 @@ class Text:
     """A string with placeholders, divided into literal parts and placeholders."""
 
     pieces: tuple[tuple[str, str], ...]
-    """Pairs of a literal and the name of the placeholder after it ("" at the end)."""
+    """Pairs of a literal and the name of the placeholder after it. The last pair has the name ""."""
 
     @property
     def placeholders(self) -> frozenset[str]:
@@ -221,9 +221,9 @@ def parse_text(text: str) -> Text:
 
 
 def _text(text: str, line: str) -> Text:
-    """Read a string with placeholders. ``{{`` and ``}}`` are braces.
+    """Read a string with placeholders. ``{{`` stands for ``{``, and ``}}`` for ``}``.
 
-    :param line: the line, which the error names.
+    :param line: the line of the setting that contains the string. A ``ValueError`` shows it.
     """
     pieces: list[tuple[str, str]] = []
     literal, end = "", 0

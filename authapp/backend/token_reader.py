@@ -106,8 +106,8 @@ class TokenReader:
         """Read tokens that have just arrived.
 
         :param now: seconds since the epoch.
-        :param before: the session that is renewed, or None at a sign-in. If the refresh token has
-            not changed, its expiry is kept, unless the response says when it expires.
+        :param before: the session that is renewed, or None at a sign-in. If the backend returns
+            the refresh token of this session again, and no expiry for it, the old expiry is kept.
         :returns: the user, and the times at which the two tokens expire.
         :raises BackendUnavailable: if the tokens cannot be used, for any reason.
         """
@@ -247,9 +247,10 @@ class TokenReader:
 
 
 def _check_kind(header: Claims, claims: Claims, accepted: Condition | None) -> None:
-    """Check that a token is an access token. Its signature has been verified.
+    """Check that a verified token is an access token.
 
-    :raises BackendRejected: if it is not.
+    :param accepted: the condition of ``api_bearer.accepted``, or None.
+    :raises BackendRejected: if the token is of another kind.
     """
     if accepted is None:
         reason = why_not_access(header, claims)

@@ -23,7 +23,7 @@ _PHASES = {Phase.FRESH: "green", Phase.DUE: "yellow", Phase.EXPIRED: "yellow", P
 _HEADER = re.compile(r"^\s*(Set-)?Cookie:\s*", re.IGNORECASE | re.MULTILINE)
 _ENOUGH = 40
 _KINDS = ("token_type", "token_use")
-"""Claims whose name sounds like a token, but whose value is only the kind of a token."""
+"""Claims that are shown although their name sounds like a token: they contain only its kind."""
 
 
 class InvalidCookie(Exception):
@@ -36,7 +36,8 @@ class Inspected:
 
     :param number: the number of the line of ``authapp.secret`` with the secret that decrypted the
         cookie. The first line is 1.
-    :param claims: the claims to show.
+    :param claims: the claims of the session. They are masked if no tokens are shown.
+    :param access: the claims of the access token, masked in the same way.
     """
 
     session: Session
@@ -137,11 +138,11 @@ def _candidates(settings: Settings, text: str) -> tuple[str, ...]:
 
 
 def _open(settings: Settings, token: str, format_name: str) -> tuple[int, Session] | None:
-    """Decrypt an encrypted session, and return the index of the secret that decrypts it.
+    """Decrypt a session.
 
     :param token: the encrypted session.
-    :returns: the index, which is 0 for the first secret, and the session. None if no secret
-        decrypts the token.
+    :returns: the index of the secret that decrypts it (0 for the first secret), and the session.
+        None if no secret decrypts it.
     """
     for number, secret in enumerate(settings.secrets):
         try:

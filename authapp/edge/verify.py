@@ -130,7 +130,7 @@ def _refusal(request: Request, identity: Identity | None) -> Response | None:
 def _forged_header(environ: dict[str, Any]) -> str | None:
     """Return the name of a header by which a client could deceive an application, or None.
 
-    :returns: the first 59 characters of the name, from :func:`plain`.
+    :returns: the first 59 characters of the name, in the form that :func:`plain` returns.
     """
     for key in environ.get("authapp.underscored", ()):
         name = plain(key[5:64])
@@ -145,11 +145,11 @@ def _forged_header(environ: dict[str, Any]) -> str | None:
 
 @lru_cache(1024)
 def _is_forged(key: str) -> bool:
-    """Return True if only a client sends a header, to deceive an application.
+    """Return True if a header must come from a client that wants to deceive an application.
 
-    A header that names the user is forged. A header with an address, such as ``X-Forwarded-For``,
-    is forged only if its name has a separator that is not a hyphen, such as ``X.Forwarded.For``. No
-    proxy adds or replaces a header with such a name.
+    - A header that names the user is forged.
+    - A header with an address is forged only if its name has a separator that is not a hyphen.
+      Proxies send ``X-Forwarded-For``, but no proxy adds or replaces ``X.Forwarded.For``.
 
     :param key: the WSGI name of the header. It must be short, because it is kept in a cache.
     """
@@ -264,8 +264,8 @@ def _is_from_proxy(request: Request) -> bool:
     """Return True if a proxy has sent the request, and not a browser itself.
 
     Browsers send ``Sec-Fetch-Site``, and the proxy configurations in docs/edge.md remove this
-    header. Only a proxy gets tokens and cookies in ``X-Auth-Request-`` headers, because a script on
-    a page could read them.
+    header. Only a proxy gets tokens and cookies in ``X-Auth-Request-`` headers: if a script on a
+    page could ask ``/verify`` itself, it could read these headers.
     """
     return "Sec-Fetch-Site" not in request.headers
 

@@ -15,8 +15,8 @@ log = request_log(__name__)
 def sign_out_url(request: Request) -> str | None:
     """Return the URL of the provider that signs the user out and then returns to the sign-in page.
 
-    :returns: the URL. None if ``oidc.logout`` is ``local``, if the provider has no such endpoint,
-        or if its metadata cannot be read.
+    :returns: the URL. None if ``oidc.logout`` is ``local``, if the provider has no URL for a
+        sign-out, or if the provider's metadata cannot be read.
     """
     oidc = oidc_services_of(request)
     if oidc.client.logout == "local":

@@ -6,8 +6,10 @@ import binascii
 _LAST = ("", "", "AQgw", "AEIMQUYcgkosw048")
 """The allowed last characters of a base64url string. The index is its length modulo 4.
 
-With index 0, all characters are allowed. With another index, the last character has bits that
-encode no data. In the allowed characters, these bits are 0."""
+- Index 0: not used, because all characters are allowed.
+- Index 1: no base64url string has such a length.
+- Index 2 and 3: some bits of the last character encode no data. In the allowed characters, these
+  bits are 0."""
 
 
 def encode(raw: bytes) -> str:

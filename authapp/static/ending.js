@@ -94,9 +94,10 @@ export function prepare(name, current) {
 }
 
 /**
- * Ensures that only one tab has the draft. If a page opens a new tab, the browser copies the draft
- * into the new tab. The tab with the lock keeps the draft, and the other tab deletes its copy. Each
- * tab waits up to 3 seconds for the lock, because the tab's previous page may still hold the lock.
+ * Ensures that only one tab has the draft (what the user has typed, in sessionStorage). If a page
+ * opens a new tab, the browser copies the draft into the new tab. So each draft has a lock. The tab
+ * that gets the lock keeps the draft, and the other tab deletes its copy. A tab waits up to 3 seconds
+ * for the lock, because the tab's previous page may still hold it.
  * Returns a promise. Its value is a function that releases the lock, or undefined if this tab has
  * deleted the draft.
  */
@@ -162,15 +163,15 @@ function fieldKey(field) {
 }
 
 /**
- * Return a function that returns the text that tells which record a field edits: the <h1>, and the
- * text of the field's form. A field without a form has the text of <main> or <body> instead. If the
- * field is in a row of a list, the text of the other rows is left out.
+ * Return a function of a field and its form. It returns the text around the field, which shows which
+ * record the field edits: the <h1>, and the text of the form. If there is no form, it is the text of
+ * <main> or <body>. If the field is in a row of a list, the text of the other rows is left out.
  */
 function records() {
 	const shape = cached(shapeOf);
 	const headings = all("h1").map((it) => textOf(it));
-	// Element -> fields -> the text of the element without those of its children that contain these
-	// fields. If two children contain the same fields, they are rows of a list.
+	// beside(element)(fields) is the text of the element without its rows. A row is a child that
+	// contains exactly these fields. If there is only one such child, the element has no list.
 	const beside = cached((parent) => {
 		const children = childrenOf(parent);
 		return cached((fields) => {

@@ -65,9 +65,9 @@ class Store(Protocol):
     def recall(self, *keys: Key) -> list[str | None]:
         """Return the string of each key as :meth:`get` does, but from this process's memory.
 
-        The memory is used only while this process receives the notices of other processes. If
-        another process changes a string, the old string is returned until the notice arrives. So
-        use :meth:`get` before you write a cookie or spend a token.
+        While this process receives no notices of other processes, this method does the same as
+        :meth:`get`. If another process changes a string, the old string is returned until the
+        notice arrives. So use :meth:`get` before you write a cookie or spend a token.
 
         :param keys: keys whose strings are always stored with ``notify=True``.
         """
