@@ -57,7 +57,7 @@ class Text:
     """A string with placeholders, divided into literal parts and placeholders."""
 
     pieces: tuple[tuple[str, str], ...]
-    """Pairs of a literal and the name of the placeholder after it. The last pair has the name ""."""
+    """Pairs of a literal and the name of the placeholder after it. The last name is always ""."""
 
     @property
     def placeholders(self) -> frozenset[str]:

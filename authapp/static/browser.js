@@ -117,9 +117,9 @@ export async function inTurn(name, work) {
 }
 
 /**
- * Opens a channel between the tabs. Returns a function that sends compose(arguments) as a message to
- * the other tabs. There, "hear" is called with the message. In a browser without BroadcastChannel,
- * "hear" is called without a message: the other tabs learn only that there is news.
+ * Opens a channel between the tabs. Returns a function that sends compose(arguments) as a message
+ * to the other tabs. There, "hear" is called with the message. In a browser without
+ * BroadcastChannel, "hear" is called without a message: the tabs learn only that there is news.
  */
 export function channel(name, hear, compose) {
 	if (globalThis.BroadcastChannel) {

@@ -96,8 +96,8 @@ export function prepare(name, current) {
 /**
  * Ensures that only one tab has the draft (what the user has typed, in sessionStorage). If a page
  * opens a new tab, the browser copies the draft into the new tab. So each draft has a lock. The tab
- * that gets the lock keeps the draft, and the other tab deletes its copy. A tab waits up to 3 seconds
- * for the lock, because the tab's previous page may still hold it.
+ * that gets the lock keeps the draft, and the other tab deletes its copy. A tab waits up to
+ * 3 seconds for the lock, because the tab's previous page may still hold it.
  * Returns a promise. Its value is a function that releases the lock, or undefined if this tab has
  * deleted the draft.
  */
@@ -163,9 +163,9 @@ function fieldKey(field) {
 }
 
 /**
- * Return a function of a field and its form. It returns the text around the field, which shows which
- * record the field edits: the <h1>, and the text of the form. If there is no form, it is the text of
- * <main> or <body>. If the field is in a row of a list, the text of the other rows is left out.
+ * Return a function of a field and its form. It returns the text that shows which record the field
+ * edits: the <h1>, and the text of the form. If there is no form, the text of <main> or <body> is
+ * used. If the field is in a row of a list, the text of the other rows is left out.
  */
 function records() {
 	const shape = cached(shapeOf);

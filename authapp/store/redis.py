@@ -67,8 +67,8 @@ class RedisStore:
         """Read strings from Redis, or from the memory of this process if Redis is down.
 
         In a cluster, keys may be on several nodes. If one node is down, only the strings of this
-        node are read from memory. The process may have the lease of a key on another node, and must
-        see what other processes have stored there.
+        node are read from memory. The other strings are read from Redis, because other processes
+        may have changed them.
 
         :returns: the strings, and True if all of them are from Redis.
         """
@@ -157,7 +157,10 @@ class RedisStore:
         return self._inspection.problems
 
     def _check(self) -> bool:
-        """Read an epoch marker, and inspect Redis once a minute. Return False if Redis is down."""
+        """Check that Redis responds, and inspect Redis once a minute.
+
+        :returns: False if Redis is down.
+        """
         answers = self._ask()[1]
         if answers:
             self._inspection.refresh()

@@ -1,8 +1,8 @@
 """The events of authapp. Subscribe to an event with ``config.add_subscriber``.
 
 If a subscriber raises an exception, the request continues: :func:`notify` logs the exception and
-calls the next subscriber. There is one difference: an exception of a subscriber of
-:class:`SignedIn` stops the request and undoes the sign-in.
+calls the next subscriber. Only for :class:`SignedIn`, the exception stops the request and undoes
+the sign-in.
 
 The ``repr`` of an event contains no token, password or secret.
 """

@@ -171,8 +171,8 @@ class BackendSession(BoundedSession):
                 try:
                     return session, super().request(method, url, **options)
                 except (requests.ConnectionError, requests.Timeout) as error:
-                    # Raise this error inside the "with" block, so that the circuit breaker counts
-                    # the failure. Otherwise other requests would wait too: contract section 3.
+                    # Raise this error inside the "with" block. Only then does the circuit breaker
+                    # count it, and stop other requests that would wait too: contract section 3.
                     raise unreachable(error, address(url)) from None
                 except BackendDown:
                     raise

@@ -58,8 +58,8 @@ class SignInRefused(Exception):
     :ivar code: why the sign-in failed.
     :ivar retry_after: the user may try again after this many seconds. None: at once.
     :ivar reason: details for the log, without secrets.
-    :ivar sentence: the sentence for the user.
-    :ivar words: the backend's own words for the user, or an empty string.
+    :ivar sentence: authapp's sentence for the user.
+    :ivar words: what the backend wants to tell the user, in its own words. It may be empty.
     """
 
     def __init__(
