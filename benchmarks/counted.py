@@ -32,7 +32,8 @@ from benchmarks.samples import LIFETIME, SECRET, small, token
 from benchmarks.visits import header, with_authapp, wsgi
 
 MARK = "sched_get_priority_max"
-"""The name of a function of the C library. Only :func:`mark` calls this function."""
+"""A function of the C library, for ``--dump-before``. Only :func:`mark` calls this function, so
+each call is the beginning of a window."""
 
 WINDOWS = 3
 """The number of windows in which each visit is counted. The caller takes the median of the counts.
@@ -156,8 +157,8 @@ def _answer(app: Any, environ: dict[str, Any], expected: str) -> None:
 
 
 def starter(number: int) -> dict[str, Callable[[], object]]:
-    """Return visits to the starter page: without authapp, with authapp, and with directives that do
-    nothing."""
+    """Return the visits to three starter pages: of plain Pyramid, with authapp, and with tweens,
+    routes and other parts that do nothing (:func:`benchmarks.pyramid_peers.idle`)."""
     from benchmarks.pyramid_requests import OURS, PYRAMID
 
     return {
@@ -166,9 +167,9 @@ def starter(number: int) -> dict[str, Callable[[], object]]:
 
 
 def starter_peers(number: int) -> dict[str, Callable[[], object]]:
-    """Return a function for each contender that visits the starter page: see :func:`bare`.
+    """Return the visits to the starter page, one for each contender: see :func:`bare`.
 
-    Counting them takes minutes.
+    It takes minutes to count all these visits.
     """
     from benchmarks.pyramid_requests import visits
     from benchmarks.starter_page import starter_page
@@ -177,10 +178,10 @@ def starter_peers(number: int) -> dict[str, Callable[[], object]]:
 
 
 def bare(number: int) -> dict[str, Callable[[], object]]:
-    """Return a function for each contender that visits the bare page.
+    """Return the visits to the bare page, one for each contender.
 
-    The contenders are: no sign-in, directives that do nothing, authapp, and each other Pyramid
-    package alone.
+    The contenders are applications with one of these: no sign-in, authapp, one other Pyramid
+    package, or parts that do nothing (:func:`benchmarks.pyramid_peers.idle`).
     """
     from benchmarks.pyramid_requests import visits
 

@@ -1,5 +1,5 @@
-"""Other packages that keep users signed in to Pyramid applications, and directives that do
-nothing."""
+"""What authapp is compared with: other packages that keep users signed in to Pyramid applications,
+and tweens, routes and other parts that do nothing (:func:`idle`)."""
 
 import hashlib
 import time
@@ -35,7 +35,10 @@ class Peer(NamedTuple):
 
 @implementer(ISecurityPolicy)
 class Policy:
-    """A security policy that uses one of Pyramid's helpers, as in Pyramid's tutorial."""
+    """A security policy as in Pyramid's tutorial.
+
+    :param userid: a function that reads the user's id with a helper of Pyramid.
+    """
 
     def __init__(self, userid: Callable[[Request], str | None]) -> None:
         self._cache = RequestLocalCache(userid)
