@@ -32,7 +32,11 @@ BLACKLIST = "POST /auth/jwt/blacklist/\nrefresh = {refresh}"
 
 @dataclass(frozen=True)
 class Case:
-    """A package and its settings. The last two fields are features that not all packages have."""
+    """A package and its settings.
+
+    :ivar tells_email: True if the package tells authapp the user's email address.
+    :ivar asks_whether_active: True if the package does not renew the token of a deactivated user.
+    """
 
     preset: str
     login: str

@@ -549,8 +549,8 @@ def test_j4_one_thread_fetches_while_others_use_the_last_good_keys(keys: Any) ->
 
 
 def test_j4_a_thread_does_not_fetch_again_after_another_threads_fetch(keys: Any) -> None:
-    """Threat J4. A thread does not fetch a key set that another thread has just fetched. But if a
-    token has an unknown ``kid``, the thread fetches the key set at once."""
+    """Threat J4. If another thread has just fetched a key set because it was old, a thread does not
+    fetch it again. But for a token with an unknown ``kid``, the thread does fetch it again."""
     assert accepts(keys, token(keys.rsa, "RS256", "r"))
     keys.set._look_again("r")  # a thread that has found the key set too old does this
     keys.document = {"keys": [*keys.public(), {**keys.public()[1], "kid": "new"}]}

@@ -1,6 +1,6 @@
 """Where Debian's Chromium is, and how to start it on a machine without a screen or a network.
 
-The headless shell is Chromium without windows. It takes a third of the processor time.
+The headless shell is Chromium without windows. It takes a third of Chromium's processor time.
 """
 
 import shutil
