@@ -85,9 +85,10 @@ SLOW = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that start servers and slow tests, and run the slowest modules first.
+    """Mark slow tests and tests that start servers, and run the slowest modules first.
 
-    If a worker started one of them last, the other workers would have nothing to do meanwhile.
+    If a worker started one of the slowest modules last, the other workers would have to wait for
+    its end.
     """
     for item in items:
         if needs_servers(item.path) or "redis_server" in getattr(item, "fixturenames", ()):

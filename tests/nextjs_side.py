@@ -59,7 +59,8 @@ def commands(version: int) -> list[str]:
 
 def with_moved(code: str) -> str:
     """Replace the function ``moved`` in ``lib/session.js`` by the second ``moved`` in
-    docs/nextjs.md. The second one reads sessions that another callback has written.
+    docs/nextjs.md. The second one also reads old sessions, which have their tokens in other
+    members.
 
     :param code: the content of ``lib/session.js``.
     :returns: the new content.

@@ -22,8 +22,8 @@ NAMED = re.compile(r"Save\s+this\s+as\s+`([\w.]+)`")
 
 
 def run(command: str, folder: Path) -> str:
-    """Run a command of the tutorial, and return its output. ``venv`` in it stands for the virtual
-    environment of the tests."""
+    """Run a command of the tutorial, and return its output. ``venv/bin/`` in the command stands for
+    the programs of the tests' virtual environment."""
     environment = os.environ | {"PYTEST_ADDOPTS": f"--confcutdir={folder}"}
     done = subprocess.run(
         command.replace("venv/bin/", BIN),

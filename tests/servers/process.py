@@ -1,7 +1,7 @@
 """Runs a package of another project in a separate process, which a test starts and stops.
 
-Each script takes a directory as its argument. It prints ``PORT <n>`` when it can be reached on
-127.0.0.1, and serves until it is terminated.
+The package runs in a script of this folder. The script takes a directory as its argument. It prints
+``PORT <n>`` when it can be reached on 127.0.0.1, and serves until it is terminated.
 """
 
 import os
@@ -37,7 +37,10 @@ class Process:
         return self.request("POST", path, json=fields)
 
     def set(self, **orders: Any) -> Any:
-        """POST to ``/control/`` of the process. Return the JSON of the response."""
+        """Change how the process behaves: POST ``orders`` as JSON to its path ``/control/``.
+
+        :returns: the JSON of the response.
+        """
         answer = self.post(CONTROL, **orders)
         answer.raise_for_status()
         return answer.json()

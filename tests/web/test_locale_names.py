@@ -1,4 +1,5 @@
-"""The locales that a client can name, in an application without a locale negotiator (O6)."""
+"""In an application without a locale negotiator, a client can name a locale only if the locale has
+a catalogue. A client that names another locale gets English (threat O6)."""
 
 from pathlib import Path
 from typing import Any

@@ -46,8 +46,8 @@ def test_other_methods_get_405_with_allow_on_every_route(site: Site, signed_in: 
 @pytest.mark.parametrize("prefix", [None, "auth"])
 @pytest.mark.parametrize("rest", ["page.js", "nothing", "0123456789ab/page.js", "a/b/c", ""])
 def test_a_static_file_can_only_be_read(backend: Served, prefix: str | None, rest: str) -> None:
-    """A request with another method gets 405, and its body is not read. The check of the CSRF token
-    would parse a form of any length."""
+    """A request with a method other than GET and HEAD gets 405, or 413 if its body is too large.
+    The body is not read. The CSRF check would read it, so this check must not run."""
     below = f"/{prefix}" if prefix else ""
     with Configurator(settings=settings(backend.url)) as config:
         config.include("authapp", route_prefix=prefix)

@@ -1,4 +1,5 @@
-"""An application that returns or raises one response object in several requests (threat R6)."""
+"""If an application returns or raises one response object in several requests, no visitor gets the
+cookies of another visitor (threat R6)."""
 
 import time
 from collections.abc import Callable
