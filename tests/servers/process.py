@@ -39,7 +39,7 @@ class Process:
     def set(self, **orders: Any) -> Any:
         """Change how the process behaves: POST ``orders`` as JSON to its path ``/control/``.
 
-        :returns: the JSON of the response.
+        :returns: what the process reports, such as the number of requests by path.
         """
         answer = self.post(CONTROL, **orders)
         answer.raise_for_status()
