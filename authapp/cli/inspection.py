@@ -36,7 +36,7 @@ class Inspected:
 
     :param number: the number of the line of ``authapp.secret`` with the secret that decrypted the
         cookie. The first line is 1.
-    :param claims: the claims of the session. They are masked if no tokens are shown.
+    :param claims: the claims of the session. Tokens in them may be masked.
     :param access: the claims of the access token, masked in the same way.
     """
 

@@ -1,5 +1,5 @@
-"""In an application without a locale negotiator, a client can name a locale only if the locale has
-a catalogue. A client that names another locale gets English (threat O6)."""
+"""In an application without a locale negotiator, the locale that a client names is used only if
+there is a catalogue for it. If there is none, the client gets English (threat O6)."""
 
 from pathlib import Path
 from typing import Any
