@@ -33,7 +33,7 @@ from benchmarks.visits import header, with_authapp, wsgi
 
 MARK = "sched_get_priority_max"
 """A function of the C library, for ``--dump-before``. Only :func:`mark` calls this function, so
-each call is the beginning of a window."""
+each call is the boundary of a window."""
 
 WINDOWS = 3
 """The number of windows in which each visit is counted. The caller takes the median of the counts.
