@@ -19,7 +19,7 @@ class StartUpError(ConfigurationError):
 
 
 class CannotListen(StartUpError, OSError):
-    """The server cannot listen on its address, for example because another program does."""
+    """The server cannot listen on its address, for example because another program uses it."""
 
     def __str__(self) -> str:
         return str(self.strerror)

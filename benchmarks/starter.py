@@ -39,8 +39,8 @@ ROUNDS = 201
 
 
 def report() -> Report:
-    """Return the table, the targets, and a chart of the time that each contender adds for its
-    user."""
+    """Return the table, the targets, and a chart of the time that each contender adds to the page
+    for a signed-in user."""
     pages = contenders(starter_page, small(), strangers=True)
     seconds = measure({name: each.turn for name, each in pages.items()}, ROUNDS)
     limits = {WARM: 1.05, COLD: 1.20, STRANGER: 1.035}

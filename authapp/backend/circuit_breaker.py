@@ -41,7 +41,7 @@ LONGEST_PAUSE = 1.2
 """Seconds for which the breaker stays open after many failed probes, before the random change."""
 
 LOG_AGAIN = 60.0
-"""While the breaker is open, failures are not logged again, unless the last pause ended more than
+"""While the breaker is open, a further failure is logged only if the last pause ended more than
 this many seconds ago."""
 
 FAILING_SESSIONS = 3

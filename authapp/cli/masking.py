@@ -21,7 +21,7 @@ _DEEPEST = 8
 
 
 def mask_header(name: str, value: str, secrets: Collection[str]) -> str:
-    """Return the value of a header to show. A value that may contain a secret is masked."""
+    """Return the text to show for the value of a header: a value that may be secret is masked."""
     low = name.lower()
     if low == "set-cookie":
         return f"{in_one_line(value.partition('=')[0])}={HIDDEN}"
@@ -35,7 +35,7 @@ def mask_header(name: str, value: str, secrets: Collection[str]) -> str:
 
 
 def mask_url(url: str, secrets: Collection[str]) -> str:
-    """Return a URL to show. Each path segment and each value of the query is masked separately."""
+    """Return the text to show for a URL. Secrets in its path and its query are masked."""
     parts = urlsplit(url)
     path = "/".join(mask_text(unquote(each), secrets) for each in parts.path.split("/"))
     query = "&".join(

@@ -55,8 +55,8 @@ def read_users(text: str) -> list[User]:
     """Read the setting ``issuer.users``: one user per line, ``name password email role …``.
 
     :returns: the users, in the order of the lines.
-    :raises ValueError: if a line has fewer than three words, or if its third word has no ``@``. The
-        second check finds a line without a password, because its email address is the second word.
+    :raises ValueError: if a line has fewer than three words, or if its third word has no ``@``. In
+        a line without a password, the third word is a role, which has no ``@``.
     """
     users = []
     for number, line in enumerate(text.strip().splitlines(), 1):

@@ -59,9 +59,9 @@ class Metadata:
     """Reads the metadata of one issuer, and caches the metadata.
 
     One request at a time reads the metadata. Meanwhile, other requests use the cached metadata, or
-    wait if there is none. A bulkhead with one slot limits this wait, so a provider that does not
-    respond blocks only one thread. If the metadata cannot be read again, the last good metadata is
-    used.
+    wait if there is none. If the provider is slow, they stop waiting, so that a provider that does
+    not respond blocks only one thread. If the metadata cannot be read again, the last good metadata
+    is used.
 
     :param issuer: the issuer identifier.
     :param development: True to allow endpoints with http URLs even if the URL of the issuer is

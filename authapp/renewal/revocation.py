@@ -103,10 +103,11 @@ class Revocation:
         self._store.put(key, repr(until), max(self._lifetime, _GROUP_KEPT), notify=True)
 
     def ended_meanwhile(self, tokens: TokenPair, began: float) -> bool:
-        """Return True if a group of new tokens was revoked while the user signed in.
+        """Return True if one of the groups of a new session was revoked while the user signed in.
 
-        If the tokens have a ``sid``, a revocation of its group counts even if it is older than the
-        sign-in: the provider never uses the ``sid`` of an ended session for a new session.
+        If the tokens have a ``sid``, a revocation of the group of this ``sid`` counts even if it is
+        older than the sign-in. A provider never uses the ``sid`` of an ended session again, so the
+        revocation must mean the new session.
 
         :param tokens: the tokens of the new session.
         :param began: when the sign-in began, in epoch seconds.

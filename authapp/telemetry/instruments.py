@@ -72,9 +72,9 @@ class Instruments:
     def _during(self, what: str, facts: Facts) -> Iterator[None]:
         """Measure a renewal or a call of the backend, and put it into a span.
 
-        If the backend has refused a password or token, or has asked for a second step, this is a
-        normal response. After any other exception, the span gets the status ERROR. Only the type of
-        an exception is recorded, because its text may contain secrets.
+        After an exception, the span gets the status ERROR. But if the backend refuses a password or
+        token, or asks for a second step, the span is not an error, because such a response is
+        normal. Only the type of an exception is recorded, because its text may contain secrets.
         """
         began = time.perf_counter()
         with self._tracer.start_as_current_span(

@@ -1,7 +1,7 @@
 """With pyramid_retry, ensures that the second attempt of a request does not call the backend again.
 
 If the transaction of a request fails, pyramid_retry handles the request again. The database then
-undoes the first attempt, but a call of the backend cannot be undone. So authapp takes such a step
+undoes the first attempt, but a call of the backend cannot be undone. So authapp makes such a call
 only once (:func:`once`). A later attempt gets the outcome of the first attempt.
 
 pyramid_retry uses one WSGI environ for all attempts of a request. The key ``retry.attempt`` of the

@@ -49,7 +49,7 @@ class StaticFiles:
 
     @property
     def hash(self) -> str:
-        """The hash of all files. If the application overrides a file, that file is hashed."""
+        """The hash of all files. For an overridden file, the application's file is hashed."""
         now = time.monotonic()
         is_old = self._development and now - self._hashed_at > _HASH_AGAIN
         if self._hash is None or is_old:

@@ -54,7 +54,7 @@ def has_dot_segment(path: str) -> bool:
 
     Servers differ, so this function also finds these variants of such a segment:
 
-    - A backslash separates the segment, or ``;``, ``?`` or ``#`` follows it.
+    - A backslash is before or after the segment, or ``;``, ``?`` or ``#`` follows it.
     - The segment contains spaces, or characters that are not printable.
     - A character is written as another one that Unicode maps to it (NFKC). An example is the
       full-width dot.

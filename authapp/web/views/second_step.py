@@ -59,9 +59,12 @@ def challenge_form(request: Request) -> Any:
 def answer_challenge(request: Request) -> Any:
     """Complete the sign-in with a code. With the field ``cancel``, cancel the sign-in.
 
-    :returns: a 303 redirect: to ``next``, to this page if the backend asks for a further code, or
-        to the sign-in page if the sign-in cannot continue. If the attempt failed and the user may
-        try again, the variables of the template, to show the form again.
+    :returns: a 303 redirect, or the variables of the template:
+
+        - The user is signed in: a redirect to ``next``.
+        - The backend asks for a further code: a redirect to this page.
+        - The sign-in cannot continue or was cancelled: a redirect to the sign-in page.
+        - The attempt failed, and the user may try again: the variables, to show the form again.
     :raises pyramid.exceptions.BadCSRFToken: see :func:`authapp.web.csrf.check_csrf`.
     """
     check_csrf(request)
