@@ -48,8 +48,8 @@ def alone(request: Request) -> Response:
 
 
 def hostile(request: Request) -> Response:
-    """Show a page with HTML that another user has written. It loads ``session.js`` and
-    ``page.js``."""
+    """Show a page with HTML that another user has written. The page itself loads ``session.js``
+    and ``page.js``."""
     return Response(HOSTILE.format(content=request.GET["content"]))
 
 

@@ -1,6 +1,6 @@
 """Send many requests at the same time, and measure each response.
 
-The client itself needs little processor time.
+The client itself needs little processor time, so it hardly slows down the site that it measures.
 """
 
 import asyncio

@@ -1,4 +1,5 @@
-"""What the log and the sign-in page show of the backend's words (threats L1 and W4)."""
+"""Neither the log nor the sign-in page shows a secret or a token that a response of the backend
+repeats (threats L1 and W4)."""
 
 import base64
 import html

@@ -58,7 +58,8 @@ def findings(*arguments: str, code: int = 0, **options: Any) -> list[tuple[str, 
 def lines(*arguments: str, **options: Any) -> dict[str, list[str]]:
     """Run ``authapp check``, and assert that it reports a problem.
 
-    :returns: what was checked -> the settings that the command proposes for it.
+    :returns: the subject of a finding, such as ``identity`` -> the settings that the command
+        proposes. Findings without a proposal are left out.
     """
     result = run(*arguments, "--json", **options)
     assert result.exit_code == 1, result.output
@@ -398,8 +399,8 @@ def other_backend(answers: dict[str, Any]) -> Any:
 
 
 def walk(folder: Path, answers: dict[str, Any], **more: str) -> Any:
-    """Run ``authapp check --login`` with another backend. Return what was checked -> the
-    finding."""
+    """Run ``authapp check --login`` with another backend. Return its findings by their subject,
+    such as ``identity``."""
     with Served(other_backend(answers)) as served:
         result = run(write(folder, served.url, **more), "--login", "alice", "--json")
     return {each["about"]: each for each in json.loads(result.output)["findings"]}

@@ -270,8 +270,9 @@ def test_claim_with_a_lone_surrogate_is_shown_as_a_question_mark(site: Site) -> 
 
 
 def test_account_page_shows_the_time_of_the_sign_in(site: Site) -> None:
-    """After a sign-out everywhere, ``authenticated_at`` of the next session is in the future, but
-    the account page shows the real time of the sign-in."""
+    """A sign-out everywhere also revokes sessions that begin in the next minute. So
+    ``authenticated_at`` of the next session is in the future, but the account page shows the real
+    time of the sign-in."""
     site.sign_in()
     site.sign_out(everywhere=True)
     site.sign_in()

@@ -246,7 +246,7 @@ def test_other_cookies_of_a_response_are_sent_once_beside_a_renewed_one(backend:
 
 def test_c8_long_cookie_header_is_read_but_not_cached(site: Site, alice: str) -> None:
     """Threat C8. authapp reads a long ``Cookie`` header, but caches only short ones. The cache
-    limits the number of headers, not their length."""
+    limits only the number of headers, so long headers would need too much memory."""
     for number in range(3):
         assert user_id(ask(site, f"other={str(number) * 9000}; {COOKIE}={alice}")) == 1
     assert site.services.cookie_reader.cached.cache_info().currsize == 0

@@ -1,5 +1,5 @@
-"""The language of authapp's pages. An application chooses the language, and the site reads
-``Accept-Language``."""
+"""The language of authapp's pages. The site ``egg:authapp`` reads ``Accept-Language``. An
+application that includes authapp chooses the language with its own locale negotiator."""
 
 import functools
 import io

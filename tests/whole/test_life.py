@@ -185,7 +185,7 @@ class Town:
         if fault in ("stopped", "flushed", "restarted"):
             # Redis has lost its data. Until an application notices this and writes its revocations
             # to Redis again, the other application does not know them. So the test does not check
-            # them there.
+            # that the other application refuses the copies.
             for each in self.copies:
                 each.known_to_all = False
         if before == "stopped":
