@@ -1,8 +1,8 @@
 """400 simultaneous requests with one expired session. The backend takes 100 ms to renew it.
 
 The row "renewed per request" is a site without authapp. Each of its requests renews the session:
-the first request spends the refresh token, and the backend refuses all others. This site has only
-one round, after all other sites.
+the first request spends the refresh token, and the backend refuses all others. This site is
+measured last, and only once. The other sites are measured in several rounds.
 
 The ratio compares, within a round, the p99 with an expired session to the p99 with a fresh session.
 """
@@ -78,7 +78,7 @@ class Storm:
         ]
 
     def at(self, bursts: list[list[Answer]], share: float) -> float:
-        """Return the median of a percentile over some bursts, in seconds.
+        """Compute a percentile for each burst. Return the median of the results, in seconds.
 
         :param share: the percentile, between 0 and 1.
         """

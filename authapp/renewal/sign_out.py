@@ -18,9 +18,8 @@ from authapp.store.protocol import Lease
 def tokens_for_sign_out(renewal: Renewal, session: Session) -> TokenPair:
     """Return the tokens to send at a sign-out. Revoke the session in the store before this call.
 
-    This function may renew the session, and then returns the new tokens. It spends the refresh
-    token only if no other request or process can be spending it.
-
+    :returns: the tokens of the session, or new tokens if this function has renewed the session. It
+        does not renew the session if another request or process may be spending the refresh token.
     :raises BackendRejected: if the backend refuses the refresh token.
     :raises BackendUnavailable: if the backend gives no usable response.
     """

@@ -1,6 +1,6 @@
 """Checks, at start-up and every minute, the set-up of Redis and the other processes that use it.
 
-Each process writes the fingerprints of its secrets and the version of its strings into one sorted
+Each process writes the fingerprints of its secrets and the number :data:`VERSION` into one sorted
 set in Redis, with the time. So each process sees whether the others have the same secrets and the
 same version. ``authapp check`` shows the same fingerprints.
 

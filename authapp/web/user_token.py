@@ -26,7 +26,8 @@ def authorization(setting: Text, tokens: TokenPair) -> str:
 
 
 def is_refused(store: Store, url: str, session: Session) -> bool:
-    """Return True if a new access token was refused: see :func:`record_refused`.
+    """Return True if the access token of a session was refused just after the session was renewed:
+    see :func:`record_refused`.
 
     :param url: the URL of the backend or the API.
     """
