@@ -107,7 +107,10 @@ class HTTPBackend:
         return self._with_userinfo(tokens)
 
     def _challenge_in(self, verb: str, reply: Reply, values: Mapping[str, str | None]) -> Exception:
-        """Return the challenge in a response, or an error if the response has no usable state."""
+        """Read the challenge (its state) from a response.
+
+        :returns: the challenge, or an error if the response has no usable state.
+        """
         theirs = _value(self._description.answers.challenge_state, reply.content)
         if type(theirs) is int:
             theirs = str(theirs)
@@ -178,7 +181,7 @@ class HTTPBackend:
     ) -> Reply:
         """Send one of the requests in the description, with values in its placeholders.
 
-        :raises CannotSend: if a value cannot be sent unchanged.
+        :raises CannotSend: if a value contains characters that cannot be sent in its place.
         :raises BackendUnavailable: if there is no response.
         """
         about = self._description
@@ -238,10 +241,12 @@ class HTTPBackend:
         )
 
     def _with_userinfo(self, tokens: TokenPair) -> TokenPair:
-        """Return tokens with the user's data, if ``backend.userinfo`` is set.
+        """Ask the backend for the data of the tokens' user, if ``backend.userinfo`` is set.
 
-        :raises BackendUnavailable: if the userinfo response is unusable. The error contains the new
-            tokens.
+        :param tokens: the new tokens, from a sign-in or a renewal.
+        :returns: the tokens and the user's data. Without the setting: the tokens unchanged.
+        :raises BackendUnavailable: if the backend does not return the data. The error contains
+            ``tokens``.
         """
         template = self._description.userinfo
         if template is None:

@@ -19,7 +19,7 @@ LOOK_AGAIN = 0.25
 
 
 class LoadShedding:
-    """The calls of this process to one backend that can be cancelled.
+    """The calls that this process makes to one backend, and that can be cancelled.
 
     :param waits: all requests that wait for this backend.
     :param clock: returns seconds and never goes back.
@@ -43,8 +43,8 @@ class LoadShedding:
         While the backend is slow and no further request may wait for it, one call at a time may
         still start: the probe. If the backend responds to the probe, it is no longer slow.
 
-        :raises CallNotPermitted: if no further request may wait and another call is the probe.
-        :raises CallCancelled: if other requests need the threads.
+        :raises CallNotPermitted: if the call cannot start, because another call is the probe.
+        :raises CallCancelled: if the call has started, but then too many requests wait.
         """
         probe = self.is_full
         if probe and self._probing:
@@ -66,10 +66,10 @@ class LoadShedding:
                 self._probing &= not probe
 
     def must_end(self, wait: Wait, until: float | None) -> bool:
-        """Return True if too many requests wait, and the request ``wait`` must stop.
+        """Return True if the request ``wait`` must stop, because too many requests wait.
 
-        :param until: if given, the request is a probe. It stops at this time if the backend is
-            still slow and too many requests still wait.
+        :param until: None unless the request is a probe (see :meth:`call`). A probe must stop at
+            this time of the clock if the backend is still slow and too many requests still wait.
         """
         if until is not None and self._clock() >= until and self.is_full:
             return True
@@ -79,8 +79,7 @@ class LoadShedding:
 class _Limited(Cancellation):
     """Cancels one call if too many requests wait.
 
-    :param until: if given, the call is a probe. It ends at this time if the backend is still slow
-        and too many requests still wait.
+    :param until: see :meth:`LoadShedding.must_end`.
     """
 
     def __init__(self, shedding: LoadShedding, wait: Wait, until: float | None) -> None:
