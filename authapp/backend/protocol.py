@@ -122,8 +122,8 @@ class UnexpectedAnswer(BackendUnavailable):
     The text of this error describes the response, and names the setting to look at. The log shows
     the name of this class and the text.
 
-    :param refusal: True if the response is a 4xx or a JSON object. Any other response, such as an
-        HTML page, may come from a gateway and not from the backend.
+    :param refusal: True if the response is a 4xx or a JSON object, which shows that the backend is
+        up. Any other response, such as an HTML page, may come from a gateway.
     """
 
     def __init__(

@@ -25,8 +25,8 @@ _OTHER_KINDS = re.compile("activ|confirm|id(token)?$|invit|logout|offline|refres
 """What other tokens call themselves in :data:`_PERHAPS_KIND`, as :func:`_word` returns it."""
 
 _OF_ID_TOKENS = {"nonce", "athash", "chash", "shash"}
-"""The claims of ID tokens (OpenID Connect Core section 3.3.2.11). Older releases of Keycloak add
-``nonce`` to access tokens too, whose ``typ`` is ``Bearer``."""
+"""The claims of ID tokens (OpenID Connect Core section 3.3.2.11). An access token of an older
+Keycloak has ``nonce`` too. It is accepted, because its ``typ`` is ``Bearer``."""
 
 _SAYS_ACCESS = {"scope", "scp"}
 """The claims that access tokens have, and ID tokens do not (RFC 9068 section 2.2.3)."""
@@ -66,7 +66,12 @@ def why_not_access(header: Mapping[str, Any], claims: Mapping[str, Any]) -> str 
 
 
 def _names_access(plain: str, value: object) -> bool:
-    """Return True if a claim names the kind "access token". A user may have chosen other claims."""
+    """Return True if a claim names the kind of its token, and this kind is "access token".
+
+    All other claims, such as a display name, do not count: a user may have chosen their values.
+
+    :param plain: the name of the claim, without case and punctuation.
+    """
     return plain in _KIND | _PERHAPS_KIND and _word(value) in _ACCESS
 
 

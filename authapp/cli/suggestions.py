@@ -125,7 +125,8 @@ def for_tokens(content: Response) -> list[str]:
 def for_renewed_tokens(content: Response, answers: Answers) -> list[str]:
     """Return lines that say where the tokens are in the response to a renewal.
 
-    :param answers: where the tokens are in the response to a sign-in. The lines keep these places.
+    :param answers: where the tokens are in the response to a sign-in. With the new lines, authapp
+        still looks in these places first.
     """
     access, refresh = _tokens(content)
     places = (("access", answers.access, access), ("refresh", answers.refresh, refresh))
@@ -137,7 +138,7 @@ def for_renewed_tokens(content: Response, answers: Answers) -> list[str]:
 
 
 def for_request(verb: str) -> list[str]:
-    """Return a line for a request that the backend must accept, but does not."""
+    """Return a comment for the ini file which says that the request of a verb is wrong."""
     return [f"# authapp.backend.{verb}: its method, path, headers or fields are wrong"]
 
 
@@ -238,7 +239,12 @@ def _texts(value: object) -> Iterator[tuple[str, str]]:
 def _leaves(
     value: object, path: str = "", depth: int = 0, *, lists: bool = False
 ) -> Iterator[tuple[str, Any]]:
-    """Return pairs of a JMESPath and its value, for each value that is not an object."""
+    """Return pairs of a JMESPath and its value, for each value inside a JSON object.
+
+    Objects themselves are left out.
+
+    :param lists: if True, a list counts as a value too.
+    """
     if isinstance(value, Mapping):
         if depth > _DEEPEST:
             return

@@ -39,7 +39,8 @@ class ProxyBulkhead:
 
         :param patience: the longest time to wait, in seconds.
         :returns: a function that releases the slot. Further calls of this function do nothing.
-        :raises ProxyBulkheadFull: if there is no free slot.
+        :raises ProxyBulkheadFull: if no slot becomes free in time. If all slots have been taken for
+            :data:`SLOW` seconds, at once.
         """
         give_up = self._clock() + patience
         with self._changed:

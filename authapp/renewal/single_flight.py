@@ -136,9 +136,9 @@ class Renewal:
     def _spend_once(self, session: Session, may_continue: bool, landing: ExitStack) -> Outcome:
         """Spend the refresh token, unless another process has spent or is spending the token.
 
-        While the store is down, this method does not spend a token that another process may be
-        spending. When the store is up again, an expired session waits until all processes have
-        written the outcomes of their renewals to the store.
+        While the lease is unsure, this method does not spend the token. When the store is up again,
+        an expired session waits until all processes have written the outcomes of their renewals to
+        the store.
 
         :param landing: closing this stack ends the single flight. If the response is late, the
             flight ends when the response arrives.
