@@ -276,8 +276,8 @@ class Renewal:
     ) -> Outcome:
         """Call the backend, and convert the response to an outcome.
 
-        :param longest: the longest time in seconds for which another process can be making the same
-            call. If Redis has lost a lease in this time, another process may have spent the token.
+        :param longest: the longest time that a call can take, in seconds. If Redis has lost data
+            in this time, another process may have spent the token under a lost lease.
         :raises BackendDown: if the backend is down or does not respond.
         """
         try:
@@ -309,7 +309,8 @@ class Renewal:
 
         This time is the ``retry_after`` of the error in seconds, or :data:`RETRY_AFTER`.
 
-        :param new: new tokens, if the old refresh token is spent. Their refresh token is kept.
+        :param new: new tokens, if the old refresh token is spent. The session gets their refresh
+            token.
         """
         reason = getattr(error, "reason", type(error).__name__)
         if isinstance(error, UnexpectedAnswer):

@@ -198,8 +198,8 @@ def read_claims(reader: Ini) -> ClaimExpressions:
 def _request(*known: str) -> Callable[[str], RequestTemplate | None]:
     """Return a function that reads a request.
 
-    :param known: the placeholders that have a value in this request. The path may not have any
-        other placeholder. A header or field with another placeholder is left out of each request.
+    :param known: the placeholders that have a value in this request. Any other placeholder in the
+        path is an error. A header or field with another placeholder is never sent.
     """
 
     def read(text: str) -> RequestTemplate | None:

@@ -33,7 +33,7 @@ class MemoryStore:
         return texts
 
     recall = get
-    """No other process uses this store, so the strings are never out of date."""
+    """Like ``get``: no other process changes a string, so no string in memory is out of date."""
 
     def put(self, key: Key, text: str, seconds: float, *, notify: bool = False) -> None:
         """See :class:`authapp.store.protocol.Store`. Expired entries are removed."""

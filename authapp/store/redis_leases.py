@@ -1,7 +1,8 @@
 """Leases in Redis: at most one process at a time works on a key.
 
 A lease consists of one redis-py lock for each secret. While secrets are rotated, processes have
-different lists of secrets. The lists have at least one secret in common, and so at least one lock.
+different lists of secrets. Any two lists have a secret in common. So any two processes need the
+same lock, and only one of them gets it.
 """
 
 import logging

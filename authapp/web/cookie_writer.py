@@ -48,7 +48,7 @@ def cookies_for(session: Session, services: Services, names: Collection[str] = (
 
 
 def write_to_response(request: Request, ours: RequestSession) -> None:
-    """Ensure that the response gets the cookie, with the session at the end of the request.
+    """Ensure that a response callback writes the cookie, if the session changes in this request.
 
     :param request: the request whose response gets the cookie.
     :param ours: the session of the request, ``request.authapp``.
@@ -185,7 +185,7 @@ def _adopt_changes(
     if isinstance(newest, Rejected):
         ours.end(newest.code)
     # If the backend does not rotate refresh tokens, ``newest`` may have tokens that this request
-    # has replaced. Then this request has the newer tokens.
+    # has already replaced. Then keep this request's tokens, which are newer.
     elif newest.sid == session.sid and newest.tokens not in [each.tokens for each in ours.held]:
         ours.identity = ours.identity and newest.identity
         ours.session = newest

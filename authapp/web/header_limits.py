@@ -70,8 +70,8 @@ def _limit_headers(environ: dict[str, Any], cookie: SessionCookie) -> None:
 def _limit_cookies(header: str, cookie: SessionCookie) -> str:
     """Repair a ``Cookie`` header: see :func:`authapp.session.cookies.readable`.
 
-    If a session cookie is removed, its name stays in the header, without a value. By the name, the
-    response can clear the cookie in the browser, if the request has no other session.
+    If a session cookie is removed, its name stays in the header, without a value. If the request
+    then has no session, the response clears the cookies with these names in the browser.
     """
     kept = readable(_first_cookies(header))
     if kept == header or cookie.name not in header:
