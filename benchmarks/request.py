@@ -13,8 +13,7 @@ framework serves. So look at the time that a package adds to the page, and not a
   table "Open and seal".
 - *by specification*: the name of the template is an asset specification. On the other pages,
   pyramid_jinja2 searches for the template for about 30 µs in each request. authapp adds the same
-  time to both kinds of pages. But the page itself takes longer with the search, so its ratio is
-  smaller.
+  time to both kinds of pages. With the search, this is a smaller part of the page's time.
 
 A peer is another package that keeps users signed in. A peer that stores a session stores the same
 data as authapp, and most peers do not encrypt the data. Some peers register nothing with their
@@ -66,8 +65,8 @@ def flask_cookie(app: Flask, values: dict[str, Any]) -> str:
 
 
 def others(session: Session) -> dict[str, Contender]:
-    """Return the contenders in other frameworks, and those on Pyramid's page with an asset
-    specification."""
+    """Return the contenders in other frameworks, and those in Pyramid whose page names its template
+    by an asset specification."""
     bearer = f"Bearer {session.tokens.access}"
     by_specification = partial(pyramid_page, renderer=BY_SPECIFICATION)
     quick, environ, _ = with_authapp(by_specification, session)

@@ -77,7 +77,7 @@ def record_in_index(request: Request, session: Session, entry: ListedSession | N
     """Write the entry of a session in the index of sessions.
 
     If this request counts as a use of the session, the entry gets the present time as the time of
-    the last use. If not, this time comes from ``session`` or from the old entry.
+    the last use. If not, the entry gets the later of two times: of ``session`` and the old entry.
 
     :param entry: the entry that the index has. None: there is no entry, or it was not read.
     """

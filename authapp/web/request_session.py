@@ -36,8 +36,8 @@ class RequestSession:
     :ivar retry_after: if the backend is unavailable, a client may try again after this many
         seconds.
     :ivar held: ``opened``, and the sessions of all calls of :meth:`use`.
-    :ivar writes: True if the response callback may write the cookie. The callback writes the cookie
-        if ``session`` is not ``opened``, and clears the cookie if ``session`` is None.
+    :ivar writes: True if the response callback may write or clear the cookie. It writes
+        ``session`` if this is not ``opened``. If ``session`` is None, it clears the cookie.
     :ivar bearer: the access token that a program has sent in ``Authorization``, or None. With such
         a token, the request has an ``identity`` without a ``session``.
     :ivar renewals: the facts of each renewal in this request: see :func:`renew_session`.
@@ -132,9 +132,9 @@ def renew_session(
 
     This function adds the facts of the renewal to ``request.authapp.renewals``:
 
-    - ``outcome``: ``renewed``, ``rejected``, ``unavailable``, or ``deferred``. With ``deferred``,
-      this request continues with the valid access token, because another request renews the
-      session, or because the session cannot be renewed.
+    - ``outcome``: ``renewed``, ``rejected``, ``unavailable``, or ``deferred``. ``deferred``: the
+      access token is valid, and this request continues with it. Another request is renewing the
+      session, or the backend cannot renew this session at all.
     - ``joined``: False if this request has called the backend, otherwise True.
     - ``seconds``: how long this function took.
 

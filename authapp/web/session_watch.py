@@ -39,8 +39,8 @@ class Turns:
     """Decides when each page may send its next request, so that requests are spread evenly.
 
     With at most :data:`MOST` sessions, the pages of each session send one request per second. With
-    more sessions, they send fewer requests. If a page sends a request too early, the time of its
-    next request stays the same. So the page cannot make other pages wait.
+    more sessions, they send fewer requests. A request that comes too early takes no further turn:
+    the time of the page's next request stays the same. So the other pages do not wait longer.
 
     :param clock: a function that returns seconds and never goes back.
     """
