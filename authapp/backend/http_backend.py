@@ -273,7 +273,7 @@ class HTTPBackend:
     def _unexpected(
         self, verb: str, reply: Reply, values: Mapping[str, str | None], setting: str
     ) -> BackendUnavailable:
-        """Return the error for a response that is not a success and that no setting describes."""
+        """Return the error for a response that is no success, and matches no setting."""
         if reply.status >= 500 or (reply.status == 429 and verb not in _SIGN_IN):
             return unusable(reply)
         if reply.status in (404, 405):

@@ -113,7 +113,7 @@ class CallNotPermitted(BackendDown):
 
 
 class CallCancelled(BackendDown):
-    """The backend was called, but the request no longer waits: too many requests wait."""
+    """The backend was called, but too many requests wait. So this request no longer waits."""
 
 
 class UnexpectedAnswer(BackendUnavailable):

@@ -125,7 +125,7 @@ def _write_cookie(request: Request, response: Response) -> None:
 
 
 def _is_known(ours: RequestSession, session: Session) -> bool:
-    """Return True if the request's cookies contain this session, perhaps with older tokens."""
+    """Return True if the request's cookies contain this session. Its tokens there may be older."""
     return session.sid in [each.sid for each in (ours.opened, *ours.older) if each is not None]
 
 

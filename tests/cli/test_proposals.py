@@ -142,8 +142,8 @@ def test_a_refusal_that_may_be_a_success_is_not_described(
 def test_a_wrong_path_of_the_renewal_does_not_describe_a_refusal(
     tmp_path: Path, url: str, refused: str
 ) -> None:
-    """The response 401 of a wrong path is not copied into ``refresh.refused``, because then each
-    session would end with its access token."""
+    """If the path of the renewal is wrong, the backend returns 401. authapp does not propose this
+    response for ``refresh.refused``: each renewal would then end its session."""
     keys = settings(url) | {
         "backend.refresh": "\n  POST /v1/renew\n  token = {refresh}",
         "backend.refresh.refused": refused,

@@ -101,8 +101,9 @@ def test_successor_is_kept_while_the_old_cookie_can_come_back(
 
 
 def test_successor_of_a_refresh_token_that_is_not_rotated_is_kept_for_an_hour(clock: Clock) -> None:
-    """If the backend does not issue a new refresh token, all successors of a session have the same
-    key. An earlier successor must not replace a later one."""
+    """If the backend issues no new refresh token, all successors of a session have the same key.
+    A request that brings the second successor does not shorten the hour of the third, or replace
+    the third."""
     session = make()
     second = clock.renew(session, 610, "refresh", 1500)
     third = clock.renew(second, 1210, "refresh", 2100)
@@ -111,8 +112,8 @@ def test_successor_of_a_refresh_token_that_is_not_rotated_is_kept_for_an_hour(cl
 
 
 def test_older_outcome_of_a_refresh_token_that_is_not_rotated_is_ignored(clock: Clock) -> None:
-    """If the backend does not issue a new refresh token, a store that has lost the last outcome may
-    still have an earlier one. The earlier outcome is ignored."""
+    """If the backend issues no new refresh token, all outcomes of a session have the same key. If
+    the store has an outcome that is older than the session in the cookie, it is ignored."""
     session = make()
     older = clock.renew(session, 10, session.tokens.refresh, 900)
     tokens = TokenPair("the last access token", session.tokens.refresh)
@@ -163,9 +164,9 @@ def test_a_process_recalls_the_successors_of_a_limited_number_of_sessions() -> N
 
 
 def test_a_session_whose_backend_keeps_the_refresh_token_is_read_each_time() -> None:
-    """If the backend issues no new refresh token, the successor has the key of the session itself.
-    A process reads this key from the store each time, because another renewal may succeed or fail
-    at any time."""
+    """If the backend issues no new refresh token, each later renewal stores its outcome under the
+    same key. So a process reads this key from the store each time, and sees a new failure at
+    once."""
     successors, session = Successors(MemoryStore(), REUSE), make()
     tokens = TokenPair("new access", session.tokens.refresh)
     successors.keep(session, Renewed(replace(session, tokens=tokens)))

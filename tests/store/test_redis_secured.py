@@ -70,8 +70,8 @@ def group(
 
 @pytest.fixture
 def unprivileged(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    """Yield a group of servers whose user may send neither ``CONFIG`` nor ``INFO``, as at some
-    providers."""
+    """Yield Redis servers that refuse ``CONFIG`` and ``INFO`` to authapp's ACL user, as some
+    hosting companies do."""
     made = build(request.param, tmp_path, "-info -config")
     yield made
     made.close()
@@ -88,8 +88,8 @@ def close(*stores: RedisStore) -> None:
 
 
 def live(url: str, backend: Served) -> None:
-    """Sign in, renew and sign out, with two applications that share a Redis. Check all parts of the
-    store."""
+    """Sign in, renew and sign out, with two applications that share a Redis. Then check leases,
+    health and the resync."""
     sites = [Site(backend.url, shared=url, login__rate="100/minute") for _ in range(2)]
     one, two = (site.services.store for site in sites)
     sites[0].sign_in()
@@ -129,8 +129,8 @@ def test_a_user_with_the_documented_rights_signs_in_renews_and_signs_out(
 
 
 def test_the_documented_rights_are_no_more_than_is_needed(group: Any) -> None:
-    """With the documented rights, the Redis user cannot read keys of other applications or empty
-    Redis."""
+    """With the documented rights, the Redis user cannot read the keys of other applications, and
+    cannot delete all keys."""
     store = RedisStore(connect(group.url), [SECRET])
     assert store.healthy()
     for words in (["GET", "other"], ["FLUSHALL"], ["KEYS", "*"], ["CONFIG", "GET", "*"]):

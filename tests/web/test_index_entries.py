@@ -36,9 +36,9 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> Non
 def test_a_late_response_does_not_move_the_sign_in_back(
     backend: Served, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The user signs in again during a renewal in another tab. The response to the renewal must not
-    move the time of the sign-in in the index back. A response to a third tab reads this time, and
-    does not replace the cookie of the new sign-in."""
+    """The user signs in again during a renewal in another tab. The index keeps the time of the new
+    sign-in, although the renewal writes to the index last. From this time, authapp sees that a
+    third tab has an older cookie, and writes no session cookie for that tab."""
     site = application(backend.url, pages)
     site.sign_in()
     late, later = site.twin(), site.twin()
@@ -55,9 +55,8 @@ def test_a_late_response_does_not_move_the_sign_in_back(
 def test_a_background_request_does_not_undo_a_use(
     backend: Served, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The user uses the session in one tab during a background request of another tab. The
-    background request does not write an earlier use into the index. So the session is not idle in
-    the other tab."""
+    """The user uses the session in one tab during a background request of another tab. The index
+    keeps the time of this use. So the next background request does not find the session idle."""
     site = Site(backend.url, session__idle="1000")
     site.sign_in()
     background, tab = site.twin(), site.twin()
