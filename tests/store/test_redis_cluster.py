@@ -158,8 +158,8 @@ class Load:
         self._pool.shutdown()
 
     def check(self, backend: Served) -> None:
-        """Check that all pages were served while the cluster changed, without a renewal, and that the
-        sites still know an earlier sign-out."""
+        """Check that all pages were served while the cluster changed, without a renewal, and that
+        the sites still know an earlier sign-out."""
         assert set(self.statuses) == {200}
         assert backend.calls[REFRESH] == 0
         for site in self.sites:
