@@ -37,7 +37,7 @@ PIN = re.compile(r"^([a-z0-9.-]+)==([^\s;\\]+)(?: ; ([^\\]+?))? ?\\?\n((?: {4}--
 def source_date() -> int:
     """Return the time to write into the files, in epoch seconds.
 
-    This is ``SOURCE_DATE_EPOCH``, or the time of the last commit.
+    This is ``SOURCE_DATE_EPOCH`` if it is set. If not, it is the time of the last commit.
     """
     given = os.environ.get("SOURCE_DATE_EPOCH")
     if given:

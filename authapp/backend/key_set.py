@@ -31,13 +31,12 @@ were read."""
 class KeySet:
     """The keys of one JWKS document. If a token names an unknown key, the document is read again.
 
-    One request at a time reads the document. Meanwhile other requests use the cached keys. Only a
-    request whose key is unknown waits for the new keys. A
-    :class:`authapp.backend.bulkhead.Bulkhead` with one slot limits this wait, so that a server that
-    does not respond blocks only one thread.
+    One request at a time reads the document. Meanwhile other requests use the cached keys. Only
+    requests whose key is unknown wait for the new keys. If the server is slow, only one of them
+    continues to wait: the one that has the slot of a :class:`authapp.backend.bulkhead.Bulkhead`.
 
     :param session: the HTTP session that reads the document. Its timeout also limits the time for
-        which a request waits for another request.
+        which a request waits until another request has read the document.
     :param url: the URL of the document.
     :param clock: returns seconds and never goes back.
     """

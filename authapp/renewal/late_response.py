@@ -34,7 +34,8 @@ def await_late_response(
     :param use: a function that is called with ``late`` when the response has arrived or the call
         has failed. It may raise ``BackendDown``.
     :param landing: a stack whose closing releases the lease and ends the single flight. It is
-        closed after ``use`` only, because the backend may spend the token until then.
+        closed after the call of ``use``. Before the response, the backend may still spend the
+        token.
     """
 
     def announce_until_done() -> None:

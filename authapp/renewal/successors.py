@@ -41,8 +41,8 @@ _KEPT_UNTIL_BROUGHT = 3600.0
 """Seconds for which the store keeps a successor if no request has brought its cookie."""
 
 _MOST_AWAITED = 10_000
-"""A process remembers at most this many successors whose cookie no request has brought yet. Of more
-successors, the process forgets the oldest, and the store keeps that one for a whole hour."""
+"""A process remembers at most this many successors whose cookie no request has brought yet. If
+there are more, the process forgets the oldest one, and the store keeps it for a whole hour."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class Known:
     :param failed: the reason why the last renewal failed. None if the session may be renewed now.
         After a failure, the session may be renewed again after one second, or after the backend's
         ``Retry-After``.
-    :param others: the strings under the other keys that were read with the same command.
+    :param others: the strings under the further keys that the caller of
+        :meth:`Successors.look_up` has named.
     """
 
     revoked: bool
@@ -117,8 +118,9 @@ class Successors:
             return known
         known = replace(known, successor=self.newest(session))
         # Do not recall a session that was signed out: if Redis goes down now, this process cannot
-        # read the revocation again. Do not recall a session that is its own successor: a backend
-        # that returns the same refresh token at each renewal may renew the session at any time.
+        # read the revocation again. Do not recall a session that is its own successor: its backend
+        # returns the same refresh token at each renewal. So the next renewal stores a newer
+        # successor under the same key.
         if not known.revoked and known.successor is not session:
             if len(self._found) >= _MOST_RECALLED:
                 self._found.clear()
@@ -149,8 +151,8 @@ class Successors:
     def may_spend_in(self, session: Session, lease: Lease) -> float:
         """Return the seconds until this process may spend a session's refresh token.
 
-        Call this method after :meth:`look_up`. If the result is 0 and the lease is not ``ALONE``,
-        :meth:`look_up` has seen the outcomes of all processes.
+        Call :meth:`look_up` first, and then this method. If this method returns 0, all processes
+        had stored their outcomes before :meth:`look_up` read them, unless the lease is ``ALONE``.
 
         :param lease: the lease of the token.
         :returns: 0 if the process may spend the token now. Infinity if the time is not known.
@@ -208,8 +210,8 @@ class Successors:
     def _keep_successor(self, session: Session, successor: Session, seconds: float) -> None:
         """Store a successor for ``seconds``, or until the old access token expires, if later.
 
-        The successor is not needed after the old refresh token has expired, because the old session
-        has then ended. ``refresh.reuse`` is added to this time.
+        After the old refresh token has expired, the old session has ended and needs no successor.
+        So this expiry limits the time. Then ``refresh.reuse`` is added.
         """
         known = {"renewed": successor.issued_at, "session": successor.to_claims()}
         now, old = time.time(), session.validity
@@ -224,10 +226,11 @@ class Successors:
 def _successor_in(session: Session, text: str | None) -> Session | Rejected | None:
     """Read the outcome that is stored under a session's refresh token.
 
-    A backend may return the same refresh token at each renewal. The outcome under that token can
-    then be older than this session, or belong to another session of the user.
+    A backend may return the same refresh token at each renewal. The session that is stored under
+    this token can then be older than ``session``, or be another session of the user.
 
-    :returns: the outcome, or None if the outcome is not a successor of this session.
+    :returns: the successor or the rejection. None if nothing is stored, or if the stored session is
+        not a successor of ``session``.
     """
     known = _read(text)
     if isinstance(known, Session) and known.tokens.refresh == session.tokens.refresh:

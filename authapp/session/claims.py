@@ -79,7 +79,7 @@ def required_text(value: object, name: str) -> str:
 
 
 def required_time(value: object, name: str) -> int:
-    """Return ``value`` if it is a time in whole seconds, otherwise raise :class:`NotASession`."""
+    """Return ``value`` if it is whole epoch seconds, otherwise raise :class:`NotASession`."""
     if not is_time(value) or not isinstance(value, int):
         raise NotASession(f"{name} is not a time in whole seconds")
     return value

@@ -171,9 +171,9 @@ class Session:
     def phase(self, now: float, buffer: float) -> Phase:
         """Return the phase of this session at the time ``now``.
 
-        :param buffer: an access token is due for renewal this many seconds before it expires. The
-            buffer is at most a third of the token's lifetime. Otherwise a short-lived token would
-            be due at every request.
+        :param buffer: an access token is due for renewal this many seconds before it expires. If
+            ``buffer`` is longer than a third of the token's lifetime, this third is used instead,
+            so that a short-lived token is not due at every request.
         """
         valid_until = self.validity.valid_until
         left = valid_until - now
@@ -255,7 +255,7 @@ class Session:
         A Next.js application that shares the cookie may have written the claims. Such claims have
         no ``sid`` and no ``auth_time``. Optional members are ignored if their type is wrong.
 
-        :param claims: the decoded JSON value in the token.
+        :param claims: the JSON value that was in the session cookie, decrypted and decoded.
         :raises NotASession: if a required member is missing or has the wrong type.
         """
         top = required_object(claims, "the claims")
@@ -297,11 +297,11 @@ class Session:
 def _used_at(value: object, issued_at: int) -> int | None:
     """Read the time of the user's last request.
 
-    authapp stores this time, and next to it a copy of the ``iat`` of the cookie. If the copy and
-    ``iat`` differ, a Next.js application that shares the cookie has written ``iat``. So the user
-    has used that application at this ``iat``, and the later of the two times is returned.
+    authapp stores this time in ``data.used``, with a copy of the claim ``iat``. If the copy differs
+    from ``iat``, a Next.js application that shares the cookie has written a new ``iat``. Then the
+    user used that application at ``iat``. The later one of the stored time and ``iat`` is returned.
 
-    :param value: the member ``data.used`` of the claims: the stored time, and the stored ``iat``.
+    :param value: the member ``data.used`` of the claims: the stored time, and the copy of ``iat``.
     :param issued_at: the member ``iat`` of the claims.
     :returns: epoch seconds, or None if no time is stored.
     """

@@ -1,13 +1,14 @@
 """Notices: a process publishes the keys whose strings it has changed.
 
 A process keeps the strings that tell whether a session was revoked, and uses them without asking
-Redis again. If a process changes such a string, it publishes a notice on a channel: the name of the
-string's key. Every process subscribes to this channel, and forgets the string that a notice names.
+Redis again. If a process changes such a string, it publishes a notice, which is the name of the
+string's key. Every process receives the notice, and forgets the string under this key.
 
 Redis delivers a published message at most once, so a notice can be lost. So a process uses the
-strings that it has kept only while the **channel is alive**. To know this, a process publishes a
-*heartbeat* to itself every :data:`HEARTBEAT` seconds. If a heartbeat arrives, all earlier notices
-have arrived too. If the channel is not alive, the process asks Redis.
+strings that it has kept only while the **channel** of the notices is **alive**. To know this, a
+process publishes a *heartbeat* to itself every :data:`HEARTBEAT` seconds. If a heartbeat arrives,
+all earlier notices have arrived too, because messages arrive in order. If the channel is not alive,
+the process asks Redis.
 
 One thread per process listens. The first request in a process starts the thread, so notices also
 work after a fork. The thread ends if no request has needed it for :data:`IDLE` seconds.
@@ -137,7 +138,8 @@ class RedisNotices:
     def publish(self, names: Sequence[bytes]) -> None:
         """Tell all processes that the strings under some key names have changed in Redis.
 
-        If Redis refuses ``PUBLISH``, no process receives heartbeats, so every process asks Redis.
+        If Redis refuses ``PUBLISH``, heartbeats are not published either. Then the channel is not
+        alive, and every process asks Redis for the strings.
 
         :raises StoreUnavailable: if Redis is down.
         """
