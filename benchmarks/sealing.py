@@ -1,4 +1,6 @@
-"""Decrypt ("open") and encrypt ("seal") a session, without a request: authapp and other packages.
+"""Measures how fast authapp and other packages encrypt ("seal") and decrypt ("open") a session.
+
+Only the encryption is measured, not a whole request.
 
 The packages for Node do their work some thousand times before they are measured, because V8
 compiles only functions that run often.
@@ -65,7 +67,10 @@ class Node:
         self._process.communicate()
 
     def ask(self, peer: str, action: str, value: object, number: int = 1) -> Any:
-        """Make Node run a function of a package. Return its result, and the duration."""
+        """Make Node run a function of a package ``number`` times.
+
+        :returns: the result of the last run, and the average time of one run in seconds.
+        """
         question = {"peer": peer, "action": action, "number": number, "value": value}
         print(json.dumps(question), file=self._process.stdin, flush=True)
         return json.loads(self._process.stdout.readline())

@@ -90,7 +90,8 @@ def with_authapp(
 
     The settings are those of production.
 
-    :param page: a function that takes an include and settings, and returns an application.
+    :param page: a function that returns an application. Its parameters are a function that includes
+        authapp, and the settings.
     """
     app = page(lambda config: config.include("authapp"), **(PRODUCTION | ini))
     parts = app.registry.getUtility(IServices)
@@ -103,6 +104,6 @@ def with_authapp(
 
 
 def header(app: Any, session: Session) -> dict[str, str]:
-    """Return the key of the WSGI environ that has the ``Cookie`` header of a session."""
+    """Return the ``Cookie`` header with a session, as an entry of the WSGI environ."""
     parts = app.registry.getUtility(IServices)
     return {"HTTP_COOKIE": f"{parts.cookie.name}={parts.sealer.seal(session)}"}

@@ -1,6 +1,6 @@
-"""The limits of a session that its tokens do not set, and whether the browser remembers the session.
+"""The limits of a session besides those of its tokens, and whether the browser remembers it.
 
-The settings ``session.*`` set these limits (contract section 10). All functions are pure. Times are
+The settings ``session.*`` set the limits (contract section 10). All functions are pure. Times are
 seconds since the epoch.
 """
 
@@ -29,7 +29,9 @@ class SessionLimits:
     remember: str = "yes"
 
     def limit(self, validity: Validity, signed_in: float) -> Validity:
-        """Return ``validity``, in which the session ends ``absolute`` seconds after sign-in at most."""
+        """Return ``validity``, in which the session ends ``absolute`` seconds after the sign-in or
+        earlier.
+        """
         if self.absolute is None:
             return validity
         end = int(signed_in) + self.absolute

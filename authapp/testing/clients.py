@@ -75,7 +75,7 @@ def read(client: Any, services: Services, url: str | None) -> ReadCookie:
 
 
 def services_of_client(client: Any, application: Any) -> Services:
-    """Return the services of ``application``. If it is None: of the client's application."""
+    """Return the services of ``application``, or of the client's own application if None."""
     return services_for(application or _application_of(client))
 
 

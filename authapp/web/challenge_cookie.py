@@ -26,7 +26,8 @@ LIFETIME = 600
 
 _COMPLETED, _KEPT = "completed challenge", 2 * LIFETIME
 """The purpose under which the store keeps the id of a completed sign-in, and for how many seconds:
-twice the lifetime, because a further step with the same id may begin at the last moment."""
+twice the lifetime, because a further step with the same id may begin just before the cookie
+expires."""
 
 _NAME = "authapp.challenge"
 

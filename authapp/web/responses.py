@@ -64,8 +64,8 @@ class LocationAsWritten:
 class OwnResponse(LocationAsWritten, Response):  # type: ignore[misc]
     """A response that authapp has created.
 
-    By this class, :mod:`authapp.web.security_headers` recognizes authapp's responses, also on the
-    paths of the application's pages.
+    :mod:`authapp.web.security_headers` uses this class to recognize authapp's responses. They can
+    also be responses to requests for the application's pages.
     """
 
 
@@ -115,8 +115,8 @@ def see_other(location: str) -> Response:
 def lead_on(request: Request, page: str, url: str) -> Response:
     """Return a page that sends the browser on to another site without a click.
 
-    The request comes from a form. A redirect would not always work: browsers block a redirect to
-    another site if the policy of the page with the form (``form-action``) does not allow the site.
+    The request comes from a form. A redirect would not always work. Browsers block it if the other
+    site is not in ``form-action`` of the content security policy of the page with the form.
 
     :param page: the template of the page. It gets the variable ``url``.
     :param url: the address of the other site.

@@ -1,7 +1,8 @@
 """Removes authapp's cookies of an earlier request, if an application reuses a response object.
 
-A response to which authapp adds a cookie gets the mark of the request. A subrequest has the same
-mark as the request that made it. So a cookie that a subrequest has added stays.
+When authapp adds a cookie to a response, it also marks the response with an object that belongs to
+the request. If a response has the mark of another request, its cookies are removed. A subrequest
+has the same mark as the request that made it. So a cookie that a subrequest has added stays.
 """
 
 from pyramid.request import Request
