@@ -1,6 +1,6 @@
 """Measures how fast authapp and other packages encrypt ("seal") and decrypt ("open") a session.
 
-Only the encryption is measured, not a whole request.
+Only these two steps are measured, not a whole request.
 
 The packages for Node do their work some thousand times before they are measured, because V8
 compiles only functions that run often.
