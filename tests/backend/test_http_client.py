@@ -1,4 +1,7 @@
-"""The HTTP client limits what a misbehaving server can do: threats B1 to B5, and B8."""
+"""The HTTP client limits what a misbehaving server can do.
+
+These are the threats B1 to B5, and B8, in docs/security.md.
+"""
 
 import gzip
 import socket
