@@ -1,4 +1,5 @@
-"""A value in a request template cannot change the rest of the request: threats W1 and W2."""
+"""A value in a request template cannot change the rest of the request. Names of tests call this
+threat ``w1``."""
 
 import json
 from collections.abc import Callable

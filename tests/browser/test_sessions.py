@@ -1,5 +1,5 @@
-"""Sessions in Chromium: a session ends from another browser or because it is idle, and the user
-signs in again."""
+"""Sessions in Chromium: another browser ends a session, or it ends because the user is idle. Then
+the user signs in again."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""A session in several tabs of Chromium: after sleep, without a network, and when it ends."""
+"""A session in several tabs of Chromium: after the computer slept, offline, and when it ends."""
 
 import re
 import time
@@ -151,8 +151,8 @@ def renew(page: Any) -> None:
 def sign_out(page: Any, how: str = "Sign out") -> None:
     """Sign out, and wait for the sign-in page.
 
-    The address of the sign-in page may contain ``next``. If a message of another tab arrives before
-    the response, the page asks the server. Then its script opens the sign-in page with ``next``.
+    The address of the sign-in page contains ``next`` if the page's script opens it. The script does
+    this if another tab reports the sign-out before the response to the form arrives.
     """
     page.locator("main").get_by_role("button", name=how, exact=True).click()
     page.wait_for_url(re.compile(r"/login\?(next=[^&]*&)?reason=SignedOut$"))

@@ -66,7 +66,7 @@ def site() -> Site:
 
 
 def cookie_of(site: Site) -> dict[str, str]:
-    """Return a ``Cookie`` header with a session of alice, which no backend has issued."""
+    """Return a ``Cookie`` header with a session of alice. No backend has issued its tokens."""
     tokens = authapp.TokenPair("an access token", "a refresh token")
     identity = authapp.Identity("1", None, "alice", (), (), {})
     now = int(time.time())

@@ -30,7 +30,7 @@ FILLED_IN = {
 def text_of(node: ast.expr, tree: ast.Module) -> str:
     """Return the text of a log line.
 
-    :param node: the argument of the call: the text itself, or the name of a constant.
+    :param node: the argument of the call of ``log``: the text itself, or the name of a constant.
     """
     if isinstance(node, ast.Name):
         for each in ast.walk(tree):

@@ -1,4 +1,4 @@
-"""The commands of docs/nextjs.md work, and its code blocks are all that is needed."""
+"""The commands of docs/nextjs.md make a site that starts, and install what its code imports."""
 
 import json
 import re

@@ -1,4 +1,6 @@
-"""A token is spent once, no fault signs a user out, and a sign-out wins: promises 1 to 3.
+"""A token is spent once, no fault signs a user out, and a sign-out wins.
+
+These are the promises 1 to 3 in docs/security.md.
 
 There are four processes behind nginx, one Redis, and Django with SimpleJWT as the backend.
 """
