@@ -66,8 +66,8 @@ def application(url: str, more: Callable[[Configurator], None] = nothing, **keys
 def shared_application(url: str, more: Callable[[Configurator], None], **keys: str) -> "Site":
     """Return what :func:`application` returns. Calls with the same arguments share a configuration.
 
-    :param more: a function defined in a module. A nested function would be another one in each
-        call, and would share nothing.
+    :param more: a function at the top level of a module. A nested function is a new object each
+        time, so a call with it would not share a configuration.
     """
     return Site(wsgi=fresh(more, **settings(url, **keys)))
 
@@ -104,8 +104,9 @@ def fresh(more: Callable[[Configurator], None] | None, **ini: str) -> Router:
     """Return a new application within 1 ms. Pyramid's configuration would take 40 ms.
 
     Applications with the same settings share the configuration, which no request changes. Each
-    application has its own services, such as the store, the throttle and the breakers. But they
-    share objects of views: the proxy's connections, and the waiting times of ``/session/ended``.
+    application has its own services, such as the store, the throttle and the breakers. But the
+    applications share two objects of views: the proxy's connections, and the waiting times of
+    ``/session/ended``.
     """
     if "authapp.shared" in ini:  # a configuration that is kept would keep its connections to Redis
         return _configure(more, **ini)
@@ -132,9 +133,11 @@ def main(**ini: str) -> Router:
 
 
 class Site(TestApp):
-    """A browser that uses the site, and keeps its cookies.
+    """A browser that uses a site, and keeps the cookies that the site sets.
 
-    :param wsgi: the application. Without it, a new site is made with the given settings.
+    :param backend_url: the URL of the backend, if ``wsgi`` is None.
+    :param wsgi: the application. If None, a new site is made with ``backend_url`` and ``more``.
+    :param more: further settings, as in :func:`settings`.
     """
 
     def __init__(self, backend_url: str = "", wsgi: Any = None, **more: str) -> None:

@@ -117,7 +117,8 @@ def control(request: HttpRequest) -> JsonResponse:
 
     The body of POST is JSON such as ``{"access": 2, "refresh": 60, "active": {"bob": false},
     "later": 205}``. Each member is optional. ``access`` and ``refresh`` are the lifetimes of new
-    tokens in seconds. ``later`` sets the clock ahead by this many seconds.
+    tokens in seconds. ``active`` names users, and says whether each one may sign in. ``later`` sets
+    the clock ahead by this many seconds.
 
     :returns: the number of requests by path, the number of refresh tokens that were issued
         (``outstanding``), and the number of those that were spent or revoked (``blacklisted``).

@@ -1,4 +1,5 @@
-"""A process stops while it still has data that it must share with other processes."""
+"""Before a process stops, it shares its data with other processes. It waits for a late response, and
+writes a pending sign-out to Redis."""
 
 import re
 import signal

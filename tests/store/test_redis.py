@@ -1,4 +1,4 @@
-"""The store with a real Redis, also when Redis fails: threats R11 to R13."""
+"""The store with a real Redis, also when Redis fails (R11 to R13 in docs/security.md)."""
 
 import base64
 import hmac
