@@ -1,5 +1,5 @@
-"""Before a process stops, it shares its data with other processes. It waits for a late response, and
-writes a pending sign-out to Redis."""
+"""Before a process stops, it shares its data with other processes: it waits for a late response,
+and writes a pending sign-out to Redis."""
 
 import re
 import signal

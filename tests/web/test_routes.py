@@ -18,8 +18,8 @@ IDLE = "http://127.0.0.1:9"
 
 
 def add_own_pages(config: Configurator) -> None:
-    """Add routes of the application whose names are those of authapp's routes without
-    ``authapp.``."""
+    """Add the application's own routes. For ``authapp.login`` there is the route ``login``, and so
+    on."""
     for name in PATHS:
         config.add_route(name, f"/mine/{name}/{{sid}}")
         config.add_view(lambda request: Response(request.matchdict["sid"]), route_name=name)

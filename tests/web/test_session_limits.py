@@ -186,8 +186,8 @@ def test_the_absolute_limit_holds_for_cookies_that_say_more(backend: Served, clo
 
 
 def test_a_session_that_another_tab_uses_is_not_idle(site: Site, clock: Any) -> None:
-    """If one tab uses the session, it is not idle for another tab that still has an older
-    cookie."""
+    """If one tab uses the session, the session is not idle for a request of another tab that still
+    sends an older cookie."""
     site.sign_in()
     slow = site.twin()
     clock.shift(IDLE - 1)
@@ -342,7 +342,7 @@ def test_the_box_decides_and_not_the_address_of_the_page(
     backend: Served, query: str, ticked: bool
 ) -> None:
     """Browsers send the sign-in form to the address of its page, which may have ``?remember=1``.
-    Only the box in the form counts."""
+    Only the checkbox ``remember`` in the form decides whether the cookie is remembered."""
     site = Site(backend.url, session__remember="ask")
     form = site.get(f"/login?{query}").form
     assert form["remember"].checked is (query == "remember=1")

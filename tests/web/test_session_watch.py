@@ -173,8 +173,8 @@ def test_a_browser_that_asks_without_a_pause_delays_nobody(per_second: int) -> N
 
 
 def test_visitors_delay_no_user(site: Site) -> None:
-    """Visitors without a session can send many requests to ``/session/ended``, but this does not
-    make users wait longer."""
+    """Visitors without a session can send many requests to ``/session/ended``. The pages of
+    signed-in users still may ask again after a short time."""
     stranger = Site(wsgi=site.app)
     site.sign_in()
     for _ in range(100):
