@@ -15,8 +15,8 @@ CLIENT_AUTH = ("basic", "post", "private_key_jwt", "none")
 def default_client_auth(secret: str | None, key: object, otherwise: str) -> str:
     """Return the default of ``client_auth``.
 
-    This is ``private_key_jwt`` if there is a key, or else ``basic`` if there is a secret. Without
-    both it is ``otherwise``.
+    :param otherwise: the default if there is neither a key nor a secret.
+    :returns: ``private_key_jwt`` if there is a key, or else ``basic`` if there is a secret.
     """
     return "private_key_jwt" if key else "basic" if secret else otherwise
 

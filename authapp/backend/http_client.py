@@ -34,7 +34,7 @@ from authapp.backend.cancellation import current_cancellation
 from authapp.backend.protocol import CallCancelled
 
 POOL_SIZE = 32
-"""The most connections to one backend that stay open. Other connections are closed after use."""
+"""How many idle connections to one backend are kept open. Other connections are closed after use."""
 
 MAX_HEAD = 64 * 1024
 """The largest head of a response that is accepted, in bytes: its status lines and headers. The
@@ -51,9 +51,9 @@ class HeadTooLarge(HTTPException):
 class _DeadlineReader(io.RawIOBase):
     """Reads from a socket until a deadline, which all reads share.
 
-    ``left`` is how many bytes may still be read.
+    Its attribute ``left`` is how many more bytes it accepts.
 
-    :param sock: the socket. The time until the deadline is the timeout of this socket.
+    :param sock: the socket. Its timeout sets the deadline: so many seconds from now.
     :param file: the file of the socket. The connection stays open until the file is closed.
     """
 

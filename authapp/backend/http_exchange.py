@@ -35,8 +35,8 @@ _PARSER = Retry()
 _PARSER.retry_after_max = MAX_WAIT  # newer versions of urllib3 have a limit of six hours
 
 _NETWORK_ERRORS = (OSError, HTTPError, HTTPException)
-"""The types of exceptions that can be the cause of a failed request. The chain of causes is read up
-to the first exception of another type, because that one was raised before the request."""
+"""The types of exceptions that a failed request can raise. If the chain of causes contains an
+exception of another type, the chain is read only up to there: other code has raised that one."""
 
 _MAX_CAUSES = 8
 """How many causes of an exception are followed. Exceptions can be chained in a circle."""

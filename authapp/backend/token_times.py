@@ -55,8 +55,8 @@ def check_begun(claims: Claims, now: float, leeway: int, skew: int = 0) -> None:
 def clock_skew(claims: Claims, now: float, leeway: int) -> int:
     """Return how many seconds the backend's clock is ahead of ours.
 
-    The token must be new. Then the clocks differ if ``iat`` differs from ``now`` by more than the
-    leeway, or if the token has already expired.
+    The caller passes the claims of a token that the backend has just issued. So the clocks differ
+    if ``iat`` differs from ``now`` by more than the leeway, or if the token has already expired.
 
     :returns: the seconds, negative if the backend's clock is behind ours. 0 if the token shows no
         difference, or if ``iat`` is more than :data:`MAX_SKEW` seconds in the past.

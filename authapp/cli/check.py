@@ -80,7 +80,7 @@ def load(uri: str, variables: Mapping[str, str]) -> Services:
     The application of the ini file is not started.
 
     :raises CannotRead: if the file cannot be read.
-    :raises SettingsError: if the application could not start.
+    :raises SettingsError: if any setting is wrong, so that the application would not start.
     """
     ini = read(uri, variables)
     settings = {name: text for name, text in ini.settings.items() if name != "pyramid.includes"}
