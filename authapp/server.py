@@ -7,9 +7,10 @@ This server runner solves four problems of waitress:
 - When ``connection_limit`` is reached, waitress accepts no further connections, even if all open
   connections are idle. This server closes connections before the limit is reached: first idle ones,
   then those whose request has not arrived completely.
-- waitress drops a header whose name contains an underscore, and does not tell the application. But
-  the proxy in front may send the same header to an API, which may read ``X_User`` as ``X-User``. So
-  the application needs to know: ``environ["authapp.underscored"]`` has the names of these headers.
+- waitress drops a header whose name contains an underscore, and does not tell the application.
+  ``/verify`` needs these headers: the proxy that calls it also sends them to an application of its
+  own, which may read ``X_User`` as ``X-User``. This server puts the names of these headers into
+  ``environ["authapp.underscored"]``.
 - waitress does not notice that a client has gone while its request is handled. With this server,
   ``environ["waitress.client_disconnected"]()`` returns True, so that a long wait can end early.
 """
@@ -57,8 +58,8 @@ _RELOADER = 5.0
 """The longest time in seconds that this process waits until ``pserve --reload`` ends it."""
 
 _CLOSED = getattr(select, "POLLRDHUP", 0)
-"""The event "the client sends no more" of a connection (Linux). With 0, on other systems, ``poll``
-reports only a connection that is closed in both directions."""
+"""The event of ``poll`` that says that the client sends no more data. Only Linux has it. On other
+systems this is 0: there, ``poll`` reports only that a connection is closed in both directions."""
 
 _OTHER_FILES = 100
 """The number of files that a process may open in addition to the connections of its clients, such
@@ -75,8 +76,8 @@ def serve(
     :param app: the WSGI application.
     :param global_config: the variables from the command line of ``pserve``. For example,
         ``pserve FILE listen=localhost:8080`` replaces the addresses in the file.
-    :param drain: the longest time in seconds for finishing the requests. Requests that are not
-        finished one second later are dropped.
+    :param drain: for how many seconds at most the server finishes requests. Requests that are
+        still not finished one second after that are dropped.
     :param options: the options of ``waitress.serve``.
     :returns: 0.
     :raises OptionError: if an option is not known, or its value is not allowed.
@@ -138,8 +139,9 @@ def serve(
 def _end_reloader(problem: CannotListen) -> None:
     """Print the problem. Then end ``pserve --reload`` and this process.
 
-    Otherwise ``pserve --reload`` would wait until a file changes, which does not free the address.
-    The problem is printed first, because the reloader may end this process at any time after that.
+    If ``pserve --reload`` did not end, it would wait until a file changes, and then try again. But
+    a change to a file does not free the address. The problem is printed first, because ``pserve
+    --reload`` may end this process as soon as it is told to end.
     """
     sys.stderr.write(f"{problem}\n")
     sys.stderr.flush()
@@ -154,9 +156,9 @@ def _handle_events(sockets: dict[int, wasyncore.dispatcher], timeout: float = _C
 
 
 def _channel_class(stop: threading.Event) -> type[HTTPChannel]:
-    """Return a class for connections that close after the next response when ``stop`` is set.
+    """Return a class for connections. When ``stop`` is set, they close after their next response.
 
-    Otherwise a proxy would reuse the connections, and new requests would continue to arrive. The
+    If they stayed open, a proxy would reuse them, and new requests would continue to arrive. The
     class also writes ``authapp.underscored`` into the environ of each request.
     """
 
@@ -237,7 +239,7 @@ def _close_inactive(sockets: dict[int, wasyncore.dispatcher], limit: int) -> Non
 def _busy(sockets: dict[int, wasyncore.dispatcher], stopped: float) -> int:
     """Return the number of connections whose requests the server must still finish.
 
-    A request that has arrived only in part no longer counts :data:`ARRIVAL` seconds after SIGTERM.
+    For :data:`ARRIVAL` seconds after SIGTERM, a request that has arrived only in part also counts.
 
     :param stopped: the time of the SIGTERM, from ``time.monotonic()``.
     """

@@ -1,13 +1,13 @@
 """The cost of the notices by which Redis tells each process of sign-outs.
 
-With these notices, a request does not have to ask Redis.
+With these notices, a request does not have to ask Redis whether its session is revoked.
 
 - *commands*: how many commands Redis executes while four processes serve requests of one fresh
   session as fast as they can. ``INFO commandstats`` of all primaries counts them. The regular
   commands of the processes and of the Sentinels are included.
 - *authapp adds*: the time of the page with authapp minus the time of the page without sign-in, in
-  one process. With ``memory:``, no other process is told of sign-outs. "Redis, 1 ms away" is behind
-  a proxy that delays each direction by 0.5 ms.
+  one process. The store in memory sends no notices. In the row "Redis, 1 ms away", a proxy in front
+  of Redis delays each direction by 0.5 ms.
 - *refusals*: the time from the response to a sign-out at one process until another process has
   refused a request with the signed-out session. Each of the other three processes has a request
   running all the time. The time includes the refused request itself.
@@ -100,8 +100,10 @@ def commands(clients: Sequence[Any]) -> int:
 
 
 def is_told(site: ServedPage, cookie: str, clients: Sequence[Any]) -> bool:
-    """Return True if a process is told of sign-outs: 100 requests cause fewer than 50 Redis
-    commands."""
+    """Return True if a process gets notices of sign-outs, and so does not ask Redis.
+
+    Then 100 requests cause fewer than 50 commands of Redis. Without notices, each request asks.
+    """
     client, before = Client(site.url), commands(clients)
     for _ in range(100):
         client.ask("/page", cookie)
@@ -190,9 +192,9 @@ def sign_outs(sites: Sequence[ServedPage]) -> list[float]:
 
 
 def page_with(session: Session, shared: str) -> Callable[[], bytes]:
-    """Return a function that visits the page with authapp, which uses this store.
+    """Return a function that visits the page with authapp.
 
-    :param shared: the setting ``authapp.shared``.
+    :param shared: the store that authapp uses: the setting ``authapp.shared``.
     """
     ini = settings("http://localhost:9", shared=shared) | {"authapp.secret": SECRET}
     app = pyramid_page(lambda config: config.include("authapp"), **ini)

@@ -34,7 +34,7 @@ from authapp.backend.cancellation import current_cancellation
 from authapp.backend.protocol import CallCancelled
 
 POOL_SIZE = 32
-"""How many idle connections to one backend are kept open. Other connections are closed after use."""
+"""How many connections to one backend are kept open after use. Further ones are closed."""
 
 MAX_HEAD = 64 * 1024
 """The largest head of a response that is accepted, in bytes: its status lines and headers. The

@@ -28,7 +28,7 @@ CACHED = 1024
 """How many ``Cookie`` headers are cached, including headers without a session."""
 
 LONGEST = 8192
-"""The length of the longest header that is cached. Many proxies accept no longer header."""
+"""The length of the longest header that is cached. Many proxies refuse longer headers."""
 
 _NAME = re.compile(r"\A(?!\$)[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}\Z")
 

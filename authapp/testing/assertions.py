@@ -22,7 +22,9 @@ def assert_session(
     phase: str | None = None,
     **identity: Any,
 ) -> Session:
-    """Fail unless a client has a session that has not ended, is not idle, and was not revoked.
+    """Fail if a client has no session, or if its session has ended, is idle, or was revoked.
+
+    A session is idle after ``authapp.session.idle`` without activity.
 
     This function reads the cookie of the client. It sends no request.
 
@@ -53,7 +55,9 @@ def assert_session(
 
 
 def assert_no_session(client: Any, application: Any = None, *, url: str | None = None) -> None:
-    """Fail if a client has a session that has not ended, is not idle, and was not revoked.
+    """Fail if a client has a usable session.
+
+    A session is not usable if it has ended, is idle (see :func:`assert_session`) or was revoked.
 
     The parameters are those of :func:`assert_session`.
 

@@ -39,8 +39,8 @@ def localizer_of(request: Request) -> Localizer:
 def set_locale(request: Request) -> None:
     """Set ``request._LOCALE_`` for an error page, if the application does not decide the locale.
 
-    If the attribute is set, Pyramid's own negotiator uses it, and does not read the request. If
-    not, the negotiator parses the form (``request.params``), whatever the path of the request.
+    If ``_LOCALE_`` is set, Pyramid's own negotiator uses it, and does not read the request. Without
+    it, the negotiator parses the form (``request.params``), even on a path that expects no form.
     """
     if not _application_decides(request):
         request._LOCALE_ = _locale_from_client(request)

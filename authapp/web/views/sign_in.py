@@ -60,11 +60,12 @@ if "Try again in … seconds." follows."""
 def login_form(request: Request) -> Any:
     """Show the sign-in form.
 
-    If a user is signed in already, redirect to ``next``, unless the query has ``max_age`` and the
-    user signed in more than this many seconds ago.
+    In two cases, redirect instead:
 
-    If users can only sign in at one OpenID Connect provider, redirect to the provider instead of
-    showing the form. After a sign-out or an error, show the form.
+    - To ``next``, if a user is signed in already. With ``max_age`` in the query, only if this user
+      signed in at most ``max_age`` seconds ago.
+    - To the OpenID Connect provider, if users can only sign in there. But after a sign-out or an
+      error, show the form.
 
     :returns: the variables of the template, or a 303 redirect.
     """
