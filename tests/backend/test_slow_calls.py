@@ -161,7 +161,8 @@ def test_a_probe_without_a_response_is_cancelled(
 def test_a_call_is_cancelled_if_a_renewal_and_a_sign_in_need_the_slots(
     site: Site, pool: ThreadPoolExecutor, go: threading.Event
 ) -> None:
-    """Renewals and sign-ins cannot be cancelled, so they go before calls of ``request.backend``."""
+    """Two calls of ``request.backend`` hang. Two renewals and a sign-in then wait too, and these
+    cannot be cancelled. So the calls are cancelled."""
     hanging = hang(site, pool, 2)
     backend = site.services.backend
     with ExitStack() as waiting:

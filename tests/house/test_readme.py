@@ -77,8 +77,8 @@ def test_the_sdist_contains_what_a_user_needs_and_nothing_that_lies_around(built
 
 
 def test_a_file_of_an_earlier_build_is_not_built_again(tmp_path: Path) -> None:
-    """``pip install CLONE`` builds inside the clone. If ``git pull`` has removed a module, the next
-    build must not contain the module, although a file of an earlier build does."""
+    """``pip install CLONE`` builds inside the clone, and leaves files there. If ``git pull`` then
+    removes a module, the next build must not take the module from these old files."""
     gone = tmp_path / "lib/authapp/gone.py"
     gone.parent.mkdir(parents=True)
     gone.touch()

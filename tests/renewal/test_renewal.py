@@ -300,9 +300,9 @@ def test_unrotated_refresh_token_keeps_its_lifetime(site: Site, backend: Served)
 def test_unrotated_refresh_token_leaves_the_cookie_alone_while_the_backend_is_down(
     site: Site, backend: Served
 ) -> None:
-    """The backend issues no new refresh token, so a session has the same refresh token as its
-    successor in the store. While the backend is down, authapp must not write this successor to the
-    cookie at each request."""
+    """The backend keeps the refresh token at a renewal. The store has the successor under this
+    token, so each later request finds it. While the backend is down, the renewed session must not
+    be written to the cookie again."""
     site.sign_in()
     keep_refresh_tokens(backend)
     with later(EXPIRED):
