@@ -434,8 +434,8 @@ def test_due_session_blocks_only_the_request_that_renews(site: Site, backend: Se
 def site_with_short_timeout(backend: Served, monkeypatch: pytest.MonkeyPatch) -> Site:
     """Return a signed-in site that waits only 0.3 seconds for the backend.
 
-    While a response is late, the site writes this to the store every 0.02 seconds instead of every
-    0.5 seconds.
+    While a response is late, the site tells the other processes so every 0.02 seconds instead of
+    every 0.5 seconds, by an entry in the store.
     """
     monkeypatch.setattr(late_response, "ANNOUNCE_AGAIN", 0.02)
     site = Site(backend.url, backend__timeout="0.3")
@@ -716,8 +716,9 @@ def test_s12_response_of_a_view_that_sees_a_rejection_keeps_the_new_cookie(backe
 
 @pytest.mark.parametrize("over", [True, False])
 def test_user_refused_by_a_subscriber_has_no_session(backend: Served, over: bool) -> None:
-    """If a subscriber refuses a sign-in, the new session ends. An earlier session in the same
-    browser ends too, with all copies of its cookie. A session in another browser does not end."""
+    """If a subscriber of ``SignedIn`` signs the user out with ``forget``, the new session ends. An
+    earlier session in the same browser ends too, with all copies of its cookie. A session in
+    another browser does not end."""
     away = []
 
     def turn_away(event: SignedIn) -> None:

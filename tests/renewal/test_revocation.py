@@ -103,8 +103,9 @@ def test_revocation_is_kept_for_as_long_as_a_copy_of_the_cookie_is_valid() -> No
 
 
 def test_s12_session_is_reported_as_replaced_for_one_minute() -> None:
-    """Threat S12. For a minute after a new sign-in, the old session counts as replaced, and no
-    response deletes the cookie. After the minute, a response to the old cookie may delete it."""
+    """Threat S12. For a minute after a new sign-in, the old session counts as replaced. So if a
+    late request has the old cookie, its response does not delete the cookie of the new session.
+    After the minute, the old session is only revoked, and the response may delete the cookie."""
     seconds = [0.0]
     revocation = Revocation(MemoryStore(lambda: seconds[0]), 3600)
     session = make()

@@ -286,7 +286,7 @@ def test_sign_out_reaches_the_waiting_process(
     sites: list[Site], backend: Served, redis_server: RedisServer
 ) -> None:
     """If the user signs out at one process during a renewal, the process that waits for the renewal
-    finds the successor and the revocation in the store."""
+    finds the successor and the revocation in the store. Both processes report ``SessionRevoked``."""
     csrf, signs_out = sites[0].csrf(), sites[0].twin()
     come, go = blocked(backend)
 
