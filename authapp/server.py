@@ -51,8 +51,8 @@ _CHECK_EVERY = 0.2
 """The longest time in seconds between two checks whether the server must stop."""
 
 _IDLE = 2.0
-"""A connection is idle if nothing has happened on it for this many seconds. Before that, its next
-request may be on its way."""
+"""A connection is idle if nothing has happened on it for this many seconds. In a shorter pause, its
+next request may be on its way."""
 
 _RELOADER = 5.0
 """The longest time in seconds that this process waits until ``pserve --reload`` ends it."""

@@ -41,10 +41,9 @@ def bounded(expires: int, now: float) -> int:
 
 
 def check_begun(claims: Claims, now: float, leeway: int, skew: int = 0) -> None:
-    """Check that ``iat`` and ``nbf`` are not in the future.
+    """Check that ``iat`` and ``nbf`` are at most ``leeway`` seconds in the future.
 
-    :param leeway: the seconds by which they may be in the future.
-    :raises BackendUnavailable: if one of them is further in the future, or is not a number.
+    :raises BackendUnavailable: if one of them is later than that, or is not a number.
     """
     for name in ("iat", "nbf"):
         begins = numeric_date(claims, name)

@@ -113,7 +113,10 @@ def policy_replaced(registry: Registry) -> str:
 
 
 def check_policy(event: ApplicationCreated) -> None:
-    """Log a warning at start-up if the application's security policy does not contain authapp's."""
+    """Log a warning at start-up if the application's policy has no object of authapp's policy.
+
+    Without such an object, the application's policy cannot call authapp's policy.
+    """
     registry = event.app.registry
     if not _contains_ours(registry.queryUtility(ISecurityPolicy), _DEPTH):
         log.warning("SecurityPolicy: %s", policy_replaced(registry))

@@ -582,7 +582,7 @@ def test_backend_down_and_back_are_logged_once_each(
     site: Site, backend: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Threat L3. The log has one line when the backend goes down, and one when it is back. The
-    audit log has a line for each call of the backend."""
+    audit log has a line for each renewal that has called the backend in vain."""
     caplog.set_level(logging.INFO)
     site.sign_in()
     backend.instead[REFRESH] = Answer(status=503)

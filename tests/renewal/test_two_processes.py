@@ -29,7 +29,7 @@ def later(seconds: float) -> Any:
 
 
 IMPATIENT = pytest.mark.parametrize("sites", ["0"], indirect=True, ids=["patience 0"])
-"""Marks a test in which each process renews on its own as soon as Redis is down."""
+"""Marks a test in which each process renews without a lease as soon as Redis is down."""
 
 
 @pytest.fixture
@@ -145,9 +145,9 @@ def test_a_request_with_the_old_cookie_asks_redis_once(
 def test_sign_out_wins_over_a_successor_that_was_just_found(
     sites: list[Site], backend: Served
 ) -> None:
-    """A process that has found the successor of an old cookie reads it again only after a quarter
-    of a second. If the user signs out in this time, no response sets the cookie. The process that
-    signs the user out knows of the sign-out at once, and the other process a little later."""
+    """A process that has found the successor of an old cookie does not look for it again for a
+    quarter of a second. If the user signs out in this time, no response sets the cookie. The
+    process that signs the user out refuses the old cookie at once, the other a little later."""
     old = {"Cookie": f"{COOKIE}={sites[1].token()}"}
     browsers = [Site(wsgi=site.app) for site in sites]
 
@@ -286,7 +286,7 @@ def test_sign_out_reaches_the_waiting_process(
     sites: list[Site], backend: Served, redis_server: RedisServer
 ) -> None:
     """If the user signs out at one process during a renewal, the process that waits for the renewal
-    finds the successor and the revocation in the store. Both processes report ``SessionRevoked``."""
+    finds the successor and the revocation in the store. Both return ``SessionRevoked``."""
     csrf, signs_out = sites[0].csrf(), sites[0].twin()
     come, go = blocked(backend)
 

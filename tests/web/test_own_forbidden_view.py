@@ -60,7 +60,7 @@ def serve(backend: Served, tmp_path: Path) -> Callable[..., Site]:
 
 
 class Root:
-    """A root factory that refuses visitors, even at the sign-in page, if the test asks for it."""
+    """A root factory that refuses visitors, even at the sign-in page, if the query has ``refuse``."""
 
     __acl__ = ((Allow, "role:admin", "see"),)
 

@@ -5,8 +5,8 @@ for a page that needs it, and close their browsers. Redis is emptied twice. The 
 applications are restarted too. At each step an oracle (a model) knows who is signed in, why a
 session has ended, and which sessions the user sees in the list.
 
-Everything happens at multiples of :data:`GRID` seconds. No limit ends at such a time, so the oracle
-needs no tolerance.
+Everything happens at multiples of :data:`GRID` seconds after the start. The limits of a session lie
+half a step beside these times, so the oracle needs no tolerance.
 """
 
 import random
@@ -210,8 +210,8 @@ class Day:
         """Empty Redis and restart both applications. Then nothing at the server knows earlier
         sessions.
 
-        Before that, each device requests ``/session`` once. So no device still has the cookie of a
-        revoked session, which would be valid again.
+        Before that, each device requests ``/session`` once, and loses the cookie of a revoked
+        session. Without its revocation in Redis, this cookie would be valid again.
         """
         for device in self.devices:
             self.look(device, BACKGROUND)

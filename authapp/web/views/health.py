@@ -20,10 +20,10 @@ def health(request: Request) -> dict[str, Any]:
 
     :returns: ``{"status": "ok"}``. With ``?deep=1``, the object also has these members:
 
-        - ``backend`` and ``shared`` (the store): "ok" or "down". If one is "down", ``status`` is
-          "down" too, and the status code is 503.
-        - ``shared_problems``, if the set-up of the store has problems: their names. See
-          docs/operations.md.
+        - ``backend`` (with the providers) and ``shared`` (the store): "ok" or "down". If one is
+          "down", ``status`` is "down" too, and the status code is 503.
+        - ``shared_problems``: the names of the problems in the set-up of the store. If there are
+          none, the member is missing. See docs/operations.md.
     """
     request.response.cache_control = "no-store"
     if request.GET.get("deep") != "1":

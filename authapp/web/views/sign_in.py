@@ -126,8 +126,8 @@ def login(request: Request) -> Any:
 def _go_to_provider(request: Request) -> Response:
     """Send the browser to the provider whose button was pressed in the sign-in form.
 
-    With ``session.remember = ask``, the button sends the form, because the form has the checkbox
-    "Keep me signed in". With any other value of this setting, the button is a link.
+    With ``session.remember = ask``, the button sends the form, and with it the checkbox "Keep me
+    signed in". With any other value of this setting, the button is a link.
 
     :raises pyramid.httpexceptions.HTTPNotFound: if there is no such provider.
     """
