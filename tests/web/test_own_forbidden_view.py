@@ -60,7 +60,7 @@ def serve(backend: Served, tmp_path: Path) -> Callable[..., Site]:
 
 
 class Root:
-    """A root factory. With ``refuse`` in the query, it refuses visitors, even at the sign-in page."""
+    """A root factory that refuses visitors, even at the sign-in page, if the query says so."""
 
     __acl__ = ((Allow, "role:admin", "see"),)
 
