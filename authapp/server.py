@@ -8,9 +8,9 @@ This server runner solves four problems of waitress:
   connections are idle. This server closes connections before the limit is reached: first idle ones,
   then those whose request has not arrived completely.
 - waitress drops a header whose name contains an underscore, and does not tell the application.
-  ``/verify`` needs these headers: the proxy that calls it also sends them to an application of its
-  own, which may read ``X_User`` as ``X-User``. This server puts the names of these headers into
-  ``environ["authapp.underscored"]``.
+  ``/verify`` must know of such a header, because the proxy that calls it may also send the header
+  to an application that reads ``X_User`` as ``X-User``. This server puts the names of such headers
+  into ``environ["authapp.underscored"]``.
 - waitress does not notice that a client has gone while its request is handled. With this server,
   ``environ["waitress.client_disconnected"]()`` returns True, so that a long wait can end early.
 """
@@ -139,9 +139,9 @@ def serve(
 def _end_reloader(problem: CannotListen) -> None:
     """Print the problem. Then end ``pserve --reload`` and this process.
 
-    If ``pserve --reload`` did not end, it would wait until a file changes, and then try again. But
-    a change to a file does not free the address. The problem is printed first, because ``pserve
-    --reload`` may end this process as soon as it is told to end.
+    If ``pserve --reload`` went on, it would try again only when a file changes. But such a change
+    does not free the address. The problem is printed first, because ``pserve --reload`` may end
+    this process as soon as it is told to end.
     """
     sys.stderr.write(f"{problem}\n")
     sys.stderr.flush()

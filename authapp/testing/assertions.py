@@ -24,7 +24,7 @@ def assert_session(
 ) -> Session:
     """Fail if a client has no session, or if its session has ended, is idle, or was revoked.
 
-    A session is idle after ``authapp.session.idle`` without activity.
+    A session is idle after ``authapp.session.idle`` seconds without a request of the user.
 
     This function reads the cookie of the client. It sends no request.
 

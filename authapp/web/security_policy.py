@@ -113,9 +113,9 @@ def policy_replaced(registry: Registry) -> str:
 
 
 def check_policy(event: ApplicationCreated) -> None:
-    """Log a warning at start-up if the application's policy has no object of authapp's policy.
+    """Log a warning at start-up if the application's security policy cannot call authapp's policy.
 
-    Without such an object, the application's policy cannot call authapp's policy.
+    It can if it is or contains a :class:`SessionSecurityPolicy`.
     """
     registry = event.app.registry
     if not _contains_ours(registry.queryUtility(ISecurityPolicy), _DEPTH):
