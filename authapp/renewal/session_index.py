@@ -34,6 +34,8 @@ ago, the user's next request updates the entry."""
 _TRACKED = 10_000
 """The most sessions whose last entry a process remembers."""
 
+_NO_TOKENS = TokenPair("", "")
+
 
 @dataclass(frozen=True)
 class ListedSession:
@@ -275,8 +277,9 @@ def _merge(mine: ListedSession, before: ListedSession | None, now: float) -> Lis
     if session.last_used < before.last_seen <= now + CLOCKS_DIFFER:
         session = replace(session, used_at=before.last_seen)
         agent, address = before.agent, before.address
-    signed_in = max(session.authenticated_at, before.signed_in)
-    return ListedSession(replace(session, authenticated_at=signed_in), agent, address)
+    if session.authenticated_at < before.signed_in:
+        session = replace(session, authenticated_at=before.signed_in)
+    return ListedSession(session, agent, address)
 
 
 def _fields(entry: ListedSession) -> list[Any]:
@@ -308,15 +311,21 @@ def _parse(user_id: int | str, text: str | None) -> ListedSession | None:
         sid, signed_in, used, issued, until, agent, address, issuer, subject = fields
     except (ValueError, TypeError):
         return None
-    session = _stand_in(user_id, sid, signed_in, used, issued, until)
     tokens = TokenPair("", "", issuer=issuer, id_claims=subject)
-    return ListedSession(replace(session, tokens=tokens), agent, address)
+    session = _stand_in(user_id, sid, signed_in, used, issued, until, tokens)
+    return ListedSession(session, agent, address)
 
 
 def _stand_in(
-    user_id: int | str, sid: str, signed_in: float, used: float, issued: float, until: float
+    user_id: int | str,
+    sid: str,
+    signed_in: float,
+    used: float,
+    issued: float,
+    until: float,
+    tokens: TokenPair = _NO_TOKENS,
 ) -> Session:
     """Return a session without tokens, which can be revoked."""
     validity = Validity(int(until), int(until))
-    session = Session(Identity(user_id), TokenPair("", ""), validity, sid, int(issued), signed_in)
-    return replace(session, used_at=int(used))
+    identity = Identity(user_id)
+    return Session(identity, tokens, validity, sid, int(issued), signed_in, used_at=int(used))
