@@ -84,22 +84,19 @@ export function fillForms(token) {
 	}
 }
 
-/**
- * Prevents a second click on a button that sends its form. While the browser waits for the response,
- * the button shows its "data-busy". The other buttons of the form still work.
- */
+/** Let a button send its form once. Meanwhile it shows its data-busy. */
 export function sendOnce(button) {
 	const label = button.textContent;
-	function busy(yes) {
+	const busy = (yes) => {
 		button.toggleAttribute("aria-busy", yes);
 		button.textContent = yes ? button.dataset.busy : label;
-	}
+	};
 	button.form.addEventListener("submit", (event) => {
-		const sends = !event.submitter || event.submitter === button;
+		const sends = (event.submitter ?? button) === button;
 		if (sends && button.hasAttribute("aria-busy")) event.preventDefault();
 		else busy(sends);
 	});
-	addEventListener("pageshow", () => busy(false)); // after "back", or a request that was stopped
+	addEventListener("pageshow", () => busy(false));
 }
 
 /** Delete what this tab has stored for the user. */
@@ -117,9 +114,8 @@ export async function inTurn(name, work) {
 }
 
 /**
- * Opens a channel between the tabs. Returns a function that sends compose(arguments) as a message
- * to the other tabs. There, "hear" is called with the message. In a browser without
- * BroadcastChannel, "hear" is called without a message: the tabs learn only that there is news.
+ * Open a channel between the tabs. Return a function that sends compose(its arguments). hear is
+ * called with each message.
  */
 export function channel(name, hear, compose) {
 	if (globalThis.BroadcastChannel) {

@@ -1,4 +1,4 @@
-/** The script of the sign-in page: shows the password, prevents a second click, counts a wait down. */
+/** The sign-in page: show the password, send it once, count a wait down. */
 import { fill, sendOnce, timeLeft } from "./browser.js";
 
 const password = document.getElementById("password");
@@ -17,7 +17,7 @@ show.addEventListener("click", () => {
 	reveal(password.type === "password");
 	password.focus();
 });
-submit.form.addEventListener("submit", () => reveal(false)); // so the browser offers to save it
+submit.form.addEventListener("submit", () => reveal(false));
 sendOnce(submit);
 
 const until = performance.now() + 1e3 * (submit.dataset.wait ?? 0);

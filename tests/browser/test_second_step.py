@@ -9,6 +9,15 @@ from browser.axe import violations
 from served_site import ServedSite
 from servers.process import Process, serve
 
+TWO_CLICKS = """() => {
+  let sent = 0;
+  addEventListener("submit", (event) => { sent += !event.defaultPrevented; });
+  const button = document.getElementById("submit");
+  button.click();
+  button.click();
+  return [sent, button.textContent];
+}"""
+
 
 @pytest.fixture(scope="module")
 def django(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
@@ -67,17 +76,9 @@ def test_a_second_click_does_not_send_the_code_again(
     page.fill("#password", "dave-password")
     page.click("#submit")
     page.wait_for_url("**/login/challenge*")
-    sent: list[Any] = []
-    page.route("**/login/challenge*", sent.append)
     page.fill("#code", django.set()["codes"]["totp"])
-    button = page.get_by_role("button", name="Continue")
-    button.click(no_wait_after=True)
-    busy = page.get_by_role("button", name="Signing in")
-    busy.click(no_wait_after=True)
-    busy.wait_for()
-    sent[0].continue_()
+    assert page.evaluate(TWO_CLICKS) == [1, "Signing in…"]
     page.wait_for_url(site.url + "/account")
-    assert len(sent) == 1
     window.close()
 
 
