@@ -1,4 +1,5 @@
-"""Threat C15: no shared cache stores a response with a cookie or a CSRF token."""
+"""No shared cache stores a response with a cookie or a CSRF token (threat C15), and ``Vary`` names
+what a response depends on."""
 
 import time
 from collections.abc import Callable
@@ -114,3 +115,12 @@ def test_c15_a_view_with_a_csrf_token_may_only_keep_out_shared_caches(
     assert caching_of(anonymous) == (sent, set())
     site.sign_in()
     assert caching_of(site.get("/view").headers) == (sent, set())
+
+
+def test_vary_header_of_a_view_is_kept_without_duplicates(backend: Served) -> None:
+    def view(request: Request) -> Response:
+        request.response.vary = ("Accept-Language", "Cookie")
+        return Response(request.locale_name, vary=("Accept-Language", "Cookie"))
+
+    site = application_with_view(backend.url, view)
+    assert site.get("/view").headers["Vary"] == "Accept-Language, Cookie"

@@ -5,6 +5,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import jwt
 import pytest
 import time_machine
 from hypothesis import HealthCheck, given
@@ -12,8 +13,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from webob import Request
 
+from authapp.session.session import TokenPair
 from servers import Served
 from site_under_test import COOKIE, SECRET, Site, add_view, application, application_with_view
+from web.example_application import OwnBackend, own_backend_site
 
 
 def ask(site: Site, cookie: str, path: str = "/session") -> Any:
@@ -285,3 +288,36 @@ def test_c1_text_after_a_cookie_value_is_not_part_of_the_value(
     join two header lines with a comma, and some clients send malformed headers."""
     assert user_id(ask(site, header.format(f"{COOKIE}={alice}"))) == 1
     assert user_id(ask(site, header.format(f"{COOKIE} = {alice}"))) == 1
+
+
+def test_sign_in_is_refused_when_the_session_is_too_large_for_cookies(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Talkative(OwnBackend):
+        def _pair(self, name: str, number: int) -> TokenPair:
+            access = jwt.encode({"sub": name, "permissions": "p" * 9000}, "k" * 32)
+            return TokenPair(access, "r", expires_in=60)
+
+    site = own_backend_site(Talkative())
+    page = site.sign_in("dora", "sesame", status=503).text
+    assert "BackendUnavailable" in page
+    assert "a fault at this site" in page
+    assert "ry again" not in page, "it would fail again"
+    assert COOKIE not in site.cookies
+    assert "SessionTooLarge: sign-in: an encrypted session of" in caplog.text
+    assert "its claim 'permissions' 9002" in caplog.text
+
+
+def test_large_session_is_split_into_several_cookies(backend: Served) -> None:
+    class Chatty(OwnBackend):
+        def _pair(self, name: str, number: int) -> TokenPair:
+            claims = {"sub": name, "more": "p" * (4000 if number == 1 else 1)}
+            return TokenPair(jwt.encode(claims, "k" * 32), f"{name}:{number}", expires_in=60)
+
+    site = own_backend_site(Chatty())
+    site.sign_in("dora", "sesame")
+    assert set(site.cookies) >= {f"{COOKIE}.0", f"{COOKIE}.1"}
+    site.get("/account", status=200)
+    with time_machine.travel(time.time() + 61):
+        site.get("/account", status=200)
+    assert {name for name in site.cookies if name.startswith(COOKIE)} == {COOKIE}

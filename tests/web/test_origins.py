@@ -5,7 +5,7 @@ from pyramid.config import Configurator
 from pyramid.request import Request
 
 from servers import Served
-from site_under_test import Site, application
+from site_under_test import Site, application, fresh, nothing, settings
 
 APP = "https://app.example.com"
 
@@ -71,3 +71,41 @@ def test_a8_listed_origins_may_send_the_configured_headers(
         "/session", headers=preflight | {"Origin": "https://evil.example"}, status=204
     )
     assert "Access-Control-Allow-Headers" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "trusted", "good"),
+    [
+        ("example.com", "http://[", "", False),
+        ("example.com", "https://example.com", "", True),
+        ("example.com:443", "https://example.com", "", True),
+        ("example.com:80", "http://example.com", "", True),
+        ("Example.com", "https://example.com", "", True),
+        ("example.com:8080", "http://example.com:8080", "", True),
+        ("example.com:8080", "http://example.com", "", False),
+        ("example.com", "https://example.com.evil", "", False),
+        ("example.com", "https://www.example.com", "", False),
+        ("example.com", "null", "", False),
+        ("example.com", "", "", False),
+        ("internal:8080", "https://example.com", "example.com", True),
+        ("internal:8080", "https://www.example.com", ".example.com", True),
+        ("internal:8080", "https://evil.com", "example.com", False),
+        ("example.com", "https://example.com:x", "", False),
+    ],
+)
+def test_s1_forms_are_accepted_from_trusted_origins_only(
+    backend: Served, host: str, origin: str, trusted: str, good: bool
+) -> None:
+    ini = settings(backend.url, development__hosts="example.com internal")
+    ini |= {"pyramid.csrf_trusted_origins": trusted}
+    site = Site(wsgi=fresh(nothing, **ini))
+    site.extra_environ["HTTP_HOST"] = host
+    token = {"Cookie": "authapp.csrf=0123456789abcdef"}
+    fields = {"csrf_token": "0123456789abcdef", "username": "alice", "password": "wrong"}
+    for header in ("Origin", "Referer"):
+        for scheme in ("http", "https"):
+            site.extra_environ["wsgi.url_scheme"] = scheme
+            headers = {header: origin, **token}
+            site.post("/login", fields, headers=headers, status=401 if good else 403)
+    for fetch_site, status in (("cross-site", 403), ("none", 401), ("same-origin", 401)):
+        site.post("/login", fields, headers={"Sec-Fetch-Site": fetch_site, **token}, status=status)

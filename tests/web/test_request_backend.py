@@ -1,7 +1,9 @@
-"""Which URLs ``request.backend`` calls, and how often it renews: contract section 5."""
+"""Which URLs ``request.backend`` calls, and what a view gets if the backend fails: contract section
+5."""
 
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,11 +13,11 @@ from hypothesis import strategies as st
 from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response
-from webob import Response as Answer
 
 from authapp.web.request_backend import address_below
-from servers import NOT_VALID, REFRESH, Served
-from site_under_test import Site, add_view, application
+from servers import Served
+from site_under_test import Site, add_view, application, application_with_view, settings
+from web.example_application import OwnBackend, caller
 
 BASE = "https://api.example.com/v1/"
 
@@ -95,15 +97,6 @@ def test_an_arbitrary_url_stays_below_the_base(url: str) -> None:
     assert {"..", "%2e%2e", "."}.isdisjoint(path.lower().split("/"))
 
 
-def caller(backend: Served, call: Callable[[Request], Any], **keys: str) -> Site:
-    def more(config: Configurator) -> None:
-        add_view(config, call)
-
-    site = application(backend.url, more, **keys)
-    site.sign_in()
-    return site
-
-
 def test_redirects_are_not_followed(backend: Served) -> None:
     backend.instead["/away"] = Response(status=302, headers={"Location": backend.url + "/me"})
 
@@ -147,71 +140,117 @@ def test_the_timeout_of_a_call_covers_the_whole_response(
     assert caller(backend, call, backend__timeout="0.8").get("/view").json == outcome
 
 
-def test_a_lasting_401_renews_once(backend: Served) -> None:
-    def call(request: Request) -> list[int]:
-        return [request.backend.get(path).status_code for path in ("/me", "/other", "/me")]
+@pytest.mark.parametrize("url", ["https://elsewhere.example/", "http://127.0.0.1:1/me"])
+def test_request_backend_refuses_urls_of_other_sites(backend: Served, url: str) -> None:
+    def call(request: Request) -> str:
+        try:
+            request.backend.get(url)
+        except ValueError as error:
+            return str(error)
+        return "called"
 
-    site = caller(backend, call)
-    backend.instead |= dict.fromkeys(("/me", "/other"), Response(status=401, json_body={}))
-    for _ in range(3):
-        assert site.get("/view").json == [401, 401, 401]
-    assert backend.calls[REFRESH] == 1
-    assert site.get("/account").status_int == 200
-
-
-def test_a_token_that_was_accepted_is_renewed_again(backend: Served) -> None:
-    """The backend may revoke an access token that it has accepted, for example when it restarts.
-    Then ``request.backend`` renews the session again."""
-    refused: set[str] = set()
-
-    def answer(request: Any) -> Response | None:
-        token = request.authorization[1]
-        return Response(status=401, json_body=NOT_VALID) if token in refused else None
-
-    site = caller(backend, lambda request: request.backend.get("/me").status_code)
-    backend.instead["/me"] = answer
-    for number in (1, 2, 3):
-        refused.add(site.opened().tokens.access)
-        assert site.get("/view").json == 200
-        assert backend.calls[REFRESH] == number
+    site = application_with_view(backend.url, call)
+    site.sign_in()
+    assert "authapp.backend.url only" in site.get("/view").json
 
 
-def test_a_401_to_other_credentials_renews_nothing(backend: Served) -> None:
-    site = caller(
-        backend, lambda request: request.backend.get("/me", auth=("api", "key")).status_code
-    )
-    backend.instead["/me"] = Response(status=401, json_body={})
-    assert site.get("/view").json == 401
-    assert backend.calls[REFRESH] == 0
-    assert backend.calls["/me"] == 1
+def test_request_backend_stores_no_cookies_and_follows_no_redirects(
+    backend: Served,
+) -> None:
+    backend.instead["/set"] = Response(headers={"Set-Cookie": "of=alice"})
+    backend.instead["/away"] = Response(status=307, headers={"Location": backend.url + "/me"})
+
+    def call(request: Request) -> list[Any]:
+        request.backend.get("/set")
+        return [request.backend.get("/away").status_code, dict(request.backend.cookies)]
+
+    site = application_with_view(backend.url, call)
+    assert site.get("/view").json == [307, {}]
+    assert all("Cookie" not in request.headers for request in backend.requests)
 
 
-def test_renewal_after_the_headers_have_gone_is_kept_for_the_next_request(backend: Served) -> None:
-    """If a streamed body renews the session after the headers were sent, authapp can no longer
-    write the cookie. So the next request gets the new tokens."""
+def test_request_backend_raises_value_error_without_a_backend_url() -> None:
+    ini = settings("")
+    del ini["authapp.backend.url"]
+    with Configurator(settings=ini) as config:
+        config.include("authapp")
+        config.set_auth_backend(OwnBackend())
+        add_view(config, lambda request: request.backend.get("/me"))
+        site = Site(wsgi=config.make_wsgi_app())
+    with pytest.raises(ValueError, match=r"request\.backend needs authapp\.backend\.url"):
+        site.get("/view")
 
-    def streamed(request: Request) -> Response:
-        def body() -> Iterator[bytes]:
-            yield b"status "
-            yield str(request.backend.get("me").status_code).encode()
 
-        return Response(app_iter=body())
+def test_o2_request_backend_does_not_wait_for_a_backend_that_is_down(backend: Served) -> None:
+    def call(request: Request) -> str:
+        began = time.monotonic()
+        try:
+            request.backend.get("/hangs", timeout=0.3)
+        except requests.Timeout as error:
+            return f"{type(error).__name__} {time.monotonic() - began < 0.2}"
+        return "called"
+
+    def hang(request: Any) -> None:
+        threading.Event().wait(0.6)
+
+    site = application_with_view(backend.url, call)
+    backend.instead["/hangs"] = hang
+    assert site.get("/view").json == "BackendUnreachable False"
+    assert site.get("/view").json == "BackendUnreachable True"
+
+
+def test_view_without_error_handling_responds_503_when_the_backend_is_down(
+    backend: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    def call(request: Request) -> Any:
+        return request.backend.get("/me?token=secret", timeout=0.3).json()
 
     def more(config: Configurator) -> None:
-        config.add_route("streamed", "/streamed")
-        config.add_view(streamed, route_name="streamed")
+        config.include("authapp.web.views.errors")
+        add_view(config, call)
 
-    site = application(backend.url, more)
-    site.sign_in()
-    before = site.token()
-    answers = iter([Answer(status=401, json_body=NOT_VALID)])
-    backend.instead["/me"] = lambda request: next(answers, None)
-    assert site.get("/streamed").text == "status 200"
-    assert site.token() == before
-    ((_, _, seconds),) = [
-        each for each in site.services.store.living() if each[0].purpose == "spent refresh token"
-    ]
-    assert seconds > 3600
-    site.post("/session", headers={"X-CSRF-Token": site.csrf()})
-    assert site.token() != before
-    assert backend.calls[REFRESH] == 1, "the request has got the successor"
+    site = application("http://localhost:1", more)
+    for _ in range(2):
+        answer = site.get("/view", headers={"Accept": "application/json"}, status=503)
+        assert answer.json["code"] == "BackendUnavailable"
+        assert answer.headers["Retry-After"] == "1"
+    page = site.get("/view", headers={"Accept": "text/html"}, status=503)
+    assert "Nothing is lost" in page
+    assert "ConnectionError (ConnectionRefusedError) at localhost:1/me; one" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_request_backend_refuses_paths_outside_the_backend_url(backend: Served) -> None:
+    def call(request: Request) -> str:
+        for path in ("../admin", "/../admin", "x/../../admin", "%2e%2e/admin", "x/.%2E/.%2E/y"):
+            with pytest.raises(ValueError, match="paths below"):
+                request.backend.get(path)
+        return "stayed"
+
+    site = application_with_view(f"{backend.url}/api", call)
+    assert site.get("/view").json == "stayed"
+
+
+def test_backend_error_is_logged_when_a_view_handles_another_exception(
+    backend: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While a view handles an exception, it calls a backend that is down. authapp logs the error of
+    the backend, even if the causes of the exception form a cycle."""
+
+    def call(request: Request) -> str:
+        try:
+            try:
+                raise OSError("of the view")
+            except OSError as one:
+                try:
+                    raise OSError("because of it") from one
+                except OSError as other:
+                    raise one from other
+        except OSError:
+            with pytest.raises(requests.ConnectionError):
+                request.backend.get("/me")
+        return "went on"
+
+    site = application_with_view("http://localhost:1", call)
+    assert site.get("/view").json == "went on"
+    assert "BackendDown: call: ConnectionError" in caplog.text
