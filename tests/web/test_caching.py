@@ -12,7 +12,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from servers import Served
-from site_under_test import COOKIE, application_with_view
+from site_under_test import COOKIE, Site, application_with_view
 
 PRIVATE = "private, no-store"
 OBEYED_FIRST = {
@@ -124,3 +124,12 @@ def test_vary_header_of_a_view_is_kept_without_duplicates(backend: Served) -> No
 
     site = application_with_view(backend.url, view)
     assert site.get("/view").headers["Vary"] == "Accept-Language, Cookie"
+
+
+@pytest.mark.parametrize("path", ["/", "/account", "/session", "/login?next=/account"])
+def test_responses_to_signed_in_users_are_private(site: Site, path: str) -> None:
+    assert "Cookie" in site.get("/").headers["Vary"]
+    site.sign_in()
+    answer = site.get(path)
+    assert "no-store" in answer.headers["Cache-Control"]
+    assert "Cookie" in answer.headers["Vary"]

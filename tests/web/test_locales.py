@@ -179,3 +179,29 @@ def test_a_language_that_the_application_has_set_is_the_language_of_the_error_pa
 
 def _speak_chinese(event: NewRequest) -> None:
     event.request._LOCALE_ = "zh_Hans"
+
+
+def test_pages_and_problems_use_the_language_of_the_request(site: Site) -> None:
+    chinese = site.get("/login", headers={"Accept-Language": "fr, zh-CN;q=0.9, en;q=0.8"})
+    assert 'lang="zh-Hans"' in chinese.text
+    assert "登录" in chinese.text
+    assert "Accept-Language" in chinese.headers["Vary"]
+    for asked in ("fr", "en-GB, zh;q=0.5", "nonsense;;;=", ""):
+        assert "Sign in" in site.get("/login", headers={"Accept-Language": asked}).text
+    assert "登录" in site.get("/login?_LOCALE_=zh_Hans").text
+    problem = site.get(
+        "/account", headers={"Accept-Language": "zh", "Accept": "application/json"}, status=401
+    )
+    assert problem.json["detail"].startswith("此操作需要登录")
+    form = site.get("/login", headers={"Accept-Language": "zh"}).form
+    form["username"], form["password"] = "alice", "wrong"
+    assert "不匹配" in form.submit(headers={"Accept-Language": "zh"}, status=401).text
+
+
+@pytest.mark.parametrize("locale", ["%00", "xx", "../../etc", "%ff", "z" * 9000])
+def test_unknown_locale_gives_english_pages(site: Site, locale: str) -> None:
+    answer = site.get(f"/nowhere?_LOCALE_={locale}", status="*")
+    assert answer.status_int in (400, 404)
+    assert 'lang="en"' in answer.text
+    cookie = {"Cookie": f'_LOCALE_="{locale}"; x="\\000"'}
+    assert 'lang="en"' in site.get("/", headers=cookie).text

@@ -308,3 +308,18 @@ def test_all_templates_work_with_strict_undefined(backend: Served) -> None:
     options = re.search('name="authapp" content="([^"]+)"', site.get("/").text)
     assert options
     assert json.loads(options[1].replace("&#34;", '"').replace("&#39;", "'"))["who"] == "bob"
+
+
+def test_sign_in_page_shows_the_passwords_of_the_embedded_issuer() -> None:
+    import authapp
+    from servers import ISSUER_SETTINGS
+
+    ini = settings("embedded:", backend__verify="jwks:embedded:") | ISSUER_SETTINGS
+    site = Site(wsgi=authapp.main({}, **ini))
+    assert "carol-password" in site.get("/login").text
+    site.sign_in("carol")
+    assert site.get("/session").json["user"]["roles"] == []
+    assert site.get("/health?deep=1").json["backend"] == "ok"
+    restarted = Site(wsgi=authapp.main({}, **ini))
+    restarted.cookiejar = site.cookiejar
+    assert restarted.get("/session").json["user"]["id"] == 3

@@ -13,7 +13,7 @@ from pyramid.response import Response
 from authapp.backend.protocol import BackendDown, BackendRejected
 from authapp.session.session import TokenPair
 from servers import REFRESH, Served
-from site_under_test import Site, application, application_with_view
+from site_under_test import COOKIE, Site, application, application_with_view
 from web.example_application import KeepingBackend, OwnBackend, own_backend_site
 
 
@@ -133,3 +133,25 @@ def test_sign_out_during_a_renewal_ends_the_session_when_the_backend_fails(
         assert "SessionRevoked" in site.get("/account", status=303).location
     line = "SessionRevoked: the backend has not revoked the new tokens: BackendRejected"
     assert (line in caplog.text) is not isinstance(failure, BackendRejected)
+
+
+def test_hanging_backend_does_not_block_public_pages(site: Site, backend: Served) -> None:
+    site.sign_in()
+    come, go = threading.Event(), threading.Event()
+
+    def hang(request: Any) -> None:
+        come.set()
+        go.wait(10)
+
+    backend.instead[REFRESH] = hang
+    csrf = {"X-CSRF-Token": site.csrf()}
+    other = Site(wsgi=site.app)
+    thread = threading.Thread(
+        target=lambda: site.post("/session", headers=csrf, expect_errors=True)
+    )
+    thread.start()
+    assert come.wait(20)
+    other.get("/", status=200)
+    go.set()
+    thread.join()
+    assert COOKIE in site.cookies
