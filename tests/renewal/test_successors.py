@@ -6,13 +6,18 @@ from dataclasses import replace
 
 import pytest
 import time_machine
+from webob import Response as Answer
 
 from authapp.renewal.outcomes import Rejected, Renewed
 from authapp.renewal.successors import Successors
 from authapp.session.error_codes import ErrorCode
 from authapp.session.session import Session, TokenPair, Validity
 from authapp.store.memory import MemoryStore
+from authapp.store.protocol import Key
+from renewal.phases import DUE, EXPIRED, later, page
+from servers import NOT_VALID, REFRESH, Served
 from session.test_session import NOW, make
+from site_under_test import COOKIE, Site
 
 
 def test_stored_strings_sort_rejection_first_and_later_successor_last() -> None:
@@ -174,3 +179,74 @@ def test_a_session_whose_backend_keeps_the_refresh_token_is_read_each_time() -> 
     assert (found.successor is not None, found.failed) == (True, None)
     successors.keep_failure(session, "down", 9)
     assert successors.recall(replace(session, tokens=tokens)).failed == "down"
+
+
+def key_of(session: Session) -> Key:
+    """Return the key of the store for the successor of a session."""
+    return Key("spent refresh token", session.tokens.refresh)
+
+
+def test_the_old_cookie_gets_the_successor(site: Site, backend: Served) -> None:
+    site.sign_in()
+    first = site.twin()
+    with later(EXPIRED):
+        page(site, status=200)
+        second = site.twin()
+        site.post("/session", headers={"X-CSRF-Token": site.csrf()})
+        for older in (first, second):
+            page(older, status=200)
+    assert backend.calls[REFRESH] == 2
+    # The first cookie is two renewals old. It still gets the newest tokens.
+    assert first.opened().tokens == site.opened().tokens
+
+
+def test_old_cookie_is_cleared_when_its_successor_was_rejected(site: Site, backend: Served) -> None:
+    site.sign_in()
+    older = site.twin()
+    with later(EXPIRED):
+        page(site, status=200)
+        backend.instead[REFRESH] = Answer(status=401, json_body=NOT_VALID)
+        site.post("/session", headers={"X-CSRF-Token": site.csrf()}, status=401)
+        assert "reason=RefreshTokenRejected" in page(older, status=303).location
+        assert COOKIE not in older.cookies
+
+
+@pytest.mark.parametrize(
+    "text", ['{"code": "New", "reason": ""}', "{}", "[]", "x", '{"session": {}}']
+)
+def test_unreadable_successor_entry_is_ignored_and_logged(
+    site: Site, backend: Served, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    site.sign_in()
+    key = Key("spent refresh token", site.opened().tokens.refresh)
+    site.services.store.put(key, text, 60)
+    copy = site.twin()
+    with later(DUE):
+        site.sign_out()
+        assert "SessionRevoked" in page(copy, status=303).location
+    assert "SuccessorUnreadable" in caplog.text
+
+
+def test_old_cookie_is_rejected_when_its_successor_is_no_longer_kept(backend: Served) -> None:
+    site = Site(backend.url)
+    site.sign_in()
+    older, session = site.twin(), site.opened()
+    with later(EXPIRED):
+        page(site, status=200)
+        page(site, status=200)  # this request brings the new cookie
+        (seconds,) = [
+            left for key, _, left in site.services.store.living() if key == key_of(session)
+        ]
+        assert seconds <= 60
+        site.services.store.put(key_of(session), "", 0)
+        assert "reason=RefreshTokenRejected" in page(older, status=303).location
+
+
+def test_rejection_is_shared_with_copies_of_the_session(site: Site, backend: Served) -> None:
+    site.sign_in()
+    copy = site.twin()
+    backend.instead[REFRESH] = Answer(status=401, json_body=NOT_VALID)
+    with later(EXPIRED):
+        page(site, status=303)
+        page(copy, status=303)
+    assert backend.calls[REFRESH] == 1

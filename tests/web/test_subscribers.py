@@ -1,4 +1,4 @@
-"""Subscribers of authapp's events may raise exceptions: docs/pyramid.md."""
+"""Subscribers of authapp's events may raise exceptions or refuse a user: docs/pyramid.md."""
 
 import logging
 import time
@@ -10,6 +10,7 @@ import time_machine
 from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPForbidden, HTTPSeeOther
 from pyramid.response import Response
+from pyramid.security import forget
 
 from authapp import RenewalFailed, SessionEnded, SessionRenewed, SignedIn, SignedOut, SignInFailed
 from servers import BLACKLIST, LOGIN, REFRESH, Served
@@ -194,3 +195,44 @@ def test_refusing_a_sign_in_does_not_end_a_session_with_the_same_refresh_token(
         form.submit(status=status)
     assert backend.calls[BLACKLIST] == 0
     site.get("/account", status=200)
+
+
+@pytest.mark.parametrize("over", [True, False])
+def test_user_refused_by_a_subscriber_has_no_session(backend: Served, over: bool) -> None:
+    """If a subscriber of ``SignedIn`` signs the user out with ``forget``, the new session ends. An
+    earlier session in the same browser ends too, with all copies of its cookie. A session in
+    another browser does not end."""
+    away = []
+
+    def turn_away(event: SignedIn) -> None:
+        if away:
+            forget(event.request)
+
+    site = application(backend.url, lambda config: config.add_subscriber(turn_away, SignedIn))
+    form = site.get("/login").form
+    form["username"], form["password"] = "alice", "alice-password"
+    site.sign_in()
+    copy = site.twin()
+    if not over:
+        site.cookiejar.clear()
+        form = site.get("/login").form
+        form["username"], form["password"] = "alice", "alice-password"
+    away.append(1)
+    form.submit(status=303)
+    assert COOKIE not in site.cookies
+    error = copy.get("/session").json["error"]
+    assert error == ("SessionRevoked" if over else None), "a session in another browser is kept"
+
+
+def test_sign_in_that_fails_in_a_subscriber_keeps_the_earlier_session(backend: Served) -> None:
+    def fail(event: SignedIn) -> None:
+        if event.identity.name == "bob":
+            raise LookupError("a bug of a subscriber")
+
+    site = application(backend.url, lambda config: config.add_subscriber(fail, SignedIn))
+    form = site.get("/login").form
+    form["username"], form["password"] = "bob", "bob-password"
+    site.sign_in()
+    with pytest.raises(LookupError):
+        form.submit()
+    assert site.get("/session").json["user"]["id"] == 1
