@@ -1,9 +1,11 @@
-"""Fixtures of the tests of renewals."""
+"""Fixtures: two sites that share a Redis, and a process with an index of sessions."""
 
 from typing import Any
 
 import pytest
 
+from authapp.store.memory import MemoryStore
+from renewal.index_machine import Machine
 from servers import Served
 from servers.redis_server import RedisServer, patient
 from site_under_test import Site
@@ -24,3 +26,8 @@ def sites(backend: Served, redis_server: RedisServer, request: pytest.FixtureReq
     yield made
     for site in made:
         site.services.store._connection.client.connection_pool.disconnect()
+
+
+@pytest.fixture
+def machine() -> Machine:
+    return Machine(MemoryStore())

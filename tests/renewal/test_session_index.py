@@ -1,62 +1,15 @@
-"""The index of a user's sessions, with the memory store and with a real Redis."""
+"""The index of a user's sessions: what it lists, and what it ends."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from authapp.renewal.revocation import Revocation
-from authapp.renewal.session_index import MAX_AGENT, MOST, SessionIndex
-from authapp.session.session import Identity, Session
-from authapp.session.session_limits import UNLIMITED, SessionLimits
+from authapp.renewal.session_index import MAX_AGENT, MOST
+from authapp.session.session_limits import SessionLimits
 from authapp.store.memory import MemoryStore
-from authapp.store.protocol import Key, Store
-from authapp.store.redis import RedisStore
-from authapp.store.redis_connection import connect
-from eventually import eventually
-from servers.redis_server import RedisServer
+from authapp.store.protocol import Key
+from renewal.index_machine import Machine
 from session.test_session import NOW, make
-
-
-class Machine:
-    """One process with its index. ``now`` is the time in this process; tests change it."""
-
-    def __init__(self, store: Store, limits: SessionLimits = UNLIMITED) -> None:
-        self.now = float(NOW)
-        self.store = store
-        self.revocation = Revocation(store, 604_800)
-        self.index = SessionIndex(store, self.revocation, limits, lambda: self.now)
-
-    def start(self, sid: str, user: int | str = 1, agent: str = "Firefox") -> Session:
-        """Sign a user in, and record the session in the index."""
-        session = replace(
-            make(int(self.now) + 900, int(self.now) + 604_800),
-            identity=Identity(user),
-            sid=sid,
-            issued_at=int(self.now),
-            authenticated_at=self.now,
-            used_at=int(self.now),
-        )
-        self.index.record(session, agent, "192.0.2.1")
-        return session
-
-    def use(self, session: Session, address: str = "192.0.2.1") -> Session:
-        used = replace(session, used_at=int(self.now))
-        self.index.record(used, "Firefox", address)
-        return used
-
-    def record_known(self, session: Session) -> None:
-        """Read the entry of a session, and then record a use of the session."""
-        self.index.record(session, "Firefox", "192.0.2.1", self.index.find(session))
-
-    def listed(self, user: int | str = 1) -> list[str]:
-        return [each.session.sid for each in self.index.of(user)]
-
-
-@pytest.fixture
-def machine() -> Machine:
-    return Machine(MemoryStore())
 
 
 def test_the_sessions_of_a_user_are_listed_the_last_used_first(machine: Machine) -> None:
@@ -241,122 +194,3 @@ def test_a_process_tracks_a_bounded_number_of_sessions(
         machine.start(f"s{number}")
     assert len(machine.index._updates) <= 3
     assert len(machine.listed()) == 10
-
-
-@pytest.fixture
-def processes(redis_server: RedisServer) -> Iterator[list[Machine]]:
-    connections = [connect(redis_server.url) for _ in range(2)]
-    stores = [RedisStore(each, [b"a secret of more than 32 bytes, 1"]) for each in connections]
-    yield [Machine(store) for store in stores]
-    for each in connections:
-        each.client.connection_pool.disconnect()
-
-
-def test_processes_share_the_index_and_it_fills_again_after_redis_was_emptied(
-    redis_server: RedisServer, processes: list[Any]
-) -> None:
-    one, other = processes
-    a, b = one.start("a"), other.start("b")
-    assert set(one.listed()) == set(other.listed()) == {"a", "b"}
-    names = redis_server.keys()
-    dump = b"".join(redis_server.client.get(name) or b"" for name in names)
-    assert b"Firefox" not in dump
-    assert b"192.0.2.1" not in dump
-    redis_server.client.flushall()
-    one.use(a)
-    other.use(b)
-    eventually(lambda: set(one.listed()) == set(other.listed()) == {"a", "b"})
-    other.index.end(1, a.digest)
-    assert one.revocation.revoked(a)
-    assert one.listed() == ["b"]
-    redis_server.stop()
-    assert other.listed() == ["b"]  # from the process's own memory
-    one.use(a)
-    one.index.end_others(a)
-    assert not one.revocation.revoked(a)
-
-
-def test_a_process_keeps_a_copy_of_what_another_process_wrote_in_the_same_second(
-    redis_server: RedisServer, processes: list[Any]
-) -> None:
-    """A process keeps a copy of the entry that another process has just written. Otherwise the
-    entry would be missing if the other process ends and Redis loses its data."""
-    one, other = processes
-    session = one.start("a")
-    other.now += 0.5
-    other.record_known(session)
-    one.store._connection.client.connection_pool.disconnect()  # this process ends
-    redis_server.client.flushall()
-    eventually(lambda: other.listed() == ["a"], 5)
-
-
-def puts(machine: Machine) -> list[Key]:
-    """Return a list that gets the key of each string that is stored from now on."""
-    written: list[Key] = []
-    put = machine.store.put
-
-    def counted(key: Key, *args: Any, **options: Any) -> None:
-        written.append(key)
-        put(key, *args, **options)
-
-    machine.store.put = counted  # type: ignore[method-assign]
-    return written
-
-
-def test_an_entry_that_this_process_wrote_is_not_written_again(machine: Machine) -> None:
-    session = machine.start("a")
-    written = puts(machine)
-    machine.now += 0.5
-    machine.record_known(session)
-    assert written == []
-    machine.now += 60
-    machine.record_known(session)  # a request that is not the user's
-    assert written == []
-    machine.record_known(replace(session, used_at=int(machine.now)))
-    assert len(written) == 1
-
-
-def test_an_entry_gets_the_lifetime_of_the_process_that_records_a_use() -> None:
-    """During a restart, processes can have different values of ``session.idle``. The process that
-    writes an entry gives it the lifetime from its own value."""
-    store = MemoryStore(lambda: 0.0)
-    before, after = (
-        Machine(store, SessionLimits(idle=600)),
-        Machine(store, SessionLimits(idle=3600)),
-    )
-    session = before.start("a")
-    after.now += 0.5
-    after.record_known(session)
-    ((_, _, seconds),) = store.living()
-    assert seconds >= 3599
-
-
-def test_an_entry_is_written_for_a_secret_that_its_writer_did_not_have(
-    redis_server: RedisServer,
-) -> None:
-    old, new = b"a secret of more than 32 bytes, 1", b"a secret of more than 32 bytes, 2"
-    connections = [connect(redis_server.url) for _ in range(3)]
-    stores = zip(connections, ([old], [new, old], [new]), strict=True)
-    first, both, last = [Machine(RedisStore(each, secrets)) for each, secrets in stores]
-    session = first.start("a")
-    both.now += 0.5
-    both.record_known(session)
-    assert last.listed() == ["a"]
-    for each in connections:
-        each.client.connection_pool.disconnect()
-
-
-def test_a_background_request_writes_nothing_that_another_request_has_just_written(
-    machine: Machine,
-) -> None:
-    """A background request has read an entry, and then another request writes the entry. The
-    background request does not write it again, so that the newer use is not overwritten."""
-    session = machine.start("a")
-    known = machine.index.find(session)
-    machine.now += 1000
-    renewed = replace(session, issued_at=int(machine.now))
-    machine.index.record(renewed, "Firefox", "192.0.2.1")
-    written = puts(machine)
-    machine.index.record(renewed, "Firefox", "192.0.2.1", known)
-    assert written == []
-    assert machine.index.is_due(renewed)  # the user's next request is recorded
