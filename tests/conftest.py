@@ -42,6 +42,7 @@ MODULES_WITH_SERVERS = {
     "test_proxies",
     "test_readme",
     "test_redis_cluster",
+    "test_redis_cluster_lost_node",
     "test_redis_secured",
     "test_redis_sentinel",
     "test_simplejwt",
