@@ -1,12 +1,6 @@
 """Processes tell each other of revocations. A process that receives no notices asks Redis."""
 
-import os
-import socket
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -14,40 +8,16 @@ import pytest
 from authapp.store import redis_notices
 from authapp.store.protocol import Key, StoreUnavailable
 from authapp.store.redis import RedisStore
-from authapp.store.redis_connection import connect
 from eventually import eventually
-from servers.redis_server import Address, RedisServer
-
-OLD, NEW = b"an old secret of more than 32 bytes ..", b"a new secret of more than 32 bytes ..."
-A, B = Key("revoked session", "a"), Key("revoked user", "b")
-
-
-def alive(store: RedisStore) -> bool:
-    return store._notices.moment() is not None
+from servers.redis_server import RedisServer
+from store.conftest import NEW, OLD
+from store.listeners import A, B, alive, listeners
 
 
 @pytest.fixture
 def process(redis_server: RedisServer) -> Iterator[Callable[..., RedisStore]]:
-    """Yield a function. Each call of it returns a store that stands for one more process.
-
-    With ``told=True``, the call waits until this store receives notices.
-    """
-    processes: list[RedisStore] = []
-
-    def start(*secrets: bytes, url: str = "", told: bool = True) -> RedisStore:
-        store = RedisStore(connect(url or redis_server.url), secrets or (OLD,))
-        processes.append(store)
-        if told:
-            eventually(lambda: alive(store))
-        return store
-
-    yield start
-    for each in processes:
-        each._resync.pending.clear()
-        thread, each._notices.thread = each._notices.thread, None
-        if thread is not None:
-            thread.join(5)
-        each._redis.connection_pool.disconnect()
+    with listeners(redis_server) as start:
+        yield start
 
 
 def test_what_a_process_has_asked_is_not_asked_again(
@@ -104,127 +74,6 @@ def test_a_process_that_is_not_told_asks(process: Any) -> None:
     assert one.recall(A) == ["1"]
 
 
-def test_a_channel_that_is_cut_is_made_again_and_nothing_is_missed(
-    process: Any, redis_server: RedisServer
-) -> None:
-    one, two = process(), process()
-    for number in range(10):
-        key = Key("revoked session", str(number))
-        eventually(lambda: alive(one))
-        assert one.recall(key) == [None]
-        redis_server.client.client_kill_filter(_type="pubsub")
-        eventually(lambda: not alive(one), 2)
-        two.put(key, "1", 60, notify=True)
-        assert one.recall(key) == ["1"]
-
-
-def test_a_channel_that_redis_py_has_connected_again_counts_as_cut(process: Any) -> None:
-    """If another thread closes the connection of notices, redis-py connects again without an error.
-    The process may have missed notices meanwhile, so it must ask Redis."""
-    one, two = process(), process()
-    assert one.recall(A) == [None]
-    two.put(A, "1", 60)  # without a notice
-    assert one.recall(A) == [None]
-    check = one._notices._check
-
-    def close_and_check() -> bool:
-        one._notices._check = check
-        one._redis.connection_pool.disconnect()
-        return bool(check())
-
-    one._notices._check = close_and_check
-    eventually(lambda: one.recall(A) == ["1"])
-
-
-class Muted(Address):
-    """An address of Redis. A test can make it stop forwarding the notices."""
-
-    def __init__(self, server: RedisServer) -> None:
-        self.silent = False
-        super().__init__(server)
-
-    def _forward(self, source: socket.socket, target: socket.socket) -> None:
-        subscribes = False
-        with suppress(OSError):
-            while data := source.recv(65_536):
-                subscribes |= b"authapp:changed" in data
-                if not (self.silent and subscribes):
-                    target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
-        source.close()
-
-
-def test_a_process_asks_while_its_channel_is_silent(
-    process: Any, redis_server: RedisServer
-) -> None:
-    muted = Muted(redis_server)
-    one, two = process(url=muted.url), process()
-    assert one.recall(A) == [None]
-    muted.silent = True
-    two.put(A, "1", 60, notify=True)
-    took = eventually(lambda: one.recall(A) == ["1"], 5)
-    assert took < redis_notices.HEARTBEAT_TIMEOUT + 1
-    assert not alive(one)
-    muted.silent = False
-    eventually(lambda: alive(one))
-    muted.close()
-
-
-class Deaf(Address):
-    """An address of Redis. A test can make it lose what Redis sends to a subscribed process."""
-
-    silent = False
-
-    def _forward(self, source: socket.socket, target: socket.socket) -> None:
-        is_redis = source.getpeername()[1] == self.server.port
-        with suppress(OSError):
-            while data := source.recv(65_536):
-                if not (self.silent and is_redis and redis_notices.HEARTBEATS in data):
-                    target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
-        source.close()
-
-
-def test_a_process_subscribes_again_if_its_channel_stays_silent(
-    process: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """If the connection stays open but no heartbeat arrives, the process subscribes again."""
-    monkeypatch.setattr(redis_notices, "RESUBSCRIBE", 0.5)
-
-    def subscriptions() -> int:
-        return int(redis_server.client.info("commandstats")["cmdstat_subscribe"]["calls"])
-
-    deaf = Deaf(redis_server)
-    one = process(url=deaf.url)
-    before = subscriptions()
-    deaf.silent = True
-    eventually(lambda: subscriptions() > before)
-    deaf.silent = False
-    eventually(lambda: alive(one))
-    deaf.close()
-
-
-def test_a_process_asks_the_new_primary_and_listens_to_it(
-    process: Any, redis_server: RedisServer, tmp_path: Any
-) -> None:
-    """After a failover, a process asks the new primary and receives its notices, although its open
-    connections still lead to the former primary."""
-    address = Address(redis_server)
-    one, two = process(url=address.url), process(url=address.url)
-    one.put(A, "1", 60, notify=True)
-    assert one.recall(A) == [one.recall(A)[0]] == ["1"]
-    (tmp_path / "other").mkdir()
-    address.server = other = RedisServer(tmp_path / "other")
-    redis_server.client.replicaof("127.0.0.1", other.port)
-    two.put(B, "1", 60, notify=True)
-    eventually(lambda: one.recall(A, B) == two.recall(A, B) == ["1", "1"])
-    eventually(lambda: alive(one) and alive(two))
-    channels = other.client.pubsub_numsub(redis_notices.CHANNEL)
-    assert channels == [(redis_notices.CHANNEL, 2)]
-    address.close()
-    other.close()
-
-
 @pytest.mark.parametrize("how", ["stop", "flushall"])
 def test_sign_outs_are_known_after_redis_has_lost_its_data(
     process: Any, redis_server: RedisServer, how: str
@@ -251,33 +100,6 @@ def test_memory_is_bounded(process: Any, monkeypatch: pytest.MonkeyPatch) -> Non
     for number in range(1000):
         one.recall(Key("revoked session", str(number)))
     assert 0 < len(one._notices._kept) <= 102
-
-
-def test_the_thread_ends_when_no_request_needs_it(
-    process: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(redis_notices, "IDLE", 0.3)
-    one = process()
-    thread = one._notices.thread
-    eventually(lambda: not thread.is_alive())
-    assert one.recall(A) == [None]
-    eventually(lambda: alive(one))
-    assert one._notices.thread is not thread
-
-
-def test_a_request_is_answered_although_no_thread_can_be_started(
-    process: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = process(told=False)
-
-    def refuse(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    with monkeypatch.context() as few:
-        few.setattr(threading.Thread, "start", refuse)
-        assert one.recall(A) == [None]
-        assert not alive(one)
-    eventually(lambda: alive(one))
 
 
 @pytest.mark.parametrize("right", ["subscribe", "publish"])
@@ -310,61 +132,6 @@ def test_garbage_on_the_channel_is_ignored(
     thread = one._notices.thread
     eventually(lambda: alive(one))
     assert one._notices.thread is thread
-
-
-def test_a_forked_process_asks_and_then_listens_by_itself(process: Any) -> None:
-    """A forked process has a copy of its parent's cache of what Redis contains. The forked process
-    must not use this copy."""
-    one, two = process(), process()
-    assert one.recall(A) == [None]
-    ready, go = os.pipe(), os.pipe()
-    child = os.fork()
-    if child == 0:  # pragma: no cover - another process
-        status = 1
-        with suppress(BaseException):
-            os.write(ready[1], b"x")
-            os.read(go[0], 1)
-            assert one.recall(A) == ["1"]
-            eventually(lambda: alive(one))
-            assert one.recall(A) == ["1"]
-            status = 0
-        os._exit(status)
-    os.read(ready[0], 1)
-    two.put(A, "1", 60, notify=True)
-    os.write(go[1], b"x")
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    for end in (*ready, *go):
-        os.close(end)
-
-
-@pytest.mark.parametrize("shared", ["memory:", "redis"])
-def test_no_thread_is_started_before_the_first_request(
-    redis_server: RedisServer, shared: str
-) -> None:
-    """No thread is started before the first request. uWSGI and gunicorn (with ``--preload``) create
-    the application before they fork, and a fork does not copy threads."""
-    code = (
-        "import sys, threading, authapp\n"
-        "from site_under_test import settings\n"
-        "authapp.main({}, **settings('http://backend.invalid', shared=sys.argv[1]))\n"
-        "print(threading.active_count())\n"
-    )
-    url = redis_server.url if shared == "redis" else shared
-    words = [sys.executable, "-c", code, url]
-    env = {**os.environ, "PYTHONPATH": "tests"}
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=env, check=True)
-    assert done.stdout == "1\n"
-
-
-def test_a_channel_is_not_alive_while_redis_stalls(process: Any, redis_server: RedisServer) -> None:
-    one, two = process(), process()
-    redis_server.pause()
-    eventually(lambda: not alive(one) and not alive(two))
-    one.put(A, "1", 60, notify=True)
-    assert one.recall(A) == ["1"]
-    redis_server.go_on()
-    eventually(lambda: two.recall(A) == ["1"])
-    eventually(lambda: alive(one) and alive(two))
 
 
 def test_a_notice_that_failed_is_published_later(process: Any, redis_server: RedisServer) -> None:
