@@ -78,7 +78,10 @@ SLOW = {
     "test_check",
     "test_endless_answers",
     "test_proposals",
-    "test_proxy",
+    "test_proxy_answers",
+    "test_proxy_bulkhead",
+    "test_proxy_renewal",
+    "test_proxy_requests",
     "test_slow_calls",
     "test_tls",
 }

@@ -12,8 +12,8 @@ import requests
 
 from authapp.edge.upstream import ClientGone, UpstreamBroken
 from authapp.issuer import main as issuer
+from edge.proxied_api import Raw, Signed
 from edge.proxies import SECRET, sign_in
-from edge.test_proxy import Raw, Signed
 from eventually import eventually
 from served_site import ServedSite
 from servers import ISSUER_SETTINGS, Served
