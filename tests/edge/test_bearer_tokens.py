@@ -1,5 +1,5 @@
-"""With ``authapp.api_bearer``, a request can have an access token in ``Authorization`` (contract
-section 11)."""
+"""Which access tokens ``authapp.api_bearer`` accepts, and how it verifies them (contract section
+11)."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -8,109 +8,20 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from pyramid.authorization import Allow
-from pyramid.config import Configurator
-from pyramid.request import Request
 from webob import Response
 
 import authapp
 from authapp.backend.protocol import BackendRejected
 from authapp.settings.ini import SettingsError
+from edge import bearer_site
+from edge.bearer_site import KEYS, ROBOT, add, bearer, token
 from servers import Served
-from site_under_test import Site, add_view, application, settings, shared_application
+from site_under_test import Site, application, settings, shared_application
 
-KEY = "a key that signs access tokens in tests, of 48 bytes"
-KEYS = {
-    "api_bearer": "true",
-    "api_prefixes": "/view /api",
-    "backend__verify": f"secret:{KEY}",
-    "backend__issuer": "https://issuer.example",
-    "backend__audience": "this site",
-    "claims__name": "name",
-}
+# A fixture of these tests.
+site = bearer_site.site
+
 JWKS = "/.well-known/jwks.json"
-
-
-def token(
-    key: Any = KEY,
-    algorithm: str = "HS256",
-    kid: str = "one",
-    header: dict[str, Any] | None = None,
-    **claims: Any,
-) -> str:
-    now = int(time.time())
-    right = {"sub": "7", "name": "robot", "roles": ["admin"], "iat": now, "exp": now + 300}
-    right |= {"iss": "https://issuer.example", "aud": "this site"}
-    known = {name: each for name, each in (right | claims).items() if each is not None}
-    headers = {"kid": kid} | (header or {})
-    return jwt.encode(known, key, algorithm=algorithm, headers=headers)
-
-
-def bearer(value: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {value}"}
-
-
-def who(request: Request) -> Any:
-    return request.identity and [request.identity.id, request.identity.name, request.session_error]
-
-
-def add(config: Configurator) -> None:
-    add_view(config, who)
-    config.add_route("page", "/page")
-    config.add_view(who, route_name="page", renderer="json")
-
-
-@pytest.fixture
-def site() -> Site:
-    return shared_application("http://127.0.0.1:9", add, **KEYS)
-
-
-def cookie_of(site: Site) -> dict[str, str]:
-    """Return a ``Cookie`` header with a session of alice. No backend has issued its tokens."""
-    tokens = authapp.TokenPair("an access token", "a refresh token")
-    identity = authapp.Identity("1", None, "alice", (), (), {})
-    now = int(time.time())
-    validity = authapp.Validity(now + 9000, now + 90_000)
-    session = authapp.Session.start(identity, tokens, validity, now, now)
-    return {"Cookie": f"authapp.session={site.services.sealer.seal(session)}"}
-
-
-ROBOT, ALICE = ["7", "robot", None], ["1", "alice", None]
-
-
-@pytest.mark.parametrize(
-    ("with_cookie", "with_token", "path", "expected"),
-    [
-        (False, "none", "/view", None),
-        (False, "none", "/page", None),
-        (False, "valid", "/view", ROBOT),
-        (False, "valid", "/page", None),
-        (False, "wrong", "/view", 401),
-        (False, "wrong", "/page", None),
-        (True, "none", "/view", ALICE),
-        (True, "none", "/page", ALICE),
-        (True, "valid", "/view", ROBOT),
-        (True, "valid", "/page", ALICE),
-        (True, "wrong", "/view", 401),
-        (True, "wrong", "/page", ALICE),
-    ],
-)
-def test_cookie_token_and_path_give_one_identity(
-    site: Site, with_cookie: bool, with_token: str, path: str, expected: Any
-) -> None:
-    headers = cookie_of(site) if with_cookie else {}
-    if with_token != "none":
-        headers |= bearer(token() if with_token == "valid" else "wrong")
-    answer = site.get(path, headers=headers, status="*")
-    if expected == 401:
-        assert answer.status_int == 401
-        assert answer.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
-        assert answer.json["code"] == "SignInRequired"
-    else:
-        assert answer.json == expected
-    assert "Set-Cookie" not in answer.headers
-    assert ("Authorization" in answer.headers["Vary"]) == (path == "/view")
-
 
 ACCESS: list[dict[str, Any]] = [
     {},
@@ -133,7 +44,6 @@ ACCESS: list[dict[str, Any]] = [
     {"scp": "read", "nonce": "n", "azp": "x"},  # Azure AD B2C
     {"type": "user", "kind": "robot", "use": "sig", "nonce": ""},
 ]
-
 NOT_ACCESS: list[dict[str, Any]] = [
     {"token_type": "refresh"},
     {"token_type": "REFRESH_TOKEN"},
@@ -249,54 +159,10 @@ def test_a_wrong_token_is_401_even_on_a_public_page(site: Site, make: Callable[[
     assert len(value) < 8 or value not in answer.text
 
 
-@pytest.mark.parametrize("header", ["Basic YWxpY2U6eA==", "", "Digest x"])
-def test_other_kinds_of_authorization_are_the_applications(site: Site, header: str) -> None:
-    assert site.get("/view", headers={"Authorization": header}).json is None
-
-
 def test_the_word_bearer_has_no_case_and_a_little_leeway(site: Site) -> None:
     now = int(time.time())
     value = token(exp=now - 5, nbf=now + 5, iat=now + 5.5)
     assert site.get("/view", headers={"Authorization": f"bEARER  {value}"}).json == ROBOT
-
-
-def test_csrf_is_waived_only_for_a_token_that_authenticated(site: Site) -> None:
-    cookie = cookie_of(site)
-    assert site.post("/view", headers=bearer(token())).json == ROBOT
-    assert site.post("/view", headers=bearer(token()) | cookie).json == ROBOT
-    site.post("/view", headers=cookie, status=403)
-    site.post("/page", headers=cookie | bearer(token()), status=403)
-    site.post("/view", headers=bearer("wrong") | cookie, status=401)
-    site.post("/view", headers={"Authorization": "Basic x"} | cookie, status=403)
-
-
-def test_answers_to_tokens_are_private(site: Site) -> None:
-    answer = site.get("/view", headers=bearer(token()))
-    assert answer.headers["Cache-Control"] == "private, no-store"
-
-
-class Root:
-    __acl__ = ((Allow, "role:admin", "administer"),)
-
-    def __init__(self, request: Request) -> None:
-        pass
-
-
-def test_permissions_follow_the_token() -> None:
-    def guarded(config: Configurator) -> None:
-        config.set_root_factory(Root)
-        add_view(config, lambda request: request.session_options(), permission="administer")
-
-    site = application("http://127.0.0.1:9", guarded, **KEYS)
-    assert '"signed_in_at": null' in site.get("/view", headers=bearer(token())).json
-    site.get("/view", headers=bearer(token(roles=[])), status=403)
-    site.get("/view", status=401)
-
-
-def test_own_pages_are_about_sessions() -> None:
-    site = Site("http://127.0.0.1:9", **(KEYS | {"api_prefixes": "/account /session"}))
-    site.get("/account", headers=bearer(token()), status=401)
-    assert site.get("/session", headers=bearer(token())).json["user"] is None
 
 
 @pytest.fixture
@@ -328,20 +194,6 @@ def test_tokens_are_verified_with_the_keys_of_the_backend(signed: tuple[Site, Se
     assert backend.calls[JWKS] <= 2
 
 
-def test_the_proxy_passes_the_token_on() -> None:
-    def api(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        start_response("200 OK", [("Content-Type", "text/plain")])
-        return [environ["HTTP_AUTHORIZATION"].encode()]
-
-    with Served(api) as served:
-        site = application("http://127.0.0.1:9", **KEYS, proxy=f"/api = {served.url}")
-        value = token()
-        assert site.post("/api/x", b"body", headers=bearer(value)).text == f"Bearer {value}"
-        site.get("/api/x", headers=bearer("wrong"), status=401)
-        served.instead["/x"] = Response(status=401)
-        site.get("/api/x", headers=bearer(value), status=401)
-
-
 @pytest.mark.parametrize(
     "missing", ["api_prefixes", "backend__verify", "backend__issuer", "backend__audience"]
 )
@@ -357,18 +209,3 @@ def test_a_token_that_nothing_verifies_signs_nobody_in() -> None:
     reader = Site("http://127.0.0.1:9").services.reader
     with pytest.raises(BackendRejected):
         reader.bearer(token(), time.time())
-
-
-def test_a_program_with_a_token_has_no_idle_end_and_no_recent_sign_in() -> None:
-    def more(config: Configurator) -> None:
-        add_view(config, who, recent_auth=300)
-        config.add_route("options", "/api/options")
-        config.add_view(
-            lambda request: request.session_options(), route_name="options", renderer="json"
-        )
-
-    site = application("http://127.0.0.1:9", more, session__idle="600", **KEYS)
-    program = bearer(token())
-    assert "idle_until" not in site.get("/api/options", headers=program, status=200)
-    answer = site.get("/view", headers=program, status=401)
-    assert answer.json["code"] == "insufficient_user_authentication"
