@@ -170,6 +170,22 @@ def test_an_address_in_the_command_has_precedence(taken: str) -> None:
         serve(lambda *_: [], {"listen": taken}, host="127.0.0.1", port="0")
 
 
+def test_an_address_in_use_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        listen = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(OSError, match=f"in use: listen = {listen}"):
+            serve(lambda *_: [], {}, listen=listen)
+        host, port = listen.split(":")
+        with pytest.raises(OSError, match=f"in use: host = {host} port = {port}"):
+            serve(lambda *_: [], {}, host=host, port=port)
+
+
+@pytest.mark.parametrize("drain", ["30s", "-5", "", "soon"])
+def test_an_invalid_drain_is_refused_at_start_up(drain: str) -> None:
+    with pytest.raises(ValueError, match=f"drain = '{drain}': seconds such as 30 are allowed"):
+        serve(None, {}, drain=drain)  # type: ignore[arg-type]
+
+
 def test_an_unknown_option_of_the_server_is_named() -> None:
     with pytest.raises(OptionError, match=r"in the ini file: .*thread"):
         serve(lambda *_: [], {}, thread="4")
