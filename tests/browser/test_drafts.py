@@ -1,36 +1,15 @@
 """When a session ends, a script keeps what the user typed, for this user and this tab only."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 
-from browser.test_tabs import enter, record_faults, sign_in, wait_until
+from browser.tabs import open_tabs, pass_time, sign_in, wait_until
 from served_site import ServedSite
 
 DRAFT = "sessionStorage.authappDraft ?? null"
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedSite]:
-    site = ServedSite(tmp_path_factory.mktemp("drafts"), {"pyramid.includes": "letter_pages"})
-    yield site
-    site.stop()
-
-
-@pytest.fixture
-def page(chromium: Any, site: ServedSite) -> Iterator[Any]:
-    """Yield an empty page of a signed-in user. At the end, check that it had no errors or
-    warnings."""
-    window = chromium.new_context(locale="en", viewport={"width": 1000, "height": 700})
-    faults: list[str] = []
-    window.on("page", lambda page: record_faults(page, faults))
-    enter(window, site)
-    yield window.new_page()
-    window.close()
-    assert faults == []
 
 
 def show(page: Any, site: ServedSite, content: str) -> None:
@@ -403,3 +382,47 @@ def test_a_draft_of_another_shape_is_ignored(site: ServedSite, page: Any) -> Non
         assert page.evaluate("window.authapp.session.user.id") == 1, draft
         assert page.locator("[name=title]").input_value() == "", draft
         page.evaluate("window.authapp.renew()")
+
+
+def test_unsent_form_is_restored_after_sign_in(serve: Any, window: Any) -> None:
+    site = serve(300, session_lifetime="240")
+    (page,) = open_tabs(window, site, 1, "/form")
+    form = page.locator("#letter")
+    form.locator("[name=title]").fill('half "written"')
+    form.locator("textarea").fill("two\nlines")
+    form.locator("[type=checkbox]").check()
+    form.locator("select").select_option("b")
+    for secret in ("pin", "card"):
+        form.locator(f"[name={secret}]").fill("4242 4242")
+    pass_time(site, 240, page)
+    page.locator("dialog.authapp-cover[open]").wait_for()
+    assert "4242" not in page.evaluate("JSON.stringify({...sessionStorage})")
+    page.get_by_role("link", name="Sign in").last.click()
+    # After the sign-in, the page has one more field.
+    page.context.add_init_script(
+        "addEventListener('DOMContentLoaded', () => document.querySelector('#letter')?.prepend("
+        "Object.assign(document.createElement('input'), { type: 'checkbox', name: 'all' })))"
+    )
+    page.fill("#username", "alice")
+    page.fill("#password", "alice-password")
+    page.keyboard.press("Enter")
+    page.wait_for_url(site.url + "/form")
+    wait_until(page, "document.querySelector('[name=title]').value === 'half \"written\"'")
+    assert form.locator("textarea").input_value() == "two\nlines"
+    assert form.locator("[name=yes]").is_checked()
+    assert not form.locator("[name=all]").is_checked()
+    assert form.locator("select").input_value() == "b"
+    assert form.locator("[name=pin]").input_value() == form.locator("[name=card]").input_value()
+    assert form.locator("[name=pin]").input_value() == ""
+    assert page.evaluate("sessionStorage.authappDraft") is None
+
+
+def test_unsent_form_is_not_shown_to_another_user(serve: Any, window: Any) -> None:
+    site = serve(300, session_lifetime="240")
+    (page,) = open_tabs(window, site, 1, "/form")
+    page.locator("[name=title]").fill("alice's own")
+    pass_time(site, 240, page)
+    page.locator("dialog.authapp-cover[open]").wait_for()
+    sign_in(page, site, "bob", "/form")
+    assert page.locator("[name=title]").input_value() == ""
+    assert "own" not in page.evaluate("JSON.stringify({...sessionStorage})")

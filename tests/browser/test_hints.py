@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from browser.test_tabs import enter, record_faults, sign_in, wait_until
+from browser.tabs import sign_in, wait_until
 from eventually import eventually
 from served_site import ServedSite
 
@@ -19,23 +19,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedSite]:
     site = ServedSite(tmp_path_factory.mktemp("hints"), changes)
     yield site
     site.stop()
-
-
-@pytest.fixture
-def window(chromium: Any) -> Iterator[Any]:
-    window = chromium.new_context(locale="en", viewport={"width": 1000, "height": 700})
-    faults: list[str] = []
-    window.on("page", lambda page: record_faults(page, faults))
-    yield window
-    window.close()
-    assert faults == []
-
-
-@pytest.fixture
-def page(window: Any, site: ServedSite) -> Any:
-    """Return an empty page of a signed-in user. Each test opens the page that it needs."""
-    enter(window, site)
-    return window.new_page()
 
 
 def questions(page: Any) -> list[str]:

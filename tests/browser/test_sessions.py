@@ -9,18 +9,11 @@ from typing import Any
 import pytest
 
 from browser.axe import violations
-from browser.test_tabs import enter
+from browser.tabs import enter
 from eventually import eventually
 from served_site import ServedSite
 
 IDLE = 12
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedSite]:
-    site = ServedSite(tmp_path_factory.mktemp("site"), {"pyramid.includes": "letter_pages"})
-    yield site
-    site.stop()
 
 
 @pytest.fixture
