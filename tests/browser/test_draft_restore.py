@@ -1,58 +1,12 @@
-"""When a session ends, a script keeps what the user typed, for this user and this tab only."""
+"""After the sign-in, what the user typed is put back into the same fields, and into no others."""
 
-import json
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 
-from browser.tabs import open_tabs, pass_time, sign_in, wait_until
+from browser.drafts import DRAFT, come_back, end_session, show
+from browser.tabs import open_tabs, pass_time, wait_until
 from served_site import ServedSite
-
-DRAFT = "sessionStorage.authappDraft ?? null"
-
-
-def show(page: Any, site: ServedSite, content: str) -> None:
-    """Open a page of the application that contains this HTML."""
-    page.goto(site.url + "/hostile?" + urlencode({"content": content}))
-    wait_until(page, "window.authapp?.session.user")
-    wait_until(page, "performance.getEntriesByType('resource').some(e => /ending/.test(e.name))")
-    page.wait_for_timeout(50)  # then the module watches the session
-
-
-def end_session(page: Any, lasting: bool = False) -> None:
-    """Make the server respond that the session has ended.
-
-    :param lasting: True for all later requests, False for one request.
-    """
-    body = json.dumps({"code": "RefreshTokenExpired", "login_url": "/login"})
-    page.route("**/session", lambda route: route.fulfill(status=401, body=body))
-    page.evaluate("void window.authapp.renew()")
-    page.locator("dialog.authapp-cover[open]").wait_for()
-    if not lasting:
-        page.unroute("**/session")
-
-
-def come_back(page: Any, site: ServedSite, content: str | None = None) -> None:
-    """Open the page again, as a user does after signing in again.
-
-    :param content: the new HTML of the page. None for the same HTML as before.
-    """
-    url = page.url
-    if content is not None:
-        page.route(url, lambda route: answer_with(route, content))
-    page.goto(url)
-    wait_until(page, "window.authapp?.session.user")
-    wait_until(page, f"({DRAFT}) === null")
-
-
-def answer_with(route: Any, content: str) -> None:
-    answer = route.fetch()
-    body = answer.text()
-    start = body.index("written:</p>") + len("written:</p>")
-    rest = body[body.index("<script", start) :]
-    route.fulfill(response=answer, body=body[:start] + content + rest)
-
 
 PEOPLE = "<form id=f>{}<button>Send</button></form>"
 PERSON = "<li><label><input type=checkbox name=pick value={}> {}</label></li>"
@@ -228,162 +182,6 @@ def test_all_that_the_user_changed_comes_back(site: ServedSite, page: Any) -> No
     assert page.locator(".authapp-notice").count() == 0
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        "<form id=other><input name=title value=old></form>",
-        "<form id=f><input type=hidden name=of value=2><input name=title value=old></form>",
-        "<form id=f><input type=hidden name=of value=1><input name=title value=new></form>",
-        "<form id=f><input type=hidden name=of value=1><input name=heading value=old></form>",
-    ],
-)
-def test_another_field_stays_as_it_is_and_the_user_is_told(
-    site: ServedSite, page: Any, other: str
-) -> None:
-    show(
-        page,
-        site,
-        "<form id=f><input type=hidden name=of value=1><input name=title value=old></form>",
-    )
-    page.locator("[name=title]").fill("mine")
-    end_session(page)
-    come_back(page, site, other)
-    page.locator(".authapp-notice", has_text="could not be put back").wait_for()
-    assert "mine" not in page.evaluate("[...document.querySelectorAll('input')].map(i => i.value)")
-
-
-SECRETS = [
-    "<input name=a type=password>",
-    "<input name=b autocomplete=off>",
-    "<form autocomplete=off><input name=c></form>",
-    "<input name=cvv>",
-    "<input name=otp>",
-    "<input name=smsCode>",
-    *(
-        f"<input name={name}>"
-        for name in [
-            "pin_code",
-            "user_pin",
-            "userPin",
-            "pin2",
-            "cc-1",
-            "cc-year",
-            "cc_holder",
-            "cc_number",
-            "ccNumber",
-            "api_key",
-            "apiKey",
-        ]
-    ),
-    "<input name=d autocomplete=one-time-code>",
-    "<input name=e autocomplete=cc-number>",
-    "<input name=f id=card-number>",
-    "<form data-authapp-draft=off><input name=g></form>",
-    "<form data-authapp-draft=off><input name=getAttribute><input name=h></form>",
-    "<div data-authapp-draft=off><input name=i></div>",
-]
-TYPE_EVERYWHERE = """() => { for (const it of document.querySelectorAll('input')) {
-  it.value = 's3cret'; it.dispatchEvent(new Event('input', { bubbles: true })); } }"""
-
-
-ORDINARY = "shipping opinion keyboard sort_key cc cc_email zip_code title"
-
-
-def test_secrets_are_never_kept(site: ServedSite, page: Any) -> None:
-    show(page, site, "".join(SECRETS))
-    page.evaluate(TYPE_EVERYWHERE)
-    end_session(page)
-    page.wait_for_timeout(100)
-    assert page.evaluate(DRAFT) is None
-    assert "kept" not in page.evaluate("document.querySelector('.authapp-cover').textContent")
-    # Nor beside a field that is kept. This also tells which secret would be kept.
-    ordinary = "".join(f"<input name={name}>" for name in ORDINARY.split())
-    show(page, site, "".join(SECRETS) + ordinary)
-    page.evaluate(TYPE_EVERYWHERE)
-    end_session(page)
-    wait_until(page, f"({DRAFT}) !== null")
-    come_back(page, site)
-    filled = "[...document.querySelectorAll('input')].filter(i => i.value).map(i => i.name)"
-    wait_until(page, f"{filled}.includes('title')")
-    assert page.evaluate(filled) == ORDINARY.split()
-
-
-def test_a_password_that_a_button_shows_is_never_kept(site: ServedSite, page: Any) -> None:
-    show(page, site, "<input id=p name=x type=password><input name=y>")
-    page.locator("#p").fill("s3cret")
-    page.evaluate("document.getElementById('p').type = 'text'")
-    page.locator("#p").fill("s3cret too")
-    end_session(page)
-    page.wait_for_timeout(100)
-    assert page.evaluate(DRAFT) is None
-
-
-def test_an_untouched_page_says_nothing_of_a_draft(site: ServedSite, page: Any) -> None:
-    show(page, site, "<form><input name=title value=old></form>")
-    end_session(page)
-    text = page.get_by_role("dialog").inner_text()
-    assert "Your session has ended" in text
-    assert "kept" not in text
-    assert page.evaluate(DRAFT) is None
-
-
-def test_a_draft_is_gone_after_sign_out(site: ServedSite, page: Any) -> None:
-    other = page.context.new_page()
-    other.goto(site.url + "/account")
-    show(page, site, "<form><input name=title></form>")
-    page.locator("[name=title]").fill("mine")
-    other.locator("main").get_by_role("button", name="Sign out", exact=True).click()
-    page.wait_for_url("**/login?next=*reason=SignedOut")
-    assert page.evaluate(DRAFT) is None
-    assert other.evaluate("Object.keys(sessionStorage).length") == 0
-
-
-def test_a_draft_is_gone_when_another_user_signs_in(site: ServedSite, page: Any) -> None:
-    show(page, site, "<form><input name=title></form>")
-    page.locator("[name=title]").fill("mine")
-    end_session(page)
-    wait_until(page, f"({DRAFT}) !== null")
-    sealed = page.evaluate(DRAFT)
-    other = page.context.new_page()
-    page.context.clear_cookies()
-    sign_in(other, site, "bob")
-    page.get_by_text("Someone else has signed in").wait_for()
-    wait_until(page, f"({DRAFT}) === null")
-    # Even if the draft were still stored, bob must not get it.
-    page.wait_for_timeout(2500)
-    page.evaluate("(sealed) => void (sessionStorage.authappDraft = sealed)", sealed)
-    come_back(page, site)
-    assert page.locator("[name=title]").input_value() == ""
-
-
-def test_a_window_that_the_page_opens_has_no_copy(site: ServedSite, page: Any) -> None:
-    show(page, site, "<form><input name=title></form>")
-    page.locator("[name=title]").fill("mine")
-    end_session(page, lasting=True)
-    wait_until(page, f"({DRAFT}) !== null")
-    with page.expect_popup() as opened:
-        page.evaluate("void window.open(location.href)")
-    copy = opened.value
-    wait_until(copy, "window.authapp?.session.user")
-    wait_until(copy, f"({DRAFT}) === null")
-    copy.wait_for_timeout(300)
-    assert copy.locator("[name=title]").input_value() == ""
-    assert page.evaluate(DRAFT) is not None
-    page.unroute("**/session")
-    come_back(page, site)
-    assert page.locator("[name=title]").input_value() == "mine"
-
-
-def test_a_draft_of_another_shape_is_ignored(site: ServedSite, page: Any) -> None:
-    page.goto(site.url + "/account")
-    for draft in ("null", "{}", "[1]", "x", '{"page": "/form", "kept": [null]}', ""):
-        page.evaluate("(draft) => void (sessionStorage.authappDraft = draft)", draft)
-        show(page, site, "<form><input name=title></form>")
-        assert page.evaluate("window.authapp.session.user.id") == 1, draft
-        assert page.locator("[name=title]").input_value() == "", draft
-        page.evaluate("window.authapp.renew()")
-
-
 def test_unsent_form_is_restored_after_sign_in(serve: Any, window: Any) -> None:
     site = serve(300, session_lifetime="240")
     (page,) = open_tabs(window, site, 1, "/form")
@@ -417,12 +215,25 @@ def test_unsent_form_is_restored_after_sign_in(serve: Any, window: Any) -> None:
     assert page.evaluate("sessionStorage.authappDraft") is None
 
 
-def test_unsent_form_is_not_shown_to_another_user(serve: Any, window: Any) -> None:
-    site = serve(300, session_lifetime="240")
-    (page,) = open_tabs(window, site, 1, "/form")
-    page.locator("[name=title]").fill("alice's own")
-    pass_time(site, 240, page)
-    page.locator("dialog.authapp-cover[open]").wait_for()
-    sign_in(page, site, "bob", "/form")
-    assert page.locator("[name=title]").input_value() == ""
-    assert "own" not in page.evaluate("JSON.stringify({...sessionStorage})")
+@pytest.mark.parametrize(
+    "other",
+    [
+        "<form id=other><input name=title value=old></form>",
+        "<form id=f><input type=hidden name=of value=2><input name=title value=old></form>",
+        "<form id=f><input type=hidden name=of value=1><input name=title value=new></form>",
+        "<form id=f><input type=hidden name=of value=1><input name=heading value=old></form>",
+    ],
+)
+def test_another_field_stays_as_it_is_and_the_user_is_told(
+    site: ServedSite, page: Any, other: str
+) -> None:
+    show(
+        page,
+        site,
+        "<form id=f><input type=hidden name=of value=1><input name=title value=old></form>",
+    )
+    page.locator("[name=title]").fill("mine")
+    end_session(page)
+    come_back(page, site, other)
+    page.locator(".authapp-notice", has_text="could not be put back").wait_for()
+    assert "mine" not in page.evaluate("[...document.querySelectorAll('input')].map(i => i.value)")
