@@ -107,8 +107,8 @@ def test_a_missing_session_id_is_derived_from_the_refresh_token() -> None:
 
 @pytest.mark.parametrize("peer", json.loads(PEERS.read_text()), ids=lambda peer: peer["cookie"])
 def test_tokens_of_the_real_packages_can_be_opened(peer: dict[str, str]) -> None:
-    """authapp decrypts tokens that next-auth and @auth/core have made. tests/nextjs/test_nextjs.py
-    decrypts the same tokens with these packages."""
+    """authapp decrypts tokens that next-auth and @auth/core have made.
+    tests/nextjs/test_decryption.py decrypts the same tokens with these packages."""
     opener = sealer(peer["format"], peer["secret"].encode(), cookie=peer["cookie"])
     session = opener.open(peer["token"])
     assert session.identity.id == 1
