@@ -76,12 +76,15 @@ SLOWEST = {"test_life.py", "test_soak.py", "test_failover.py", "test_stalls.py"}
 
 SLOW = {
     "test_check",
+    "test_check_login",
+    "test_command_line",
     "test_endless_answers",
     "test_proposals",
     "test_proxy_answers",
     "test_proxy_bulkhead",
     "test_proxy_renewal",
     "test_proxy_requests",
+    "test_questions",
     "test_slow_calls",
     "test_tls",
 }
