@@ -79,6 +79,8 @@ SLOW = {
     "test_check_login",
     "test_command_line",
     "test_endless_answers",
+    "test_failed_calls",
+    "test_load_shedding",
     "test_proposals",
     "test_proxy_answers",
     "test_proxy_bulkhead",
