@@ -1,114 +1,8 @@
-"""Reading the settings of an ini file: contract section 6."""
-
-from pathlib import Path
-from typing import Any
+"""Each invalid setting is a problem whose message says what is allowed: contract section 6."""
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from pyramid.paster import get_appsettings
 
-from authapp.backend.description import Conditions
-from authapp.settings.ini import SettingsError
-from authapp.settings.settings import Settings
-
-SECRET = "a secret for tests that is long enough"
-GOOD = {"authapp.secret": SECRET, "authapp.backend.url": "https://auth.example.com/"}
-LOCAL = {**GOOD, "authapp.development": "true"}
-HERE = Path(__file__).parents[2]
-
-
-def read(ini: dict[str, Any] = GOOD, **more: str) -> Settings:
-    return Settings.from_ini(
-        ini | {f"authapp.{key.replace('__', '.')}": value for key, value in more.items()}
-    )
-
-
-def problems(ini: dict[str, Any] = GOOD, **more: str) -> list[str]:
-    with pytest.raises(SettingsError) as caught:
-        read(ini, **more)
-    return caught.value.problems
-
-
-def test_defaults() -> None:
-    settings = read()
-    assert settings.secrets == (SECRET.encode(),)
-    assert settings.cookie.name == "__Host-authapp.session"
-    assert (settings.cookie.secure, settings.cookie.samesite) == (True, "Lax")
-    assert settings.session_format == "next-auth-4"
-    assert settings.backend_url == "https://auth.example.com"
-    assert settings.description.login.shown == "POST /api/token/"
-    assert settings.backend_timeout == 5
-    assert settings.verify is None
-    assert settings.claims.id.source == "sub || user_id || id"
-    assert settings.refresh_buffer == 300
-    assert settings.refresh_reuse == 60
-    assert settings.refresh_lifetime == 604_800
-    assert settings.shared == "memory:"
-    assert str(settings.login_rate) == "10 per 1 minute"
-    assert settings.refresh_exclude == ("/static", "/health")
-    assert settings.api_prefixes == settings.cors_origins == ()
-
-
-def test_settings_are_read_from_the_ini_file() -> None:
-    settings = read(
-        session__cookie="next-auth.session-token",
-        session__format="authjs-5",
-        session__domain="example.com",
-        session__samesite="strict",
-        backend__preset="oauth2",
-        backend__login="\n  POST /realms/x/token\n  name = {username}\n  word = {password}",
-        backend__client_id="web",
-        backend__client_secret="s3cret",
-        backend__timeout="0.5",
-        backend__verify="secret:shared-by-both",
-        backend__issuer="me",
-        backend__audience="you",
-        backend__leeway="5",
-        claims__roles="realm_access.roles || groups",
-        refresh__buffer="60",
-        api_prefixes="/api/ /v2",
-        cors__origins="https://app.example.com http://localhost:3000",
-        login__rate="5/hour",
-    )
-    assert settings.cookie.name == "next-auth.session-token"
-    assert settings.cookie.samesite == "Strict"
-    description = settings.description
-    assert description.login.shown == "POST /realms/x/token"
-    assert description.refresh
-    assert description.refresh.shown == "POST /token"
-    assert description.client_secret == "s3cret"
-    assert description.client_auth == "basic"
-    assert settings.backend_timeout == 0.5
-    assert settings.verify
-    assert (settings.verify.secret, settings.verify.issuer) == ("shared-by-both", "me")
-    assert (settings.verify.audience, settings.verify.leeway) == ("you", 5)
-    assert settings.claims.roles.source == "realm_access.roles || groups"
-    assert settings.api_prefixes == ("/api", "/v2")
-    assert settings.shown["authapp.backend.client_secret"] == "***"
-    assert settings.shown["authapp.backend.verify"] == "***"
-    assert settings.shown["authapp.secret"] == "***"
-    for secret in (SECRET, "s3cret", "shared-by-both"):
-        assert secret not in repr(settings)
-
-
-def test_secrets_come_from_lines_the_environment_and_files(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("A_SECRET", "from the environment, of enough length")
-    file = tmp_path / "secret"
-    file.write_text("from a file, of more than enough length\n")
-    settings = read(secret=f"\n  env:A_SECRET\n file:{file}\n{SECRET}")
-    assert settings.secrets == (
-        b"from the environment, of enough length",
-        b"from a file, of more than enough length",
-        SECRET.encode(),
-    )
-    assert read(backend__verify="secret:env:A_SECRET").verify
-    assert read(secret="ENV:A_SECRET").secrets == settings.secrets[:1], (
-        "the prefix may have upper case"
-    )
-    assert read(secret=f"File:{file}").secrets == settings.secrets[1:2]
+from settings.reading import GOOD, LOCAL, SECRET, problems, read
 
 
 @pytest.mark.parametrize(
@@ -269,10 +163,6 @@ def test_a_leeway_out_of_bounds_is_refused() -> None:
     assert "must be whole seconds from 0 to 600" in problem
 
 
-def test_blank_lines_between_secrets_are_ignored() -> None:
-    assert len(read(secret=f"\n{SECRET}\n\n   \n{SECRET[::-1]}\n").secrets) == 2
-
-
 def test_cookie_settings_that_contradict_each_other_are_refused() -> None:
     assert "needs https" in problems(LOCAL, session__cookie="__Host-x")[0]
     assert "needs https" in problems(LOCAL, session__samesite="none")[0]
@@ -281,20 +171,6 @@ def test_cookie_settings_that_contradict_each_other_are_refused() -> None:
         "cannot be used with authapp.session.domain"
         in problems(session__cookie="__Host-x", session__domain="x.y")[0]
     )
-
-
-def test_development_allows_placeholders_and_the_embedded_backend() -> None:
-    settings = read(
-        LOCAL,
-        secret="development-only-secret-for-nothing",
-        backend__url="embedded:",
-        backend__verify="jwks:embedded:",
-    )
-    assert settings.development
-    assert settings.cookie.name == "authapp.session"
-    assert not settings.cookie.secure
-    assert settings.verify
-    assert settings.verify.jwks == "embedded:"
 
 
 @pytest.mark.parametrize(
@@ -311,11 +187,6 @@ def test_reuse_covers_the_requests_that_are_under_way(timeout: str, reuse: str, 
     assert read(refresh__reuse=str(least), **keys).refresh_reuse == least
 
 
-def test_default_of_reuse_covers_a_long_timeout() -> None:
-    settings = read(backend__url="https://auth.example.com", backend__timeout="60")
-    assert settings.refresh_reuse == 125
-
-
 def test_a_password_in_a_url_is_not_shown() -> None:
     (problem,) = problems(backend__url="https://user:hunter2@auth.example.com")
     assert "hunter2" not in problem
@@ -329,93 +200,6 @@ def test_all_problems_are_reported_at_once_without_secrets() -> None:
     assert len(said) == 4
     assert "short-secret" not in "".join(said)
     assert any("authapp.backend.url is missing" in each for each in said)
-
-
-def test_the_ini_files_of_the_project_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AUTHAPP_SECRET", "x1y2z3w4" * 6)
-    assert not Settings.from_ini(get_appsettings(str(HERE / "production.ini"))).development
-    assert Settings.from_ini(get_appsettings(str(HERE / "development.ini"))).development
-    monkeypatch.delenv("AUTHAPP_SECRET")
-    with pytest.raises(SettingsError, match="the environment variable AUTHAPP_SECRET is not set"):
-        Settings.from_ini(get_appsettings(str(HERE / "production.ini")))
-
-
-@pytest.mark.parametrize("name", ["login", "refresh", "logout", "userinfo"])
-def test_an_empty_request_is_neither_none_nor_the_presets(name: str) -> None:
-    (problem,) = problems(**{f"backend__{name}": " "})
-    assert problem.startswith(f"authapp.backend.{name} is empty; write none")
-
-
-MISSING = "authapp.backend.{} is missing: with authapp.backend.preset = none, set it to {}"
-
-
-@pytest.mark.parametrize(
-    ("more", "missing"),
-    [
-        ({}, ["login", "login.refused", "refresh", "logout", "answer.access"]),
-        ({"backend__refresh": " "}, ["login", "login.refused", "logout", "answer.access"]),
-        (
-            {"backend__refresh": "POST /renew\ntoken = {refresh}", "backend__logout": "none"},
-            ["login", "login.refused", "answer.access", "refresh.refused", "answer.refresh"],
-        ),
-        (
-            {
-                "backend__login": "POST /in\nname = {username}",
-                "backend__login__refused": "401",
-                "backend__answer__access": "body.token",
-                "backend__logout": "none",
-                "backend__refresh": "POST /renew\nAuthorization: Bearer {access}",
-            },
-            ["refresh.refused"],
-        ),
-        ({"oidc__issuer": "https://id", "oidc__client_id": "x", "login__methods": "oidc"}, []),
-    ],
-)
-def test_without_a_preset_each_missing_line_is_one_problem(
-    more: dict[str, str], missing: list[str]
-) -> None:
-    keys = {"backend__preset": "none", **more}
-    if not missing:
-        assert "authapp.backend.login" not in read(**keys).shown
-        return
-    found = [each for each in problems(**keys) if "is empty" not in each]
-    for line, name in zip(found, missing, strict=True):
-        assert line.startswith(MISSING.format(name, ""))
-
-
-def test_without_a_preset_only_the_lines_of_the_file_are_in_force() -> None:
-    lines = {
-        "backend__preset": "none",
-        "backend__login": "POST /in\nname = {username}",
-        "backend__login__refused": "none",
-        "backend__answer__access": "body.token",
-        "backend__refresh": "none",
-        "backend__logout": "none",
-    }
-    description = read(**lines).description
-    assert description.conditions == Conditions()
-    assert description.answers.refresh is None
-
-
-def test_a_public_key_is_read_from_a_file(tmp_path: Path) -> None:
-    key = Ed25519PrivateKey.generate().public_key()
-    pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-    (tmp_path / "key.pem").write_text(pem)
-    verify = read(backend__verify=f"pem:{tmp_path / 'key.pem'}").verify
-    assert verify
-    assert verify.pem == pem
-
-
-def test_any_value_can_come_from_the_environment_or_a_file(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Any value can come from the environment or a file. White space at both ends, and a byte-order
-    mark, are removed."""
-    monkeypatch.setenv("REDIS_URL", "redis://localhost:1/0")
-    (tmp_path / "url").write_bytes(b"\xef\xbb\xbfhttps://auth.example.com\r\n")
-    settings = read(shared="env:REDIS_URL", backend__url=f"file:{tmp_path / 'url'}")
-    assert settings.shared == "redis://localhost:1/0"
-    assert settings.backend_url == "https://auth.example.com"
 
 
 def test_invalid_development_hosts_are_refused() -> None:
