@@ -3,4 +3,4 @@
 import pytest
 
 # A failed assertion of the helpers shows its values, as that of a test does.
-pytest.register_assert_rewrite("whole.outputs")
+pytest.register_assert_rewrite("whole.outputs", "whole.town")
