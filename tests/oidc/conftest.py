@@ -1,11 +1,13 @@
 """Fixtures: a site with a stub of an OpenID Connect provider, and a browser that visits both."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import requests
+import time_machine
 from webtest import TestResponse
 
 from servers import Served, Servers
@@ -29,6 +31,11 @@ def oidc_settings(url: str, **more: str) -> dict[str, str]:
     }
     ini |= {f"authapp.{key.replace('__', '.')}": value for key, value in more.items()}
     return {key: value for key, value in ini.items() if value}
+
+
+def later(seconds: float) -> Any:
+    """Return a context in which it is later than now, by a number of seconds."""
+    return time_machine.travel(time.time() + seconds)
 
 
 class Browser(Site):
