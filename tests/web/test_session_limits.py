@@ -1,33 +1,23 @@
-"""``session.idle``, ``session.absolute`` and ``session.remember``, tested through HTTP."""
+"""``session.idle`` and ``session.absolute``, tested through HTTP."""
 
-import re
 import time
-from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
-import time_machine
 from webob import Response as Answer
 
-from authapp.session.session import Session, Validity
-from authapp.session.session_limits import SessionLimits
+from authapp.session.session import Session
 from authapp.settings.ini import SettingsError
 from eventually import eventually
 from servers import REFRESH, Served
 from servers.redis_server import RedisServer
-from session.test_session import NOW, make
 from site_under_test import COOKIE, Site
+from web.limited_sessions import clock as clock
+from web.limited_sessions import writes
 
 IDLE = 600
 BACKGROUND = {"X-Authapp-Background": "1"}
 PREFETCH = {"Sec-Purpose": "prefetch;prerender"}
-
-
-@pytest.fixture
-def clock() -> Iterator[Any]:
-    with time_machine.travel(1_900_000_000, tick=False) as clock:
-        yield clock
 
 
 @pytest.fixture
@@ -37,58 +27,6 @@ def site(backend: Served) -> Site:
 
 def error(site: Site, **headers: str) -> Any:
     return site.get("/session", headers=BACKGROUND | headers).json["error"]
-
-
-def writes(answer: Any) -> list[str]:
-    """Return the ``Set-Cookie`` headers of a response that are about the session cookie."""
-    return [each for each in answer.headers.getall("Set-Cookie") if each.startswith(COOKIE + "=")]
-
-
-# Pure functions.
-
-
-def test_no_limits_change_nothing() -> None:
-    limits, session = SessionLimits(), make()
-    assert limits.limit(session.validity, 0) is session.validity
-    assert limits.idle_until(session) is None
-    assert not limits.is_idle(session, NOW + 10**9)
-    assert not limits.must_record(session, NOW + 10**9)
-
-
-def test_the_absolute_limit_counts_from_the_sign_in() -> None:
-    limits = SessionLimits(absolute=1000)
-    assert limits.limit(Validity(NOW + 900, NOW + 5000), NOW) == Validity(NOW + 900, NOW + 1000)
-    short = Validity(NOW + 900, NOW + 999)
-    assert limits.limit(short, NOW) is short
-
-
-def test_a_renewal_is_not_a_use_and_another_application_is() -> None:
-    session = replace(make(), used_at=NOW + 5)
-    read = Session.from_claims(session.to_claims())
-    assert read.last_used == NOW + 5
-    renewed = read.renewed(read.identity, read.tokens, read.validity, NOW + 500)
-    assert Session.from_claims(renewed.to_claims()).last_used == NOW + 5
-    # Next.js keeps unknown members and writes a new iat.
-    assert Session.from_claims(renewed.to_claims() | {"iat": NOW + 700}).last_used == NOW + 700
-    assert Session.from_claims(renewed.to_claims() | {"iat": NOW}).last_used == NOW + 5
-
-
-def test_a_session_without_a_recorded_use_was_used_when_it_was_written() -> None:
-    session = make()
-    assert session.last_used == NOW
-    assert session.renewed(
-        session.identity, session.tokens, session.validity, NOW + 9
-    ).last_used == (NOW)
-    for odd in (None, [], {"at": "x"}, {"at": -1}, {"at": True}, {"at": 1e300}, {"iat": NOW}):
-        claims = session.to_claims()
-        claims["data"]["used"] = odd
-        assert Session.from_claims(claims).last_used == NOW
-    for odd in (None, "yes", 1):
-        claims["data"]["remember"] = odd
-        assert Session.from_claims(claims).remember is None
-
-
-# Idle.
 
 
 def test_a_session_ends_when_the_person_has_not_used_it(site: Site, clock: Any) -> None:
@@ -299,63 +237,3 @@ def test_two_processes_agree_while_redis_is_down(
     assert error(one) == "SessionIdle"
     for site in sites:
         site.services.store._connection.client.connection_pool.disconnect()
-
-
-# Remember.
-
-
-@pytest.mark.parametrize(
-    ("setting", "checked", "persists"),
-    [
-        ("yes", None, True),
-        ("no", None, False),
-        ("ask", False, False),
-        ("ask", True, True),
-    ],
-)
-def test_the_browser_keeps_the_cookie_as_the_setting_or_the_person_says(
-    backend: Served, clock: Any, setting: str, checked: bool | None, persists: bool
-) -> None:
-    site = Site(backend.url, session__remember=setting)
-    form = site.get("/login").form
-    assert ("remember" in form.fields) == (checked is not None)
-    if checked:
-        form["remember"] = True
-    form["username"] = "alice"
-    form["password"] = "wrong"
-    form = form.submit(status=401).form
-    form["username"], form["password"] = "alice", "alice-password"
-    if checked is not None:
-        assert form["remember"].checked is checked
-    (signed_in,) = writes(form.submit(status=303))
-    clock.shift(901)
-    (renewed,) = writes(site.get("/"))
-    for written in (signed_in, renewed):
-        assert bool(re.search("Max-Age=[1-9]", written)) is persists
-        assert persists or "expires" not in written.lower()
-    assert (site.opened().to_claims()["data"].get("remember")) is checked
-
-
-@pytest.mark.parametrize("query", ["remember=1", "remember=0"])
-@pytest.mark.parametrize("ticked", [True, False])
-def test_the_box_decides_and_not_the_address_of_the_page(
-    backend: Served, query: str, ticked: bool
-) -> None:
-    """Browsers send the sign-in form to the address of its page, which may have ``?remember=1``.
-    Only the checkbox ``remember`` in the form decides whether the cookie is remembered."""
-    site = Site(backend.url, session__remember="ask")
-    form = site.get(f"/login?{query}").form
-    assert form["remember"].checked is (query == "remember=1")
-    form["username"], form["password"], form["remember"] = "alice", "alice-password", ticked
-    form.submit(status=303)
-    assert site.opened().remember is ticked
-
-
-def test_a_session_that_was_never_asked_is_remembered() -> None:
-    assert SessionLimits(remember="ask").cookie_lifetime(make(), NOW) == 604_800
-    assert (
-        SessionLimits(remember="yes").cookie_lifetime(replace(make(), remember=False), NOW)
-        == 604_800
-    )
-    assert SessionLimits(remember="no").cookie_lifetime(replace(make(), remember=True), NOW) is None
-    assert SessionLimits().cookie_lifetime(make(), NOW + 10**9) == 0
