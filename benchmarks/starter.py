@@ -39,8 +39,8 @@ ROUNDS = 201
 
 
 def report() -> Report:
-    """Return the table, the targets, and a chart of the time that each contender adds to the page
-    for a signed-in user."""
+    """Return the results as a table, the targets, and a chart. The chart shows how much longer a
+    signed-in user waits for the page with each contender."""
     pages = contenders(starter_page, small(), strangers=True)
     seconds = measure({name: each.turn for name, each in pages.items()}, ROUNDS)
     limits = {WARM: 1.05, COLD: 1.20, STRANGER: 1.035}

@@ -1,4 +1,4 @@
-"""The limits of a session besides those of its tokens, and whether the browser remembers it.
+"""The limits of a session apart from the lifetimes of its tokens, and whether it is remembered.
 
 The settings ``session.*`` set the limits (contract section 10). All functions are pure. Times are
 seconds since the epoch.

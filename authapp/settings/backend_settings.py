@@ -20,7 +20,8 @@ DEFAULT_PRESET = "simplejwt"
 """The preset of a site whose settings do not name a preset."""
 
 NO_PRESET = "none"
-"""The value of ``backend.preset`` for a backend that only the ini file describes."""
+"""The value of ``backend.preset`` for a backend without a preset: the site's own ini file describes
+all of it."""
 
 _NEEDED = {
     "login": "the request that signs a user in",

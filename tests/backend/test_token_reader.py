@@ -1,4 +1,4 @@
-"""authapp accepts only JWTs with a right signature, issuer and audience: threats B6, J1 and J6."""
+"""authapp accepts only JWTs with a correct signature, issuer and audience (threats B6, J1, J6)."""
 
 import base64
 import hmac

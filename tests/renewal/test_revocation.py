@@ -38,8 +38,8 @@ def test_revoking_a_user_allows_for_clocks_that_differ(revocation: Revocation) -
 
 
 def test_r10_clocks_that_differ_by_half_a_minute_are_tolerated(revocation: Revocation) -> None:
-    """Threat R10. If a user signs in at a machine whose clock is half a minute ahead, and signs out
-    everywhere at another machine, the session ends."""
+    """Threat R10. If a user signs in through a server whose clock is half a minute ahead, and
+    signs out everywhere through another server, the session ends."""
     revocation.revoke_user(make(), NOW)
     assert revocation.revoked(began(NOW + 30))
 

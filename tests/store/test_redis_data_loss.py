@@ -50,8 +50,8 @@ def test_r11_data_loss_is_detected_without_a_failed_command(
 def test_r11_a_redis_restored_from_an_older_dump_is_resynced(
     process: Any, redis_server: RedisServer, how: str
 ) -> None:
-    """If Redis is restored from a dump that is older than two writes, one string is missing, and
-    one string has an older (smaller) value. The process writes both strings again."""
+    """If Redis is restored from a dump that was made before the last two writes, one string is
+    missing, and one string has an older (smaller) value. The process writes both strings again."""
     one, two = process(), process()
     one.put(A, "1", 60)
     assert two.get(A, B) == ["1", None]
