@@ -8,7 +8,7 @@ LOCK := .ci/requirements.lock
 SERVE_LOCK := .ci/serve.lock
 PYTEST_OPTIONS ?=
 PORT ?= 6543
-QUICK ?= not servers and not slow
+QUICK := not servers and not slow
 BENCHMARKS := benchmarks/.venv
 # Tests start hundreds of processes. Each would compile all that it imports if none wrote bytecode.
 export PYTHONDONTWRITEBYTECODE :=
@@ -21,7 +21,7 @@ serve: $(VENV)/serving  ## run the site with the embedded issuer: http://localho
 test: lint  ## lint, and all tests
 	$(BIN)/pytest -n 4 --dist worksteal $(PYTEST_OPTIONS)
 
-quick: $(VENV)/installed  ## the tests that need no servers and browsers: under a minute
+quick: $(VENV)/installed  ## the fast tests, which need no servers and browsers: under a minute
 	$(BIN)/pytest -q -n 4 --dist worksteal -m "$(QUICK)" --hypothesis-profile quick $(PYTEST_OPTIONS)
 
 pythons:  ## the tests without servers, with each Python version of setup.py that this machine has

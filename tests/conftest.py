@@ -66,7 +66,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
     :returns: True to leave a path out. None lets other plugins decide about the path.
     """
-    without_servers = config.option.markexpr.startswith("not servers")
+    without_servers = config.option.markexpr in ("not servers", "not servers and not slow")
     return (without_servers and needs_servers(collection_path)) or None
 
 

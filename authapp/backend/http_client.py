@@ -31,7 +31,6 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from authapp.backend.cancellation import current_cancellation
-from authapp.backend.protocol import CallCancelled
 
 POOL_SIZE = 32
 """How many connections to one backend are kept open after use. Further ones are closed."""
@@ -145,7 +144,7 @@ class _Connection(HTTPConnection):
         try:
             while not wait_for([connected], cancellation.check()).done:
                 pass
-        except CallCancelled:
+        except BaseException:  # the call was cancelled
             connected.add_done_callback(lambda _: self.close())
             raise
         connected.result()

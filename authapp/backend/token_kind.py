@@ -57,7 +57,7 @@ def why_not_access(header: Mapping[str, Any], claims: Mapping[str, Any]) -> str 
         is_other = plain in _KIND and word not in _ACCESS | {"jwt"} and not word.endswith("atjwt")
         if is_other or (plain in _PERHAPS_KIND and _OTHER_KINDS.match(word)):
             return f"its {in_one_line(name)} is {_shown(value)}"
-    if any(plain in _SAYS_ACCESS or _names_access(plain, value) for _, plain, value in given):
+    if any(_says_access(plain, value) for _, plain, value in given):
         return None
     for name, plain, value in given:
         if plain in _OF_ID_TOKENS and value:
@@ -65,14 +65,14 @@ def why_not_access(header: Mapping[str, Any], claims: Mapping[str, Any]) -> str 
     return None
 
 
-def _names_access(plain: str, value: object) -> bool:
-    """Return True if a claim names the kind of its token, and this kind is "access token".
+def _says_access(plain: str, value: object) -> bool:
+    """Return True if a claim says that the token is an access token.
 
-    All other claims, such as a display name, do not count: a user may have chosen their values.
-
-    :param plain: the name of the claim, without case and punctuation.
+    Other claims do not count, because a user may have chosen their values.
     """
-    return plain in _KIND | _PERHAPS_KIND and _word(value) in _ACCESS
+    if plain in _SAYS_ACCESS:
+        return bool(value)
+    return plain in _KIND and _word(value) in _ACCESS
 
 
 def _shown(value: object) -> str:

@@ -309,10 +309,10 @@ def _parse(user_id: int | str, text: str | None) -> ListedSession | None:
     try:
         fields = json.loads(text.partition(" ")[2])
         sid, signed_in, used, issued, until, agent, address, issuer, subject = fields
-    except (ValueError, TypeError):
+        tokens = TokenPair("", "", issuer=issuer, id_claims=subject)
+        session = _stand_in(user_id, sid, signed_in, used, issued, until, tokens)
+    except (ValueError, TypeError, OverflowError):
         return None
-    tokens = TokenPair("", "", issuer=issuer, id_claims=subject)
-    session = _stand_in(user_id, sid, signed_in, used, issued, until, tokens)
     return ListedSession(session, agent, address)
 
 
@@ -327,5 +327,12 @@ def _stand_in(
 ) -> Session:
     """Return a session without tokens, which can be revoked."""
     validity = Validity(int(until), int(until))
-    identity = Identity(user_id)
-    return Session(identity, tokens, validity, sid, int(issued), signed_in, used_at=int(used))
+    return Session(
+        Identity(user_id),
+        tokens,
+        validity,
+        sid,
+        issued_at=int(issued),
+        authenticated_at=float(signed_in),
+        used_at=int(used),
+    )

@@ -1,4 +1,4 @@
-/** Functions for session.js that use the browser. Importing this module has no side effects. */
+/** Functions that use the browser. Importing this module has no side effects. */
 
 export const TEXTS = {
 	ending: "Your session ends soon, ${time}.",
@@ -84,7 +84,7 @@ export function fillForms(token) {
 	}
 }
 
-/** Let a button send its form once. Meanwhile it shows its data-busy. */
+/** Let a button send its form only once in 20 s. Meanwhile it shows its data-busy. */
 export function sendOnce(button) {
 	const label = button.textContent;
 	const busy = (yes) => {
@@ -92,11 +92,12 @@ export function sendOnce(button) {
 		button.textContent = yes ? button.dataset.busy : label;
 	};
 	button.form.addEventListener("submit", (event) => {
-		const sends = (event.submitter ?? button) === button;
-		if (sends && button.hasAttribute("aria-busy")) event.preventDefault();
-		else busy(sends);
+		if ((event.submitter ?? button) !== button) return;
+		if (button.hasAttribute("aria-busy")) return event.preventDefault();
+		busy(true);
+		setTimeout(busy, 2e4, false);
 	});
-	addEventListener("pageshow", () => busy(false));
+	addEventListener("pageshow", (event) => event.persisted && busy(false));
 }
 
 /** Delete what this tab has stored for the user. */
@@ -113,10 +114,7 @@ export async function inTurn(name, work) {
 	return navigator.locks.request(name, { signal }, run).catch(run);
 }
 
-/**
- * Open a channel between the tabs. Return a function that sends compose(its arguments). hear is
- * called with each message.
- */
+/** Return a function that sends compose(its arguments) to the other tabs. They call hear with it. */
 export function channel(name, hear, compose) {
 	if (globalThis.BroadcastChannel) {
 		const tabs = new BroadcastChannel(name);

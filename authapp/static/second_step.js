@@ -1,4 +1,4 @@
 /** The script of the page that asks for a code: prevents a second click, because a code works once. */
 import { sendOnce } from "./browser.js";
 
-sendOnce(document.getElementById("submit"));
+sendOnce(document.getElementById("send-code"));

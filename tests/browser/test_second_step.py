@@ -12,7 +12,7 @@ from servers.process import Process, serve
 TWO_CLICKS = """() => {
   let sent = 0;
   addEventListener("submit", (event) => { sent += !event.defaultPrevented; });
-  const button = document.getElementById("submit");
+  const button = document.getElementById("send-code");
   button.click();
   button.click();
   return [sent, button.textContent];

@@ -69,6 +69,8 @@ NOT_ACCESS: list[dict[str, Any]] = [
     {"nonce": "n"},
     {"nonce": "n", "name": "Bearer", "locale": "access"},
     {"nonce": "n", "preferred_username": "at+jwt"},
+    {"nonce": "n", "type": "access", "kind": "Bearer"},
+    {"nonce": "n", "scope": ""},
     {"at_hash": "x"},
     {"c_hash": "x"},
     {"header": {"typ": "id_token+jwt"}},

@@ -172,7 +172,17 @@ def test_ending_all_ends_also_those_that_are_not_listed(machine: Machine) -> Non
     assert machine.index.end_all("nobody") == []
 
 
-@pytest.mark.parametrize("text", ["", "1 [", "1 [1]", "1 {}", "[]", "1 null"])
+REST = '1, 1, "", "", null, null]'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "1 [", "1 [1]", "1 {}", "[]", "1 null"),
+        *(f'1 ["s", 1, {used}, {REST}' for used in ("null", '"x"', "1e999", "[]")),
+        f'1 ["s", "x", 1, {REST}',
+    ],
+)
 def test_an_entry_that_cannot_be_read_is_a_free_place(machine: Machine, text: str) -> None:
     for place in range(MOST):
         machine.store.put(Key("session of user", f"{place} 1"), text, 60)

@@ -56,6 +56,7 @@ def configure(directory: Path) -> None:
         PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
         EMAIL_BACKEND="django.core.mail.backends.dummy.EmailBackend",
         LOGGING_CONFIG=None,
+        MFA_TOTP_TOLERANCE=1,  # a code also works in the half minute after its own
         DATABASES={
             "default": {
                 "ENGINE": "django.db.backends.sqlite3",
