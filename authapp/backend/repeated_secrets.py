@@ -45,10 +45,10 @@ def repeats(text: str, secrets: Collection[str]) -> bool:
     Upper and lower case, white space and invisible characters make no difference. A secret of fewer
     than four characters is not looked for, because many texts contain it by chance.
     """
-    plain = _parts(map(str.casefold, secrets))
+    plain = _parts(map(_caseless, secrets))
     bare = _parts(map(_bare, secrets))
     return any(
-        _contains(form.casefold(), plain) or _contains(_bare(form), bare)
+        _contains(_caseless(form), plain) or _contains(_bare(form), bare)
         for each in _decoded(text)
         for form in {_joined(each), _joined(_UTF_8.sub(_character, each))}
     )
@@ -81,12 +81,20 @@ def _contains(text: str, parts: dict[int, set[str]]) -> bool:
     )
 
 
+def _caseless(text: str) -> str:
+    """Return a text without the difference between upper and lower case.
+
+    ``casefold`` alone keeps "i" and the i without a dot apart. The upper case of both is "I".
+    """
+    return text.upper().casefold()
+
+
 def _bare(text: str) -> str:
     """Return a text in lower case, without spaces, ``+`` and backslashes.
 
     Other shapes of a character, such as full-width letters, become the usual character.
     """
-    text = printable(unicodedata.normalize("NFKC", text).casefold())
+    text = printable(_caseless(unicodedata.normalize("NFKC", text)))
     return text.translate({ord(each): None for each in " +\\"})
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markupsafe import escape
 from webob import Response
@@ -67,6 +67,7 @@ WORDS = st.text(st.characters(exclude_categories=["C", "Z", "M"]), min_size=8, m
     before=st.text(max_size=9),
     after=st.text(max_size=9),
 )
+@example(encoder="upper case", secret="0000000\u0131", before="", after="")
 @settings(max_examples=500)
 def test_l1_no_usual_encoding_of_a_secret_is_shown(
     encoder: str, secret: str, before: str, after: str
