@@ -21,7 +21,7 @@ serve: $(VENV)/serving  ## run the site with the embedded issuer: http://localho
 	$(BIN)/pserve -q --reload --reload-interval 2 development.ini listen=localhost:$(PORT)
 
 test: lint  ## lint, and all tests
-	$(BIN)/pytest -n 5 --dist worksteal $(PYTEST_OPTIONS)
+	$(BIN)/pytest -n 4 --dist worksteal $(PYTEST_OPTIONS)
 
 quick: $(VENV)/installed  ## the fast tests, which need no servers and browsers: under a minute
 	$(BIN)/pytest -q -n 4 --dist worksteal -m "$(QUICK)" --hypothesis-profile quick $(QUICKER) $(PYTEST_OPTIONS)

