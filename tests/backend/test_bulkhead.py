@@ -2,20 +2,16 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
 from authapp.backend.bulkhead import Bulkhead
 from authapp.backend.protocol import BackendDown
+from backend import slow_calls
 from eventually import eventually
 
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(8) as pool:
-        yield pool
+pool = slow_calls.pool
 
 
 @pytest.fixture(autouse=True)

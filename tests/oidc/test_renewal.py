@@ -8,12 +8,10 @@ import time_machine
 from webob import Response as Answer
 
 from eventually import eventually
-from oidc.conftest import Browser, browser
+from oidc.conftest import Browser, browser, later
 from servers import Served
 from servers.oidc import Provider
 from site_under_test import COOKIE
-
-later = lambda seconds: time_machine.travel(time.time() + seconds)  # noqa: E731
 
 
 def user_of(site: Browser) -> Any:

@@ -3,21 +3,17 @@
 import html
 import re
 import threading
-import time
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import time_machine
 from webob import Request
 from webob import Response as Answer
 
 from authapp.oidc.token_checks import LEEWAY, MAX_AGE_OF_LOGOUT
-from oidc.conftest import Browser, browser
+from oidc.conftest import Browser, browser, later
 from servers import Served
 from servers.oidc import CLIENT_ID, KEY, LOGOUT_EVENT, OTHER_KEY, Provider, signed
-
-later = lambda seconds: time_machine.travel(time.time() + seconds)  # noqa: E731
 
 
 def is_in(site: Browser) -> bool:

@@ -1,7 +1,8 @@
 """Stores that stand for processes, each of which is told of the revocations of the others."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+
+import pytest
 
 from authapp.store.protocol import Key
 from authapp.store.redis import RedisStore
@@ -17,8 +18,8 @@ def alive(store: RedisStore) -> bool:
     return store._notices.moment() is not None
 
 
-@contextmanager
-def listeners(redis_server: RedisServer) -> Iterator[Callable[..., RedisStore]]:
+@pytest.fixture
+def process(redis_server: RedisServer) -> Iterator[Callable[..., RedisStore]]:
     """Yield a function. Each call of it returns a store that stands for one more process.
 
     With ``told=True``, the call waits until this store receives notices.

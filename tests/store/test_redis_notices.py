@@ -1,23 +1,18 @@
 """Processes tell each other of revocations. A process that receives no notices asks Redis."""
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from authapp.store import redis_notices
 from authapp.store.protocol import Key, StoreUnavailable
-from authapp.store.redis import RedisStore
 from eventually import eventually
 from servers.redis_server import RedisServer
+from store import listeners
 from store.conftest import NEW, OLD
-from store.listeners import A, B, alive, listeners
+from store.listeners import A, B, alive
 
-
-@pytest.fixture
-def process(redis_server: RedisServer) -> Iterator[Callable[..., RedisStore]]:
-    with listeners(redis_server) as start:
-        yield start
+process = listeners.process
 
 
 def test_what_a_process_has_asked_is_not_asked_again(

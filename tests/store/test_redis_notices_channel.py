@@ -1,7 +1,6 @@
 """A process notices when its channel of notices is cut or silent, and then it asks Redis."""
 
 import socket
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -9,16 +8,12 @@ import pytest
 
 from authapp.store import redis_notices
 from authapp.store.protocol import Key
-from authapp.store.redis import RedisStore
 from eventually import eventually
 from servers.redis_server import Address, RedisServer
-from store.listeners import A, B, alive, listeners
+from store import listeners
+from store.listeners import A, B, alive
 
-
-@pytest.fixture
-def process(redis_server: RedisServer) -> Iterator[Callable[..., RedisStore]]:
-    with listeners(redis_server) as start:
-        yield start
+process = listeners.process
 
 
 def test_a_channel_that_is_cut_is_made_again_and_nothing_is_missed(

@@ -4,23 +4,18 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from authapp.store import redis_notices
-from authapp.store.redis import RedisStore
 from eventually import eventually
 from servers.redis_server import RedisServer
-from store.listeners import A, alive, listeners
+from store import listeners
+from store.listeners import A, alive
 
-
-@pytest.fixture
-def process(redis_server: RedisServer) -> Iterator[Callable[..., RedisStore]]:
-    with listeners(redis_server) as start:
-        yield start
+process = listeners.process
 
 
 def test_the_thread_ends_when_no_request_needs_it(
